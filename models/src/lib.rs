@@ -1,0 +1,34 @@
+//! Reads a model folder and runs it: the only crate that knows burn and wgpu.
+//!
+//! [`Model::load`] reads and checks a folder without touching a device; [`Device::open`] opens the
+//! CPU backend or a wgpu adapter, fallibly; [`Runner`] is a model on a device.
+
+mod device;
+mod error;
+mod manifest;
+mod model;
+mod plan;
+mod runner;
+mod samples;
+mod scores;
+mod tensor;
+pub mod train;
+mod weights;
+
+use std::any::Any;
+
+pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, devices};
+pub use error::ModelError;
+pub use model::{MANIFEST_FILE, Model};
+pub use runner::{ItemOutput, RunError, Runner};
+pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
+
+/// What a caught panic says, on one line.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "a panic without a text",
+    };
+    text.lines().collect::<Vec<_>>().join(" ")
+}

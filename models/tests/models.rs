@@ -1,0 +1,11 @@
+//! The model room as its users see it: folders on disk, loaded and run, right ones and wrong ones.
+
+// Said here, so that the lints know helpers for tests too.
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod folders;
+#[cfg(test)]
+mod parity;
+#[cfg(test)]
+mod trainer;
