@@ -1,0 +1,187 @@
+//! What is refused, and in which words.
+
+use super::*;
+
+#[test]
+fn what_is_no_picture_is_refused_with_what_it_is() {
+    let check = |body: &[u8], expected: &str| {
+        let text = reject(&json!({}), &message(body, "image/png"), &wants(3, 4, 4));
+        assert_eq!(text, expected);
+    };
+    check(b"", "the body is empty");
+    let unknown = "not a PNG, JPEG or raw RGB picture: begins with ";
+    check(b"%PDF-1.7 ...", &format!("{unknown}25 50 44 46 2d 31 2e 37 (a PDF)"));
+    check(b"hello", &format!("{unknown}68 65 6c 6c 6f (text)"));
+    check(
+        b"RIFF\0\0\0\0WEBPVP8 ",
+        &format!("{unknown}52 49 46 46 00 00 00 00 (a WebP)"),
+    );
+    check(b"\x01\x02\x00", &format!("{unknown}01 02 00"));
+    check(
+        b"/9j/4AAQSkZJRg",
+        &format!("{unknown}2f 39 6a 2f 34 41 41 51 (a JPEG in base64)"),
+    );
+}
+
+#[test]
+fn a_truncated_picture_is_refused() {
+    let colours = image::ExtendedColorType::Rgb8;
+    let busy = jpeg(40, 40, &pattern(40, 40).concat(), colours);
+    let flat = jpeg(8, 8, &[9; 192], colours);
+    for file in [
+        &busy,
+        &flat,
+        PROGRESSIVE,
+        SUBSAMPLED,
+        CMYK,
+        &rgb_png(40, 40),
+        INTERLACED,
+    ] {
+        assert!(preprocess(&json!({}), &message(file, "image/png"), &wants(3, 4, 4)).is_ok());
+        // Every length of the small ones, and near the end of the large one. A PNG ends in a chunk
+        // without data, of which the checksum may be missing.
+        let whole = if file.starts_with(b"\x89PNG") {
+            file.len() - 4
+        } else {
+            file.len()
+        };
+        for length in (1..whole).filter(|length| file.len() < 1500 || length % 37 == 0 || file.len() - length < 40) {
+            reject(&json!({}), &message(&file[..length], "image/png"), &wants(3, 4, 4));
+        }
+    }
+    let text = reject(
+        &json!({}),
+        &message(&busy[..busy.len() / 2], "image/jpeg"),
+        &wants(3, 4, 4),
+    );
+    assert_eq!(text, "a truncated JPEG: the end of the picture is missing");
+}
+
+#[test]
+fn a_damaged_picture_is_refused_or_decoded_but_never_a_panic() {
+    for file in [PROGRESSIVE, SUBSAMPLED, CMYK, INTERLACED, &rgb_png(9, 9)] {
+        for at in 0..file.len() {
+            for damage in [0x00, 0x5a, 0xff] {
+                let mut file = file.to_vec();
+                file[at] ^= damage;
+                let _outcome = preprocess(
+                    &json!({"max_pixels": 4096}),
+                    &message(file, "image/png"),
+                    &wants(3, 4, 4),
+                );
+            }
+        }
+    }
+    let mut file = rgb_png(40, 40);
+    let middle = file.len() / 2;
+    file[middle] ^= 1;
+    let text = reject(&json!({}), &message(file, "image/png"), &wants(3, 4, 4));
+    assert!(text.starts_with("a PNG that cannot be decoded: "), "{text}");
+}
+
+#[test]
+fn a_picture_that_is_too_large_is_refused_by_its_header() {
+    let check = |settings: Value, body: &[u8], expected: &str| {
+        let text = reject(&settings, &message(body, "image/png"), &wants(3, 4, 4));
+        assert_eq!(text, expected, "{settings}");
+    };
+    // A header that promises 65500x65500 pixels, and nothing behind it.
+    let mut bomb = rgb_png(2, 2);
+    bomb[16..24].copy_from_slice(&[0, 0, 0xff, 0xdc, 0, 0, 0xff, 0xdc]);
+    let crc = crc(&bomb[12..29]).to_be_bytes();
+    bomb[29..33].copy_from_slice(&crc);
+    check(
+        json!({}),
+        &bomb,
+        "a picture of 65500x65500 pixels is larger than 8192x8192, the limit",
+    );
+    let roomy = json!({"max_width": 65535, "max_height": 65535});
+    check(
+        roomy.clone(),
+        &bomb,
+        "a picture of 65500x65500 pixels has 4290250000, the limit is 33554432",
+    );
+    let roomy = json!({"max_width": 65535, "max_height": 65535, "max_pixels": 4294967296u64});
+    check(
+        roomy,
+        &bomb,
+        "decoding the picture takes 12870750000 bytes, the limit is 201326592",
+    );
+
+    let narrow = json!({"max_width": 31});
+    check(
+        narrow.clone(),
+        PROGRESSIVE,
+        "a picture of 32x32 pixels is larger than 31x8192, the limit",
+    );
+    check(
+        narrow,
+        &rgb_png(32, 1),
+        "a picture of 32x1 pixels is larger than 31x8192, the limit",
+    );
+    check(
+        json!({"max_pixels": 1023}),
+        CMYK,
+        "a picture of 32x32 pixels has 1024, the limit is 1023",
+    );
+    // Three bytes a pixel; a progressive one with its coefficients, of which this one has half of the colours' too.
+    check(
+        json!({"max_bytes": 3071}),
+        CMYK,
+        "decoding the picture takes 3072 bytes, the limit is 3071",
+    );
+    check(
+        json!({"max_bytes": 3072}),
+        PROGRESSIVE,
+        "decoding the picture takes 6144 bytes, the limit is 3072",
+    );
+    let raw = TestMessage {
+        body: vec![0; 48],
+        ..TestMessage::default()
+    };
+    let text = reject(&json!({"max_height": 3}), &raw, &wants(3, 4, 4));
+    assert_eq!(text, "a picture of 4x4 pixels is larger than 8192x3, the limit");
+
+    let mut empty = jpeg(8, 8, &[9; 192], image::ExtendedColorType::Rgb8);
+    let frame = empty.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    empty[frame + 5..frame + 9].fill(0);
+    check(json!({}), &empty, "a picture of 0x0 pixels has none");
+}
+
+/// The checksum of a PNG's chunk.
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
+        })
+    })
+}
+
+#[test]
+fn wrong_settings_are_refused() {
+    let check = |settings: Value, expected: &str| {
+        let error = testing::preprocessor::<DecodeImage>(&settings.to_string()).unwrap_err();
+        assert!(error.contains(expected), "{settings} gave: {error}");
+    };
+    check(
+        json!({"resise": "nearest"}),
+        "unknown field `resise`, expected one of `resize`, `fit`",
+    );
+    check(
+        json!({"resize": "cubic"}),
+        "`resize`: unknown variant `cubic`, expected one of `bilinear`, `nearest`, `lanczos`",
+    );
+    check(
+        json!({"background": "red"}),
+        "`background`: `red` is not a colour such as `#ffffff`",
+    );
+    check(json!({"background": "#+12345"}), "is not a colour");
+    check(
+        json!({"max_width": -1}),
+        "`max_width`: invalid value: integer `-1`, expected u32",
+    );
+}

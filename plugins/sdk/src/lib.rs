@@ -1,0 +1,69 @@
+//! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model or picture.
+//!
+//! ```
+//! use millrace_plugin::serde::Deserialize;
+//! use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
+//!
+//! /// Takes the first bytes of the body as they are.
+//! struct FirstBytes {
+//!     settings: Settings,
+//! }
+//!
+//! #[derive(Deserialize, Default)]
+//! #[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
+//! struct Settings {
+//!     skip: usize,
+//! }
+//!
+//! impl Preprocessor for FirstBytes {
+//!     type Settings = Settings;
+//!
+//!     fn new(settings: Settings) -> Result<Self, String> {
+//!         Ok(Self { settings })
+//!     }
+//!
+//!     fn preprocess(&mut self, message: &Message, wants: &TensorType) -> Result<Tensor, Refusal> {
+//!         let bytes = message.body().into_iter().skip(self.settings.skip).take(wants.elements()).collect();
+//!         Ok(Tensor::bytes(wants.shape.clone(), bytes)?)
+//!     }
+//! }
+//!
+//! millrace_plugin::export_preprocessor!(FirstBytes);
+//! ```
+//!
+//! Build it as a `cdylib` for `wasm32-wasip2` or `wasm32-unknown-unknown`. On every other target the macro
+//! expands to nothing and [`testing`] stands in for the host, so that a plugin's tests are ordinary `cargo test`s.
+
+#[cfg(target_family = "wasm")]
+extern crate self as millrace_plugin;
+
+mod log;
+mod message;
+mod outbound;
+mod prediction;
+mod refusal;
+mod role;
+mod settings;
+mod tensor;
+
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod bindings;
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod export;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+pub use log::{Level, write};
+pub use message::{Message, Property};
+pub use outbound::Outbound;
+pub use prediction::{Prediction, Score};
+pub use refusal::Refusal;
+pub use role::{Preprocessor, Router};
+pub use tensor::{Element, ElementCount, Tensor, TensorData, TensorType};
+
+/// The crate that settings are read with; derive with `#[serde(crate = "millrace_plugin::serde")]`.
+pub use serde;
+/// The crate that JSON results are written with.
+pub use serde_json;

@@ -1,0 +1,131 @@
+//! A preprocessor that misbehaves as its settings say, so that the tests see what the host makes of it.
+//!
+//! It speaks to the bindings themselves: the SDK's types would not let it lie.
+#![cfg(target_family = "wasm")]
+
+mod behaviour;
+
+use std::cell::Cell;
+
+use millrace_plugin::bindings::{self, plugin::exports::millrace::pipeline::plugin};
+use millrace_plugin::bindings::{
+    plugin::millrace::pipeline::types, preprocess::exports::millrace::pipeline::preprocess,
+};
+use millrace_plugin::serde::Deserialize;
+use millrace_plugin::{export, serde_json};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
+struct Settings {
+    mode: Mode,
+}
+
+/// What it does. All but the first two do it when it is called with a message.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(crate = "millrace_plugin::serde", rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// Never returns from `configure`.
+    LoopInConfigure,
+    /// Panics in `configure`.
+    PanicInConfigure,
+    /// Refuses its settings.
+    RejectSettings,
+    /// Answers with the tensor that is wanted, all zeros.
+    #[default]
+    Ok,
+    /// Executes `unreachable`.
+    Trap,
+    /// Panics with a message.
+    Panic,
+    /// Reads past the end of its memory.
+    OutOfBounds,
+    /// Never returns.
+    Loop,
+    /// Never returns, and calls the host all the while.
+    LoopInHost,
+    /// Asks for memory until it gets no more, which Rust answers with an abort.
+    MemoryBomb,
+    /// Asks for memory until it gets no more, then answers as if nothing were.
+    MemoryBombHandled,
+    /// Calls itself for ever, and uses up the host's stack for it.
+    Recurse,
+    /// Calls itself for ever, and uses up the stack in its memory.
+    RecurseInMemory,
+    /// A tensor with its axes in another order.
+    WrongShape,
+    /// A tensor without axes.
+    NoShape,
+    /// A tensor whose shape overflows when it is multiplied.
+    HugeShape,
+    /// A tensor of the other element.
+    WrongElement,
+    /// Floats, one of which is not a number.
+    Nan,
+    /// Floats, one of which is infinite.
+    Infinity,
+    /// One element too few.
+    ShortData,
+    /// One element too many.
+    LongData,
+    /// 64 MiB of elements.
+    HugeOutput,
+    /// A hundred thousand lines.
+    LogFlood,
+    /// One line of a mebibyte.
+    LogLongLine,
+    /// A line that would colour, move and ring a terminal, and pretend to be two.
+    LogControlCharacters,
+    /// Asks for the body a thousand times.
+    BodyFlood,
+    /// Rejects.
+    Reject,
+    /// Asks for another attempt.
+    Retry,
+    /// Asks for another attempt at the first two attempts, then answers.
+    RetryTwice,
+    /// Wants no result.
+    Skip,
+    /// Rejects with a mebibyte of text.
+    RefuseTextHuge,
+    /// Rejects with control characters.
+    RefuseControlCharacters,
+    /// Answers with a tensor that holds the number of calls of this instance, this one included.
+    Stateful,
+    /// Panics when the body is `poison`, else answers.
+    PanicOnPoison,
+    /// Panics unless the broker or a retry has delivered the message before.
+    PanicAtFirst,
+}
+
+struct Hostile;
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Ok) };
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+}
+
+impl plugin::Guest for Hostile {
+    fn configure(settings: String) -> Result<(), String> {
+        export::tell_panics();
+        let Settings { mode } = serde_json::from_str(&settings).map_err(|error| error.to_string())?;
+        MODE.set(mode);
+        match mode {
+            Mode::LoopInConfigure => behaviour::spin(),
+            Mode::PanicInConfigure => behaviour::panic("the hostile plugin panics in configure"),
+            Mode::RejectSettings => Err("the hostile plugin accepts no settings".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl preprocess::Guest for Hostile {
+    fn preprocess(message: &types::Message, wants: types::TensorType) -> Result<types::Tensor, types::Refusal> {
+        CALLS.set(CALLS.get() + 1);
+        behaviour::preprocess(MODE.get(), CALLS.get(), message, wants)
+    }
+}
+
+const _: () = {
+    bindings::plugin::export!(Hostile with_types_in bindings::plugin);
+    bindings::preprocess::export!(Hostile with_types_in bindings::preprocess);
+};
