@@ -1,0 +1,316 @@
+//! The checks of one pipeline: its source, its references, its destinations. Knows nothing of other pipelines.
+
+use std::collections::BTreeMap;
+
+use globset::GlobSet;
+use toml::Spanned;
+
+use super::check::Checker;
+use super::check_values::Expect;
+use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
+use super::mistakes::{Mistake, Span, did_you_mean, quoted};
+use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference};
+use super::table::Key;
+use super::values::Text;
+use super::{FolderSource, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
+
+/// Enough to keep batches full while results are confirmed.
+const PREFETCH_QUEUE_DEFAULT: i128 = 256;
+/// A folder is near: less is needed in flight.
+const PREFETCH_FOLDER_DEFAULT: i128 = 64;
+/// What AMQP's 16 bits hold; its 0 means no bound, which nothing here is allowed to be.
+const PREFETCH_MAX: i128 = 65_535;
+/// One and two more.
+const ATTEMPTS_DEFAULT: i128 = 3;
+/// More attempts than this are a loop.
+const ATTEMPTS_MAX: i128 = 1_000;
+/// Far above a camera's JPEG; 256 of them still fit into a small machine.
+const MAX_MESSAGE_DEFAULT: u64 = 8 << 20;
+/// No broker takes a larger message.
+const MAX_MESSAGE_MAX: u64 = 512 << 20;
+/// AMQP's short strings: names of queues and exchanges, routing keys.
+const SHORT_STRING_BYTES_MAX: usize = 255;
+/// Queues that only the broker may declare.
+const RESERVED_PREFIX: &str = "amq.";
+
+impl Checker<'_, '_> {
+    /// Checks `[pipeline.NAME]`.
+    pub(super) fn pipeline(&mut self, raw: &RawPipeline<'_>, file: &RawConfig<'_>) -> Option<PipelineConfig> {
+        let plugins: Vec<&str> = file.plugins.iter().map(|plugin| plugin.name).collect();
+        let models: Vec<&str> = file.models.iter().map(|model| model.name).collect();
+        let name = self.name(raw.name, &raw.span, "pipeline");
+        self.required(
+            &raw.source,
+            "source",
+            &raw.span,
+            "`source = { queue = \"..\" }` or `{ folder = \"..\" }`",
+        );
+        let source = raw.source.given().and_then(|source| self.source(source.get_ref(), raw));
+        self.required(&raw.preprocess, "preprocess", &raw.span, "the name of a plugin");
+        let preprocess = self.reference(&raw.preprocess, UseKind::Preprocess, &plugins);
+        self.required(&raw.model, "model", &raw.span, "the name of a model");
+        let model = self.reference(&raw.model, UseKind::Model, &models);
+        self.required(&raw.route, "route", &raw.span, "the name of a plugin");
+        let route = self.reference(&raw.route, UseKind::Route, &plugins);
+        let attempts = self.integer(&raw.attempts, "attempts", ATTEMPTS_MAX, ATTEMPTS_DEFAULT);
+        let max_message_bytes = self.size_bytes(&raw.max_message, "max_message", MAX_MESSAGE_MAX, MAX_MESSAGE_DEFAULT);
+        let mut destinations = BTreeMap::new();
+        for destination in &raw.destinations {
+            let name = self.name(destination.name, &destination.span, "destination");
+            let config = self.destination(destination, raw);
+            if let (Some(name), Some(config)) = (name, config) {
+                destinations.insert(name, config);
+            }
+        }
+        if raw.destinations.is_empty() {
+            let warning = format!(
+                "the pipeline {} has no destination: results go nowhere",
+                quoted(raw.name)
+            );
+            let hint = format!("add `[pipeline.{}.destination.NAME]`", raw.name);
+            self.report.warning(Mistake::at(raw.span.clone(), warning).hint(hint));
+        }
+        Some(PipelineConfig {
+            name: name?,
+            source: source?,
+            preprocess: preprocess?,
+            model: model?,
+            route: route?,
+            attempts: u32::try_from(attempts).unwrap_or(1),
+            max_message_bytes,
+            destinations,
+        })
+    }
+
+    fn reference(&mut self, key: &Key<Reference>, kind: UseKind, known: &[&str]) -> Option<Name> {
+        let given = key.given()?;
+        let text = &given.get_ref().0;
+        if known.contains(&text.value.as_str()) {
+            self.links.uses.push(Use {
+                name: text.value.clone(),
+                kind,
+                span: given.span(),
+            });
+            return Name::new(&text.value);
+        }
+        let kind = kind.noun();
+        if known.is_empty() && self.report.meant.contains(&(0, kind)) {
+            return None;
+        }
+        let message = format!("there is no {kind} {}", text.quoted());
+        self.report
+            .mistake(match did_you_mean(&text.value, known.iter().copied()) {
+                Some(meant) => Mistake::at(given.span(), format!("{message}, did you mean `{meant}`?")),
+                None if Name::new(&text.value).is_some() && text.is_plain() => {
+                    Mistake::at(given.span(), message).hint(format!("add `[{kind}.{}]`", text.value))
+                }
+                None => Mistake::at(given.span(), message).hint(format!("add `[{kind}.NAME]`")),
+            });
+        None
+    }
+
+    fn source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<SourceConfig> {
+        const EITHER: &str = "write `{ queue = \"..\" }` or `{ folder = \"..\" }`";
+        match (&raw.queue, &raw.folder) {
+            (Key::Absent, Key::Absent) => {
+                let mistake = Mistake::at(raw.span.clone(), "the source has neither `queue` nor `folder`");
+                self.report.mistake(mistake.hint(EITHER));
+                None
+            }
+            (_, Key::Absent) => self.queue_source(raw, pipeline).map(SourceConfig::Queue),
+            (Key::Absent, _) => self.folder_source(raw, pipeline).map(SourceConfig::Folder),
+            _ => {
+                let mistake = Mistake::at(raw.span.clone(), "the source has both `queue` and `folder`");
+                self.report.mistake(mistake.hint(EITHER));
+                None
+            }
+        }
+    }
+
+    fn queue_source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<QueueSource> {
+        self.refuse(
+            &raw.pattern,
+            "`pattern` has no meaning for a queue",
+            "it chooses the files of a folder",
+        );
+        let declare = self.declare(&raw.declare);
+        let prefetch = self.integer(&raw.prefetch, "prefetch", PREFETCH_MAX, PREFETCH_QUEUE_DEFAULT);
+        let queue = raw.queue.given()?;
+        self.links.needs_broker.push(queue.span());
+        let name = self.queue_name(queue, declare);
+        let endpoint = Endpoint::Queue(queue.get_ref().value.clone());
+        self.link(pipeline, EndpointRole::Source, endpoint, queue.span(), Some(declare));
+        let dead_letter = self.dead_letter(queue, pipeline);
+        Some(QueueSource {
+            queue: name?,
+            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+            declare,
+            dead_letter: dead_letter?,
+        })
+    }
+
+    fn dead_letter(&mut self, queue: &Spanned<Text>, pipeline: &RawPipeline<'_>) -> Option<String> {
+        match &pipeline.dead_letter {
+            Key::Mistaken => None,
+            Key::Given(given) => {
+                let endpoint = Endpoint::Queue(given.get_ref().value.clone());
+                self.link(pipeline, EndpointRole::DeadLetter, endpoint, given.span(), None);
+                // Dead letters are always declared, so a name that cannot be declared is wrong.
+                self.queue_name(given, QueueType::default())
+            }
+            Key::Absent => {
+                let name = format!("{}.dead", queue.get_ref().value);
+                let is_declarable = name.len() <= SHORT_STRING_BYTES_MAX && !name.starts_with(RESERVED_PREFIX);
+                if !is_declarable && queue.get_ref().value.len() <= SHORT_STRING_BYTES_MAX {
+                    let message = "no queue of dead letters can be named after this queue";
+                    let hint = "add `dead_letter = \"..\"` to the pipeline";
+                    self.report.mistake(Mistake::at(queue.span(), message).hint(hint));
+                }
+                let endpoint = Endpoint::Queue(name.clone());
+                self.link(pipeline, EndpointRole::DeadLetter, endpoint, queue.span(), None);
+                Some(name)
+            }
+        }
+    }
+
+    fn folder_source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<FolderSource> {
+        const QUEUE_ONLY: &str = "it says how a queue is declared";
+        self.refuse(&raw.declare.kind, "`type` has no meaning for a folder", QUEUE_ONLY);
+        self.refuse(
+            &raw.declare.durable,
+            "`durable` has no meaning for a folder",
+            QUEUE_ONLY,
+        );
+        self.refuse(
+            &pipeline.dead_letter,
+            "a folder as a source has no queue of dead letters",
+            "its dead letters are in its folder `dead`; leave out `dead_letter`",
+        );
+        let prefetch = self.integer(&raw.prefetch, "prefetch", PREFETCH_MAX, PREFETCH_FOLDER_DEFAULT);
+        let pattern = self.file_pattern(raw);
+        let given = raw.folder.given()?;
+        let folder = self.path(given, Expect::Folder);
+        if let Some(folder) = &folder {
+            self.link(
+                pipeline,
+                EndpointRole::Source,
+                Endpoint::folder(folder),
+                given.span(),
+                None,
+            );
+        }
+        Some(FolderSource {
+            folder: folder?,
+            pattern,
+            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+        })
+    }
+
+    fn file_pattern(&mut self, raw: &RawSource) -> GlobSet {
+        let Some(patterns) = raw.pattern.given() else {
+            return every_name();
+        };
+        for pattern in patterns
+            .get_ref()
+            .0
+            .iter()
+            .filter(|pattern| pattern.get_ref().value.contains('/'))
+        {
+            let message = format!("the pattern {} can match no file", pattern.get_ref().quoted());
+            let hint = "a pattern is for the file's name alone: only files directly in the folder are messages";
+            self.report.mistake(Mistake::at(pattern.span(), message).hint(hint));
+        }
+        self.patterns(patterns)
+    }
+
+    /// How a queue is declared.
+    pub(super) fn declare(&mut self, raw: &RawDeclare) -> QueueType {
+        const TYPES: &[(&str, QueueType)] = &[
+            ("quorum", QueueType::Quorum),
+            ("classic", QueueType::Classic { durable: true }),
+            ("passive", QueueType::Passive),
+        ];
+        let kind = self.choice(&raw.kind, "type", TYPES);
+        let durable = raw.durable.given();
+        match (kind, durable.map(|durable| *durable.get_ref())) {
+            (Some(QueueType::Classic { .. }), durable) => QueueType::Classic {
+                durable: durable.unwrap_or(true),
+            },
+            (Some(QueueType::Passive), _) => {
+                let hint = "a passive queue is taken as it is; leave out `durable`";
+                self.refuse(&raw.durable, "`durable` has no meaning for a passive queue", hint);
+                QueueType::Passive
+            }
+            // A `type` that is mistaken says nothing about `durable`.
+            (None, _) if !raw.kind.is_absent() => QueueType::default(),
+            (Some(QueueType::Quorum) | None, Some(false)) => {
+                let hint = "add `type = \"classic\"` beside `durable = false`";
+                self.refuse(&raw.durable, "a quorum queue is always durable", hint);
+                QueueType::Quorum
+            }
+            (Some(QueueType::Quorum) | None, _) => QueueType::Quorum,
+        }
+    }
+
+    /// The name of a queue.
+    pub(super) fn queue_name(&mut self, text: &Spanned<Text>, declare: QueueType) -> Option<String> {
+        let name = &text.get_ref().value;
+        if name.is_empty() {
+            self.report
+                .mistake(Mistake::at(text.span(), "a queue must have a name"));
+            return None;
+        }
+        self.short_string(text, "queue")?;
+        if name.starts_with(RESERVED_PREFIX) && declare != QueueType::Passive {
+            let message = format!(
+                "the queue {} cannot be declared: `amq.` is the broker's own",
+                text.get_ref().quoted()
+            );
+            let hint = "choose another name, or take a queue that is there with `type = \"passive\"`";
+            self.report.mistake(Mistake::at(text.span(), message).hint(hint));
+            return None;
+        }
+        Some(name.clone())
+    }
+
+    /// A text that AMQP can carry as a name.
+    pub(super) fn short_string(&mut self, text: &Spanned<Text>, kind: &str) -> Option<()> {
+        let value = &text.get_ref().value;
+        let problem = if value.len() > SHORT_STRING_BYTES_MAX {
+            format!(
+                "the name of this {kind} has {} bytes, and AMQP allows {SHORT_STRING_BYTES_MAX}",
+                value.len()
+            )
+        } else if value.contains(char::is_control) {
+            format!("the name of this {kind} holds a control character")
+        } else {
+            return Some(());
+        };
+        self.report.mistake(Mistake::at(text.span(), problem));
+        None
+    }
+
+    pub(super) fn link(
+        &mut self,
+        pipeline: &RawPipeline<'_>,
+        role: EndpointRole,
+        endpoint: Endpoint,
+        span: Span,
+        declare: Option<QueueType>,
+    ) {
+        let pipeline = pipeline.name.to_owned();
+        self.links.endpoints.push(EndpointUse {
+            pipeline,
+            role,
+            endpoint,
+            span,
+            declare,
+        });
+    }
+}
+
+/// Matches every file name.
+fn every_name() -> GlobSet {
+    let star = globset::Glob::new("*").and_then(|star| globset::GlobSetBuilder::new().add(star).build());
+    star.unwrap_or_default()
+}

@@ -1,0 +1,228 @@
+//! The checks of single values: limits, words, names, paths, patterns. Knows no key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use toml::Spanned;
+
+use super::Name;
+use super::check::Checker;
+use super::mistakes::{Mistake, Span, did_you_mean, quoted};
+use super::table::Key;
+use super::units::{show_duration, show_size};
+use super::values::{Bytes, Patterns, Text};
+
+/// Where a number must lie, and what it is where the file says nothing.
+pub(super) struct Limits<T> {
+    pub(super) key: &'static str,
+    pub(super) min: T,
+    pub(super) max: T,
+    pub(super) default: T,
+}
+
+/// A limit's value as the file writes it.
+pub(super) trait Show: Copy + PartialOrd {
+    fn show(self) -> String;
+}
+
+/// What a path must lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    File,
+    Folder,
+    /// A folder that is made where it is missing.
+    FolderToBe,
+}
+
+impl Checker<'_, '_> {
+    /// Checks a name that the user gave.
+    pub(super) fn name(&mut self, text: &str, span: &Span, kind: &str) -> Option<Name> {
+        let name = Name::new(text);
+        if name.is_none() {
+            let kebab: String = text
+                .chars()
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() {
+                        c.to_ascii_lowercase()
+                    } else {
+                        '-'
+                    }
+                })
+                .collect();
+            // What is hidden in the message stays hidden in the hint.
+            let is_shown = quoted(text).contains(text);
+            let better = Name::new(kebab.trim_matches('-')).filter(|_| is_shown);
+            let example = better.map(|name| format!(", such as `{name}`")).unwrap_or_default();
+            let hint = format!("1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter{example}");
+            let message = format!("{} cannot be the name of a {kind}", quoted(text));
+            self.report.mistake(Mistake::at(span.clone(), message).hint(hint));
+        }
+        name
+    }
+
+    /// Reports a key that must be there and is not.
+    pub(super) fn required<T>(&mut self, key: &Key<T>, name: &'static str, table: &Span, example: &str) {
+        if key.is_absent() && !self.report.meant.contains(&(table.start, name)) {
+            let message = format!("the key `{name}` is missing");
+            self.report
+                .mistake(Mistake::at(table.clone(), message).hint(format!("add {example}")));
+        }
+    }
+
+    /// Reports a key that has no meaning here.
+    pub(super) fn refuse<T>(&mut self, key: &Key<T>, message: &str, hint: &str) {
+        if let Key::Given(value) = key {
+            self.report.mistake(Mistake::at(value.span(), message).hint(hint));
+        }
+    }
+
+    /// A number within its limits.
+    pub(super) fn within<T: Show>(&mut self, key: &Key<T>, limits: &Limits<T>) -> T {
+        let Some(value) = key.given() else {
+            return limits.default;
+        };
+        let given = *value.get_ref();
+        if (limits.min..=limits.max).contains(&given) {
+            return given;
+        }
+        let (min, max) = (limits.min.show(), limits.max.show());
+        let message = format!("`{}` must be from {min} to {max}, found {}", limits.key, given.show());
+        self.report.mistake(Mistake::at(value.span(), message));
+        limits.default
+    }
+
+    /// An integer within its limits.
+    pub(super) fn integer(&mut self, key: &Key<i128>, name: &'static str, max: i128, default: i128) -> i128 {
+        self.within(
+            key,
+            &Limits {
+                key: name,
+                min: 1,
+                max,
+                default,
+            },
+        )
+    }
+
+    /// A size within its limits.
+    pub(super) fn size_bytes(&mut self, key: &Key<Bytes>, name: &'static str, max: u64, default: u64) -> usize {
+        let limits = Limits {
+            key: name,
+            min: Bytes(1),
+            max: Bytes(max),
+            default: Bytes(default),
+        };
+        usize::try_from(self.within(key, &limits).0).unwrap_or(usize::MAX)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &Key<Text>, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let given = key.given()?;
+        let text = given.get_ref();
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text.value)
+            .map(|(_, value)| *value);
+        if found.is_none() {
+            let meant = did_you_mean(&text.value, words.iter().map(|(word, _)| *word));
+            let meant = meant
+                .map(|word| format!(", did you mean `{word}`?"))
+                .unwrap_or_default();
+            let all: Vec<String> = words.iter().map(|(word, _)| format!("`\"{word}\"`")).collect();
+            let message = format!("`{name}` cannot be {}{meant}", text.quoted());
+            self.report
+                .mistake(Mistake::at(given.span(), message).hint(format!("it is {}", all.join(" or "))));
+        }
+        found
+    }
+
+    /// A path, absolute; `None` where nothing is there.
+    pub(super) fn path(&mut self, text: &Spanned<Text>, expect: Expect) -> Option<PathBuf> {
+        let written = text.get_ref().quoted();
+        if text.get_ref().value.is_empty() || text.get_ref().value.contains('\0') {
+            self.report
+                .mistake(Mistake::at(text.span(), format!("{written} is no path")));
+            return None;
+        }
+        let path = self.base.join(&text.get_ref().value);
+        let problem = match (std::fs::metadata(&path), expect) {
+            (Ok(found), Expect::File) if !found.is_file() => format!("{written} is not a file"),
+            (Ok(found), Expect::Folder | Expect::FolderToBe) if !found.is_dir() => format!("{written} is not a folder"),
+            (Ok(_), _) => return Some(path),
+            (Err(error), Expect::FolderToBe) if error.kind() == std::io::ErrorKind::NotFound => {
+                if path.parent().is_some_and(Path::is_dir) {
+                    return Some(path);
+                }
+                format!("{written} cannot be made: the folder above it does not exist")
+            }
+            (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
+                let kind = if expect == Expect::File { "file" } else { "folder" };
+                format!("the {kind} {written} does not exist")
+            }
+            (Err(error), _) => format!("{written} cannot be read: {error}"),
+        };
+        let mistake = Mistake::at(text.span(), problem);
+        let is_relative = text.get_ref().is_plain() && Path::new(&text.get_ref().value).is_relative();
+        self.report.mistake(match is_relative {
+            true => mistake.hint(format!("looked for {}", quoted(&path.display().to_string()))),
+            false => mistake,
+        });
+        None
+    }
+
+    /// Patterns, of which there must be one.
+    pub(super) fn patterns(&mut self, patterns: &Spanned<Patterns>) -> GlobSet {
+        let mut set = GlobSetBuilder::new();
+        if patterns.get_ref().0.is_empty() {
+            self.report
+                .mistake(Mistake::at(patterns.span(), "there is no pattern in the list"));
+        }
+        for pattern in &patterns.get_ref().0 {
+            let text = pattern.get_ref();
+            match Glob::new(&text.value) {
+                _ if text.value.is_empty() => {
+                    self.report
+                        .mistake(Mistake::at(pattern.span(), "an empty pattern matches nothing"));
+                }
+                Ok(glob) => {
+                    set.add(glob);
+                }
+                Err(error) => {
+                    let message = match text.is_plain() {
+                        true => format!("{} is no pattern: {}", text.quoted(), error.kind()),
+                        false => format!("{} is no pattern", text.quoted()),
+                    };
+                    let hint =
+                        "`*` stands for anything, `?` for one character, `[ab]` and `{ab,cd}` for one of several";
+                    self.report.mistake(Mistake::at(pattern.span(), message).hint(hint));
+                }
+            }
+        }
+        set.build().unwrap_or_else(|error| {
+            self.report.mistake(Mistake::at(
+                patterns.span(),
+                format!("the patterns are too large: {}", error.kind()),
+            ));
+            GlobSet::empty()
+        })
+    }
+}
+
+impl Show for i128 {
+    fn show(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Show for Duration {
+    fn show(self) -> String {
+        show_duration(self)
+    }
+}
+
+impl Show for Bytes {
+    fn show(self) -> String {
+        show_size(self.0)
+    }
+}

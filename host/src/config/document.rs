@@ -1,0 +1,132 @@
+//! From a file to a `Config`: reads, parses, and runs the stages one after the other. Knows no key but the secret one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::broker_url;
+use super::check::Checker;
+use super::links::Links;
+use super::mistakes::{HIDDEN, Mistake, Source};
+use super::raw::RawConfig;
+use super::syntax::Syntax;
+use super::table::Report;
+use super::{Config, ConfigErrors, Sound, Warning};
+
+/// A thousand pipelines fit into this; a file that is larger is not one of ours.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a file.
+pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let fail = |text: &str, mistake| Err(alone(Source::new(path, text), mistake));
+    let length = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) => return fail("", Mistake::at(None, format!("the file cannot be read: {error}"))),
+    };
+    if length > FILE_BYTES_MAX {
+        return fail(
+            "",
+            Mistake::at(
+                None,
+                format!("the file has {length} bytes; at most {FILE_BYTES_MAX} are read"),
+            ),
+        );
+    }
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return fail("", Mistake::at(None, format!("the file cannot be read: {error}"))),
+    };
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        // What comes before is valid, so the offset holds in the repaired text too.
+        fail(&text, Mistake::at(valid..valid + 1, "the file is not UTF-8"))
+    })
+}
+
+/// Parses and checks a text.
+pub(super) fn parse(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let mut source = Source::new(path, text);
+    let absolute = match std::path::absolute(path) {
+        Ok(absolute) => absolute,
+        Err(error) => {
+            let mistake = Mistake::at(None, format!("the path of the file cannot be used: {error}"));
+            return Err(alone(source, mistake));
+        }
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    note_places(table.get_ref(), "", &mut source);
+    hide_broken_url(table.get_ref(), &mut source);
+    let syntax = Syntax::of(text, table.get_ref(), errors);
+    if let Some(mistake) = syntax.structure {
+        return Err(alone(source, mistake));
+    }
+
+    let mut report = Report::new(text, env);
+    let raw = RawConfig::read(table.get_ref(), &mut report);
+    let base = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    let checked = Checker {
+        report: &mut report,
+        base: &base,
+        links: Links::default(),
+    }
+    .config(&raw);
+    report.mistakes.retain(|mistake| !syntax.explains(text, mistake));
+    report.mistakes.extend(syntax.duplicates);
+    report.mistakes.extend(syntax.values);
+
+    let source = Arc::new(source);
+    if !report.mistakes.is_empty() {
+        return Err(ConfigErrors::new(source, checked.sound, report.mistakes));
+    }
+    let config = Config {
+        path: absolute,
+        broker: checked.broker,
+        host: checked.host,
+        models: checked.sound.models,
+        plugins: checked.sound.plugins,
+        pipelines: checked.pipelines,
+        source,
+    };
+    Ok((config, report.warnings))
+}
+
+/// A mistake after which nothing else can be looked at.
+fn alone(source: Source, mistake: Mistake) -> ConfigErrors {
+    ConfigErrors::new(Arc::new(source), Sound::default(), vec![mistake])
+}
+
+/// Remembers where each value is, and of each table where its name is.
+fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
+    for (name, value) in table {
+        let key = match prefix {
+            "" => name.get_ref().to_string(),
+            prefix => format!("{prefix}.{}", name.get_ref()),
+        };
+        if let Some(table) = value.get_ref().as_table() {
+            note_places(table, &key, source);
+            source.place(key, name.span());
+        } else {
+            source.place(key, value.span());
+        }
+    }
+}
+
+/// A broker's URL that cannot be taken apart may have its password anywhere: all of it is hidden.
+fn hide_broken_url(table: &DeTable<'_>, source: &mut Source) {
+    let broker = table.get("broker").and_then(|broker| broker.get_ref().as_table());
+    let Some(amqp) = broker.and_then(|broker| broker.get("amqp")) else {
+        return;
+    };
+    if let DeValue::String(url) = amqp.get_ref()
+        && !url.contains("${")
+        && broker_url::redact(url) == HIDDEN
+    {
+        source.hide(amqp.span());
+    }
+}

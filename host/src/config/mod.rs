@@ -1,0 +1,350 @@
+//! `plugins.toml`, checked: what the host runs on. Knows nothing of how any of it is used.
+
+mod mistakes;
+
+mod document;
+mod syntax;
+
+mod environment;
+mod settings;
+mod table;
+mod units;
+mod values;
+
+mod raw;
+
+mod broker_url;
+mod check;
+mod check_destination;
+mod check_pipeline;
+mod check_values;
+mod links;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobSet;
+use millrace_models::DeviceChoice;
+
+use mistakes::Source;
+pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
+
+/// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+/// A value that never prints, such as the broker's URL with its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Everything the host runs on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from, absolute.
+    pub path: PathBuf,
+    /// The broker; present whenever a pipeline needs one.
+    pub broker: Option<BrokerConfig>,
+    /// Settings of the process.
+    pub host: HostConfig,
+    /// Models by name.
+    pub models: BTreeMap<Name, ModelConfig>,
+    /// Plugins by name.
+    pub plugins: BTreeMap<Name, PluginConfig>,
+    /// Pipelines by name; at least one.
+    pub pipelines: BTreeMap<Name, PipelineConfig>,
+    /// The file's text, so that later checks can point into it.
+    source: Arc<Source>,
+}
+
+/// What of a file is right as far as this room can see, whether or not all of it is.
+#[derive(Debug, Clone, Default)]
+pub struct Sound {
+    /// Models without a mistake.
+    pub models: BTreeMap<Name, ModelConfig>,
+    /// Plugins without a mistake.
+    pub plugins: BTreeMap<Name, PluginConfig>,
+    /// Plugins that a pipeline preprocesses with.
+    pub preprocessors: BTreeSet<Name>,
+    /// Plugins that a pipeline routes with.
+    pub routers: BTreeSet<Name>,
+}
+
+/// `[broker]`
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// `amqp://user:password@host:port/vhost`.
+    pub amqp: Secret,
+    /// How long a publish may wait for its confirm before it counts as failed.
+    pub confirm_timeout: Duration,
+}
+
+/// `[host]`
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Sandbox worker threads.
+    pub workers: usize,
+    /// How long a drain may take before what is left is returned.
+    pub drain: Duration,
+}
+
+/// `[model.NAME]`
+#[derive(Debug, Clone)]
+pub struct ModelConfig {
+    /// Its name.
+    pub name: Name,
+    /// The model folder, absolute.
+    pub path: PathBuf,
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// The largest batch; by device where the file says nothing.
+    pub max_batch: Option<usize>,
+    /// The longest a tensor waits for others after the first of its batch.
+    pub max_wait: Duration,
+}
+
+/// `[plugin.NAME]`
+#[derive(Clone)]
+pub struct PluginConfig {
+    /// Its name.
+    pub name: Name,
+    /// The component or core module, absolute.
+    pub path: PathBuf,
+    /// The digest that the file must have, lower-case hexadecimal.
+    pub sha256: Option<String>,
+    /// CPU time of one call.
+    pub deadline: Duration,
+    /// All memories and tables of one instance together.
+    pub memory_bytes: usize,
+    /// What lives as long as an instance.
+    pub isolation: Isolation,
+    /// The settings table as a JSON object. May hold secrets from the environment: it is not printed.
+    pub settings: String,
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// A fresh instance for each message.
+    #[default]
+    Message,
+    /// One for each worker thread, renewed after a fault.
+    Worker,
+}
+
+/// `[pipeline.NAME]`
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// Its name.
+    pub name: Name,
+    /// Where messages come from.
+    pub source: SourceConfig,
+    /// The preprocessor's name; exists.
+    pub preprocess: Name,
+    /// The model's name; exists.
+    pub model: Name,
+    /// The router's name; exists.
+    pub route: Name,
+    /// How often a message is tried when a plugin says `retry`; at least 1.
+    pub attempts: u32,
+    /// The largest message that reaches a plugin.
+    pub max_message_bytes: usize,
+    /// Destinations by the name that routers use.
+    pub destinations: BTreeMap<Name, DestinationConfig>,
+}
+
+/// Where a pipeline's messages come from, and where its dead letters go.
+#[derive(Debug, Clone)]
+pub enum SourceConfig {
+    /// An AMQP queue.
+    Queue(QueueSource),
+    /// A folder of files.
+    Folder(FolderSource),
+}
+
+/// `source = { queue = ".." }`
+#[derive(Debug, Clone)]
+pub struct QueueSource {
+    /// The queue.
+    pub queue: String,
+    /// Messages in flight.
+    pub prefetch: u16,
+    /// How the queue is declared where it is missing.
+    pub declare: QueueType,
+    /// The queue of dead letters, always declared durable where it is missing.
+    pub dead_letter: String,
+}
+
+/// How a queue is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueType {
+    /// Durable and replicated.
+    #[default]
+    Quorum,
+    /// Classic.
+    Classic {
+        /// Whether it survives a broker restart.
+        durable: bool,
+    },
+    /// Owned by others: it must be there, and nothing is said about its type.
+    Passive,
+}
+
+/// `source = { folder = ".." }`
+#[derive(Debug, Clone)]
+pub struct FolderSource {
+    /// The folder, absolute; files directly in it are messages.
+    pub folder: PathBuf,
+    /// Which files are messages.
+    pub pattern: GlobSet,
+    /// Messages in flight.
+    pub prefetch: u16,
+}
+
+/// `[pipeline.NAME.destination.NAME]`
+#[derive(Debug, Clone)]
+pub enum DestinationConfig {
+    /// An AMQP exchange.
+    Exchange {
+        /// The exchange; empty for the default exchange.
+        exchange: String,
+        /// The routing key where the plugin gives none. On the default exchange: a queue.
+        routing_key: String,
+        /// Keys that a plugin may choose; none on the default exchange.
+        keys: Option<GlobSet>,
+        /// How the queue named by `routing_key` is declared where it is missing: on the default exchange alone.
+        declare: QueueType,
+    },
+    /// The input's reply-to, where one of these patterns matches it.
+    Reply {
+        /// Allowed reply queues.
+        allow: GlobSet,
+    },
+    /// A folder, absolute.
+    Folder {
+        /// Where results are written.
+        folder: PathBuf,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it begin at its folder; `${NAME}` is taken from the environment.
+    ///
+    /// It looks for the files and folders that are named, and opens none of them.
+    ///
+    /// # Errors
+    /// Every mistake of the file at once; after a syntax error that one alone.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigErrors> {
+        let text = document::read(path)?;
+        Self::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Checks the text of a file that is, or would be, at `path`, with an environment of its own.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Warning>), ConfigErrors> {
+        document::parse(text, path, env)
+    }
+
+    /// Where a key is in the file, such as `plugin.decode-image.path`, or else the nearest table above it.
+    pub fn locate(&self, key: &str) -> Option<Span> {
+        self.source.locate(key)
+    }
+
+    /// An empty collection for what later checks find: they push mistakes at what [`Config::locate`] gives.
+    pub fn errors(&self) -> ConfigErrors {
+        let sound = Sound {
+            models: self.models.clone(),
+            plugins: self.plugins.clone(),
+            preprocessors: self
+                .pipelines
+                .values()
+                .map(|pipeline| pipeline.preprocess.clone())
+                .collect(),
+            routers: self.pipelines.values().map(|pipeline| pipeline.route.clone()).collect(),
+        };
+        ConfigErrors::new(Arc::clone(&self.source), sound, Vec::new())
+    }
+
+    /// Shows warnings in the form of mistakes.
+    pub fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
+        self.source.render_warnings(warnings, rendering)
+    }
+}
+
+impl BrokerConfig {
+    /// The broker's URL with `***` for its password.
+    pub fn shown_url(&self) -> String {
+        broker_url::redact(self.amqp.expose())
+    }
+}
+
+impl fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginConfig")
+            .field("name", &self.name)
+            .field("path", &self.path)
+            .field("sha256", &self.sha256)
+            .field("deadline", &self.deadline)
+            .field("memory_bytes", &self.memory_bytes)
+            .field("isolation", &self.isolation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Name {
+    /// Checks a name.
+    pub fn new(text: &str) -> Option<Self> {
+        let kebab = text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.len() <= 63
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        kebab.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Secret {
+    /// Hides a value.
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,367 @@
+//! `plugins.toml` as the user wrote it: every key that there is, typed but not yet judged. Knows no defaults.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistakes::{Mistake, Span};
+use super::settings::Settings;
+use super::table::{Key, Read, Report, Table, Unreadable};
+use super::values::{Bytes, Patterns, Text};
+
+/// The whole file.
+pub(super) struct RawConfig<'t> {
+    /// Whether there is a key `pipeline`, whatever it holds.
+    pub(super) has_pipelines: bool,
+    pub(super) broker: Option<RawBroker>,
+    pub(super) host: RawHost,
+    pub(super) models: Vec<RawModel<'t>>,
+    pub(super) plugins: Vec<RawPlugin<'t>>,
+    pub(super) pipelines: Vec<RawPipeline<'t>>,
+}
+
+/// `[broker]`
+pub(super) struct RawBroker {
+    pub(super) span: Span,
+    /// The broker's URL: `amqp = "${AMQP_URL}"`.
+    pub(super) amqp: Key<Text>,
+    /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
+    pub(super) confirm_timeout: Key<Duration>,
+}
+
+/// `[host]`
+#[derive(Default)]
+pub(super) struct RawHost {
+    /// Sandbox worker threads: `workers = 4`.
+    pub(super) workers: Key<i128>,
+    /// How long a drain may take: `drain = "25s"`.
+    pub(super) drain: Key<Duration>,
+}
+
+/// `[model.NAME]`
+pub(super) struct RawModel<'t> {
+    pub(super) name: &'t str,
+    pub(super) span: Span,
+    /// Whether a key could not be read.
+    pub(super) is_mistaken: bool,
+    /// The model folder: `path = "models/shapes-lenet"`.
+    pub(super) path: Key<Text>,
+    /// Where it runs: `device = "auto"`, or `device = { adapter = "llvmpipe" }`.
+    pub(super) device: Key<RawDevice>,
+    /// The largest batch: `max_batch = 64`.
+    pub(super) max_batch: Key<i128>,
+    /// How long the first of a batch waits for others: `max_wait = "2ms"`.
+    pub(super) max_wait: Key<Duration>,
+}
+
+/// The two forms of `device`.
+pub(super) enum RawDevice {
+    /// `"auto"`, `"gpu"` or `"cpu"`.
+    Named(Text),
+    /// `{ adapter = "llvmpipe" }`
+    Adapter { adapter: Key<Text>, span: Span },
+}
+
+/// `[plugin.NAME]`
+pub(super) struct RawPlugin<'t> {
+    pub(super) name: &'t str,
+    pub(super) span: Span,
+    /// Whether a key could not be read.
+    pub(super) is_mistaken: bool,
+    /// The component or core module: `path = "plugins/decode-image.wasm"`.
+    pub(super) path: Key<Text>,
+    /// The digest that the file must have: `sha256 = "9f86d081884c7d65.."`.
+    pub(super) sha256: Key<Text>,
+    /// CPU time of one call: `deadline = "1s"`.
+    pub(super) deadline: Key<Duration>,
+    /// All memories and tables of one instance: `memory = "256MiB"`.
+    pub(super) memory: Key<Bytes>,
+    /// What lives as long as an instance: `isolation = "message"` or `"worker"`.
+    pub(super) isolation: Key<Text>,
+    /// What `configure` is given, as JSON: `settings = { resize = "bilinear" }`.
+    pub(super) settings: Key<Settings>,
+}
+
+/// `[pipeline.NAME]`
+pub(super) struct RawPipeline<'t> {
+    pub(super) name: &'t str,
+    pub(super) span: Span,
+    /// Where messages come from: `source = { queue = "image_queue" }` or `{ folder = "inbox" }`.
+    pub(super) source: Key<RawSource>,
+    /// The preprocessor: `preprocess = "decode-image"`.
+    pub(super) preprocess: Key<Reference>,
+    /// The model: `model = "shapes"`.
+    pub(super) model: Key<Reference>,
+    /// The router: `route = "by-label"`.
+    pub(super) route: Key<Reference>,
+    /// Attempts where a plugin says `retry`: `attempts = 3`.
+    pub(super) attempts: Key<i128>,
+    /// The queue of dead letters: `dead_letter = "image_queue.dead"`.
+    pub(super) dead_letter: Key<Text>,
+    /// The largest message that reaches a plugin: `max_message = "8MiB"`.
+    pub(super) max_message: Key<Bytes>,
+    /// `[pipeline.NAME.destination.NAME]`
+    pub(super) destinations: Vec<RawDestination<'t>>,
+}
+
+/// `source = { .. }`
+pub(super) struct RawSource {
+    pub(super) span: Span,
+    /// An AMQP queue: `queue = "image_queue"`.
+    pub(super) queue: Key<Text>,
+    /// A folder of files: `folder = "inbox"`.
+    pub(super) folder: Key<Text>,
+    /// Messages in flight: `prefetch = 256`.
+    pub(super) prefetch: Key<i128>,
+    /// How a missing queue is declared.
+    pub(super) declare: RawDeclare,
+    /// Which files are messages: `pattern = "*.png"` or `["*.png", "*.jpg"]`.
+    pub(super) pattern: Key<Patterns>,
+}
+
+/// How a queue is declared where it is missing.
+pub(super) struct RawDeclare {
+    /// `type = "quorum"`, `"classic"` or `"passive"`.
+    pub(super) kind: Key<Text>,
+    /// Whether a classic queue survives a restart of the broker: `durable = false`.
+    pub(super) durable: Key<bool>,
+}
+
+/// `[pipeline.NAME.destination.NAME]`
+pub(super) struct RawDestination<'t> {
+    pub(super) name: &'t str,
+    pub(super) span: Span,
+    /// An AMQP exchange, `""` for the default exchange: `exchange = "results"`.
+    pub(super) exchange: Key<Text>,
+    /// The key where the plugin gives none; on the default exchange a queue: `routing_key = "result_queue"`.
+    pub(super) routing_key: Key<Text>,
+    /// Keys that a plugin may choose: `keys = ["label.*"]`.
+    pub(super) keys: Key<Patterns>,
+    /// How a missing queue is declared: on the default exchange alone.
+    pub(super) declare: RawDeclare,
+    /// Reply queues that are allowed: `reply = ["amq.rabbitmq.reply-to.*"]`.
+    pub(super) reply: Key<Patterns>,
+    /// A folder: `folder = "out"`.
+    pub(super) folder: Key<Text>,
+    /// Where `queue` is written, which is a key of sources and means nothing here.
+    pub(super) queue: Option<Span>,
+}
+
+/// The name of a plugin or a model.
+pub(super) struct Reference(pub(super) Text);
+
+/// Keys that are easily written in a table where they are unknown, and where they belong.
+fn belongs(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "amqp" | "confirm_timeout" => "[broker]",
+        "workers" | "drain" => "[host]",
+        "device" | "max_batch" | "max_wait" => "[model.NAME]",
+        "sha256" | "deadline" | "memory" | "isolation" | "settings" => "[plugin.NAME]",
+        "attempts" | "dead_letter" | "max_message" | "preprocess" | "route" => "[pipeline.NAME]",
+        "queue" | "prefetch" | "pattern" => "the `source` of [pipeline.NAME]",
+        "exchange" | "routing_key" | "keys" | "reply" => "[pipeline.NAME.destination.NAME]",
+        _ => return None,
+    })
+}
+
+impl<'t> RawConfig<'t> {
+    /// Reads the whole file; what is wrong with keys and types is in the report.
+    pub(super) fn read(table: &'t DeTable<'t>, report: &mut Report<'_>) -> Self {
+        let mut file = Table::new(table, String::new(), 0..0);
+        let raw = Self {
+            has_pipelines: table.contains_key("pipeline"),
+            broker: file
+                .table("broker", report)
+                .into_given()
+                .map(|table| RawBroker::read(table, report)),
+            host: file
+                .table("host", report)
+                .into_given()
+                .map(|table| RawHost::read(table, report))
+                .unwrap_or_default(),
+            models: read_named(&mut file, "model", report, RawModel::read),
+            plugins: read_named(&mut file, "plugin", report, RawPlugin::read),
+            pipelines: read_named(&mut file, "pipeline", report, RawPipeline::read),
+        };
+        file.finish(&belongs, report);
+        raw
+    }
+}
+
+fn read_named<'t, T>(
+    outer: &mut Table<'t>,
+    name: &'static str,
+    report: &mut Report<'_>,
+    read: fn(&'t str, Table<'t>, &mut Report<'_>) -> T,
+) -> Vec<T> {
+    let tables = outer.named_tables(name, report);
+    tables
+        .into_iter()
+        .map(|(name, table)| read(name, table, report))
+        .collect()
+}
+
+impl RawBroker {
+    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            span: table.span().clone(),
+            amqp: table.key("amqp", report),
+            confirm_timeout: table.key("confirm_timeout", report),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl RawHost {
+    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            workers: table.key("workers", report),
+            drain: table.key("drain", report),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl<'t> RawModel<'t> {
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            name,
+            span: table.span().clone(),
+            path: table.key("path", report),
+            device: table.key("device", report),
+            max_batch: table.key("max_batch", report),
+            max_wait: table.key("max_wait", report),
+            is_mistaken: table.is_mistaken(),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl<'t> RawPlugin<'t> {
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            name,
+            span: table.span().clone(),
+            path: table.key("path", report),
+            sha256: table.key("sha256", report),
+            deadline: table.key("deadline", report),
+            memory: table.key("memory", report),
+            isolation: table.key("isolation", report),
+            settings: table.key("settings", report),
+            is_mistaken: table.is_mistaken(),
+        };
+        if let Some(span) = table.reserve("grant") {
+            let hint = "a plugin has its message, its settings and its log, and nothing else";
+            report.mistake(Mistake::at(span, "nothing can be granted to a plugin yet").hint(hint));
+        }
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl<'t> RawPipeline<'t> {
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            name,
+            span: table.span().clone(),
+            source: RawSource::read(&mut table, report),
+            preprocess: table.key("preprocess", report),
+            model: table.key("model", report),
+            route: table.key("route", report),
+            attempts: table.key("attempts", report),
+            dead_letter: table.key("dead_letter", report),
+            max_message: table.key("max_message", report),
+            destinations: read_named(&mut table, "destination", report, RawDestination::read),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl RawSource {
+    fn read(pipeline: &mut Table<'_>, report: &mut Report<'_>) -> Key<Self> {
+        pipeline.table("source", report).map(|mut table| {
+            let raw = Self {
+                span: table.span().clone(),
+                queue: table.key("queue", report),
+                folder: table.key("folder", report),
+                prefetch: table.key("prefetch", report),
+                declare: RawDeclare::read(&mut table, report),
+                pattern: table.key("pattern", report),
+            };
+            table.finish(&belongs, report);
+            raw
+        })
+    }
+}
+
+impl RawDeclare {
+    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Self {
+        Self {
+            kind: table.key("type", report),
+            durable: table.key("durable", report),
+        }
+    }
+}
+
+impl<'t> RawDestination<'t> {
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            name,
+            span: table.span().clone(),
+            exchange: table.key("exchange", report),
+            routing_key: table.key("routing_key", report),
+            keys: table.key("keys", report),
+            declare: RawDeclare::read(&mut table, report),
+            reply: table.key("reply", report),
+            folder: table.key("folder", report),
+            queue: table.reserve("queue"),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl<'t> Read<'t> for RawDevice {
+    const EXPECTED: &'static str = "`\"auto\"`, `\"gpu\"`, `\"cpu\"` or `{ adapter = \"..\" }`";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let mut table = Table::new(table, "`device`".to_owned(), value.span());
+                let adapter = table.key("adapter", report);
+                let is_mistaken = table.is_mistaken();
+                let n_before = report.mistakes.len();
+                table.finish(&belongs, report);
+                if is_mistaken || report.mistakes.len() > n_before {
+                    return Err(Unreadable::Reported);
+                }
+                Ok(Self::Adapter {
+                    adapter,
+                    span: value.span(),
+                })
+            }
+            _ => Text::read(value, report).map(Self::Named),
+        }
+    }
+}
+
+impl<'t> Read<'t> for Reference {
+    const EXPECTED: &'static str = "one name in a string";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let hint = value
+            .get_ref()
+            .is_array()
+            .then(|| "chains are not there yet: name one".to_owned());
+        match Text::read(value, report) {
+            Ok(text) => Ok(Self(text)),
+            Err(Unreadable::Type { .. }) => Err(Unreadable::Type { hint }),
+            Err(Unreadable::Reported) => Err(Unreadable::Reported),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Typed readers over a parsed TOML tree that go on after a mistake. Knows no key of `plugins.toml`.
+//!
+//! serde ends at the first wrong type and the first unknown key. A table here is asked for each key that it may
+//! have; what it was never asked for is unknown. So one pass finds every mistake, and the keys are listed once.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::environment::{self, ExpandError};
+use super::mistakes::{Mistake, Span, Warning, did_you_mean, quoted};
+use super::values::found;
+
+/// A key that may be missing, or there but wrong.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Key<T> {
+    /// It is not in the file.
+    #[default]
+    Absent,
+    /// It is there, and what is wrong with it was reported.
+    Mistaken,
+    /// Its value.
+    Given(Spanned<T>),
+}
+
+/// What was found so far.
+pub(super) struct Report<'a> {
+    pub(super) text: &'a str,
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Warning>,
+    /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
+    pub(super) meant: BTreeSet<(usize, &'static str)>,
+}
+
+/// A table of the file, and the keys that it may have.
+pub(super) struct Table<'t> {
+    table: &'t DeTable<'t>,
+    /// How messages call it: `[plugin.decode-image]`.
+    title: String,
+    span: Span,
+    asked: Vec<&'static str>,
+    /// Keys that are known and not offered.
+    reserved: Vec<&'static str>,
+    /// Whether a value could not be read.
+    is_mistaken: bool,
+}
+
+/// A value that can be read from TOML.
+pub(super) trait Read<'t>: Sized {
+    /// What the value must be, with its article.
+    const EXPECTED: &'static str;
+
+    /// Reads a value.
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable>;
+}
+
+/// Why a value could not be read.
+pub(super) enum Unreadable {
+    /// It is of another type; not yet reported.
+    Type { hint: Option<String> },
+    /// Something else, and that was reported.
+    Reported,
+}
+
+impl<T> Key<T> {
+    /// The value, where there is one.
+    pub(super) fn given(&self) -> Option<&Spanned<T>> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Mistaken => None,
+        }
+    }
+
+    /// The value, where there is one.
+    pub(super) fn into_given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value.into_inner()),
+            Self::Absent | Self::Mistaken => None,
+        }
+    }
+
+    /// Turns the value into another.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Key<U> {
+        match self {
+            Self::Absent => Key::Absent,
+            Self::Mistaken => Key::Mistaken,
+            Self::Given(value) => Key::Given(Spanned::new(value.span(), change(value.into_inner()))),
+        }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            text,
+            variable,
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            meant: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn mistake(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    pub(super) fn warning(&mut self, warning: Mistake) {
+        self.warnings.push(Warning(warning));
+    }
+
+    /// Fills the environment into a string.
+    pub(super) fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
+        let errors = match environment::expand(written, self.variable) {
+            Ok(expanded) => return Some(expanded),
+            Err(errors) => errors,
+        };
+        for error in errors {
+            let part = quoted(error.offending());
+            let span = self.within(span, error.offending());
+            self.mistake(match error {
+                ExpandError::Unset(_) => Mistake::at(span, format!("the environment variable in {part} is not set"))
+                    .hint("set it where the host is started; `$${` stands for a plain `${`"),
+                ExpandError::BadName(_) => Mistake::at(span, format!("{part} names no environment variable")).hint(
+                    "a name has letters, digits and `_`, and there are no defaults; `$${` stands for a plain `${`",
+                ),
+                ExpandError::Unclosed(_) => Mistake::at(span, format!("{part} is not closed"))
+                    .hint("add the `}`; `$${` stands for a plain `${`"),
+            });
+        }
+        None
+    }
+
+    /// The span of a part of a string, where it is written as it is.
+    fn within(&self, span: &Span, part: &str) -> Span {
+        let written = self.text.get(span.clone()).unwrap_or_default();
+        written
+            .find(part)
+            .map_or(span.clone(), |at| span.start + at..span.start + at + part.len())
+    }
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn new(table: &'t DeTable<'t>, title: String, span: Span) -> Self {
+        Self {
+            table,
+            title,
+            span,
+            asked: Vec::new(),
+            reserved: Vec::new(),
+            is_mistaken: false,
+        }
+    }
+
+    /// Whether a value that was asked for could not be read.
+    pub(super) fn is_mistaken(&self) -> bool {
+        self.is_mistaken
+    }
+
+    /// The place to name where a key is missing: the table's own name.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Reads a key.
+    pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
+        self.asked.push(name);
+        let Some(value) = self.table.get(name) else {
+            return Key::Absent;
+        };
+        let read = T::read(value, report);
+        self.is_mistaken |= read.is_err();
+        match read {
+            Ok(read) => Key::Given(Spanned::new(value.span(), read)),
+            Err(Unreadable::Reported) => Key::Mistaken,
+            Err(Unreadable::Type { hint }) => {
+                let message = format!("`{name}` must be {}, found {}", T::EXPECTED, found(value.get_ref()));
+                report.mistake(Mistake {
+                    hint,
+                    ..Mistake::at(value.span(), message)
+                });
+                Key::Mistaken
+            }
+        }
+    }
+
+    /// The table `name`, where there is one.
+    pub(super) fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
+        let key: Key<&'t DeTable<'t>> = self.key(name, report);
+        let span = self.key_span(name).unwrap_or_default();
+        let title = join(&self.title, name);
+        key.map(|table| Table::new(table, title, span))
+    }
+
+    /// Where a key is that has no meaning yet, or none here: it counts as known, and the caller says why.
+    pub(super) fn reserve(&mut self, name: &'static str) -> Option<Span> {
+        self.reserved.push(name);
+        self.key_span(name)
+    }
+
+    /// The tables in table `name`, which the user named.
+    pub(super) fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
+        let Key::Given(outer) = self.table(name, report) else {
+            return Vec::new();
+        };
+        let outer = outer.into_inner();
+        let mut tables = Vec::new();
+        for (key, value) in outer.table {
+            let inner = key.get_ref().as_ref();
+            let title = join(&outer.title, inner);
+            match value.get_ref().as_table() {
+                Some(table) => tables.push((inner, Table::new(table, title, key.span()))),
+                None => {
+                    let message = format!("`{inner}` must be a table, found {}", found(value.get_ref()));
+                    let hint = format!("write `{}`", join(&outer.title, "NAME"));
+                    report.mistake(Mistake::at(value.span(), message).hint(hint));
+                }
+            }
+        }
+        tables
+    }
+
+    /// Where a key's name is written.
+    fn key_span(&self, name: &str) -> Option<Span> {
+        self.table.get_key_value(name).map(|(key, _)| key.span())
+    }
+
+    /// Reports the keys that nobody asked for. `belongs` says where a key belongs that is known elsewhere.
+    pub(super) fn finish(self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if self.asked.contains(&name) || self.reserved.contains(&name) {
+                continue;
+            }
+            let unknown = format!("unknown key {}", quoted(name));
+            let elsewhere = belongs(name);
+            let mistake = match (elsewhere, did_you_mean(name, self.asked.iter().copied())) {
+                (Some(place), _) => Mistake::at(key.span(), unknown).hint(format!("`{name}` belongs in {place}")),
+                (None, Some(meant)) => {
+                    report.meant.insert((self.span.start, meant));
+                    Mistake::at(key.span(), format!("{unknown}, did you mean `{meant}`?"))
+                }
+                (None, None) => Mistake::at(key.span(), unknown).hint(self.known_keys()),
+            };
+            report.mistake(mistake);
+        }
+    }
+
+    fn known_keys(&self) -> String {
+        let mut hint = match self.title.as_str() {
+            "" => "the file takes".to_owned(),
+            title => format!("{title} takes"),
+        };
+        for (index, name) in self.asked.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            // Writing to a string does not fail.
+            write!(hint, "{separator} `{name}`").unwrap_or_default();
+        }
+        hint
+    }
+}
+
+/// Adds a name to the title of a table.
+fn join(title: &str, name: &str) -> String {
+    match title.strip_suffix(']') {
+        Some(title) => format!("{title}.{name}]"),
+        None => format!("[{name}]"),
+    }
+}

@@ -1,0 +1,176 @@
+//! The values that keys can have, and how each is read from TOML. Knows no key and no table.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::mistakes::{Mistake, quoted};
+use super::table::{Read, Report, Unreadable};
+use super::units;
+
+const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
+
+/// A string with the environment filled in.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    /// The value: may hold secrets, so it is in no message.
+    pub(super) value: String,
+    /// What the file says.
+    written: String,
+}
+
+/// A size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(super) struct Bytes(pub(super) u64);
+
+/// One pattern or several.
+#[derive(Debug, Clone)]
+pub(super) struct Patterns(pub(super) Vec<Spanned<Text>>);
+
+impl Text {
+    /// Whether the value is what the file says, so that it may be shown.
+    pub(super) fn is_plain(&self) -> bool {
+        self.value == self.written
+    }
+
+    /// What the file says, in backticks.
+    pub(super) fn quoted(&self) -> String {
+        quoted(&self.written)
+    }
+}
+
+impl<'t> Read<'t> for Text {
+    const EXPECTED: &'static str = "a string";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let written = value.get_ref().as_str().ok_or(WRONG_TYPE)?;
+        let expanded = report.expand(written, &value.span()).ok_or(Unreadable::Reported)?;
+        Ok(Self {
+            value: expanded,
+            written: written.to_owned(),
+        })
+    }
+}
+
+impl<'t> Read<'t> for bool {
+    const EXPECTED: &'static str = "`true` or `false`";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
+        value.get_ref().as_bool().ok_or(WRONG_TYPE)
+    }
+}
+
+impl<'t> Read<'t> for i128 {
+    const EXPECTED: &'static str = "an integer";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let hint = match value.get_ref() {
+            DeValue::Integer(number) => return wide(number).ok_or(WRONG_TYPE),
+            DeValue::String(text) if text.trim().parse::<i128>().is_ok() => Some("leave out the quotes".to_owned()),
+            _ => None,
+        };
+        Err(Unreadable::Type { hint })
+    }
+}
+
+impl<'t> Read<'t> for Duration {
+    const EXPECTED: &'static str = "a duration in a string";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        read_quantity(value, report, "`\"2ms\"`", units::duration)
+    }
+}
+
+impl<'t> Read<'t> for Bytes {
+    const EXPECTED: &'static str = "a size in a string";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        read_quantity(value, report, "`\"256MiB\"`", units::size_bytes).map(Self)
+    }
+}
+
+impl<'t> Read<'t> for Patterns {
+    const EXPECTED: &'static str = "a pattern or a list of patterns";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
+            DeValue::String(_) => vec![value],
+            DeValue::Array(array) => array.iter().collect(),
+            _ => return Err(WRONG_TYPE),
+        };
+        let mut patterns = Vec::new();
+        let mut failed = false;
+        for item in items {
+            match Text::read(item, report) {
+                Ok(text) => patterns.push(Spanned::new(item.span(), text)),
+                Err(Unreadable::Reported) => failed = true,
+                Err(Unreadable::Type { .. }) => {
+                    failed = true;
+                    let message = format!("a pattern must be a string, found {}", found(item.get_ref()));
+                    report.mistake(Mistake::at(item.span(), message));
+                }
+            }
+        }
+        if failed {
+            Err(Unreadable::Reported)
+        } else {
+            Ok(Self(patterns))
+        }
+    }
+}
+
+impl<'t> Read<'t> for &'t DeTable<'t> {
+    const EXPECTED: &'static str = "a table";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let is_list = value
+            .get_ref()
+            .as_array()
+            .is_some_and(|array| array.iter().any(|item| item.get_ref().is_table()));
+        let hint = is_list.then(|| "a table is written `[NAME]`, with one pair of brackets".to_owned());
+        value.get_ref().as_table().ok_or(Unreadable::Type { hint })
+    }
+}
+
+fn read_quantity<'t, T>(
+    value: &'t Spanned<DeValue<'t>>,
+    report: &mut Report<'_>,
+    example: &str,
+    parse: fn(&str) -> Result<T, units::UnitError>,
+) -> Result<T, Unreadable> {
+    if !value.get_ref().is_str() {
+        return Err(Unreadable::Type {
+            hint: Some(format!("write it with its unit, such as {example}")),
+        });
+    }
+    let text = Text::read(value, report)?;
+    parse(&text.value).map_err(|error| {
+        // What an environment variable holds is not shown.
+        let message = if text.is_plain() {
+            error.message
+        } else {
+            format!("{} is no quantity", text.quoted())
+        };
+        report.mistake(Mistake::at(value.span(), message).hint(error.hint));
+        Unreadable::Reported
+    })
+}
+
+/// An integer of any width.
+pub(super) fn wide(number: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A value as messages name it.
+pub(super) fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", quoted(text)),
+        DeValue::Integer(number) => format!("the integer {}", quoted(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", quoted(number.as_str())),
+        DeValue::Boolean(value) => format!("`{value}`"),
+        DeValue::Datetime(_) => "a date or time".to_owned(),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}

@@ -1,0 +1,147 @@
+//! What becomes of a message. Every failure knows its own disposition; only `pipeline.rs` acts on it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What the source is told about a message: exactly once, on every path.
+#[derive(Debug)]
+pub enum Disposition {
+    /// Every output was confirmed, or the plugin said `skip`.
+    Ack,
+    /// It can never be processed: a dead letter with the reason is published, then it is acknowledged.
+    Reject(Reason),
+    /// It may succeed later: a copy with its attempt raised goes back to the source, then it is acknowledged.
+    Retry(Reason),
+    /// It goes back as it was, uncounted: drain, shutdown, a destination that stays away.
+    Return,
+}
+
+/// The stage of a message's life that something happened in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Taking it from its source and reading its envelope.
+    Receive,
+    /// The preprocessor.
+    Preprocess,
+    /// The model.
+    Infer,
+    /// The router.
+    Route,
+    /// Publishing its results.
+    Deliver,
+}
+
+/// The class of a reason: a short constant for counting and filtering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReasonClass {
+    /// A plugin said `reject`.
+    Refused,
+    /// A plugin said `retry`.
+    Retried,
+    /// A plugin said `retry` and no attempts are left.
+    AttemptsSpent,
+    /// A plugin trapped or panicked.
+    Trap,
+    /// A plugin ran past its deadline.
+    Deadline,
+    /// A plugin asked for more memory than it may have.
+    Memory,
+    /// A plugin returned more than it may.
+    OutputTooLarge,
+    /// A plugin returned a tensor that the model does not take.
+    BadTensor,
+    /// The model's output is not a finite number.
+    NonFinite,
+    /// The model failed for this message alone.
+    ModelFailed,
+    /// A plugin addressed what it may not: destination, key or header.
+    Denied,
+    /// The message is larger than the source allows, or its envelope cannot be read.
+    Malformed,
+    /// The host itself failed over this message: our bug.
+    HostFault,
+}
+
+/// Why a message is rejected or retried: told once, fully.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// Where it happened.
+    pub stage: Stage,
+    /// What kind of thing happened.
+    pub class: ReasonClass,
+    /// What happened, in words; may hold text from plugins, bounded and escaped.
+    pub text: String,
+    /// The plugin that it happened in, if any.
+    pub plugin: Option<Arc<PluginIdentity>>,
+}
+
+/// Which plugin, which build of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginIdentity {
+    /// Its name in `plugins.toml`.
+    pub name: String,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub digest: String,
+}
+
+impl Stage {
+    /// The name in headers, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Preprocess => "preprocess",
+            Self::Infer => "infer",
+            Self::Route => "route",
+            Self::Deliver => "deliver",
+        }
+    }
+}
+
+impl ReasonClass {
+    /// The name in headers, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Retried => "retried",
+            Self::AttemptsSpent => "attempts-spent",
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::OutputTooLarge => "output-too-large",
+            Self::BadTensor => "bad-tensor",
+            Self::NonFinite => "non-finite",
+            Self::ModelFailed => "model-failed",
+            Self::Denied => "denied",
+            Self::Malformed => "malformed",
+            Self::HostFault => "host-fault",
+        }
+    }
+}
+
+impl PluginIdentity {
+    /// The first twelve digits of the digest: enough to tell builds apart in a log.
+    pub fn version(&self) -> &str {
+        self.digest.get(..12).unwrap_or(&self.digest)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ReasonClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(plugin) = &self.plugin {
+            write!(f, "plugin `{}` ({}): ", plugin.name, plugin.version())?;
+        }
+        f.write_str(&self.text)
+    }
+}

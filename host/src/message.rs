@@ -1,0 +1,102 @@
+//! Messages, predictions and results as plain data. Knows no library: not where they come from, not what runs them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use millrace_models::{Element, Tensor, TensorData, TensorType};
+
+/// A message as plugins see it. Everything in it was chosen by its publisher: untrusted.
+#[derive(Debug, Clone, Default)]
+pub struct Message {
+    /// The publisher's message id, else the SHA-256 of the body in lower-case hexadecimal.
+    pub id: String,
+    /// The publisher's correlation id.
+    pub correlation_id: Option<String>,
+    /// Where the publisher asked for the answer.
+    pub reply_to: Option<String>,
+    /// The queue or folder it was taken from.
+    pub source: String,
+    /// The routing key it was published with, or its file name.
+    pub key: String,
+    /// 1 at the first attempt.
+    pub attempt: u32,
+    /// Whether the broker has delivered it before.
+    pub redelivered: bool,
+    /// The content type its publisher claims.
+    pub content_type: Option<String>,
+    /// Text headers, in the order of the message.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// One class of a classifier with its score.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Index in the model's first output.
+    pub index: u32,
+    /// The model folder's label, or the index in decimal digits.
+    pub label: String,
+    /// By the activation that `model.toml` names.
+    pub score: f32,
+}
+
+/// What a model made of one message.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    /// The model's name in `plugins.toml`.
+    pub model: Arc<str>,
+    /// Labels of the classes, shared with the model.
+    pub labels: Arc<[String]>,
+    // Invariant: finite.
+    /// Scores by class; empty for models that are no classifiers.
+    pub scores: Vec<f32>,
+    // Invariant: finite.
+    /// Raw outputs, without the batch axis.
+    pub outputs: Vec<Tensor>,
+}
+
+impl Prediction {
+    /// The `k` best classes, best first, equal scores by index; fewer where there are fewer.
+    pub fn top(&self, k: usize) -> Vec<Score> {
+        let mut order: Vec<(usize, f32)> = self.scores.iter().copied().enumerate().collect();
+        order.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+        order.truncate(k);
+        order
+            .into_iter()
+            .map(|(index, score)| Score {
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                label: self.labels.get(index).cloned().unwrap_or_else(|| index.to_string()),
+                score,
+            })
+            .collect()
+    }
+}
+
+/// One result as a router made it; its destination is a name in `plugins.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outbound {
+    /// The name of a destination that the pipeline declares.
+    pub destination: String,
+    /// A routing key of the plugin's choice.
+    pub key: Option<String>,
+    /// The result.
+    pub body: Vec<u8>,
+    /// Such as `application/json`.
+    pub content_type: Option<String>,
+    /// The plugin's headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// An envelope that the host puts around a result or a dead letter: ours, checked, safe to publish.
+#[derive(Debug, Clone, Default)]
+pub struct Envelope {
+    /// The result id: the same when the same message is processed again.
+    pub message_id: String,
+    /// The input's correlation id, else its message id.
+    pub correlation_id: String,
+    /// Such as `application/json`.
+    pub content_type: Option<String>,
+    /// `x-millrace-*` headers and, for results, the plugin's.
+    pub headers: BTreeMap<String, String>,
+}
