@@ -5,3 +5,4 @@ mod chain;
 pub mod config;
 pub mod disposition;
 pub mod message;
+pub mod sandbox;

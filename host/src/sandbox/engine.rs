@@ -1,0 +1,121 @@
+//! The engine: what WebAssembly may be, the pool that instances come from, and the tick that ends overlong calls.
+//! Knows nothing of plugins.
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
+
+/// How often a running guest is asked whether it may go on: a deadline is overrun by at most this.
+/// The question costs well under a microsecond, so 200 a second are free.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
+/// Instances that one worker keeps for plugins with `isolation = "worker"`; the least recently used one makes room.
+/// Two generations of three plugins.
+pub(super) const RESIDENTS_PER_WORKER: usize = 6;
+
+/// Memories of one component. Guests have one; a component that was composed of two has two.
+const MEMORIES_PER_COMPONENT: u32 = 2;
+
+/// Core instances of one component: the guest's module and the shims that componentizing puts around it.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
+
+/// Tables of one component: the guest's own and the shims'.
+const TABLES_PER_COMPONENT: u32 = 8;
+
+/// Elements of one table. Function tables of real guests have hundreds, of managed languages up to 10,000.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// The largest linear memory that 32-bit WebAssembly can address. What a plugin may use is the limiter's business;
+/// a pool slot of this size is address space only, and spares every access its bounds check.
+const MEMORY_MAX_BYTES: usize = 4 << 30;
+
+/// Pages of a returned slot that stay resident, so that the next instance of the plugin does not fault them in again.
+/// Measured: a fresh call of a 25 KB decoder costs 20 us with it and 50 us without.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// Warm slots of plugins that are not running, for each worker: both plugins of a pipeline in two generations.
+/// Bounds what idle slots hold to this times [`KEEP_RESIDENT_BYTES`] for each worker.
+const WARM_SLOTS_PER_WORKER: u32 = 4;
+
+/// The guest's share of a worker's stack. Decoders need a tenth of it.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// Frames in a trap's backtrace: enough to see who called whom, not enough to fill a dead letter.
+const BACKTRACE_FRAMES: usize = 16;
+
+/// Builds the engine for a number of workers, and starts its tick.
+///
+/// # Errors
+/// When the platform does not have what the engine needs, such as address space for the pool or a thread.
+pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
+    let engine = Engine::new(&config(workers))?;
+    let weak = engine.weak();
+    thread::Builder::new()
+        .name("sandbox-tick".to_owned())
+        .spawn(move || tick(&weak))?;
+    Ok(engine)
+}
+
+/// Advances the epoch for as long as anybody holds the engine.
+fn tick(engine: &EngineWeak) {
+    while let Some(engine) = engine.upgrade() {
+        engine.increment_epoch();
+        drop(engine);
+        thread::sleep(TICK);
+    }
+}
+
+fn config(workers: usize) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES));
+    // Off: what guests of the plain component model do not need is not offered to hostile ones.
+    config
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers)));
+    config
+}
+
+fn pool(workers: usize) -> PoolingAllocationConfig {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+    // The residents of each worker, the instance that it is running, and one trial (loading is one at a time).
+    let residents = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
+    let components = workers.saturating_mul(residents.saturating_add(1)).saturating_add(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(components)
+        .total_core_instances(components.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(components.saturating_mul(MEMORIES_PER_COMPONENT))
+        .total_tables(components.saturating_mul(TABLES_PER_COMPONENT))
+        .total_stacks(0)
+        .total_gc_heaps(0)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_memories_per_module(1)
+        .max_tables_per_module(TABLES_PER_COMPONENT)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(MEMORY_MAX_BYTES)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_ELEMENTS.saturating_mul(size_of::<usize>()))
+        .max_unused_warm_slots(workers.saturating_mul(WARM_SLOTS_PER_WORKER))
+        .pagemap_scan(Enabled::Auto);
+    pool
+}

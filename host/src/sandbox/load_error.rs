@@ -1,0 +1,102 @@
+//! Why a plugin cannot be taken into service: what was found, and what was expected.
+
+use std::path::PathBuf;
+
+use super::{CallError, Role};
+
+/// Why a plugin cannot be taken into service.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin `{name}` ({}): {problem}", path.display())]
+pub struct LoadError {
+    /// Its name in `plugins.toml`.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: LoadProblem,
+}
+
+/// What is wrong with a plugin's file.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadProblem {
+    /// It cannot be read.
+    #[error("cannot read it: {0}")]
+    Read(std::io::Error),
+    /// It is larger than any plugin needs to be.
+    #[error("it is larger than {} MiB", allowed / 1024 / 1024)]
+    TooLarge {
+        /// Bytes.
+        allowed: u64,
+    },
+    /// It is not the file that `plugins.toml` pins.
+    #[error("its sha256 is {found}, pinned is {expected}")]
+    Digest {
+        /// The pin.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// It is native code, which no sandbox holds.
+    #[error("it is precompiled native code, which is refused: name the .wasm file that it was made from")]
+    Precompiled,
+    /// It is something else.
+    #[error("it is not WebAssembly: {0}")]
+    NotWasm(String),
+    /// It is a module of WebAssembly, but nothing says of what contract.
+    #[error(
+        "it is a core module without an embedded component type, so it cannot be a plugin; was it built with the plugin SDK?"
+    )]
+    NoContract,
+    /// It is broken, or uses what the sandbox does not offer.
+    #[error("it is not valid: {0}")]
+    Invalid(String),
+    /// It targets the other world, or another version of this one.
+    #[error("it exports `{found}`, but is used as a {role}, which exports `{expected}`")]
+    World {
+        /// What it exports.
+        found: String,
+        /// What it is used for.
+        role: Role,
+        /// What it should export.
+        expected: &'static str,
+    },
+    /// It targets no world of ours.
+    #[error("it is no {role}: it does not export `{expected}`")]
+    NoPlugin {
+        /// What it is used for.
+        role: Role,
+        /// What it should export.
+        expected: &'static str,
+    },
+    /// It wants more than plugins get.
+    #[error("it imports {}, which {} not granted", quoted(.0), if .0.len() == 1 { "is" } else { "are" })]
+    Ungranted(Vec<String>),
+    /// Its imports or exports are of other types than the contract's.
+    #[error("it does not fit the contract: {0}")]
+    Link(String),
+    /// Its memory does not begin within its limit.
+    #[error("it needs {needed} of memory at its start, allowed is {allowed}")]
+    Memory {
+        /// In words.
+        needed: String,
+        /// In words.
+        allowed: String,
+    },
+    /// It does not accept its settings, in its own words.
+    #[error("it refuses its settings: {0}")]
+    Settings(String),
+    /// It failed in its trial.
+    #[error("it failed when it was given its settings: it {0}")]
+    Trial(CallError),
+    /// Our own bug, met on this file.
+    #[error("the host failed while it was loading it: {0}")]
+    Host(String),
+    /// There is no thread to try it on.
+    #[error("cannot start a thread to try it: {0}")]
+    Thread(std::io::Error),
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

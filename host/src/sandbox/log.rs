@@ -1,0 +1,307 @@
+//! What a plugin says during one call, bounded: lines of its `log` import and of its standard output and error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use tracing::{Level, debug, error, info, trace, warn};
+
+use super::text::{TEXT_MAX_BYTES, tame};
+use crate::disposition::PluginIdentity;
+
+/// Lines of one call that reach the host's log; what is more is counted.
+const LINES_PER_CALL: usize = 64;
+
+/// Lines of one plugin that reach the host's log within a second, over all its calls: a plugin that says one line about
+/// each of thousands of messages fills a disk as surely as one that says thousands about one.
+const LINES_PER_SECOND: u32 = 256;
+
+/// What all instances of a plugin may say together.
+#[derive(Debug)]
+pub(super) struct LogBudget {
+    began: Instant,
+    // The second that `lines` were told in.
+    second: AtomicU64,
+    lines: AtomicU32,
+    dropped: AtomicU64,
+}
+
+/// The voice of one instance, counted anew for each call.
+#[derive(Debug)]
+pub(super) struct CallLog {
+    plugin: Arc<PluginIdentity>,
+    budget: Arc<LogBudget>,
+    // Empty outside of a message's call: at load, and while an instance is configured ahead of its first message.
+    message_id: Arc<str>,
+    lines: usize,
+    dropped: u64,
+    stdout: Partial,
+    stderr: Partial,
+    last_error: Option<String>,
+    panic: Option<String>,
+}
+
+/// The line that a stream has begun. Invariant: at most [`TEXT_MAX_BYTES`] and a few bytes.
+#[derive(Debug, Default)]
+struct Partial(Vec<u8>);
+
+impl LogBudget {
+    /// A plugin's budget.
+    pub(super) fn new() -> Self {
+        let (second, lines, dropped) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU64::new(0));
+        Self {
+            began: Instant::now(),
+            second,
+            lines,
+            dropped,
+        }
+    }
+
+    /// Spends a line, if there is one left in this second. Threads that meet at the turn of a second may spend a few
+    /// more: it is a bound, not a count.
+    fn spend(&self) -> bool {
+        let now = self.began.elapsed().as_secs();
+        if self.second.swap(now, Ordering::Relaxed) != now {
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        self.lines.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND
+    }
+
+    /// Counts lines that were dropped; all of them, when it is time to tell.
+    fn dropped(&self, lines: u64) -> Option<u64> {
+        let before = self.dropped.fetch_add(lines, Ordering::Relaxed);
+        if before.saturating_add(lines) == 0 || !self.spend() {
+            return None;
+        }
+        Some(self.dropped.swap(0, Ordering::Relaxed)).filter(|dropped| *dropped > 0)
+    }
+}
+
+impl CallLog {
+    /// A log that belongs to a plugin's instance.
+    pub(super) fn new(plugin: Arc<PluginIdentity>, budget: Arc<LogBudget>) -> Self {
+        Self {
+            plugin,
+            budget,
+            message_id: Arc::from(""),
+            lines: 0,
+            dropped: 0,
+            stdout: Partial::default(),
+            stderr: Partial::default(),
+            last_error: None,
+            panic: None,
+        }
+    }
+
+    /// Begins a call: the bounds start anew.
+    pub(super) fn begin(&mut self, message_id: &str) {
+        if *self.message_id != *message_id {
+            self.message_id = Arc::from(message_id);
+        }
+        (self.lines, self.dropped) = (0, 0);
+        (self.last_error, self.panic) = (None, None);
+    }
+
+    /// Ends a call: lines that were begun are told, and how many were not told at all.
+    pub(super) fn end(&mut self) {
+        if let Some(line) = self.stdout.take() {
+            self.line(Level::INFO, &line);
+        }
+        if let Some(line) = self.stderr.take() {
+            self.stderr_line(&line);
+        }
+        if let Some(dropped) = self.budget.dropped(std::mem::take(&mut self.dropped)) {
+            let (plugin, version, message_id) = self.fields();
+            warn!(plugin, version, message_id, dropped, "plugin logged too much");
+        }
+    }
+
+    /// Takes a line of the `log` import.
+    pub(super) fn line(&mut self, level: Level, text: &str) {
+        let wanted = is_wanted(level);
+        let told = wanted && self.lines < LINES_PER_CALL && self.budget.spend();
+        if wanted && !told {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        // The last error is kept in any case: a panic is the last thing that a call says.
+        if !told && level != Level::ERROR {
+            return;
+        }
+        let text = tame(text);
+        if told {
+            self.lines = self.lines.saturating_add(1);
+            let (plugin, version, message_id) = self.fields();
+            match level {
+                Level::ERROR => error!(plugin, version, message_id, text, "plugin log"),
+                Level::WARN => warn!(plugin, version, message_id, text, "plugin log"),
+                Level::INFO => info!(plugin, version, message_id, text, "plugin log"),
+                Level::DEBUG => debug!(plugin, version, message_id, text, "plugin log"),
+                _ => trace!(plugin, version, message_id, text, "plugin log"),
+            }
+        }
+        if level == Level::ERROR {
+            self.last_error = Some(text);
+        }
+    }
+
+    /// Takes what the guest writes to its standard output.
+    pub(super) fn stdout(&mut self, bytes: &[u8]) {
+        for line in self.stdout.lines(bytes) {
+            self.line(Level::INFO, &line);
+        }
+    }
+
+    /// Takes what the guest writes to its standard error.
+    pub(super) fn stderr(&mut self, bytes: &[u8]) {
+        for line in self.stderr.lines(bytes) {
+            self.stderr_line(&line);
+        }
+    }
+
+    /// The words of a panic, or the last line at error level: why the guest trapped, as its author would say it.
+    pub(super) fn last_words(&self) -> Option<&str> {
+        self.panic.as_deref().or(self.last_error.as_deref())
+    }
+
+    /// A standard library says `thread .. panicked at FILE:LINE:COLUMN:`, then the message on the next line, then notes.
+    fn stderr_line(&mut self, line: &str) {
+        match &mut self.panic {
+            None if line.contains("panicked at ") => self.panic = Some(tame(line)),
+            Some(panic) if panic.ends_with(':') => *panic = tame(&format!("{panic} {line}")),
+            _ => {}
+        }
+        self.line(Level::ERROR, line);
+    }
+
+    fn fields(&self) -> (&str, &str, &str) {
+        (&self.plugin.name, self.plugin.version(), &self.message_id)
+    }
+}
+
+/// Whether anybody listens at a level; lines that nobody hears are not counted.
+fn is_wanted(level: Level) -> bool {
+    match level {
+        Level::ERROR => tracing::enabled!(Level::ERROR),
+        Level::WARN => tracing::enabled!(Level::WARN),
+        Level::INFO => tracing::enabled!(Level::INFO),
+        Level::DEBUG => tracing::enabled!(Level::DEBUG),
+        _ => tracing::enabled!(Level::TRACE),
+    }
+}
+
+impl Partial {
+    /// Adds bytes, and takes out the lines that they end; a line that is too long is cut, as a line of the log is.
+    fn lines(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(piece) = pieces.next() {
+            let room = TEXT_MAX_BYTES.saturating_add(1).saturating_sub(self.0.len());
+            self.0.extend(piece.iter().take(room));
+            // What the call may not tell is not even made: one over, so that it is counted as dropped.
+            if pieces.peek().is_some() && lines.len() <= LINES_PER_CALL {
+                lines.extend(self.take());
+            } else if pieces.peek().is_some() {
+                self.0.clear();
+            }
+        }
+        lines
+    }
+
+    /// Takes out what there is of a line; none when there is nothing.
+    fn take(&mut self) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let line = String::from_utf8_lossy(&self.0).trim_end_matches('\r').to_owned();
+        self.0.clear();
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> CallLog {
+        let plugin = PluginIdentity {
+            name: "crop".to_owned(),
+            digest: "0".repeat(64),
+        };
+        CallLog::new(Arc::new(plugin), Arc::new(LogBudget::new()))
+    }
+
+    /// Lines are counted only where somebody listens.
+    fn listening(test: impl FnOnce()) {
+        tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(std::io::sink).finish(), test);
+    }
+
+    #[test]
+    fn streams_are_cut_into_lines() {
+        let mut partial = Partial::default();
+        assert_eq!(partial.lines(b"one\ntw"), ["one"]);
+        assert_eq!(partial.lines(b"o\r\n\nthree"), ["two"]);
+        assert_eq!(partial.take().as_deref(), Some("three"));
+        assert_eq!(partial.take(), None);
+    }
+
+    #[test]
+    fn a_stream_without_line_ends_is_bounded() {
+        let mut partial = Partial::default();
+        for _ in 0..100 {
+            assert!(partial.lines(&[b'x'; 4096]).is_empty());
+        }
+        assert!(partial.0.len() <= TEXT_MAX_BYTES + 1, "kept {}", partial.0.len());
+    }
+
+    #[test]
+    fn a_call_keeps_64_lines_and_the_last_error() {
+        listening(|| {
+            let mut log = log();
+            log.begin("m-1");
+            for n in 0..100 {
+                log.line(Level::INFO, &n.to_string());
+            }
+            log.line(Level::ERROR, "panicked at src/lib.rs:12:5: boom");
+            assert_eq!((log.lines, log.dropped), (64, 37));
+            assert_eq!(log.last_words(), Some("panicked at src/lib.rs:12:5: boom"));
+            log.end();
+            log.begin("m-2");
+            assert_eq!((log.lines, log.dropped, log.last_words()), (0, 0, None));
+        });
+    }
+
+    #[test]
+    fn lines_that_nobody_hears_are_not_counted() {
+        listening(|| {
+            let mut log = log();
+            (0..100).for_each(|_| log.line(Level::TRACE, "step"));
+            assert_eq!((log.lines, log.dropped), (0, 0));
+        });
+    }
+
+    #[test]
+    fn all_calls_of_a_plugin_share_one_budget() {
+        let budget = LogBudget::new();
+        // A test that is stopped for a second between two lines sees two budgets.
+        let told = (0..10_000).filter(|_| budget.spend()).count();
+        assert!((256..=1024).contains(&told), "told {told}");
+        budget.lines.store(LINES_PER_SECOND, Ordering::Relaxed);
+        budget.second.store(budget.began.elapsed().as_secs(), Ordering::Relaxed);
+        if budget.dropped(7).is_none() {
+            budget.lines.store(0, Ordering::Relaxed);
+            assert_eq!(budget.dropped(3), Some(10));
+        }
+        assert_eq!(budget.dropped(0), None);
+    }
+
+    #[test]
+    fn a_panic_on_standard_error_is_kept_with_its_message() {
+        let mut log = log();
+        log.begin("m-1");
+        log.stderr(b"\nthread '<unnamed>' (1) panicked at src/lib.rs:12:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n");
+        assert_eq!(
+            log.last_words(),
+            Some("thread '<unnamed>' (1) panicked at src/lib.rs:12:5: boom")
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The only room that knows wasmtime: engine, bindings, limits, workers. Knows nothing of brokers, models or order.
+
+mod load;
+mod load_error;
+mod plugin;
+
+mod bindings;
+mod inert;
+
+mod instance;
+mod state;
+
+mod limits;
+mod log;
+mod output;
+
+mod fault;
+mod text;
+
+mod engine;
+mod residents;
+mod workers;
+
+pub use self::load_error::{LoadError, LoadProblem};
+pub use self::plugin::Plugin;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use wasmtime::Engine;
+
+use self::load::Loader;
+use self::workers::{LaneQueue, Workers};
+use crate::config::PluginConfig;
+use crate::disposition::ReasonClass;
+
+/// What a plugin is used for: the world that it must target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// World `preprocessor`.
+    Preprocess,
+    /// World `router`.
+    Route,
+}
+
+/// The engine and the worker threads that plugin calls run on; one in a process.
+///
+/// Dropping it without [`Sandbox::stop`] lets the threads end by themselves.
+#[derive(Debug)]
+pub struct Sandbox {
+    engine: Engine,
+    workers: Arc<Workers>,
+    threads: Vec<JoinHandle<()>>,
+    // Held while a plugin is compiled, which uses all cores by itself, and tried, for which the pool has one slot.
+    loader: Mutex<Loader>,
+}
+
+/// A share of the workers: one for each pipeline, so that a hostile one cannot hold them all.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    queue: Arc<LaneQueue>,
+}
+
+/// What a plugin answers instead of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It can never be processed.
+    Reject(String),
+    /// It may succeed later.
+    Retry(String),
+    /// It needs no result.
+    Skip(String),
+}
+
+/// Why a call yields no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The plugin refused, in its own words (bounded and escaped).
+    #[error("refused")]
+    Refused(Refusal),
+    /// The plugin broke a bound or trapped; its instance is gone, and a fresh one may do better.
+    #[error("{text}")]
+    Fault {
+        /// Trap, deadline, memory, or output too large.
+        class: ReasonClass,
+        /// Which bound, asked and allowed; for a trap the message and the innermost wasm frames.
+        text: String,
+    },
+    /// What the plugin returned is not what its caller can take: a wrong tensor, results that no envelope holds.
+    #[error("{text}")]
+    BadOutput {
+        /// `BadTensor`, `OutputTooLarge` or `Denied`.
+        class: ReasonClass,
+        /// Expected and found.
+        text: String,
+    },
+    /// The workers have stopped.
+    #[error("the sandbox has stopped")]
+    Stopped,
+}
+
+/// Why the sandbox cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Not without workers.
+    #[error("a sandbox needs at least one worker")]
+    NoWorkers,
+    /// The platform does not have what the engine needs.
+    #[error("cannot start the WebAssembly engine: {0}")]
+    Engine(String),
+    /// The system refuses a thread.
+    #[error("cannot start a worker thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Sandbox {
+    /// Starts the engine, its epoch ticker and `workers` threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread, or the address space for the instances of so many workers.
+    pub fn start(workers: usize) -> Result<Self, SandboxError> {
+        if workers == 0 {
+            return Err(SandboxError::NoWorkers);
+        }
+        let engine = engine::start(workers).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let (workers, threads) = Workers::start(workers).map_err(SandboxError::Thread)?;
+        let loader = Mutex::new(Loader::new(engine.clone()));
+        Ok(Self {
+            engine,
+            workers,
+            threads,
+            loader,
+        })
+    }
+
+    /// Reads, digests, compiles, links and checks a plugin, and lets it accept its settings in a
+    /// trial instance under the limits of a call. Blocking: tens of milliseconds to seconds.
+    ///
+    /// # Errors
+    /// Says what was found and what was expected; the plugin's own words are bounded and escaped.
+    pub fn load(&self, config: &PluginConfig, role: Role) -> Result<Arc<Plugin>, LoadError> {
+        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
+        // Compilers and encoders have panicked on hostile files before.
+        let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(config, role)));
+        let loaded = loaded.unwrap_or_else(|panic| Err(LoadProblem::Host(fault::panic_text(panic.as_ref()))));
+        let (name, path) = (config.name.to_string(), config.path.clone());
+        let loaded = loaded.map_err(|problem| LoadError { name, path, problem })?;
+        Ok(Arc::new(Plugin::new(loaded, config, &self.workers)))
+    }
+
+    /// A pipeline's share of the workers, when `n_pipelines` share them.
+    pub fn lane(&self, n_pipelines: usize) -> Lane {
+        Lane {
+            queue: Arc::new(self.workers.lane(n_pipelines)),
+        }
+    }
+
+    /// Plugin instances that exist now: those in a call, and those that workers keep.
+    pub fn instances(&self) -> u64 {
+        self.engine
+            .pooling_allocator_metrics()
+            .map_or(0, |metrics| metrics.component_instances())
+    }
+
+    /// Lets calls in progress end (at the latest at their deadline) and joins the threads. Blocking.
+    ///
+    /// Calls that wait, and all later ones, end with [`CallError::Stopped`].
+    pub fn stop(mut self) {
+        self.workers.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("sandbox worker panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.workers.stop();
+    }
+}
+
+impl Role {
+    /// The interface that its world exports.
+    fn interface(self) -> &'static str {
+        match self {
+            Self::Preprocess => "millrace:pipeline/preprocess@0.1.0",
+            Self::Route => "millrace:pipeline/route@0.1.0",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Preprocess => Self::Route,
+            Self::Route => Self::Preprocess,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preprocess => "preprocessor",
+            Self::Route => "router",
+        })
+    }
+}

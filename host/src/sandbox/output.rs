@@ -1,0 +1,330 @@
+//! What plugins return, checked before anybody else sees it: tensors against what the model takes, results against what
+//! an envelope may hold, texts against what a log may hold.
+
+use millrace_models::TensorError;
+
+use super::bindings::preprocessor::millrace::pipeline::types;
+use super::bindings::router::exports::millrace::pipeline::route;
+use super::text::{is_unsafe, size, tame, tame_to};
+use super::{CallError, Refusal};
+use crate::disposition::ReasonClass;
+use crate::message::{Element, Outbound, Tensor, TensorData, TensorType};
+
+/// Results of one call. A router that splits a message further wants a queue of its own.
+const OUTBOUNDS_MAX: usize = 8;
+
+/// Bytes of the bodies of one call's results together: they are in memory until they are confirmed.
+pub(super) const BODIES_MAX_BYTES: usize = 8 << 20;
+
+/// Bytes of a destination, key, content type or header name: what the broker's short strings hold.
+const NAME_MAX_BYTES: usize = 255;
+
+/// Headers of one result.
+const HEADERS_MAX: usize = 64;
+
+/// Bytes of one result's headers together; they must fit beside ours in one frame of 128 KiB.
+const HEADERS_MAX_BYTES: usize = 64 << 10;
+
+/// What a router may hand over at once: bodies, and headers and names beside them.
+pub(super) const ROUTE_HANDOVER_BYTES: usize = BODIES_MAX_BYTES + OUTBOUNDS_MAX * 2 * HEADERS_MAX_BYTES;
+
+/// The least that a preprocessor may hand over at once, whatever the model takes: its log lines need room, too.
+const PREPROCESS_HANDOVER_MIN_BYTES: usize = 1 << 20;
+
+/// A tensor of the wrong type is to be told as such, and floats in place of bytes are four times as large.
+const WRONG_TYPE_FACTOR: u64 = 4;
+
+/// Axes of a shape that an error names; models have up to five.
+const AXES_TOLD: usize = 8;
+
+/// Elements in the text of an error that say which character was refused.
+const NAME_TOLD_BYTES: usize = 64;
+
+/// What a preprocessor may hand over at once.
+pub(super) fn preprocess_handover_bytes(wants: &TensorType) -> usize {
+    let element = match wants.element {
+        Element::Byte => size_of::<u8>(),
+        Element::Float => size_of::<f32>(),
+    };
+    let bytes = wants
+        .elements()
+        .saturating_mul(element as u64)
+        .saturating_mul(WRONG_TYPE_FACTOR);
+    usize::try_from(bytes)
+        .unwrap_or(usize::MAX)
+        .max(PREPROCESS_HANDOVER_MIN_BYTES)
+}
+
+/// Takes a tensor that is exactly of the type that the model takes.
+pub(super) fn tensor(tensor: types::Tensor, wants: &TensorType) -> Result<Tensor, CallError> {
+    let data = match tensor.data {
+        types::TensorData::Bytes(bytes) => TensorData::Bytes(bytes),
+        types::TensorData::Floats(floats) => TensorData::Floats(floats),
+    };
+    if tensor.shape.len() > AXES_TOLD {
+        return Err(bad_tensor(format!(
+            "expected {wants}, found a tensor of {} axes",
+            tensor.shape.len()
+        )));
+    }
+    let found = TensorType {
+        shape: tensor.shape.clone(),
+        element: element(&data),
+    };
+    if found != *wants {
+        return Err(bad_tensor(format!("expected {wants}, found {found}")));
+    }
+    Tensor::new(tensor.shape, data).map_err(|error| match error {
+        TensorError::Length { .. } | TensorError::NotFinite { .. } => bad_tensor(error.to_string()),
+    })
+}
+
+/// Takes results that an envelope can hold; whether they may go where they name is their destination's business.
+pub(super) fn outbounds(outbounds: Vec<route::Outbound>) -> Result<Vec<Outbound>, CallError> {
+    if outbounds.len() > OUTBOUNDS_MAX {
+        return Err(too_large(format!(
+            "returned {} results, allowed {OUTBOUNDS_MAX}",
+            outbounds.len()
+        )));
+    }
+    let bodies = outbounds
+        .iter()
+        .fold(0_usize, |sum, outbound| sum.saturating_add(outbound.body.len()));
+    if bodies > BODIES_MAX_BYTES {
+        return Err(too_large(format!(
+            "returned {} of results, allowed {}",
+            size(bodies),
+            size(BODIES_MAX_BYTES)
+        )));
+    }
+    outbounds.into_iter().map(outbound).collect()
+}
+
+/// Takes a refusal, in words that are safe to store.
+pub(super) fn refusal(refusal: types::Refusal) -> CallError {
+    CallError::Refused(match refusal {
+        types::Refusal::Reject(text) => Refusal::Reject(tame(&text)),
+        types::Refusal::Retry(text) => Refusal::Retry(tame(&text)),
+        types::Refusal::Skip(text) => Refusal::Skip(tame(&text)),
+    })
+}
+
+fn outbound(outbound: route::Outbound) -> Result<Outbound, CallError> {
+    name("destination", &outbound.destination)?;
+    if let Some(key) = &outbound.key {
+        name("key", key)?;
+    }
+    if let Some(content_type) = &outbound.content_type {
+        name("content type", content_type)?;
+    }
+    let headers = headers(outbound.headers)?;
+    Ok(Outbound {
+        destination: outbound.destination,
+        key: outbound.key,
+        body: outbound.body,
+        content_type: outbound.content_type,
+        headers,
+    })
+}
+
+fn headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallError> {
+    if headers.len() > HEADERS_MAX {
+        return Err(too_large(format!(
+            "returned a result with {} headers, allowed {HEADERS_MAX}",
+            headers.len()
+        )));
+    }
+    let mut bytes = 0_usize;
+    for header in &headers {
+        name("header", &header.name)?;
+        if header.name.is_empty() {
+            return Err(denied("returned a header without a name".to_owned()));
+        }
+        if let Some(character) = header.value.chars().find(|character| is_unsafe(*character)) {
+            let (name, character) = (tame_to(&header.name, NAME_TOLD_BYTES), character.escape_default());
+            return Err(denied(format!(
+                "returned the header `{name}` with the character `{character}` in its value"
+            )));
+        }
+        bytes = bytes
+            .saturating_add(header.name.len())
+            .saturating_add(header.value.len());
+    }
+    if bytes > HEADERS_MAX_BYTES {
+        let (found, allowed) = (size(bytes), size(HEADERS_MAX_BYTES));
+        return Err(too_large(format!(
+            "returned a result with {found} of headers, allowed {allowed}"
+        )));
+    }
+    Ok(headers.into_iter().map(|header| (header.name, header.value)).collect())
+}
+
+/// Checks what becomes a short string of the broker's.
+fn name(what: &str, name: &str) -> Result<(), CallError> {
+    if name.len() > NAME_MAX_BYTES {
+        return Err(too_large(format!(
+            "returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}",
+            name.len()
+        )));
+    }
+    match name.chars().find(|character| is_unsafe(*character)) {
+        None => Ok(()),
+        Some(_) => Err(denied(format!(
+            "returned the {what} `{}`, which has characters that no name may have",
+            tame_to(name, NAME_TOLD_BYTES)
+        ))),
+    }
+}
+
+fn element(data: &TensorData) -> Element {
+    match data {
+        TensorData::Bytes(_) => Element::Byte,
+        TensorData::Floats(_) => Element::Float,
+    }
+}
+
+fn bad_tensor(text: String) -> CallError {
+    CallError::BadOutput {
+        class: ReasonClass::BadTensor,
+        text: format!("returned a tensor the model does not take: {text}"),
+    }
+}
+
+fn too_large(text: String) -> CallError {
+    CallError::BadOutput {
+        class: ReasonClass::OutputTooLarge,
+        text,
+    }
+}
+
+fn denied(text: String) -> CallError {
+    CallError::BadOutput {
+        class: ReasonClass::Denied,
+        text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wants(shape: &[u32], element: Element) -> TensorType {
+        TensorType {
+            shape: shape.to_vec(),
+            element,
+        }
+    }
+
+    #[test]
+    fn only_the_tensor_that_the_model_takes_passes() {
+        #[track_caller]
+        fn check(shape: &[u32], data: types::TensorData, expected: &str) {
+            let found = tensor(
+                types::Tensor {
+                    shape: shape.to_vec(),
+                    data,
+                },
+                &wants(&[2, 2], Element::Byte),
+            );
+            match found {
+                Ok(_) => assert_eq!(expected, "ok"),
+                Err(CallError::BadOutput {
+                    class: ReasonClass::BadTensor,
+                    text,
+                }) => {
+                    assert!(text.contains(expected), "{text}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        let bytes = types::TensorData::Bytes;
+        check(&[2, 2], bytes(vec![0; 4]), "ok");
+        check(&[2, 2], bytes(vec![0; 5]), "has 4 elements, found 5");
+        check(&[4], bytes(vec![0; 4]), "expected byte [2, 2], found byte [4]");
+        check(
+            &[2, 2],
+            types::TensorData::Floats(vec![0.0; 4]),
+            "expected byte [2, 2], found float [2, 2]",
+        );
+        check(&[1; 1000], bytes(vec![0]), "found a tensor of 1000 axes");
+        check(&[], bytes(vec![]), "found byte []");
+        check(&[u32::MAX, u32::MAX], bytes(vec![]), "expected byte [2, 2]");
+    }
+
+    #[test]
+    fn floats_that_are_not_finite_are_refused() {
+        let data = types::TensorData::Floats(vec![0.0, f32::NAN]);
+        let error = tensor(types::Tensor { shape: vec![2], data }, &wants(&[2], Element::Float)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("element 1 is not a finite number"),
+            "{error}"
+        );
+    }
+
+    fn result(destination: &str, headers: &[(&str, &str)]) -> route::Outbound {
+        let headers = headers.iter().map(|(name, value)| types::Property {
+            name: (*name).into(),
+            value: (*value).into(),
+        });
+        route::Outbound {
+            destination: destination.to_owned(),
+            key: None,
+            body: b"{}".to_vec(),
+            content_type: None,
+            headers: headers.collect(),
+        }
+    }
+
+    #[test]
+    fn results_are_bounded_and_clean() {
+        #[track_caller]
+        fn check(results: Vec<route::Outbound>, class: ReasonClass, expected: &str) {
+            match outbounds(results) {
+                Err(CallError::BadOutput { class: found, text }) => {
+                    assert_eq!((found, text.as_str()), (class, expected));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        use ReasonClass::{Denied, OutputTooLarge};
+        assert!(outbounds(vec![result("results", &[("trace", "größe")]); 8]).is_ok());
+        check(
+            vec![result("r", &[]); 9],
+            OutputTooLarge,
+            "returned 9 results, allowed 8",
+        );
+        let mut large = result("r", &[]);
+        large.body = vec![0; BODIES_MAX_BYTES / 2 + 1];
+        check(
+            vec![large.clone(), large],
+            OutputTooLarge,
+            "returned 8 MiB of results, allowed 8 MiB",
+        );
+        let long = "n".repeat(256);
+        check(
+            vec![result(&long, &[])],
+            OutputTooLarge,
+            "returned a destination of 256 bytes, allowed 255",
+        );
+        check(
+            vec![result("r", &[("a", "b"); 65])],
+            OutputTooLarge,
+            "returned a result with 65 headers, allowed 64",
+        );
+        let value = "v".repeat(65 << 10);
+        check(
+            vec![result("r", &[("a", &value)])],
+            OutputTooLarge,
+            "returned a result with 65 KiB of headers, allowed 64 KiB",
+        );
+        let text = "returned the destination `r\\u{0}`, which has characters that no name may have";
+        check(vec![result("r\0", &[])], Denied, text);
+        check(
+            vec![result("r", &[("", "b")])],
+            Denied,
+            "returned a header without a name",
+        );
+        let text = "returned the header `a` with the character `\\n` in its value";
+        check(vec![result("r", &[("a", "b\nc")])], Denied, text);
+    }
+}

@@ -1,0 +1,181 @@
+//! A plugin in service: whoever calls it waits, a worker makes the call.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::instance::Instance;
+use super::load::Loaded;
+use super::residents::Residents;
+use super::workers::{Stopped, Workers};
+use super::{CallError, Lane, Role, fault};
+use crate::config::{Isolation, PluginConfig};
+use crate::disposition::{PluginIdentity, ReasonClass};
+use crate::message::{Message, Outbound, Prediction, Tensor, TensorType};
+
+/// A plugin that was compiled, linked, checked against its role and configured once.
+pub struct Plugin {
+    loaded: Loaded,
+    isolation: Isolation,
+    settings: String,
+    // After a fault in one instance all of them are renewed: the message that is then tried again gets a fresh one, and
+    // a state that was led astray ends everywhere.
+    faults: AtomicU64,
+    workers: Arc<Workers>,
+}
+
+impl Plugin {
+    /// Puts a plugin in service.
+    pub(super) fn new(loaded: Loaded, config: &PluginConfig, workers: &Arc<Workers>) -> Self {
+        Self {
+            loaded,
+            isolation: config.isolation,
+            settings: config.settings.clone(),
+            faults: AtomicU64::new(0),
+            workers: Arc::clone(workers),
+        }
+    }
+
+    /// Name and digest.
+    pub fn identity(&self) -> &Arc<PluginIdentity> {
+        &self.loaded.identity
+    }
+
+    /// What it was loaded for.
+    pub fn role(&self) -> Role {
+        self.loaded.linked.role()
+    }
+
+    /// Calls the preprocessor; the tensor is of the type `wants`.
+    ///
+    /// # Errors
+    /// When the plugin refuses the message, breaks a bound, traps or returns another tensor; or the workers have stopped.
+    ///
+    /// # Cancellation
+    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    pub async fn preprocess(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        wants: &Arc<TensorType>,
+    ) -> Result<Tensor, CallError> {
+        let (call_message, wants) = (Arc::clone(message), Arc::clone(wants));
+        self.call(lane, message, move |instance| {
+            instance.preprocess(&call_message, &wants)
+        })
+        .await
+    }
+
+    /// Calls the router.
+    ///
+    /// # Errors
+    /// When the plugin refuses the message, breaks a bound, traps or returns what no envelope holds; or the workers have
+    /// stopped.
+    ///
+    /// # Cancellation
+    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    pub async fn route(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        prediction: &Arc<Prediction>,
+    ) -> Result<Vec<Outbound>, CallError> {
+        let (call_message, prediction) = (Arc::clone(message), Arc::clone(prediction));
+        self.call(lane, message, move |instance| {
+            instance.route(&call_message, &prediction)
+        })
+        .await
+    }
+
+    /// Lets a worker of the lane make the call, and waits for its answer.
+    async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        call: impl FnOnce(&mut Instance) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let (plugin, message) = (Arc::clone(self), Arc::clone(message));
+        let job = move |residents: &mut Residents| {
+            if reply.is_closed() {
+                return;
+            }
+            // Without this, a panic of ours would end the worker, and with the last worker the host's work.
+            let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, call)));
+            let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
+            // Before the answer: whoever gets it may count on nobody else holding the plugin.
+            drop((plugin, message));
+            if reply.send(answer).is_err() {
+                tracing::debug!("plugin call ended without its caller");
+            }
+        };
+        lane.queue
+            .submit(Box::new(job))
+            .await
+            .map_err(|Stopped| CallError::Stopped)?;
+        answer.await.unwrap_or(Err(CallError::Stopped))
+    }
+
+    /// Makes a call on this thread, in the instance that the plugin's isolation asks for.
+    fn run<T>(
+        self: &Arc<Self>,
+        residents: &mut Residents,
+        message_id: &str,
+        call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        if self.isolation == Isolation::Message {
+            return call(&mut self.instance(message_id)?);
+        }
+        let faults = self.faults.load(Ordering::Relaxed);
+        let mut instance = match residents.take(self, faults) {
+            Some(mut instance) => {
+                instance.begin(message_id);
+                instance
+            }
+            None => {
+                residents.make_room();
+                self.instance(message_id)?
+            }
+        };
+        let answer = call(&mut instance);
+        if matches!(answer, Err(CallError::Fault { .. })) {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        } else {
+            residents.keep(self, faults, instance);
+        }
+        answer
+    }
+
+    fn instance(&self, message_id: &str) -> Result<Instance, CallError> {
+        Ok(Instance::new(&self.loaded, &self.settings, message_id)?)
+    }
+
+    fn host_panicked(&self, message_id: &str, panic: &(dyn std::any::Any + Send)) -> CallError {
+        let panic = fault::panic_text(panic);
+        let (name, version) = (&self.identity().name, self.identity().version());
+        tracing::error!(plugin = %name, version, message_id, panic, "host panicked in a plugin call");
+        CallError::Fault {
+            class: ReasonClass::Trap,
+            text: format!("the host failed in this call: {panic}"),
+        }
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        if self.isolation == Isolation::Worker {
+            self.workers.retire();
+        }
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("identity", self.identity())
+            .finish_non_exhaustive()
+    }
+}
