@@ -3,6 +3,7 @@
 
 mod chain;
 pub mod config;
+pub mod connect;
 pub mod disposition;
 pub mod message;
 pub mod sandbox;

@@ -1,0 +1,181 @@
+//! `millrace send` and `millrace receive`: a client small enough to need no other, for trying things out.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use lapin::BasicProperties;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+
+use super::link::{ConnectError, Link};
+use super::properties::{self, TooLong, short};
+use super::publisher::{Publish, PublishError, Publisher};
+use crate::config::Secret;
+use crate::message::Message;
+
+/// Publishes that wait for their confirm at a time: enough to hide the round trip.
+const IN_FLIGHT: usize = 64;
+
+/// Messages that `receive` holds unprinted.
+const PREFETCH: u16 = 32;
+
+/// How long a file's confirm may take.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a client's work ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is not known to have arrived.
+    #[error("{} was not sent", path.display())]
+    Publish {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: PublishError,
+    },
+    /// A name does not fit.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// The queue ended, was not there, or the connection broke.
+    #[error("receiving from `{queue}` ended: {why}")]
+    Receive {
+        /// The queue.
+        queue: String,
+        /// The broker's words.
+        why: String,
+    },
+}
+
+/// Publishes files, confirmed; calls `sent` after each.
+///
+/// # Errors
+/// The first file that is not known to have arrived.
+pub async fn send(
+    url: &Secret,
+    queue: &str,
+    files: &[PathBuf],
+    mut sent: impl FnMut(&Path),
+) -> Result<(), ClientError> {
+    let routing_key = short("queue", queue)?;
+    let link = Arc::new(Link::new(url.clone(), "millrace send".to_owned()));
+    link.connection().await?;
+    let nonces = uuid::Uuid::new_v4().to_string();
+    let (publisher, task) = Publisher::new(link, nonces, CONFIRM_TIMEOUT);
+    let task = tokio::spawn(task);
+    publisher.open().await;
+    let all = stream::iter(files)
+        .map(async |path| {
+            let publish = Arc::new(Publish {
+                exchange: "".into(),
+                routing_key: routing_key.clone(),
+                mandatory: true,
+                body: tokio::fs::read(path).await.map_err(|source| ClientError::Read {
+                    path: path.clone(),
+                    source,
+                })?,
+                properties: file_properties(path)?,
+            });
+            publisher
+                .publish(&publish)
+                .await
+                .map_err(|source| ClientError::Publish {
+                    path: path.clone(),
+                    source,
+                })?;
+            Ok::<_, ClientError>(path)
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .try_for_each(|path| {
+            sent(path);
+            std::future::ready(Ok(()))
+        })
+        .await;
+    drop(publisher);
+    if let Err(error) = task.await {
+        tracing::error!(%error, "the publishing task ended badly");
+    }
+    all
+}
+
+fn file_properties(path: &Path) -> Result<BasicProperties, TooLong> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let content_type = mime_guess::from_path(path)
+        .first_raw()
+        .unwrap_or("application/octet-stream");
+    Ok(BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type(content_type.into())
+        .with_message_id(uuid::Uuid::new_v4().to_string().as_str().into())
+        .with_correlation_id(short("file name", &name)?))
+}
+
+/// Hands over what arrives until `take` breaks; acknowledges what was taken.
+///
+/// # Errors
+/// When the queue is not there, or the connection breaks.
+pub async fn receive(
+    url: &Secret,
+    queue: &str,
+    mut take: impl FnMut(&Message) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
+    let link = Link::new(url.clone(), "millrace receive".to_owned());
+    let connection = link.connection().await?;
+    let ended = |error: lapin::Error| ClientError::Receive {
+        queue: queue.to_owned(),
+        why: error.to_string(),
+    };
+    let channel = connection.create_channel().await.map_err(ended)?;
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await
+        .map_err(ended)?;
+    let name = short("queue", queue)?;
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = channel
+        .basic_consume(name, "".into(), options, arguments)
+        .await
+        .map_err(ended)?;
+    let mut taking = true;
+    while taking {
+        let Some(delivery) = consumer.next().await else {
+            let why = "the broker cancelled the consumer".to_owned();
+            return Err(ClientError::Receive {
+                queue: queue.to_owned(),
+                why,
+            });
+        };
+        let mut delivery = delivery.map_err(ended)?;
+        let message = properties::message(queue, &mut delivery);
+        taking = take(&message).is_continue();
+        delivery.ack(BasicAckOptions::default()).await.map_err(ended)?;
+    }
+    // What was prefetched beyond the last one goes back now and not only when the connection is gone.
+    channel
+        .basic_nack(
+            0,
+            BasicNackOptions {
+                multiple: true,
+                requeue: true,
+            },
+        )
+        .await
+        .map_err(ended)?;
+    drop(consumer);
+    channel.close(200, "done".into()).await.map_err(ended)?;
+    link.close().await;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! RabbitMQ, over AMQP 0-9-1: the only room that knows lapin. Knows nothing of plugins, models or order.
+//!
+//! Two connections: one consumes, one publishes, because a blocked connection writes nothing, not even
+//! acknowledgements. Both are made again for ever; nothing survives a connection but the configuration.
+
+mod client;
+mod link;
+mod properties;
+mod publisher;
+mod source;
+mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+pub use client::{ClientError, receive, send};
+pub use link::ConnectError;
+pub use properties::TooLong;
+pub use publisher::PublishError;
+pub use source::{Receipt, Source};
+pub use topology::TopologyError;
+
+use crate::config::{BrokerConfig, PipelineConfig, QueueSource};
+use crate::message::Envelope;
+use link::Link;
+use properties::short;
+use publisher::{Publish, Publisher};
+
+/// The broker: what all pipelines of a host share.
+#[derive(Debug)]
+pub struct Broker {
+    consuming: Arc<Link>,
+    publishing: Arc<Link>,
+    publisher: Publisher,
+    publishing_task: JoinHandle<()>,
+}
+
+/// Where on the broker a result goes: checked, not yet sent.
+#[derive(Debug, Clone)]
+pub struct Address {
+    publisher: Publisher,
+    exchange: lapin::types::ShortString,
+    routing_key: lapin::types::ShortString,
+    mandatory: bool,
+}
+
+/// A result that is ready to be published, again and again until it is confirmed.
+#[derive(Debug)]
+pub struct Parcel {
+    publisher: Publisher,
+    publish: Arc<Publish>,
+}
+
+impl Broker {
+    /// Starts the publishing task; connects in the background.
+    pub fn start(config: &BrokerConfig, host_id: &str) -> Self {
+        let consuming = Arc::new(Link::new(config.amqp.clone(), format!("millrace {host_id} consumes")));
+        let publishing = Arc::new(Link::new(config.amqp.clone(), format!("millrace {host_id} publishes")));
+        let (publisher, task) = Publisher::new(Arc::clone(&publishing), host_id.to_owned(), config.confirm_timeout);
+        Self {
+            consuming,
+            publishing,
+            publisher,
+            publishing_task: tokio::spawn(task),
+        }
+    }
+
+    /// Connects once, to tell a broker that says no from one that is away.
+    ///
+    /// # Errors
+    /// Both, by [`ConnectError`].
+    pub async fn probe(&self) -> Result<(), ConnectError> {
+        self.publishing.connection().await.map(drop)
+    }
+
+    /// A queue as a source, not yet subscribed.
+    pub fn source(&self, queue: &QueueSource, pipeline: &PipelineConfig) -> Source {
+        Source::new(
+            Arc::clone(&self.consuming),
+            self.publisher.clone(),
+            queue.clone(),
+            pipeline,
+        )
+    }
+
+    /// An exchange and a key as an address.
+    ///
+    /// # Errors
+    /// When one of them does not fit into 255 bytes.
+    pub fn address(&self, exchange: &str, routing_key: &str) -> Result<Address, TooLong> {
+        let (exchange, routing_key) = (short("exchange", exchange)?, short("routing key", routing_key)?);
+        Ok(Address {
+            publisher: self.publisher.clone(),
+            exchange,
+            routing_key,
+            mandatory: true,
+        })
+    }
+
+    /// Closes both connections in good order; call it when every source, receipt and address is gone.
+    pub async fn close(self) {
+        let Self {
+            consuming,
+            publisher,
+            publishing_task,
+            ..
+        } = self;
+        consuming.close().await;
+        drop(publisher);
+        if let Err(error) = publishing_task.await {
+            tracing::error!(%error, "the publishing task ended badly");
+        }
+    }
+}
+
+impl Address {
+    /// The same exchange with another key.
+    ///
+    /// # Errors
+    /// When the key does not fit into 255 bytes.
+    pub fn with_key(&self, routing_key: &str) -> Result<Self, TooLong> {
+        Ok(Self {
+            routing_key: short("routing key", routing_key)?,
+            ..self.clone()
+        })
+    }
+
+    /// A reply queue. A direct reply is published without `mandatory`: the broker returns one even when it delivers it.
+    ///
+    /// # Errors
+    /// When it does not fit into 255 bytes.
+    pub fn reply_to(&self, reply_to: &str) -> Result<Self, TooLong> {
+        let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to.");
+        Ok(Self {
+            mandatory,
+            ..self.with_key(reply_to)?
+        })
+    }
+
+    /// Puts a result into its envelope.
+    ///
+    /// # Errors
+    /// When something in the envelope does not fit.
+    pub fn parcel(self, body: Vec<u8>, envelope: &Envelope) -> Result<Parcel, TooLong> {
+        let Self {
+            publisher,
+            exchange,
+            routing_key,
+            mandatory,
+        } = self;
+        let properties = properties::outgoing(envelope)?;
+        Ok(Parcel {
+            publisher,
+            publish: Arc::new(Publish {
+                exchange,
+                routing_key,
+                mandatory,
+                body,
+                properties,
+            }),
+        })
+    }
+}
+
+impl Parcel {
+    /// Publishes it and waits for the confirm.
+    ///
+    /// # Errors
+    /// Whenever it is not known to have arrived; it may have.
+    pub async fn publish(&self) -> Result<(), PublishError> {
+        self.publisher.publish(&self.publish).await
+    }
+}
+
+impl fmt::Display for Parcel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exchange `{}`, key {:?}",
+            self.publish.exchange,
+            self.publish.routing_key.as_str()
+        )
+    }
+}

@@ -1,0 +1,183 @@
+//! Queues and exchanges: declared where they are missing, and told apart where they are not as the file says.
+
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ErrorKind, ExchangeKind};
+
+use super::link::ConnectError;
+use super::properties::{TooLong, short};
+use crate::config::{QueueSource, QueueType};
+
+/// Why a queue or an exchange cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TopologyError {
+    /// The broker is away; waiting helps.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A queue is there, but not as the file says.
+    #[error("queue `{queue}` exists with other properties ({broker}); {hint}")]
+    Inequivalent {
+        /// The queue.
+        queue: String,
+        /// The broker's words.
+        broker: String,
+        /// What to write into the file.
+        hint: String,
+    },
+    /// A queue or an exchange that others own is not there.
+    #[error("{what} `{name}` is not there: {broker}")]
+    Missing {
+        /// `queue` or `exchange`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The broker's words.
+        broker: String,
+    },
+    /// A name does not fit.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+}
+
+impl TopologyError {
+    /// Whether only a change of the file, or of the broker by its owner, helps.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Connect(ConnectError::Away(_)))
+    }
+}
+
+/// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit.
+pub(super) async fn declare_source(connection: &Connection, source: &QueueSource) -> Result<(), TopologyError> {
+    declare_queue(connection, &source.dead_letter, QueueType::Quorum, None).await?;
+    declare_queue(connection, &source.queue, source.declare, Some(&source.dead_letter)).await
+}
+
+/// Makes sure that a destination's queue is there; one that exists is taken as it is.
+pub(super) async fn declare_destination(
+    connection: &Connection,
+    queue: &str,
+    as_type: QueueType,
+) -> Result<(), TopologyError> {
+    match declare_queue(connection, queue, QueueType::Passive, None).await {
+        Err(TopologyError::Missing { .. }) if as_type != QueueType::Passive => {
+            declare_queue(connection, queue, as_type, None).await
+        }
+        declared => declared,
+    }
+}
+
+/// Makes sure that an exchange is there.
+pub(super) async fn expect_exchange(connection: &Connection, exchange: &str) -> Result<(), TopologyError> {
+    let name = short("exchange", exchange)?;
+    let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+    let options = ExchangeDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    match channel
+        .exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default())
+        .await
+    {
+        Ok(()) => Ok(()),
+        Err(error) => Err(missing("exchange", exchange, error)),
+    }
+}
+
+/// Declares one queue on a channel of its own, because the broker closes the channel of a declaration that it refuses.
+async fn declare_queue(
+    connection: &Connection,
+    queue: &str,
+    as_type: QueueType,
+    dead_letter: Option<&str>,
+) -> Result<(), TopologyError> {
+    let name = short("queue", queue)?;
+    let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+    let (options, arguments) = declaration(as_type, dead_letter);
+    match channel.queue_declare(name, options, arguments).await {
+        Ok(_) => Ok(()),
+        Err(error) if soft(&error) == Some(AMQPSoftError::PRECONDITIONFAILED) => {
+            let hint = hint(connection, queue).await?;
+            Err(TopologyError::Inequivalent {
+                queue: queue.to_owned(),
+                broker: error.to_string(),
+                hint,
+            })
+        }
+        Err(error) => Err(missing("queue", queue, error)),
+    }
+}
+
+fn declaration(as_type: QueueType, dead_letter: Option<&str>) -> (QueueDeclareOptions, FieldTable) {
+    let mut arguments = FieldTable::default();
+    let mut set = |name: &str, value: &str| {
+        arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+    };
+    let options = match as_type {
+        QueueType::Passive => QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        },
+        QueueType::Classic { durable } => QueueDeclareOptions {
+            durable,
+            ..Default::default()
+        },
+        QueueType::Quorum => {
+            set("x-queue-type", "quorum");
+            if let Some(dead_letter) = dead_letter {
+                // At-least-once dead-lettering needs the overflow behaviour; without both, a message over the delivery
+                // limit can vanish on its way.
+                set("x-dead-letter-exchange", "");
+                set("x-dead-letter-routing-key", dead_letter);
+                set("x-dead-letter-strategy", "at-least-once");
+                set("x-overflow", "reject-publish");
+            }
+            QueueDeclareOptions {
+                durable: true,
+                ..Default::default()
+            }
+        }
+    };
+    (options, arguments)
+}
+
+/// Finds out how a queue was declared, by declaring it as others do: the broker agrees to what it already has.
+async fn hint(connection: &Connection, queue: &str) -> Result<String, TopologyError> {
+    for (durable, lines) in [(false, CLASSIC_TRANSIENT), (true, CLASSIC_DURABLE)] {
+        let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+        let (options, arguments) = declaration(QueueType::Classic { durable }, None);
+        if channel
+            .queue_declare(short("queue", queue)?, options, arguments)
+            .await
+            .is_ok()
+        {
+            return Ok(lines.to_owned());
+        }
+    }
+    Ok(PASSIVE.to_owned())
+}
+
+const CLASSIC_TRANSIENT: &str = "write into its table:\n    type = \"classic\"\n    durable = false";
+const CLASSIC_DURABLE: &str = "write into its table:\n    type = \"classic\"\n    durable = true";
+const PASSIVE: &str = "to use it as it is, write into its table:\n    type = \"passive\"";
+
+fn missing(what: &'static str, name: &str, error: lapin::Error) -> TopologyError {
+    match soft(&error) {
+        Some(AMQPSoftError::NOTFOUND) => TopologyError::Missing {
+            what,
+            name: name.to_owned(),
+            broker: error.to_string(),
+        },
+        _ => TopologyError::Connect(error.into()),
+    }
+}
+
+fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => match error.kind() {
+            AMQPErrorKind::Soft(soft) => Some(soft.clone()),
+            AMQPErrorKind::Hard(_) => None,
+        },
+        _ => None,
+    }
+}

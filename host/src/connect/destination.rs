@@ -1,0 +1,238 @@
+//! Destinations: what a router may address, and how a result gets there. A plugin names a destination; only this
+//! room turns the name into an exchange, a queue or a file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use globset::GlobSet;
+
+use super::amqp::{self, Broker, PublishError, TooLong};
+use super::folder::{self, FolderError};
+use crate::config::{DestinationConfig, SourceConfig};
+use crate::message::{Envelope, Message, Outbound};
+
+/// A destination as `plugins.toml` declares it, bound to what it needs.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// An exchange.
+    Exchange {
+        /// Exchange and default key.
+        address: amqp::Address,
+        /// Keys that a plugin may choose.
+        keys: Option<GlobSet>,
+    },
+    /// Where the message asked for its answer.
+    Reply {
+        /// The default exchange, without a key yet.
+        address: amqp::Address,
+        /// Reply queues that a message may ask for.
+        allow: GlobSet,
+        /// The pipeline's own queue: an answer into it would be the next question, for ever.
+        own_queue: Option<String>,
+    },
+    /// A folder.
+    Folder {
+        /// Where files are written.
+        folder: PathBuf,
+        /// Whether a message's key is a file's name, which names its results too.
+        key_is_name: bool,
+    },
+}
+
+/// A result that is addressed, checked and enveloped; sent until it is confirmed.
+#[derive(Debug)]
+pub enum Parcel {
+    /// For the broker.
+    Amqp {
+        /// The result.
+        parcel: amqp::Parcel,
+        /// Whether a queue that is gone is the asker's business: its reply is dropped, by policy.
+        droppable: bool,
+    },
+    /// For a folder.
+    Folder {
+        /// Where it is written.
+        folder: PathBuf,
+        /// The file's name.
+        name: String,
+        /// The result.
+        body: Vec<u8>,
+        /// Its properties and headers.
+        envelope: Box<Envelope>,
+    },
+}
+
+/// A result that may not go where its plugin, or its message, wants it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The plugin chose a key that the destination does not allow.
+    #[error("destination `{destination}` does not allow the key {key:?}: its `keys` say which it allows")]
+    Key {
+        /// The destination.
+        destination: String,
+        /// The key, untrusted.
+        key: String,
+    },
+    /// The message asks for no reply.
+    #[error("destination `{destination}` replies, and the message says no reply-to")]
+    NoReplyTo {
+        /// The destination.
+        destination: String,
+    },
+    /// The message asks for a reply where none may go.
+    #[error("destination `{destination}` does not allow a reply to {reply_to:?}")]
+    ReplyTo {
+        /// The destination.
+        destination: String,
+        /// Where the message asked for its answer, untrusted.
+        reply_to: String,
+    },
+    /// A name does not fit.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+}
+
+/// Why a result has not arrived yet.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// At the broker.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// In a folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl Destination {
+    /// Binds a declared destination; `None` where it needs a broker and there is none.
+    ///
+    /// # Errors
+    /// When a name does not fit.
+    pub fn bind(
+        config: &DestinationConfig,
+        source: &SourceConfig,
+        broker: Option<&Broker>,
+    ) -> Result<Option<Self>, TooLong> {
+        Ok(match (config, broker) {
+            (DestinationConfig::Folder { folder }, _) => Some(Self::Folder {
+                folder: folder.clone(),
+                key_is_name: matches!(source, SourceConfig::Folder(_)),
+            }),
+            (
+                DestinationConfig::Exchange {
+                    exchange,
+                    routing_key,
+                    keys,
+                    ..
+                },
+                Some(broker),
+            ) => Some(Self::Exchange {
+                address: broker.address(exchange, routing_key)?,
+                keys: keys.clone(),
+            }),
+            (DestinationConfig::Reply { allow }, Some(broker)) => Some(Self::Reply {
+                address: broker.address("", "")?,
+                allow: allow.clone(),
+                own_queue: match source {
+                    SourceConfig::Queue(source) => Some(source.queue.clone()),
+                    SourceConfig::Folder(_) => None,
+                },
+            }),
+            _ => None,
+        })
+    }
+
+    /// Addresses one result: `index` is its place among the results of its message.
+    ///
+    /// # Errors
+    /// When it may not go there.
+    pub fn parcel(
+        &self,
+        message: &Message,
+        outbound: Outbound,
+        index: usize,
+        envelope: Envelope,
+    ) -> Result<Parcel, Denied> {
+        let Outbound {
+            destination, key, body, ..
+        } = outbound;
+        match (self, key) {
+            (Self::Exchange { address, .. }, None) => amqp_parcel(address.clone(), body, &envelope, false),
+            (
+                Self::Exchange {
+                    address,
+                    keys: Some(keys),
+                },
+                Some(key),
+            ) if keys.is_match(&key) => amqp_parcel(address.with_key(&key)?, body, &envelope, false),
+            (_, Some(key)) => Err(Denied::Key { destination, key }),
+            (
+                Self::Reply {
+                    address,
+                    allow,
+                    own_queue,
+                },
+                None,
+            ) => match &message.reply_to {
+                None => Err(Denied::NoReplyTo { destination }),
+                Some(reply_to) if allow.is_match(reply_to) && own_queue.as_ref() != Some(reply_to) => {
+                    amqp_parcel(address.reply_to(reply_to)?, body, &envelope, true)
+                }
+                Some(reply_to) => Err(Denied::ReplyTo {
+                    destination,
+                    reply_to: reply_to.clone(),
+                }),
+            },
+            (Self::Folder { folder, key_is_name }, None) => {
+                let key = key_is_name.then_some(message.key.as_str());
+                let name = folder::result_name(key, index, envelope.content_type.as_deref(), &envelope.message_id);
+                Ok(Parcel::Folder {
+                    folder: folder.clone(),
+                    name,
+                    body,
+                    envelope: Box::new(envelope),
+                })
+            }
+        }
+    }
+}
+
+fn amqp_parcel(address: amqp::Address, body: Vec<u8>, envelope: &Envelope, droppable: bool) -> Result<Parcel, Denied> {
+    Ok(Parcel::Amqp {
+        parcel: address.parcel(body, envelope)?,
+        droppable,
+    })
+}
+
+impl Parcel {
+    /// Sends it once and waits until it is confirmed: by the broker, or by the disk.
+    ///
+    /// # Errors
+    /// Whenever it is not known to have arrived; it may have.
+    pub async fn send(&self) -> Result<(), DeliverError> {
+        match self {
+            Self::Amqp { parcel, droppable } => match parcel.publish().await {
+                Err(error @ PublishError::Unroutable { .. }) if *droppable => {
+                    tracing::info!(%error, "a reply was dropped: who asked for it is gone");
+                    Ok(())
+                }
+                published => Ok(published?),
+            },
+            Self::Folder {
+                folder,
+                name,
+                body,
+                envelope,
+            } => Ok(folder::deliver(folder, name, body, envelope).await?),
+        }
+    }
+}
+
+impl fmt::Display for Parcel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Amqp { parcel, .. } => parcel.fmt(f),
+            Self::Folder { folder, .. } => write!(f, "folder {}", folder.display()),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Finds files, claims them and reads them: the blocking half of the source. Knows no disposition.
+
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use globset::GlobSet;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, info, warn};
+
+use super::files::open_plain;
+use super::home::{Claim, Home, Phase};
+use super::receipt::{Receipt, Shared};
+use super::{Delivery, FolderError, Until};
+use crate::connect::Malformed;
+use crate::message::Message;
+
+/// Names kept of one listing, the first by name; the rest is listed again when these are done. Bounds memory.
+const LISTED_MAX: usize = 65_536;
+
+/// Claims that may wait for a retry, per message in flight; at the limit nothing new is taken. Bounds memory.
+const WAITING_PER_IN_FLIGHT: usize = 16;
+
+/// Files whose trouble has been told; more are not told, lest a hostile folder fills the log.
+const TOLD_MAX: usize = 1024;
+
+/// A listing may take one part in so many of the time, in folders so large that it matters.
+const LISTING_SHARE: u32 = 20;
+
+/// Names that writers give to files which are not complete.
+const UNFINISHED: [&str; 5] = [".part", ".partial", ".tmp", ".crdownload", ".filepart"];
+
+/// Our own files beside results: a folder that is a destination can be a source, too.
+const ENVELOPE: &str = ".envelope.json";
+
+/// The state of the search.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) home: Arc<Home>,
+    pub(super) private: PathBuf,
+    pub(super) source: String,
+    pub(super) pattern: GlobSet,
+    pub(super) prefetch: usize,
+    pub(super) max_message_bytes: usize,
+    pub(super) until: Until,
+    pub(super) search: Search,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// Listed and not looked at, the last name first.
+    names: Vec<OsString>,
+    /// Files that were seen and not counted into `names` for its bound.
+    n_more: usize,
+    /// Files that may still be written, as they looked when they were seen first.
+    looks: HashMap<OsString, (Look, Instant)>,
+    /// When the next of those is to be looked at again.
+    look_again: Option<Instant>,
+    /// When the folder is to be listed again, whatever the watcher says.
+    list_again: Option<Instant>,
+    told: HashSet<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+/// What a step of the search came to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A message.
+    Delivered(Box<Delivery>),
+    /// Nothing now; look again then at the latest.
+    Wait(Instant),
+    /// Nothing waits and nothing is in flight.
+    Ended,
+}
+
+enum Content {
+    Body(Vec<u8>),
+    /// With its size in bytes.
+    TooLarge(u64),
+    StillWritten,
+    Unreadable(String),
+}
+
+impl Scanner {
+    /// Takes one message if there is one. Blocks.
+    pub(super) fn step(&mut self) -> Result<Step, FolderError> {
+        // Asked before the folder is listed: a file that goes back in between must not be missed.
+        let may_end = self.until == Until::Empty && self.shared.state().is_idle();
+        if let Some(claim) = self.due_claim()? {
+            return Ok(self.read(claim)?.map_or_else(|| self.wait(), Step::delivered));
+        }
+        if self.is_full() {
+            return Ok(self.wait());
+        }
+        if let Some(delivery) = self.next_listed()? {
+            return Ok(Step::delivered(delivery));
+        }
+        if self.is_time_to_list() || may_end {
+            self.adopt(may_end)?;
+            self.list()?;
+            if let Some(delivery) = self.next_listed()? {
+                return Ok(Step::delivered(delivery));
+            }
+        }
+        if may_end && self.search.look_again.is_none() && self.shared.state().is_idle() {
+            return Ok(Step::Ended);
+        }
+        Ok(self.wait())
+    }
+
+    /// Takes over what hosts that are gone have left.
+    pub(super) fn adopt(&self, now: bool) -> Result<(), FolderError> {
+        if !now && self.search.list_again.is_some_and(|at| at > Instant::now()) {
+            return Ok(());
+        }
+        let claims = Home::adopt_all(&self.private).map_err(FolderError::at("read", &self.private))?;
+        if !claims.is_empty() {
+            info!(source = %self.source, n_files = claims.len(), "taking up files of a host that is gone");
+        }
+        for claim in claims {
+            self.shared.wait(claim, Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// The earliest claim whose delay is over, taken in hand.
+    fn due_claim(&self) -> Result<Option<Claim>, FolderError> {
+        let Some(mut claim) = self.shared.state().pop_due() else {
+            return Ok(None);
+        };
+        let path = claim.path();
+        let attempt = claim.attempt;
+        match claim.advance(Phase::Taken, attempt) {
+            Ok(()) => Ok(Some(claim)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                warn!(file = %path.display(), "claimed file was removed by somebody else");
+                Ok(None)
+            }
+            Err(error) => {
+                self.shared.wait(claim, self.shared.timing.retry_delay(attempt));
+                Err(FolderError::at("take up", &path)(error))
+            }
+        }
+    }
+
+    /// Claims and reads the next file that was listed and can be had.
+    fn next_listed(&mut self) -> Result<Option<Delivery>, FolderError> {
+        while let Some(name) = self.search.names.pop() {
+            self.shared.state().n_listed = self.search.names.len() + self.search.n_more;
+            if let Some(claim) = self.claim(name)
+                && let Some(delivery) = self.read(claim)?
+            {
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
+    }
+
+    fn claim(&mut self, name: OsString) -> Option<Claim> {
+        let path = self.shared.folder.join(&name);
+        // Gone, most likely: another host was quicker. What else is wrong with it will show when it is listed again.
+        let metadata = path.symlink_metadata().ok().filter(Metadata::is_file)?;
+        let cools_until = self.shared.state().returned.get(&name).copied();
+        if let Some(until) = cools_until.filter(|until| *until > Instant::now()) {
+            self.look_again_at(until);
+            return None;
+        }
+        if !self.is_quiet(&name, &metadata) {
+            return None;
+        }
+        let Some(claim) = Home::claim(&self.home, name) else {
+            // The earlier file of this name is not settled yet.
+            self.look_again_at(Instant::now() + self.shared.timing.quiet);
+            return None;
+        };
+        match claim.take_from(&self.shared.folder) {
+            Ok(()) => Some(claim),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                // Not an error of the source: one file that cannot be moved must not stop the others.
+                if self.search.told.len() < TOLD_MAX && self.search.told.insert(claim.name().to_owned()) {
+                    warn!(file = %path.display(), %error, "file cannot be taken; it is left alone");
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether a file is unlikely to be still written: it was modified long enough ago by its own clock (which may
+    /// be another machine's), or it has looked the same for as long by ours.
+    fn is_quiet(&mut self, name: &OsStr, metadata: &Metadata) -> bool {
+        let quiet = self.shared.timing.quiet;
+        let look = Look {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        };
+        let age = look.modified.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let seen = match self.search.looks.get(name) {
+            Some((earlier, seen)) if *earlier == look => Some(*seen),
+            _ => None,
+        };
+        if age.is_some_and(|age| age >= quiet) || seen.is_some_and(|seen| seen.elapsed() >= quiet) {
+            self.search.looks.remove(name);
+            return true;
+        }
+        if seen.is_none() {
+            // Forgetting costs these files one more look.
+            if self.search.looks.len() >= LISTED_MAX {
+                self.search.looks.clear();
+            }
+            self.search.looks.insert(name.to_owned(), (look, Instant::now()));
+        }
+        self.look_again_at(seen.unwrap_or_else(Instant::now) + quiet);
+        false
+    }
+
+    /// Reads a claimed file; `None` when it went back because it is still written.
+    fn read(&self, claim: Claim) -> Result<Option<Delivery>, FolderError> {
+        let path = claim.path();
+        let mut message = self.envelope(&claim);
+        let receipt = Receipt::new(Arc::clone(&self.shared), claim);
+        let text = match read_content(&path, self.max_message_bytes) {
+            Ok(Content::Body(body)) => {
+                message.id = hex(&Sha256::digest(&body));
+                message.body = body;
+                return Ok(Some((Ok(message), receipt)));
+            }
+            Ok(Content::StillWritten) => {
+                debug!(file = %path.display(), "file is still being written");
+                receipt.put_back();
+                return Ok(None);
+            }
+            Ok(Content::TooLarge(bytes)) => {
+                message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
+                format!(
+                    "the file has {bytes} bytes, more than the {} that are allowed",
+                    self.max_message_bytes
+                )
+            }
+            Ok(Content::Unreadable(text)) => {
+                message.id = hex(&Sha256::digest(&message.key));
+                text
+            }
+            Err(error) => {
+                receipt.put_back();
+                return Err(FolderError::at("read", &path)(error));
+            }
+        };
+        Ok(Some((Err(Malformed { message, text }), receipt)))
+    }
+
+    fn envelope(&self, claim: &Claim) -> Message {
+        Message {
+            source: self.source.clone(),
+            key: claim.name().to_string_lossy().into_owned(),
+            attempt: claim.attempt,
+            redelivered: claim.redelivered,
+            content_type: mime_guess::from_path(claim.name()).first_raw().map(str::to_owned),
+            ..Message::default()
+        }
+    }
+
+    /// Lists the folder anew.
+    fn list(&mut self) -> Result<(), FolderError> {
+        let began = Instant::now();
+        self.search.look_again = None;
+        {
+            let mut state = self.shared.state();
+            state.is_stale = false;
+            state.returned.retain(|_, until| *until > began);
+        }
+        let failed = FolderError::at("list", &self.shared.folder);
+        let mut names = BinaryHeap::new();
+        let mut n_files = 0_usize;
+        for entry in std::fs::read_dir(&self.shared.folder).map_err(&failed)? {
+            let entry = entry.map_err(&failed)?;
+            let name = entry.file_name();
+            if self.is_message(&name) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                n_files += 1;
+                names.push(name);
+            }
+            if names.len() > LISTED_MAX {
+                names.pop();
+            }
+        }
+        self.search.n_more = n_files - names.len();
+        self.search.names = names.into_sorted_vec();
+        self.search.names.reverse();
+        self.shared.state().n_listed = n_files;
+        let took = began.elapsed();
+        self.search.list_again = Some(Instant::now() + self.shared.timing.rescan.max(took * LISTING_SHARE));
+        Ok(())
+    }
+
+    fn is_message(&self, name: &OsStr) -> bool {
+        let bytes = name.as_encoded_bytes();
+        let ends_with = |end: &str| bytes.ends_with(end.as_bytes());
+        !bytes.starts_with(b".")
+            && !UNFINISHED.into_iter().any(ends_with)
+            && !ends_with(ENVELOPE)
+            && self.pattern.is_match(Path::new(name))
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.state().waiting.len() >= self.prefetch * WAITING_PER_IN_FLIGHT
+    }
+
+    fn is_time_to_list(&self) -> bool {
+        let now = Instant::now();
+        self.shared.state().is_stale
+            || self.search.list_again.is_none_or(|at| at <= now)
+            || self.search.look_again.is_some_and(|at| at <= now)
+    }
+
+    fn look_again_at(&mut self, at: Instant) {
+        self.search.look_again = Some(self.search.look_again.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Until when nothing is to be done, unless something changes.
+    fn wait(&self) -> Step {
+        let due = self.shared.state().waiting.first_key_value().map(|((at, _), _)| *at);
+        let looks = [self.search.look_again, self.search.list_again].into_iter().flatten();
+        // Nothing new is taken while too much waits: then only what waits can be due.
+        let looks = looks.min().filter(|_| !self.is_full());
+        let rescan = Instant::now() + self.shared.timing.rescan;
+        Step::Wait([due, looks].into_iter().flatten().min().unwrap_or(rescan))
+    }
+}
+
+impl Step {
+    fn delivered(delivery: Delivery) -> Self {
+        Self::Delivered(Box::new(delivery))
+    }
+}
+
+/// Reads a file of at most `max_bytes`; a larger one is not read.
+fn read_content(path: &Path, max_bytes: usize) -> io::Result<Content> {
+    let file = match open_plain(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(Content::Unreadable(format!("the file cannot be read: {error}")));
+        }
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Ok(Content::Unreadable("a symlink is no message".to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Ok(Content::Unreadable("not a regular file".to_owned()));
+    }
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    if before.len() > limit {
+        return Ok(Content::TooLarge(before.len()));
+    }
+    let mut body = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+    (&file).take(limit.saturating_add(1)).read_to_end(&mut body)?;
+    let after = file.metadata()?;
+    if after.len() != before.len() || after.modified()? != before.modified()? {
+        return Ok(Content::StillWritten);
+    }
+    Ok(Content::Body(body))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            if write!(text, "{byte:02x}").is_err() {
+                text.clear();
+            }
+            text
+        })
+}

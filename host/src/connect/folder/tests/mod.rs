@@ -1,0 +1,120 @@
+//! The folder room over real files: what is claimed, where it goes, and what a kill leaves.
+
+mod results;
+mod settling;
+mod taking;
+
+use std::ffi::OsStr;
+use std::fs::{File, read_dir};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use globset::{Glob, GlobSetBuilder};
+use tempfile::TempDir;
+
+use super::{Delivery, FolderError, Receipt, Source, Timing, Until, deliver, prepare, result_name};
+use crate::config::FolderSource;
+use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::message::{Envelope, Message};
+
+/// No step of these tests takes a tenth of it on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Bodies in these tests are shorter, but for one.
+const MESSAGE_BYTES_MAX: usize = 1000;
+
+fn inbox() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Writes a file that has been there for a minute.
+fn put(folder: &TempDir, name: impl AsRef<OsStr>, body: &[u8]) {
+    let path = folder.path().join(name.as_ref());
+    std::fs::write(&path, body).expect("a file");
+    let file = File::options().write(true).open(path).expect("the file");
+    file.set_modified(SystemTime::now() - Duration::from_secs(60))
+        .expect("its time");
+}
+
+fn config(folder: &Path, prefetch: u16) -> FolderSource {
+    let pattern = GlobSetBuilder::new()
+        .add(Glob::new("*").expect("a pattern"))
+        .build()
+        .expect("patterns");
+    FolderSource {
+        folder: folder.to_owned(),
+        pattern,
+        prefetch,
+    }
+}
+
+fn quick() -> Timing {
+    Timing {
+        retry: Duration::from_millis(20),
+        ..Timing::default()
+    }
+}
+
+fn open_with(folder: &TempDir, until: Until, timing: Timing) -> Source {
+    Source::open_blocking(&config(folder.path(), 4), MESSAGE_BYTES_MAX, until, timing).expect("a source")
+}
+
+fn open(folder: &TempDir) -> Source {
+    open_with(folder, Until::Empty, quick())
+}
+
+async fn next_delivery(source: &mut Source) -> Option<Delivery> {
+    tokio::time::timeout(DEADLINE, source.next())
+        .await
+        .expect("an answer in time")
+        .expect("no error")
+}
+
+async fn next(source: &mut Source) -> (Message, Receipt) {
+    let (message, receipt) = next_delivery(source).await.expect("a message");
+    (message.expect("a readable message"), receipt)
+}
+
+async fn settle(receipt: Receipt, disposition: Disposition) {
+    receipt.settle(&disposition, None).await.expect("a settled message");
+}
+
+fn reason(class: ReasonClass) -> Reason {
+    Reason {
+        stage: Stage::Preprocess,
+        class,
+        text: "no picture".to_owned(),
+        plugin: None,
+    }
+}
+
+/// The files in a folder, by name; hidden ones and folders are left out.
+fn names(folder: impl AsRef<Path>) -> Vec<String> {
+    let files = read_dir(folder).expect("a folder").map(|it| it.expect("an entry"));
+    let mut names: Vec<_> = files
+        .filter(|it| it.file_type().is_ok_and(|kind| !kind.is_dir()))
+        .map(|it| it.file_name().to_string_lossy().into_owned())
+        .filter(|it| !it.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+/// All files under the private folder.
+fn claimed(folder: &TempDir) -> Vec<PathBuf> {
+    let mut open = vec![folder.path().join(".millrace")];
+    let mut files = Vec::new();
+    while let Some(next) = open.pop() {
+        for entry in read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path)
+            } else {
+                files.push(path)
+            }
+        }
+    }
+    files.retain(|it| it.file_name() != Some(OsStr::new("lock")));
+    files
+}

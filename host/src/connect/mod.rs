@@ -1,0 +1,141 @@
+//! Where messages come from and go to. `amqp` is the only room that knows lapin; `folder` needs no broker.
+
+pub mod amqp;
+mod destination;
+pub mod folder;
+mod hold;
+
+use crate::chain::Chain;
+use crate::disposition::{Disposition, Reason};
+use crate::message::{Envelope, Message};
+
+pub use destination::{Denied, Destination, Parcel};
+pub use hold::{GaveUp, Hold};
+
+/// Where a pipeline's messages come from.
+#[derive(Debug)]
+pub enum Source {
+    /// A queue.
+    Amqp(Box<amqp::Source>),
+    /// A folder.
+    Folder(folder::Source),
+}
+
+/// What a source took and no plugin may see: too large, or its envelope cannot be read.
+#[derive(Debug, Clone)]
+pub struct Malformed {
+    // Invariant: the body is empty; what is too large was never read.
+    /// What is known of it: ids, key, source, attempt.
+    pub message: Message,
+    /// What is wrong with it, in words.
+    pub text: String,
+}
+
+/// Counts messages that wait or are in hand.
+pub type Backlog = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// A message that was taken, and what its source is owed.
+#[derive(Debug)]
+pub struct Taken {
+    /// The message; without its body where that is too large to be read.
+    pub message: Message,
+    /// Why no plugin may see it.
+    pub malformed: Option<String>,
+    /// Settled exactly once.
+    pub receipt: Receipt,
+}
+
+/// What the source of a message is owed: exactly one `settle`, on every path.
+#[derive(Debug)]
+#[must_use = "a message that is not settled stays in flight"]
+pub enum Receipt {
+    /// A delivery.
+    Amqp(Box<amqp::Receipt>),
+    /// A claimed file.
+    Folder(folder::Receipt),
+}
+
+/// What became of a message at its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The source has let go of it.
+    Done,
+    /// It went back as it was.
+    Returned,
+    /// The source could not be told: it will come again, and its results have the ids they had.
+    Lost(String),
+}
+
+impl Source {
+    /// Waits until messages can be taken: a broker may be away.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn ready(&mut self) {
+        match self {
+            Self::Amqp(source) => source.ready().await,
+            Self::Folder(_) => {}
+        }
+    }
+
+    /// The next message; `None` when the source has ended.
+    ///
+    /// # Errors
+    /// Only a source that is to end when it is empty fails; any other is waited for.
+    ///
+    /// # Cancellation
+    /// Safe: what was not handed out is still the source's.
+    pub async fn next(&mut self) -> Result<Option<Taken>, folder::FolderError> {
+        match self {
+            Self::Amqp(source) => Ok(Some(source.next().await)),
+            Self::Folder(source) => Ok(source.next().await?.map(|(message, receipt)| {
+                let (message, malformed) = match message {
+                    Ok(message) => (message, None),
+                    Err(Malformed { message, text }) => (message, Some(text)),
+                };
+                Taken {
+                    message,
+                    malformed,
+                    receipt: Receipt::Folder(receipt),
+                }
+            })),
+        }
+    }
+
+    /// Counts what waits or is in hand, where the source can tell: a folder. Goes on counting while the source runs.
+    pub fn backlog(&self) -> Backlog {
+        match self {
+            Self::Amqp(_) => Box::new(|| 0),
+            Self::Folder(source) => Box::new(source.backlog_counter()),
+        }
+    }
+}
+
+impl Receipt {
+    /// Does to the message what its disposition says; `letter` makes the envelope of a dead letter.
+    pub async fn settle(
+        self,
+        disposition: &Disposition,
+        message: &Message,
+        hold: &Hold,
+        letter: impl FnOnce(&Reason) -> Envelope,
+    ) -> Settled {
+        match (self, disposition) {
+            (Self::Amqp(receipt), Disposition::Ack) => receipt.ack().await,
+            (Self::Amqp(receipt), Disposition::Return) => receipt.give_back().await,
+            (Self::Amqp(receipt), Disposition::Retry(_)) => receipt.retry(message, hold).await,
+            (Self::Amqp(receipt), Disposition::Reject(reason)) => receipt.reject(message, letter(reason), hold).await,
+            (Self::Folder(receipt), _) => {
+                let letter = match disposition {
+                    Disposition::Reject(reason) => Some(letter(reason)),
+                    _ => None,
+                };
+                match (receipt.settle(disposition, letter.as_ref()).await, disposition) {
+                    (Err(error), _) => Settled::Lost(Chain(&error).to_string()),
+                    (Ok(()), Disposition::Return) => Settled::Returned,
+                    (Ok(()), _) => Settled::Done,
+                }
+            }
+        }
+    }
+}
