@@ -2,8 +2,16 @@
 //! them, delivers the results, and only then acknowledges.
 
 mod chain;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod disposition;
+pub mod envelope;
+pub mod generation;
+pub mod inference;
 pub mod message;
+pub mod pipeline;
+pub mod progress;
+pub mod reload;
+pub mod run;
 pub mod sandbox;

@@ -1,0 +1,62 @@
+//! `millrace check`: every mistake of a file and of what it names, at once.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{FileArguments, MISTAKEN};
+use crate::config::{Config, Rendering};
+use crate::reload::{self, Loaded};
+use crate::sandbox::Sandbox;
+
+/// `millrace check`
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    file: FileArguments,
+}
+
+pub(super) fn check(options: &Options) -> ExitCode {
+    match load(&options.file) {
+        Ok((config, _, _)) => {
+            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+            anstream::println!(
+                "{}: no mistakes ({}, {}, {})",
+                options.file.file.display(),
+                count(config.pipelines.len(), "pipeline"),
+                count(config.plugins.len(), "plugin"),
+                count(config.models.len(), "model"),
+            );
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+/// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.
+pub(super) fn load(arguments: &FileArguments) -> Result<(Config, Sandbox, Loaded), ExitCode> {
+    let rendering = Rendering::of_stderr();
+    let (config, mut errors) = match Config::load(&arguments.file) {
+        Ok((config, warnings)) => {
+            if !warnings.is_empty() {
+                anstream::eprintln!("{}", config.render_warnings(&warnings, rendering));
+            }
+            let errors = config.errors();
+            (Some(config), errors)
+        }
+        Err(errors) => (None, errors),
+    };
+    let workers = config.as_ref().map_or(1, |config| config.host.workers);
+    let sandbox = Sandbox::start(workers).map_err(|error| {
+        anstream::eprintln!("{}: {error}", super::error_label());
+        ExitCode::FAILURE
+    })?;
+    let loaded = reload::load(&sandbox, &mut errors);
+    match config {
+        Some(config) if errors.is_empty() => Ok((config, sandbox, loaded)),
+        _ => {
+            anstream::eprintln!("{}", errors.render(rendering));
+            Err(ExitCode::from(MISTAKEN))
+        }
+    }
+}

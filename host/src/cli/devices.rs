@@ -1,0 +1,23 @@
+//! `millrace devices`: what models can run on here.
+
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets};
+
+pub(super) fn devices() -> ExitCode {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["DEVICE", "KIND", "BACKEND", "DRIVER", "TAKEN BY"]);
+    for device in millrace_models::devices() {
+        let taken_by = match (device.auto, device.kind.as_str()) {
+            (true, _) => "device = \"auto\"".to_owned(),
+            (false, "cpu") => "device = \"cpu\"".to_owned(),
+            (false, "software") => format!("device = {{ adapter = {:?} }}", device.name),
+            (false, _) => "device = \"gpu\"".to_owned(),
+        };
+        table.add_row([device.name, device.kind, device.backend, device.driver, taken_by]);
+    }
+    anstream::println!("{}", table.trim_fmt());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,167 @@
+//! The command line: one file a verb. Knows how to ask and how to print, and nothing else.
+
+mod check;
+mod devices;
+mod receive;
+mod run;
+mod send;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Secret;
+use crate::progress::Progress;
+
+/// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
+/// tensor, runs a model over batches of them, lets a second plugin route each result, publishes it, and only then
+/// acknowledges the message.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// How the log is written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What is logged: `info`, `debug`, or a filter such as `info,millrace::pipeline=debug` [default: info for `run`,
+    /// else warn]
+    #[arg(long, global = true, env = "MILLRACE_LOG")]
+    log: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace check plugins.toml             every mistake in the file, at once
+  millrace run plugins.toml               until SIGINT or SIGTERM, which drain
+  millrace run plugins.toml --once        over the files in a folder, then a summary
+  millrace send image_queue *.png         with --amqp or AMQP_URL
+  millrace receive result_queue --count 3";
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Runs the pipelines of a file
+    Run(run::Options),
+    /// Checks a file and everything it names, and says every mistake at once (exit code 2)
+    Check(check::Options),
+    /// Lists the devices that models can run on
+    Devices,
+    /// Publishes files to a queue, confirmed
+    Send(send::Options),
+    /// Prints what arrives in a queue, and acknowledges it
+    Receive(receive::Options),
+}
+
+/// Where the broker is.
+#[derive(Debug, Args)]
+struct BrokerArguments {
+    /// The broker
+    #[arg(
+        long,
+        env = "AMQP_URL",
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@127.0.0.1:5672/%2f"
+    )]
+    amqp: String,
+}
+
+impl BrokerArguments {
+    fn url(&self) -> Secret {
+        Secret::new(self.amqp.clone())
+    }
+}
+
+/// The exit code for a file with mistakes.
+const MISTAKEN: u8 = 2;
+
+/// The exit code when a drain was cut off at its deadline: what was left went back to its source.
+const CUT_OFF: u8 = 3;
+
+/// The exit code when a device is lost: `EX_TEMPFAIL` of sysexits.h, which supervisors restart.
+const DEVICE_LOST: u8 = 75;
+
+/// The most of a panic's text that is logged.
+const PANIC_CHARS: usize = 1000;
+
+/// Does what was asked.
+///
+/// # Errors
+/// What went wrong, for the person who asked.
+pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = match verb {
+        Verb::Run(options) => runtime.block_on(run::run(options, progress)),
+        Verb::Check(options) => Ok(check::check(&options)),
+        Verb::Devices => Ok(devices::devices()),
+        Verb::Send(options) => runtime.block_on(send::send(options)),
+        Verb::Receive(options) => runtime.block_on(receive::receive(options)),
+    };
+    // A blocking call that does not end (a device, a disk) must not keep a finished process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Starts the log, on stderr, above the bar where one is shown.
+pub fn start_log(arguments: &Arguments) -> Progress {
+    // lapin logs whole messages that come back, and device libraries log what only their authors read.
+    const QUIET: &str = "lapin=off,wgpu=error,wgpu_core=error,wgpu_hal=off,naga=error,cubecl=error";
+    let default = if matches!(arguments.verb, Verb::Run(_)) {
+        "info"
+    } else {
+        "warn"
+    };
+    let asked = arguments.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(format!("{QUIET},{asked}")).unwrap_or_else(|error| {
+        anstream::eprintln!("{}: --log: {error}", error_label());
+        EnvFilter::new(format!("{QUIET},{default}"))
+    });
+    let progress = Progress::hidden();
+    let above = progress.clone();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || above.log_writer());
+    match arguments.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(tell_panic));
+    progress
+}
+
+/// A panic is our bug, or one of a library that is caught where it is called; it goes where everything else is told.
+/// Its text may hold what a message or a file held.
+fn tell_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let text = info.payload_as_str().unwrap_or_default();
+    let text: String = text.chars().take(PANIC_CHARS).flat_map(char::escape_debug).collect();
+    let at = info.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(thread = thread.name(), at, text, "panicked");
+}
+
+/// `error`, in the colour of errors.
+pub fn error_label() -> String {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    format!("{red}error{red:#}")
+}
+
+/// The file that a verb works on.
+#[derive(Debug, Args)]
+struct FileArguments {
+    /// The file to run
+    #[arg(value_name = "FILE", default_value = "plugins.toml")]
+    file: PathBuf,
+}

@@ -1,0 +1,114 @@
+//! `millrace run`: the host until a signal, or until a folder is empty.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use futures_util::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{CUT_OFF, DEVICE_LOST, FileArguments, check};
+use crate::config::SourceConfig;
+use crate::connect::folder::Until;
+use crate::progress::Progress;
+use crate::run::{Ended, Host, Orders};
+
+/// How often the bar moves.
+const BAR_STEP: Duration = Duration::from_millis(100);
+
+/// Signals this close together are one.
+const ONE_WISH: Duration = Duration::from_millis(300);
+
+/// `millrace run`
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    file: FileArguments,
+    /// Ends when the source folders are empty, and prints a summary
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let file = options.file;
+    let loaded = tokio::task::spawn_blocking(move || check::load(&file)).await?;
+    let (config, sandbox, loaded) = match loaded {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    if options.once
+        && config
+            .pipelines
+            .values()
+            .any(|pipeline| matches!(pipeline.source, SourceConfig::Queue(_)))
+    {
+        anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
+    }
+    let until = if options.once { Until::Empty } else { Until::Stopped };
+    let orders = Orders {
+        until,
+        drain: CancellationToken::new(),
+        leave: CancellationToken::new(),
+    };
+    listen(&orders)?;
+    let started = tokio::select! {
+        started = Host::start(config, sandbox, loaded, until) => started?,
+        () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
+    };
+    let tally = Arc::clone(&started.tally);
+    let (began, backlog) = (Instant::now(), started.backlog());
+    let ended = if options.once {
+        progress.show();
+        let moving = async {
+            loop {
+                progress.update(tally.n_finished(), backlog());
+                tokio::time::sleep(BAR_STEP).await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = started.run(&orders) => ended,
+            ended = moving => ended,
+        };
+        progress.finish();
+        anstream::println!("{}", tally.summary(began.elapsed()));
+        ended
+    } else {
+        started.run(&orders).await
+    };
+    info!(?ended, "stopped");
+    Ok(match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::SourceFailed => ExitCode::FAILURE,
+        Ended::CutOff => ExitCode::from(CUT_OFF),
+        Ended::DeviceLost => ExitCode::from(DEVICE_LOST),
+    })
+}
+
+/// The first SIGINT or SIGTERM drains, the second leaves at once.
+fn listen(orders: &Orders) -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (drain, leave) = (orders.drain.clone(), orders.leave.clone());
+    tokio::spawn(async move {
+        for again in [false, true] {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            };
+            if again {
+                warn!(signal = name, "leaving at once: what is in hand goes back");
+                leave.cancel();
+            } else {
+                info!(signal = name, "stopping; once more to leave at once");
+                drain.cancel();
+                // One wish to stop may come as two signals: `timeout` sends one to the process and one to its group.
+                tokio::time::sleep(ONE_WISH).await;
+                while let Some(Some(())) = interrupt.recv().now_or_never() {}
+                while let Some(Some(())) = terminate.recv().now_or_never() {}
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Envelopes of results and dead letters: ids, and the headers that say what happened. Knows no broker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use crate::disposition::{PluginIdentity, Reason, Stage};
+use crate::generation::Stages;
+use crate::message::{Envelope, Message, Outbound};
+
+/// The longest text that goes into one header: reasons are words, not logs.
+const TEXT_MAX_BYTES: usize = 2048;
+
+/// The place that a dead letter's id is made with; no destination has this name, because it is not kebab-case.
+const DEAD_LETTER: &str = "DEAD LETTER";
+
+/// Who processed a message, with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The host's id.
+    pub host_id: &'a str,
+    /// The set that the message was processed with.
+    pub stages: &'a Stages,
+    /// What each stage took.
+    pub timings: &'a Timings,
+}
+
+/// What each stage took, in the order in which they ran.
+#[derive(Debug, Default)]
+pub struct Timings(Vec<(Stage, Duration)>);
+
+/// A plugin's header is the host's or the broker's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the header {0:?} is not the plugin's to set: names that begin with `x-`, and `CC` and `BCC`, steer the broker or are the host's"
+)]
+pub struct ReservedHeader(String);
+
+impl Facts<'_> {
+    /// The envelope of a result; `index` is its place among the results of its message.
+    ///
+    /// # Errors
+    /// When the plugin set a header that is not its own.
+    pub fn result(&self, message: &Message, outbound: &Outbound, index: usize) -> Result<Envelope, ReservedHeader> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in &outbound.headers {
+            if is_reserved(name) {
+                return Err(ReservedHeader(name.clone()));
+            }
+            headers.insert(name.clone(), value.clone());
+        }
+        self.describe(&mut headers);
+        for (stage, took) in &self.timings.0 {
+            headers.insert(format!("x-millrace-time-{stage}-us"), took.as_micros().to_string());
+        }
+        Ok(Envelope {
+            message_id: self.id(message, &outbound.destination, index),
+            correlation_id: message.correlation_id.clone().unwrap_or_else(|| message.id.clone()),
+            content_type: outbound.content_type.clone(),
+            headers,
+        })
+    }
+
+    /// The envelope of a dead letter: with the original body it is a complete test case.
+    pub fn dead_letter(&self, message: &Message, reason: &Reason) -> Envelope {
+        let mut headers = BTreeMap::new();
+        self.describe(&mut headers);
+        let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
+        set("stage", reason.stage.to_string());
+        set("reason", reason.class.to_string());
+        set("text", bounded(&reason.text));
+        set("message-id", bounded(&message.id));
+        set("attempt", message.attempt.to_string());
+        set("time", humantime::format_rfc3339_millis(SystemTime::now()).to_string());
+        set("model-digest", self.stages.model.digest().to_owned());
+        if let Some(plugin) = &reason.plugin {
+            set("plugin", plugin.name.clone());
+            set("plugin-digest", plugin.digest.clone());
+        }
+        Envelope {
+            message_id: self.id(message, DEAD_LETTER, 0),
+            correlation_id: message.correlation_id.clone().unwrap_or_else(|| message.id.clone()),
+            content_type: message.content_type.clone(),
+            headers,
+        }
+    }
+
+    fn describe(&self, headers: &mut BTreeMap<String, String>) {
+        let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
+        let plugin = |plugin: &PluginIdentity| format!("{}@{}", plugin.name, plugin.version());
+        set("pipeline", self.pipeline.to_owned());
+        set("host", self.host_id.to_owned());
+        set("generation", self.stages.generation.to_string());
+        set(
+            "model",
+            format!("{}@{}", self.stages.model.name(), short(self.stages.model.digest())),
+        );
+        set("preprocess", plugin(self.stages.preprocess.identity()));
+        set("route", plugin(self.stages.route.identity()));
+    }
+
+    /// The same for the same message, destination and place, whatever version made it: consumers can drop duplicates.
+    /// Every part is preceded by its length, so that no two lists of parts read alike.
+    fn id(&self, message: &Message, destination: &str, index: usize) -> String {
+        let index = index.to_string();
+        let mut hash = Sha256::new();
+        for part in [self.pipeline, &message.id, destination, &index] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        // 128 bits: short enough to read, long enough never to meet.
+        hash.finalize()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Timings {
+    /// Adds what a stage took.
+    pub fn record(&mut self, stage: Stage, took: Duration) {
+        self.0.push((stage, took));
+    }
+}
+
+impl fmt::Display for Timings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (stage, took)) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            write!(f, "{separator}{stage} {} us", took.as_micros())?;
+        }
+        Ok(())
+    }
+}
+
+fn is_reserved(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    header.starts_with("x-") || header == "cc" || header == "bcc"
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn bounded(text: &str) -> String {
+    let end = text.floor_char_boundary(TEXT_MAX_BYTES.min(text.len()));
+    text.get(..end).unwrap_or_default().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_steer_the_broker_are_reserved_in_any_case() {
+        for name in ["CC", "bcc", "x-death", "X-Millrace-Pipeline"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["colour", "ccc", "xx-y"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_character_and_escaped() {
+        let text = bounded(&format!("\u{1b}[31m{}", "é".repeat(TEXT_MAX_BYTES)));
+        assert!(text.starts_with("\\u{1b}[31m"));
+        assert!(text.len() <= TEXT_MAX_BYTES + 16);
+    }
+}

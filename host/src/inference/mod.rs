@@ -1,0 +1,298 @@
+//! Batches and the device thread: the only room that calls `models`. Knows nothing of plugins and messages.
+
+mod queue;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use millrace_models::{Device, ItemOutput, Model, RunError, Runner};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::message::{Prediction, Tensor, TensorType};
+use queue::Queue;
+
+/// A model in service: warmed up, checked, and run by a thread of its own.
+pub struct Served {
+    name: Arc<str>,
+    digest: String,
+    device: String,
+    wants: Arc<TensorType>,
+    queue: Arc<Queue<Item>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How a model is served.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// The model's name in `plugins.toml`.
+    pub name: Arc<str>,
+    /// The largest batch; the device's default where there is none.
+    pub max_batch: Option<usize>,
+    /// The longest that a tensor waits for others.
+    pub max_wait: Duration,
+    /// Cancelled when the device is lost: the process cannot use it again.
+    pub device_lost: CancellationToken,
+}
+
+/// A message on its way to a model. While there are any, a batch that is not full waits for them.
+#[derive(Debug)]
+pub struct Approach {
+    queue: Arc<Queue<Item>>,
+    arrived: bool,
+}
+
+/// Why there is no prediction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InferError {
+    /// The model's output for this message is no number.
+    #[error("output {index} of the model is not finite")]
+    NonFinite {
+        /// Which output, from 0; the scores count as the first.
+        index: usize,
+    },
+    /// The model fails for this message alone.
+    #[error("the model failed: {0}")]
+    Failed(String),
+    /// The device is gone; the message is not to blame.
+    #[error("the device is lost")]
+    DeviceLost,
+}
+
+/// The item owns the way back to who asked.
+#[derive(Debug)]
+struct Item {
+    tensor: Tensor,
+    reply: oneshot::Sender<Result<Prediction, InferError>>,
+}
+
+impl Served {
+    /// Puts a model on a device, warms it up and checks its numbers; seconds to minutes.
+    ///
+    /// # Errors
+    /// When the device fails or computes wrong numbers.
+    pub async fn start(model: Model, device: Device, serving: Serving) -> Result<Arc<Self>, RunError> {
+        let max_batch = serving.max_batch.unwrap_or_else(|| device.default_max_batch());
+        let queue = Arc::new(Queue::new(max_batch, serving.max_wait));
+        let served = Self {
+            name: Arc::clone(&serving.name),
+            digest: model.digest().to_owned(),
+            device: device.name().to_owned(),
+            wants: Arc::new(model.input().clone()),
+            queue: Arc::clone(&queue),
+            thread: Mutex::new(None),
+        };
+        info!(model = &*serving.name, device = served.device, max_batch, "warming up");
+        let (ready, warmed) = oneshot::channel();
+        let spawned = std::thread::Builder::new()
+            .name(format!("infer-{}", serving.name))
+            .spawn(move || {
+                let began = Instant::now();
+                let runner = Runner::new(&model, &device, max_batch).and_then(|mut runner| {
+                    runner.warm_up(&mut |batch| debug!(batch, "warmed up a batch size"))?;
+                    Ok(runner)
+                });
+                let (runner, told) = match runner {
+                    Ok(runner) => (Some(runner), Ok(began.elapsed())),
+                    Err(error) => (None, Err(error)),
+                };
+                if ready.send(told).is_err() {
+                    return; // nobody waits for this model any more
+                }
+                if let Some(runner) = runner {
+                    let labels = model.labels().into();
+                    Worker {
+                        name: serving.name,
+                        labels,
+                        runner,
+                        device_lost: serving.device_lost,
+                    }
+                    .serve(&queue);
+                }
+            });
+        let thread = spawned.map_err(|error| RunError::Failed(format!("no thread for the device: {error}")))?;
+        let warmed = warmed
+            .await
+            .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
+        info!(
+            model = &*served.name,
+            device = served.device,
+            took_ms = warmed.as_millis(),
+            "model ready"
+        );
+        *served.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(Arc::new(served))
+    }
+
+    /// The model's name in `plugins.toml`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the model folder, lower-case hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What the model takes.
+    pub fn wants(&self) -> &Arc<TensorType> {
+        &self.wants
+    }
+
+    /// Announces a message on its way to this model.
+    pub fn approach(&self) -> Approach {
+        self.queue.approach();
+        Approach {
+            queue: Arc::clone(&self.queue),
+            arrived: false,
+        }
+    }
+
+    /// Waits for the prediction for one tensor of the type that [`Self::wants`] says.
+    ///
+    /// # Errors
+    /// By [`InferError`].
+    pub async fn infer(&self, approach: Approach, tensor: Tensor) -> Result<Prediction, InferError> {
+        let (reply, prediction) = oneshot::channel();
+        approach.arrive(Item { tensor, reply });
+        prediction.await.unwrap_or(Err(InferError::DeviceLost))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // The thread ends by itself once its queue is empty; joining it here would block an async thread.
+        self.queue.close();
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("name", &self.name)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Approach {
+    fn arrive(mut self, item: Item) {
+        self.arrived = true;
+        self.queue.push(item);
+    }
+}
+
+impl Drop for Approach {
+    fn drop(&mut self) {
+        if !self.arrived {
+            self.queue.turn_away();
+        }
+    }
+}
+
+/// What the device thread owns.
+struct Worker {
+    name: Arc<str>,
+    labels: Arc<[String]>,
+    runner: Runner,
+    device_lost: CancellationToken,
+}
+
+impl Worker {
+    /// Runs batches until the queue is closed and empty. The batch is formed when the device is free for it, so it is as
+    /// full as can be.
+    fn serve(mut self, queue: &Queue<Item>) {
+        while let Some(items) = queue.next_batch() {
+            // Who was cut off by the end of a drain no longer listens: its tensor need not run.
+            let items: Vec<Item> = items.into_iter().filter(|item| !item.reply.is_closed()).collect();
+            if !items.is_empty() {
+                self.run(items);
+            }
+        }
+        debug!(model = &*self.name, "the device thread ends");
+    }
+
+    fn run(&mut self, items: Vec<Item>) {
+        let (tensors, replies): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.tensor, item.reply)).unzip();
+        let began = Instant::now();
+        match self.runner.run(&tensors) {
+            Ok(outputs) => {
+                debug!(
+                    model = &*self.name,
+                    batch = tensors.len(),
+                    took_us = began.elapsed().as_micros(),
+                    "ran a batch"
+                );
+                for (reply, output) in replies.into_iter().zip(outputs) {
+                    answer(reply, self.prediction(output));
+                }
+            }
+            Err(RunError::DeviceLost(why)) => self.lose(&why, replies),
+            Err(error) if tensors.len() > 1 => {
+                warn!(model = &*self.name, batch = tensors.len(), %error, "a batch failed: running its items one by one");
+                self.run_singly(tensors, replies);
+            }
+            Err(error) => replies
+                .into_iter()
+                .for_each(|reply| answer(reply, Err(InferError::Failed(error.to_string())))),
+        }
+    }
+
+    fn run_singly(&mut self, tensors: Vec<Tensor>, replies: Vec<oneshot::Sender<Result<Prediction, InferError>>>) {
+        let mut replies = replies.into_iter();
+        for (tensor, reply) in tensors.into_iter().zip(replies.by_ref()) {
+            match self.runner.run(std::slice::from_ref(&tensor)) {
+                Ok(outputs) => {
+                    let none = || Err(InferError::Failed("the model gave no output".to_owned()));
+                    answer(
+                        reply,
+                        outputs
+                            .into_iter()
+                            .next()
+                            .map_or_else(none, |output| self.prediction(output)),
+                    );
+                }
+                Err(RunError::DeviceLost(why)) => return self.lose(&why, vec![reply]),
+                Err(error) => answer(reply, Err(InferError::Failed(error.to_string()))),
+            }
+        }
+    }
+
+    /// Nothing is to blame but the device: everything is held by its source, and the process must be left.
+    fn lose(&self, why: &str, replies: Vec<oneshot::Sender<Result<Prediction, InferError>>>) {
+        error!(model = &*self.name, why, "the device is lost");
+        self.device_lost.cancel();
+        replies
+            .into_iter()
+            .for_each(|reply| answer(reply, Err(InferError::DeviceLost)));
+    }
+
+    fn prediction(&self, output: ItemOutput) -> Result<Prediction, InferError> {
+        if output.scores.iter().any(|score| !score.is_finite()) {
+            return Err(InferError::NonFinite { index: 0 });
+        }
+        let outputs = output
+            .outputs
+            .into_iter()
+            .enumerate()
+            .map(|(index, (tensor_type, values))| {
+                let data = crate::message::TensorData::Floats(values);
+                Tensor::new(tensor_type.shape, data).map_err(|_| InferError::NonFinite { index })
+            });
+        Ok(Prediction {
+            model: Arc::clone(&self.name),
+            labels: Arc::clone(&self.labels),
+            scores: output.scores,
+            outputs: outputs.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn answer(reply: oneshot::Sender<Result<Prediction, InferError>>, result: Result<Prediction, InferError>) {
+    if reply.send(result).is_err() {
+        debug!("a prediction came after its message was given up");
+    }
+}

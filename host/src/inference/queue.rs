@@ -1,0 +1,156 @@
+//! The queue in front of a model: when a batch closes. Knows no device.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Items that wait for the device, and how many more are on their way.
+///
+/// Its length is bounded by the prefetch of the pipelines that use the model: each message in flight has one item.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    // std's Mutex and Condvar: the device thread is no task, and nothing is held over an await.
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    max_batch: usize,
+    max_wait: Duration,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<(Instant, T)>,
+    n_approaching: usize,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(max_batch: usize, max_wait: Duration) -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            n_approaching: 0,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            max_batch: max_batch.max(1),
+            max_wait,
+        }
+    }
+
+    /// Announces an item that may come.
+    pub(super) fn approach(&self) {
+        self.lock().n_approaching += 1;
+    }
+
+    /// Says that an announced item will not come.
+    pub(super) fn turn_away(&self) {
+        let mut state = self.lock();
+        state.n_approaching -= 1;
+        if state.n_approaching == 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Puts an announced item into the queue.
+    pub(super) fn push(&self, item: T) {
+        let mut state = self.lock();
+        state.n_approaching -= 1;
+        state.items.push_back((Instant::now(), item));
+        // The device thread need not wake for an item that neither begins nor closes a batch.
+        if state.items.len() == 1 || state.items.len() >= self.max_batch || state.n_approaching == 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next batch, 1 to `max_batch` items. Its clock starts at its first item; it closes when it is full, when the
+    /// clock is at `max_wait`, or at once when nothing is on its way. `None` when the queue is closed and empty.
+    pub(super) fn next_batch(&self) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        loop {
+            let Some((first, _)) = state.items.front() else {
+                if state.closed {
+                    return None;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = self.max_wait.saturating_sub(first.elapsed());
+            if state.items.len() >= self.max_batch || state.n_approaching == 0 || left.is_zero() || state.closed {
+                let n = state.items.len().min(self.max_batch);
+                return Some(state.items.drain(..n).map(|(_, item)| item).collect());
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Lets the device thread end once the queue is empty.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing panics while it is held; a poisoned lock still guards a consistent state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn queue(max_batch: usize, max_wait: Duration, n_items: usize, n_approaching: usize) -> Queue<usize> {
+        let queue = Queue::new(max_batch, max_wait);
+        for _ in 0..n_items + n_approaching {
+            queue.approach();
+        }
+        for item in 0..n_items {
+            queue.push(item);
+        }
+        queue
+    }
+
+    #[test]
+    fn a_lone_message_never_waits() {
+        let began = Instant::now();
+        assert_eq!(queue(64, LONG, 1, 0).next_batch(), Some(vec![0]));
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_full_batch_closes_while_others_approach() {
+        let queue = queue(4, LONG, 6, 3);
+        assert_eq!(queue.next_batch(), Some(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn a_batch_closes_at_max_wait_while_others_approach() {
+        let queue = queue(64, Duration::from_millis(1), 2, 1);
+        assert_eq!(queue.next_batch(), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn a_batch_closes_when_the_last_that_approached_turns_away() {
+        let queue = queue(64, LONG, 2, 1);
+        std::thread::scope(|scope| {
+            let batch = scope.spawn(|| queue.next_batch());
+            queue.turn_away();
+            assert_eq!(batch.join().unwrap(), Some(vec![0, 1]));
+        });
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_then_nothing() {
+        let queue = queue(64, LONG, 1, 1);
+        queue.close();
+        assert_eq!(queue.next_batch(), Some(vec![0]));
+        assert_eq!(queue.next_batch(), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! What a run came to: a bar while it lasts, a table when it is over. Knows no source and no plugin.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use comfy_table::modifiers::UTF8_ROUND_CORNERS;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::disposition::ReasonClass;
+
+/// Labels that are counted one by one; a model may have more, and then the later ones are counted together.
+const LABELS_MAX: usize = 4096;
+
+/// Rows of labels in a summary, the most frequent first; the others are added up in one.
+const LABEL_ROWS_MAX: usize = 20;
+
+/// Longest label in a summary, in characters.
+const LABEL_CHARS_MAX: usize = 60;
+
+/// How often the bar's clock moves while nothing is settled.
+const TICK: Duration = Duration::from_millis(200);
+
+const TEMPLATE: &str = "{spinner} {bar:32} {pos}/{len} messages, {per_sec}, {eta} left";
+
+/// What became of messages, counted. Shared by everything that settles.
+#[derive(Debug, Default)]
+pub struct Tally {
+    // std Mutex and not atomics: labels come one by one, and a count takes less than a microsecond.
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Counts {
+    // Invariant: the sum of labels, others, unlabelled, skipped and failures; kept, since it is asked for each message.
+    n_finished: u64,
+    labels: BTreeMap<String, u64>,
+    n_other_labels: u64,
+    n_unlabelled: u64,
+    n_skipped: u64,
+    failures: BTreeMap<ReasonClass, u64>,
+    n_retried: u64,
+    n_returned: u64,
+}
+
+/// A run's counts as a table, and its rate.
+#[derive(Debug)]
+pub struct Summary {
+    counts: Counts,
+    elapsed: Duration,
+}
+
+/// A bar on standard error. Cheap to clone; invisible until it is shown.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+/// Writes log lines to standard error without tearing the bar.
+#[derive(Debug, Clone)]
+pub struct LogWriter {
+    bar: ProgressBar,
+}
+
+impl Tally {
+    /// Counts an acknowledged message by its best label; `None` where the model is no classifier.
+    pub fn acked(&self, label: Option<&str>) {
+        let mut counts = self.counts();
+        counts.n_finished += 1;
+        let is_full = counts.labels.len() >= LABELS_MAX;
+        let Some(label) = label else {
+            counts.n_unlabelled += 1;
+            return;
+        };
+        match counts.labels.get_mut(label) {
+            Some(count) => *count += 1,
+            None if is_full => counts.n_other_labels += 1,
+            None => {
+                counts.labels.insert(label.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Counts a message that a plugin skipped.
+    pub fn skipped(&self) {
+        let mut counts = self.counts();
+        counts.n_finished += 1;
+        counts.n_skipped += 1;
+    }
+
+    /// Counts a rejected message.
+    pub fn rejected(&self, class: ReasonClass) {
+        let mut counts = self.counts();
+        counts.n_finished += 1;
+        *counts.failures.entry(class).or_default() += 1;
+    }
+
+    /// Counts an attempt after which a message will be tried again.
+    pub fn retried(&self) {
+        self.counts().n_retried += 1;
+    }
+
+    /// Counts a message that went back uncounted.
+    pub fn returned(&self) {
+        self.counts().n_returned += 1;
+    }
+
+    /// Messages that are done with: acknowledged, skipped or rejected.
+    pub fn n_finished(&self) -> u64 {
+        self.counts().n_finished
+    }
+
+    /// The counts so far, for a run of this length.
+    pub fn summary(&self, elapsed: Duration) -> Summary {
+        Summary {
+            counts: self.counts().clone(),
+            elapsed,
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Nothing between the additions of one change can panic.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// Rows of the summary: what it is, how often.
+    fn rows(&self) -> Vec<(String, u64)> {
+        let mut labels: Vec<_> = self.labels.iter().collect();
+        // The map's order, by name, stays among equals.
+        labels.sort_by(|(_, a), (_, b)| b.cmp(a));
+        let n_cut: u64 = labels.iter().skip(LABEL_ROWS_MAX).map(|(_, count)| **count).sum();
+        let mut rows: Vec<_> = labels
+            .into_iter()
+            .take(LABEL_ROWS_MAX)
+            .map(|(label, count)| (printable(label), *count))
+            .collect();
+        rows.push(("(other labels)".to_owned(), n_cut + self.n_other_labels));
+        rows.push(("(no label)".to_owned(), self.n_unlabelled));
+        rows.push(("skipped".to_owned(), self.n_skipped));
+        rows.extend(
+            self.failures
+                .iter()
+                .map(|(class, count)| (format!("rejected: {class}"), *count)),
+        );
+        rows.retain(|(_, count)| *count > 0);
+        rows
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n_finished = self.counts.n_finished;
+        let mut table = Table::new();
+        table
+            .load_preset(UTF8_FULL_CONDENSED)
+            .apply_modifier(UTF8_ROUND_CORNERS);
+        table.set_header(["result", "messages", "share"]);
+        for (what, count) in self.counts.rows() {
+            let share = 100.0 * count as f64 / n_finished as f64;
+            table.add_row([what, count.to_string(), format!("{share:.1} %")]);
+        }
+        table.add_row(["total".to_owned(), n_finished.to_string(), String::new()]);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        writeln!(f, "{table}")?;
+        let seconds = self.elapsed.as_secs_f64();
+        write!(f, "{n_finished} messages in {seconds:.1} s")?;
+        if seconds > 0.0 {
+            write!(f, ", {:.1} a second", n_finished as f64 / seconds)?;
+        }
+        for (count, what) in [
+            (self.counts.n_retried, "tried again"),
+            (self.counts.n_returned, "returned"),
+        ] {
+            if count > 0 {
+                write!(f, "; {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Progress {
+    /// A bar that does not show.
+    pub fn hidden() -> Self {
+        Self {
+            bar: ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden()),
+        }
+    }
+
+    /// Shows the bar where standard error is a terminal; elsewhere it stays hidden.
+    pub fn show(&self) {
+        if io::stderr().is_terminal() {
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                self.bar.set_style(style);
+            }
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(TICK);
+        }
+    }
+
+    /// Moves the bar: messages done with, and messages that wait or are in flight. Cheap enough for every message.
+    pub fn update(&self, n_finished: u64, backlog: usize) {
+        self.bar
+            .set_length(n_finished.saturating_add(u64::try_from(backlog).unwrap_or(u64::MAX)));
+        self.bar.set_position(n_finished);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A writer for the log.
+    pub fn log_writer(&self) -> LogWriter {
+        LogWriter { bar: self.bar.clone() }
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bar.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A label as it can be shown: model folders are not trusted to know terminals.
+fn printable(label: &str) -> String {
+    let mut text: String = label
+        .chars()
+        .take(LABEL_CHARS_MAX)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if label.chars().nth(LABEL_CHARS_MAX).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary_of(tally: &Tally) -> String {
+        tally.summary(Duration::from_secs(2)).to_string()
+    }
+
+    #[test]
+    fn a_summary_counts_labels_and_failures() {
+        let tally = Tally::default();
+        for label in ["square", "circle", "square", "triangle", "square"] {
+            tally.acked(Some(label));
+        }
+        tally.acked(None);
+        tally.skipped();
+        tally.rejected(ReasonClass::Refused);
+        tally.rejected(ReasonClass::Refused);
+        tally.rejected(ReasonClass::Trap);
+        tally.retried();
+        tally.returned();
+        assert_eq!(tally.n_finished(), 10);
+        let expected = "\
+╭───────────────────┬──────────┬────────╮
+│ result            ┆ messages ┆  share │
+╞═══════════════════╪══════════╪════════╡
+│ square            ┆        3 ┆ 30.0 % │
+│ circle            ┆        1 ┆ 10.0 % │
+│ triangle          ┆        1 ┆ 10.0 % │
+│ (no label)        ┆        1 ┆ 10.0 % │
+│ skipped           ┆        1 ┆ 10.0 % │
+│ rejected: refused ┆        2 ┆ 20.0 % │
+│ rejected: trap    ┆        1 ┆ 10.0 % │
+│ total             ┆       10 ┆        │
+╰───────────────────┴──────────┴────────╯
+10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned";
+        assert_eq!(summary_of(&tally), expected);
+    }
+
+    #[test]
+    fn a_summary_of_nothing_is_short() {
+        let text = Tally::default().summary(Duration::ZERO).to_string();
+        assert!(text.ends_with("\n0 messages in 0.0 s"), "{text}");
+        assert!(!text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn labels_are_bounded_and_harmless() {
+        let tally = Tally::default();
+        for index in 0..2 * LABELS_MAX {
+            tally.acked(Some(&format!("label {index:05}")));
+        }
+        for _ in 0..2 {
+            tally.acked(Some("label 00000"));
+        }
+        let text = summary_of(&tally);
+        assert_eq!(text.lines().count(), LABEL_ROWS_MAX + 7);
+        assert!(text.contains("label 00000 "), "{text}");
+        // All but the first twenty labels, of which one was seen three times.
+        let n_other = 2 * LABELS_MAX - LABEL_ROWS_MAX;
+        let other = text
+            .lines()
+            .find(|line| line.contains("(other labels)"))
+            .expect("a row");
+        assert!(other.contains(&format!(" {n_other} ")), "{other}");
+        assert!(text.contains(&format!("{} messages in", 2 * LABELS_MAX + 2)), "{text}");
+
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable(&"ä".repeat(61)), "ä".repeat(60) + "…");
+        assert_eq!(printable(&"ä".repeat(60)), "ä".repeat(60));
+    }
+
+    #[test]
+    fn a_bar_follows_the_counts() {
+        ProgressStyle::with_template(TEMPLATE).expect("a template");
+        let progress = Progress::hidden();
+        progress.update(3, 7);
+        assert_eq!((progress.bar.position(), progress.bar.length()), (3, Some(10)));
+        // More files came than were done.
+        progress.update(4, 20);
+        assert_eq!((progress.bar.position(), progress.bar.length()), (4, Some(24)));
+        progress.finish();
+    }
+
+    #[test]
+    fn a_log_writer_writes_all_it_is_given() {
+        let writer = Progress::hidden().log_writer();
+        assert_eq!(
+            writer.clone().write(b"a line past the bar\n").expect("standard error"),
+            20
+        );
+        // What the log's subscriber wants of it.
+        fn check(_: impl for<'a> tracing_subscriber::fmt::MakeWriter<'a>) {}
+        check(move || writer.clone());
+    }
+}
