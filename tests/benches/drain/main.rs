@@ -1,0 +1,98 @@
+//! How fast a full queue is drained: Millrace with the shipped model beside a bare echo on the same broker, in one run.
+//! Results are checked for correctness in the run itself.
+
+mod echo;
+mod measure;
+mod report;
+mod subject;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use millrace_tests::amqp::QueueKind;
+use millrace_tests::broker::Broker;
+use millrace_tests::samples::pictures;
+
+use measure::Bench;
+use report::Report;
+use subject::Subject;
+
+/// Drains a queue of pictures with Millrace and with a bare echo, in turn, and prints their ratios.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// Messages in the queue at the start of each block
+    #[arg(long, default_value_t = 10_000)]
+    messages: usize,
+    /// Rounds; each measures every subject once, forwards and backwards in turn
+    #[arg(long, default_value_t = 4)]
+    rounds: usize,
+    /// Messages in flight
+    #[arg(long, default_value_t = 300)]
+    prefetch: u16,
+    /// The type of the queues
+    #[arg(long, value_enum, default_value_t = Queue::Quorum)]
+    queue: Queue,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// The echo itself: consumes, publishes mandatory and confirmed, acknowledges, for ever
+    #[command(hide = true)]
+    Echo {
+        url: String,
+        input: String,
+        results: String,
+        prefetch: u16,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Queue {
+    Quorum,
+    Classic,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Verb::Echo {
+        url,
+        input,
+        results,
+        prefetch,
+    }) = arguments.verb
+    {
+        return echo::run(&url, &input, &results, prefetch).await;
+    }
+    let kind = match arguments.queue {
+        Queue::Quorum => QueueKind::Quorum,
+        Queue::Classic => QueueKind::Classic,
+    };
+    let broker = Broker::start()?;
+    let bench = Bench {
+        broker: &broker,
+        kind,
+        samples: pictures()?,
+        messages: arguments.messages,
+        prefetch: arguments.prefetch,
+    };
+    println!(
+        "{} messages a block, {} rounds, {kind:?} queues, prefetch {}",
+        bench.messages, arguments.rounds, bench.prefetch
+    );
+    let mut report = Report::default();
+    for round in 0..arguments.rounds {
+        let mut order = Subject::ALL;
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for subject in order {
+            let block = bench.block(subject).await.with_context(|| subject.to_string())?;
+            println!("round {} {subject}: {:.0} messages/s", round + 1, block.rate);
+            report.add(round, subject, block);
+        }
+    }
+    println!("\n{report}");
+    Ok(())
+}

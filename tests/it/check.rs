@@ -1,0 +1,112 @@
+//! `millrace check`: every mistake at once, and `run` refuses what `check` refuses.
+
+use anyhow::Result;
+use millrace_tests::host::Mill;
+use millrace_tests::scene::{Plugin, head};
+
+/// Ten mistakes, and what must be said about each.
+const MISTAKES: &str = r#"
+[model.shapes]
+path = "no-such-model"
+devise = "cpu"
+
+[plugin.decode-image]
+path = "no-such-plugin.wasm"
+deadline = "1 fortnight"
+isolation = "process"
+
+[plugin.by-label]
+path = 3
+
+[pipeline.images]
+source = { queue = "images", prefetc = 256 }
+preprocess = "decode-imagee"
+model = "shapes"
+route = "by-label"
+attempts = 0
+
+[pipeline.images.destination.results]
+exchange = ""
+
+[pipeline.images.destination.Shouted]
+folder = "out"
+"#;
+const EXPECTED: [&str; 10] = [
+    "devise",
+    "fortnight",
+    "process",
+    "path = 3",
+    "did you mean `prefetch`?",
+    "did you mean `decode-image`?",
+    "attempts",
+    "routing_key",
+    "Shouted",
+    "[broker]",
+];
+
+#[test]
+fn ten_mistakes_are_told_at_once() -> Result<()> {
+    let mill = Mill::new(MISTAKES)?;
+    let ended = mill.run(&["check", "plugins.toml"])?;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for part in EXPECTED {
+        assert!(ended.stderr.contains(part), "no {part:?} in:\n{}", ended.stderr);
+    }
+    let refused = mill.run(&["run", "plugins.toml"])?;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert_eq!(refused.stderr, ended.stderr, "run and check say different things");
+    Ok(())
+}
+
+/// A configuration with one table or line replaced, and what must be said about it.
+#[test]
+fn files_are_checked_too() -> Result<()> {
+    let (decode, label) = (Plugin::shipped("decode-image")?, Plugin::shipped("by-label")?);
+    let rest = r#"
+[pipeline.pictures]
+source = { folder = "inbox" }
+preprocess = "decode-image"
+model = "shapes"
+route = "by-label"
+
+[pipeline.pictures.destination.results]
+folder = "out"
+"#;
+    let config = |decode: &Plugin, label: &Plugin| format!("{}{rest}", head(&[decode, label]));
+    let good = Mill::new(&config(&decode, &label))?;
+    std::fs::create_dir(good.path("inbox"))?;
+    let ended = good.run(&["check", "plugins.toml"])?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let line = |plugin: &Plugin, lines: &str| Plugin {
+        lines: lines.to_owned(),
+        ..plugin.clone()
+    };
+    let swapped = config(&decode, &label)
+        .replace("preprocess = \"decode-image\"", "preprocess = \"by-label\"")
+        .replace("route = \"by-label\"", "route = \"decode-image\"");
+    let rows = [
+        (
+            config(&line(&decode, &format!("sha256 = \"{}\"", "0".repeat(64))), &label),
+            "sha256",
+        ),
+        (config(&decode, &line(&label, "settings = { lables = {} }")), "lables"),
+        (swapped, "preprocess"),
+        (
+            config(&decode, &label).replace("shapes-lenet", "shapes-lenett"),
+            "shapes-lenett",
+        ),
+        (
+            config(&decode, &label).replace("decode-image.wasm", "decode-images.wasm"),
+            "decode-images.wasm",
+        ),
+    ];
+    for (text, expected) in rows {
+        let mill = Mill::new(&text)?;
+        std::fs::create_dir(mill.path("inbox"))?;
+        let ended = mill.run(&["check", "plugins.toml"])?;
+        assert_eq!(ended.code, Some(2), "{expected}: {ended:?}");
+        assert!(ended.stderr.contains(expected), "no {expected:?} in:\n{}", ended.stderr);
+    }
+    Ok(())
+}

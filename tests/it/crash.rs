@@ -1,0 +1,154 @@
+//! Killed, drained, started before its broker: nothing is lost, and what comes twice keeps its id.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use millrace_tests::PATIENCE;
+use millrace_tests::amqp::{Client, Parcel};
+use millrace_tests::broker::Broker;
+use millrace_tests::oracle::{Oracle, Verdict};
+use millrace_tests::samples::pictures;
+use millrace_tests::scene::Scene;
+
+const N_MESSAGES: u32 = 1000;
+/// When nothing has come for so long, nothing comes any more.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Publishes [`N_MESSAGES`] raw pictures and notes them.
+async fn publish(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result<()> {
+    let bodies: Vec<Vec<u8>> = pictures()?.iter().map(|sample| sample.raw()).collect::<Result<_>>()?;
+    let parcels = (0..N_MESSAGES).zip(bodies.into_iter().cycle()).map(|(n, body)| {
+        oracle.attempt(&n.to_string());
+        Parcel {
+            content_type: Some("image/x-rgb".to_owned()),
+            ..Parcel::new(&n.to_string(), body)
+        }
+    });
+    client.publish_all(&scene.input, parcels).await?;
+    oracle.confirmed.clone_from(&oracle.attempted);
+    Ok(())
+}
+
+/// Waits until some results are there, so that what follows happens in the middle of the run.
+async fn wait_for_results(client: &Client, scene: &Scene, n: u32) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while client.count(&scene.results).await? < n {
+        ensure!(tokio::time::Instant::now() < deadline, "no {n} results");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Takes results until every message has one, or until nothing comes any more. A message has one id for its results.
+async fn collect(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result<()> {
+    let mut ids = BTreeMap::new();
+    let mut taker = client.taker(&scene.results).await?;
+    while oracle.results.len() < N_MESSAGES as usize
+        && let Some(result) = taker.next(SILENCE).await?
+    {
+        oracle.result(&result.correlation_id);
+        let first = ids
+            .entry(result.correlation_id.clone())
+            .or_insert_with(|| result.id.clone());
+        ensure!(*first == result.id, "two results of one message with two ids");
+    }
+    taker.close().await
+}
+
+#[tokio::test]
+async fn a_host_killed_in_the_middle_loses_nothing() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    // The host declares the queues; a drained start and stop leaves them behind.
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = Oracle::default();
+    publish(&client, &scene, &mut oracle).await?;
+
+    let host = mill.start()?;
+    wait_for_results(&client, &scene, 100).await?;
+    host.kill()?;
+    ensure!(
+        client.count(&scene.results).await? < N_MESSAGES,
+        "the host was killed too late"
+    );
+
+    let host = mill.start_ready()?;
+    collect(&client, &scene, &mut oracle).await?;
+    host.stop()?;
+    scene.gather(&client, &mut oracle).await?;
+    let verdict = oracle.judge();
+    assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");
+    assert!(verdict.duplicated <= u64::from(scene.prefetch), "{verdict}");
+    assert!(
+        oracle.dead.is_empty() && oracle.waiting.is_empty(),
+        "dead {:?}, waiting {:?}",
+        oracle.dead,
+        oracle.waiting
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_drain_in_the_middle_loses_nothing_and_repeats_nothing() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = Oracle::default();
+    publish(&client, &scene, &mut oracle).await?;
+
+    let host = mill.start()?;
+    wait_for_results(&client, &scene, 100).await?;
+    host.stop()?;
+    scene.gather(&client, &mut oracle).await?;
+    assert_eq!(oracle.judge(), Verdict::default());
+    assert!(!oracle.waiting.is_empty(), "the drain came too late to show anything");
+    assert!(oracle.dead.is_empty(), "{:?}", oracle.dead);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_waits_for_a_broker_that_is_not_there() -> Result<()> {
+    let broker = Broker::prepare()?;
+    let scene = Scene::new(&broker)?;
+    let mill = scene.mill()?;
+    let mut host = mill.start()?;
+    host.wait_line(PATIENCE, "no connection to the broker")?;
+    broker.run()?;
+    host.wait_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    let samples = pictures()?;
+    let sample = samples.first().context("no sample")?;
+    client
+        .publish(&scene.input, &Parcel::new("canary", sample.png.clone()))
+        .await?;
+    client.take_all(&scene.results, 1).await?;
+    host.stop()
+}
+
+#[tokio::test]
+async fn a_broker_killed_in_the_middle_loses_nothing() -> Result<()> {
+    let broker = Broker::start()?;
+    let scene = Scene::new(&broker)?;
+    let mill = scene.mill()?;
+    let host = mill.start_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    broker.remember_queues()?;
+    let mut oracle = Oracle::default();
+    publish(&client, &scene, &mut oracle).await?;
+    wait_for_results(&client, &scene, 100).await?;
+    broker.restart()?;
+
+    let client = Client::connect(&broker.url()).await?;
+    collect(&client, &scene, &mut oracle).await?;
+    host.stop()?;
+    scene.gather(&client, &mut oracle).await?;
+    let verdict = oracle.judge();
+    assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");
+    assert!(verdict.duplicated <= u64::from(scene.prefetch), "{verdict}");
+    Ok(())
+}

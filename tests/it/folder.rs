@@ -1,0 +1,119 @@
+//! A folder in, a folder out, no broker: what a newcomer sees first.
+
+use anyhow::Result;
+use millrace_tests::host::Mill;
+use millrace_tests::samples::{Sample, pictures};
+use millrace_tests::scene::{Plugin, head};
+
+fn mill() -> Result<Mill> {
+    let head = head(&[&Plugin::shipped("decode-image")?, &Plugin::shipped("by-label")?]);
+    let mill = Mill::new(&format!(
+        r#"
+{head}
+[pipeline.pictures]
+source = {{ folder = "inbox", pattern = ["*.png", "*.jpg"] }}
+preprocess = "decode-image"
+model = "shapes"
+route = "by-label"
+
+[pipeline.pictures.destination.results]
+folder = "out"
+"#
+    ))?;
+    std::fs::create_dir(mill.path("inbox"))?;
+    Ok(mill)
+}
+
+fn file_name(sample: &Sample) -> String {
+    sample
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[test]
+fn every_picture_in_a_folder_gets_its_label() -> Result<()> {
+    let (mill, samples) = (mill()?, pictures()?);
+    for sample in &samples {
+        std::fs::write(mill.path("inbox").join(file_name(sample)), &sample.png)?;
+    }
+    let ended = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let mut names: Vec<String> = samples.iter().map(file_name).collect();
+    names.sort();
+    assert_eq!(mill.files("inbox/done"), names);
+    assert_eq!(mill.files("inbox"), [""; 0]);
+    assert_eq!(mill.files("inbox/dead"), [""; 0]);
+    for sample in &samples {
+        let result = std::fs::read(mill.path("out").join(format!("{}.json", file_name(sample))))?;
+        let result: serde_json::Value = serde_json::from_slice(&result)?;
+        assert_eq!(result["label"], sample.label.as_str(), "{}", sample.path.display());
+    }
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for sample in &samples {
+        assert!(
+            said.contains(&sample.label),
+            "no `{}` in the summary:\n{said}",
+            sample.label
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_no_picture_ends_in_dead_and_says_why() -> Result<()> {
+    let (mill, samples) = (mill()?, pictures()?);
+    let good = samples.first().map(|sample| sample.png.clone()).unwrap_or_default();
+    let rows: [(&str, &[u8], &str); 3] = [
+        ("empty.png", b"", "empty"),
+        ("text.png", b"Not a picture, but a sentence.", "not a PNG, JPEG"),
+        ("torn.png", good.get(..good.len() / 2).unwrap_or_default(), "PNG"),
+    ];
+    for (name, body, _) in rows {
+        std::fs::write(mill.path("inbox").join(name), body)?;
+    }
+    std::fs::write(mill.path("inbox/good.png"), &good)?;
+    let ended = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(mill.files("inbox/done"), ["good.png"], "{ended:?}");
+    for (name, body, expected) in rows {
+        assert_eq!(std::fs::read(mill.path("inbox/dead").join(name))?, body, "{name}");
+        let reason = std::fs::read_to_string(mill.path("inbox/dead").join(format!("{name}.reason.json")))?;
+        for part in [expected, "refused", "preprocess", "decode-image"] {
+            assert!(reason.contains(part), "{name}: no {part:?} in {reason}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_hosts_files_are_taken_up_by_the_next() -> Result<()> {
+    let (mill, samples) = (mill()?, pictures()?);
+    let n_files = 300;
+    for (n, sample) in (0..n_files).zip(samples.iter().cycle()) {
+        std::fs::write(mill.path("inbox").join(format!("{n:03}.png")), &sample.png)?;
+    }
+    let host = mill.start()?;
+    millrace_tests::wait_for("the first results", || (mill.files("out").len() > 10).then_some(()))?;
+    host.kill()?;
+    let finished = mill.files("inbox/done").len();
+    assert!(finished < n_files, "the host was killed too late: {finished}");
+    let ended = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(mill.files("inbox/done").len(), n_files);
+    let expected: Vec<String> = (0..n_files)
+        .flat_map(|n| [format!("{n:03}.png.json"), format!("{n:03}.png.json.envelope.json")])
+        .collect();
+    // What was being written at the kill has a hidden name, and is swept when it is old.
+    let results: Vec<String> = mill
+        .files("out")
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    let unexpected: Vec<&String> = results.iter().filter(|name| !expected.contains(name)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert_eq!(results.len(), expected.len());
+    Ok(())
+}

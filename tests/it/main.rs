@@ -1,0 +1,13 @@
+//! The whole system, tested from outside: one binary, one module for each thing that must hold.
+
+mod broker;
+mod check;
+mod crash;
+mod folder;
+mod hostile;
+mod queue;
+mod routing;
+// Said here, so that the lints know its helpers for tests, too.
+#[cfg(test)]
+mod sandbox;
+mod tidy;

@@ -1,0 +1,243 @@
+//! From a file to a plugin: what is taken, and what is refused in which words.
+
+use millrace::config::{Isolation, PluginConfig};
+use millrace::sandbox::{LoadProblem, Role, Sandbox};
+use millrace_tests::samples::guest;
+
+use super::{COMPONENT, MODULE, config, first_byte, hostile, load, message, prediction, shared};
+
+/// Fails to load a file as a preprocessor, and says why.
+fn refused(config: &PluginConfig, role: Role) -> String {
+    match shared().load(config, role) {
+        Ok(plugin) => panic!("{plugin:?} was loaded"),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.starts_with("plugin `guest` (") && !text.contains('\n'), "{text}");
+            error.problem.to_string()
+        }
+    }
+}
+
+fn file(folder: &tempfile::TempDir, bytes: &[u8]) -> PluginConfig {
+    let path = folder.path().join("guest.wasm");
+    std::fs::write(&path, bytes).unwrap();
+    config(path)
+}
+
+#[tokio::test]
+async fn core_modules_and_components_are_both_plugins() {
+    for target in [MODULE, COMPONENT] {
+        let sandbox = Sandbox::start(1).unwrap();
+        let lane = sandbox.lane(1);
+        for isolation in [Isolation::Message, Isolation::Worker] {
+            let plugin = PluginConfig {
+                isolation,
+                ..config(guest(target, "hostile").unwrap())
+            };
+            let plugin = load(&sandbox, &plugin, Role::Preprocess);
+            assert_eq!(first_byte(&plugin, &lane).await.unwrap(), 0, "{target} {isolation:?}");
+            assert_eq!(plugin.identity().digest.len(), 64);
+            let router = PluginConfig {
+                isolation,
+                ..config(guest(target, "hostile-route").unwrap())
+            };
+            let router = load(&sandbox, &router, Role::Route);
+            let results = router.route(&lane, &message("m", b""), &prediction()).await.unwrap();
+            assert_eq!(results[0].body, b"square", "{target} {isolation:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_component_is_told_in_the_panics_words() {
+    let sandbox = Sandbox::start(1).unwrap();
+    let plugin = PluginConfig {
+        path: guest(COMPONENT, "hostile").unwrap(),
+        ..hostile("panic")
+    };
+    let plugin = load(&sandbox, &plugin, Role::Preprocess);
+    let error = first_byte(&plugin, &sandbox.lane(1)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("panicked at ") && error.contains("the hostile plugin panics"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_other_world_is_named() {
+    let text = refused(&config(guest(MODULE, "hostile-route").unwrap()), Role::Preprocess);
+    assert_eq!(
+        text,
+        "it exports `millrace:pipeline/route@0.1.0`, but is used as a preprocessor, \
+         which exports `millrace:pipeline/preprocess@0.1.0`"
+    );
+    let text = refused(&config(guest(COMPONENT, "hostile").unwrap()), Role::Route);
+    assert!(
+        text.contains("`millrace:pipeline/preprocess@0.1.0`, but is used as a router"),
+        "{text}"
+    );
+}
+
+#[test]
+fn another_version_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(guest(COMPONENT, "hostile").unwrap()).unwrap();
+    let bytes = replaced(
+        &bytes,
+        b"millrace:pipeline/preprocess@0.1.0",
+        b"millrace:pipeline/preprocess@0.2.0",
+    );
+    let text = refused(&file(&folder, &bytes), Role::Preprocess);
+    assert!(
+        text.starts_with("it exports `millrace:pipeline/preprocess@0.2.0`, but is used as a preproc"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_named() {
+    let text = refused(&config(guest(COMPONENT, "wants-clock").unwrap()), Role::Preprocess);
+    assert!(
+        text.starts_with("it imports `wasi:clocks/") && text.contains("`wasi:clocks/wall-clock@0.2."),
+        "{text}"
+    );
+    assert!(text.ends_with("`, which are not granted"), "{text}");
+}
+
+#[test]
+fn files_that_are_no_plugins_are_refused_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: [(&[u8], &str); 7] = [
+        (b"", "it is not WebAssembly: the file is empty"),
+        (b"(component)", "it is not WebAssembly: it begins with `(component)`"),
+        (
+            b"\x1b[31mred and more",
+            "it is not WebAssembly: it begins with `\\u{1b}[31mred and mor`",
+        ),
+        (
+            b"\x7fELF\x02\x01\x01",
+            "it is precompiled native code, which is refused",
+        ),
+        (
+            b"\0asm\x01\0\0\0",
+            "it is a core module without an embedded component type",
+        ),
+        (
+            b"\0asm\x0d\0\x01\0",
+            "it is no preprocessor: it does not export `millrace:pipeline/preprocess@0.1.0`",
+        ),
+        (b"\0asm\x63\0\0\0", "it is not WebAssembly"),
+    ];
+    for (bytes, expected) in rows {
+        let text = refused(&file(&folder, bytes), Role::Preprocess);
+        assert!(text.starts_with(expected), "{text}");
+    }
+    let text = refused(&config(folder.path().join("missing.wasm")), Role::Preprocess);
+    assert!(text.starts_with("cannot read it: "), "{text}");
+    let text = refused(&config(folder.path().to_owned()), Role::Preprocess);
+    assert!(text.starts_with("cannot read it: "), "{text}");
+    let large = vec![0; (16 << 20) + 1];
+    assert_eq!(
+        refused(&file(&folder, &large), Role::Preprocess),
+        "it is larger than 16 MiB"
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused_wherever_it_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    for target in [MODULE, COMPONENT] {
+        let bytes = std::fs::read(guest(target, "hostile").unwrap()).unwrap();
+        for part in [9, bytes.len() / 4, bytes.len() / 2, bytes.len() - 1] {
+            let text = refused(&file(&folder, &bytes[..part]), Role::Preprocess);
+            assert!(
+                text.starts_with("it is ") && text.len() < 4096,
+                "{target} cut at {part}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pin_must_match() {
+    let path = guest(MODULE, "hostile").unwrap();
+    let sandbox = Sandbox::start(1).unwrap();
+    let digest = load(&sandbox, &config(path.clone()), Role::Preprocess)
+        .identity()
+        .digest
+        .clone();
+    let pinned = PluginConfig {
+        sha256: Some(digest.clone()),
+        ..config(path.clone())
+    };
+    load(&sandbox, &pinned, Role::Preprocess);
+    let pinned = PluginConfig {
+        sha256: Some("0".repeat(64)),
+        ..config(path)
+    };
+    assert_eq!(
+        refused(&pinned, Role::Preprocess),
+        format!("its sha256 is {digest}, pinned is {}", "0".repeat(64))
+    );
+}
+
+#[test]
+fn a_plugin_that_fails_its_trial_is_not_taken() {
+    let rows = [
+        (
+            "reject-settings",
+            "it refuses its settings: the hostile plugin accepts no settings",
+        ),
+        ("panic-in-configure", "the hostile plugin panics in configure"),
+        (
+            "loop-in-configure",
+            "it failed when it was given its settings: it ran past its deadline of 0.300 s",
+        ),
+        (
+            "no-such-mode",
+            "it refuses its settings: unknown variant `no-such-mode`",
+        ),
+    ];
+    for (mode, expected) in rows {
+        let text = refused(&hostile(mode), Role::Preprocess);
+        assert!(text.contains(expected), "{mode}: {text}");
+    }
+    let sandbox = Sandbox::start(1).unwrap();
+    let problem = sandbox
+        .load(&hostile("reject-settings"), Role::Preprocess)
+        .unwrap_err()
+        .problem;
+    assert!(matches!(problem, LoadProblem::Settings(_)));
+    assert_eq!(sandbox.instances(), 0);
+}
+
+#[test]
+fn memory_that_cannot_even_begin_is_refused() {
+    let config = PluginConfig {
+        memory_bytes: 64 << 10,
+        ..hostile("ok")
+    };
+    let text = refused(&config, Role::Preprocess);
+    assert!(
+        text.starts_with("it needs ") && text.ends_with("of memory at its start, allowed is 64 KiB"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sandbox_needs_a_worker() {
+    assert!(Sandbox::start(0).is_err());
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "a binary's lengths stay as they are");
+    let mut bytes = bytes.to_vec();
+    let found: Vec<_> = (0..bytes.len() - from.len())
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
+    assert!(!found.is_empty());
+    for at in found {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}

@@ -1,0 +1,134 @@
+//! The house rules that a compiler does not check.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use millrace_tests::samples::root;
+
+/// A library, and the only places that may know it.
+const ROOMS: [(&str, &[&str]); 4] = [
+    ("lapin", &["host/src/connect/amqp", "tests"]),
+    ("wasmtime", &["host/src/sandbox"]),
+    ("burn", &["models"]),
+    ("wgpu", &["models"]),
+];
+/// A file is a room; a larger one is two.
+const LINES_MAX: usize = 500;
+/// A file of tests is a table of rows.
+const TEST_LINES_MAX: usize = 1000;
+
+#[test]
+fn the_house_rules_hold() -> Result<()> {
+    let mut broken = Vec::new();
+    for path in sources(root())? {
+        let text = std::fs::read_to_string(&path)?;
+        let name = path.strip_prefix(root())?.display().to_string();
+        broken.extend(
+            complaints(&name, &text)
+                .into_iter()
+                .map(|what| format!("{name}: {what}")),
+        );
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_rule_can_be_broken() {
+    let rows: [(&str, &str, &str); 8] = [
+        ("host/src/a.rs", "use x;", "does not begin with `//!`"),
+        ("host/src/a.rs", "//! A.\nuse lapin::Channel;", "`lapin` belongs"),
+        ("host/src/connect/amqp/a.rs", "//! A.\nuse lapin::Channel;", ""),
+        (
+            "host/src/a.rs",
+            &["//! A.\nfn a(e: wasm", "time::Error) {}"].concat(),
+            "`wasmtime` belongs",
+        ),
+        (
+            "host/src/a.rs",
+            "//! A.\n/// Not `wasmtime`, and no burnt things.\nfn burner() {}",
+            "",
+        ),
+        (
+            "plugins/a/src/lib.rs",
+            &["//! A.\nuse bu", "rn::tensor::Tensor;"].concat(),
+            "`burn` belongs",
+        ),
+        ("tests/it/a.rs", &["//! A.\n#[", "ignore]"].concat(), "skips a test"),
+        ("models/src/a.rs", &["//! A.\nto", "do!()"].concat(), "is not finished"),
+    ];
+    for (name, text, expected) in rows {
+        let found = complaints(name, text).join("; ");
+        assert!(
+            if expected.is_empty() {
+                found.is_empty()
+            } else {
+                found.contains(expected)
+            },
+            "{name}: {found:?}"
+        );
+    }
+    let long = format!("//! A.\n{}", "// b\n".repeat(LINES_MAX));
+    assert!(complaints("host/src/a.rs", &long).join("; ").contains("lines"));
+}
+
+fn complaints(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if !text.starts_with("//!") {
+        complaints.push("does not begin with `//!`: what it is, and what it must never know".to_owned());
+    }
+    let lines = text.lines().count();
+    let lines_max = if name.contains("tests") {
+        TEST_LINES_MAX
+    } else {
+        LINES_MAX
+    };
+    if lines > lines_max {
+        complaints.push(format!("{lines} lines, more than {lines_max}: find the missing noun"));
+    }
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    for (library, rooms) in ROOMS {
+        if mentions(&code, library) && !rooms.iter().any(|room| name.starts_with(room)) {
+            complaints.push(format!("`{library}` belongs to {} alone", rooms.join(" and ")));
+        }
+    }
+    // Written apart, so that this file keeps its own rules.
+    if code.contains(concat!("#[", "ignore")) {
+        complaints.push("skips a test without saying so".to_owned());
+    }
+    if code.contains(concat!("to", "do!")) {
+        complaints.push("is not finished".to_owned());
+    }
+    complaints
+}
+
+/// Whether code names a crate: in a path (`lapin::`), or in a `use` of the crate itself.
+fn mentions(code: &str, library: &str) -> bool {
+    code.match_indices(library).any(|(at, _)| {
+        let before = code.get(..at).and_then(|text| text.chars().next_back());
+        let starts = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '"' && c != '-');
+        // Crates of the same family (`burn_wgpu`, `wasmtime_wasi`) count too.
+        let rest = code.get(at + library.len()..).unwrap_or_default();
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        starts && (rest.starts_with("::") || rest.starts_with(" as ") || rest.starts_with(';'))
+    })
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "demo" {
+            found.extend(sources(&path)?);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

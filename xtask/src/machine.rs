@@ -1,0 +1,145 @@
+//! What the machine lacks: packages of the distribution, parts of the Rust toolchain. Adds them where it may, else
+//! says the exact command.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::step;
+
+/// A package of the distribution, and how to see that it is there.
+pub(crate) struct Package {
+    name: &'static str,
+    why: &'static str,
+    is_there: fn() -> bool,
+}
+
+/// A broker for the tests to start, and software Vulkan for the path that a GPU takes.
+pub(crate) const NEEDED_BY_TESTS: &[Package] = &[RABBITMQ, MESA];
+/// A broker alone.
+pub(crate) const NEEDED_BY_BENCH: &[Package] = &[RABBITMQ];
+
+const RABBITMQ: Package = Package {
+    name: "rabbitmq-server",
+    why: "the tests start their own broker",
+    is_there: || Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists() || answers("rabbitmq-server", &["--help"]),
+};
+const MESA: Package = Package {
+    name: "mesa-vulkan-drivers",
+    why: "the tests run the model on software Vulkan",
+    is_there: || {
+        std::fs::read_dir("/usr/share/vulkan/icd.d").is_ok_and(|folder| {
+            folder
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().contains("lvp"))
+        })
+    },
+};
+const WASM_TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
+
+/// Installs the packages that are missing.
+///
+/// # Errors
+/// Names the command to run where this user may not install anything.
+pub(crate) fn install(packages: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> = packages.iter().filter(|package| !(package.is_there)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    for package in &missing {
+        println!("{} is missing ({}).", package.name, package.why);
+    }
+    let by_hand = format!(
+        "sudo apt-get update && sudo apt-get install --no-install-recommends {}",
+        names.join(" ")
+    );
+    let Some(root) = as_root() else {
+        bail!("install it first, this user may not:\n    {by_hand}");
+    };
+    println!("Installing {} from the distribution's packages.", names.join(" and "));
+    let apt = |arguments: &[&str]| {
+        let words: Vec<&str> = root
+            .iter()
+            .copied()
+            .chain(["apt-get", "-q"])
+            .chain(arguments.iter().copied())
+            .collect();
+        let (program, rest) = words.split_first().context("no command")?;
+        step::must_succeed(
+            Command::new(program)
+                .args(rest)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdin(Stdio::null()),
+        )
+    };
+    apt(&["update"])
+        .and_then(|()| apt(&[&["install", "--yes", "--no-install-recommends"], names.as_slice()].concat()))
+        .with_context(|| format!("install it by hand:\n    {by_hand}"))
+}
+
+/// Adds the wasm targets to the toolchain.
+///
+/// # Errors
+/// Says what to do where there is no rustup.
+pub(crate) fn add_wasm_targets() -> Result<()> {
+    let missing: Vec<&str> = WASM_TARGETS.into_iter().filter(|target| !has_target(target)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    rustup("target", &missing)
+}
+
+/// Adds rustfmt and clippy to the toolchain.
+///
+/// # Errors
+/// Says what to do where there is no rustup.
+pub(crate) fn add_components() -> Result<()> {
+    let missing: Vec<&str> = [("rustfmt", "fmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(_, verb)| !answers("cargo", &[verb, "--version"]))
+        .map(|(component, _)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    rustup("component", &missing)
+}
+
+/// The words before a command that needs root: none for root itself; nothing where there is no way.
+fn as_root() -> Option<&'static [&'static str]> {
+    let identity = Command::new("id").arg("-u").output().ok()?;
+    if identity.stdout.trim_ascii() == b"0" {
+        return Some(&[]);
+    }
+    answers("sudo", &["-n", "true"]).then_some(&["sudo", "-n", "--preserve-env=DEBIAN_FRONTEND"])
+}
+
+fn has_target(target: &str) -> bool {
+    let libraries = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
+    libraries.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
+
+fn rustup(kind: &str, names: &[&str]) -> Result<()> {
+    if !answers("rustup", &["--version"]) {
+        bail!(
+            "the Rust {kind} {} is missing and there is no rustup to add it: install it with the package manager \
+             that Rust came from, or take Rust from https://rustup.rs",
+            names.join(" and ")
+        );
+    }
+    step::must_succeed(Command::new("rustup").args([kind, "add"]).args(names))
+}
+
+fn answers(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask`: sets up what is missing, then does it. Knows the repository's layout and nothing of its code.
+
+mod demo;
+mod guests;
+mod machine;
+mod project;
+mod step;
+mod test;
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use project::{Program, Project};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up what is missing, then does it")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Builds everything, classifies a folder of sample pictures and prints their labels.
+    Demo,
+    /// Installs what is missing, builds the plugins and runs every check: what a change must pass.
+    Test {
+        /// Run only the tests whose name contains this text, and no other check.
+        filter: Option<String>,
+    },
+    /// Builds the plugins, and the guests that tests use, for both wasm targets.
+    Guests,
+    /// Trains a model and writes its folder: `train shapes`, `train cifar10 DIR`.
+    Train {
+        /// What the trainer takes; `cargo xtask train --help` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measures Millrace beside a bare echo on the same broker.
+    Bench {
+        /// What the bench takes, such as `--messages 20000` or `--queue classic`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let project = Project::find()?;
+    match Arguments::parse().verb {
+        Verb::Demo => demo::run(&project),
+        Verb::Test { filter } => test::run(&project, filter.as_deref()),
+        Verb::Guests => guests::run(&project),
+        Verb::Train { arguments } => train(&project, &arguments),
+        Verb::Bench { arguments } => bench(&project, &arguments),
+    }
+}
+
+fn train(project: &Project, arguments: &[String]) -> Result<()> {
+    let trainer = project.build("millrace-models", Program::Binary("millrace-train"))?;
+    step::must_succeed(Command::new(trainer).args(arguments).current_dir(&project.root))
+}
+
+fn bench(project: &Project, arguments: &[String]) -> Result<()> {
+    machine::install(machine::NEEDED_BY_BENCH)?;
+    let guests = guests::build(project)?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let bench = project.build("millrace-tests", Program::Example("drain"))?;
+    let mut bench = Command::new(bench);
+    bench.env("MILLRACE_GUESTS", guests.folder).env("MILLRACE_HOST", host);
+    step::must_succeed(bench.args(arguments).current_dir(&project.root))
+}

@@ -1,0 +1,120 @@
+//! Where things are: the repository, the target folder, the host's binary.
+
+use std::ffi::OsStr;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::step;
+
+/// The repository and the folder that cargo builds into.
+pub(crate) struct Project {
+    /// The repository's root, absolute.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder, absolute.
+    pub(crate) target: PathBuf,
+    // Invariant: the profile's folder in `target`, the same that xtask itself was built into.
+    profile: PathBuf,
+}
+
+/// A program of a member.
+#[derive(Clone, Copy)]
+pub(crate) enum Program {
+    /// A binary.
+    Binary(&'static str),
+    /// An example.
+    Example(&'static str),
+}
+
+impl Project {
+    /// Finds the repository by what cargo tells its children.
+    pub(crate) fn find() -> Result<Self> {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+        let root = Path::new(&manifest)
+            .parent()
+            .context("xtask lies in no repository")?
+            .to_owned();
+        // This program lies in TARGET/PROFILE/xtask: that honours CARGO_TARGET_DIR and every
+        // configuration file, without asking cargo for its metadata.
+        let executable = std::env::current_exe().context("cannot find this program's own path")?;
+        let profile = executable
+            .parent()
+            .context("this program lies in no folder")?
+            .to_owned();
+        let target = profile
+            .parent()
+            .context("this program lies in no target folder")?
+            .to_owned();
+        Ok(Self { root, target, profile })
+    }
+
+    /// A cargo command in the repository that builds into the same target folder.
+    pub(crate) fn cargo<I, S>(&self, arguments: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target);
+        // Cargo sets these for xtask; in its children they would only cause rebuilds.
+        for name in [
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_PATH",
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Builds a program of a member and gives its path.
+    ///
+    /// The host is always selected beside it: which features a library is built with depends on the selection, and
+    /// another one would build Burn a second time.
+    pub(crate) fn build(&self, package: &str, program: Program) -> Result<PathBuf> {
+        let (kind, name, folder) = match program {
+            Program::Binary(name) => ("--bin", name, self.profile.clone()),
+            Program::Example(name) => ("--example", name, self.profile.join("examples")),
+        };
+        if !self
+            .profile
+            .join("deps")
+            .read_dir()
+            .is_ok_and(|mut built| built.any(|file| is_heavy(file.ok())))
+        {
+            println!("The first build compiles about 450 crates: half an hour on two cores.");
+        }
+        step::must_succeed(&mut self.cargo(["build", "--package", "millrace", "--package", package, kind, name]))?;
+        Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
+    /// Gives a program a runtime folder where the session has none: the Vulkan loader complains at every start.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn quiet_vulkan<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+            let folder = self.target.join("runtime");
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            command.env("XDG_RUNTIME_DIR", folder);
+        }
+        Ok(command)
+    }
+
+    /// A path for people: relative to the repository where it lies in it.
+    pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+}
+
+/// Whether a file is one of the libraries that take long to build.
+fn is_heavy(file: Option<DirEntry>) -> bool {
+    file.is_some_and(|file| file.file_name().to_string_lossy().starts_with("libburn_flex-"))
+}

@@ -1,0 +1,104 @@
+//! Everything that a change must pass, in one command, with one closing table.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::guests;
+use crate::machine;
+use crate::project::{Program, Project};
+use crate::step::{self, Outcome, Tally};
+
+/// Runs every check, or only the tests whose name contains `filter`.
+///
+/// The tests come before clippy and the documentation: those check every dependency once more, and a test that fails
+/// should not wait for that.
+pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
+    machine::install(machine::NEEDED_BY_TESTS)?;
+    machine::add_components()?;
+    let mut outcomes = Vec::new();
+    if filter.is_none() {
+        outcomes.push(step::run("format", &mut project.cargo(["fmt", "--all", "--check"]))?);
+    }
+    println!("\n=== guests: both wasm targets");
+    let guests = guests::build(project)?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let mut tests = project.cargo(["test", "--workspace", "--no-fail-fast"]);
+    tests.args(filter);
+    outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
+    if filter.is_none() {
+        let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);
+        outcomes.push(step::run("clippy", clippy.args(["--", "--deny", "warnings"]))?);
+        // What a guest compiles for wasm alone is not seen above.
+        let mut clippy = project.cargo(["clippy", "--target", guests::COMPONENT]);
+        guests.select(&mut clippy);
+        outcomes.push(step::run(
+            "clippy of guests",
+            clippy.args(["--", "--deny", "warnings"]),
+        )?);
+        let mut doc = project.cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
+        outcomes.push(step::run("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?);
+        if let Some(mut deny) = deny(project) {
+            outcomes.push(step::run("dependencies", &mut deny)?);
+        }
+    }
+    conclude(&outcomes)
+}
+
+/// What tests find in their environment.
+fn set_up<'a>(tests: &'a mut Command, project: &Project, guests: &Path, host: &Path) -> Result<&'a mut Command> {
+    tests.env("MILLRACE_GUESTS", guests).env("MILLRACE_HOST", host);
+    // The full search for the fastest kernel takes half a minute for each batch size on software Vulkan.
+    tests.env("CUBECL_AUTOTUNE_LEVEL", "minimal");
+    // A failed test says what went wrong in one chain of words; a backtrace of the harness hides it.
+    tests.env("RUST_LIB_BACKTRACE", "0");
+    project.quiet_vulkan(tests)
+}
+
+/// `cargo deny`, where it is installed: building it takes minutes, which a change does not have to pay.
+fn deny(project: &Project) -> Option<Command> {
+    let mut probe = project.cargo(["deny", "--version"]);
+    if !probe.output().is_ok_and(|output| output.status.success()) {
+        println!("\n=== dependencies: left out, cargo-deny is not installed (cargo install --locked cargo-deny)");
+        return None;
+    }
+    Some(project.cargo(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
+
+/// Prints the table and, alone on the last line, the count of the tests.
+fn conclude(outcomes: &[Outcome]) -> Result<()> {
+    let mut total = Tally::default();
+    println!(
+        "\n{:<18}{:>10}  {:<8}{:>8}{:>8}",
+        "step", "time", "result", "passed", "failed"
+    );
+    for outcome in outcomes {
+        let Outcome {
+            name,
+            succeeded,
+            took,
+            tally,
+        } = outcome;
+        let result = if *succeeded { "ok" } else { "FAILED" };
+        println!(
+            "{name:<18}{:>10}  {result:<8}{:>8}{:>8}",
+            step::shown(*took),
+            tally.passed,
+            tally.failed
+        );
+        total.add(*tally);
+        if !succeeded && tally.failed == 0 {
+            // A step without tests, or one whose tests did not even build, must not pass as "0 failed".
+            total.failed += 1;
+        }
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed > 0 {
+        std::process::exit(1);
+    }
+    if total.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
