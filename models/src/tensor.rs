@@ -3,7 +3,7 @@
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
-    /// `u8`, 0 to 255; the model normalises them on its device.
+    /// `u8`, 0 to 255; the model normalises them.
     Byte,
     /// `f32`, fed to the model as they are.
     Float,

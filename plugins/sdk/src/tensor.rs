@@ -7,7 +7,7 @@ use crate::Refusal;
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
-    /// Unsigned bytes, 0 to 255, which the model normalises on its device.
+    /// Unsigned bytes, 0 to 255, which the model normalises.
     Byte,
     /// 32-bit floats, fed to the model as they are.
     Float,
