@@ -14,6 +14,12 @@ pub enum Disposition {
     Retry(Reason),
     /// It goes back as it was, uncounted: drain, shutdown, a destination that stays away.
     Return,
+    /// A host ended with it in hand: a durable copy is set apart, with this count of deaths, before it may run again,
+    /// alone; then the original is let go of.
+    Quarantine {
+        /// Hosts that ended with it in hand, this time included.
+        deaths: u32,
+    },
 }
 
 /// The stage of a message's life that something happened in.
@@ -38,7 +44,7 @@ pub enum ReasonClass {
     Refused,
     /// A plugin said `retry`.
     Retried,
-    /// A plugin said `retry` and no attempts are left.
+    /// No attempts are left: a plugin said `retry`, or hosts ended over it, too often.
     AttemptsSpent,
     /// A plugin trapped or panicked.
     Trap,

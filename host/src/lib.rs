@@ -7,6 +7,7 @@ pub mod config;
 pub mod connect;
 pub mod disposition;
 pub mod envelope;
+mod failpoints;
 pub mod generation;
 pub mod inference;
 pub mod message;

@@ -13,9 +13,10 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Taken};
+use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Suspicion, Taken};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::{Facts, Timings};
+use crate::failpoints::{self, Place};
 use crate::generation::{Current, Stages};
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
@@ -77,8 +78,10 @@ impl Pipeline {
         let Taken {
             message,
             malformed,
+            suspicion,
             receipt,
         } = taken;
+        failpoints::pass(Place::Delivered, &message.id).await;
         let generation = self.current.load_full();
         let Some(stages) = generation.pipelines.get(&self.name) else {
             debug!("the pipeline is gone: the message goes back");
@@ -90,6 +93,7 @@ impl Pipeline {
         let mut attempt = Attempt::new(&self, stages, Arc::new(message));
         let disposition = match malformed {
             Some(text) => attempt.reject(Stage::Receive, ReasonClass::Malformed, text),
+            None if let Suspicion::Raised { deaths } = suspicion => Disposition::Quarantine { deaths },
             // A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as a test case.
             None => {
                 let ran = AssertUnwindSafe(attempt.run()).catch_unwind().await;
@@ -99,6 +103,7 @@ impl Pipeline {
         attempt.tell(&disposition);
         let letter = |reason: &Reason| attempt.facts().dead_letter(&attempt.message, reason);
         let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
+        failpoints::pass(Place::Settled, &attempt.message.id).await;
         attempt.count(&disposition, &settled);
         tell_settled(&settled);
     }
@@ -139,11 +144,14 @@ impl<'a> Attempt<'a> {
         let prediction = self.infer(approach, tensor).await?;
         let outbounds = self.route(prediction).await?;
         let parcels = self.address(outbounds)?;
-        self.deliver(parcels).await
+        self.deliver(parcels).await?;
+        failpoints::pass(Place::Confirmed, &self.message.id).await;
+        Ok(())
     }
 
     async fn preprocess(&mut self) -> Result<Tensor, Disposition> {
         let (stages, message, wants) = (self.stages, Arc::clone(&self.message), self.stages.model.wants());
+        failpoints::pass(Place::Preprocess, &message.id).await;
         let began = Instant::now();
         let call = || stages.preprocess.preprocess(&stages.lane, &message, wants);
         let called = twice(stages, Stage::Preprocess, &stages.preprocess, call).await;
@@ -289,6 +297,12 @@ impl<'a> Attempt<'a> {
             Disposition::Retry(reason) => {
                 info!(generation, stage = %reason.stage, %reason, "goes back to its source for another attempt");
             }
+            Disposition::Quarantine { deaths } => {
+                warn!(
+                    generation,
+                    deaths, "a host ended with it in hand: it is set apart and will run alone"
+                );
+            }
             Disposition::Reject(reason) => {
                 warn!(generation, stage = %reason.stage, class = %reason.class, %reason, "becomes a dead letter");
             }
@@ -298,7 +312,9 @@ impl<'a> Attempt<'a> {
     fn count(&self, disposition: &Disposition, settled: &Settled) {
         let tally = &self.pipeline.tally;
         match (disposition, settled) {
-            (_, Settled::Returned | Settled::Lost(_)) | (Disposition::Return, _) => tally.returned(),
+            (_, Settled::Returned | Settled::Lost(_)) | (Disposition::Return | Disposition::Quarantine { .. }, _) => {
+                tally.returned();
+            }
             (Disposition::Ack, _) if self.skipped => tally.skipped(),
             (Disposition::Ack, _) => tally.acked(self.label.as_deref()),
             (Disposition::Retry(_), _) => tally.retried(),

@@ -10,6 +10,9 @@ use crate::machine;
 use crate::project::{Program, Project};
 use crate::step::{self, Outcome, Tally};
 
+/// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
+const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
+
 /// Runs every check, or only the tests whose name contains `filter`.
 ///
 /// The tests come before clippy and the documentation: those check every dependency once more, and a test that fails
@@ -23,9 +26,9 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     }
     println!("\n=== guests: both wasm targets");
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let host = project.build("millrace", Program::Binary("millrace"), &FAILPOINTS)?;
     let mut tests = project.cargo(["test", "--workspace", "--no-fail-fast"]);
-    tests.args(filter);
+    tests.args(FAILPOINTS).args(filter);
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
     if filter.is_none() {
         let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);

@@ -41,8 +41,28 @@ pub struct Taken {
     pub message: Message,
     /// Why no plugin may see it.
     pub malformed: Option<String>,
+    /// Whether a host may have ended because of it.
+    pub suspicion: Suspicion,
     /// Settled exactly once.
     pub receipt: Receipt,
+}
+
+/// Whether a host may have ended because of a message. Only the source can know; only the pipeline acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Suspicion {
+    /// Nothing speaks against it.
+    #[default]
+    None,
+    /// A host ended with it in hand: it is set apart, with this count made durable, before it runs.
+    Raised {
+        /// Hosts that ended with it in hand.
+        deaths: u32,
+    },
+    /// It was set apart: it runs alone.
+    Apart {
+        /// Hosts that ended with it in hand.
+        deaths: u32,
+    },
 }
 
 /// What the source of a message is owed: exactly one `settle`, on every path.
@@ -96,6 +116,7 @@ impl Source {
                 Taken {
                     message,
                     malformed,
+                    suspicion: Suspicion::None,
                     receipt: Receipt::Folder(receipt),
                 }
             })),
@@ -125,6 +146,9 @@ impl Receipt {
             (Self::Amqp(receipt), Disposition::Return) => receipt.give_back().await,
             (Self::Amqp(receipt), Disposition::Retry(_)) => receipt.retry(message, hold).await,
             (Self::Amqp(receipt), Disposition::Reject(reason)) => receipt.reject(message, letter(reason), hold).await,
+            (Self::Amqp(receipt), Disposition::Quarantine { deaths }) => {
+                receipt.quarantine(message, *deaths, hold).await
+            }
             (Self::Folder(receipt), _) => {
                 let letter = match disposition {
                     Disposition::Reject(reason) => Some(letter(reason)),

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::failpoints::{self, Fault, Place};
 use crate::message::{Prediction, Tensor, TensorType};
 use queue::Queue;
 
@@ -158,6 +159,7 @@ impl Served {
     pub async fn infer(&self, approach: Approach, tensor: Tensor) -> Result<Prediction, InferError> {
         let (reply, prediction) = oneshot::channel();
         approach.arrive(Item { tensor, reply });
+        failpoints::pass(Place::Queued, "").await;
         prediction.await.unwrap_or(Err(InferError::DeviceLost))
     }
 }
@@ -218,7 +220,7 @@ impl Worker {
     fn run(&mut self, items: Vec<Item>) {
         let (tensors, replies): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.tensor, item.reply)).unzip();
         let began = Instant::now();
-        match self.runner.run(&tensors) {
+        match self.predict(&tensors) {
             Ok(outputs) => {
                 debug!(
                     model = &*self.name,
@@ -241,10 +243,18 @@ impl Worker {
         }
     }
 
+    fn predict(&mut self, tensors: &[Tensor]) -> Result<Vec<ItemOutput>, RunError> {
+        match failpoints::hit(Place::Model) {
+            None => self.runner.run(tensors),
+            Some(Fault::Fail) => Err(RunError::Failed("a failpoint".to_owned())),
+            Some(Fault::Lost) => Err(RunError::DeviceLost("a failpoint".to_owned())),
+        }
+    }
+
     fn run_singly(&mut self, tensors: Vec<Tensor>, replies: Vec<oneshot::Sender<Result<Prediction, InferError>>>) {
         let mut replies = replies.into_iter();
         for (tensor, reply) in tensors.into_iter().zip(replies.by_ref()) {
-            match self.runner.run(std::slice::from_ref(&tensor)) {
+            match self.predict(std::slice::from_ref(&tensor)) {
                 Ok(outputs) => {
                     let none = || Err(InferError::Failed("the model gave no output".to_owned()));
                     answer(

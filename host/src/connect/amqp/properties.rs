@@ -12,6 +12,18 @@ use crate::message::{Envelope, Message};
 /// The attempt that a copy of a retried message begins.
 pub(super) const ATTEMPT: &str = "x-millrace-attempt";
 
+/// How many hosts ended with a suspect in hand; believed of messages in the queue of suspects alone.
+pub(super) const SUSPECT: &str = "x-millrace-suspect";
+
+/// The exchange that a copy's original was published to.
+const EXCHANGE: &str = "x-millrace-exchange";
+
+/// The routing key that a copy's original was published with.
+const KEY: &str = "x-millrace-key";
+
+/// The longest name that AMQP has, in bytes.
+const NAME_MAX_BYTES: usize = 255;
+
 /// The original properties and headers of a dead letter, as JSON.
 pub(super) const ORIGINAL: &str = "x-millrace-original";
 
@@ -30,6 +42,7 @@ const PERSISTENT: u8 = 2;
 /// Reads a delivery as plugins see it.
 pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
     let body = std::mem::take(&mut delivery.data);
+    let (_, key) = published_to(delivery);
     let properties = &delivery.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
@@ -44,7 +57,7 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
         source: source.to_owned(),
-        key: delivery.routing_key.to_string(),
+        key,
         attempt: u32::try_from(attempt).unwrap_or(1).max(1),
         redelivered: delivery.redelivered,
         content_type: text(properties.content_type()),
@@ -55,6 +68,18 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
             .collect(),
         body,
     }
+}
+
+/// The exchange and the routing key that a message was published with; of a copy, those of its original.
+pub(super) fn published_to(delivery: &Delivery) -> (String, String) {
+    let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
+    let kept = |name: &str, own: &ShortString| {
+        let kept = headers.and_then(|headers| headers.get(name)).and_then(plain);
+        // Anybody may set the header; a text that was a name once fits where names do.
+        kept.filter(|kept| kept.len() <= NAME_MAX_BYTES)
+            .unwrap_or_else(|| own.to_string())
+    };
+    (kept(EXCHANGE, &delivery.exchange), kept(KEY, &delivery.routing_key))
 }
 
 /// The properties of something that we publish.
@@ -81,16 +106,37 @@ pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> 
     Ok(properties)
 }
 
-/// The properties of a copy that goes back to its queue for the attempt after `attempt`: what the message had, without
-/// what steers the broker and without the user id, which the broker holds against the connection's.
-pub(super) fn retried(original: &BasicProperties, attempt: u32) -> BasicProperties {
+/// Why a message is copied to a queue of its own pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For another attempt, which has this number.
+    Retry { attempt: u32 },
+    /// To be set apart, after this many hosts ended with it in hand.
+    Quarantine { deaths: u32 },
+    /// From where it was set apart back to the others, as it was.
+    Requeue,
+}
+
+/// The properties of a copy: what the message had, without what steers the broker and without the user id, which the
+/// broker holds against the connection's. It remembers where the message was first published to.
+pub(super) fn copied(delivery: &Delivery, purpose: Purpose) -> BasicProperties {
+    let original = &delivery.properties;
     let mut headers = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(|headers| headers.inner()) {
-        if !STEERING.contains(&name.as_str()) {
+        if !STEERING.contains(&name.as_str()) && name.as_str() != SUSPECT {
             headers.insert(name.clone(), value.clone());
         }
     }
-    headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(i64::from(attempt) + 1));
+    let (exchange, key) = published_to(delivery);
+    for (name, value) in [(EXCHANGE, exchange), (KEY, key)] {
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+    }
+    let count = |count: u32| AMQPValue::LongLongInt(i64::from(count));
+    match purpose {
+        Purpose::Retry { attempt } => drop(headers.insert(ATTEMPT.into(), count(attempt))),
+        Purpose::Quarantine { deaths } => drop(headers.insert(SUSPECT.into(), count(deaths))),
+        Purpose::Requeue => {}
+    }
     let mut copy = BasicProperties::default()
         .with_headers(headers)
         .with_delivery_mode(PERSISTENT);
@@ -264,7 +310,9 @@ mod tests {
         .with_user_id("guest".into())
         .with_correlation_id("c-1".into())
         .with_priority(3);
-        let copy = retried(&original, 1);
+        let mut delivery = Delivery::mock(1, "amq.topic".into(), "pictures.cats".into(), true, Vec::new());
+        delivery.properties = original.clone();
+        let copy = copied(&delivery, Purpose::Retry { attempt: 2 });
         assert_eq!(copy.correlation_id(), original.correlation_id());
         assert_eq!(copy.priority(), &Some(3));
         assert_eq!(copy.user_id(), &None);

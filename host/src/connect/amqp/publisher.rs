@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::link::{ConnectError, Link};
+use crate::failpoints::{self, Place};
 
 /// The header that a returned message is recognised by.
 pub(super) const NONCE: &str = "x-millrace-nonce";
@@ -283,7 +284,11 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
             .basic_publish(exchange, routing_key, options, &publish.body, properties)
             .await;
         let confirmed = match sent {
-            Ok(confirm) => confirm.await,
+            Ok(confirm) => {
+                let subject = publish.properties.correlation_id().as_ref();
+                failpoints::pass(Place::Published, subject.map_or("", ShortString::as_str)).await;
+                confirm.await
+            }
             Err(error) => Err(error),
         };
         (nonce, confirmed)

@@ -10,12 +10,13 @@ use lapin::{Channel, Connection, Consumer};
 use tracing::{error, info, warn};
 
 use super::link::{ConnectError, Link};
-use super::properties::{self, ORIGINAL, TooLong, short};
+use super::properties::{self, ORIGINAL, Purpose, TooLong, short};
 use super::publisher::{Publish, Publisher};
 use super::topology::{self, TopologyError};
 use crate::config::{DestinationConfig, PipelineConfig, QueueSource};
 use crate::connect::hold::{GaveUp, Hold, backoff};
-use crate::connect::{self, Settled, Taken};
+use crate::connect::{self, Settled, Suspicion, Taken};
+use crate::failpoints::{self, Place};
 use crate::message::{Envelope, Message};
 
 /// How far apart the tries to consume again may grow.
@@ -149,6 +150,7 @@ impl Source {
                     return Taken {
                         message,
                         malformed,
+                        suspicion: Suspicion::None,
                         receipt,
                     };
                 }
@@ -212,8 +214,16 @@ impl Receipt {
 
     /// Publishes a copy with its attempt raised, then acknowledges.
     pub async fn retry(self, message: &Message, hold: &Hold) -> Settled {
-        let properties = Ok(properties::retried(&self.delivery.properties, message.attempt));
+        let attempt = message.attempt.saturating_add(1);
+        let properties = Ok(properties::copied(&self.delivery, Purpose::Retry { attempt }));
         let queue = self.queue.queue.clone();
+        self.move_to(queue, message, properties, hold).await
+    }
+
+    /// Publishes a copy to where suspects wait, then acknowledges.
+    pub async fn quarantine(self, message: &Message, deaths: u32, hold: &Hold) -> Settled {
+        let properties = Ok(properties::copied(&self.delivery, Purpose::Quarantine { deaths }));
+        let queue = topology::suspect_queue(&self.queue.queue);
         self.move_to(queue, message, properties, hold).await
     }
 
@@ -242,11 +252,15 @@ impl Receipt {
                 return self.give_back().await;
             }
         };
+        failpoints::pass(Place::Copy, &message.id).await;
         match hold
             .until_done(format!("queue `{queue}`"), || self.publisher.publish(&publish))
             .await
         {
-            Ok(()) => self.ack().await,
+            Ok(()) => {
+                failpoints::pass(Place::Copied, &message.id).await;
+                self.ack().await
+            }
             Err(GaveUp) => self.give_back().await,
         }
     }

@@ -47,9 +47,16 @@ impl TopologyError {
     }
 }
 
-/// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit.
+/// Where messages of a queue wait that a host may have ended because of.
+pub(super) fn suspect_queue(queue: &str) -> String {
+    format!("{queue}.suspect")
+}
+
+/// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit, and
+/// the queue of its suspects.
 pub(super) async fn declare_source(connection: &Connection, source: &QueueSource) -> Result<(), TopologyError> {
     declare_queue(connection, &source.dead_letter, QueueType::Quorum, None).await?;
+    declare_queue(connection, &suspect_queue(&source.queue), QueueType::Quorum, None).await?;
     declare_queue(connection, &source.queue, source.declare, Some(&source.dead_letter)).await
 }
 

@@ -126,7 +126,7 @@ impl Receipt {
             Disposition::Ack => Ending::Done,
             Disposition::Reject(reason) => Ending::Dead(dead_letter_text(&claim, reason, dead_letter)),
             Disposition::Retry(_) => Ending::Retry,
-            Disposition::Return => Ending::Return,
+            Disposition::Return | Disposition::Quarantine { .. } => Ending::Return,
         };
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || shared.end(claim, &ending))

@@ -1,0 +1,63 @@
+//! Places where a test makes the host die, panic, wait or fail. Knows no room; in a build without the feature
+//! `failpoints` there is nothing behind it.
+//!
+//! `MILLRACE_FAILPOINTS` says what happens where: `PLACE[(ID)]=ACTION[@HITS]`, separated by commas. ID, a message id,
+//! is for places that know one. HITS counts from 1: `@3` the third, `@2..4` the second to the fourth, `@2..` the
+//! second and all that follow; without it every one. ACTION: `abort`, `panic`, `fail`, `lost`, `wait:100ms`, or
+//! `while:FILE`, which waits while the file is there.
+
+// Written by hand and not taken from the crate `fail`: that one cannot abort, nor tell one message from another, and
+// brings a second random number generator.
+
+/// A place that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A message was taken.
+    Delivered,
+    /// Before the preprocessor is called.
+    Preprocess,
+    /// Its tensor is in front of the model. Knows no id.
+    Queued,
+    /// A batch is on the device. Knows no id; may `fail`, or lose the device (`lost`).
+    Model,
+    /// A result was published and is not confirmed. The id is the publish's correlation id.
+    Published,
+    /// Every result was confirmed.
+    Confirmed,
+    /// Before a copy or a dead letter is published.
+    Copy,
+    /// A copy or a dead letter was confirmed, and the original not acknowledged.
+    Copied,
+    /// The source was told.
+    Settled,
+}
+
+/// A failure that a place makes up.
+#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "only a failpoint makes one"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The work fails.
+    Fail,
+    /// What does the work is gone.
+    Lost,
+}
+
+#[cfg(not(feature = "failpoints"))]
+mod points {
+    use super::{Fault, Place};
+
+    /// Does nothing in this build.
+    #[inline]
+    pub(crate) async fn pass(_place: Place, _id: &str) {}
+
+    /// Does nothing in this build.
+    #[inline]
+    pub(crate) fn hit(_place: Place) -> Option<Fault> {
+        None
+    }
+}
+
+#[cfg(feature = "failpoints")]
+mod points;
+
+pub(crate) use points::{hit, pass};

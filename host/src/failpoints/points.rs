@@ -1,0 +1,193 @@
+//! What the environment says about failpoints, and doing it. Only in builds with the feature `failpoints`.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{Fault, Place};
+
+/// Where the failpoints are written.
+const VARIABLE: &str = "MILLRACE_FAILPOINTS";
+
+/// How often a file is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Point {
+    place: Place,
+    id: Option<String>,
+    action: Action,
+    hits: RangeInclusive<u64>,
+    n_hits: AtomicU64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Action {
+    Abort,
+    Panic,
+    Fault(Fault),
+    Wait(Duration),
+    While(PathBuf),
+}
+
+/// Passes a place that a message passes: waits without holding up others.
+pub(crate) async fn pass(place: Place, id: &str) {
+    for action in due(points(), place, id) {
+        match action {
+            Action::Wait(pause) => tokio::time::sleep(pause).await,
+            Action::While(file) => {
+                while file.exists() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            action => drop(act(place, &action)),
+        }
+    }
+}
+
+/// Passes a place on a thread of its own; gives the failure that is to be made up there.
+pub(crate) fn hit(place: Place) -> Option<Fault> {
+    due(points(), place, "")
+        .into_iter()
+        .filter_map(|action| act(place, &action))
+        .last()
+}
+
+#[expect(clippy::panic, reason = "panicking is what it is for")]
+fn act(place: Place, action: &Action) -> Option<Fault> {
+    match action {
+        Action::Abort => std::process::abort(),
+        Action::Panic => panic!("the failpoint {place:?} panics"),
+        Action::Fault(fault) => return Some(*fault),
+        Action::Wait(pause) => std::thread::sleep(*pause),
+        Action::While(file) => {
+            while file.exists() {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+    None
+}
+
+/// Counts a hit of every point at this place, and gives what those do whose turn it is.
+fn due(points: &[Point], place: Place, id: &str) -> Vec<Action> {
+    let is_meant = |point: &&Point| point.place == place && point.id.as_deref().is_none_or(|only| only == id);
+    points
+        .iter()
+        .filter(is_meant)
+        .filter(|point| point.hits.contains(&(point.n_hits.fetch_add(1, Ordering::SeqCst) + 1)))
+        .map(|point| point.action.clone())
+        .collect()
+}
+
+fn points() -> &'static [Point] {
+    static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
+    POINTS.get_or_init(|| {
+        let text = std::env::var(VARIABLE).unwrap_or_default();
+        let points = text.split(',').map(str::trim).filter(|point| !point.is_empty());
+        points
+            .map(|point| {
+                parse(point).unwrap_or_else(|| {
+                    // A misspelt failpoint would be a test that tests nothing.
+                    tracing::error!(point, "{VARIABLE} cannot be read");
+                    std::process::abort()
+                })
+            })
+            .collect()
+    })
+}
+
+fn parse(text: &str) -> Option<Point> {
+    let (place, action) = text.split_once('=')?;
+    let (place, id) = match place.split_once('(') {
+        Some((place, id)) => (place, Some(id.strip_suffix(')')?.to_owned())),
+        None => (place, None),
+    };
+    let (action, hits) = match action.rsplit_once('@') {
+        Some((action, hits)) => (action, range(hits)?),
+        None => (action, 1..=u64::MAX),
+    };
+    let action = match action.split_once(':') {
+        Some(("wait", pause)) => Action::Wait(humantime::parse_duration(pause).ok()?),
+        Some(("while", file)) => Action::While(file.into()),
+        Some(_) => return None,
+        None => match action {
+            "abort" => Action::Abort,
+            "panic" => Action::Panic,
+            "fail" => Action::Fault(Fault::Fail),
+            "lost" => Action::Fault(Fault::Lost),
+            _ => return None,
+        },
+    };
+    Some(Point {
+        place: Place::named(place)?,
+        id,
+        action,
+        hits,
+        n_hits: AtomicU64::new(0),
+    })
+}
+
+fn range(text: &str) -> Option<RangeInclusive<u64>> {
+    match text.split_once("..") {
+        Some((first, "")) => Some(first.parse().ok()?..=u64::MAX),
+        Some((first, last)) => Some(first.parse().ok()?..=last.parse().ok()?),
+        None => text.parse().ok().map(|only| only..=only),
+    }
+}
+
+impl Place {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "delivered" => Self::Delivered,
+            "preprocess" => Self::Preprocess,
+            "queued" => Self::Queued,
+            "model" => Self::Model,
+            "published" => Self::Published,
+            "confirmed" => Self::Confirmed,
+            "copy" => Self::Copy,
+            "copied" => Self::Copied,
+            "settled" => Self::Settled,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_acts_at_its_hits_on_its_message_alone() {
+        let points =
+            ["preprocess(a)=abort@2", "preprocess=fail@1..2", "model=wait:100ms"].map(|text| parse(text).unwrap());
+        let (fail, abort) = (Action::Fault(Fault::Fail), Action::Abort);
+        assert_eq!(due(&points, Place::Preprocess, "b"), std::slice::from_ref(&fail));
+        assert_eq!(due(&points, Place::Preprocess, "a"), [fail]);
+        assert_eq!(due(&points, Place::Preprocess, "a"), [abort]);
+        assert_eq!(due(&points, Place::Preprocess, "a"), []);
+        for _ in 0..3 {
+            assert_eq!(
+                due(&points, Place::Model, ""),
+                [Action::Wait(Duration::from_millis(100))]
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_point() {
+        for text in [
+            "",
+            "preprocess",
+            "nowhere=abort",
+            "model=explode",
+            "model=abort@x",
+            "model(a=abort",
+            "model=wait:x",
+        ] {
+            assert!(parse(text).is_none(), "{text:?}");
+        }
+    }
+}
