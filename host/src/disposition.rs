@@ -62,6 +62,8 @@ pub enum ReasonClass {
     ModelFailed,
     /// A plugin addressed what it may not: destination, key or header.
     Denied,
+    /// Its deadline passed before it reached the device.
+    Expired,
     /// The message is larger than the source allows, or its envelope cannot be read.
     Malformed,
     /// The host itself failed over this message: our bug.
@@ -118,6 +120,7 @@ impl ReasonClass {
             Self::NonFinite => "non-finite",
             Self::ModelFailed => "model-failed",
             Self::Denied => "denied",
+            Self::Expired => "expired",
             Self::Malformed => "malformed",
             Self::HostFault => "host-fault",
         }

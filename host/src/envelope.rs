@@ -58,7 +58,7 @@ impl Facts<'_> {
             headers.insert(format!("x-millrace-time-{stage}-us"), took.as_micros().to_string());
         }
         Ok(Envelope {
-            message_id: self.id(message, &outbound.destination, index),
+            message_id: output_id(self.pipeline, message, &outbound.destination, index),
             correlation_id: message.correlation_id.clone().unwrap_or_else(|| message.id.clone()),
             content_type: outbound.content_type.clone(),
             headers,
@@ -82,7 +82,7 @@ impl Facts<'_> {
             set("plugin-digest", plugin.digest.clone());
         }
         Envelope {
-            message_id: self.id(message, DEAD_LETTER, 0),
+            message_id: output_id(self.pipeline, message, DEAD_LETTER, 0),
             correlation_id: message.correlation_id.clone().unwrap_or_else(|| message.id.clone()),
             content_type: message.content_type.clone(),
             headers,
@@ -102,23 +102,6 @@ impl Facts<'_> {
         set("preprocess", plugin(self.stages.preprocess.identity()));
         set("route", plugin(self.stages.route.identity()));
     }
-
-    /// The same for the same message, destination and place, whatever version made it: consumers can drop duplicates.
-    /// Every part is preceded by its length, so that no two lists of parts read alike.
-    fn id(&self, message: &Message, destination: &str, index: usize) -> String {
-        let index = index.to_string();
-        let mut hash = Sha256::new();
-        for part in [self.pipeline, &message.id, destination, &index] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        // 128 bits: short enough to read, long enough never to meet.
-        hash.finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
 }
 
 impl Timings {
@@ -136,6 +119,30 @@ impl fmt::Display for Timings {
         }
         Ok(())
     }
+}
+
+/// The same for the same message, destination and place, whatever version made it: consumers can drop duplicates. The
+/// body is part of it, because nothing keeps publishers from using a message id twice. Every part is preceded by its
+/// length, so that no two lists of parts read alike.
+fn output_id(pipeline: &str, message: &Message, destination: &str, index: usize) -> String {
+    let index = index.to_string();
+    let body = message.body_digest.get_or_init(|| digest(&message.body));
+    let mut hash = Sha256::new();
+    for part in [pipeline, &message.id, body, destination, &index] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    // 128 bits: short enough to read, long enough never to meet.
+    hash.finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// SHA-256 in lower-case hexadecimal: the id of a message that has none.
+pub(crate) fn digest(body: &[u8]) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_reserved(header: &str) -> bool {
@@ -164,6 +171,31 @@ mod tests {
         for name in ["colour", "ccc", "xx-y"] {
             assert!(!is_reserved(name), "{name}");
         }
+    }
+
+    #[test]
+    fn two_messages_with_one_id_or_none_have_results_of_their_own() {
+        let message = |id: &str, body: &str| Message {
+            id: id.to_owned(),
+            body: body.into(),
+            ..Message::default()
+        };
+        let id = |message: &Message| output_id("images", message, "results", 0);
+        assert_eq!(id(&message("a", "cat")), id(&message("a", "cat")));
+        assert_ne!(id(&message("a", "cat")), id(&message("a", "dog")));
+        assert_ne!(id(&message("a", "cat")), id(&message("b", "cat")));
+        let nameless = |body: &str| message(&digest(body.as_bytes()), body);
+        assert_eq!(id(&nameless("cat")), id(&nameless("cat")));
+        assert_ne!(id(&nameless("cat")), id(&nameless("dog")));
+        let cat = message("a", "cat");
+        let ids = [
+            ("images", "results", 0),
+            ("images", "results", 1),
+            ("images", "other", 0),
+            ("other", "results", 0),
+        ]
+        .map(|(pipeline, destination, index)| output_id(pipeline, &cat, destination, index));
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
     }
 
     #[test]

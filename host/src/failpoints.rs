@@ -33,7 +33,10 @@ pub(crate) enum Place {
 }
 
 /// A failure that a place makes up.
-#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "only a failpoint makes one"))]
+#[cfg_attr(
+    not(feature = "failpoints"),
+    expect(dead_code, reason = "only a failpoint makes one")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The work fails.

@@ -11,15 +11,15 @@ use crate::inference::Served;
 use crate::sandbox::{Lane, Plugin};
 
 /// The current generation; a message loads it once, when its processing begins, and keeps what it loaded.
-pub type Current = Arc<ArcSwap<Generation>>;
+pub type Current<S = Stages> = Arc<ArcSwap<Generation<S>>>;
 
 /// Everything that messages are processed with.
 #[derive(Debug)]
-pub struct Generation {
+pub struct Generation<S = Stages> {
     /// 1 for the set that the host started with.
     pub id: u64,
     /// What each pipeline runs.
-    pub pipelines: BTreeMap<Name, Arc<Stages>>,
+    pub pipelines: BTreeMap<Name, Arc<S>>,
 }
 
 /// What one pipeline runs.

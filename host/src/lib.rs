@@ -8,6 +8,7 @@ pub mod connect;
 pub mod disposition;
 pub mod envelope;
 mod failpoints;
+pub mod gate;
 pub mod generation;
 pub mod inference;
 pub mod message;
@@ -16,3 +17,6 @@ pub mod progress;
 pub mod reload;
 pub mod run;
 pub mod sandbox;
+#[cfg(test)]
+pub mod simulation;
+pub mod work;

@@ -1,7 +1,8 @@
 //! Messages, predictions and results as plain data. Knows no library: not where they come from, not what runs them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 pub use millrace_models::{Element, Tensor, TensorData, TensorType};
 
@@ -24,10 +25,21 @@ pub struct Message {
     pub redelivered: bool,
     /// The content type its publisher claims.
     pub content_type: Option<String>,
+    /// When its answer is of no use any more.
+    pub deadline: Option<SystemTime>,
     /// Text headers, in the order of the message.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// SHA-256 of the body in lower-case hexadecimal, once somebody asked `envelope` for it.
+    pub body_digest: OnceLock<String>,
+}
+
+impl Message {
+    /// Whether its deadline has passed.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// One class of a classifier with its score.

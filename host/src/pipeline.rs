@@ -1,44 +1,46 @@
-//! The life of one message, top to bottom: taken, preprocessed, classified, routed, delivered, settled.
+//! The life of one message, top to bottom: taken, worked on, delivered, settled.
 //! The only room that knows the order; it knows no broker, no sandbox and no device.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
+use crate::chain::Chain;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Suspicion, Taken};
+use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Suspects, Suspicion, Taken};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
-use crate::envelope::{Facts, Timings};
 use crate::failpoints::{self, Place};
+use crate::gate::{Alone, Gate};
 use crate::generation::{Current, Stages};
-use crate::inference::{Approach, InferError};
-use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
+use crate::message::{Envelope, Message};
 use crate::progress::Tally;
-use crate::sandbox::{CallError, Plugin, Refusal};
+use crate::work::{Attempt, Work, reject};
 
 /// One pipeline of a running host.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Pipeline<W = Stages> {
     /// Its name in `plugins.toml`.
     pub name: Name,
     /// Names this host in results and dead letters.
     pub host_id: Arc<str>,
     /// The current generation.
-    pub current: Current,
+    pub current: Current<W>,
     /// What waits while a destination is away.
     pub hold: Hold,
+    /// Lets suspects run alone in this host.
+    pub gate: Gate,
     /// What became of its messages.
     pub tally: Arc<Tally>,
 }
 
-impl Pipeline {
+impl<W: Work> Pipeline<W> {
     /// Takes messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in hand.
     ///
     /// # Errors
@@ -48,298 +50,222 @@ impl Pipeline {
             () = source.ready() => info!(pipeline = %self.name, "ready"),
             () = drain.cancelled() => {}
         }
+        let mut suspects = source.suspects();
         let in_hand = TaskTracker::new();
-        let ended = loop {
-            let next = async {
-                self.hold.released().await;
-                source.next().await
-            };
-            let taken = tokio::select! {
-                biased; // a drain wins over another message
-                () = drain.cancelled() => break Ok(()),
-                taken = next => taken,
-            };
-            let taken = match taken {
-                Ok(Some(taken)) => taken,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            };
-            let span = info_span!("message", pipeline = %self.name, id = %taken.message.id.escape_debug(), attempt = taken.message.attempt);
-            in_hand.spawn(Arc::clone(&self).process(taken).instrument(span));
-        };
+        let taking = self.take(&mut source, &in_hand, &drain);
+        let (ended, ()) = join(taking, self.run_suspects(suspects.as_mut(), &drain)).await;
         debug!(pipeline = %self.name, n_in_hand = in_hand.len(), "takes no more");
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
         in_hand.close();
         in_hand.wait().await;
+        self.leave_no_suspects(suspects.as_mut()).await;
         ended
     }
 
-    async fn process(self: Arc<Self>, taken: Taken) {
+    async fn take(
+        self: &Arc<Self>,
+        source: &mut Source,
+        in_hand: &TaskTracker,
+        drain: &CancellationToken,
+    ) -> Result<(), FolderError> {
+        loop {
+            let taken = tokio::select! {
+                biased; // a drain wins over another message
+                () = drain.cancelled() => return Ok(()),
+                taken = self.hold.unless_held(source.next()) => taken,
+            };
+            let Some(taken) = taken else { continue };
+            let Some(taken) = taken? else { return Ok(()) };
+            let span = self.span(&taken);
+            let pipeline = Arc::clone(self);
+            in_hand.spawn(async move { pipeline.process(taken, None).await }.instrument(span));
+        }
+    }
+
+    /// Runs suspects one at a time, alone in this host, until the drain.
+    async fn run_suspects(&self, suspects: Option<&mut Suspects>, drain: &CancellationToken) {
+        let Some(suspects) = suspects else { return };
+        loop {
+            let waiting = tokio::select! {
+                biased; // a drain wins over another message
+                () = drain.cancelled() => return,
+                waiting = self.hold.unless_held(suspects.waiting()) => waiting,
+            };
+            if waiting.is_some() {
+                self.run_suspect(suspects).await;
+            }
+        }
+    }
+
+    /// At a drain, suspects are still taken while there are any and they can be finished: a host that leaves in good
+    /// order leaves none behind that it set apart.
+    async fn leave_no_suspects(&self, suspects: Option<&mut Suspects>) {
+        let Some(suspects) = suspects else { return };
+        while !self.hold.is_cut() && self.run_suspect(suspects).await == Some(Settled::Done) {}
+    }
+
+    /// Runs the next suspect to its end, if there is one.
+    async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
+        let alone = self.gate.alone().await;
+        if self.hold.n_held() > 0 {
+            return None; // something came to be held while others finished
+        }
+        // Taken only when it can run: what waits in hand beside others is blamed for what they do.
+        let taken = suspects.take(&alone).await?;
+        let span = self.span(&taken);
+        Some(self.process(taken, Some(alone)).instrument(span).await)
+    }
+
+    async fn process(&self, taken: Taken, alone: Option<Alone>) -> Settled {
         let Taken {
-            message,
+            mut message,
             malformed,
             suspicion,
             receipt,
         } = taken;
         failpoints::pass(Place::Delivered, &message.id).await;
         let generation = self.current.load_full();
-        let Some(stages) = generation.pipelines.get(&self.name) else {
+        let Some(work) = generation.pipelines.get(&self.name) else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
                 .settle(&Disposition::Return, &message, &self.hold, |_| Envelope::default())
                 .await;
-            return tell_settled(&settled);
+            tell_settled(&settled);
+            return settled;
         };
-        let mut attempt = Attempt::new(&self, stages, Arc::new(message));
-        let disposition = match malformed {
-            Some(text) => attempt.reject(Stage::Receive, ReasonClass::Malformed, text),
-            None if let Suspicion::Raised { deaths } = suspicion => Disposition::Quarantine { deaths },
-            // A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as a test case.
-            None => {
-                let ran = AssertUnwindSafe(attempt.run()).catch_unwind().await;
-                ran.unwrap_or_else(|_| attempt.panicked())
-            }
+        message.attempt = suspicion.attempt(message.attempt);
+        let fate = fate(&message, malformed, suspicion, work.attempts());
+        let mut attempt = Attempt::new(self.name.as_str(), &self.host_id, message);
+        let alone = match (alone, suspicion) {
+            // A source that hands out its suspects among the others.
+            (None, Suspicion::Apart { .. }) if fate.is_none() => Some(self.gate.alone().await),
+            (alone, _) => alone,
         };
-        attempt.tell(&disposition);
-        let letter = |reason: &Reason| attempt.facts().dead_letter(&attempt.message, reason);
-        let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
-        failpoints::pass(Place::Settled, &attempt.message.id).await;
-        attempt.count(&disposition, &settled);
-        tell_settled(&settled);
-    }
-}
-
-/// One attempt at one message, with the set that was current when it began.
-struct Attempt<'a> {
-    pipeline: &'a Pipeline,
-    stages: &'a Stages,
-    message: Arc<Message>,
-    timings: Timings,
-    label: Option<String>,
-    skipped: bool,
-}
-
-impl<'a> Attempt<'a> {
-    fn new(pipeline: &'a Pipeline, stages: &'a Stages, message: Arc<Message>) -> Self {
-        Self {
-            pipeline,
-            stages,
-            message,
-            timings: Timings::default(),
-            label: None,
-            skipped: false,
-        }
-    }
-
-    async fn run(&mut self) -> Disposition {
-        match self.all_stages().await {
-            Ok(()) => Disposition::Ack,
-            Err(disposition) => disposition,
-        }
-    }
-
-    async fn all_stages(&mut self) -> Result<(), Disposition> {
-        let approach = self.stages.model.approach();
-        let tensor = self.preprocess().await?;
-        let prediction = self.infer(approach, tensor).await?;
-        let outbounds = self.route(prediction).await?;
-        let parcels = self.address(outbounds)?;
-        self.deliver(parcels).await?;
-        failpoints::pass(Place::Confirmed, &self.message.id).await;
-        Ok(())
-    }
-
-    async fn preprocess(&mut self) -> Result<Tensor, Disposition> {
-        let (stages, message, wants) = (self.stages, Arc::clone(&self.message), self.stages.model.wants());
-        failpoints::pass(Place::Preprocess, &message.id).await;
-        let began = Instant::now();
-        let call = || stages.preprocess.preprocess(&stages.lane, &message, wants);
-        let called = twice(stages, Stage::Preprocess, &stages.preprocess, call).await;
-        self.timings.record(Stage::Preprocess, began.elapsed());
-        called.map_err(|error| self.failed(Stage::Preprocess, &stages.preprocess, error))
-    }
-
-    async fn infer(&mut self, approach: Approach, tensor: Tensor) -> Result<Arc<Prediction>, Disposition> {
-        let began = Instant::now();
-        let prediction = self.stages.model.infer(approach, tensor).await;
-        self.timings.record(Stage::Infer, began.elapsed());
-        let prediction = prediction.map_err(|error| match error {
-            InferError::DeviceLost => Disposition::Return,
-            InferError::NonFinite { .. } => self.reject(Stage::Infer, ReasonClass::NonFinite, error.to_string()),
-            InferError::Failed(_) => self.reject(Stage::Infer, ReasonClass::ModelFailed, error.to_string()),
-        })?;
-        self.label = prediction.top(1).pop().map(|best| best.label);
-        Ok(Arc::new(prediction))
-    }
-
-    async fn route(&mut self, prediction: Arc<Prediction>) -> Result<Vec<Outbound>, Disposition> {
-        let (stages, message) = (self.stages, Arc::clone(&self.message));
-        let began = Instant::now();
-        let call = || stages.route.route(&stages.lane, &message, &prediction);
-        let called = twice(stages, Stage::Route, &stages.route, call).await;
-        self.timings.record(Stage::Route, began.elapsed());
-        called.map_err(|error| self.failed(Stage::Route, &stages.route, error))
-    }
-
-    /// Addresses every result before the first is sent: what may not go out must not go out in part.
-    fn address(&self, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
-        let facts = self.facts();
-        let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
-            let Some(destination) = self.stages.destinations.get(outbound.destination.as_str()) else {
-                return Err(format!(
-                    "no destination {:?} in pipeline `{}`",
-                    outbound.destination, self.pipeline.name
-                ));
+        let made = match fate {
+            Some(disposition) => Err(disposition),
+            None => self.work(work.as_ref(), &mut attempt, alone.is_some()).await,
+        };
+        let is_alone = alone.is_some();
+        let finishing = async {
+            let disposition = match made {
+                Ok(parcels) if is_alone => deliver_once(parcels).await,
+                Ok(parcels) => self.deliver(parcels).await,
+                Err(disposition) => disposition,
             };
-            let envelope = facts
-                .result(&self.message, &outbound, index)
-                .map_err(|error| error.to_string())?;
-            destination
-                .parcel(&self.message, outbound, index, envelope)
-                .map_err(|error| error.to_string())
-        });
-        parcels
-            .collect::<Result<_, _>>()
-            .map_err(|text| self.reject_by(&self.stages.route, Stage::Route, ReasonClass::Denied, text))
+            tell(work.generation(), &attempt, &disposition);
+            if matches!(disposition, Disposition::Ack) {
+                failpoints::pass(Place::Confirmed, &attempt.message.id).await;
+            }
+            let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
+            let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
+            failpoints::pass(Place::Settled, &attempt.message.id).await;
+            self.count(&attempt, &disposition, &settled);
+            tell_settled(&settled);
+            settled
+        };
+        match alone {
+            Some(alone) => alone.until(finishing).await,
+            None => finishing.await,
+        }
+    }
+
+    /// Makes the results. A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as
+    /// a test case.
+    async fn work(&self, work: &W, attempt: &mut Attempt<'_>, is_alone: bool) -> Result<Vec<Parcel>, Disposition> {
+        let among = match is_alone {
+            true => None,
+            false => Some(self.gate.among().await),
+        };
+        let made = AssertUnwindSafe(work.results(attempt)).catch_unwind().await;
+        drop(among);
+        made.unwrap_or_else(|_| {
+            error!("the host panicked over this message: please report it with the dead letter");
+            let text = "the host panicked over this message".to_owned();
+            Err(reject(Stage::Receive, ReasonClass::HostFault, text))
+        })
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, parcels: Vec<Parcel>) -> Result<(), Disposition> {
-        let hold = &self.pipeline.hold;
+    async fn deliver(&self, parcels: Vec<Parcel>) -> Disposition {
         let sending = parcels
             .iter()
-            .map(|parcel| async move { hold.until_done(parcel, || parcel.send()).await });
+            .map(|parcel| async move { self.hold.until_done(parcel, || parcel.send()).await });
         match try_join_all(sending).await {
-            Ok(_) => Ok(()),
-            Err(GaveUp) => Err(Disposition::Return),
+            Ok(_) => Disposition::Ack,
+            Err(GaveUp) => Disposition::Return,
         }
     }
 
-    /// What a call's failure does to the message: every failure knows its disposition.
-    fn failed(&mut self, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
-        match error {
-            CallError::Refused(refusal) => self.refused(stage, plugin, refusal),
-            CallError::Fault { class, text } | CallError::BadOutput { class, text } => {
-                self.reject_by(plugin, stage, class, text)
-            }
-            CallError::Stopped => Disposition::Return,
-        }
+    fn span(&self, taken: &Taken) -> Span {
+        let Message { id, attempt, .. } = &taken.message;
+        info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
     }
 
-    fn refused(&mut self, stage: Stage, plugin: &Arc<Plugin>, refusal: Refusal) -> Disposition {
-        let identity = Some(Arc::clone(plugin.identity()));
-        match refusal {
-            Refusal::Skip(text) => {
-                debug!(%stage, text, "skipped");
-                self.skipped = true;
-                Disposition::Ack
-            }
-            Refusal::Reject(text) => self.reject_by(plugin, stage, ReasonClass::Refused, text),
-            Refusal::Retry(text) if self.message.attempt < self.stages.attempts => Disposition::Retry(Reason {
-                stage,
-                class: ReasonClass::Retried,
-                text,
-                plugin: identity,
-            }),
-            Refusal::Retry(text) => {
-                let text = format!(
-                    "{} of {} attempts are spent: {text}",
-                    self.message.attempt, self.stages.attempts
-                );
-                self.reject_by(plugin, stage, ReasonClass::AttemptsSpent, text)
-            }
-        }
-    }
-
-    fn reject(&self, stage: Stage, class: ReasonClass, text: String) -> Disposition {
-        Disposition::Reject(Reason {
-            stage,
-            class,
-            text,
-            plugin: None,
-        })
-    }
-
-    fn reject_by(&self, plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {
-        Disposition::Reject(Reason {
-            stage,
-            class,
-            text,
-            plugin: Some(Arc::clone(plugin.identity())),
-        })
-    }
-
-    fn panicked(&self) -> Disposition {
-        error!("the host panicked over this message: please report it with the dead letter");
-        self.reject(
-            Stage::Receive,
-            ReasonClass::HostFault,
-            "the host panicked over this message".to_owned(),
-        )
-    }
-
-    fn facts(&self) -> Facts<'_> {
-        let Pipeline { name, host_id, .. } = self.pipeline;
-        Facts {
-            pipeline: name.as_str(),
-            host_id,
-            stages: self.stages,
-            timings: &self.timings,
-        }
-    }
-
-    /// One line a message at debug; what went wrong is told once, fully.
-    fn tell(&self, disposition: &Disposition) {
-        let generation = self.stages.generation;
-        match disposition {
-            Disposition::Ack => debug!(generation, label = self.label, timings = %self.timings, "done"),
-            Disposition::Return => info!(generation, "goes back to its source, uncounted"),
-            Disposition::Retry(reason) => {
-                info!(generation, stage = %reason.stage, %reason, "goes back to its source for another attempt");
-            }
-            Disposition::Quarantine { deaths } => {
-                warn!(
-                    generation,
-                    deaths, "a host ended with it in hand: it is set apart and will run alone"
-                );
-            }
-            Disposition::Reject(reason) => {
-                warn!(generation, stage = %reason.stage, class = %reason.class, %reason, "becomes a dead letter");
-            }
-        }
-    }
-
-    fn count(&self, disposition: &Disposition, settled: &Settled) {
-        let tally = &self.pipeline.tally;
+    fn count(&self, attempt: &Attempt<'_>, disposition: &Disposition, settled: &Settled) {
+        let tally = &self.tally;
         match (disposition, settled) {
-            (_, Settled::Returned | Settled::Lost(_)) | (Disposition::Return | Disposition::Quarantine { .. }, _) => {
-                tally.returned();
-            }
-            (Disposition::Ack, _) if self.skipped => tally.skipped(),
-            (Disposition::Ack, _) => tally.acked(self.label.as_deref()),
+            (_, Settled::Returned | Settled::Lost(_)) => tally.returned(),
+            (Disposition::Return | Disposition::Quarantine { .. }, _) => tally.returned(),
+            (Disposition::Ack, _) if attempt.skipped => tally.skipped(),
+            (Disposition::Ack, _) => tally.acked(attempt.label.as_deref()),
             (Disposition::Retry(_), _) => tally.retried(),
             (Disposition::Reject(reason), _) => tally.rejected(reason.class),
         }
     }
 }
 
-/// Calls a plugin; after a fault once more, at once and in a fresh instance.
-async fn twice<T, F>(
-    stages: &Stages,
-    stage: Stage,
-    plugin: &Arc<Plugin>,
-    mut call: impl FnMut() -> F,
-) -> Result<T, CallError>
-where
-    F: Future<Output = Result<T, CallError>>,
-{
-    match call().await {
-        Err(CallError::Fault { class, text }) => {
-            let (plugin, version) = (&plugin.identity().name, plugin.identity().version());
-            warn!(%stage, plugin, version, generation = stages.generation, %class, text, "a plugin failed: once more");
-            call().await
+/// What becomes of a message without any work on it; `None` where it is to be worked on.
+fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, attempts: u32) -> Option<Disposition> {
+    if let Some(text) = malformed {
+        return Some(reject(Stage::Receive, ReasonClass::Malformed, text));
+    }
+    if message.is_expired(SystemTime::now()) {
+        let text = "its deadline passed before its processing began".to_owned();
+        return Some(reject(Stage::Receive, ReasonClass::Expired, text));
+    }
+    match suspicion {
+        Suspicion::Raised { deaths } | Suspicion::Apart { deaths }
+            if suspicion.is_proven() && message.attempt > attempts =>
+        {
+            let text = format!(
+                "{attempts} attempts are spent: a host ended {deaths} times while it had this message in hand, the last times alone"
+            );
+            Some(reject(Stage::Receive, ReasonClass::AttemptsSpent, text))
         }
-        called => called,
+        Suspicion::Raised { deaths } => Some(Disposition::Quarantine { deaths }),
+        Suspicion::None | Suspicion::Apart { .. } => None,
+    }
+}
+
+/// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that it
+/// is innocent, and others are waiting for it to be done.
+async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
+    match try_join_all(parcels.iter().map(Parcel::send)).await {
+        Ok(_) => Disposition::Ack,
+        Err(error) => {
+            info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others");
+            Disposition::Return
+        }
+    }
+}
+
+/// One line a message at debug; what went wrong is told once, fully.
+fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
+    match disposition {
+        Disposition::Ack => debug!(generation, label = attempt.label, timings = %attempt.timings, "done"),
+        Disposition::Return => info!(generation, "goes back to its source, uncounted"),
+        Disposition::Quarantine { deaths } => {
+            warn!(
+                generation,
+                deaths, "a host ended with it in hand: it is set apart and will run alone"
+            );
+        }
+        Disposition::Retry(reason) => {
+            info!(generation, stage = %reason.stage, %reason, "goes back to its source for another attempt");
+        }
+        Disposition::Reject(reason) => {
+            warn!(generation, stage = %reason.stage, class = %reason.class, %reason, "becomes a dead letter");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{Config, DestinationConfig, Name, PipelineConfig, SourceConfi
 use crate::connect::amqp::{Broker, ConnectError, TopologyError};
 use crate::connect::folder::{self, FolderError, Until};
 use crate::connect::{Backlog, Hold, Source};
+use crate::gate::Gate;
 use crate::generation::Current;
 use crate::pipeline::Pipeline;
 use crate::progress::Tally;
@@ -172,6 +173,7 @@ impl Host {
         } = self;
         let cut = CancellationToken::new();
         let drain = orders.drain.child_token();
+        let gate = Gate::default();
         let mut pipelines = Pipelines::default();
         for (name, source) in sources {
             let pipeline = Arc::new(Pipeline {
@@ -179,6 +181,7 @@ impl Host {
                 host_id: Arc::clone(&host_id),
                 current: Arc::clone(&current),
                 tally: Arc::clone(&tally),
+                gate: gate.clone(),
                 name,
             });
             pipelines.running.spawn(pipeline.run(source, drain.clone()));
@@ -193,7 +196,7 @@ impl Host {
         drain.cancel();
         let in_time = tokio::select! {
             () = pipelines.ended() => true,
-            () = tokio::time::sleep(config.host.drain), if !device_lost.is_cancelled() => false,
+            () = tokio::time::sleep(config.host.drain) => false,
             () = orders.leave.cancelled() => false,
         };
         cut.cancel();

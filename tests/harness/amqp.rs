@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-    BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    BasicQosOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
@@ -119,6 +120,19 @@ impl Client {
             .queue_declare(short(queue)?, QueueDeclareOptions::durable(), arguments)
             .await?;
         Ok(())
+    }
+
+    /// Binds a queue to an exchange.
+    ///
+    /// # Errors
+    /// When one of them is not there; the client is of no use then.
+    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) -> Result<()> {
+        let (queue, exchange, key) = (short(queue)?, short(exchange)?, short(key)?);
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        Ok(self
+            .channel
+            .queue_bind(queue, exchange, key, options, arguments)
+            .await?)
     }
 
     /// Publishes through the default exchange and waits for the confirm.

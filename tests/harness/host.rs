@@ -70,14 +70,27 @@ impl Mill {
     /// # Errors
     /// When the binary is missing.
     pub fn start(&self) -> Result<Host> {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, variables: &[(&str, &str)]) -> Result<Host> {
         let log = self.path(&format!("{}.log", unique("host")));
         let file = File::create(&log)?;
         let mut command = self.command(&["run", "plugins.toml", "--log-format", "json"])?;
         command.stdout(file.try_clone()?).stderr(file);
+        command.envs(variables.iter().copied());
         Ok(Host {
             child: command.spawn()?,
             log,
         })
+    }
+
+    /// Starts it with failpoints, such as `preprocess(poison)=abort`. Only a host that was built with them has any.
+    ///
+    /// # Errors
+    /// When the binary is missing.
+    pub fn start_failing(&self, failpoints: &str) -> Result<Host> {
+        self.start_with(&[("MILLRACE_FAILPOINTS", failpoints)])
     }
 
     /// Starts it and waits until it is ready.
@@ -213,6 +226,14 @@ impl Host {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for its end.

@@ -119,6 +119,11 @@ routing_key = "{results}"
         )
     }
 
+    /// The queue of suspects.
+    pub fn suspects(&self) -> String {
+        format!("{}.suspect", self.input)
+    }
+
     /// What is in the scene's queues when the host has stopped, by correlation id: fills the judge's last sets.
     ///
     /// # Errors
@@ -130,8 +135,10 @@ routing_key = "{results}"
         for arrival in client.drain(&self.dead).await? {
             oracle.dead_letter(&arrival.correlation_id);
         }
-        for arrival in client.drain(&self.input).await? {
-            oracle.still_waits(&arrival.id);
+        for queue in [&self.input, &self.suspects()] {
+            for arrival in client.drain(queue).await? {
+                oracle.still_waits(&arrival.id);
+            }
         }
         Ok(())
     }

@@ -10,4 +10,6 @@ mod routing;
 // Said here, so that the lints know its helpers for tests, too.
 #[cfg(test)]
 mod sandbox;
+mod settlement;
+mod suspects;
 mod tidy;

@@ -60,6 +60,9 @@ pub enum Parcel {
         /// Its properties and headers.
         envelope: Box<Envelope>,
     },
+    /// The simulator's.
+    #[cfg(test)]
+    Simulated(crate::simulation::Parcel),
 }
 
 /// A result that may not go where its plugin, or its message, wants it.
@@ -224,6 +227,8 @@ impl Parcel {
                 body,
                 envelope,
             } => Ok(folder::deliver(folder, name, body, envelope).await?),
+            #[cfg(test)]
+            Self::Simulated(parcel) => parcel.send().await,
         }
     }
 }
@@ -233,6 +238,8 @@ impl fmt::Display for Parcel {
         match self {
             Self::Amqp { parcel, .. } => parcel.fmt(f),
             Self::Folder { folder, .. } => write!(f, "folder {}", folder.display()),
+            #[cfg(test)]
+            Self::Simulated(parcel) => write!(f, "{parcel:?}"),
         }
     }
 }

@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::chain::Chain;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -38,8 +37,7 @@ pub struct Hold(Arc<Inner>);
 struct Inner {
     pipeline: String,
     cut: CancellationToken,
-    n_held: AtomicUsize,
-    released: Notify,
+    n_held: watch::Sender<usize>,
 }
 
 /// The hold ended without success: the message is to be returned to its source.
@@ -49,23 +47,45 @@ pub struct GaveUp;
 impl Hold {
     /// A hold that gives up when `cut` is cancelled: the end of a drain.
     pub fn new(pipeline: &str, cut: CancellationToken) -> Self {
-        let (n_held, released) = (AtomicUsize::new(0), Notify::new());
         Self(Arc::new(Inner {
             pipeline: pipeline.to_owned(),
             cut,
-            n_held,
-            released,
+            n_held: watch::Sender::new(0),
         }))
     }
 
-    /// Waits until nothing is held.
-    pub async fn released(&self) {
-        loop {
-            let released = self.0.released.notified();
-            if self.0.n_held.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            released.await;
+    /// Whether the drain is over.
+    pub fn is_cut(&self) -> bool {
+        self.0.cut.is_cancelled()
+    }
+
+    /// Waits until nothing is held, and then for `next`; `None` when something came to be held meanwhile. `next` must be
+    /// safe to cancel.
+    pub async fn unless_held<T>(&self, next: impl Future<Output = T>) -> Option<T> {
+        self.until(|n_held| n_held == 0).await;
+        tokio::select! {
+            biased; // what is held wins over another message
+            () = self.until(|n_held| n_held > 0) => None,
+            taken = next => Some(taken),
+        }
+    }
+
+    /// How many messages are held.
+    pub fn n_held(&self) -> usize {
+        *self.0.n_held.borrow()
+    }
+
+    async fn until(&self, is_so: impl Fn(usize) -> bool) {
+        // The sender lives as long as `self`, so that there is always an answer.
+        if self
+            .0
+            .n_held
+            .subscribe()
+            .wait_for(|n_held| is_so(*n_held))
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -115,7 +135,12 @@ struct Held<'a>(&'a Inner);
 
 impl<'a> Held<'a> {
     fn begin(inner: &'a Inner, what: &impl Display, error: &impl Error) -> Self {
-        if inner.n_held.fetch_add(1, Ordering::SeqCst) == 0 {
+        let mut n_held = 0;
+        inner.n_held.send_modify(|count| {
+            *count += 1;
+            n_held = *count;
+        });
+        if n_held == 1 {
             warn!(pipeline = inner.pipeline, %what, error = %Chain(error), "holding: taking nothing until it succeeds");
         } else {
             debug!(%what, error = %Chain(error), "holding");
@@ -126,9 +151,58 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if self.0.n_held.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let mut n_held = 0;
+        self.0.n_held.send_modify(|count| {
+            *count -= 1;
+            n_held = *count;
+        });
+        if n_held == 0 {
             info!(pipeline = self.0.pipeline, "nothing is held any more");
-            self.0.released.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::io::Error;
+
+    use super::*;
+
+    /// RabbitMQ closes a channel on which an acknowledgement is owed for so long.
+    const CONSUMER_TIMEOUT: Duration = Duration::from_secs(1800);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_too_long_is_given_up_well_before_the_consumer_timeout() {
+        let hold = Hold::new("images", CancellationToken::new());
+        let began = Instant::now();
+        let held = hold.until_done("a", || ready(Err::<(), _>(Error::other("away"))));
+        assert_eq!(held.await, Err(GaveUp));
+        assert!(began.elapsed() > HOLD_LIMIT && 2 * began.elapsed() < CONSUMER_TIMEOUT);
+        assert_eq!(hold.n_held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_drain_ends_a_hold_at_once() {
+        let cut = CancellationToken::new();
+        let hold = Hold::new("images", cut.clone());
+        let attempt = || ready(Err::<(), _>(Error::other("away")));
+        let (held, ()) = tokio::join!(hold.until_done("a", attempt), async { cut.cancel() });
+        assert_eq!(held, Err(GaveUp));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_taken_once_something_comes_to_be_held() {
+        let hold = Hold::new("images", CancellationToken::new());
+        let mut tries = 0;
+        let (taken, done) = tokio::join!(
+            hold.unless_held(pending::<()>()),
+            hold.until_done("a", || {
+                tries += 1;
+                ready(if tries > 3 { Ok(()) } else { Err(Error::other("away")) })
+            }),
+        );
+        assert_eq!((taken, done), (None, Ok(())));
+        assert_eq!(hold.unless_held(ready(7)).await, Some(7));
     }
 }

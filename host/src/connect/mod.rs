@@ -1,15 +1,19 @@
 //! Where messages come from and go to. `amqp` is the only room that knows lapin; `folder` needs no broker.
 
+pub(crate) mod acquittal;
 pub mod amqp;
+mod deadline;
 mod destination;
 pub mod folder;
 mod hold;
+pub(crate) mod settle;
 
 use crate::chain::Chain;
 use crate::disposition::{Disposition, Reason};
+use crate::gate::Alone;
 use crate::message::{Envelope, Message};
 
-pub use destination::{Denied, Destination, Parcel};
+pub use destination::{DeliverError, Denied, Destination, Parcel};
 pub use hold::{GaveUp, Hold};
 
 /// Where a pipeline's messages come from.
@@ -19,6 +23,19 @@ pub enum Source {
     Amqp(Box<amqp::Source>),
     /// A folder.
     Folder(folder::Source),
+    /// The simulator's.
+    #[cfg(test)]
+    Simulated(crate::simulation::Source),
+}
+
+/// Where suspects of a source wait when they are apart from its other messages.
+#[derive(Debug)]
+pub enum Suspects {
+    /// A queue of their own.
+    Amqp(Box<amqp::Suspects>),
+    /// The simulator's.
+    #[cfg(test)]
+    Simulated(crate::simulation::Suspects),
 }
 
 /// What a source took and no plugin may see: too large, or its envelope cannot be read.
@@ -73,6 +90,9 @@ pub enum Receipt {
     Amqp(Box<amqp::Receipt>),
     /// A claimed file.
     Folder(folder::Receipt),
+    /// The simulator's.
+    #[cfg(test)]
+    Simulated(crate::simulation::Receipt),
 }
 
 /// What became of a message at its source.
@@ -86,6 +106,22 @@ pub enum Settled {
     Lost(String),
 }
 
+impl Suspicion {
+    /// Whether a death while the message was alone in hand proves that it causes them.
+    pub fn is_proven(self) -> bool {
+        matches!(self, Self::Raised { deaths } | Self::Apart { deaths } if deaths >= 2)
+    }
+
+    /// The attempt that this delivery is, for a message whose own count says `attempt`. A death in company alone costs
+    /// none; once another proves it, both count.
+    pub fn attempt(self, attempt: u32) -> u32 {
+        match self {
+            Self::Raised { deaths } | Self::Apart { deaths } if self.is_proven() => attempt.saturating_add(deaths),
+            _ => attempt,
+        }
+    }
+}
+
 impl Source {
     /// Waits until messages can be taken: a broker may be away.
     ///
@@ -95,6 +131,18 @@ impl Source {
         match self {
             Self::Amqp(source) => source.ready().await,
             Self::Folder(_) => {}
+            #[cfg(test)]
+            Self::Simulated(_) => {}
+        }
+    }
+
+    /// Where its suspects wait; `None` where [`Self::next`] hands them out among the others.
+    pub fn suspects(&self) -> Option<Suspects> {
+        match self {
+            Self::Amqp(source) => Some(Suspects::Amqp(Box::new(source.suspects()))),
+            Self::Folder(_) => None,
+            #[cfg(test)]
+            Self::Simulated(source) => Some(Suspects::Simulated(source.suspects())),
         }
     }
 
@@ -108,6 +156,8 @@ impl Source {
     pub async fn next(&mut self) -> Result<Option<Taken>, folder::FolderError> {
         match self {
             Self::Amqp(source) => Ok(Some(source.next().await)),
+            #[cfg(test)]
+            Self::Simulated(source) => Ok(Some(source.next().await)),
             Self::Folder(source) => Ok(source.next().await?.map(|(message, receipt)| {
                 let (message, malformed) = match message {
                     Ok(message) => (message, None),
@@ -127,7 +177,33 @@ impl Source {
     pub fn backlog(&self) -> Backlog {
         match self {
             Self::Amqp(_) => Box::new(|| 0),
+            #[cfg(test)]
+            Self::Simulated(_) => Box::new(|| 0),
             Self::Folder(source) => Box::new(source.backlog_counter()),
+        }
+    }
+}
+
+impl Suspects {
+    /// Waits until there may be a suspect.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn waiting(&mut self) {
+        match self {
+            Self::Amqp(suspects) => suspects.waiting().await,
+            #[cfg(test)]
+            Self::Simulated(suspects) => suspects.waiting().await,
+        }
+    }
+
+    /// Takes a suspect, if there is one now. Only where nothing else runs: what is in hand beside others could be
+    /// blamed for what they do.
+    pub async fn take(&mut self, _alone: &Alone) -> Option<Taken> {
+        match self {
+            Self::Amqp(suspects) => suspects.take().await,
+            #[cfg(test)]
+            Self::Simulated(suspects) => suspects.take(),
         }
     }
 }
@@ -141,15 +217,11 @@ impl Receipt {
         hold: &Hold,
         letter: impl FnOnce(&Reason) -> Envelope,
     ) -> Settled {
-        match (self, disposition) {
-            (Self::Amqp(receipt), Disposition::Ack) => receipt.ack().await,
-            (Self::Amqp(receipt), Disposition::Return) => receipt.give_back().await,
-            (Self::Amqp(receipt), Disposition::Retry(_)) => receipt.retry(message, hold).await,
-            (Self::Amqp(receipt), Disposition::Reject(reason)) => receipt.reject(message, letter(reason), hold).await,
-            (Self::Amqp(receipt), Disposition::Quarantine { deaths }) => {
-                receipt.quarantine(message, *deaths, hold).await
-            }
-            (Self::Folder(receipt), _) => {
+        match self {
+            Self::Amqp(receipt) => settle::settle(*receipt, disposition, message, hold, letter).await,
+            #[cfg(test)]
+            Self::Simulated(receipt) => settle::settle(receipt, disposition, message, hold, letter).await,
+            Self::Folder(receipt) => {
                 let letter = match disposition {
                     Disposition::Reject(reason) => Some(letter(reason)),
                     _ => None,

@@ -5,7 +5,7 @@ mod queue;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use millrace_models::{Device, ItemOutput, Model, RunError, Runner};
 use tokio::sync::oneshot;
@@ -58,6 +58,9 @@ pub enum InferError {
     /// The model fails for this message alone.
     #[error("the model failed: {0}")]
     Failed(String),
+    /// Its deadline passed while it waited for the device.
+    #[error("its deadline passed before the device was free for it")]
+    Expired,
     /// The device is gone; the message is not to blame.
     #[error("the device is lost")]
     DeviceLost,
@@ -67,6 +70,7 @@ pub enum InferError {
 #[derive(Debug)]
 struct Item {
     tensor: Tensor,
+    deadline: Option<SystemTime>,
     reply: oneshot::Sender<Result<Prediction, InferError>>,
 }
 
@@ -152,13 +156,23 @@ impl Served {
         }
     }
 
-    /// Waits for the prediction for one tensor of the type that [`Self::wants`] says.
+    /// Waits for the prediction for one tensor of the type that [`Self::wants`] says, which is not run once `deadline`
+    /// has passed.
     ///
     /// # Errors
     /// By [`InferError`].
-    pub async fn infer(&self, approach: Approach, tensor: Tensor) -> Result<Prediction, InferError> {
+    pub async fn infer(
+        &self,
+        approach: Approach,
+        tensor: Tensor,
+        deadline: Option<SystemTime>,
+    ) -> Result<Prediction, InferError> {
         let (reply, prediction) = oneshot::channel();
-        approach.arrive(Item { tensor, reply });
+        approach.arrive(Item {
+            tensor,
+            deadline,
+            reply,
+        });
         failpoints::pass(Place::Queued, "").await;
         prediction.await.unwrap_or(Err(InferError::DeviceLost))
     }
@@ -209,7 +223,13 @@ impl Worker {
     fn serve(mut self, queue: &Queue<Item>) {
         while let Some(items) = queue.next_batch() {
             // Who was cut off by the end of a drain no longer listens: its tensor need not run.
-            let items: Vec<Item> = items.into_iter().filter(|item| !item.reply.is_closed()).collect();
+            let items = items.into_iter().filter(|item| !item.reply.is_closed());
+            let now = SystemTime::now();
+            let (expired, items): (Vec<_>, Vec<_>) =
+                items.partition(|item| item.deadline.is_some_and(|deadline| deadline <= now));
+            for item in expired {
+                answer(item.reply, Err(InferError::Expired));
+            }
             if !items.is_empty() {
                 self.run(items);
             }

@@ -4,10 +4,12 @@
 //! acknowledgements. Both are made again for ever; nothing survives a connection but the configuration.
 
 mod client;
+mod copies;
 mod link;
 mod properties;
 mod publisher;
 mod source;
+mod suspects;
 mod topology;
 
 use std::fmt;
@@ -20,6 +22,7 @@ pub use link::ConnectError;
 pub use properties::TooLong;
 pub use publisher::PublishError;
 pub use source::{Receipt, Source};
+pub use suspects::Suspects;
 pub use topology::TopologyError;
 
 use crate::config::{BrokerConfig, PipelineConfig, QueueSource};

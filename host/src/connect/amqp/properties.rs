@@ -1,28 +1,21 @@
 //! Properties and headers: from the wire to plain data, and from our envelopes to the wire. Everything that comes in
 //! was chosen by strangers and is bounded here; nothing of it goes out as a property unless this room says so.
 
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use super::copies::published_to;
+use crate::connect::deadline;
+use crate::envelope::digest;
 use crate::message::{Envelope, Message};
 
 /// The attempt that a copy of a retried message begins.
 pub(super) const ATTEMPT: &str = "x-millrace-attempt";
-
-/// How many hosts ended with a suspect in hand; believed of messages in the queue of suspects alone.
-pub(super) const SUSPECT: &str = "x-millrace-suspect";
-
-/// The exchange that a copy's original was published to.
-const EXCHANGE: &str = "x-millrace-exchange";
-
-/// The routing key that a copy's original was published with.
-const KEY: &str = "x-millrace-key";
-
-/// The longest name that AMQP has, in bytes.
-const NAME_MAX_BYTES: usize = 255;
 
 /// The original properties and headers of a dead letter, as JSON.
 pub(super) const ORIGINAL: &str = "x-millrace-original";
@@ -34,10 +27,10 @@ const ORIGINAL_MAX_BYTES: usize = 32 * 1024;
 const DEPTH_MAX: usize = 8;
 
 /// Headers that make the broker route a message to more queues; a copy must not repeat that.
-const STEERING: [&str; 2] = ["CC", "BCC"];
+pub(super) const STEERING: [&str; 2] = ["CC", "BCC"];
 
 /// A delivery mode that survives a broker restart.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// Reads a delivery as plugins see it.
 pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
@@ -46,14 +39,16 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
     let properties = &delivery.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
+    let body_digest = OnceLock::new();
+    let id = text(properties.message_id())
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| body_digest.get_or_init(|| digest(&body)).clone());
     let attempt = headers
         .and_then(|headers| headers.get(ATTEMPT))
         .and_then(integer)
         .unwrap_or(1);
     Message {
-        id: text(properties.message_id())
-            .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| digest(&body)),
+        id,
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
         source: source.to_owned(),
@@ -61,26 +56,38 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
         attempt: u32::try_from(attempt).unwrap_or(1).max(1),
         redelivered: delivery.redelivered,
         content_type: text(properties.content_type()),
+        deadline: deadline(properties).unwrap_or(None),
         headers: headers
             .into_iter()
             .flatten()
             .filter_map(|(name, value)| Some((name.to_string(), plain(value)?)))
             .collect(),
         body,
+        body_digest,
     }
 }
 
-/// The exchange and the routing key that a message was published with; of a copy, those of its original.
-pub(super) fn published_to(delivery: &Delivery) -> (String, String) {
-    let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
-    let kept = |name: &str, own: &ShortString| {
-        let kept = headers.and_then(|headers| headers.get(name)).and_then(plain);
-        // Anybody may set the header; a text that was a name once fits where names do.
-        kept.filter(|kept| kept.len() <= NAME_MAX_BYTES)
-            .unwrap_or_else(|| own.to_string())
+/// When a message's answer is of no use any more.
+///
+/// # Errors
+/// When the header cannot be read.
+pub(super) fn deadline(properties: &BasicProperties) -> Result<Option<SystemTime>, UnreadableDeadline> {
+    let headers = properties.headers().as_ref().map(FieldTable::inner);
+    let Some(value) = headers.and_then(|headers| headers.get(deadline::HEADER)) else {
+        return Ok(None);
     };
-    (kept(EXCHANGE, &delivery.exchange), kept(KEY, &delivery.routing_key))
+    let read = match value {
+        AMQPValue::Timestamp(seconds) => deadline::seconds(*seconds),
+        AMQPValue::LongString(_) | AMQPValue::ShortString(_) => plain(value).and_then(|text| deadline::text(&text)),
+        other => integer(other).and_then(deadline::milliseconds),
+    };
+    read.map(Some).ok_or(UnreadableDeadline)
 }
+
+/// A deadline is in no form that we read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the header `{}` cannot be read: it takes {}", deadline::HEADER, deadline::FORMS)]
+pub(super) struct UnreadableDeadline;
 
 /// The properties of something that we publish.
 ///
@@ -104,69 +111,6 @@ pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> 
         properties = properties.with_content_type(short("content type", content_type)?);
     }
     Ok(properties)
-}
-
-/// Why a message is copied to a queue of its own pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// For another attempt, which has this number.
-    Retry { attempt: u32 },
-    /// To be set apart, after this many hosts ended with it in hand.
-    Quarantine { deaths: u32 },
-    /// From where it was set apart back to the others, as it was.
-    Requeue,
-}
-
-/// The properties of a copy: what the message had, without what steers the broker and without the user id, which the
-/// broker holds against the connection's. It remembers where the message was first published to.
-pub(super) fn copied(delivery: &Delivery, purpose: Purpose) -> BasicProperties {
-    let original = &delivery.properties;
-    let mut headers = FieldTable::default();
-    for (name, value) in original.headers().iter().flat_map(|headers| headers.inner()) {
-        if !STEERING.contains(&name.as_str()) && name.as_str() != SUSPECT {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    let (exchange, key) = published_to(delivery);
-    for (name, value) in [(EXCHANGE, exchange), (KEY, key)] {
-        headers.insert(name.into(), AMQPValue::LongString(value.into()));
-    }
-    let count = |count: u32| AMQPValue::LongLongInt(i64::from(count));
-    match purpose {
-        Purpose::Retry { attempt } => drop(headers.insert(ATTEMPT.into(), count(attempt))),
-        Purpose::Quarantine { deaths } => drop(headers.insert(SUSPECT.into(), count(deaths))),
-        Purpose::Requeue => {}
-    }
-    let mut copy = BasicProperties::default()
-        .with_headers(headers)
-        .with_delivery_mode(PERSISTENT);
-    let set = |copy: BasicProperties,
-               value: &Option<ShortString>,
-               with: fn(BasicProperties, ShortString) -> BasicProperties| {
-        match value {
-            Some(value) => with(copy, value.clone()),
-            None => copy,
-        }
-    };
-    copy = set(copy, original.content_type(), BasicProperties::with_content_type);
-    copy = set(
-        copy,
-        original.content_encoding(),
-        BasicProperties::with_content_encoding,
-    );
-    copy = set(copy, original.correlation_id(), BasicProperties::with_correlation_id);
-    copy = set(copy, original.reply_to(), BasicProperties::with_reply_to);
-    copy = set(copy, original.expiration(), BasicProperties::with_expiration);
-    copy = set(copy, original.message_id(), BasicProperties::with_message_id);
-    copy = set(copy, original.kind(), BasicProperties::with_type);
-    copy = set(copy, original.app_id(), BasicProperties::with_app_id);
-    if let Some(priority) = original.priority() {
-        copy = copy.with_priority(*priority);
-    }
-    if let Some(timestamp) = original.timestamp() {
-        copy = copy.with_timestamp(*timestamp);
-    }
-    copy
 }
 
 /// What a message had when it was taken, as JSON for its dead letter; headers that do not fit are left out and counted.
@@ -226,12 +170,7 @@ pub(super) fn short(what: &'static str, text: &str) -> Result<ShortString, TooLo
     })
 }
 
-/// SHA-256 in lower-case hexadecimal: the id of a message that has none.
-fn digest(body: &[u8]) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn integer(value: &AMQPValue) -> Option<i64> {
+pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
     match value {
         AMQPValue::ShortShortInt(value) => Some(i64::from(*value)),
         AMQPValue::ShortShortUInt(value) => Some(i64::from(*value)),
@@ -247,7 +186,7 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 }
 
 /// A header in its usual notation; nested tables and arrays are none.
-fn plain(value: &AMQPValue) -> Option<String> {
+pub(super) fn plain(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::LongString(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
         AMQPValue::ShortString(value) => Some(value.to_string()),
@@ -296,30 +235,6 @@ mod tests {
             table.insert((*name).into(), value.clone());
         }
         BasicProperties::default().with_headers(table)
-    }
-
-    #[test]
-    fn a_retried_copy_keeps_what_it_had_and_drops_what_steers_the_broker() {
-        let original = with_headers(&[
-            (
-                "CC",
-                AMQPValue::FieldArray(vec![AMQPValue::LongString("other".into())].into()),
-            ),
-            ("colour", AMQPValue::LongString("red".into())),
-        ])
-        .with_user_id("guest".into())
-        .with_correlation_id("c-1".into())
-        .with_priority(3);
-        let mut delivery = Delivery::mock(1, "amq.topic".into(), "pictures.cats".into(), true, Vec::new());
-        delivery.properties = original.clone();
-        let copy = copied(&delivery, Purpose::Retry { attempt: 2 });
-        assert_eq!(copy.correlation_id(), original.correlation_id());
-        assert_eq!(copy.priority(), &Some(3));
-        assert_eq!(copy.user_id(), &None);
-        let headers = copy.headers().clone().unwrap();
-        assert!(!headers.contains_key("CC"));
-        assert!(headers.contains_key("colour"));
-        assert_eq!(headers.inner().get(ATTEMPT).and_then(integer), Some(2));
     }
 
     #[test]

@@ -1,36 +1,52 @@
 //! A queue as a source: one consumer, made again whenever it ends.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
+use super::copies;
 use super::link::{ConnectError, Link};
-use super::properties::{self, ORIGINAL, Purpose, TooLong, short};
-use super::publisher::{Publish, Publisher};
-use super::topology::{self, TopologyError};
+use super::properties::{self, ORIGINAL, TooLong, short};
+use super::publisher::{Publish, PublishError, Publisher};
+use super::suspects::Suspects;
+use super::topology::{self, TopologyError, suspect_queue};
 use crate::config::{DestinationConfig, PipelineConfig, QueueSource};
-use crate::connect::hold::{GaveUp, Hold, backoff};
+use crate::connect::acquittal::Acquittal;
+use crate::connect::hold::backoff;
+use crate::connect::settle::{Delivered, Purpose};
 use crate::connect::{self, Settled, Suspicion, Taken};
-use crate::failpoints::{self, Place};
 use crate::message::{Envelope, Message};
 
 /// How far apart the tries to consume again may grow.
-const RESUBSCRIBE_CAP: std::time::Duration = std::time::Duration::from_secs(10);
+const RESUBSCRIBE_CAP: Duration = Duration::from_secs(10);
 
 /// A queue that messages are taken from.
 #[derive(Debug)]
 pub struct Source {
     link: Arc<Link>,
-    publisher: Publisher,
-    queue: Arc<QueueSource>,
+    owed: Arc<Owed>,
     destinations: Vec<DestinationConfig>,
-    max_message_bytes: usize,
     subscription: Option<Subscription>,
+    was_subscribed: bool,
+}
+
+/// What every receipt of a queue needs.
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub(super) publisher: Publisher,
+    pub(super) queue: QueueSource,
+    max_message_bytes: usize,
+    pub(super) acquittal: Acquittal,
+    pub(super) acquittal_apart: Acquittal,
+    pub(super) new_suspect: Notify,
 }
 
 #[derive(Debug)]
@@ -41,26 +57,45 @@ struct Subscription {
     consumer: Consumer,
 }
 
+/// A copy of a message, ready to be published.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    queue: String,
+    is_suspect: bool,
+    publish: Arc<Publish>,
+}
+
 /// One delivery in hand: settled exactly once.
 #[derive(Debug)]
 pub struct Receipt {
     delivery: Delivery,
-    publisher: Publisher,
-    queue: Arc<QueueSource>,
+    owed: Arc<Owed>,
+    is_apart: bool,
 }
 
 impl Source {
     pub(super) fn new(link: Arc<Link>, publisher: Publisher, queue: QueueSource, pipeline: &PipelineConfig) -> Self {
         let destinations = pipeline.destinations.values().cloned().collect();
-        let max_message_bytes = pipeline.max_message_bytes;
+        let owed = Owed {
+            publisher,
+            queue,
+            max_message_bytes: pipeline.max_message_bytes,
+            acquittal: Acquittal::default(),
+            acquittal_apart: Acquittal::default(),
+            new_suspect: Notify::new(),
+        };
         Self {
             link,
-            publisher,
-            queue: Arc::new(queue),
+            owed: Arc::new(owed),
             destinations,
-            max_message_bytes,
             subscription: None,
+            was_subscribed: false,
         }
+    }
+
+    /// Where this queue's suspects wait.
+    pub fn suspects(&self) -> Suspects {
+        Suspects::new(Arc::clone(&self.link), Arc::clone(&self.owed))
     }
 
     /// Declares what is missing and begins to consume, once.
@@ -69,7 +104,7 @@ impl Source {
     /// Whatever the broker says; see [`TopologyError::is_permanent`].
     pub async fn subscribe(&mut self) -> Result<(), TopologyError> {
         let connection = self.link.connection().await?;
-        topology::declare_source(&connection, &self.queue).await?;
+        topology::declare_source(&connection, &self.owed.queue).await?;
         for destination in &self.destinations {
             if let DestinationConfig::Exchange {
                 exchange,
@@ -85,17 +120,25 @@ impl Source {
                 }
             }
         }
-        let queue = short("queue", &self.queue.queue)?;
+        let QueueSource { queue, prefetch, .. } = &self.owed.queue;
         let channel = connection.create_channel().await.map_err(ConnectError::from)?;
         channel
-            .basic_qos(self.queue.prefetch, BasicQosOptions::default())
+            .basic_qos(*prefetch, BasicQosOptions::default())
             .await
             .map_err(ConnectError::from)?;
         let consumer = channel
-            .basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .basic_consume(
+                short("queue", queue)?,
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
             .await
             .map_err(ConnectError::from)?;
-        info!(queue = self.queue.queue, prefetch = self.queue.prefetch, "consuming");
+        info!(queue, prefetch, "consuming");
+        if std::mem::replace(&mut self.was_subscribed, true) {
+            self.owed.acquittal.begin();
+        }
         self.subscription = Some(Subscription {
             connection,
             _channel: channel,
@@ -111,7 +154,7 @@ impl Source {
     pub async fn ready(&mut self) {
         let mut pauses = backoff(RESUBSCRIBE_CAP);
         loop {
-            self.publisher.open().await;
+            self.owed.publisher.open().await;
             if self.subscription.is_some() {
                 return;
             }
@@ -119,8 +162,8 @@ impl Source {
                 let pause = pauses.next().unwrap_or(RESUBSCRIBE_CAP);
                 let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 match error.is_permanent() {
-                    true => error!(queue = self.queue.queue, %error, retry_ms, "cannot consume"),
-                    false => warn!(queue = self.queue.queue, %error, retry_ms, "cannot consume yet"),
+                    true => error!(queue = self.owed.queue.queue, %error, retry_ms, "cannot consume"),
+                    false => warn!(queue = self.owed.queue.queue, %error, retry_ms, "cannot consume yet"),
                 }
                 tokio::time::sleep(pause).await;
             }
@@ -138,27 +181,15 @@ impl Source {
                 continue;
             };
             let why = match subscription.consumer.next().await {
-                Some(Ok(mut delivery)) => {
-                    let message = properties::message(&self.queue.queue, &mut delivery);
-                    let (publisher, queue) = (self.publisher.clone(), Arc::clone(&self.queue));
-                    let receipt = connect::Receipt::Amqp(Box::new(Receipt {
-                        delivery,
-                        publisher,
-                        queue,
-                    }));
-                    let malformed = self.oversize(&message);
-                    return Taken {
-                        message,
-                        malformed,
-                        suspicion: Suspicion::None,
-                        receipt,
-                    };
+                Some(Ok(delivery)) => {
+                    let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
+                    return Receipt::take(delivery, &self.owed, suspicion);
                 }
                 Some(Err(error)) => error.to_string(),
                 None => "the broker cancelled the consumer".to_owned(),
             };
             warn!(
-                queue = self.queue.queue,
+                queue = self.owed.queue.queue,
                 why, "consuming ended: what is in flight will be delivered again"
             );
             if !subscription.connection.status().connected() {
@@ -168,16 +199,87 @@ impl Source {
             self.subscription = None;
         }
     }
-
-    fn oversize(&self, message: &Message) -> Option<String> {
-        let (found, allowed) = (message.body.len(), self.max_message_bytes);
-        (found > allowed).then(|| format!("the message has {found} bytes, and `max_message` allows {allowed}"))
-    }
 }
 
 impl Receipt {
-    /// Tells the broker that the message is dealt with.
-    pub async fn ack(self) -> Settled {
+    pub(super) fn take(mut delivery: Delivery, owed: &Arc<Owed>, suspicion: Suspicion) -> Taken {
+        let message = properties::message(&owed.queue.queue, &mut delivery);
+        let (found, allowed) = (message.body.len(), owed.max_message_bytes);
+        let malformed = match properties::deadline(&delivery.properties) {
+            _ if found > allowed => Some(format!(
+                "the message has {found} bytes, and `max_message` allows {allowed}"
+            )),
+            Err(error) => Some(error.to_string()),
+            Ok(_) => None,
+        };
+        let receipt = Self {
+            delivery,
+            owed: Arc::clone(owed),
+            is_apart: matches!(suspicion, Suspicion::Apart { .. }),
+        };
+        Taken {
+            message,
+            malformed,
+            suspicion,
+            receipt: connect::Receipt::Amqp(Box::new(receipt)),
+        }
+    }
+
+    fn dead_letter(&self, mut envelope: Envelope) -> Result<BasicProperties, TooLong> {
+        let routing_key = self.delivery.routing_key.as_str();
+        let original = properties::original(self.delivery.exchange.as_str(), routing_key, &self.delivery.properties);
+        envelope.headers.insert(ORIGINAL.to_owned(), original);
+        properties::outgoing(&envelope)
+    }
+}
+
+impl Delivered for Receipt {
+    type Copy = Copy;
+    type Error = PublishError;
+
+    fn is_apart(&self) -> bool {
+        self.is_apart
+    }
+
+    fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
+        let QueueSource { queue, dead_letter, .. } = &self.owed.queue;
+        let (queue, is_suspect) = match &purpose {
+            Purpose::DeadLetter(_) => (dead_letter.clone(), false),
+            Purpose::Quarantine { .. } => (suspect_queue(queue), true),
+            Purpose::Retry { .. } | Purpose::PutBack => (queue.clone(), false),
+        };
+        let properties = match purpose {
+            Purpose::DeadLetter(envelope) => self.dead_letter(envelope),
+            purpose => Ok(copies::copied(&self.delivery, &purpose)),
+        };
+        let publish = properties.and_then(|properties| {
+            Ok(Arc::new(Publish {
+                exchange: "".into(),
+                routing_key: short("queue", &queue)?,
+                mandatory: true,
+                body: message.body.clone(),
+                properties,
+            }))
+        });
+        let publish = publish
+            .inspect_err(|error| error!(%error, queue, "a copy cannot be published: the message goes back"))
+            .ok()?;
+        Some(Copy {
+            queue,
+            is_suspect,
+            publish,
+        })
+    }
+
+    async fn publish(&self, copy: &Copy) -> Result<(), PublishError> {
+        self.owed.publisher.publish(&copy.publish).await?;
+        if copy.is_suspect {
+            self.owed.new_suspect.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn ack(self) -> Settled {
         match self.delivery.acker.ack(BasicAckOptions::default()).await {
             Ok(true) => Settled::Done,
             Ok(false) => Settled::Lost("its channel is gone".to_owned()),
@@ -185,83 +287,25 @@ impl Receipt {
         }
     }
 
-    /// Gives the message back as it was.
-    pub async fn give_back(self) -> Settled {
-        match self
-            .delivery
-            .acker
-            .nack(BasicNackOptions {
-                requeue: true,
-                multiple: false,
-            })
-            .await
-        {
+    async fn nack(self) -> Settled {
+        if self.is_apart {
+            // We know who gave it back, and that we live.
+            self.owed.acquittal_apart.begin();
+        }
+        let options = BasicNackOptions {
+            requeue: true,
+            multiple: false,
+        };
+        match self.delivery.acker.nack(options).await {
             Ok(true) => Settled::Returned,
             Ok(false) => Settled::Lost("its channel is gone".to_owned()),
             Err(error) => Settled::Lost(error.to_string()),
         }
     }
+}
 
-    /// Publishes the dead letter, then acknowledges.
-    pub async fn reject(self, message: &Message, mut envelope: Envelope, hold: &Hold) -> Settled {
-        let routing_key = self.delivery.routing_key.as_str();
-        let original = properties::original(self.delivery.exchange.as_str(), routing_key, &self.delivery.properties);
-        envelope.headers.insert(ORIGINAL.to_owned(), original);
-        let properties = properties::outgoing(&envelope);
-        let queue = self.queue.dead_letter.clone();
-        self.move_to(queue, message, properties, hold).await
-    }
-
-    /// Publishes a copy with its attempt raised, then acknowledges.
-    pub async fn retry(self, message: &Message, hold: &Hold) -> Settled {
-        let attempt = message.attempt.saturating_add(1);
-        let properties = Ok(properties::copied(&self.delivery, Purpose::Retry { attempt }));
-        let queue = self.queue.queue.clone();
-        self.move_to(queue, message, properties, hold).await
-    }
-
-    /// Publishes a copy to where suspects wait, then acknowledges.
-    pub async fn quarantine(self, message: &Message, deaths: u32, hold: &Hold) -> Settled {
-        let properties = Ok(properties::copied(&self.delivery, Purpose::Quarantine { deaths }));
-        let queue = topology::suspect_queue(&self.queue.queue);
-        self.move_to(queue, message, properties, hold).await
-    }
-
-    async fn move_to(
-        self,
-        queue: String,
-        message: &Message,
-        properties: Result<lapin::BasicProperties, TooLong>,
-        hold: &Hold,
-    ) -> Settled {
-        let publish = properties.and_then(|properties| {
-            let routing_key = short("queue", &queue)?;
-            let body = message.body.clone();
-            Ok(Arc::new(Publish {
-                exchange: "".into(),
-                routing_key,
-                mandatory: true,
-                body,
-                properties,
-            }))
-        });
-        let publish = match publish {
-            Ok(publish) => publish,
-            Err(error) => {
-                error!(%error, queue, "a copy cannot be published: the message goes back");
-                return self.give_back().await;
-            }
-        };
-        failpoints::pass(Place::Copy, &message.id).await;
-        match hold
-            .until_done(format!("queue `{queue}`"), || self.publisher.publish(&publish))
-            .await
-        {
-            Ok(()) => {
-                failpoints::pass(Place::Copied, &message.id).await;
-                self.ack().await
-            }
-            Err(GaveUp) => self.give_back().await,
-        }
+impl fmt::Display for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue `{}`", self.queue)
     }
 }

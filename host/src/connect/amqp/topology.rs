@@ -3,7 +3,7 @@
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::link::ConnectError;
 use super::properties::{TooLong, short};
@@ -58,6 +58,14 @@ pub(super) async fn declare_source(connection: &Connection, source: &QueueSource
     declare_queue(connection, &source.dead_letter, QueueType::Quorum, None).await?;
     declare_queue(connection, &suspect_queue(&source.queue), QueueType::Quorum, None).await?;
     declare_queue(connection, &source.queue, source.declare, Some(&source.dead_letter)).await
+}
+
+/// Messages that are ready in a queue of suspects, which is declared if it is missing.
+pub(super) async fn count(channel: &Channel, suspects: &str) -> Result<u32, TopologyError> {
+    let (options, arguments) = declaration(QueueType::Quorum, None);
+    let queue = short("queue", suspects)?;
+    let declared = channel.queue_declare(queue, options, arguments).await;
+    Ok(declared.map_err(ConnectError::from)?.message_count())
 }
 
 /// Makes sure that a destination's queue is there; one that exists is taken as it is.

@@ -1,0 +1,114 @@
+//! How a disposition is carried out at a broker: what is copied where before the original is let go of. Knows no broker:
+//! `amqp` and the simulator each bring theirs.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Settled;
+use super::hold::{GaveUp, Hold};
+use crate::chain::Chain;
+use crate::disposition::{Disposition, Reason};
+use crate::failpoints::{self, Place};
+use crate::message::{Envelope, Message};
+
+/// How long putting a suspect back may take: less than what is left when a drain is over.
+const PUT_BACK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a message is copied to a queue of its own pipeline.
+#[derive(Debug, Clone)]
+pub(crate) enum Purpose {
+    /// For another attempt, which has this number.
+    Retry { attempt: u32 },
+    /// To be set apart, after this many hosts ended with it in hand.
+    Quarantine { deaths: u32 },
+    /// From where it was set apart back to the others, as it was.
+    PutBack,
+    /// As a dead letter.
+    DeadLetter(Envelope),
+}
+
+/// A delivery in hand.
+pub(crate) trait Delivered: Sized + Send + Sync {
+    /// A copy, ready to be published.
+    type Copy: Display + Sync;
+    /// Why a copy is not known to have arrived.
+    type Error: Error;
+
+    /// Whether it was set apart and is running alone.
+    fn is_apart(&self) -> bool;
+
+    /// Prepares a copy; `None` where one cannot be made.
+    fn copy(&self, message: &Message, purpose: Purpose) -> Option<Self::Copy>;
+
+    /// Publishes a copy and waits for its confirm.
+    fn publish(&self, copy: &Self::Copy) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Lets go of the original.
+    fn ack(self) -> impl Future<Output = Settled> + Send;
+
+    /// Gives the original back to its queue.
+    fn nack(self) -> impl Future<Output = Settled> + Send;
+}
+
+/// Does to a delivery what its disposition says. What is copied is confirmed before the original is acknowledged.
+pub(crate) async fn settle<D: Delivered>(
+    delivered: D,
+    disposition: &Disposition,
+    message: &Message,
+    hold: &Hold,
+    letter: impl FnOnce(&Reason) -> Envelope,
+) -> Settled {
+    let purpose = match disposition {
+        Disposition::Ack => return delivered.ack().await,
+        Disposition::Return => return give_back(delivered, message).await,
+        Disposition::Retry(_) => Purpose::Retry {
+            attempt: message.attempt.saturating_add(1),
+        },
+        Disposition::Quarantine { deaths } => Purpose::Quarantine { deaths: *deaths },
+        Disposition::Reject(reason) => Purpose::DeadLetter(letter(reason)),
+    };
+    let Some(copy) = delivered.copy(message, purpose) else {
+        return give_back(delivered, message).await;
+    };
+    failpoints::pass(Place::Copy, &message.id).await;
+    match hold.until_done(&copy, || delivered.publish(&copy)).await {
+        Ok(()) => {
+            failpoints::pass(Place::Copied, &message.id).await;
+            delivered.ack().await
+        }
+        Err(GaveUp) => give_back(delivered, message).await,
+    }
+}
+
+/// Gives a message back as it was. One that ran alone is suspect no more, and goes back to the others as a copy: its
+/// redelivery where it is would look like a death.
+async fn give_back<D: Delivered>(delivered: D, message: &Message) -> Settled {
+    if !delivered.is_apart() {
+        return delivered.nack().await;
+    }
+    let Some(copy) = delivered.copy(message, Purpose::PutBack) else {
+        return delivered.nack().await;
+    };
+    failpoints::pass(Place::Copy, &message.id).await;
+    // Not held: the drain may be over already.
+    match tokio::time::timeout(PUT_BACK_TIMEOUT, delivered.publish(&copy)).await {
+        Ok(Ok(())) => {
+            failpoints::pass(Place::Copied, &message.id).await;
+            match delivered.ack().await {
+                Settled::Done => Settled::Returned,
+                settled => settled,
+            }
+        }
+        Ok(Err(error)) => {
+            warn!(error = %Chain(&error), "a suspect cannot go back to the others: it stays apart");
+            delivered.nack().await
+        }
+        Err(_) => {
+            warn!("a suspect cannot go back to the others in time: it stays apart");
+            delivered.nack().await
+        }
+    }
+}

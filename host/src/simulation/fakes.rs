@@ -1,0 +1,425 @@
+//! The seams: a source, its receipts, a destination and the work, all of which do what the world says. A host that is
+//! dead goes no further: whatever it calls never returns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::world::{Kind, Queue, Queued, Unacked, World};
+use crate::connect::acquittal::Acquittal;
+use crate::connect::amqp::PublishError;
+use crate::connect::settle::{Delivered, Purpose};
+use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
+use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::message::{Envelope, Message};
+use crate::work::{Attempt, Work, reject};
+
+/// One life of a host.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) number: usize,
+    pub(super) world: Arc<World>,
+    pub(super) hold: Hold,
+    pub(super) prefetch: usize,
+}
+
+/// The broker's main queue.
+#[derive(Debug)]
+pub struct Source {
+    pub(super) host: Arc<Host>,
+    consuming: Consuming,
+}
+
+/// The broker's queue of suspects.
+#[derive(Debug)]
+pub struct Suspects {
+    host: Arc<Host>,
+    consuming: Consuming,
+}
+
+/// A consumer or a getter, with what it remembers of its channel.
+#[derive(Debug)]
+struct Consuming {
+    session: Option<u64>,
+    acquittal: Arc<Acquittal>,
+}
+
+/// A delivery that is owed.
+#[derive(Debug)]
+pub struct Receipt {
+    host: Arc<Host>,
+    tag: u64,
+    is_apart: bool,
+    is_settled: bool,
+    acquittal: Arc<Acquittal>,
+}
+
+/// A result.
+#[derive(Debug)]
+pub struct Parcel {
+    host: Arc<Host>,
+    tag: u64,
+    id: usize,
+    index: usize,
+}
+
+/// The work: by kind.
+#[derive(Debug)]
+pub(super) struct Script(pub(super) Arc<Host>);
+
+impl Host {
+    /// A moment in which others may act. The dead do not come back from it.
+    async fn step(&self, at_most_ms: u64) {
+        let pause = self.world.state().random.below(at_most_ms + 1);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        self.live().await;
+    }
+
+    async fn live(&self) {
+        if !self.world.state().alive.contains(&self.number) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn take(self: &Arc<Self>, queue: Queue, consuming: &mut Consuming) -> Option<Taken> {
+        let mut state = self.world.state();
+        if !state.alive.contains(&self.number) {
+            return None;
+        }
+        let before = consuming.session.replace(state.session);
+        if before.is_some_and(|before| before != state.session) {
+            consuming.acquittal.begin();
+        }
+        let number = self.number;
+        let n_in_hand = state
+            .unacked
+            .values()
+            .filter(|it| it.host == number && it.queue == queue)
+            .count();
+        if n_in_hand >= self.prefetch {
+            return None;
+        }
+        let queued = state.queue(queue).pop_front()?;
+        let n_held = self.hold.n_held();
+        state.demand(n_held == 0, || {
+            format!("host {number} takes message {} while it holds {n_held}", queued.id)
+        });
+        state.n_deliveries += 1;
+        let (tag, session) = (state.n_deliveries, state.session);
+        let suspicion = match queue {
+            Queue::Main => consuming.acquittal.of_ordinary(queued.redelivered),
+            Queue::Suspects => consuming.acquittal.of_suspect(queued.redelivered, queued.deaths),
+        };
+        let message = Message {
+            id: queued.id.to_string(),
+            key: tag.to_string(),
+            attempt: queued.attempt,
+            redelivered: queued.redelivered,
+            ..Message::default()
+        };
+        let unacked = Unacked {
+            host: number,
+            session,
+            queue,
+            queued,
+            n_confirmed: 0,
+            is_copied: false,
+        };
+        state.unacked.insert(tag, unacked);
+        let receipt = Receipt {
+            host: Arc::clone(self),
+            tag,
+            is_apart: matches!(suspicion, Suspicion::Apart { .. }),
+            is_settled: false,
+            acquittal: Arc::clone(&consuming.acquittal),
+        };
+        Some(Taken {
+            message,
+            malformed: None,
+            suspicion,
+            receipt: connect::Receipt::Simulated(receipt),
+        })
+    }
+}
+
+impl Source {
+    pub(super) fn new(host: Arc<Host>) -> Self {
+        Self {
+            host,
+            consuming: Consuming::new(),
+        }
+    }
+
+    pub(crate) fn suspects(&self) -> Suspects {
+        Suspects {
+            host: Arc::clone(&self.host),
+            consuming: Consuming::new(),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Taken {
+        loop {
+            let changed = self.host.world.changed.notified();
+            match self.host.take(Queue::Main, &mut self.consuming) {
+                Some(taken) => return taken,
+                None => changed.await,
+            }
+        }
+    }
+}
+
+impl Suspects {
+    pub(crate) async fn waiting(&mut self) {
+        loop {
+            let changed = self.host.world.changed.notified();
+            let is_alive = self.host.world.state().alive.contains(&self.host.number);
+            if is_alive && !self.host.world.state().suspects.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Taken> {
+        self.host.take(Queue::Suspects, &mut self.consuming)
+    }
+}
+
+impl Consuming {
+    fn new() -> Self {
+        Self {
+            session: None,
+            acquittal: Arc::default(),
+        }
+    }
+}
+
+/// A copy on its way.
+#[derive(Debug)]
+pub(crate) enum Copy {
+    /// Into a queue.
+    To(Queue, Queued),
+    /// Among the dead letters.
+    Dead(usize, ReasonClass),
+}
+
+impl std::fmt::Display for Copy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Receipt {
+    /// Settles once: gives what is let go of, or `None` where the broker does not know it any more.
+    async fn settle(&mut self) -> Option<Unacked> {
+        self.host.step(2).await;
+        self.is_settled = true;
+        let mut state = self.host.world.state();
+        *state.n_settled.entry(self.tag).or_default() += 1;
+        let is_current = state
+            .unacked
+            .get(&self.tag)
+            .is_some_and(|it| it.session == state.session);
+        is_current.then(|| state.unacked.remove(&self.tag)).flatten()
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        let mut state = self.host.world.state();
+        let is_owed = !self.is_settled && state.alive.contains(&self.host.number) && !std::thread::panicking();
+        let tag = self.tag;
+        state.demand(!is_owed, || format!("delivery {tag} was dropped unsettled"));
+    }
+}
+
+impl Delivered for Receipt {
+    type Copy = Copy;
+    type Error = PublishError;
+
+    fn is_apart(&self) -> bool {
+        self.is_apart
+    }
+
+    fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
+        let id = message.id.parse().unwrap();
+        let state = self.host.world.state();
+        // What the broker took back meanwhile can still be copied: the host does not know.
+        let own = state.unacked.get(&self.tag).map_or(1, |it| it.queued.attempt);
+        let queued = |attempt, deaths| Queued {
+            id,
+            attempt,
+            deaths,
+            redelivered: false,
+        };
+        Some(match purpose {
+            Purpose::Retry { attempt } => Copy::To(Queue::Main, queued(attempt, 0)),
+            Purpose::PutBack => Copy::To(Queue::Main, queued(own, 0)),
+            Purpose::Quarantine { deaths } => Copy::To(Queue::Suspects, queued(own, deaths)),
+            Purpose::DeadLetter(envelope) => {
+                let classes = [ReasonClass::Refused, ReasonClass::HostFault, ReasonClass::AttemptsSpent];
+                let class = classes.into_iter().find(|class| class.as_str() == envelope.message_id);
+                Copy::Dead(id, class.unwrap_or(ReasonClass::Malformed))
+            }
+        })
+    }
+
+    async fn publish(&self, copy: &Copy) -> Result<(), PublishError> {
+        self.host.step(3).await;
+        {
+            let mut state = self.host.world.state();
+            if !state.takes_copies {
+                return Err(PublishError::Disconnected);
+            }
+            match copy {
+                Copy::To(queue, queued) => {
+                    *state.n_extra.entry(queued.id).or_default() += 1;
+                    state.queue(*queue).push_back(queued.clone());
+                }
+                Copy::Dead(id, class) => state.dead.entry(*id).or_default().push(*class),
+            }
+        }
+        self.host.world.changed.notify_waiters();
+        self.host.step(2).await;
+        let mut state = self.host.world.state();
+        if state.random.chance(3) {
+            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()));
+        }
+        if let Some(unacked) = state.unacked.get_mut(&self.tag) {
+            unacked.is_copied = true;
+        }
+        Ok(())
+    }
+
+    async fn ack(mut self) -> Settled {
+        let Some(unacked) = self.settle().await else {
+            return Settled::Lost("its channel is gone".to_owned());
+        };
+        let mut state = self.host.world.state();
+        let id = unacked.queued.id;
+        let is_done = match state.kinds[id] {
+            Kind::Good(n) => unacked.n_confirmed == n,
+            Kind::Retry(_) => unacked.n_confirmed == 1,
+            Kind::Skip => true,
+            Kind::Reject | Kind::Panics | Kind::Poison => false,
+        };
+        match unacked.is_copied {
+            true => *state.n_extra.entry(id).or_default() -= 1,
+            false => drop(state.done.insert(id)),
+        }
+        state.demand(is_done || unacked.is_copied, || {
+            format!("message {id} was acknowledged before what it caused was confirmed: {unacked:?}")
+        });
+        drop(state);
+        self.host.world.changed.notify_waiters();
+        Settled::Done
+    }
+
+    async fn nack(mut self) -> Settled {
+        if self.is_apart {
+            self.acquittal.begin();
+        }
+        let Some(unacked) = self.settle().await else {
+            return Settled::Lost("its channel is gone".to_owned());
+        };
+        self.host.world.state().put_back(unacked);
+        self.host.world.changed.notify_waiters();
+        Settled::Returned
+    }
+}
+
+impl Parcel {
+    pub(crate) async fn send(&self) -> Result<(), DeliverError> {
+        self.host.step(3).await;
+        let takes = {
+            let mut state = self.host.world.state();
+            let takes = state.takes_results && !state.random.chance(3);
+            if takes {
+                *state.results.entry(self.id).or_default().entry(self.index).or_default() += 1;
+            }
+            takes
+        };
+        self.host.step(3).await;
+        let mut state = self.host.world.state();
+        if !takes || state.random.chance(3) {
+            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()).into());
+        }
+        if let Some(unacked) = state.unacked.get_mut(&self.tag) {
+            unacked.n_confirmed += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Work for Script {
+    fn generation(&self) -> u64 {
+        1
+    }
+
+    fn attempts(&self) -> u32 {
+        self.0.world.state().attempts
+    }
+
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::Parcel>, Disposition> {
+        let host = &self.0;
+        let message = &attempt.message;
+        let (id, tag): (usize, u64) = (message.id.parse().unwrap(), message.key.parse().unwrap());
+        let kind = {
+            let mut state = host.world.state();
+            let is_apart = state.unacked.get(&tag).is_some_and(|it| it.queue == Queue::Suspects);
+            state.begin(host.number, tag, id, message.attempt, is_apart);
+            state.kinds[id]
+        };
+        host.step(20).await;
+        if kind == Kind::Poison {
+            *host.world.state().n_deaths_by.entry(id).or_default() += 1;
+            host.world.kill(host.number);
+        }
+        host.live().await;
+        host.world.state().working.remove(&tag);
+        let reason = |class, text: &str| Reason {
+            stage: Stage::Preprocess,
+            class,
+            text: text.to_owned(),
+            plugin: None,
+        };
+        let n = match kind {
+            Kind::Good(n) => n,
+            Kind::Skip => {
+                attempt.skipped = true;
+                return Err(Disposition::Ack);
+            }
+            Kind::Reject => return Err(Disposition::Reject(reason(ReasonClass::Refused, "no"))),
+            // Without the hook, which would print a thousand backtraces.
+            Kind::Panics => std::panic::resume_unwind(Box::new("the script panics")),
+            Kind::Retry(more) if message.attempt > more => 1,
+            Kind::Retry(_) if message.attempt < self.attempts() => {
+                return Err(Disposition::Retry(reason(ReasonClass::Retried, "later")));
+            }
+            Kind::Retry(_) => {
+                return Err(reject(
+                    Stage::Preprocess,
+                    ReasonClass::AttemptsSpent,
+                    "spent".to_owned(),
+                ));
+            }
+            Kind::Poison => unreachable!("the host is dead"),
+        };
+        let parcel = |index| {
+            connect::Parcel::Simulated(Parcel {
+                host: Arc::clone(host),
+                tag,
+                id,
+                index,
+            })
+        };
+        Ok((0..n).map(parcel).collect())
+    }
+
+    /// The class travels as the id.
+    fn dead_letter(&self, _attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
+        Envelope {
+            message_id: reason.class.as_str().to_owned(),
+            ..Envelope::default()
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The settlement without a broker, a sandbox or a device: thousands of schedules of faults in seconds. What it tests is
+//! the real `pipeline`, `hold`, `gate`, `connect::settle` and `connect::acquittal`; everything around them is a fake.
+
+mod fakes;
+mod schedule;
+mod world;
+
+pub use fakes::{Parcel, Receipt, Source, Suspects};

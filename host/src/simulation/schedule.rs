@@ -1,0 +1,273 @@
+//! Schedules of faults: what happens to the world and its hosts, from a seed. A failed one says how to run it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::fakes::{Host, Script, Source};
+use super::world::{Kind, World};
+use crate::config::Name;
+use crate::connect::folder::FolderError;
+use crate::connect::{self, Hold};
+use crate::gate::Gate;
+use crate::generation::Generation;
+use crate::pipeline::Pipeline;
+
+/// Schedules in one run of the tests: some seconds.
+const N_SCHEDULES: u64 = 3000;
+
+/// Names one seed, to run it alone: `MILLRACE_SEED=17 cargo test --workspace --lib simulation`.
+const SEED: &str = "MILLRACE_SEED";
+
+/// How long everything may take to come to rest after the last fault, in virtual time.
+const REST_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Small and good enough for schedules (SplitMix64); the same on every machine.
+#[derive(Debug, Clone)]
+pub(super) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+/// A host that runs, or is dead.
+struct Running {
+    host: Arc<Host>,
+    drain: CancellationToken,
+    cut: CancellationToken,
+    task: JoinHandle<Result<(), FolderError>>,
+}
+
+/// What a schedule did, so that one in which nothing happened does not count as passed.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    n_kills: u32,
+    n_restarts: u32,
+    n_drains: u32,
+    n_apart: u64,
+    n_deliveries: u64,
+}
+
+struct Schedule {
+    world: Arc<World>,
+    random: Random,
+    hosts: Vec<Running>,
+    n_started: usize,
+    seen: Seen,
+    /// Kills by the operator that no innocent message is condemned for.
+    kills_left: u32,
+}
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let attempts = random.pick(&[1, 2, 3, 5]);
+        let n_messages = 1 + random.below(40);
+        let kinds = (0..n_messages).map(|_| match random.below(40) {
+            0..24 => Kind::Good(1),
+            24..28 => Kind::Good(3),
+            28 => Kind::Good(0),
+            29 | 30 => Kind::Skip,
+            31 | 32 => Kind::Reject,
+            33 => Kind::Panics,
+            34..37 => Kind::Retry(u32::try_from(random.below(6)).unwrap()),
+            _ => Kind::Poison,
+        });
+        let kinds: Vec<Kind> = kinds.collect();
+        let is_classic = random.chance(50);
+        Self {
+            world: World::new(random.clone(), kinds, attempts, is_classic),
+            random,
+            hosts: Vec::new(),
+            n_started: 0,
+            seen: Seen::default(),
+            // A death in company, which poison may cause, and then a kill for each attempt but one.
+            kills_left: attempts.saturating_sub(2),
+        }
+    }
+
+    fn start(&mut self) {
+        let number = self.n_started;
+        self.n_started += 1;
+        let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
+        let prefetch = self.random.pick(&[1, 4, 64]);
+        let host = Arc::new(Host {
+            number,
+            world: Arc::clone(&self.world),
+            hold: Hold::new("simulated", cut.clone()),
+            prefetch,
+        });
+        self.world.state().alive.insert(number);
+        let name = Name::new("simulated").unwrap();
+        let pipelines = BTreeMap::from([(name.clone(), Arc::new(Script(Arc::clone(&host))))]);
+        let pipeline = Arc::new(Pipeline {
+            name,
+            host_id: format!("host-{number}").into(),
+            current: Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines })),
+            hold: host.hold.clone(),
+            gate: Gate::default(),
+            tally: Arc::default(),
+        });
+        let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));
+        let task = tokio::spawn(pipeline.run(source, drain.clone()));
+        self.hosts.push(Running { host, drain, cut, task });
+    }
+
+    /// Puts a new host in the place of each that died.
+    fn replace_the_dead(&mut self) {
+        let n_before = self.hosts.len();
+        let alive = self.world.state().alive.clone();
+        self.hosts.retain(|running| alive.contains(&running.host.number));
+        for _ in self.hosts.len()..n_before {
+            self.start();
+        }
+    }
+
+    async fn fault(&mut self) {
+        match self.random.below(5) {
+            0 if self.kills_left > 0 => {
+                self.kills_left -= 1;
+                self.seen.n_kills += 1;
+                self.world.kill(self.hosts[0].host.number);
+            }
+            1 => {
+                self.seen.n_restarts += 1;
+                self.world.restart();
+            }
+            2 => self.world.state().takes_results ^= true,
+            3 => self.world.state().takes_copies ^= true,
+            _ => {
+                let running = self.hosts.remove(0);
+                self.drain(running).await;
+                self.start();
+            }
+        }
+    }
+
+    /// Drains a host as `run` does: in good order, or cut off at a deadline.
+    async fn drain(&mut self, running: Running) {
+        self.seen.n_drains += 1;
+        let Running {
+            host,
+            drain,
+            cut,
+            mut task,
+        } = running;
+        drain.cancel();
+        let deadline = Duration::from_millis(self.random.below(2000));
+        let in_time = timeout(deadline, &mut task).await;
+        cut.cancel();
+        let ended = match in_time {
+            Ok(ended) => Ok(ended),
+            Err(_) => timeout(Duration::from_secs(10), &mut task).await,
+        };
+        let is_alive = self.world.state().alive.contains(&host.number);
+        if is_alive {
+            let mut state = self.world.state();
+            state.demand(matches!(ended, Ok(Ok(Ok(())))), || {
+                format!("host {} does not end: {ended:?}", host.number)
+            });
+            let left = state.unacked.values().filter(|it| it.host == host.number).count();
+            state.demand(left == 0, || format!("host {} ended with {left} in hand", host.number));
+            // It leaves in good order, which is no death.
+            state.alive.remove(&host.number);
+        }
+    }
+
+    async fn run(mut self) -> Result<Seen, String> {
+        for _ in 0..1 + self.random.below(3) {
+            self.start();
+        }
+        for _ in 0..self.random.below(8) {
+            sleep(Duration::from_millis(self.random.below(400))).await;
+            self.replace_the_dead();
+            self.fault().await;
+        }
+        (self.world.state().takes_results, self.world.state().takes_copies) = (true, true);
+        let began = Instant::now();
+        while !self.world.state().is_at_rest() {
+            if began.elapsed() > REST_LIMIT {
+                return Err(format!("does not come to rest: {:#?}", self.world.state()));
+            }
+            self.replace_the_dead();
+            sleep(Duration::from_millis(100)).await;
+        }
+        for running in std::mem::take(&mut self.hosts) {
+            self.drain(running).await;
+        }
+        let mut state = self.world.state();
+        state.judge(self.seen.n_restarts);
+        self.seen.n_apart = state.n_apart;
+        self.seen.n_deliveries = state.n_deliveries;
+        match state.broken.is_empty() {
+            true => Ok(self.seen),
+            false => Err(format!("{:#?}\n{:?}", state.broken, state.kinds)),
+        }
+    }
+}
+
+fn run(seed: u64) -> Result<Seen, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime.unwrap().block_on(async { Schedule::new(seed).run().await })
+}
+
+#[test]
+fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
+    let alone = std::env::var(SEED)
+        .ok()
+        .map(|seed| seed.parse().expect("a seed is a number"));
+    let seeds = alone.map_or(1..=N_SCHEDULES, |seed| seed..=seed);
+    let (mut failures, mut total) = (Vec::new(), Seen::default());
+    for seed in seeds {
+        match run(seed) {
+            Ok(seen) => {
+                total.n_kills += seen.n_kills;
+                total.n_restarts += seen.n_restarts;
+                total.n_drains += seen.n_drains;
+                total.n_apart += seen.n_apart;
+                total.n_deliveries += seen.n_deliveries;
+            }
+            Err(what) => failures.push((seed, what)),
+        }
+    }
+    println!("{total:?}");
+    if let Some((seed, what)) = failures.first() {
+        let n_failed = failures.len();
+        for (seed, what) in failures.iter().skip(1).step_by(1 + n_failed / 20) {
+            println!("{SEED}={seed}: {what}");
+        }
+        panic!("{n_failed} schedules failed; the first, {SEED}={seed}: {what}");
+    }
+    if alone.is_none() {
+        assert!(
+            total.n_kills > 100 && total.n_restarts > 100 && total.n_apart > 100,
+            "{total:?}"
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! The world of a simulation: one broker with its queues, what hosts do at it, and what must never happen. Knows no host.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::schedule::Random;
+use crate::disposition::ReasonClass;
+
+/// What a message is, and so what must become of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Has this many results.
+    Good(usize),
+    /// A plugin skips it.
+    Skip,
+    /// A plugin rejects it.
+    Reject,
+    /// A plugin asks for this many more attempts, then it is good.
+    Retry(u32),
+    /// The host panics over it.
+    Panics,
+    /// The host dies of it.
+    Poison,
+}
+
+/// One message in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Queued {
+    pub(super) id: usize,
+    pub(super) attempt: u32,
+    pub(super) deaths: u32,
+    pub(super) redelivered: bool,
+}
+
+/// A queue that the host takes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Queue {
+    /// Of ordinary messages.
+    Main,
+    /// Of suspects.
+    Suspects,
+}
+
+/// A delivery that is not settled.
+#[derive(Debug, Clone)]
+pub(super) struct Unacked {
+    pub(super) host: usize,
+    pub(super) session: u64,
+    pub(super) queue: Queue,
+    pub(super) queued: Queued,
+    /// Results that were confirmed for this delivery.
+    pub(super) n_confirmed: usize,
+    /// Whether a copy or a dead letter was.
+    pub(super) is_copied: bool,
+}
+
+/// Everything that is not a host. All changes are one lock long: nothing happens in between.
+#[derive(Debug)]
+pub(super) struct World {
+    state: Mutex<State>,
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) random: Random,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) attempts: u32,
+    /// Whether the main queue is classic: returned messages keep their place, and all may be marked after a restart.
+    pub(super) is_classic: bool,
+    pub(super) main: VecDeque<Queued>,
+    pub(super) suspects: VecDeque<Queued>,
+    pub(super) unacked: BTreeMap<u64, Unacked>,
+    pub(super) n_deliveries: u64,
+    /// Grows when the broker restarts: what was delivered before cannot be acknowledged any more.
+    pub(super) session: u64,
+    pub(super) results: BTreeMap<usize, BTreeMap<usize, u64>>,
+    pub(super) dead: BTreeMap<usize, Vec<ReasonClass>>,
+    /// Acknowledged because they were done with.
+    pub(super) done: BTreeSet<usize>,
+    /// Copies in the queues beyond the one that each message needs: a confirm was lost, or a host died after it.
+    pub(super) n_extra: BTreeMap<usize, i64>,
+    pub(super) alive: BTreeSet<usize>,
+    /// Who works on what: the delivery, and whether alone.
+    pub(super) working: BTreeMap<u64, (usize, bool)>,
+    pub(super) highest_attempt: BTreeMap<usize, u32>,
+    pub(super) n_deaths_by: BTreeMap<usize, u32>,
+    /// Whether the destination, and the queues for copies, take anything.
+    pub(super) takes_results: bool,
+    pub(super) takes_copies: bool,
+    pub(super) n_settled: BTreeMap<u64, u32>,
+    /// Suspects that ran alone.
+    pub(super) n_apart: u64,
+    pub(super) broken: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(random: Random, kinds: Vec<Kind>, attempts: u32, is_classic: bool) -> Arc<Self> {
+        let queued = |id| Queued {
+            id,
+            attempt: 1,
+            deaths: 0,
+            redelivered: false,
+        };
+        let state = State {
+            random,
+            attempts,
+            is_classic,
+            main: (0..kinds.len()).map(queued).collect(),
+            kinds,
+            suspects: VecDeque::new(),
+            unacked: BTreeMap::new(),
+            n_deliveries: 0,
+            session: 0,
+            results: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            done: BTreeSet::new(),
+            n_extra: BTreeMap::new(),
+            alive: BTreeSet::new(),
+            working: BTreeMap::new(),
+            highest_attempt: BTreeMap::new(),
+            n_deaths_by: BTreeMap::new(),
+            takes_results: true,
+            takes_copies: true,
+            n_settled: BTreeMap::new(),
+            n_apart: 0,
+            broken: Vec::new(),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Ends a host at once: what it had in hand is delivered again.
+    pub(super) fn kill(&self, host: usize) {
+        let mut state = self.state();
+        state.alive.remove(&host);
+        let works = |state: &State, delivery: &u64| state.unacked.get(delivery).is_some_and(|it| it.host == host);
+        let done: Vec<u64> = state.working.keys().copied().filter(|it| works(&state, it)).collect();
+        state.working.retain(|delivery, _| !done.contains(delivery));
+        state.requeue(|unacked| unacked.host == host);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Cuts every connection: everything that is unsettled is delivered again, and its receipts are void.
+    pub(super) fn restart(&self) {
+        let mut state = self.state();
+        state.session += 1;
+        state.requeue(|_| true);
+        if state.is_classic {
+            state.main.iter_mut().for_each(|queued| queued.redelivered = true);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl State {
+    pub(super) fn queue(&mut self, queue: Queue) -> &mut VecDeque<Queued> {
+        match queue {
+            Queue::Main => &mut self.main,
+            Queue::Suspects => &mut self.suspects,
+        }
+    }
+
+    fn requeue(&mut self, is_meant: impl Fn(&Unacked) -> bool) {
+        let back: Vec<u64> = self
+            .unacked
+            .iter()
+            .filter(|(_, it)| is_meant(it))
+            .map(|(tag, _)| *tag)
+            .collect();
+        for tag in back.into_iter().rev() {
+            let unacked = self.unacked.remove(&tag).unwrap();
+            self.put_back(unacked);
+        }
+    }
+
+    pub(super) fn put_back(&mut self, unacked: Unacked) {
+        let Unacked { queue, mut queued, .. } = unacked;
+        queued.redelivered = true;
+        let at_head = self.is_classic || self.random.chance(50);
+        let queue = self.queue(queue);
+        match at_head {
+            true => queue.push_front(queued),
+            false => queue.push_back(queued),
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.main.is_empty() && self.suspects.is_empty() && self.unacked.is_empty()
+    }
+
+    /// Demands something of the schedule; what is broken is told together.
+    pub(super) fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(what());
+        }
+    }
+
+    /// A host begins to work on a delivery: beside nothing where it was set apart, and beside no such one otherwise.
+    pub(super) fn begin(&mut self, host: usize, tag: u64, id: usize, attempt: u32, is_apart: bool) {
+        let beside: Vec<(usize, bool)> = self.working.values().copied().filter(|(of, _)| *of == host).collect();
+        self.demand(!is_apart || beside.is_empty(), || {
+            format!("message {id} was set apart and runs beside others")
+        });
+        self.demand(beside.iter().all(|(_, alone)| !alone), || {
+            format!("message {id} runs beside a suspect")
+        });
+        self.working.insert(tag, (host, is_apart));
+        self.n_apart += u64::from(is_apart);
+        let highest = self.highest_attempt.entry(id).or_default();
+        *highest = attempt.max(*highest);
+        let (highest, attempts) = (*highest, self.attempts);
+        self.demand(highest <= attempts, || {
+            format!("message {id} runs for the {highest}th of {attempts} attempts")
+        });
+    }
+
+    /// What must hold when everything is at rest.
+    pub(super) fn judge(&mut self, n_restarts: u32) {
+        let kinds = self.kinds.clone();
+        for (id, kind) in kinds.into_iter().enumerate() {
+            let (results, dead) = (
+                self.results.get(&id).cloned().unwrap_or_default(),
+                self.dead.get(&id).cloned(),
+            );
+            let (results, dead) = (results.len(), dead.unwrap_or_default());
+            let only = |class| !dead.is_empty() && dead.iter().all(|found| *found == class) && results == 0;
+            let attempts = self.attempts;
+            let fine = match kind {
+                Kind::Good(n) => results == n && dead.is_empty() && self.done.contains(&id),
+                Kind::Skip => results == 0 && dead.is_empty() && self.done.contains(&id),
+                Kind::Reject => only(ReasonClass::Refused),
+                Kind::Panics => only(ReasonClass::HostFault),
+                Kind::Retry(more) if more < attempts => results == 1 && dead.is_empty(),
+                // Deaths in its company may have cost it attempts.
+                Kind::Retry(_) | Kind::Poison => only(ReasonClass::AttemptsSpent),
+            };
+            self.demand(fine, || {
+                format!("message {id}, {kind:?}: {results} results, dead letters {dead:?}")
+            });
+            let deaths = self.n_deaths_by.get(&id).copied().unwrap_or(0);
+            // Each extra copy is a poison of its own. For a minute after a restart each of three hosts puts the
+            // redelivery of one down to the broker.
+            let copies = 1 + u32::try_from(self.n_extra.get(&id).copied().unwrap_or(0)).unwrap_or(0);
+            let allowed = copies * (attempts.max(2) + 3 * n_restarts);
+            self.demand(deaths <= allowed, || {
+                format!("{deaths} hosts died of message {id}, of which there were {copies} copies")
+            });
+        }
+    }
+}

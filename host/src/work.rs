@@ -1,0 +1,226 @@
+//! The work on one message between taking it and delivering its results: preprocessed, classified, routed, addressed.
+//! Knows no source and no receipt.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use crate::connect::Parcel;
+use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::envelope::{Facts, Timings};
+use crate::failpoints::{self, Place};
+use crate::generation::Stages;
+use crate::inference::{Approach, InferError};
+use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
+use crate::sandbox::{CallError, Plugin, Refusal};
+
+/// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
+pub trait Work: Send + Sync + 'static {
+    /// The generation that it belongs to.
+    fn generation(&self) -> u64;
+
+    /// How often a message is tried.
+    fn attempts(&self) -> u32;
+
+    /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
+    /// Otherwise it says what becomes of the message.
+    fn results(&self, attempt: &mut Attempt<'_>) -> impl Future<Output = Result<Vec<Parcel>, Disposition>> + Send;
+
+    /// The envelope of a dead letter.
+    fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope;
+}
+
+/// One attempt at one message, and what was learned on the way.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The host's id.
+    pub host_id: &'a str,
+    /// The message.
+    pub message: Arc<Message>,
+    /// What each stage took.
+    pub timings: Timings,
+    /// The best label, where the model is a classifier.
+    pub label: Option<String>,
+    /// Whether a plugin said `skip`.
+    pub skipped: bool,
+}
+
+/// A disposition that blames no plugin.
+pub fn reject(stage: Stage, class: ReasonClass, text: String) -> Disposition {
+    Disposition::Reject(Reason {
+        stage,
+        class,
+        text,
+        plugin: None,
+    })
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt that begins.
+    pub fn new(pipeline: &'a str, host_id: &'a str, message: Message) -> Self {
+        Self {
+            pipeline,
+            host_id,
+            message: Arc::new(message),
+            timings: Timings::default(),
+            label: None,
+            skipped: false,
+        }
+    }
+}
+
+impl Work for Stages {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<Parcel>, Disposition> {
+        let approach = self.model.approach();
+        let tensor = self.preprocess(attempt).await?;
+        let prediction = self.infer(attempt, approach, tensor).await?;
+        let outbounds = self.route(attempt, prediction).await?;
+        self.address(attempt, outbounds)
+    }
+
+    fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
+        self.facts(attempt).dead_letter(&attempt.message, reason)
+    }
+}
+
+impl Stages {
+    async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
+        let (message, wants) = (Arc::clone(&attempt.message), self.model.wants());
+        failpoints::pass(Place::Preprocess, &message.id).await;
+        let began = Instant::now();
+        let call = || self.preprocess.preprocess(&self.lane, &message, wants);
+        let called = self.twice(Stage::Preprocess, &self.preprocess, call).await;
+        attempt.timings.record(Stage::Preprocess, began.elapsed());
+        called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))
+    }
+
+    async fn infer(
+        &self,
+        attempt: &mut Attempt<'_>,
+        approach: Approach,
+        tensor: Tensor,
+    ) -> Result<Arc<Prediction>, Disposition> {
+        let began = Instant::now();
+        let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
+        attempt.timings.record(Stage::Infer, began.elapsed());
+        let prediction = prediction.map_err(|error| {
+            let class = match error {
+                InferError::DeviceLost => return Disposition::Return,
+                InferError::NonFinite { .. } => ReasonClass::NonFinite,
+                InferError::Failed(_) => ReasonClass::ModelFailed,
+                InferError::Expired => ReasonClass::Expired,
+            };
+            reject(Stage::Infer, class, error.to_string())
+        })?;
+        attempt.label = prediction.top(1).pop().map(|best| best.label);
+        Ok(Arc::new(prediction))
+    }
+
+    async fn route(
+        &self,
+        attempt: &mut Attempt<'_>,
+        prediction: Arc<Prediction>,
+    ) -> Result<Vec<Outbound>, Disposition> {
+        let message = Arc::clone(&attempt.message);
+        let began = Instant::now();
+        let call = || self.route.route(&self.lane, &message, &prediction);
+        let called = self.twice(Stage::Route, &self.route, call).await;
+        attempt.timings.record(Stage::Route, began.elapsed());
+        called.map_err(|error| self.failed(attempt, Stage::Route, &self.route, error))
+    }
+
+    fn address(&self, attempt: &Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
+        let (facts, message) = (self.facts(attempt), &attempt.message);
+        let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
+            let Some(destination) = self.destinations.get(outbound.destination.as_str()) else {
+                let (destination, pipeline) = (outbound.destination, attempt.pipeline);
+                return Err(format!("no destination {destination:?} in pipeline `{pipeline}`"));
+            };
+            let envelope = facts.result(message, &outbound, index);
+            let envelope = envelope.map_err(|error| error.to_string())?;
+            let parcel = destination.parcel(message, outbound, index, envelope);
+            parcel.map_err(|error| error.to_string())
+        });
+        parcels
+            .collect::<Result<_, _>>()
+            .map_err(|text| blame(&self.route, Stage::Route, ReasonClass::Denied, text))
+    }
+
+    /// What a call's failure does to the message: every failure knows its disposition.
+    fn failed(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
+        match error {
+            CallError::Refused(refusal) => self.refused(attempt, stage, plugin, refusal),
+            CallError::Fault { class, text } | CallError::BadOutput { class, text } => {
+                blame(plugin, stage, class, text)
+            }
+            CallError::Stopped => Disposition::Return,
+        }
+    }
+
+    fn refused(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, refusal: Refusal) -> Disposition {
+        let (number, attempts) = (attempt.message.attempt, self.attempts);
+        match refusal {
+            Refusal::Skip(text) => {
+                debug!(%stage, text, "skipped");
+                attempt.skipped = true;
+                Disposition::Ack
+            }
+            Refusal::Reject(text) => blame(plugin, stage, ReasonClass::Refused, text),
+            Refusal::Retry(text) if number < attempts => Disposition::Retry(Reason {
+                stage,
+                class: ReasonClass::Retried,
+                text,
+                plugin: Some(Arc::clone(plugin.identity())),
+            }),
+            Refusal::Retry(text) => {
+                let text = format!("{number} of {attempts} attempts are spent: {text}");
+                blame(plugin, stage, ReasonClass::AttemptsSpent, text)
+            }
+        }
+    }
+
+    /// Calls a plugin; after a fault once more, at once and in a fresh instance.
+    async fn twice<T, F>(&self, stage: Stage, plugin: &Arc<Plugin>, mut call: impl FnMut() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        match call().await {
+            Err(CallError::Fault { class, text }) => {
+                let (plugin, version) = (&plugin.identity().name, plugin.identity().version());
+                let generation = self.generation;
+                warn!(%stage, plugin, version, generation, %class, text, "a plugin failed: once more");
+                call().await
+            }
+            called => called,
+        }
+    }
+
+    fn facts<'b>(&'b self, attempt: &'b Attempt<'_>) -> Facts<'b> {
+        Facts {
+            pipeline: attempt.pipeline,
+            host_id: attempt.host_id,
+            stages: self,
+            timings: &attempt.timings,
+        }
+    }
+}
+
+fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {
+    Disposition::Reject(Reason {
+        stage,
+        class,
+        text,
+        plugin: Some(Arc::clone(plugin.identity())),
+    })
+}

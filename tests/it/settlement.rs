@@ -1,0 +1,383 @@
+//! What becomes of a message, row by row, and that a host which dies anywhere on the way loses nothing.
+//!
+//! | what happened | test |
+//! |---|---|
+//! | every result was confirmed | `queue::a_thousand_pictures_have_a_thousand_results` |
+//! | skip | `hostile::plugins_that_are_only_rude_get_their_results` |
+//! | reject, malformed | `queue::what_cannot_be_read_becomes_a_dead_letter_that_says_why` |
+//! | past its deadline | `a_message_past_its_deadline_is_rejected_before_it_is_worked_on` |
+//! | a fault, twice; retry, spent | `hostile::every_fault_of_a_preprocessor_is_a_dead_letter_that_names_it` |
+//! | one of several results is unroutable | `one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itself` |
+//! | a full queue, an unbound exchange | `a_full_queue_of_results_..`, `an_exchange_without_a_binding_..` |
+//! | the model fails for one | `a_model_that_fails_for_one_message_costs_that_message` |
+//! | the device is lost | `a_lost_device_returns_everything_and_the_next_host_finishes_it` |
+//! | held too long | `connect::hold::tests` |
+//! | the drain is over | `what_a_drain_returns_is_not_counted` |
+//! | the source cannot be told | `an_acknowledgement_that_cannot_be_given_is_told` |
+//! | the host dies | `a_host_that_dies_..`, and `suspects` |
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lapin::types::{AMQPValue, FieldTable};
+use millrace_tests::amqp::{Arrival, Client, Parcel, QueueKind};
+use millrace_tests::broker::Broker;
+use millrace_tests::oracle::{Oracle, Verdict};
+use millrace_tests::samples::pictures;
+use millrace_tests::scene::{Plugin, Scene};
+use millrace_tests::{PATIENCE, unique, wait_for};
+
+/// The exit code that says: a device was lost.
+const DEVICE_LOST: i32 = 75;
+const HOLDING: &str = "holding: taking nothing until it succeeds";
+
+fn parcel(id: &str) -> Result<Parcel> {
+    let samples = pictures()?;
+    let sample = samples.first().context("no sample")?;
+    Ok(Parcel {
+        content_type: Some("image/x-rgb".to_owned()),
+        ..Parcel::new(id, sample.raw()?)
+    })
+}
+
+async fn publish(client: &Client, scene: &Scene, n: u32) -> Result<Oracle> {
+    let mut oracle = Oracle::default();
+    let like = parcel("")?;
+    let parcels = (0..n).map(|n| {
+        oracle.attempt(&n.to_string());
+        Parcel {
+            id: Some(n.to_string()),
+            ..like.clone()
+        }
+    });
+    client.publish_all(&scene.input, parcels).await?;
+    oracle.confirmed.clone_from(&oracle.attempted);
+    Ok(oracle)
+}
+
+/// Every message has exactly one result, and nothing is left anywhere.
+async fn finished(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result<()> {
+    scene.gather(client, oracle).await?;
+    assert_eq!(oracle.judge(), Verdict::default());
+    assert_eq!(oracle.results.len(), oracle.confirmed.len(), "{oracle:?}");
+    assert!(oracle.dead.is_empty() && oracle.waiting.is_empty(), "{oracle:?}");
+    Ok(())
+}
+
+async fn wait_for_count(client: &Client, queue: &str, n: u32) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while client.count(queue).await? < n {
+        ensure!(tokio::time::Instant::now() < deadline, "no {n} messages in `{queue}`");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_queue_of_results_holds_everything_and_goes_on_by_itself() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    client.declare_classic_with(&scene.results, full).await?;
+    let mill = scene.mill()?;
+    let mut host = mill.start_ready()?;
+    let mut oracle = publish(&client, &scene, 20).await?;
+    host.wait_line(PATIENCE, HOLDING)?;
+    assert_eq!(client.count(&scene.dead).await?, 0);
+    for result in client.take_all(&scene.results, 20).await? {
+        oracle.result(&result.correlation_id);
+    }
+    host.wait_line(PATIENCE, "nothing is held any more")?;
+    host.stop()?;
+    finished(&client, &scene, &mut oracle).await
+}
+
+#[tokio::test]
+async fn an_exchange_without_a_binding_holds_everything_and_goes_on_by_itself() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let key = unique("key");
+    let scene = Scene {
+        route: Plugin::with_settings("by-label", "default = \"bound\"")?,
+        tables: format!("[pipeline.images.destination.bound]\nexchange = \"amq.direct\"\nrouting_key = \"{key}\"\n"),
+        ..scene
+    };
+    let mill = scene.mill()?;
+    let mut host = mill.start_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 20).await?;
+    host.wait_line(PATIENCE, HOLDING)?;
+    assert_eq!(client.count(&scene.dead).await?, 0);
+    client.bind(&scene.results, "amq.direct", &key).await?;
+    wait_for_count(&client, &scene.results, 20).await?;
+    host.stop()?;
+    finished(&client, &scene, &mut oracle).await
+}
+
+#[tokio::test]
+async fn one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itself() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let copies = format!("{}.copies", scene.results);
+    let scene = Scene {
+        route: Plugin::with_settings("hostile-route", "mode = \"fan-out\"")?,
+        tables: format!("[pipeline.images.destination.copies]\nexchange = \"\"\nrouting_key = \"{copies}\"\n"),
+        ..scene
+    };
+    let mill = scene.mill()?;
+    let mut host = mill.start_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    client.delete(&copies).await?;
+    client.publish(&scene.input, &parcel("a")?).await?;
+    host.wait_line(PATIENCE, HOLDING)?;
+    // One result is confirmed, and the message still in the host's hands.
+    wait_for_count(&client, &scene.results, 1).await?;
+    let held = format!("{}\t1\t0", scene.input);
+    wait_for("the broker's count", || {
+        let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
+        counts
+            .is_ok_and(|counts| counts.lines().any(|line| line == held))
+            .then_some(())
+    })?;
+    client.declare(&copies, QueueKind::Quorum).await?;
+    client.take_all(&copies, 1).await?;
+    host.stop()?;
+    for (queue, n) in [(&scene.results, 1), (&copies, 0), (&scene.input, 0), (&scene.dead, 0)] {
+        assert_eq!(client.count(queue).await?, n, "{queue}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    let host = mill.start_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    let rows = [
+        ("past", "2020-01-01T00:00:00+01:00", "expired"),
+        ("long-past", "0", "expired"),
+        ("unreadable", "tomorrow", "malformed"),
+        ("future", "2999-01-01T00:00:00Z", ""),
+    ];
+    for (id, deadline, _) in rows {
+        let headers = vec![("x-millrace-deadline".to_owned(), deadline.to_owned())];
+        let parcel = Parcel { headers, ..parcel(id)? };
+        client.publish(&scene.input, &parcel).await?;
+    }
+    let letters = client.take_all(&scene.dead, 3).await?;
+    for (id, _, class) in rows.iter().filter(|(.., class)| !class.is_empty()) {
+        let letter = letters
+            .iter()
+            .find(|letter| letter.correlation_id == *id)
+            .context(*id)?;
+        assert_eq!(letter.header("x-millrace-reason"), *class, "{letter:?}");
+        assert_eq!(letter.header("x-millrace-stage"), "receive", "{letter:?}");
+    }
+    let results = client.take_all(&scene.results, 1).await?;
+    assert!(results.iter().all(|result| result.correlation_id == "future"));
+    host.stop()
+}
+
+#[tokio::test]
+async fn messages_without_an_id_or_with_the_same_have_results_of_their_own() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    let host = mill.start_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    let samples = pictures()?;
+    let [first, second, ..] = samples.as_slice() else {
+        anyhow::bail!("no two samples")
+    };
+    for id in [None, Some("twice".to_owned())] {
+        for body in [&first.png, &second.png] {
+            let parcel = Parcel {
+                id: id.clone(),
+                ..Parcel::new("", body.clone())
+            };
+            client.publish(&scene.input, &parcel).await?;
+        }
+    }
+    let results = client.take_all(&scene.results, 4).await?;
+    let mut ids: Vec<&str> = results.iter().map(|result| result.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "{results:?}");
+    host.stop()
+}
+
+#[tokio::test]
+async fn a_model_that_fails_for_one_message_costs_that_message() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        prefetch: 1,
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    let mut host = mill.start_failing("model=fail@2")?;
+    host.wait_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    publish(&client, &scene, 5).await?;
+    let letters = client.take_all(&scene.dead, 1).await?;
+    let letter = letters.first().context("no dead letter")?;
+    assert_eq!(
+        (letter.correlation_id.as_str(), letter.header("x-millrace-reason")),
+        ("1", "model-failed")
+    );
+    let results = client.take_all(&scene.results, 4).await?;
+    assert!(results.iter().all(|result| result.correlation_id != "1"));
+    host.stop()
+}
+
+#[tokio::test]
+async fn a_lost_device_returns_everything_and_the_next_host_finishes_it() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 200).await?;
+    let status = mill.start_failing("model=lost@2")?.wait_end()?;
+    assert_eq!(status.code(), Some(DEVICE_LOST));
+    let host = mill.start_ready()?;
+    wait_for_count(&client, &scene.results, 200).await?;
+    host.stop()?;
+    finished(&client, &scene, &mut oracle).await
+}
+
+#[tokio::test]
+async fn what_a_drain_returns_is_not_counted() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        tables: "[host]\ndrain = \"1s\"\n".to_owned(),
+        pipeline: "attempts = 1",
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 1).await?;
+    for _ in 0..3 {
+        client.delete(&scene.results).await?;
+        // Declared by the host at its start, where it is missing.
+        let mut host = mill.start_failing("preprocess=while:gate")?;
+        std::fs::write(mill.path("gate"), "")?;
+        host.wait_ready()?;
+        client.delete(&scene.results).await?;
+        std::fs::remove_file(mill.path("gate"))?;
+        host.wait_line(PATIENCE, HOLDING)?;
+        host.terminate()?;
+        assert_eq!(host.wait_end()?.code(), Some(3), "the drain did not cut it off");
+    }
+    let host = mill.start_ready()?;
+    wait_for_count(&client, &scene.results, 1).await?;
+    host.stop()?;
+    finished(&client, &scene, &mut oracle).await
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_cannot_be_given_is_told() -> Result<()> {
+    let broker = Broker::start()?;
+    let scene = Scene::new(&broker)?;
+    let mill = scene.mill()?;
+    std::fs::write(mill.path("gate"), "")?;
+    let mut host = mill.start_failing("confirmed=while:gate@1")?;
+    host.wait_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    broker.remember_queues()?;
+    client.publish(&scene.input, &parcel("a")?).await?;
+    wait_for_count(&client, &scene.results, 1).await?;
+    broker.restart()?;
+    let client = Client::connect(&broker.url()).await?;
+    let results = client.take_all(&scene.results, 2).await?;
+    std::fs::remove_file(mill.path("gate"))?;
+    host.wait_line(
+        PATIENCE,
+        "the source could not be told: the message will come again, and its results keep their ids",
+    )?;
+    let [first, second] = results.as_slice() else {
+        anyhow::bail!("{results:?}")
+    };
+    assert_eq!(first.id, second.id);
+    host.stop()
+}
+
+/// A host dies at a place with one message in hand; the next one finishes. Gives the results beyond the first of each.
+async fn dies_at(failpoint: &str, route: Plugin) -> Result<Vec<Arrival>> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        prefetch: 1,
+        route,
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 10).await?;
+    let status = mill.start_failing(failpoint)?.wait_end()?;
+    ensure!(status.code().is_none(), "the host ended with {status}, and did not die");
+    let host = mill.start_ready()?;
+    let (mut results, mut ids): (Vec<Arrival>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut taker = client.taker(&scene.results).await?;
+    while oracle.results.len() < 10
+        && let Some(result) = taker.next(PATIENCE).await?
+    {
+        oracle.result(&result.correlation_id);
+        results.push(result);
+    }
+    taker.close().await?;
+    host.stop()?;
+    results.extend(client.drain(&scene.results).await?);
+    let again = results.into_iter().filter(|result| {
+        let is_again = ids.contains(&result.id);
+        ids.push(result.id.clone());
+        is_again
+    });
+    let again = again.collect();
+    scene.gather(&client, &mut oracle).await?;
+    let verdict = oracle.judge();
+    assert_eq!(
+        (verdict.lost.len(), verdict.unexpected.len()),
+        (0, 0),
+        "{failpoint}: {verdict}"
+    );
+    assert!(
+        oracle.dead.is_empty() && oracle.waiting.is_empty(),
+        "{failpoint}: {oracle:?}"
+    );
+    Ok(again)
+}
+
+fn shipped() -> Result<Plugin> {
+    Plugin::shipped("by-label")
+}
+
+#[tokio::test]
+async fn a_host_that_dies_before_a_result_is_published_repeats_nothing() -> Result<()> {
+    for place in ["delivered", "preprocess", "queued", "model"] {
+        let again = dies_at(&format!("{place}=abort@5"), shipped()?).await?;
+        assert!(again.is_empty(), "{place}: {again:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_dies_after_a_confirm_repeats_one_result_with_its_id() -> Result<()> {
+    let again = dies_at("confirmed=abort@5", shipped()?).await?;
+    assert_eq!(again.len(), 1, "{again:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_dies_while_the_broker_has_not_answered_repeats_one_result_at_most() -> Result<()> {
+    for place in ["published", "settled"] {
+        let again = dies_at(&format!("{place}=abort@5"), shipped()?).await?;
+        assert!(again.len() <= 1, "{place}: {again:?}");
+    }
+    Ok(())
+}

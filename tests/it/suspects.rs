@@ -1,0 +1,236 @@
+//! Messages that hosts die of: alone they are found out, and their neighbours never pay for them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use millrace_tests::amqp::{Client, Parcel};
+use millrace_tests::broker::Broker;
+use millrace_tests::host::{Host, Mill};
+use millrace_tests::oracle::Oracle;
+use millrace_tests::samples::pictures;
+use millrace_tests::scene::Scene;
+use millrace_tests::{PATIENCE, wait_for};
+
+const POISON: &str = "poison";
+/// The host dies when it begins to work on the poison, which no sandbox could do to it.
+const DEADLY: &str = "preprocess(poison)=abort";
+const CLASSIC: [&str; 1] = ["type = \"classic\""];
+
+fn parcels(ids: impl IntoIterator<Item = String>) -> Result<Vec<Parcel>> {
+    let samples = pictures()?;
+    let sample = samples.first().context("no sample")?;
+    let body = sample.raw()?;
+    let parcels = ids.into_iter().map(|id| Parcel {
+        content_type: Some("image/x-rgb".to_owned()),
+        ..Parcel::new(&id, body.clone())
+    });
+    Ok(parcels.collect())
+}
+
+/// Innocent messages with the poison among them.
+async fn publish(client: &Client, scene: &Scene, n: u32) -> Result<Oracle> {
+    let mut oracle = Oracle::default();
+    let ids: Vec<String> = (0..n)
+        .map(|n| if n == 10 { POISON.to_owned() } else { n.to_string() })
+        .collect();
+    ids.iter().for_each(|id| oracle.attempt(id));
+    client.publish_all(&scene.input, parcels(ids)?).await?;
+    oracle.confirmed.clone_from(&oracle.attempted);
+    Ok(oracle)
+}
+
+/// The poison alone is dead, of this many deaths; every other message has its result.
+async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_deaths: u32) -> Result<()> {
+    let letters = client.drain(&scene.dead).await?;
+    let [letter] = letters.as_slice() else {
+        anyhow::bail!("not one dead letter: {letters:?}")
+    };
+    oracle.dead_letter(&letter.correlation_id);
+    assert_eq!(
+        (letter.correlation_id.as_str(), letter.header("x-millrace-reason")),
+        (POISON, "attempts-spent")
+    );
+    let text = letter.header("x-millrace-text");
+    assert!(text.contains(&format!("a host ended {n_deaths} times")), "{text}");
+    scene.gather(client, oracle).await?;
+    let verdict = oracle.judge();
+    assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");
+    assert!(
+        !oracle.results.contains_key(POISON) && oracle.waiting.is_empty(),
+        "{oracle:?}"
+    );
+    assert_eq!(oracle.results.len() + 1, oracle.confirmed.len());
+    Ok(())
+}
+
+async fn wait_for_count(client: &Client, queue: &str, n: u32) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while client.count(queue).await? < n {
+        ensure!(tokio::time::Instant::now() < deadline, "no {n} messages in `{queue}`");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Hosts die of the poison until its attempts are spent; the one after them buries it and finishes everything else.
+async fn dies(attempts: &'static str, source: &[&'static str], n_deaths: u32) -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        pipeline: attempts,
+        source: source.to_vec(),
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 100).await?;
+    for death in 1..=n_deaths {
+        let status = mill.start_failing(DEADLY)?.wait_end()?;
+        ensure!(status.code().is_none(), "death {death}: the host ended with {status}");
+    }
+    let host = mill.start_failing(DEADLY)?;
+    wait_for_count(&client, &scene.dead, 1)
+        .await
+        .with_context(|| host.log())?;
+    wait_for_count(&client, &scene.results, 99)
+        .await
+        .with_context(|| host.log())?;
+    host.stop()?;
+    judge(&client, &scene, &mut oracle, n_deaths).await
+}
+
+#[tokio::test]
+async fn a_message_that_kills_hosts_is_dead_when_its_attempts_are_spent_and_its_neighbours_are_not() -> Result<()> {
+    dies("attempts = 3", &[], 3).await
+}
+
+#[tokio::test]
+async fn one_attempt_is_spent_when_a_death_alone_proves_the_first() -> Result<()> {
+    dies("attempts = 1", &[], 2).await
+}
+
+#[tokio::test]
+async fn a_classic_queue_finds_its_suspects_too() -> Result<()> {
+    dies("attempts = 2", &CLASSIC, 2).await
+}
+
+/// Starts a host in the place of each that died; gives how many did.
+fn replace_the_dead(mill: &Mill, hosts: &mut [Host]) -> Result<u32> {
+    let mut n_dead = 0;
+    for host in hosts {
+        if host.has_ended()? {
+            *host = mill.start_failing(DEADLY)?;
+            n_dead += 1;
+        }
+    }
+    Ok(n_dead)
+}
+
+#[tokio::test]
+async fn two_hosts_bury_the_poison_between_them() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        pipeline: "attempts = 2",
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    let mut oracle = publish(&client, &scene, 100).await?;
+    let mut hosts = [mill.start_failing(DEADLY)?, mill.start_failing(DEADLY)?];
+    let (mut n_dead, deadline) = (0, tokio::time::Instant::now() + 2 * PATIENCE);
+    while client.count(&scene.dead).await? < 1 || client.count(&scene.results).await? < 99 {
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "after {n_dead} deaths: {}",
+            hosts[0].log()
+        );
+        n_dead += replace_the_dead(&mill, &mut hosts)?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(n_dead, 2);
+    for mut host in hosts {
+        host.wait_ready()?;
+        host.stop()?;
+    }
+    judge(&client, &scene, &mut oracle, 2).await
+}
+
+#[tokio::test]
+async fn a_broker_that_dies_again_and_again_under_a_slow_message_does_not_condemn_it() -> Result<()> {
+    let broker = Broker::start()?;
+    let scene = Scene {
+        pipeline: "attempts = 1",
+        ..Scene::new(&broker)?
+    };
+    let mill = scene.mill()?;
+    std::fs::write(mill.path("gate"), "")?;
+    let mut host = mill.start_failing("preprocess=while:gate")?;
+    host.wait_ready()?;
+    let client = Client::connect(&broker.url()).await?;
+    broker.remember_queues()?;
+    let slow = parcels(["slow".to_owned()])?;
+    client.publish_all(&scene.input, slow).await?;
+    let in_hand = format!("{}\t1\t0", scene.input);
+    let is_in_hand = || {
+        let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
+        counts
+            .is_ok_and(|counts| counts.lines().any(|line| line == in_hand))
+            .then_some(())
+    };
+    for _ in 0..5 {
+        wait_for("the message in the host's hands", is_in_hand)?;
+        broker.restart()?;
+    }
+    wait_for("the message in the host's hands", is_in_hand)?;
+    std::fs::remove_file(mill.path("gate"))?;
+    let client = Client::connect(&broker.url()).await?;
+    wait_for_count(&client, &scene.results, 1).await?;
+    host.stop()?;
+    let results = client.drain(&scene.results).await?;
+    let first = results.first().context("no result")?;
+    assert!(results.iter().all(|result| result.id == first.id), "{results:?}");
+    for queue in [&scene.dead, &scene.suspects(), &scene.input] {
+        assert_eq!(client.count(queue).await?, 0, "{queue}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_killed_again_and_again_while_it_holds_condemns_nothing() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        pipeline: "attempts = 3",
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    client
+        .publish_all(&scene.input, parcels((0..3).map(|n| n.to_string()))?)
+        .await?;
+    for _ in 0..4 {
+        std::fs::write(mill.path("gate"), "")?;
+        let mut host = mill.start_failing("preprocess=while:gate")?;
+        host.wait_ready()?;
+        // The host declares it at its start.
+        client.delete(&scene.results).await?;
+        std::fs::remove_file(mill.path("gate"))?;
+        host.wait_line(PATIENCE, "holding: taking nothing until it succeeds")?;
+        host.kill()?;
+    }
+    let host = mill.start_ready()?;
+    wait_for_count(&client, &scene.results, 3)
+        .await
+        .with_context(|| host.log())?;
+    host.stop()?;
+    for (queue, n) in [
+        (&scene.results, 3),
+        (&scene.dead, 0),
+        (&scene.suspects(), 0),
+        (&scene.input, 0),
+    ] {
+        assert_eq!(client.count(queue).await?, n, "{queue}");
+    }
+    Ok(())
+}
