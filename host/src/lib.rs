@@ -1,6 +1,8 @@
 //! The Millrace host: takes messages from a source, lets sandboxed plugins and a model work on
 //! them, delivers the results, and only then acknowledges.
 
+pub mod admin;
+pub mod breaker;
 mod chain;
 pub mod cli;
 pub mod config;
@@ -11,6 +13,8 @@ mod failpoints;
 pub mod gate;
 pub mod generation;
 pub mod inference;
+pub mod instruments;
+pub mod letter;
 pub mod message;
 pub mod pipeline;
 pub mod progress;
@@ -19,4 +23,5 @@ pub mod run;
 pub mod sandbox;
 #[cfg(test)]
 pub mod simulation;
+pub mod tally;
 pub mod work;

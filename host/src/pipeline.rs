@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
+use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
@@ -20,7 +21,7 @@ use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
 use crate::generation::{Current, Stages};
 use crate::message::{Envelope, Message};
-use crate::progress::Tally;
+use crate::tally::{InHand, Outcome, Tally};
 use crate::work::{Attempt, Work, reject};
 
 /// One pipeline of a running host.
@@ -34,6 +35,8 @@ pub struct Pipeline<W = Stages> {
     pub current: Current<W>,
     /// What waits while a destination is away.
     pub hold: Hold,
+    /// What waits while a plugin or the model fails for everything.
+    pub breaker: Breaker,
     /// Lets suspects run alone in this host.
     pub gate: Gate,
     /// What became of its messages.
@@ -69,16 +72,20 @@ impl<W: Work> Pipeline<W> {
         drain: &CancellationToken,
     ) -> Result<(), FolderError> {
         loop {
+            let next = async {
+                self.breaker.admits(|culprit| self.serves(culprit)).await;
+                source.next().await
+            };
             let taken = tokio::select! {
                 biased; // a drain wins over another message
                 () = drain.cancelled() => return Ok(()),
-                taken = self.hold.unless_held(source.next()) => taken,
+                taken = self.hold.unless_held(next) => taken,
             };
             let Some(taken) = taken else { continue };
             let Some(taken) = taken? else { return Ok(()) };
             let span = self.span(&taken);
-            let pipeline = Arc::clone(self);
-            in_hand.spawn(async move { pipeline.process(taken, None).await }.instrument(span));
+            let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
+            in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
         }
     }
 
@@ -86,10 +93,14 @@ impl<W: Work> Pipeline<W> {
     async fn run_suspects(&self, suspects: Option<&mut Suspects>, drain: &CancellationToken) {
         let Some(suspects) = suspects else { return };
         loop {
+            let waiting = async {
+                self.breaker.closed().await;
+                suspects.waiting().await
+            };
             let waiting = tokio::select! {
                 biased; // a drain wins over another message
                 () = drain.cancelled() => return,
-                waiting = self.hold.unless_held(suspects.waiting()) => waiting,
+                waiting = self.hold.unless_held(waiting) => waiting,
             };
             if waiting.is_some() {
                 self.run_suspect(suspects).await;
@@ -107,16 +118,21 @@ impl<W: Work> Pipeline<W> {
     /// Runs the next suspect to its end, if there is one.
     async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
         let alone = self.gate.alone().await;
-        if self.hold.n_held() > 0 {
+        if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
         // Taken only when it can run: what waits in hand beside others is blamed for what they do.
         let taken = suspects.take(&alone).await?;
         let span = self.span(&taken);
-        Some(self.process(taken, Some(alone)).instrument(span).await)
+        let (counted, ticket) = (self.tally.take(), self.breaker.ticket_of_suspect());
+        Some(
+            self.process(taken, Some(alone), counted, ticket)
+                .instrument(span)
+                .await,
+        )
     }
 
-    async fn process(&self, taken: Taken, alone: Option<Alone>) -> Settled {
+    async fn process(&self, taken: Taken, mut alone: Option<Alone>, counted: InHand, ticket: Ticket) -> Settled {
         let Taken {
             mut message,
             malformed,
@@ -124,26 +140,25 @@ impl<W: Work> Pipeline<W> {
             receipt,
         } = taken;
         failpoints::pass(Place::Delivered, &message.id).await;
-        let generation = self.current.load_full();
-        let Some(work) = generation.pipelines.get(&self.name) else {
+        let Some(mut work) = self.current_work() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
                 .settle(&Disposition::Return, &message, &self.hold, |_| Envelope::default())
                 .await;
             tell_settled(&settled);
+            counted.settle(Outcome::Returned);
             return settled;
         };
         message.attempt = suspicion.attempt(message.attempt);
         let fate = fate(&message, malformed, suspicion, work.attempts());
-        let mut attempt = Attempt::new(self.name.as_str(), &self.host_id, message);
-        let alone = match (alone, suspicion) {
-            // A source that hands out its suspects among the others.
-            (None, Suspicion::Apart { .. }) if fate.is_none() => Some(self.gate.alone().await),
-            (alone, _) => alone,
-        };
+        let mut attempt = Attempt::new(self.name.as_str(), &self.host_id, message, &self.tally, ticket);
         let made = match fate {
             Some(disposition) => Err(disposition),
-            None => self.work(work.as_ref(), &mut attempt, alone.is_some()).await,
+            None => {
+                let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
+                self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect)
+                    .await
+            }
         };
         let is_alone = alone.is_some();
         let finishing = async {
@@ -159,13 +174,52 @@ impl<W: Work> Pipeline<W> {
             let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
             let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
             failpoints::pass(Place::Settled, &attempt.message.id).await;
-            self.count(&attempt, &disposition, &settled);
             tell_settled(&settled);
+            counted.settle(outcome(&attempt, &disposition, &settled));
             settled
         };
         match alone {
             Some(alone) => alone.until(finishing).await,
             None => finishing.await,
+        }
+    }
+
+    /// What is current for this pipeline.
+    fn current_work(&self) -> Option<Arc<W>> {
+        self.current.load().pipelines.get(&self.name).cloned()
+    }
+
+    fn serves(&self, culprit: &Culprit) -> bool {
+        self.current_work()
+            .is_some_and(|work| work.digest(culprit.stage) == Some(&culprit.digest))
+    }
+
+    /// Makes the results, until what comes of it stands: what the breaker keeps begins anew, with what is then current.
+    async fn work_until_it_stands(
+        &self,
+        work: &mut Arc<W>,
+        attempt: &mut Attempt<'_>,
+        alone: &mut Option<Alone>,
+        is_suspect: bool,
+    ) -> Result<Vec<Parcel>, Disposition> {
+        loop {
+            // Before it is alone: others must not wait for a breaker.
+            let turn = attempt.ticket.turn(|culprit| self.serves(culprit)).await;
+            let Some(current) = self.current_work().filter(|_| turn.is_ok()) else {
+                return Err(Disposition::Return);
+            };
+            *work = current;
+            if is_suspect && alone.is_none() {
+                // A source that hands out its suspects among the others.
+                *alone = Some(self.gate.alone().await);
+            }
+            let made = self.work(work.as_ref(), attempt, alone.is_some()).await;
+            match judge(work.as_ref(), attempt, made) {
+                Some(made) => return made,
+                // The host outlived it, so that it is innocent.
+                None if alone.is_some() => return Err(Disposition::Return),
+                None => {}
+            }
         }
     }
 
@@ -200,17 +254,36 @@ impl<W: Work> Pipeline<W> {
         let Message { id, attempt, .. } = &taken.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
     }
+}
 
-    fn count(&self, attempt: &Attempt<'_>, disposition: &Disposition, settled: &Settled) {
-        let tally = &self.tally;
-        match (disposition, settled) {
-            (_, Settled::Returned | Settled::Lost(_)) => tally.returned(),
-            (Disposition::Return | Disposition::Quarantine { .. }, _) => tally.returned(),
-            (Disposition::Ack, _) if attempt.skipped => tally.skipped(),
-            (Disposition::Ack, _) => tally.acked(attempt.label.as_deref()),
-            (Disposition::Retry(_), _) => tally.retried(),
-            (Disposition::Reject(reason), _) => tally.rejected(reason.class),
-        }
+/// What the breaker makes of what came of the work; nothing where the message is kept.
+fn judge<W: Work>(
+    work: &W,
+    attempt: &mut Attempt<'_>,
+    made: Result<Vec<Parcel>, Disposition>,
+) -> Option<Result<Vec<Parcel>, Disposition>> {
+    let Err(Disposition::Reject(reason)) = made else {
+        return Some(made);
+    };
+    let Some(culprit) = work.culprit(&reason) else {
+        return Some(Err(Disposition::Reject(reason)));
+    };
+    match attempt.ticket.failed(culprit, work.generation(), &reason) {
+        Verdict::Kept => None,
+        Verdict::ProbeFailed if attempt.message.attempt < work.attempts() => Some(Err(Disposition::Retry(reason))),
+        Verdict::Stands | Verdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
+    }
+}
+
+fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Settled) -> Outcome<'a> {
+    match (disposition, settled) {
+        (_, Settled::Lost(_)) => Outcome::Lost,
+        (_, Settled::Returned) | (Disposition::Return, _) => Outcome::Returned,
+        (Disposition::Ack, _) if attempt.skipped => Outcome::Skipped,
+        (Disposition::Ack, _) => Outcome::Acked(attempt.label.as_deref()),
+        (Disposition::Retry(_), _) => Outcome::Retried,
+        (Disposition::Quarantine { .. }, _) => Outcome::Quarantined,
+        (Disposition::Reject(reason), _) => Outcome::Rejected(reason.class),
     }
 }
 

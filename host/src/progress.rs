@@ -1,9 +1,8 @@
 //! What a run came to: a bar while it lasts, a table when it is over. Knows no source and no plugin.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
@@ -11,10 +10,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::disposition::ReasonClass;
-
-/// Labels that are counted one by one; a model may have more, and then the later ones are counted together.
-const LABELS_MAX: usize = 4096;
+use crate::tally::{Counts, Tally};
 
 /// Rows of labels in a summary, the most frequent first; the others are added up in one.
 const LABEL_ROWS_MAX: usize = 20;
@@ -26,26 +22,6 @@ const LABEL_CHARS_MAX: usize = 60;
 const TICK: Duration = Duration::from_millis(200);
 
 const TEMPLATE: &str = "{spinner} {bar:32} {pos}/{len} messages, {per_sec}, {eta} left";
-
-/// What became of messages, counted. Shared by everything that settles.
-#[derive(Debug, Default)]
-pub struct Tally {
-    // std Mutex and not atomics: labels come one by one, and a count takes less than a microsecond.
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Counts {
-    // Invariant: the sum of labels, others, unlabelled, skipped and failures; kept, since it is asked for each message.
-    n_finished: u64,
-    labels: BTreeMap<String, u64>,
-    n_other_labels: u64,
-    n_unlabelled: u64,
-    n_skipped: u64,
-    failures: BTreeMap<ReasonClass, u64>,
-    n_retried: u64,
-    n_returned: u64,
-}
 
 /// A run's counts as a table, and its rate.
 #[derive(Debug)]
@@ -66,72 +42,19 @@ pub struct LogWriter {
     bar: ProgressBar,
 }
 
-impl Tally {
-    /// Counts an acknowledged message by its best label; `None` where the model is no classifier.
-    pub fn acked(&self, label: Option<&str>) {
-        let mut counts = self.counts();
-        counts.n_finished += 1;
-        let is_full = counts.labels.len() >= LABELS_MAX;
-        let Some(label) = label else {
-            counts.n_unlabelled += 1;
-            return;
-        };
-        match counts.labels.get_mut(label) {
-            Some(count) => *count += 1,
-            None if is_full => counts.n_other_labels += 1,
-            None => {
-                counts.labels.insert(label.to_owned(), 1);
-            }
+impl Summary {
+    /// What all pipelines of a run of this length came to.
+    pub fn new<'a>(tallies: impl IntoIterator<Item = &'a Arc<Tally>>, elapsed: Duration) -> Self {
+        let mut counts = Counts::default();
+        for tally in tallies {
+            counts.merge(&tally.counts());
         }
+        Self { counts, elapsed }
     }
 
-    /// Counts a message that a plugin skipped.
-    pub fn skipped(&self) {
-        let mut counts = self.counts();
-        counts.n_finished += 1;
-        counts.n_skipped += 1;
-    }
-
-    /// Counts a rejected message.
-    pub fn rejected(&self, class: ReasonClass) {
-        let mut counts = self.counts();
-        counts.n_finished += 1;
-        *counts.failures.entry(class).or_default() += 1;
-    }
-
-    /// Counts an attempt after which a message will be tried again.
-    pub fn retried(&self) {
-        self.counts().n_retried += 1;
-    }
-
-    /// Counts a message that went back uncounted.
-    pub fn returned(&self) {
-        self.counts().n_returned += 1;
-    }
-
-    /// Messages that are done with: acknowledged, skipped or rejected.
-    pub fn n_finished(&self) -> u64 {
-        self.counts().n_finished
-    }
-
-    /// The counts so far, for a run of this length.
-    pub fn summary(&self, elapsed: Duration) -> Summary {
-        Summary {
-            counts: self.counts().clone(),
-            elapsed,
-        }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Nothing between the additions of one change can panic.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Counts {
-    /// Rows of the summary: what it is, how often.
+    /// What it is, how often.
     fn rows(&self) -> Vec<(String, u64)> {
-        let mut labels: Vec<_> = self.labels.iter().collect();
+        let mut labels: Vec<_> = self.counts.labels.iter().collect();
         // The map's order, by name, stays among equals.
         labels.sort_by(|(_, a), (_, b)| b.cmp(a));
         let n_cut: u64 = labels.iter().skip(LABEL_ROWS_MAX).map(|(_, count)| **count).sum();
@@ -140,11 +63,12 @@ impl Counts {
             .take(LABEL_ROWS_MAX)
             .map(|(label, count)| (printable(label), *count))
             .collect();
-        rows.push(("(other labels)".to_owned(), n_cut + self.n_other_labels));
-        rows.push(("(no label)".to_owned(), self.n_unlabelled));
-        rows.push(("skipped".to_owned(), self.n_skipped));
+        rows.push(("(other labels)".to_owned(), n_cut + self.counts.n_other_labels));
+        rows.push(("(no label)".to_owned(), self.counts.n_unlabelled));
+        rows.push(("skipped".to_owned(), self.counts.n_skipped));
         rows.extend(
-            self.failures
+            self.counts
+                .rejected
                 .iter()
                 .map(|(class, count)| (format!("rejected: {class}"), *count)),
         );
@@ -155,13 +79,13 @@ impl Counts {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n_finished = self.counts.n_finished;
+        let n_finished = self.counts.n_finished();
         let mut table = Table::new();
         table
             .load_preset(UTF8_FULL_CONDENSED)
             .apply_modifier(UTF8_ROUND_CORNERS);
         table.set_header(["result", "messages", "share"]);
-        for (what, count) in self.counts.rows() {
+        for (what, count) in self.rows() {
             let share = 100.0 * count as f64 / n_finished as f64;
             table.add_row([what, count.to_string(), format!("{share:.1} %")]);
         }
@@ -177,7 +101,9 @@ impl fmt::Display for Summary {
         }
         for (count, what) in [
             (self.counts.n_retried, "tried again"),
+            (self.counts.n_quarantined, "set apart"),
             (self.counts.n_returned, "returned"),
+            (self.counts.n_lost, "will come again"),
         ] {
             if count > 0 {
                 write!(f, "; {count} {what}")?;
@@ -250,24 +176,31 @@ fn printable(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disposition::ReasonClass;
+    use crate::tally::{LABELS_MAX, Outcome};
 
-    fn summary_of(tally: &Tally) -> String {
-        tally.summary(Duration::from_secs(2)).to_string()
+    fn summary_of(tally: &Arc<Tally>) -> String {
+        Summary::new([tally], Duration::from_secs(2)).to_string()
     }
 
     #[test]
     fn a_summary_counts_labels_and_failures() {
-        let tally = Tally::default();
+        let tally = Arc::new(Tally::default());
         for label in ["square", "circle", "square", "triangle", "square"] {
-            tally.acked(Some(label));
+            tally.take().settle(Outcome::Acked(Some(label)));
         }
-        tally.acked(None);
-        tally.skipped();
-        tally.rejected(ReasonClass::Refused);
-        tally.rejected(ReasonClass::Refused);
-        tally.rejected(ReasonClass::Trap);
-        tally.retried();
-        tally.returned();
+        for outcome in [
+            Outcome::Acked(None),
+            Outcome::Skipped,
+            Outcome::Rejected(ReasonClass::Refused),
+            Outcome::Rejected(ReasonClass::Refused),
+            Outcome::Rejected(ReasonClass::Trap),
+            Outcome::Retried,
+            Outcome::Returned,
+            Outcome::Lost,
+        ] {
+            tally.take().settle(outcome);
+        }
         assert_eq!(tally.n_finished(), 10);
         let expected = "\
 ╭───────────────────┬──────────┬────────╮
@@ -282,25 +215,25 @@ mod tests {
 │ rejected: trap    ┆        1 ┆ 10.0 % │
 │ total             ┆       10 ┆        │
 ╰───────────────────┴──────────┴────────╯
-10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned";
+10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will come again";
         assert_eq!(summary_of(&tally), expected);
     }
 
     #[test]
     fn a_summary_of_nothing_is_short() {
-        let text = Tally::default().summary(Duration::ZERO).to_string();
+        let text = Summary::new([], Duration::ZERO).to_string();
         assert!(text.ends_with("\n0 messages in 0.0 s"), "{text}");
         assert!(!text.contains("NaN"), "{text}");
     }
 
     #[test]
     fn labels_are_bounded_and_harmless() {
-        let tally = Tally::default();
+        let tally = Arc::new(Tally::default());
         for index in 0..2 * LABELS_MAX {
-            tally.acked(Some(&format!("label {index:05}")));
+            tally.take().settle(Outcome::Acked(Some(&format!("label {index:05}"))));
         }
         for _ in 0..2 {
-            tally.acked(Some("label 00000"));
+            tally.take().settle(Outcome::Acked(Some("label 00000")));
         }
         let text = summary_of(&tally);
         assert_eq!(text.lines().count(), LABEL_ROWS_MAX + 7);

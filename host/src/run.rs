@@ -8,17 +8,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::admin::{Admin, AdminError};
 use crate::chain::Chain;
 use crate::config::{Config, DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::{Broker, ConnectError, TopologyError};
 use crate::connect::folder::{self, FolderError, Until};
-use crate::connect::{Backlog, Hold, Source};
+use crate::connect::{Backlog, Source};
 use crate::gate::Gate;
 use crate::generation::Current;
+use crate::instruments::{Instruments, uses_broker};
 use crate::pipeline::Pipeline;
-use crate::progress::Tally;
 use crate::reload::{Loaded, ServeError};
 use crate::sandbox::Sandbox;
+use crate::tally::Tally;
 
 /// After the drain's deadline, what is left is returned; that takes a moment, and no longer than this.
 const RETURN_GRACE: Duration = Duration::from_secs(5);
@@ -46,6 +48,8 @@ pub enum Ended {
     CutOff,
     /// A source failed before it was empty; what was in hand was finished.
     SourceFailed,
+    /// Some messages were taken and nobody knows what became of them: a bug of the host.
+    Unaccounted,
     /// A device was lost: everything in hand went back, and a new process is needed.
     DeviceLost,
 }
@@ -53,6 +57,9 @@ pub enum Ended {
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// A model cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -92,8 +99,11 @@ pub struct Host {
     current: Current,
     host_id: Arc<str>,
     device_lost: CancellationToken,
-    /// What became of the messages of all pipelines.
-    pub tally: Arc<Tally>,
+    drain: CancellationToken,
+    cut: CancellationToken,
+    instruments: Arc<Instruments>,
+    // Serves while it lives.
+    _admin: Option<Admin>,
 }
 
 impl Host {
@@ -101,14 +111,22 @@ impl Host {
     ///
     /// # Errors
     /// When waiting would not help.
-    pub async fn start(config: Config, sandbox: Sandbox, loaded: Loaded, until: Until) -> Result<Self, RunError> {
+    pub async fn start(config: Config, sandbox: Sandbox, loaded: Loaded, orders: &Orders) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
         let device_lost = CancellationToken::new();
         let broker = config
             .broker
             .as_ref()
-            .filter(|_| needs_broker(&config))
+            .filter(|_| config.pipelines.values().any(uses_broker))
             .map(|broker| Broker::start(broker, &host_id));
+        let (drain, cut) = (orders.drain.child_token(), CancellationToken::new());
+        let watch = broker.as_ref().map(Broker::watch);
+        let instruments = Arc::new(Instruments::new(&config, watch, &drain, &cut));
+        // Before the models are warm and the broker is there: that they are not must be seen.
+        let admin = match config.host.admin {
+            Some(address) => Some(Admin::start(address, instruments.viewer()).await?),
+            None => None,
+        };
         if let (Some(broker), Some(settings)) = (&broker, &config.broker)
             && let Err(source) = broker.probe().await
         {
@@ -136,7 +154,8 @@ impl Host {
                     })?;
                 }
             }
-            if let Some(source) = open(name, pipeline, broker.as_ref(), until).await? {
+            if let Some(source) = open(name, pipeline, broker.as_ref(), orders.until).await? {
+                instruments.opened(name, source.is_open());
                 sources.push((name.clone(), source));
             }
         }
@@ -149,8 +168,16 @@ impl Host {
             current,
             host_id,
             device_lost,
-            tally: Arc::default(),
+            drain,
+            cut,
+            instruments,
+            _admin: admin,
         })
+    }
+
+    /// What became of the messages, by pipeline.
+    pub fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.instruments.tallies()
     }
 
     /// Files that wait in the sources that are folders: what a progress bar counts to.
@@ -169,23 +196,29 @@ impl Host {
             current,
             host_id,
             device_lost,
-            tally,
+            drain,
+            cut,
+            instruments,
+            _admin,
         } = self;
-        let cut = CancellationToken::new();
-        let drain = orders.drain.child_token();
         let gate = Gate::default();
         let mut pipelines = Pipelines::default();
         for (name, source) in sources {
+            let Some(instrument) = instruments.get(&name) else {
+                continue; // there is one for each pipeline of the file
+            };
             let pipeline = Arc::new(Pipeline {
-                hold: Hold::new(name.as_str(), cut.clone()),
+                hold: instrument.hold.clone(),
+                breaker: instrument.breaker.clone(),
+                tally: Arc::clone(&instrument.tally),
                 host_id: Arc::clone(&host_id),
                 current: Arc::clone(&current),
-                tally: Arc::clone(&tally),
                 gate: gate.clone(),
                 name,
             });
             pipelines.running.spawn(pipeline.run(source, drain.clone()));
         }
+        instruments.running();
 
         tokio::select! {
             () = pipelines.ended() => {}
@@ -205,10 +238,10 @@ impl Host {
             let grace = if at_once { LEAVE_GRACE } else { RETURN_GRACE };
             if tokio::time::timeout(grace, pipelines.ended()).await.is_err() {
                 warn!("some messages are still in hand: their sources take them back");
-                return if device_lost.is_cancelled() {
-                    Ended::DeviceLost
-                } else {
-                    Ended::CutOff
+                return match (device_lost.is_cancelled(), instruments.add_up()) {
+                    (true, _) => Ended::DeviceLost,
+                    (false, true) => Ended::CutOff,
+                    (false, false) => Ended::Unaccounted,
                 };
             }
         }
@@ -221,8 +254,10 @@ impl Host {
         if tokio::task::spawn_blocking(|| sandbox.stop()).await.is_err() {
             error!("the sandbox ended badly");
         }
+        let adds_up = instruments.add_up();
         match (device_lost.is_cancelled(), in_time) {
             (true, _) => Ended::DeviceLost,
+            (false, _) if !adds_up => Ended::Unaccounted,
             (false, false) => Ended::CutOff,
             (false, true) if pipelines.failed => Ended::SourceFailed,
             (false, true) => Ended::Drained,
@@ -254,16 +289,6 @@ impl Pipelines {
             }
         }
     }
-}
-
-fn needs_broker(config: &Config) -> bool {
-    config.pipelines.values().any(|pipeline| {
-        matches!(pipeline.source, SourceConfig::Queue(_))
-            || pipeline
-                .destinations
-                .values()
-                .any(|destination| !matches!(destination, DestinationConfig::Folder { .. }))
-    })
 }
 
 async fn open(

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
+use crate::breaker::{Culprit, Ticket};
 use crate::connect::Parcel;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::{Facts, Timings};
@@ -14,6 +15,7 @@ use crate::generation::Stages;
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::sandbox::{CallError, Plugin, Refusal};
+use crate::tally::Tally;
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
 pub trait Work: Send + Sync + 'static {
@@ -22,6 +24,12 @@ pub trait Work: Send + Sync + 'static {
 
     /// How often a message is tried.
     fn attempts(&self) -> u32;
+
+    /// Which build of a plugin or model does a stage's work.
+    fn digest(&self, stage: Stage) -> Option<&str>;
+
+    /// Who failed, where it may fail for every message; a refusal is an answer.
+    fn culprit(&self, reason: &Reason) -> Option<Culprit>;
 
     /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
     /// Otherwise it says what becomes of the message.
@@ -40,6 +48,10 @@ pub struct Attempt<'a> {
     pub host_id: &'a str,
     /// The message.
     pub message: Arc<Message>,
+    /// Where calls are counted.
+    pub tally: &'a Tally,
+    /// What the breaker knows of it.
+    pub ticket: Ticket,
     /// What each stage took.
     pub timings: Timings,
     /// The best label, where the model is a classifier.
@@ -60,11 +72,13 @@ pub fn reject(stage: Stage, class: ReasonClass, text: String) -> Disposition {
 
 impl<'a> Attempt<'a> {
     /// An attempt that begins.
-    pub fn new(pipeline: &'a str, host_id: &'a str, message: Message) -> Self {
+    pub fn new(pipeline: &'a str, host_id: &'a str, message: Message, tally: &'a Tally, ticket: Ticket) -> Self {
         Self {
             pipeline,
             host_id,
             message: Arc::new(message),
+            tally,
+            ticket,
             timings: Timings::default(),
             label: None,
             skipped: false,
@@ -79,6 +93,41 @@ impl Work for Stages {
 
     fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    fn digest(&self, stage: Stage) -> Option<&str> {
+        match stage {
+            Stage::Preprocess => Some(&self.preprocess.identity().digest),
+            Stage::Infer => Some(self.model.digest()),
+            Stage::Route => Some(&self.route.identity().digest),
+            Stage::Receive | Stage::Deliver => None,
+        }
+    }
+
+    fn culprit(&self, reason: &Reason) -> Option<Culprit> {
+        let (name, digest) = match reason.class {
+            ReasonClass::Trap
+            | ReasonClass::Deadline
+            | ReasonClass::Memory
+            | ReasonClass::OutputTooLarge
+            | ReasonClass::BadTensor
+            | ReasonClass::Denied => {
+                let plugin = reason.plugin.as_ref()?;
+                (&*plugin.name, &*plugin.digest)
+            }
+            ReasonClass::NonFinite | ReasonClass::ModelFailed => (self.model.name(), self.model.digest()),
+            ReasonClass::Refused
+            | ReasonClass::Retried
+            | ReasonClass::AttemptsSpent
+            | ReasonClass::Malformed
+            | ReasonClass::Expired
+            | ReasonClass::HostFault => return None,
+        };
+        Some(Culprit {
+            stage: reason.stage,
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+        })
     }
 
     async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<Parcel>, Disposition> {
@@ -100,9 +149,11 @@ impl Stages {
         failpoints::pass(Place::Preprocess, &message.id).await;
         let began = Instant::now();
         let call = || self.preprocess.preprocess(&self.lane, &message, wants);
-        let called = self.twice(Stage::Preprocess, &self.preprocess, call).await;
+        let called = self.twice(attempt, Stage::Preprocess, &self.preprocess, call).await;
         attempt.timings.record(Stage::Preprocess, began.elapsed());
-        called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))
+        let tensor = called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))?;
+        self.passed(attempt, Stage::Preprocess);
+        Ok(tensor)
     }
 
     async fn infer(
@@ -123,6 +174,7 @@ impl Stages {
             };
             reject(Stage::Infer, class, error.to_string())
         })?;
+        self.passed(attempt, Stage::Infer);
         attempt.label = prediction.top(1).pop().map(|best| best.label);
         Ok(Arc::new(prediction))
     }
@@ -135,12 +187,12 @@ impl Stages {
         let message = Arc::clone(&attempt.message);
         let began = Instant::now();
         let call = || self.route.route(&self.lane, &message, &prediction);
-        let called = self.twice(Stage::Route, &self.route, call).await;
+        let called = self.twice(attempt, Stage::Route, &self.route, call).await;
         attempt.timings.record(Stage::Route, began.elapsed());
         called.map_err(|error| self.failed(attempt, Stage::Route, &self.route, error))
     }
 
-    fn address(&self, attempt: &Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
+    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
         let (facts, message) = (self.facts(attempt), &attempt.message);
         let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
             let Some(destination) = self.destinations.get(outbound.destination.as_str()) else {
@@ -152,15 +204,20 @@ impl Stages {
             let parcel = destination.parcel(message, outbound, index, envelope);
             parcel.map_err(|error| error.to_string())
         });
-        parcels
+        let parcels = parcels
             .collect::<Result<_, _>>()
-            .map_err(|text| blame(&self.route, Stage::Route, ReasonClass::Denied, text))
+            .map_err(|text| blame(&self.route, Stage::Route, ReasonClass::Denied, text))?;
+        self.passed(attempt, Stage::Route);
+        Ok(parcels)
     }
 
     /// What a call's failure does to the message: every failure knows its disposition.
     fn failed(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
         match error {
-            CallError::Refused(refusal) => self.refused(attempt, stage, plugin, refusal),
+            CallError::Refused(refusal) => {
+                self.passed(attempt, stage);
+                self.refused(attempt, stage, plugin, refusal)
+            }
             CallError::Fault { class, text } | CallError::BadOutput { class, text } => {
                 blame(plugin, stage, class, text)
             }
@@ -190,17 +247,30 @@ impl Stages {
         }
     }
 
+    /// Tells that a stage works: it answered, and what it answered can be used.
+    fn passed(&self, attempt: &mut Attempt<'_>, stage: Stage) {
+        if let Some(digest) = self.digest(stage) {
+            attempt.ticket.passed(stage, digest);
+        }
+    }
+
     /// Calls a plugin; after a fault once more, at once and in a fresh instance.
-    async fn twice<T, F>(&self, stage: Stage, plugin: &Arc<Plugin>, mut call: impl FnMut() -> F) -> Result<T, CallError>
+    async fn twice<T, F>(
+        &self,
+        attempt: &Attempt<'_>,
+        stage: Stage,
+        plugin: &Plugin,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        match call().await {
+        match counted(attempt.tally, plugin, call()).await {
             Err(CallError::Fault { class, text }) => {
-                let (plugin, version) = (&plugin.identity().name, plugin.identity().version());
+                let (name, version) = (&plugin.identity().name, plugin.identity().version());
                 let generation = self.generation;
-                warn!(%stage, plugin, version, generation, %class, text, "a plugin failed: once more");
-                call().await
+                warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                counted(attempt.tally, plugin, call()).await
             }
             called => called,
         }
@@ -214,6 +284,18 @@ impl Stages {
             timings: &attempt.timings,
         }
     }
+}
+
+async fn counted<T>(
+    tally: &Tally,
+    plugin: &Plugin,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let began = Instant::now();
+    let called = call.await;
+    let outcome = called.as_ref().map_or_else(CallError::as_str, |_| "ok");
+    tally.called(&plugin.identity().name, outcome, began.elapsed());
+    called
 }
 
 fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {

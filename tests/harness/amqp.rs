@@ -135,6 +135,25 @@ impl Client {
             .await?)
     }
 
+    /// Waits until so many messages are ready in a queue.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub async fn wait_count(&self, queue: &str, n: u32) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + crate::PATIENCE;
+        loop {
+            let found = self.count(queue).await?;
+            if found == n {
+                return Ok(());
+            }
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "waited for {n} messages in `{queue}`, {found} are there"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Publishes through the default exchange and waits for the confirm.
     ///
     /// # Errors
@@ -142,6 +161,21 @@ impl Client {
     pub async fn publish(&self, queue: &str, parcel: &Parcel) -> Result<()> {
         let confirm = self.send(queue, parcel).await?;
         check(queue, timeout(ANSWER_LIMIT, confirm).await.context("no confirm")??)
+    }
+
+    /// Publishes with properties and headers of any type.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn publish_raw(&self, queue: &str, properties: BasicProperties, body: &[u8]) -> Result<()> {
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
+        let sent = self
+            .channel
+            .basic_publish(short("")?, short(queue)?, options, body, properties);
+        check(queue, timeout(ANSWER_LIMIT, sent.await?).await.context("no confirm")??)
     }
 
     /// Publishes many, `WINDOW` at a time, and waits for every confirm.
@@ -202,6 +236,14 @@ impl Client {
     /// # Errors
     /// When the queue or the connection is gone.
     pub async fn drain(&self, queue: &str) -> Result<Vec<Arrival>> {
+        Ok(self.drain_raw(queue).await?.into_iter().map(Arrival::from).collect())
+    }
+
+    /// As [`Client::drain`], with properties and headers of any type.
+    ///
+    /// # Errors
+    /// When the queue or the connection is gone.
+    pub async fn drain_raw(&self, queue: &str) -> Result<Vec<Delivery>> {
         let mut taken = Vec::new();
         while let Some(message) = self
             .channel
@@ -212,7 +254,7 @@ impl Client {
                 message.delivery.acker.ack(BasicAckOptions::default()).await?,
                 "the acknowledgement was not sent"
             );
-            taken.push(Arrival::from(message.delivery));
+            taken.push(message.delivery);
         }
         Ok(taken)
     }

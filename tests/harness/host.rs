@@ -70,13 +70,21 @@ impl Mill {
     /// # Errors
     /// When the binary is missing.
     pub fn start(&self) -> Result<Host> {
-        self.start_with(&[])
+        self.start_with(&["run", "plugins.toml", "--log-format", "json"])
     }
 
-    fn start_with(&self, variables: &[(&str, &str)]) -> Result<Host> {
+    /// Starts `millrace` with these arguments in the folder.
+    ///
+    /// # Errors
+    /// When the binary is missing.
+    pub fn start_with(&self, arguments: &[&str]) -> Result<Host> {
+        self.spawn(arguments, &[])
+    }
+
+    fn spawn(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Host> {
         let log = self.path(&format!("{}.log", unique("host")));
         let file = File::create(&log)?;
-        let mut command = self.command(&["run", "plugins.toml", "--log-format", "json"])?;
+        let mut command = self.command(arguments)?;
         command.stdout(file.try_clone()?).stderr(file);
         command.envs(variables.iter().copied());
         Ok(Host {
@@ -90,7 +98,10 @@ impl Mill {
     /// # Errors
     /// When the binary is missing.
     pub fn start_failing(&self, failpoints: &str) -> Result<Host> {
-        self.start_with(&[("MILLRACE_FAILPOINTS", failpoints)])
+        self.spawn(
+            &["run", "plugins.toml", "--log-format", "json"],
+            &[("MILLRACE_FAILPOINTS", failpoints)],
+        )
     }
 
     /// Starts it and waits until it is ready.
@@ -108,8 +119,17 @@ impl Mill {
     /// # Errors
     /// When it does not end in time.
     pub fn run(&self, arguments: &[&str]) -> Result<Ended> {
+        self.run_failing(arguments, "")
+    }
+
+    /// As [`Mill::run`], with failpoints.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn run_failing(&self, arguments: &[&str], failpoints: &str) -> Result<Ended> {
         let (stdout, stderr) = (self.path(&unique("stdout")), self.path(&unique("stderr")));
         let mut command = self.command(arguments)?;
+        command.env("MILLRACE_FAILPOINTS", failpoints);
         let mut child = command
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)
@@ -186,6 +206,11 @@ impl Host {
             .with_context(|| format!("the host's log:\n{}", self.log()))
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Every log line so far.
     pub fn lines(&self) -> Vec<Value> {
         self.log()
@@ -209,8 +234,20 @@ impl Host {
     /// # Errors
     /// When it is gone.
     pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Presses Ctrl-C.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal(Signal::INT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a child without a process id")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Kills it at once, as a power cut would.

@@ -1,6 +1,7 @@
 //! What the whole-system tests stand on: a broker of their own, the real host as a child process, an AMQP client and
 //! the judge of what was lost. Knows the host by its command line alone.
 
+pub mod admin;
 pub mod amqp;
 pub mod broker;
 pub mod host;

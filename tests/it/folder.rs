@@ -1,11 +1,11 @@
 //! A folder in, a folder out, no broker: what a newcomer sees first.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use millrace_tests::host::Mill;
 use millrace_tests::samples::{Sample, pictures};
 use millrace_tests::scene::{Plugin, head};
 
-fn mill() -> Result<Mill> {
+pub(crate) fn mill() -> Result<Mill> {
     let head = head(&[&Plugin::shipped("decode-image")?, &Plugin::shipped("by-label")?]);
     let mill = Mill::new(&format!(
         r#"
@@ -106,14 +106,46 @@ fn a_killed_hosts_files_are_taken_up_by_the_next() -> Result<()> {
     let expected: Vec<String> = (0..n_files)
         .flat_map(|n| [format!("{n:03}.png.json"), format!("{n:03}.png.json.envelope.json")])
         .collect();
-    // What was being written at the kill has a hidden name, and is swept when it is old.
-    let results: Vec<String> = mill
-        .files("out")
-        .into_iter()
-        .filter(|name| !name.starts_with('.'))
-        .collect();
+    // What was being written at the kill had a hidden name, and was swept.
+    let results = mill.files("out");
     let unexpected: Vec<&String> = results.iter().filter(|name| !expected.contains(name)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
     assert_eq!(results.len(), expected.len());
+    Ok(())
+}
+
+#[test]
+fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<()> {
+    let samples = pictures()?;
+    let (killer, others) = samples.split_first().context("no samples")?;
+    // What its id is, a host that it does not kill says.
+    let innocent = mill()?;
+    std::fs::write(innocent.path("inbox/killer.png"), &killer.png)?;
+    innocent.run(&["run", "plugins.toml", "--once"])?;
+    let envelope = std::fs::read(innocent.path("out/killer.png.json.envelope.json"))?;
+    let envelope: serde_json::Value = serde_json::from_slice(&envelope)?;
+    let id = envelope["correlation_id"].as_str().context("no correlation id")?;
+
+    let mill = mill()?;
+    std::fs::write(mill.path("inbox/killer.png"), &killer.png)?;
+    let n_others = 30;
+    for (n, sample) in (0..n_others).zip(others.iter().cycle()) {
+        std::fs::write(mill.path("inbox").join(format!("{n:02}.png")), &sample.png)?;
+    }
+    let failpoints = format!("preprocess({id})=abort");
+    let mut n_deaths = 0;
+    let ended = loop {
+        let ended = mill.run_failing(&["run", "plugins.toml", "--once"], &failpoints)?;
+        if ended.code.is_some() {
+            break ended;
+        }
+        n_deaths += 1;
+        ensure!(n_deaths < 10, "it kills host after host: {ended:?}");
+    };
+    assert_eq!((ended.code, n_deaths), (Some(0), 3), "{ended:?}");
+    assert_eq!(mill.files("inbox/dead"), ["killer.png", "killer.png.reason.json"]);
+    assert_eq!(mill.files("inbox/done").len(), n_others);
+    let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
+    assert!(reason.contains("attempts-spent"), "{reason}");
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
+mod breaker;
 mod broker;
 mod check;
 mod crash;
+mod dlq;
 mod folder;
+mod health;
 mod hostile;
 mod queue;
 mod routing;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use millrace_tests::samples::root;
 
 /// A library, and the only places that may know it.
-const ROOMS: [(&str, &[&str]); 4] = [
+const ROOMS: [(&str, &[&str]); 5] = [
+    ("hyper", &["host/src/admin"]),
     ("lapin", &["host/src/connect/amqp", "tests"]),
     ("wasmtime", &["host/src/sandbox"]),
     ("burn", &["models"]),

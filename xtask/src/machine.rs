@@ -134,6 +134,12 @@ fn rustup(kind: &str, names: &[&str]) -> Result<()> {
     step::must_succeed(Command::new("rustup").args([kind, "add"]).args(names))
 }
 
+/// Whether a program answers, and with a text that holds this one.
+pub(crate) fn says(program: &Path, argument: &str, expected: &str) -> bool {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success() && String::from_utf8_lossy(&output.stdout).contains(expected))
+}
+
 fn answers(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::guests;
 use crate::machine;
 use crate::project::{Program, Project};
 use crate::step::{self, Outcome, Tally};
 
+/// The release of `cargo deny` that the checks were written for.
+const DENY_VERSION: &str = "0.20.2";
 /// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
 const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
 
@@ -42,9 +44,13 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         )?);
         let mut doc = project.cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
         outcomes.push(step::run("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?);
-        if let Some(mut deny) = deny(project) {
-            outcomes.push(step::run("dependencies", &mut deny)?);
+        let deny = project.target.join("tools/bin/cargo-deny");
+        if !machine::says(&deny, "--version", DENY_VERSION) {
+            outcomes.push(install_deny(project)?);
         }
+        let mut deny = Command::new(deny);
+        deny.args(["--offline", "check", "bans", "licenses", "sources"]);
+        outcomes.push(step::run("dependencies", deny.current_dir(&project.root))?);
     }
     conclude(&outcomes)
 }
@@ -59,14 +65,25 @@ fn set_up<'a>(tests: &'a mut Command, project: &Project, guests: &Path, host: &P
     project.quiet_vulkan(tests)
 }
 
-/// `cargo deny`, where it is installed: building it takes minutes, which a change does not have to pay.
-fn deny(project: &Project) -> Option<Command> {
-    let mut probe = project.cargo(["deny", "--version"]);
-    if !probe.output().is_ok_and(|output| output.status.success()) {
-        println!("\n=== dependencies: left out, cargo-deny is not installed (cargo install --locked cargo-deny)");
-        return None;
+/// Builds `cargo deny` among the tools in the target folder, which outlive a checkout: four minutes of one core, once.
+fn install_deny(project: &Project) -> Result<Outcome> {
+    let tools = project.target.join("tools");
+    // A folder of its own: it has other features of the same crates. It is not worth keeping.
+    let build = tools.join("build");
+    let mut install = project.cargo([
+        "install",
+        "--locked",
+        "--force",
+        "--version",
+        DENY_VERSION,
+        "cargo-deny",
+    ]);
+    install.env("CARGO_TARGET_DIR", &build).arg("--root").arg(tools);
+    let outcome = step::run("build cargo-deny", &mut install)?;
+    if build.exists() {
+        std::fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
     }
-    Some(project.cargo(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    Ok(outcome)
 }
 
 /// Prints the table and, alone on the last line, the count of the tests.

@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod dlq;
 mod receive;
 mod run;
 mod send;
@@ -40,7 +41,9 @@ Examples:
   millrace run plugins.toml               until SIGINT or SIGTERM, which drain
   millrace run plugins.toml --once        over the files in a folder, then a summary
   millrace send image_queue *.png         with --amqp or AMQP_URL
-  millrace receive result_queue --count 3";
+  millrace receive result_queue --count 3
+  millrace dlq ls                         the dead letters of plugins.toml
+  millrace dlq requeue --reason refused   back into their queue, with what they had";
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,6 +67,8 @@ pub enum Verb {
     Send(send::Options),
     /// Prints what arrives in a queue, and acknowledges it
     Receive(receive::Options),
+    /// Lists dead letters, shows and saves them, and puts their messages back
+    Dlq(dlq::Options),
 }
 
 /// Where the broker is.
@@ -109,6 +114,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Devices => Ok(devices::devices()),
         Verb::Send(options) => runtime.block_on(send::send(options)),
         Verb::Receive(options) => runtime.block_on(receive::receive(options)),
+        Verb::Dlq(options) => runtime.block_on(dlq::dlq(options)),
     };
     // A blocking call that does not end (a device, a disk) must not keep a finished process.
     runtime.shutdown_background();

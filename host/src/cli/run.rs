@@ -1,7 +1,6 @@
 //! `millrace run`: the host until a signal, or until a folder is empty.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,7 +12,7 @@ use tracing::{info, warn};
 use super::{CUT_OFF, DEVICE_LOST, FileArguments, check};
 use crate::config::SourceConfig;
 use crate::connect::folder::Until;
-use crate::progress::Progress;
+use crate::progress::{Progress, Summary};
 use crate::run::{Ended, Host, Orders};
 
 /// How often the bar moves.
@@ -55,16 +54,17 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     listen(&orders)?;
     let started = tokio::select! {
-        started = Host::start(config, sandbox, loaded, until) => started?,
+        started = Host::start(config, sandbox, loaded, &orders) => started?,
         () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     };
-    let tally = Arc::clone(&started.tally);
+    let tallies = started.tallies();
     let (began, backlog) = (Instant::now(), started.backlog());
     let ended = if options.once {
         progress.show();
         let moving = async {
             loop {
-                progress.update(tally.n_finished(), backlog());
+                let n_finished = tallies.iter().map(|tally| tally.n_finished()).sum();
+                progress.update(n_finished, backlog());
                 tokio::time::sleep(BAR_STEP).await;
             }
         };
@@ -73,7 +73,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
             ended = moving => ended,
         };
         progress.finish();
-        anstream::println!("{}", tally.summary(began.elapsed()));
+        anstream::println!("{}", Summary::new(&tallies, began.elapsed()));
         ended
     } else {
         started.run(&orders).await
@@ -81,7 +81,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     info!(?ended, "stopped");
     Ok(match ended {
         Ended::Drained => ExitCode::SUCCESS,
-        Ended::SourceFailed => ExitCode::FAILURE,
+        Ended::SourceFailed | Ended::Unaccounted => ExitCode::FAILURE,
         Ended::CutOff => ExitCode::from(CUT_OFF),
         Ended::DeviceLost => ExitCode::from(DEVICE_LOST),
     })

@@ -175,6 +175,7 @@ impl Checker<'_, '_> {
         HostConfig {
             workers: usize::try_from(workers).unwrap_or(1),
             drain: self.within(&raw.drain, &DRAIN),
+            admin: raw.admin.given().and_then(|admin| self.loopback(admin)),
         }
     }
 

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub struct HostConfig {
     pub workers: usize,
     /// How long a drain may take before what is left is returned.
     pub drain: Duration,
+    /// Where health and metrics are served, on this machine alone; nowhere if absent.
+    pub admin: Option<SocketAddr>,
 }
 
 /// `[model.NAME]`

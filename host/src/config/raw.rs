@@ -37,6 +37,8 @@ pub(super) struct RawHost {
     pub(super) workers: Key<i128>,
     /// How long a drain may take: `drain = "25s"`.
     pub(super) drain: Key<Duration>,
+    /// Where health and metrics are served: `admin = "127.0.0.1:9464"`.
+    pub(super) admin: Key<Text>,
 }
 
 /// `[model.NAME]`
@@ -155,7 +157,7 @@ pub(super) struct Reference(pub(super) Text);
 fn belongs(key: &str) -> Option<&'static str> {
     Some(match key {
         "amqp" | "confirm_timeout" => "[broker]",
-        "workers" | "drain" => "[host]",
+        "workers" | "drain" | "admin" => "[host]",
         "device" | "max_batch" | "max_wait" => "[model.NAME]",
         "sha256" | "deadline" | "memory" | "isolation" | "settings" => "[plugin.NAME]",
         "attempts" | "dead_letter" | "max_message" | "preprocess" | "route" => "[pipeline.NAME]",
@@ -219,6 +221,7 @@ impl RawHost {
         let raw = Self {
             workers: table.key("workers", report),
             drain: table.key("drain", report),
+            admin: table.key("admin", report),
         };
         table.finish(&belongs, report);
         raw

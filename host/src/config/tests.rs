@@ -94,6 +94,7 @@ fn what_a_file_leaves_out_has_its_default() {
         (config.host.workers, config.host.drain),
         (cores, Duration::from_secs(25))
     );
+    assert_eq!(config.host.admin, None);
     let model = &config.models["shapes"];
     assert_eq!(model.path, testdata().join("good/../files/model"));
     assert_eq!((&model.device, model.max_batch), (&DeviceChoice::Auto, None));
@@ -132,6 +133,7 @@ fn what_a_file_says_is_what_it_gives() {
         (config.host.workers, config.host.drain),
         (3, Duration::from_millis(1_500))
     );
+    assert_eq!(config.host.admin, Some("[::1]:9464".parse().unwrap()));
     let model = &config.models["shapes"];
     assert_eq!(model.device, DeviceChoice::Adapter("llvmpipe".to_owned()));
     assert_eq!(
@@ -242,9 +244,9 @@ fn later_checks_add_their_mistakes_in_the_same_form() {
     errors.push(Mistake::at(config.locate("no.such.key"), "about the file"));
     let text = errors.into_result().unwrap_err().to_string();
     for (message, place) in [
-        ("error: the file has another digest", "full.toml:17:10"),
-        ("error: the model does not load", "full.toml:10:8"),
-        ("error: bad settings", "full.toml:30:9"),
+        ("error: the file has another digest", "full.toml:18:10"),
+        ("error: the model does not load", "full.toml:11:8"),
+        ("error: bad settings", "full.toml:31:9"),
         ("error: about the file", "full.toml\n"),
         ("  = help: train it", ""),
         ("4 mistakes in ", "full.toml"),

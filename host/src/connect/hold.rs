@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::chain::Chain;
@@ -27,7 +27,7 @@ const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// How long a message is held before it is returned: a third of RabbitMQ's default consumer timeout of 30 minutes,
 /// after which the broker would close the channel under every message in flight.
-const HOLD_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
 /// One pipeline's held messages: while there are any, the pipeline takes no more.
 #[derive(Debug, Clone)]
@@ -38,6 +38,19 @@ struct Inner {
     pipeline: String,
     cut: CancellationToken,
     n_held: watch::Sender<usize>,
+    // What the first of them waits for; kept while any waits.
+    first: Mutex<Option<(String, Instant)>>,
+}
+
+/// What a pipeline waits for.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// Messages that wait.
+    pub n_held: usize,
+    /// What the first of them waits for.
+    pub what: String,
+    /// For how long.
+    pub lasts: Duration,
 }
 
 /// The hold ended without success: the message is to be returned to its source.
@@ -51,7 +64,18 @@ impl Hold {
             pipeline: pipeline.to_owned(),
             cut,
             n_held: watch::Sender::new(0),
+            first: Mutex::default(),
         }))
+    }
+
+    /// What is waited for now.
+    pub fn holding(&self) -> Option<Holding> {
+        let first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.as_ref().map(|(what, since)| Holding {
+            n_held: self.n_held(),
+            what: what.clone(),
+            lasts: since.elapsed(),
+        })
     }
 
     /// Whether the drain is over.
@@ -135,12 +159,14 @@ struct Held<'a>(&'a Inner);
 
 impl<'a> Held<'a> {
     fn begin(inner: &'a Inner, what: &impl Display, error: &impl Error) -> Self {
+        let mut first = inner.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut n_held = 0;
         inner.n_held.send_modify(|count| {
             *count += 1;
             n_held = *count;
         });
         if n_held == 1 {
+            *first = Some((what.to_string(), Instant::now()));
             warn!(pipeline = inner.pipeline, %what, error = %Chain(error), "holding: taking nothing until it succeeds");
         } else {
             debug!(%what, error = %Chain(error), "holding");
@@ -151,12 +177,14 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        let mut first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut n_held = 0;
         self.0.n_held.send_modify(|count| {
             *count -= 1;
             n_held = *count;
         });
         if n_held == 0 {
+            *first = None;
             info!(pipeline = self.0.pipeline, "nothing is held any more");
         }
     }
@@ -195,14 +223,14 @@ mod tests {
     async fn nothing_is_taken_once_something_comes_to_be_held() {
         let hold = Hold::new("images", CancellationToken::new());
         let mut tries = 0;
-        let (taken, done) = tokio::join!(
-            hold.unless_held(pending::<()>()),
+        let (done, taken) = tokio::join!(
             hold.until_done("a", || {
                 tries += 1;
                 ready(if tries > 3 { Ok(()) } else { Err(Error::other("away")) })
             }),
+            hold.unless_held(pending::<()>()),
         );
-        assert_eq!((taken, done), (None, Ok(())));
+        assert_eq!((done, taken), (Ok(()), None));
         assert_eq!(hold.unless_held(ready(7)).await, Some(7));
     }
 }

@@ -8,13 +8,17 @@ pub mod folder;
 mod hold;
 pub(crate) mod settle;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::chain::Chain;
 use crate::disposition::{Disposition, Reason};
 use crate::gate::Alone;
 use crate::message::{Envelope, Message};
 
 pub use destination::{DeliverError, Denied, Destination, Parcel};
-pub use hold::{GaveUp, Hold};
+pub(crate) use hold::HOLD_LIMIT;
+pub use hold::{GaveUp, Hold, Holding};
 
 /// Where a pipeline's messages come from.
 #[derive(Debug)]
@@ -166,10 +170,20 @@ impl Source {
                 Taken {
                     message,
                     malformed,
-                    suspicion: Suspicion::None,
+                    suspicion: receipt.suspicion(),
                     receipt: Receipt::Folder(receipt),
                 }
             })),
+        }
+    }
+
+    /// Whether it hands out messages; goes on telling while the source runs.
+    pub fn is_open(&self) -> Arc<AtomicBool> {
+        match self {
+            Self::Amqp(source) => source.is_open(),
+            Self::Folder(_) => Arc::new(AtomicBool::new(true)),
+            #[cfg(test)]
+            Self::Simulated(_) => Arc::new(AtomicBool::new(true)),
         }
     }
 

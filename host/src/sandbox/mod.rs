@@ -101,6 +101,19 @@ pub enum CallError {
     Stopped,
 }
 
+impl CallError {
+    /// The name in metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::Reject(_)) => "reject",
+            Self::Refused(Refusal::Retry(_)) => "retry",
+            Self::Refused(Refusal::Skip(_)) => "skip",
+            Self::Fault { class, .. } | Self::BadOutput { class, .. } => class.as_str(),
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// Why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {

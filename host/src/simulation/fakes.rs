@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{Kind, Queue, Queued, Unacked, World};
+use crate::breaker::Culprit;
 use crate::connect::acquittal::Acquittal;
 use crate::connect::amqp::PublishError;
 use crate::connect::settle::{Delivered, Purpose};
@@ -357,6 +358,14 @@ impl Work for Script {
 
     fn attempts(&self) -> u32 {
         self.0.world.state().attempts
+    }
+
+    fn digest(&self, _: Stage) -> Option<&str> {
+        None
+    }
+
+    fn culprit(&self, _: &Reason) -> Option<Culprit> {
+        None
     }
 
     async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::Parcel>, Disposition> {

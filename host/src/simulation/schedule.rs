@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fakes::{Host, Script, Source};
 use super::world::{Kind, World};
+use crate::breaker::Breaker;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
 use crate::connect::{self, Hold};
@@ -129,6 +130,7 @@ impl Schedule {
             current: Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines })),
             hold: host.hold.clone(),
             gate: Gate::default(),
+            breaker: Breaker::new("simulated", drain.clone()),
             tally: Arc::default(),
         });
         let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));

@@ -12,10 +12,10 @@ use crate::connect::settle::Purpose;
 pub(super) const SUSPECT: &str = "x-millrace-suspect";
 
 /// The exchange that a copy's original was published to.
-const EXCHANGE: &str = "x-millrace-exchange";
+pub(super) const EXCHANGE: &str = "x-millrace-exchange";
 
 /// The routing key that a copy's original was published with.
-const KEY: &str = "x-millrace-key";
+pub(super) const KEY: &str = "x-millrace-key";
 
 /// The longest name that AMQP has, in bytes.
 const NAME_MAX_BYTES: usize = 255;

@@ -1,6 +1,7 @@
 //! One connection to the broker, made again whenever it is gone. Knows nothing of queues.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
@@ -24,6 +25,7 @@ pub(super) struct Link {
     name: String,
     // tokio's Mutex: held over the await of a connect, so that one caller connects and the others wait for it.
     current: Mutex<Option<Arc<Connection>>>,
+    n_made: AtomicU64,
 }
 
 /// Why there is no connection.
@@ -43,6 +45,7 @@ impl Link {
             url,
             name,
             current: Mutex::new(None),
+            n_made: AtomicU64::new(0),
         }
     }
 
@@ -62,7 +65,22 @@ impl Link {
         info!(connection = self.name, "connected to the broker");
         let connection = Arc::new(connection);
         *current = Some(Arc::clone(&connection));
+        self.n_made.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
+    }
+
+    /// Whether there is a connection now.
+    pub(super) fn is_connected(&self) -> bool {
+        // While it is locked one is being made.
+        self.current.try_lock().is_ok_and(|current| {
+            let connected = |connection: &Arc<Connection>| connection.status().connected();
+            current.as_ref().is_some_and(connected)
+        })
+    }
+
+    /// How often a connection was made.
+    pub(super) fn n_made(&self) -> u64 {
+        self.n_made.load(Ordering::Relaxed)
     }
 
     /// Drops a connection that misbehaved, so that the next caller makes a new one.

@@ -5,10 +5,12 @@
 
 mod client;
 mod copies;
+mod letters;
 mod link;
 mod properties;
 mod publisher;
 mod source;
+mod status;
 mod suspects;
 mod topology;
 
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use client::{ClientError, receive, send};
+pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
 pub use link::ConnectError;
 pub use properties::TooLong;
-pub use publisher::PublishError;
+pub use publisher::{PublishError, Publishing};
 pub use source::{Receipt, Source};
+pub use status::{Status, Watch};
 pub use suspects::Suspects;
 pub use topology::TopologyError;
 
@@ -100,6 +104,15 @@ impl Broker {
             routing_key,
             mandatory: true,
         })
+    }
+
+    /// Sees the connections from outside.
+    pub fn watch(&self) -> Watch {
+        Watch {
+            consuming: Arc::clone(&self.consuming),
+            publishing: Arc::clone(&self.publishing),
+            state: self.publisher.state(),
+        }
     }
 
     /// Closes both connections in good order; call it when every source, receipt and address is gone.

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use serde_json::{Map, Value, json};
 
 use super::copies::published_to;
 use crate::connect::deadline;
@@ -17,14 +16,6 @@ use crate::message::{Envelope, Message};
 /// The attempt that a copy of a retried message begins.
 pub(super) const ATTEMPT: &str = "x-millrace-attempt";
 
-/// The original properties and headers of a dead letter, as JSON.
-pub(super) const ORIGINAL: &str = "x-millrace-original";
-
-/// The most of a message's headers that a dead letter carries: the broker closes the connection at 131 KB.
-const ORIGINAL_MAX_BYTES: usize = 32 * 1024;
-
-/// How deep nested header tables are read.
-const DEPTH_MAX: usize = 8;
 
 /// Headers that make the broker route a message to more queues; a copy must not repeat that.
 pub(super) const STEERING: [&str; 2] = ["CC", "BCC"];
@@ -113,47 +104,6 @@ pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> 
     Ok(properties)
 }
 
-/// What a message had when it was taken, as JSON for its dead letter; headers that do not fit are left out and counted.
-pub(super) fn original(exchange: &str, routing_key: &str, properties: &BasicProperties) -> String {
-    let mut known = Map::new();
-    let mut keep = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            known.insert(name.to_owned(), value);
-        }
-    };
-    let text = |value: &Option<ShortString>| value.as_ref().map(|value| json!(value.to_string()));
-    keep("content_type", text(properties.content_type()));
-    keep("content_encoding", text(properties.content_encoding()));
-    keep("delivery_mode", properties.delivery_mode().map(Value::from));
-    keep("priority", properties.priority().map(Value::from));
-    keep("correlation_id", text(properties.correlation_id()));
-    keep("reply_to", text(properties.reply_to()));
-    keep("expiration", text(properties.expiration()));
-    keep("message_id", text(properties.message_id()));
-    keep("timestamp", properties.timestamp().map(Value::from));
-    keep("type", text(properties.kind()));
-    keep("user_id", text(properties.user_id()));
-    keep("app_id", text(properties.app_id()));
-
-    let (mut headers, mut n_cut, mut bytes) = (Map::new(), 0, 0);
-    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
-        let value = tree(value, DEPTH_MAX);
-        bytes += name.as_str().len() + value.to_string().len();
-        if bytes > ORIGINAL_MAX_BYTES {
-            n_cut += 1;
-        } else {
-            headers.insert(name.to_string(), value);
-        }
-    }
-    let mut original = json!({
-        "exchange": exchange, "routing_key": routing_key, "properties": known, "headers": headers,
-    });
-    if let (Some(object), 1..) = (original.as_object_mut(), n_cut) {
-        object.insert("cut_headers".to_owned(), n_cut.into());
-    }
-    original.to_string()
-}
-
 /// A text does not fit where the protocol wants at most 255 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} has {length} bytes, and AMQP takes 255")]
@@ -198,33 +148,6 @@ pub(super) fn plain(value: &AMQPValue) -> Option<String> {
     }
 }
 
-fn tree(value: &AMQPValue, depth: usize) -> Value {
-    match value {
-        AMQPValue::FieldTable(_) | AMQPValue::FieldArray(_) if depth == 0 => json!("(nested too deeply)"),
-        AMQPValue::FieldTable(table) => table
-            .inner()
-            .iter()
-            .map(|(name, value)| (name.to_string(), tree(value, depth - 1)))
-            .collect::<Map<_, _>>()
-            .into(),
-        AMQPValue::FieldArray(array) => array
-            .as_slice()
-            .iter()
-            .map(|value| tree(value, depth - 1))
-            .collect::<Vec<_>>()
-            .into(),
-        AMQPValue::Boolean(value) => json!(value),
-        AMQPValue::Float(value) => json!(value),
-        AMQPValue::Double(value) => json!(value),
-        AMQPValue::Timestamp(value) => json!(value),
-        AMQPValue::ByteArray(bytes) => json!(format!("({} bytes)", bytes.len())),
-        AMQPValue::DecimalValue(value) => json!(format!("{}e-{}", value.value, value.scale)),
-        AMQPValue::Void => Value::Null,
-        AMQPValue::LongString(value) => json!(String::from_utf8_lossy(value.as_bytes())),
-        other => integer(other).map_or_else(|| json!(plain(other)), Value::from),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,24 +158,6 @@ mod tests {
             table.insert((*name).into(), value.clone());
         }
         BasicProperties::default().with_headers(table)
-    }
-
-    #[test]
-    fn the_original_of_a_dead_letter_is_bounded() {
-        let mut nested = AMQPValue::Void;
-        for _ in 0..100 {
-            nested = AMQPValue::FieldArray(vec![nested].into());
-        }
-        let big = AMQPValue::LongString("x".repeat(40_000).into());
-        let text = original("", "images", &with_headers(&[("a-nested", nested), ("b-big", big)]));
-        assert!(text.len() < ORIGINAL_MAX_BYTES);
-        let original: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(original["cut_headers"], 1);
-        assert!(
-            original["headers"]["a-nested"]
-                .to_string()
-                .contains("nested too deeply")
-        );
     }
 
     #[test]

@@ -75,9 +75,12 @@ pub enum PublishError {
 
 /// Whether publishing can succeed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum Publishing {
+    /// Not before there is a connection.
     Connecting,
+    /// Yes.
     Open,
+    /// Not before the broker has memory and disk again.
     Blocked,
 }
 
@@ -85,7 +88,7 @@ enum State {
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
     requests: mpsc::Sender<Request>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Publishing>,
 }
 
 #[derive(Debug)]
@@ -99,7 +102,7 @@ impl Publisher {
     pub(super) fn new(link: Arc<Link>, nonces: String, confirm_timeout: Duration) -> (Self, impl Future<Output = ()>) {
         // One request waits while the task is between two polls; callers beyond that wait in `send`.
         let (requests, receiver) = mpsc::channel(1);
-        let (sender, state) = watch::channel(State::Connecting);
+        let (sender, state) = watch::channel(Publishing::Connecting);
         let task = Task {
             link,
             nonces,
@@ -127,11 +130,16 @@ impl Publisher {
         confirmed.await.map_err(|_| PublishError::Disconnected)?
     }
 
+    /// Whether publishing can succeed.
+    pub(super) fn state(&self) -> watch::Receiver<Publishing> {
+        self.state.clone()
+    }
+
     /// Waits until the broker is connected and does not block publishers.
     pub(super) async fn open(&self) {
         let mut state = self.state.clone();
         // An error means that the task is gone with the host: nobody publishes any more.
-        if state.wait_for(|state| *state == State::Open).await.is_err() {
+        if state.wait_for(|state| *state == Publishing::Open).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -142,7 +150,7 @@ struct Task {
     nonces: String,
     n_published: u64,
     confirm_timeout: Duration,
-    state: watch::Sender<State>,
+    state: watch::Sender<Publishing>,
 }
 
 type Nonce = String;
@@ -162,10 +170,10 @@ enum Ended {
 impl Task {
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some((connection, channel)) = self.connect(&mut requests).await {
-            self.state.send_replace(State::Open);
+            self.state.send_replace(Publishing::Open);
             let mut pending = HashMap::new();
             let ended = self.serve(&connection, &channel, &mut requests, &mut pending).await;
-            self.state.send_replace(State::Connecting);
+            self.state.send_replace(Publishing::Connecting);
             let Ended::Channel(why) = ended else {
                 if let Err(error) = channel.close(200, "done".into()).await {
                     debug!(%error, "the publishing channel was not closed in good order");
@@ -248,17 +256,19 @@ impl Task {
             return Some("the connection is gone".to_owned());
         }
         let state = if connection.status().blocked() {
-            State::Blocked
+            Publishing::Blocked
         } else {
-            State::Open
+            Publishing::Open
         };
         let before = self.state.send_replace(state);
         match (before, state) {
-            (State::Open, State::Blocked) => warn!("the broker blocks publishers: taking nothing until it unblocks"),
-            (State::Blocked, State::Open) => info!("the broker takes publishes again"),
+            (Publishing::Open, Publishing::Blocked) => {
+                warn!("the broker blocks publishers: taking nothing until it unblocks")
+            }
+            (Publishing::Blocked, Publishing::Open) => info!("the broker takes publishes again"),
             _ => {}
         }
-        if state == State::Blocked {
+        if state == Publishing::Blocked {
             for pending in pending.values_mut() {
                 pending.since = Instant::now();
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,8 +14,9 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::copies;
+use super::letters::Original;
 use super::link::{ConnectError, Link};
-use super::properties::{self, ORIGINAL, TooLong, short};
+use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use super::suspects::Suspects;
 use super::topology::{self, TopologyError, suspect_queue};
@@ -23,6 +25,7 @@ use crate::connect::acquittal::Acquittal;
 use crate::connect::hold::backoff;
 use crate::connect::settle::{Delivered, Purpose};
 use crate::connect::{self, Settled, Suspicion, Taken};
+use crate::letter::{ORIGINAL, QUEUE};
 use crate::message::{Envelope, Message};
 
 /// How far apart the tries to consume again may grow.
@@ -36,6 +39,7 @@ pub struct Source {
     destinations: Vec<DestinationConfig>,
     subscription: Option<Subscription>,
     was_subscribed: bool,
+    is_open: Arc<AtomicBool>,
 }
 
 /// What every receipt of a queue needs.
@@ -90,7 +94,13 @@ impl Source {
             destinations,
             subscription: None,
             was_subscribed: false,
+            is_open: Arc::default(),
         }
+    }
+
+    /// Whether it consumes; goes on telling while it is used.
+    pub fn is_open(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_open)
     }
 
     /// Where this queue's suspects wait.
@@ -136,6 +146,7 @@ impl Source {
             .await
             .map_err(ConnectError::from)?;
         info!(queue, prefetch, "consuming");
+        self.is_open.store(true, Ordering::Relaxed);
         if std::mem::replace(&mut self.was_subscribed, true) {
             self.owed.acquittal.begin();
         }
@@ -197,6 +208,7 @@ impl Source {
                 self.link.abandon(&connection).await;
             }
             self.subscription = None;
+            self.is_open.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -226,9 +238,9 @@ impl Receipt {
     }
 
     fn dead_letter(&self, mut envelope: Envelope) -> Result<BasicProperties, TooLong> {
-        let routing_key = self.delivery.routing_key.as_str();
-        let original = properties::original(self.delivery.exchange.as_str(), routing_key, &self.delivery.properties);
+        let original = Original::of(&self.delivery).to_json();
         envelope.headers.insert(ORIGINAL.to_owned(), original);
+        envelope.headers.insert(QUEUE.to_owned(), self.owed.queue.queue.clone());
         properties::outgoing(&envelope)
     }
 }

@@ -104,6 +104,8 @@ impl Suspects {
             Some(open) => open,
             None => {
                 let connection = self.link.connection().await?;
+                // Whoever deleted the queue closed the channel that looked for it.
+                topology::declare_kept(&connection, &self.queue).await?;
                 let channel = connection.create_channel().await.map_err(ConnectError::from)?;
                 if std::mem::replace(&mut self.was_open, true) {
                     self.owed.acquittal_apart.begin();

@@ -55,14 +55,26 @@ pub(super) fn suspect_queue(queue: &str) -> String {
 /// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit, and
 /// the queue of its suspects.
 pub(super) async fn declare_source(connection: &Connection, source: &QueueSource) -> Result<(), TopologyError> {
-    declare_queue(connection, &source.dead_letter, QueueType::Quorum, None).await?;
-    declare_queue(connection, &suspect_queue(&source.queue), QueueType::Quorum, None).await?;
-    declare_queue(connection, &source.queue, source.declare, Some(&source.dead_letter)).await
+    declare_kept(connection, &source.dead_letter).await?;
+    declare_kept(connection, &suspect_queue(&source.queue)).await?;
+    let over_limit = OverLimit::To(&source.dead_letter);
+    declare_queue(connection, &source.queue, source.declare, over_limit).await
 }
 
-/// Messages that are ready in a queue of suspects, which is declared if it is missing.
+/// Makes sure that a queue is there that loses nothing by being looked at; one that exists is taken as it is, because
+/// one that was declared before, without a limit, would be another queue to the broker.
+pub(super) async fn declare_kept(connection: &Connection, queue: &str) -> Result<(), TopologyError> {
+    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
+        Err(TopologyError::Missing { .. }) => {
+            declare_queue(connection, queue, QueueType::Quorum, OverLimit::Never).await
+        }
+        declared => declared,
+    }
+}
+
+/// Messages that are ready in a queue of suspects.
 pub(super) async fn count(channel: &Channel, suspects: &str) -> Result<u32, TopologyError> {
-    let (options, arguments) = declaration(QueueType::Quorum, None);
+    let (options, arguments) = declaration(QueueType::Passive, OverLimit::Usual);
     let queue = short("queue", suspects)?;
     let declared = channel.queue_declare(queue, options, arguments).await;
     Ok(declared.map_err(ConnectError::from)?.message_count())
@@ -74,9 +86,9 @@ pub(super) async fn declare_destination(
     queue: &str,
     as_type: QueueType,
 ) -> Result<(), TopologyError> {
-    match declare_queue(connection, queue, QueueType::Passive, None).await {
+    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
         Err(TopologyError::Missing { .. }) if as_type != QueueType::Passive => {
-            declare_queue(connection, queue, as_type, None).await
+            declare_queue(connection, queue, as_type, OverLimit::Usual).await
         }
         declared => declared,
     }
@@ -99,16 +111,31 @@ pub(super) async fn expect_exchange(connection: &Connection, exchange: &str) -> 
     }
 }
 
+/// What becomes of a message that was delivered more often than the queue allows.
+#[derive(Debug, Clone, Copy)]
+enum OverLimit<'a> {
+    /// What the broker does with it by default.
+    Usual,
+    /// It goes to this queue.
+    To(&'a str),
+    /// It is never over the limit.
+    Never,
+}
+
+/// A delivery limit that no message reaches. RabbitMQ 4 has one of 20 where nothing is said, and takes -1 for none; 3.10
+/// accepts that and does not know that it means none.
+const NEVER: i32 = i32::MAX;
+
 /// Declares one queue on a channel of its own, because the broker closes the channel of a declaration that it refuses.
 async fn declare_queue(
     connection: &Connection,
     queue: &str,
     as_type: QueueType,
-    dead_letter: Option<&str>,
+    over_limit: OverLimit<'_>,
 ) -> Result<(), TopologyError> {
     let name = short("queue", queue)?;
     let channel = connection.create_channel().await.map_err(ConnectError::from)?;
-    let (options, arguments) = declaration(as_type, dead_letter);
+    let (options, arguments) = declaration(as_type, over_limit);
     match channel.queue_declare(name, options, arguments).await {
         Ok(_) => Ok(()),
         Err(error) if soft(&error) == Some(AMQPSoftError::PRECONDITIONFAILED) => {
@@ -123,10 +150,11 @@ async fn declare_queue(
     }
 }
 
-fn declaration(as_type: QueueType, dead_letter: Option<&str>) -> (QueueDeclareOptions, FieldTable) {
+fn declaration(as_type: QueueType, over_limit: OverLimit<'_>) -> (QueueDeclareOptions, FieldTable) {
     let mut arguments = FieldTable::default();
-    let mut set = |name: &str, value: &str| {
-        arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    let mut set = |name: &str, value| {
+        arguments.insert(name.into(), value);
     };
     let options = match as_type {
         QueueType::Passive => QueueDeclareOptions {
@@ -138,14 +166,18 @@ fn declaration(as_type: QueueType, dead_letter: Option<&str>) -> (QueueDeclareOp
             ..Default::default()
         },
         QueueType::Quorum => {
-            set("x-queue-type", "quorum");
-            if let Some(dead_letter) = dead_letter {
-                // At-least-once dead-lettering needs the overflow behaviour; without both, a message over the delivery
-                // limit can vanish on its way.
-                set("x-dead-letter-exchange", "");
-                set("x-dead-letter-routing-key", dead_letter);
-                set("x-dead-letter-strategy", "at-least-once");
-                set("x-overflow", "reject-publish");
+            set("x-queue-type", text("quorum"));
+            match over_limit {
+                OverLimit::Usual => {}
+                OverLimit::Never => set("x-delivery-limit", AMQPValue::LongInt(NEVER)),
+                OverLimit::To(dead_letter) => {
+                    // At-least-once dead-lettering needs the overflow behaviour; without both, a message over the
+                    // delivery limit can vanish on its way.
+                    set("x-dead-letter-exchange", text(""));
+                    set("x-dead-letter-routing-key", text(dead_letter));
+                    set("x-dead-letter-strategy", text("at-least-once"));
+                    set("x-overflow", text("reject-publish"));
+                }
             }
             QueueDeclareOptions {
                 durable: true,
@@ -160,7 +192,7 @@ fn declaration(as_type: QueueType, dead_letter: Option<&str>) -> (QueueDeclareOp
 async fn hint(connection: &Connection, queue: &str) -> Result<String, TopologyError> {
     for (durable, lines) in [(false, CLASSIC_TRANSIENT), (true, CLASSIC_DURABLE)] {
         let channel = connection.create_channel().await.map_err(ConnectError::from)?;
-        let (options, arguments) = declaration(QueueType::Classic { durable }, None);
+        let (options, arguments) = declaration(QueueType::Classic { durable }, OverLimit::Usual);
         if channel
             .queue_declare(short("queue", queue)?, options, arguments)
             .await

@@ -1,8 +1,8 @@
 //! File work of the folder room: renames that overwrite nothing, synced writes. Knows no message; all of it blocks.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,26 +52,28 @@ pub(super) fn open_plain(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes unfinished files that killed hosts left in a directory.
+/// Removes unfinished files that killed hosts left in a directory. Whoever still writes one holds its lock.
 pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(TEMPORARY_PREFIX.as_bytes())
-        {
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
             continue;
         }
         // Gone meanwhile, or not to be had: then it stays, which hurts nobody.
-        let age = entry
-            .metadata()
-            .and_then(|it| it.modified())
-            .ok()
-            .and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > TEMPORARY_AGE)
-            && let Err(error) = std::fs::remove_file(entry.path())
-        {
+        let Ok(file) = open_plain(&entry.path()) else { continue };
+        let is_left = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            // A file system without locks: then the age has to tell.
+            Err(TryLockError::Error(_)) => {
+                let modified = file.metadata().and_then(|it| it.modified()).ok();
+                modified
+                    .and_then(|at| at.elapsed().ok())
+                    .is_some_and(|age| age > TEMPORARY_AGE)
+            }
+        };
+        if is_left && let Err(error) = std::fs::remove_file(entry.path()) {
             debug!(file = %entry.path().display(), %error, "unfinished file stays behind");
         }
     }
@@ -118,40 +120,54 @@ pub(super) fn fitted_name(name: &OsStr, suffix: &str, room: usize) -> OsString {
 
 /// A file that was written and synced under a hidden name; it is removed unless it is given its place.
 #[derive(Debug)]
-pub(super) struct Temporary(PathBuf);
+pub(super) struct Temporary {
+    path: PathBuf,
+    /// Locked while this value lives, so that nobody sweeps it away.
+    file: File,
+}
 
 impl Temporary {
     /// Writes and syncs a hidden file, one that no source takes for a message.
-    pub(super) fn write(directory: &Path, content: &[u8]) -> io::Result<Self> {
-        let temporary = Self(directory.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4())));
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
-        file.write_all(content)?;
-        file.sync_all()?;
+    pub(super) fn write(directory: &Path, mut content: &[u8]) -> io::Result<Self> {
+        Self::copy(directory, &mut content)
+    }
+
+    /// As [`Temporary::write`], from what need not be in memory.
+    pub(super) fn copy(directory: &Path, content: &mut dyn io::Read) -> io::Result<Self> {
+        let path = directory.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        // Where it cannot be locked, its age protects it. Swept before it is locked, it is missed when it is renamed.
+        if let Err(error) = file.try_lock() {
+            debug!(file = %path.display(), %error, "unfinished file is not locked");
+        }
+        let temporary = Self { path, file };
+        io::copy(content, &mut &temporary.file)?;
+        temporary.file.sync_all()?;
         Ok(temporary)
     }
 
     /// Its hidden path.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Renames it into place; `AlreadyExists` where there is another.
     pub(super) fn place_new(&self, path: &Path) -> io::Result<()> {
-        rename_new(&self.0, path)
+        rename_new(&self.path, path)
     }
 
     /// Renames it into place, over what is there.
     pub(super) fn replace(&self, path: &Path) -> io::Result<()> {
-        std::fs::rename(&self.0, path)
+        std::fs::rename(&self.path, path)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0)
+        if let Err(error) = std::fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            debug!(file = %self.0.display(), %error, "temporary file stays behind");
+            debug!(file = %self.path.display(), %error, "temporary file stays behind");
         }
     }
 }

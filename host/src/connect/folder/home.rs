@@ -1,9 +1,10 @@
 //! The folder of one host, `.millrace/<host id>/`, and the claims in it. Knows no message and no disposition.
 //!
 //! A lock on the file `lock` says that its host lives; the system frees it with the process. Claimed files lie in
-//! `taken.<attempt>/` while they are worked on and in `waiting.<attempt>/` until they are tried again, so that one
-//! rename changes what is known of a file, and a kill between two renames loses nothing. Whoever gets the lock of a
-//! host that is gone owns what is in its folder, where it lies.
+//! `taken.<attempt>/` while they are worked on and in `waiting.<attempt>/` until they are tried again; files that a
+//! host may have died of lie in `apart.<deaths>.<attempt>/`, and the one of them that runs in
+//! `alone.<deaths>.<attempt>/`. So one rename changes what is known of a file, and a kill between two renames loses
+//! nothing. Whoever gets the lock of a host that is gone owns what is in its folder, where it lies.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{debug, warn};
 
-use super::files::{ensure_directory, rename_new};
+use super::files::{ensure_directory, rename_new, sync_directory};
+use crate::connect::Suspicion;
 
 /// The file that a living host holds locked.
 const LOCK: &str = "lock";
@@ -36,6 +38,16 @@ pub(super) enum Phase {
     Taken,
     /// It waits to be tried again.
     Waiting,
+    /// It was set apart, because hosts died with it in hand.
+    Apart {
+        /// How many.
+        deaths: u32,
+    },
+    /// It was set apart, and is the one of those that is worked on.
+    Alone {
+        /// How many hosts died with it in hand before.
+        deaths: u32,
+    },
 }
 
 /// A file that is ours. Dropping it frees the name in its home; where the file lies then says what becomes of it.
@@ -48,6 +60,8 @@ pub(super) struct Claim {
     pub(super) attempt: u32,
     /// Whether it was in hand before and was not settled.
     pub(super) redelivered: bool,
+    /// Whether a host may have died of it.
+    pub(super) suspicion: Suspicion,
 }
 
 impl Home {
@@ -112,7 +126,9 @@ impl Home {
             for file in read_dir_if_there(&slot.path())? {
                 let name = file?.file_name();
                 if let Some(mut claim) = Self::claim(&self, name) {
-                    (claim.phase, claim.attempt, claim.redelivered) = (phase, attempt, phase == Phase::Taken);
+                    (claim.phase, claim.attempt) = (phase, attempt);
+                    claim.suspicion = phase.left_behind();
+                    claim.redelivered = claim.suspicion != Suspicion::None;
                     claims.push(claim);
                 }
             }
@@ -133,15 +149,17 @@ impl Home {
             name,
             attempt: 1,
             redelivered: false,
+            suspicion: Suspicion::None,
         })
     }
 
     fn slot(&self, phase: Phase, attempt: u32) -> PathBuf {
-        let phase = match phase {
-            Phase::Taken => "taken",
-            Phase::Waiting => "waiting",
-        };
-        self.path.join(format!("{phase}.{attempt}"))
+        self.path.join(match phase {
+            Phase::Taken => format!("taken.{attempt}"),
+            Phase::Waiting => format!("waiting.{attempt}"),
+            Phase::Apart { deaths } => format!("apart.{deaths}.{attempt}"),
+            Phase::Alone { deaths } => format!("alone.{deaths}.{attempt}"),
+        })
     }
 
     /// Removes the home where nothing is left in it.
@@ -155,6 +173,20 @@ impl Home {
         // The lock goes last: a kill between these steps leaves an empty folder, never claims without a lock.
         std::fs::remove_file(self.path.join(LOCK))?;
         std::fs::remove_dir(&self.path)
+    }
+}
+
+impl Phase {
+    /// What a file in this phase is suspected of when its host is gone. What only waited is innocent of that.
+    fn left_behind(self) -> Suspicion {
+        match self {
+            Self::Taken => Suspicion::Raised { deaths: 1 },
+            Self::Waiting => Suspicion::None,
+            Self::Apart { deaths } => Suspicion::Apart { deaths },
+            Self::Alone { deaths } => Suspicion::Raised {
+                deaths: deaths.saturating_add(1),
+            },
+        }
     }
 }
 
@@ -182,6 +214,17 @@ impl Claim {
     /// Where the file lies.
     pub(super) fn path(&self) -> PathBuf {
         self.directory().join(&self.name)
+    }
+
+    /// What is done with it now.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Makes where the file lies safe from a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync_directory(&self.directory())?;
+        sync_directory(&self.home.path)
     }
 
     /// Takes the file into the home: the rename that makes it ours.
@@ -214,13 +257,17 @@ impl Drop for Claim {
 }
 
 fn parse_slot(name: &OsStr) -> Option<(Phase, u32)> {
-    let (phase, attempt) = name.to_str()?.split_once('.')?;
+    let mut parts = name.to_str()?.split('.');
+    let phase = parts.next()?;
+    let mut number = || parts.next()?.parse::<u32>().ok();
     let phase = match phase {
         "taken" => Phase::Taken,
         "waiting" => Phase::Waiting,
+        "apart" => Phase::Apart { deaths: number()? },
+        "alone" => Phase::Alone { deaths: number()? },
         _ => return None,
     };
-    Some((phase, attempt.parse().ok()?))
+    Some((phase, number()?))
 }
 
 /// The entries of a directory; none where it is gone.

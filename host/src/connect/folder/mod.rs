@@ -10,6 +10,8 @@
 //! inbox/cat.png                              waits
 //! inbox/.millrace/<host id>/taken.1/cat.png  is worked on, by the host that holds the lock in its folder
 //! inbox/.millrace/<host id>/waiting.2/..     waits for its second attempt
+//! inbox/.millrace/<host id>/apart.1.1/..     a host died with it in hand: waits until it may run alone
+//! inbox/.millrace/<host id>/alone.1.1/..     runs alone, one such file at a time
 //! inbox/done/cat.png                         acknowledged
 //! inbox/dead/cat.png                         rejected; cat.png.reason.json says why
 //! ```
@@ -19,12 +21,14 @@
 mod deliver;
 mod files;
 mod home;
+mod letters;
 mod receipt;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use deliver::{deliver, prepare, result_name};
+pub use letters::{Found, Letters, PutBackError, write_new};
 pub use receipt::Receipt;
 
 use std::io;

@@ -14,11 +14,12 @@ use tracing::{debug, warn};
 use super::files::{Temporary, fitted_name, rename_new, sync_directory};
 use super::home::{Claim, Phase};
 use super::{FolderError, Timing};
+use crate::connect::Suspicion;
 use crate::disposition::{Disposition, Reason};
 use crate::message::Envelope;
 
 /// What is beside a dead letter.
-const REASON_SUFFIX: &str = ".reason.json";
+pub(super) const REASON_SUFFIX: &str = ".reason.json";
 
 /// How many names are tried for a settled file whose own name is taken; all but the first are random.
 const NAME_TRIES: usize = 8;
@@ -49,12 +50,18 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
 }
 
+type Waiting = BTreeMap<(Instant, u64), Claim>;
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Receipts that are not settled.
     pub(super) in_flight: usize,
     /// Claims to be tried again, by the time when; the number keeps equal times apart.
-    pub(super) waiting: BTreeMap<(Instant, u64), Claim>,
+    pub(super) waiting: Waiting,
+    /// Claims that were set apart: of these, one is in hand at a time.
+    pub(super) apart: Waiting,
+    /// Whether one of those is in hand.
+    pub(super) is_one_alone: bool,
     n_waited: u64,
     /// Files that went back and when they may be taken again, lest a returned file spins.
     pub(super) returned: HashMap<OsString, Instant>,
@@ -70,6 +77,8 @@ enum Ending {
     Dead(Vec<u8>),
     Retry,
     Return,
+    /// Set apart, after so many deaths.
+    Quarantine(u32),
 }
 
 /// What is left to do for a claim when its file work is done.
@@ -108,7 +117,12 @@ impl Receipt {
         }
     }
 
-    /// Ends the claim: into `done/`, or into `dead/` with `dead_letter` beside it, or back.
+    /// Whether a host may have died of the file.
+    pub fn suspicion(&self) -> Suspicion {
+        self.claim.as_ref().map_or(Suspicion::None, |claim| claim.suspicion)
+    }
+
+    /// Ends the claim: into `done/`, or into `dead/` with `dead_letter` beside it, or back, or apart.
     ///
     /// # Errors
     /// The file could not be moved: it stays claimed and comes again, marked as redelivered. Or it was moved, and
@@ -126,7 +140,8 @@ impl Receipt {
             Disposition::Ack => Ending::Done,
             Disposition::Reject(reason) => Ending::Dead(dead_letter_text(&claim, reason, dead_letter)),
             Disposition::Retry(_) => Ending::Retry,
-            Disposition::Return | Disposition::Quarantine { .. } => Ending::Return,
+            Disposition::Return => Ending::Return,
+            Disposition::Quarantine { deaths } => Ending::Quarantine(*deaths),
         };
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || shared.end(claim, &ending))
@@ -188,25 +203,46 @@ impl Shared {
         let mut state = self.state();
         state.n_waited += 1;
         let key = (Instant::now() + delay, state.n_waited);
-        state.waiting.insert(key, claim);
+        match claim.suspicion {
+            Suspicion::Apart { .. } => state.apart.insert(key, claim),
+            _ => state.waiting.insert(key, claim),
+        };
     }
 
     /// Ends what is in flight without settling it: the file stays where it is and comes again.
     fn keep(&self, mut claim: Claim) {
         claim.redelivered = true;
+        let ran_alone = ran_alone(&claim);
+        if let Phase::Alone { deaths } = claim.phase()
+            && claim.suspicion == (Suspicion::Apart { deaths })
+            && let Err(error) = claim.advance(Phase::Apart { deaths }, claim.attempt)
+        {
+            // This host lives: should it end in good order now, the next one must not count that as a death.
+            warn!(file = %claim.path().display(), %error, "file cannot be set apart again");
+        }
         let delay = self.timing.retry_delay(claim.attempt);
         self.wait(claim, delay);
-        self.state().in_flight -= 1;
+        self.let_go(ran_alone);
+    }
+
+    /// Ends what is in flight, and lets the next of what was set apart run when it was one of these.
+    fn let_go(&self, ran_alone: bool) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        state.is_one_alone &= !ran_alone;
+        drop(state);
         self.changed.notify_one();
     }
 
     /// Does the file work of an ending. Blocks.
     fn end(&self, mut claim: Claim, ending: &Ending) -> Result<(), FolderError> {
+        let ran_alone = ran_alone(&claim);
         let worked = match ending {
             Ending::Done => self.file_away(&claim).map(|()| After::Ended),
             Ending::Dead(text) => self.bury(&claim, text).map(|()| After::Ended),
             Ending::Retry => self.retry(&mut claim),
             Ending::Return => self.give_back(&mut claim),
+            Ending::Quarantine(deaths) => self.set_apart(&mut claim, *deaths),
         };
         let after = match &worked {
             Ok(after) => after,
@@ -220,8 +256,7 @@ impl Shared {
             After::Ended => drop(claim),
             After::WaitsFor(delay) => self.wait(claim, *delay),
         }
-        self.state().in_flight -= 1;
-        self.changed.notify_one();
+        self.let_go(ran_alone);
         worked.map(|_| ())
     }
 
@@ -263,14 +298,27 @@ impl Shared {
         claim
             .advance(Phase::Waiting, attempt)
             .map_err(FolderError::at("put back", &claim.path()))?;
-        claim.redelivered = false;
+        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
         Ok(After::WaitsFor(self.timing.retry_delay(attempt)))
     }
 
-    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder.
+    /// To where suspects wait, with the count of deaths in the path: durable before it runs again.
+    fn set_apart(&self, claim: &mut Claim, deaths: u32) -> Result<After, FolderError> {
+        let attempt = claim.attempt;
+        claim
+            .advance(Phase::Apart { deaths }, attempt)
+            .map_err(FolderError::at("set apart", &claim.path()))?;
+        claim.suspicion = Suspicion::Apart { deaths };
+        claim.sync().map_err(FolderError::at("sync", &claim.directory()))?;
+        Ok(After::WaitsFor(Duration::ZERO))
+    }
+
+    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder; a suspect
+    /// that ran alone and ended no host is one no more.
     fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
         let delay = self.timing.retry;
-        if claim.redelivered {
+        let is_suspect = ran_alone(claim);
+        if claim.redelivered && !is_suspect {
             return Ok(After::WaitsFor(delay));
         }
         if claim.attempt == 1 {
@@ -287,6 +335,7 @@ impl Shared {
         claim
             .advance(Phase::Waiting, attempt)
             .map_err(FolderError::at("put back", &claim.path()))?;
+        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
         Ok(After::WaitsFor(delay))
     }
 }
@@ -294,18 +343,40 @@ impl Shared {
 impl State {
     /// Whether no claim of ours is open.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.waiting.is_empty()
+        self.in_flight == 0 && self.waiting.is_empty() && self.apart.is_empty()
     }
 
     /// Files that wait or are claimed.
     pub(super) fn n_open(&self) -> usize {
-        self.n_listed + self.in_flight + self.waiting.len()
+        self.n_listed + self.in_flight + self.n_waiting()
+    }
+
+    /// Claims that wait, for whatever.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.waiting.len() + self.apart.len()
+    }
+
+    /// When the earliest claim's delay is over. What was set apart has none while another of these is in hand.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let apart = Some(&self.apart).filter(|_| !self.is_one_alone);
+        let first = [Some(&self.waiting), apart].into_iter().flatten();
+        first.filter_map(|waiting| Some(waiting.first_key_value()?.0.0)).min()
     }
 
     /// The earliest claim whose delay is over.
     pub(super) fn pop_due(&mut self) -> Option<Claim> {
-        let first = self.waiting.first_entry()?;
-        (first.key().0 <= Instant::now()).then(|| first.remove())
+        let is_due = |waiting: &Waiting| {
+            waiting
+                .first_key_value()
+                .is_some_and(|((at, _), _)| *at <= Instant::now())
+        };
+        // Suspects first: there is one at a time, and what waits behind it is no suspect's concern.
+        if !self.is_one_alone && is_due(&self.apart) {
+            return self.apart.pop_first().map(|(_, claim)| claim);
+        }
+        is_due(&self.waiting)
+            .then(|| self.waiting.pop_first())?
+            .map(|(_, claim)| claim)
     }
 }
 
@@ -318,6 +389,11 @@ impl<'a> From<&'a Envelope> for EnvelopeText<'a> {
             headers: &envelope.headers,
         }
     }
+}
+
+/// Whether a claim in hand is the one that runs alone.
+fn ran_alone(claim: &Claim) -> bool {
+    matches!(claim.suspicion, Suspicion::Apart { .. })
 }
 
 /// Tries the plain name first, then names that nobody else chooses.

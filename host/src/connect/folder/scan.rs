@@ -16,7 +16,7 @@ use super::files::open_plain;
 use super::home::{Claim, Home, Phase};
 use super::receipt::{Receipt, Shared};
 use super::{Delivery, FolderError, Until};
-use crate::connect::Malformed;
+use crate::connect::{Malformed, Suspicion};
 use crate::message::Message;
 
 /// Names kept of one listing, the first by name; the rest is listed again when these are done. Bounds memory.
@@ -65,6 +65,8 @@ pub(super) struct Search {
     /// When the folder is to be listed again, whatever the watcher says.
     list_again: Option<Instant>,
     told: HashSet<OsString>,
+    /// Whether the next step offers files that were never tried before those that are to be tried again.
+    is_new_first: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,14 @@ impl Scanner {
     pub(super) fn step(&mut self) -> Result<Step, FolderError> {
         // Asked before the folder is listed: a file that goes back in between must not be missed.
         let may_end = self.until == Until::Empty && self.shared.state().is_idle();
+        // By turns: what is tried again must not stand in front of all that was never tried, nor wait for all of it.
+        self.search.is_new_first = !self.search.is_new_first;
+        if self.search.is_new_first
+            && !self.is_full()
+            && let Some(delivery) = self.next_listed()?
+        {
+            return Ok(Step::delivered(delivery));
+        }
         if let Some(claim) = self.due_claim()? {
             return Ok(self.read(claim)?.map_or_else(|| self.wait(), Step::delivered));
         }
@@ -141,8 +151,19 @@ impl Scanner {
         };
         let path = claim.path();
         let attempt = claim.attempt;
-        match claim.advance(Phase::Taken, attempt) {
-            Ok(()) => Ok(Some(claim)),
+        let phase = match claim.suspicion {
+            Suspicion::None => Phase::Taken,
+            // Where it lies says how many deaths it has seen, until the higher count is durable.
+            Suspicion::Raised { .. } => claim.phase(),
+            Suspicion::Apart { deaths } => Phase::Alone { deaths },
+        };
+        match claim.advance(phase, attempt) {
+            Ok(()) => {
+                if let Suspicion::Apart { .. } = claim.suspicion {
+                    self.shared.state().is_one_alone = true;
+                }
+                Ok(Some(claim))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 warn!(file = %path.display(), "claimed file was removed by somebody else");
                 Ok(None)
@@ -313,7 +334,7 @@ impl Scanner {
     }
 
     fn is_full(&self) -> bool {
-        self.shared.state().waiting.len() >= self.prefetch * WAITING_PER_IN_FLIGHT
+        self.shared.state().n_waiting() >= self.prefetch * WAITING_PER_IN_FLIGHT
     }
 
     fn is_time_to_list(&self) -> bool {
@@ -329,7 +350,7 @@ impl Scanner {
 
     /// Until when nothing is to be done, unless something changes.
     fn wait(&self) -> Step {
-        let due = self.shared.state().waiting.first_key_value().map(|((at, _), _)| *at);
+        let due = self.shared.state().due();
         let looks = [self.search.look_again, self.search.list_again].into_iter().flatten();
         // Nothing new is taken while too much waits: then only what waits can be due.
         let looks = looks.min().filter(|_| !self.is_full());

@@ -2,6 +2,7 @@
 
 mod results;
 mod settling;
+mod suspects;
 mod taking;
 
 use std::ffi::OsStr;

@@ -1,5 +1,6 @@
 //! What results are called, and what they replace.
 
+use super::super::files::Temporary;
 use super::*;
 
 fn envelope(id: &str) -> Envelope {
@@ -31,18 +32,19 @@ async fn a_folder_for_results_is_made_and_swept() {
     let folder = inbox();
     let out = folder.path().join("new/out");
     prepare(&out).await.expect("a folder");
-    for (name, age_secs) in [(".millrace-old", 7200), (".millrace-new", 0), (".foreign", 7200)] {
-        let file = File::create(out.join(name)).expect("a file");
-        file.set_modified(SystemTime::now() - Duration::from_secs(age_secs))
-            .expect("its time");
+    for name in [".millrace-left", ".foreign"] {
+        File::create(out.join(name)).expect("a file");
     }
+    // What somebody writes now is locked.
+    let written = Temporary::write(&out, b"whole").expect("a file");
     prepare(&out).await.expect("a folder");
+    written.place_new(&out.join("result")).expect("a result");
     let mut left: Vec<_> = read_dir(&out)
         .expect("a folder")
         .map(|it| it.expect("an entry").file_name())
         .collect();
     left.sort();
-    assert_eq!(left, [".foreign", ".millrace-new"]);
+    assert_eq!(left, [".foreign", "result"]);
     std::fs::write(folder.path().join("file"), b"").expect("a file");
     assert!(prepare(&folder.path().join("file")).await.is_err());
 }

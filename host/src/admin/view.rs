@@ -1,0 +1,48 @@
+//! What is shown of a host: plain data, taken at one moment. Knows no format.
+
+use crate::breaker::Opened;
+use crate::config::Name;
+use crate::connect::Holding;
+use crate::connect::amqp::Status;
+use crate::tally::Counts;
+
+/// A host at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// The connections to the broker, where a pipeline needs them.
+    pub broker: Option<Status>,
+    /// Every pipeline of the file.
+    pub pipelines: Vec<PipelineView>,
+}
+
+/// Where in its life a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Warming up its models, opening its sources.
+    Starting,
+    /// Taking messages.
+    Running,
+    /// Finishing what is in hand.
+    Draining,
+}
+
+/// A pipeline at one moment.
+#[derive(Debug, Clone)]
+pub struct PipelineView {
+    /// Its name.
+    pub name: Name,
+    /// Whether its messages or its results go by the broker.
+    pub uses_broker: bool,
+    /// Whether its source hands out messages.
+    pub is_open: bool,
+    /// What it waits for before it takes more.
+    pub holding: Option<Holding>,
+    /// Who fails for everything.
+    pub breaker: Option<Opened>,
+    /// How often its breaker opened.
+    pub n_opened: u64,
+    /// What became of its messages.
+    pub counts: Counts,
+}

@@ -1,0 +1,208 @@
+//! The states of a breaker: closed and counting, open, open with a probe on its way. Knows no clock and waits for nothing.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use super::{Culprit, Opened, Verdict};
+use crate::disposition::{Reason, ReasonClass, Stage};
+
+/// So many messages in a row must fail by one culprit: a few bad messages are no broken plugin.
+pub(super) const THRESHOLD: u32 = 5;
+
+/// The first pause before a probe, before jitter.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause before jitter, which at most doubles it: five minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(150);
+
+/// Where a breaker is.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    // Invariant: at most one for each stage, each with fewer than THRESHOLD; empty while open.
+    failures: Vec<(Culprit, u32)>,
+    open: Option<Open>,
+    /// Messages in hand that wait for their turn.
+    pub(super) n_waiting: usize,
+    /// How often it opened.
+    pub(super) n_opened: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    culprit: Culprit,
+    class: ReasonClass,
+    since: Instant,
+    probe_at: Instant,
+    is_probing: bool,
+    pauses: ExponentialBackoff,
+}
+
+/// Whether a message may go on now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// As one of many.
+    Ordinary,
+    /// As the one probe, after so many openings.
+    Probe(u64),
+    /// Not yet: until a change, or until this time.
+    Wait(Option<Instant>),
+}
+
+/// What is to be told, once.
+#[derive(Debug)]
+pub(super) enum Change {
+    Opened {
+        culprit: Culprit,
+        generation: u64,
+        reason: String,
+        n_failures: u32,
+        pause: Duration,
+    },
+    ProbeFailed {
+        culprit: Culprit,
+        reason: String,
+        pause: Duration,
+    },
+    Closed {
+        culprit: Culprit,
+        lasted: Duration,
+    },
+}
+
+impl Machine {
+    /// Whether another message may be taken: those in hand are probes before it is.
+    pub(super) fn turn_to_take(&self, now: Instant) -> Turn {
+        match &self.open {
+            Some(_) if self.n_waiting > 0 => Turn::Wait(None),
+            _ => self.next(now),
+        }
+    }
+
+    /// Whether a message that waits may run; then it waits no more.
+    pub(super) fn turn(&mut self, now: Instant) -> Turn {
+        let turn = self.next(now);
+        match (turn, &mut self.open) {
+            (Turn::Wait(_), _) => return turn,
+            (Turn::Probe(_), Some(open)) => open.is_probing = true,
+            _ => {}
+        }
+        self.n_waiting -= 1;
+        turn
+    }
+
+    fn next(&self, now: Instant) -> Turn {
+        match &self.open {
+            None => Turn::Ordinary,
+            Some(open) if open.is_probing => Turn::Wait(None),
+            Some(open) if open.probe_at > now => Turn::Wait(Some(open.probe_at)),
+            Some(_) => Turn::Probe(self.n_opened),
+        }
+    }
+
+    /// A stage did its work: its count begins anew, and where it was the culprit the breaker closes.
+    pub(super) fn passed(&mut self, stage: Stage, digest: &str, now: Instant) -> Option<Change> {
+        let is_it = |culprit: &Culprit| culprit.stage == stage && culprit.digest == digest;
+        self.failures.retain(|(culprit, _)| !is_it(culprit));
+        self.close_if(is_it, now)
+    }
+
+    /// Closes where the culprit is in service no more: of what is there now nothing bad is known.
+    pub(super) fn forget_unless(&mut self, is_served: impl Fn(&Culprit) -> bool, now: Instant) -> Option<Change> {
+        self.close_if(|culprit| !is_served(culprit), now)
+    }
+
+    /// A stage failed for a message; `probe` where that was the probe after so many openings.
+    pub(super) fn failed(
+        &mut self,
+        culprit: Culprit,
+        generation: u64,
+        reason: &Reason,
+        probe: Option<u64>,
+        now: Instant,
+    ) -> (Verdict, Option<Change>) {
+        let is_probe = probe == Some(self.n_opened);
+        if let Some(open) = &mut self.open {
+            if !is_probe {
+                return (Verdict::Kept, None);
+            }
+            let pause = next(&mut open.pauses);
+            (open.is_probing, open.probe_at, open.class) = (false, now + pause, reason.class);
+            let (culprit, reason) = (open.culprit.clone(), reason.to_string());
+            let change = Change::ProbeFailed { culprit, reason, pause };
+            return (Verdict::ProbeFailed, Some(change));
+        }
+        let n_before = self.failures.iter().find(|(other, _)| *other == culprit);
+        let n_failures = n_before.map_or(0, |(_, count)| *count) + 1;
+        self.failures.retain(|(other, _)| other.stage != culprit.stage);
+        if n_failures < THRESHOLD {
+            self.failures.push((culprit, n_failures));
+            return (Verdict::Stands, None);
+        }
+        self.failures.clear();
+        let mut pauses = pauses();
+        let pause = next(&mut pauses);
+        self.n_opened += 1;
+        self.open = Some(Open {
+            culprit: culprit.clone(),
+            class: reason.class,
+            since: now,
+            probe_at: now + pause,
+            is_probing: false,
+            pauses,
+        });
+        let change = Change::Opened {
+            culprit,
+            generation,
+            reason: reason.to_string(),
+            n_failures,
+            pause,
+        };
+        (Verdict::Kept, Some(change))
+    }
+
+    /// A probe ended without a word about the culprit: the next may follow at once.
+    pub(super) fn probe_ended(&mut self, opened: u64) {
+        if let Some(open) = &mut self.open
+            && self.n_opened == opened
+        {
+            open.is_probing = false;
+        }
+    }
+
+    /// What it waits for, while it is open.
+    pub(super) fn opened(&self, now: Instant) -> Option<Opened> {
+        self.open.as_ref().map(|open| Opened {
+            culprit: open.culprit.clone(),
+            class: open.class,
+            lasts: now.duration_since(open.since),
+            probe_in: if open.is_probing {
+                Duration::ZERO
+            } else {
+                open.probe_at.saturating_duration_since(now)
+            },
+        })
+    }
+
+    fn close_if(&mut self, is_it: impl FnOnce(&Culprit) -> bool, now: Instant) -> Option<Change> {
+        let open = self.open.take_if(|open| is_it(&open.culprit))?;
+        Some(Change::Closed {
+            lasted: now.duration_since(open.since),
+            culprit: open.culprit,
+        })
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn next(pauses: &mut ExponentialBackoff) -> Duration {
+    pauses.next().unwrap_or(LONGEST_PAUSE)
+}

@@ -1,0 +1,202 @@
+//! The breaker on a paused clock: what opens it, who is tried, what closes it.
+
+use std::collections::BTreeMap;
+
+use super::machine::THRESHOLD;
+use super::*;
+
+fn culprit(stage: Stage, digest: &str) -> Culprit {
+    Culprit {
+        stage,
+        name: "crop".to_owned(),
+        digest: digest.to_owned(),
+    }
+}
+
+fn trap() -> Reason {
+    Reason {
+        stage: Stage::Preprocess,
+        class: ReasonClass::Trap,
+        text: "trapped".to_owned(),
+        plugin: None,
+    }
+}
+
+fn breaker() -> Breaker {
+    Breaker::new("images", CancellationToken::new())
+}
+
+fn served(_: &Culprit) -> bool {
+    true
+}
+
+async fn running(breaker: &Breaker) -> Ticket {
+    let mut ticket = breaker.ticket();
+    ticket.turn(served).await.unwrap();
+    ticket
+}
+
+fn fail(ticket: &mut Ticket) -> Verdict {
+    ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap())
+}
+
+/// Opens it, and gives the message that opened it, which is kept.
+async fn open(breaker: &Breaker) -> Ticket {
+    for _ in 1..THRESHOLD {
+        assert_eq!(fail(&mut running(breaker).await), Verdict::Stands);
+    }
+    let mut last = running(breaker).await;
+    assert_eq!(fail(&mut last), Verdict::Kept);
+    assert!(breaker.opened().is_some());
+    last
+}
+
+/// Whether something that waits is done by now, without letting the clock go on.
+async fn is_now<F: Future>(future: F) -> bool {
+    tokio::select! {
+        biased;
+        _ = future => true,
+        () = tokio::task::yield_now() => false,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
+    let breaker = breaker();
+    // Rows: a letter fails by that build, `+` is a success, `m` fails by the model.
+    let rows = [
+        ("aaaa", false),
+        ("aaaaa", true),
+        ("aaaa+a", false),
+        ("aaaa+aaaaa", true),
+        ("amamama", false),
+        ("amamamama", true),
+        ("aaaabaaaa", false),
+    ];
+    for (events, opens) in rows {
+        let breaker = breaker.0.pipeline.clone();
+        let breaker = Breaker::new(&breaker, CancellationToken::new());
+        for event in events.chars() {
+            let mut ticket = running(&breaker).await;
+            match event {
+                '+' => ticket.passed(Stage::Preprocess, "a"),
+                'm' => drop(ticket.failed(culprit(Stage::Infer, "m"), 1, &trap())),
+                build => drop(ticket.failed(culprit(Stage::Preprocess, &build.to_string()), 1, &trap())),
+            }
+        }
+        assert_eq!(breaker.opened().is_some(), opens, "{events}");
+        assert_eq!(breaker.n_opened(), u64::from(opens), "{events}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
+    let breaker = breaker();
+    let mut others = vec![running(&breaker).await, running(&breaker).await];
+    let mut kept = vec![open(&breaker).await];
+    for mut other in others.drain(..) {
+        assert_eq!(fail(&mut other), Verdict::Kept);
+        kept.push(other);
+    }
+    assert!(!is_now(breaker.admits(served)).await);
+    let began = Instant::now();
+    let mut first = kept.pop().unwrap();
+    first.turn(served).await.unwrap();
+    let pause = began.elapsed();
+    assert!((1..=2).contains(&pause.as_secs()), "{pause:?}");
+    assert_eq!(first.standing, Standing::Probes(1));
+    assert_eq!(breaker.opened().unwrap().probe_in, Duration::ZERO);
+    // One at a time: the next waits however long the probe takes.
+    let mut second = kept.pop().unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(!is_now(second.turn(served)).await);
+    assert_eq!(fail(&mut first), Verdict::ProbeFailed);
+    drop(first);
+    assert!(!is_now(second.turn(served)).await);
+    second.turn(served).await.unwrap();
+    second.passed(Stage::Preprocess, "a");
+    assert!(breaker.opened().is_none());
+    let mut third = kept.pop().unwrap();
+    assert!(is_now(third.turn(served)).await);
+    assert_eq!(third.standing, Standing::Runs);
+    assert!(is_now(breaker.admits(served)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_none_in_hand_one_message_is_taken_as_the_probe() {
+    let breaker = breaker();
+    let mut kept = open(&breaker).await;
+    kept.turn(served).await.unwrap();
+    assert_eq!(fail(&mut kept), Verdict::ProbeFailed);
+    assert!(!is_now(breaker.admits(served)).await);
+    drop(kept);
+    let began = Instant::now();
+    breaker.admits(served).await;
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut probe = breaker.ticket();
+    // It is taken and has not begun: there is room for no other.
+    assert!(!is_now(breaker.admits(served)).await);
+    assert!(is_now(probe.turn(served)).await);
+    assert!(!is_now(breaker.admits(served)).await);
+    // It was refused, or given back: that says nothing, and the next may be tried at once.
+    drop(probe);
+    assert!(is_now(breaker.admits(served)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_double_up_to_five_minutes() {
+    let breaker = breaker();
+    let mut probe = open(&breaker).await;
+    let mut pauses = BTreeMap::new();
+    for n in 0..12 {
+        let began = Instant::now();
+        probe.turn(served).await.unwrap();
+        assert_eq!(fail(&mut probe), Verdict::ProbeFailed);
+        pauses.insert(n, began.elapsed().as_secs_f64());
+        probe = breaker.ticket();
+    }
+    for (n, pause) in &pauses {
+        let least = f64::min(2_f64.powi(*n), 150.0);
+        assert!((least..=2.0 * least + 0.1).contains(pause), "{pauses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_build_in_service_closes_it() {
+    let breaker = breaker();
+    let mut kept = open(&breaker).await;
+    assert!(!is_now(kept.turn(served)).await);
+    let began = Instant::now();
+    kept.turn(|culprit| culprit.digest != "a").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(breaker.opened().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_straggler_that_succeeds_closes_it_and_an_old_probe_is_one_no_more() {
+    let breaker = breaker();
+    let mut straggler = running(&breaker).await;
+    let mut probe = open(&breaker).await;
+    probe.turn(served).await.unwrap();
+    straggler.passed(Stage::Preprocess, "a");
+    assert!(breaker.opened().is_none());
+    let mut next = open(&breaker).await;
+    next.turn(served).await.unwrap();
+    assert_eq!(fail(&mut probe), Verdict::Kept);
+    drop(probe);
+    assert!(!is_now(breaker.ticket().turn(served)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_goes_back_when_a_drain_begins_or_it_waited_too_long() {
+    let breaker = breaker();
+    let mut probe = open(&breaker).await;
+    probe.turn(served).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(breaker.ticket().turn(served).await, Err(GaveUp));
+    let waited = began.elapsed();
+    assert!(waited >= HOLD_LIMIT && waited < HOLD_LIMIT + 2 * LOOK, "{waited:?}");
+    breaker.0.drain.cancel();
+    assert!(is_now(breaker.ticket().turn(served)).await);
+    assert_eq!(breaker.machine().n_waiting, 0);
+}

@@ -1,0 +1,125 @@
+//! `millrace dlq ls`: one line a letter, for people or as JSON.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use super::{Letters, PlaceArguments, count, harmless, plain};
+use crate::letter::{Letter, Sender};
+
+/// The most of a text that is a cell of the table.
+const CELL_CHARS: usize = 48;
+
+/// The most of a text in JSON: ours are shorter.
+const VALUE_CHARS: usize = 4096;
+
+/// `millrace dlq ls`
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    place: PlaceArguments,
+    /// Only letters with this class of reason, such as `refused`; `broker` and `unknown` for letters that no host wrote
+    #[arg(long, value_name = "CLASS")]
+    reason: Option<String>,
+    /// At most so many; a quorum queue then puts what was looked at behind the rest
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
+    let place = match options.place.place()? {
+        Ok(place) => place,
+        Err(code) => return Ok(code),
+    };
+    let mut letters = Letters::open(&place).await?;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "TEXT", "PLUGIN", "ATTEMPT", "SIZE",
+    ]);
+    let mut n_listed = 0;
+    while options.limit.is_none_or(|limit| n_listed < limit)
+        && let Some(held) = letters.next().await?
+    {
+        let letter = held.letter();
+        if options.reason.as_deref().is_some_and(|reason| reason != letter.class()) {
+            continue;
+        }
+        n_listed += 1;
+        if !options.json {
+            table.add_row(cells(letter));
+        } else if !is_read(&harmless(&as_json(letter).to_string()))? {
+            break;
+        }
+    }
+    let n_left = letters.n_left();
+    letters.close().await?;
+    if !options.json {
+        match n_listed {
+            0 => anstream::println!("no letters in the {}", place.shown()),
+            _ => drop(is_read(&table.trim_fmt())?),
+        }
+    }
+    if n_left > 0 {
+        anstream::eprintln!("{} not looked at: raise --limit", count(n_left, "more letter"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line; tells whether anybody reads on: `head` does not.
+fn is_read(line: &str) -> io::Result<bool> {
+    match writeln!(anstream::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+fn cells(letter: &Letter) -> [String; 9] {
+    let fact = |name: &str| plain(letter.fact(name).unwrap_or("-"), CELL_CHARS);
+    // Seconds are enough to find one's way.
+    let time = fact("time").chars().take("2026-01-01T00:00:00".len()).collect();
+    [
+        plain(letter.message_id(), CELL_CHARS),
+        time,
+        fact("pipeline"),
+        fact("stage"),
+        plain(letter.class(), CELL_CHARS),
+        plain(letter.text(), CELL_CHARS),
+        plain(letter.plugin().as_deref().unwrap_or("-"), CELL_CHARS),
+        fact("attempt"),
+        letter.n_bytes.to_string(),
+    ]
+}
+
+/// What is known of a letter without its headers and its body.
+fn as_json(letter: &Letter) -> Value {
+    let cut = |text: &str| text.chars().take(VALUE_CHARS).collect::<String>();
+    let fact = |name: &str| letter.fact(name).map(cut);
+    json!({
+        "id": cut(&letter.id),
+        "message_id": cut(letter.message_id()),
+        "file": letter.file,
+        "sender": match letter.sender() {
+            Sender::Millrace => "millrace",
+            Sender::Broker => "broker",
+            Sender::Stranger => "unknown",
+        },
+        "queue": letter.queue().map(cut),
+        "time": fact("time"),
+        "pipeline": fact("pipeline"),
+        "stage": fact("stage"),
+        "reason": cut(letter.class()),
+        "text": cut(letter.text()),
+        "plugin": fact("plugin"),
+        "plugin_digest": fact("plugin-digest"),
+        "attempt": letter.fact("attempt").and_then(|attempt| attempt.parse::<u32>().ok()),
+        "content_type": letter.content_type.as_deref().map(cut),
+        "bytes": letter.n_bytes,
+        "cut_headers": letter.n_cut,
+    })
+}

@@ -1,0 +1,249 @@
+//! Where dead letters lie: the queue or the folder of a pipeline, or a queue that is named. Knows no output.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::super::{BrokerArguments, MISTAKEN};
+use super::plain;
+use crate::config::{Config, Name, PipelineConfig, Rendering, Secret, SourceConfig};
+use crate::connect::{amqp, folder};
+use crate::letter::Letter;
+use crate::message::Message;
+
+/// Letters that are held or listed where an id may mean several.
+const SAME_MAX: usize = 16;
+
+/// Where to look.
+#[derive(Debug, Args)]
+pub(super) struct PlaceArguments {
+    /// The file that names the pipeline
+    #[arg(long, value_name = "FILE", default_value = "plugins.toml")]
+    file: PathBuf,
+    /// The pipeline, where the file has several
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// A queue of dead letters, with --amqp or AMQP_URL; then no file is read
+    #[arg(long, value_name = "QUEUE", conflicts_with_all = ["file", "pipeline"])]
+    queue: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArguments,
+}
+
+/// Where dead letters lie.
+#[derive(Debug)]
+pub(super) enum Place {
+    Queue {
+        url: Secret,
+        queue: String,
+        /// The source queues of the file; none where no file was read.
+        sources: Option<BTreeSet<String>>,
+    },
+    Folder {
+        inbox: PathBuf,
+    },
+}
+
+/// The letters that are there now.
+pub(super) enum Letters {
+    Queue(amqp::Letters),
+    Folder(folder::Letters),
+}
+
+/// A letter that was looked at; it stays where it is.
+#[derive(Debug)]
+pub(super) enum Held {
+    Queue(Box<amqp::Held>),
+    Folder(Box<folder::Found>),
+}
+
+impl PlaceArguments {
+    /// Finds out where to look; an exit code where the file has mistakes, which were printed.
+    pub(super) fn place(&self) -> anyhow::Result<Result<Place, ExitCode>> {
+        if let Some(queue) = &self.queue {
+            return Ok(Ok(Place::Queue {
+                url: self.broker.url(),
+                queue: queue.clone(),
+                sources: None,
+            }));
+        }
+        let config = match Config::load(&self.file) {
+            Ok((config, _)) => config,
+            Err(errors) => {
+                anstream::eprintln!("{}", errors.render(Rendering::of_stderr()));
+                return Ok(Err(ExitCode::from(MISTAKEN)));
+            }
+        };
+        let pipeline = self.choose(&config)?;
+        Ok(Ok(match &pipeline.source {
+            SourceConfig::Folder(folder) => Place::Folder {
+                inbox: folder.folder.clone(),
+            },
+            SourceConfig::Queue(queue) => Place::Queue {
+                url: config.broker.as_ref().context("the file has no [broker]")?.amqp.clone(),
+                queue: queue.dead_letter.clone(),
+                sources: Some(sources(&config)),
+            },
+        }))
+    }
+
+    fn choose<'a>(&self, config: &'a Config) -> anyhow::Result<&'a PipelineConfig> {
+        let names: Vec<&str> = config.pipelines.keys().map(Name::as_str).collect();
+        let names = names.join(", ");
+        match (&self.pipeline, config.pipelines.values().next()) {
+            (Some(name), _) => {
+                let pipeline = config.pipelines.get(name.as_str());
+                pipeline.with_context(|| format!("no pipeline {name:?} in {}: it has {names}", self.file.display()))
+            }
+            (None, Some(pipeline)) if config.pipelines.len() == 1 => Ok(pipeline),
+            _ => bail!(
+                "{} has several pipelines: choose one by --pipeline ({names})",
+                self.file.display()
+            ),
+        }
+    }
+}
+
+fn sources(config: &Config) -> BTreeSet<String> {
+    let queues = config.pipelines.values().filter_map(|pipeline| match &pipeline.source {
+        SourceConfig::Queue(queue) => Some(queue.queue.clone()),
+        SourceConfig::Folder(_) => None,
+    });
+    queues.collect()
+}
+
+impl Place {
+    /// In words, for people.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Queue { queue, .. } => format!("queue `{}`", plain(queue, 255)),
+            Self::Folder { inbox } => format!("folder `{}`", inbox.join("dead").display()),
+        }
+    }
+
+    /// The letters that a person may mean by `id`: several only where several have the same id.
+    ///
+    /// The whole of an id wins over the beginning of another.
+    pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<Held>> {
+        let mut letters = Letters::open(self).await?;
+        let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
+        while let Some(held) = letters.next().await? {
+            let letter = held.letter();
+            let exact = letter.is_called_exactly(id);
+            if !letter.is_called(id) || (is_exact && !exact) {
+                continue;
+            }
+            if exact && !is_exact {
+                (is_exact, n_found) = (true, 0);
+                found.clear();
+            }
+            n_found += 1;
+            if found.len() < SAME_MAX {
+                found.push(held);
+            }
+        }
+        letters.close().await?;
+        let ids: BTreeSet<&str> = found.iter().map(|held: &Held| held.letter().id.as_str()).collect();
+        if n_found == 0 {
+            bail!("no letter {id:?} in the {}", self.shown());
+        }
+        if ids.len() > 1 {
+            let lines = found.iter().map(|held| {
+                let letter = held.letter();
+                format!(
+                    "\n  letter {}, message {}",
+                    plain(&letter.id, 64),
+                    plain(letter.message_id(), 64)
+                )
+            });
+            let more = match n_found - found.len() {
+                0 => String::new(),
+                n_more => format!("\n  and {n_more} more"),
+            };
+            bail!("{id:?} may mean {n_found} letters:{}{more}", lines.collect::<String>());
+        }
+        Ok(found)
+    }
+}
+
+impl Letters {
+    pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
+        Ok(match place {
+            Place::Queue { url, queue, .. } => Self::Queue(amqp::Letters::open(url, queue).await?),
+            Place::Folder { inbox } => Self::Folder(folder::Letters::open(inbox)?),
+        })
+    }
+
+    pub(super) fn n_left(&self) -> usize {
+        match self {
+            Self::Queue(letters) => usize::try_from(letters.n_left()).unwrap_or(usize::MAX),
+            Self::Folder(letters) => letters.n_left(),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Held>> {
+        Ok(match self {
+            Self::Queue(letters) => letters.next().await?.map(|held| Held::Queue(Box::new(held))),
+            Self::Folder(letters) => letters.look_at_next().map(|found| Held::Folder(Box::new(found))),
+        })
+    }
+
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        match self {
+            Self::Queue(letters) => Ok(letters.close().await?),
+            Self::Folder(_) => Ok(()),
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn letter(&self) -> &Letter {
+        match self {
+            Self::Queue(held) => &held.letter,
+            Self::Folder(found) => &found.letter,
+        }
+    }
+
+    /// The message that it was, without its body.
+    pub(super) fn message(&self) -> anyhow::Result<Message> {
+        match self {
+            Self::Queue(held) => held
+                .message()
+                .context("what the message had cannot be read from its letter"),
+            Self::Folder(found) => Ok(found.message()),
+        }
+    }
+
+    pub(super) fn open_body(&self) -> anyhow::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Self::Queue(held) => Box::new(held.body()),
+            Self::Folder(found) => Box::new(found.open_body()?),
+        })
+    }
+
+    /// The beginning of the body.
+    pub(super) fn head(&self, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.open_body()?.take(n_bytes).read_to_end(&mut head)?;
+        Ok(head)
+    }
+
+    /// The extension of its file, where it is one that a file name of ours may have.
+    pub(super) fn extension(&self) -> Option<&str> {
+        let extension = Path::new(self.letter().file.as_deref()?).extension()?.to_str()?;
+        let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
+        is_plain.then_some(extension)
+    }
+}
+
+/// Reads all of something, for its digest.
+pub(super) fn digest(mut content: impl Read) -> io::Result<String> {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    io::copy(&mut content, &mut hash)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

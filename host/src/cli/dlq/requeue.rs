@@ -1,0 +1,285 @@
+//! `millrace dlq requeue`: messages go back where they came from. Each letter is let go of when its message arrived.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use futures_util::{FutureExt, StreamExt, stream};
+use indicatif::ProgressBar;
+
+use super::place::{Held, Letters, Place, PlaceArguments};
+use super::{count, plain};
+use crate::chain::Chain;
+use crate::config::Secret;
+use crate::connect::amqp::PuttingBack;
+use crate::letter::Letter;
+
+/// Letters in hand at a time: enough to hide the round trips, and few bodies in memory.
+const IN_HAND: usize = 16;
+
+/// Failures that are told one by one; of more, only the number.
+const TOLD_MAX: usize = 100;
+
+/// `millrace dlq requeue`
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    which: Which,
+    /// Where to, instead of the queue that each came from
+    #[arg(long, value_name = "QUEUE")]
+    to: Option<String>,
+    /// Puts back messages whose letters do not have all of their headers, without these
+    #[arg(long)]
+    cut_ok: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+/// Which letters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    id: Option<String>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// Those with this class of reason, such as `refused`
+    #[arg(long, value_name = "CLASS")]
+    reason: Option<String>,
+}
+
+/// What came of it so far.
+#[derive(Debug, Default)]
+struct Summary {
+    /// By where they went.
+    put_back: BTreeMap<String, usize>,
+    n_failed: usize,
+    n_skipped: usize,
+}
+
+pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
+    let place = match options.place.place()? {
+        Ok(place) => place,
+        Err(code) => return Ok(code),
+    };
+    if options.to.is_some() && matches!(place, Place::Folder { .. }) {
+        bail!("--to names a queue, and these letters lie in a folder: their files go back into it");
+    }
+    let mut chosen = Vec::new();
+    if let Some(id) = &options.which.id {
+        chosen = place
+            .find(id)
+            .await?
+            .iter()
+            .map(|held| held.letter().id.clone())
+            .collect();
+    }
+    let is_chosen = |letter: &Letter| match (&options.which.id, &options.which.reason) {
+        (Some(_), _) => chosen.contains(&letter.id),
+        (None, Some(reason)) => letter.class() == reason,
+        (None, None) => true,
+    };
+    let letters = Letters::open(&place).await?;
+    let bar = ProgressBar::new(letters.n_left() as u64);
+    let mut summary = Summary::default();
+    let ended = match (&place, letters) {
+        (Place::Queue { url, .. }, letters @ Letters::Queue(_)) => {
+            let target = |letter: &Letter| target(letter, &place, &options);
+            publish(url, letters, is_chosen, target, &mut summary, &bar).await
+        }
+        (_, letters) => rename(letters, is_chosen, &mut summary, &bar).await,
+    };
+    bar.finish_and_clear();
+    for (to, n) in &summary.put_back {
+        anstream::println!("{} put back into {to}", count(*n, "message"));
+    }
+    if summary.n_skipped > 0 {
+        anstream::println!("{} left as they were", count(summary.n_skipped, "letter"));
+    }
+    if summary.n_failed > 0 {
+        anstream::println!("{} could not be put back", count(summary.n_failed, "letter"));
+    }
+    let is_whole = ended? == Ended::Whole;
+    if !is_whole {
+        anstream::eprintln!("stopped: what was not dealt with is in the {} as before", place.shown());
+    }
+    let is_success = is_whole && summary.n_failed == 0;
+    Ok(if is_success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether all letters were dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    /// By Ctrl-C, after what was in hand was finished.
+    Stopped,
+}
+
+/// Where a message goes, or why nowhere.
+fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, String> {
+    if letter.n_cut > 0 && !options.cut_ok {
+        let names: Vec<String> = letter.cut_names.iter().map(|name| plain(name, 64)).collect();
+        return Err(format!(
+            "its letter does not have all of its headers ({} cut: {}): --cut-ok puts it back without them",
+            letter.n_cut,
+            names.join(", ")
+        ));
+    }
+    if let Some(to) = &options.to {
+        return Ok(to.clone());
+    }
+    let Some(queue) = letter.queue() else {
+        return Err("it does not say which queue it came from: name one by --to".to_owned());
+    };
+    let Place::Queue {
+        sources: Some(sources), ..
+    } = place
+    else {
+        return Ok(queue.to_owned());
+    };
+    // What a letter says is not believed: it must not choose any queue that the person who asks may publish to.
+    match sources.contains(queue) {
+        true => Ok(queue.to_owned()),
+        false => Err(format!(
+            "it says that it came from `{}`, which is no source in the file: name a queue by --to",
+            plain(queue, 255)
+        )),
+    }
+}
+
+/// Through the broker, some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
+/// all: what is in hand then may come twice.
+async fn publish(
+    url: &Secret,
+    letters: Letters,
+    is_chosen: impl Fn(&Letter) -> bool,
+    target: impl Fn(&Letter) -> Result<String, String>,
+    summary: &mut Summary,
+    bar: &ProgressBar,
+) -> anyhow::Result<Ended> {
+    let putting_back = PuttingBack::start(url);
+    let interrupted = tokio::signal::ctrl_c().map(drop).shared();
+    tokio::select! {
+        () = putting_back.open() => {}
+        () = interrupted.clone() => return Ok(Ended::Stopped),
+    }
+    let mut failure = None;
+    let mut letters = letters;
+    {
+        let fetched = stream::unfold(&mut letters, |letters| async {
+            let next = letters.next().await.transpose()?;
+            Some((next, letters))
+        });
+        let mut work = std::pin::pin!(
+            fetched
+                .take_until(interrupted.clone())
+                .map(|held| {
+                    let work = held.map(|held| {
+                        let target = is_chosen(held.letter()).then(|| target(held.letter()));
+                        (held, target)
+                    });
+                    one(&putting_back, work)
+                })
+                .buffer_unordered(IN_HAND)
+        );
+        let mut again = std::pin::pin!(async {
+            interrupted.clone().await;
+            tokio::signal::ctrl_c().await.ok();
+        });
+        loop {
+            let done = tokio::select! {
+                done = work.next() => done,
+                () = &mut again => return Ok(Ended::Stopped),
+            };
+            match done {
+                None => break,
+                Some(Ok(done)) => summary.note(done, bar),
+                Some(Err(error)) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    letters.close().await?;
+    putting_back.close().await;
+    Ok(match interrupted.peek() {
+        Some(()) => Ended::Stopped,
+        None => Ended::Whole,
+    })
+}
+
+/// What became of one letter.
+enum Done {
+    Skipped,
+    PutBack(String),
+    Failed { name: String, why: String },
+}
+
+type Work = anyhow::Result<(Held, Option<Result<String, String>>)>;
+
+async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
+    let (held, target) = work?;
+    let name = held.letter().message_id().to_owned();
+    Ok(match (held, target) {
+        (_, None) | (Held::Folder(_), _) => Done::Skipped,
+        (_, Some(Err(why))) => Done::Failed { name, why },
+        (Held::Queue(held), Some(Ok(to))) => match putting_back.put_back(*held, &to).await {
+            Ok(()) => Done::PutBack(format!("queue `{}`", plain(&to, 255))),
+            Err(error) => Done::Failed {
+                name,
+                why: Chain(&error).to_string(),
+            },
+        },
+    })
+}
+
+/// By renames, one after the other; a kill between two loses nothing.
+async fn rename(
+    mut letters: Letters,
+    is_chosen: impl Fn(&Letter) -> bool,
+    summary: &mut Summary,
+    bar: &ProgressBar,
+) -> anyhow::Result<Ended> {
+    while let Some(held) = letters.next().await? {
+        let done = match (&letters, &held) {
+            (Letters::Folder(letters), Held::Folder(found)) if is_chosen(&found.letter) => {
+                match letters.put_back(found) {
+                    Ok(()) => Done::PutBack("the inbox".to_owned()),
+                    Err(error) => Done::Failed {
+                        name: found.letter.file.clone().unwrap_or_default(),
+                        why: Chain(&error).to_string(),
+                    },
+                }
+            }
+            _ => Done::Skipped,
+        };
+        summary.note(done, bar);
+    }
+    Ok(Ended::Whole)
+}
+
+impl Summary {
+    fn note(&mut self, done: Done, bar: &ProgressBar) {
+        bar.inc(1);
+        match done {
+            Done::Skipped => self.n_skipped += 1,
+            Done::PutBack(to) => *self.put_back.entry(to).or_default() += 1,
+            Done::Failed { name, why } => {
+                self.n_failed += 1;
+                if self.n_failed <= TOLD_MAX {
+                    bar.suspend(|| anstream::eprintln!("{}: {}", plain(&name, 64), plain(&why, 2000)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `millrace dlq save`: a letter as a test case in a folder. The letter stays where it is.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::place::digest;
+use super::show::Kind;
+use super::{Held, PlaceArguments, harmless};
+use crate::connect::folder::write_new;
+use crate::letter::Letter;
+use crate::message::Message;
+
+/// What a case is called in its folder.
+const CASE: &str = "case.json";
+
+/// `millrace dlq save`
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    id: String,
+    /// The folder of the case; made where it is missing, and nothing in it is replaced
+    dir: PathBuf,
+    /// Which one, where several letters have the same id; 1 is the first
+    #[arg(long, value_name = "N")]
+    nth: Option<usize>,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
+    let place = match options.place.place()? {
+        Ok(place) => place,
+        Err(code) => return Ok(code),
+    };
+    let mut found = place.find(&options.id).await?;
+    let n_found = found.len();
+    let nth = match options.nth {
+        None if n_found > 1 => bail!("{n_found} letters have this id: choose one by --nth"),
+        nth => nth.unwrap_or(1),
+    };
+    if !(1..=n_found).contains(&nth) {
+        bail!("--nth {nth}: there are {n_found} letters with this id");
+    }
+    let held = found.swap_remove(nth - 1);
+    let extension = held.extension().map(str::to_owned);
+    let extension = match extension {
+        Some(extension) => extension,
+        None => Kind::of(&held.head(1024)?).extension.to_owned(),
+    };
+    // The name is ours: nothing of the letter is in it but a checked extension.
+    let name = format!("body.{extension}");
+    let dir = &options.dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+    if dir.join(CASE).symlink_metadata().is_ok() {
+        bail!("`{}` has a case already", dir.display());
+    }
+    let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name)?)?) + "\n";
+    // The case last: a folder that has one is complete.
+    write_new(&dir.join(&name), &mut *held.open_body()?)?;
+    write_new(&dir.join(CASE), &mut case.as_bytes())?;
+    anstream::println!("{}: {CASE}, {name}", dir.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The case. `message` is what a plugin saw, `letter` what became of it, and `original` what it had on the wire.
+fn as_json(held: &Held, body: &str) -> anyhow::Result<Value> {
+    let letter = held.letter();
+    let Message {
+        id,
+        correlation_id,
+        reply_to,
+        source,
+        key,
+        attempt,
+        content_type,
+        headers,
+        ..
+    } = held.message()?;
+    Ok(json!({
+        "format": "millrace-case/1",
+        "body": body,
+        "body_sha256": digest(held.open_body()?)?,
+        "body_bytes": letter.n_bytes,
+        "message": {
+            "id": id,
+            "correlation_id": correlation_id,
+            "reply_to": reply_to,
+            "content_type": content_type,
+            "source": source,
+            "key": key,
+            "attempt": attempt,
+            // Pairs and not an object: plugins see them in this order.
+            "headers": headers,
+        },
+        "letter": facts(letter),
+        "original": letter.original,
+    }))
+}
+
+fn facts(letter: &Letter) -> Value {
+    const FACTS: [&str; 13] = [
+        "pipeline",
+        "stage",
+        "text",
+        "time",
+        "host",
+        "generation",
+        "plugin",
+        "plugin-digest",
+        "model",
+        "model-digest",
+        "preprocess",
+        "route",
+        "queue",
+    ];
+    let mut facts: Map<String, Value> = Map::new();
+    facts.insert("id".to_owned(), json!(letter.id));
+    facts.insert("file".to_owned(), json!(letter.file));
+    facts.insert("reason".to_owned(), json!(letter.class()));
+    facts.insert("cut_headers".to_owned(), json!(letter.n_cut));
+    for name in FACTS {
+        facts.insert(name.replace('-', "_"), json!(letter.fact(name)));
+    }
+    facts.into()
+}
