@@ -125,11 +125,7 @@ impl<W: Work> Pipeline<W> {
         let taken = suspects.take(&alone).await?;
         let span = self.span(&taken);
         let (counted, ticket) = (self.tally.take(), self.breaker.ticket_of_suspect());
-        Some(
-            self.process(taken, Some(alone), counted, ticket)
-                .instrument(span)
-                .await,
-        )
+        Some(self.process(taken, Some(alone), counted, ticket).instrument(span).await)
     }
 
     async fn process(&self, taken: Taken, mut alone: Option<Alone>, counted: InHand, ticket: Ticket) -> Settled {

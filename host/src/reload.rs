@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, Name, PipelineConfig};
 use crate::connect::Destination;
-use crate::connect::amqp::{Broker, TooLong};
+use crate::connect::amqp::{self, Broker, TooLong};
 use crate::generation::{Generation, Stages};
 use crate::inference::{Served, Serving};
 use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox};
@@ -65,6 +65,10 @@ pub fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
                 Err(error) => errors.push(plugin_mistake(errors, name, &error)),
             }
         }
+    }
+    if let Some(Err(error)) = sound.ca.as_deref().map(amqp::authorities) {
+        let hint = "it must be PEM, and the certificate of the authority that signed the broker's";
+        errors.push(Mistake::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
     }
     for (name, model) in &sound.models {
         match Model::load(&model.path) {

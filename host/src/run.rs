@@ -130,17 +130,11 @@ impl Host {
         if let (Some(broker), Some(settings)) = (&broker, &config.broker)
             && let Err(source) = broker.probe().await
         {
-            match source {
-                ConnectError::Refused(_) => {
-                    return Err(RunError::Broker {
-                        url: settings.shown_url(),
-                        source,
-                    });
-                }
-                ConnectError::Away(_) => {
-                    warn!(error = %source, url = settings.shown_url(), "the broker is away: waiting for it")
-                }
+            let url = settings.shown_url();
+            if source.is_permanent() {
+                return Err(RunError::Broker { url, source });
             }
+            warn!(error = %source, url, "the broker is away: waiting for it");
         }
         let generation = loaded.serve(&config, &sandbox, broker.as_ref(), &device_lost).await?;
         let mut sources = Vec::new();

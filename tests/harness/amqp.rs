@@ -8,11 +8,11 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-    BasicQosOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    QueuePurgeOptions,
+    BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ExchangeKind};
 use tokio::time::timeout;
 
 /// Publishes that wait for their confirm at one time: enough to keep the broker busy.
@@ -287,6 +287,40 @@ impl Client {
             .queue_declare(short(queue)?, options, FieldTable::default())
             .await?
             .message_count())
+    }
+
+    /// Declares a durable direct exchange, which brings messages with this key to a queue.
+    ///
+    /// # Errors
+    /// When there is no such queue, or the exchange is another kind; the client is of no use then.
+    pub async fn declare_exchange(&self, exchange: &str, key: &str, queue: &str) -> Result<()> {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        self.channel
+            .exchange_declare(short(exchange)?, ExchangeKind::Direct, options, FieldTable::default())
+            .await?;
+        let options = QueueBindOptions::default();
+        self.channel
+            .queue_bind(
+                short(queue)?,
+                short(exchange)?,
+                short(key)?,
+                options,
+                FieldTable::default(),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes an exchange.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn delete_exchange(&self, exchange: &str) -> Result<()> {
+        let options = ExchangeDeleteOptions::default();
+        Ok(self.channel.exchange_delete(short(exchange)?, options).await?)
     }
 
     /// Empties a queue.

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::certificates::Identity;
 use crate::{unique, wait_at_most};
 
 /// Where Debian keeps the scripts that do not change the user: the ones in the path do, and write to `/var`.
@@ -30,9 +31,21 @@ pub struct Broker {
     folder: TempDir,
     node: String,
     port: u16,
+    tls_port: u16,
     distribution_port: u16,
     epmd_port: u16,
     processes: Mutex<Option<Processes>>,
+}
+
+/// What a user may do: three patterns of names, as the broker wants them.
+#[derive(Debug, Clone, Copy)]
+pub struct Permissions<'a> {
+    /// What may be declared and deleted.
+    pub configure: &'a str,
+    /// What may be published to.
+    pub write: &'a str,
+    /// What may be consumed.
+    pub read: &'a str,
 }
 
 /// Everything that runs for one life of a node.
@@ -49,21 +62,36 @@ impl Broker {
     /// # Errors
     /// When there is no place for temporary files or no free port.
     pub fn prepare() -> Result<Self> {
+        Self::prepare_with("")
+    }
+
+    /// As [`Broker::prepare`], with more lines for the node's `rabbitmq.conf`.
+    ///
+    /// # Errors
+    /// As [`Broker::prepare`].
+    pub fn prepare_with(lines: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("millrace-broker-").tempdir()?;
         std::fs::write(folder.path().join("enabled_plugins"), "[].")?;
-        // Tests log in as guest over IPv4 only; a nearly full disk must not block publishers.
-        std::fs::write(
-            folder.path().join("rabbitmq.conf"),
-            "disk_free_limit.absolute = 50MB\nlog.file.level = warning\n",
-        )?;
-        Ok(Self {
+        let broker = Self {
             node: format!("{}@localhost", unique("millrace")),
             port: free_port()?,
+            tls_port: free_port()?,
             distribution_port: free_port()?,
             epmd_port: free_port()?,
             folder,
             processes: Mutex::new(None),
-        })
+        };
+        broker.configure(lines)?;
+        Ok(broker)
+    }
+
+    fn configure(&self, lines: &str) -> Result<()> {
+        // Tests log in as guest over IPv4 only; a nearly full disk must not block publishers.
+        let always = "disk_free_limit.absolute = 50MB\nlog.file.level = warning";
+        Ok(std::fs::write(
+            self.path("rabbitmq.conf"),
+            format!("{always}\n{lines}\n"),
+        )?)
     }
 
     /// Starts a node of the test's own.
@@ -74,6 +102,39 @@ impl Broker {
         let broker = Self::prepare()?;
         broker.run()?;
         Ok(broker)
+    }
+
+    /// Starts a node of the test's own that speaks TLS too, with this certificate.
+    ///
+    /// # Errors
+    /// With the node's log when it does not come up.
+    pub fn start_tls(identity: &Identity) -> Result<Self> {
+        let broker = Self::prepare()?;
+        let lines = format!(
+            "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+             ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false",
+            broker.tls_port,
+            broker.path("certificate.pem").display(),
+            broker.path("key.pem").display(),
+        );
+        broker.configure(&lines)?;
+        broker.write_identity(identity)?;
+        broker.run()?;
+        Ok(broker)
+    }
+
+    /// Shows another certificate to whoever connects by TLS from now on.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn show(&self, identity: &Identity) -> Result<()> {
+        self.write_identity(identity)?;
+        self.rabbitmqctl(&["eval", "ssl:clear_pem_cache()."]).map(drop)
+    }
+
+    fn write_identity(&self, identity: &Identity) -> Result<()> {
+        std::fs::write(self.path("certificate.pem"), &identity.certificate)?;
+        Ok(std::fs::write(self.path("key.pem"), &identity.key)?)
     }
 
     /// The node that all tests of this process share: start it on first use. For tests that leave it as it is.
@@ -90,7 +151,22 @@ impl Broker {
 
     /// The address for clients.
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+        self.url_as("guest", "guest")
+    }
+
+    /// The address for clients that log in as somebody else.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// The address for clients that speak TLS, by a host name that leads here.
+    pub fn tls_url(&self, host: &str) -> String {
+        format!("amqps://guest:guest@{host}:{}/%2f", self.tls_port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The process id of the node, for its CPU time and memory; nothing while it is down.
@@ -165,6 +241,74 @@ impl Broker {
         self.run()
     }
 
+    /// Stops the node in its tracks: its sockets stay open and answer nothing, as on a machine that swaps.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused node go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Raises the memory alarm: publishers are blocked until [`Broker::unblock`].
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn block(&self) -> Result<()> {
+        self.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "1"])
+            .map(drop)
+    }
+
+    /// Ends the memory alarm.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn unblock(&self) -> Result<()> {
+        self.rabbitmqctl(&["set_vm_memory_high_watermark", "0.4"]).map(drop)
+    }
+
+    /// Adds a user who may do everything; [`Broker::permit`] takes something away.
+    ///
+    /// # Errors
+    /// When there is one already, or the node does not answer.
+    pub fn add_user(&self, user: &str, password: &str) -> Result<()> {
+        self.rabbitmqctl(&["add_user", user, password])?;
+        self.permit(user, Permissions::default())
+    }
+
+    /// Sets what a user may do from now on. The broker looks again at each operation, on living connections too.
+    ///
+    /// # Errors
+    /// When there is no such user, or the node does not answer.
+    pub fn permit(&self, user: &str, permissions: Permissions<'_>) -> Result<()> {
+        let Permissions { configure, write, read } = permissions;
+        self.rabbitmqctl(&["set_permissions", user, configure, write, read])
+            .map(drop)
+    }
+
+    /// Changes a user's password; connections that are open stay.
+    ///
+    /// # Errors
+    /// When there is no such user, or the node does not answer.
+    pub fn change_password(&self, user: &str, password: &str) -> Result<()> {
+        self.rabbitmqctl(&["change_password", user, password]).map(drop)
+    }
+
+    /// Closes every client's connection, as an administrator does.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn close_connections(&self) -> Result<()> {
+        self.rabbitmqctl(&["close_all_connections", "a test"]).map(drop)
+    }
+
     /// Runs `rabbitmqctl` on this node and gives what it printed.
     ///
     /// # Errors
@@ -189,6 +333,12 @@ impl Broker {
     pub fn log(&self) -> String {
         let read = |name: &str| std::fs::read_to_string(self.path(name)).unwrap_or_default();
         format!("the broker's log:\n{}\n{}", read("terminal.log"), read("node.log"))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let processes = self.processes();
+        let processes = processes.as_ref().context("the broker does not run")?;
+        Ok(kill_process(pid(&processes.beam)?, signal)?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -226,6 +376,16 @@ impl Broker {
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .current_dir(self.folder.path());
         command
+    }
+}
+
+impl Default for Permissions<'_> {
+    fn default() -> Self {
+        Self {
+            configure: ".*",
+            write: ".*",
+            read: ".*",
+        }
     }
 }
 

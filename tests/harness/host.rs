@@ -191,6 +191,22 @@ impl Host {
         })
     }
 
+    /// How many log lines with this message there are.
+    pub fn n_lines(&self, message: &str) -> usize {
+        self.lines().iter().filter(|line| said(line) == Some(message)).count()
+    }
+
+    /// Waits until there are `n` log lines with this message.
+    ///
+    /// # Errors
+    /// With the host's log.
+    pub fn wait_lines(&mut self, limit: Duration, n: usize, message: &str) -> Result<()> {
+        let waited = wait_at_most(limit, &format!("{n} log lines {message:?}"), || {
+            (self.n_lines(message) >= n).then_some(())
+        });
+        waited.with_context(|| format!("the host's log:\n{}", self.log()))
+    }
+
     fn wait_until(&mut self, limit: Duration, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         let waited = wait_at_most(limit, what, || {
             let ended = self.child.try_wait();

@@ -4,8 +4,10 @@
 pub mod admin;
 pub mod amqp;
 pub mod broker;
+pub mod certificates;
 pub mod host;
 pub mod oracle;
+pub mod relay;
 pub mod samples;
 pub mod scene;
 

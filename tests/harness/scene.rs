@@ -78,6 +78,14 @@ impl Scene {
         Mill::new(&self.text())
     }
 
+    /// As [`Scene::mill`], with its text changed before.
+    ///
+    /// # Errors
+    /// As [`Scene::mill`].
+    pub fn mill_with(&self, change: impl FnOnce(String) -> String) -> Result<Mill> {
+        Mill::new(&change(self.text()))
+    }
+
     /// The file.
     pub fn text(&self) -> String {
         let Self {

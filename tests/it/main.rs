@@ -3,11 +3,13 @@
 mod breaker;
 mod broker;
 mod check;
+mod connection;
 mod crash;
 mod dlq;
 mod folder;
 mod health;
 mod hostile;
+mod online;
 mod queue;
 mod routing;
 // Said here, so that the lints know its helpers for tests, too.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FileArguments, MISTAKEN};
-use crate::config::{Config, Rendering};
+use super::{FileArguments, MISTAKEN, online};
+use crate::config::{BrokerConfig, Config, Rendering};
 use crate::reload::{self, Loaded};
 use crate::sandbox::Sandbox;
 
@@ -14,23 +14,50 @@ use crate::sandbox::Sandbox;
 pub struct Options {
     #[command(flatten)]
     file: FileArguments,
+    /// Looks at the broker too: whether queues and exchanges are there as the file says. Changes nothing there (exit code
+    /// 1 when the broker is away)
+    #[arg(long)]
+    online: bool,
 }
 
-pub(super) fn check(options: &Options) -> ExitCode {
-    match load(&options.file) {
-        Ok((config, _, _)) => {
-            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-            anstream::println!(
-                "{}: no mistakes ({}, {}, {})",
-                options.file.file.display(),
-                count(config.pipelines.len(), "pipeline"),
-                count(config.plugins.len(), "plugin"),
-                count(config.models.len(), "model"),
-            );
-            ExitCode::SUCCESS
-        }
-        Err(code) => code,
+pub(super) async fn check(options: &Options) -> ExitCode {
+    let config = match load(&options.file) {
+        Ok((config, _, _)) => config,
+        Err(code) => return code,
+    };
+    let online = match (&config.broker, options.online) {
+        (Some(broker), true) => match look(&config, broker).await {
+            Ok(()) => ", and none at the broker",
+            Err(code) => return code,
+        },
+        (None, true) => ", and no broker to look at",
+        (_, false) => "",
+    };
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    anstream::println!(
+        "{}: no mistakes ({}, {}, {}){online}",
+        options.file.file.display(),
+        count(config.pipelines.len(), "pipeline"),
+        count(config.plugins.len(), "plugin"),
+        count(config.models.len(), "model"),
+    );
+    ExitCode::SUCCESS
+}
+
+/// Prints what the broker has against the file.
+async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
+    let rendering = Rendering::of_stderr();
+    let findings = online::look(config, broker).await.map_err(|online::Away(error)| {
+        anstream::eprintln!("{}: {}: {error}", super::error_label(), broker.shown_url());
+        ExitCode::FAILURE
+    })?;
+    if !findings.warnings.is_empty() {
+        anstream::eprintln!("{}", config.render_warnings(&findings.warnings, rendering));
     }
+    findings.errors.into_result().map_err(|errors| {
+        anstream::eprintln!("{}", errors.render(rendering));
+        ExitCode::from(MISTAKEN)
+    })
 }
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.

@@ -3,6 +3,7 @@
 mod check;
 mod devices;
 mod dlq;
+mod online;
 mod receive;
 mod run;
 mod send;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Secret;
+use crate::config::{BrokerAccess, Secret};
 use crate::progress::Progress;
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
@@ -38,6 +39,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   millrace check plugins.toml             every mistake in the file, at once
+  millrace check --online plugins.toml    what the broker has against it, too
   millrace run plugins.toml               until SIGINT or SIGTERM, which drain
   millrace run plugins.toml --once        over the files in a folder, then a summary
   millrace send image_queue *.png         with --amqp or AMQP_URL
@@ -82,11 +84,17 @@ struct BrokerArguments {
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2f"
     )]
     amqp: String,
+    /// For `amqps`: a PEM file with the authority that signed the broker's certificate [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl BrokerArguments {
-    fn url(&self) -> Secret {
-        Secret::new(self.amqp.clone())
+    fn access(&self) -> BrokerAccess {
+        BrokerAccess {
+            amqp: Secret::new(self.amqp.clone()),
+            ca: self.ca.clone(),
+        }
     }
 }
 
@@ -110,7 +118,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = match verb {
         Verb::Run(options) => runtime.block_on(run::run(options, progress)),
-        Verb::Check(options) => Ok(check::check(&options)),
+        Verb::Check(options) => Ok(runtime.block_on(check::check(&options))),
         Verb::Devices => Ok(devices::devices()),
         Verb::Send(options) => runtime.block_on(send::send(options)),
         Verb::Receive(options) => runtime.block_on(receive::receive(options)),

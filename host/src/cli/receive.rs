@@ -43,7 +43,7 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (arrived, mut arrivals) = tokio::sync::watch::channel(0_u64);
-    let url = broker.url();
+    let url = broker.access();
     let receiving = amqp::receive(&url, &queue, |message| {
         anstream::println!("{}", if json { as_json(message) } else { as_text(message) });
         arrived.send_modify(|n| *n += 1);

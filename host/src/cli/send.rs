@@ -27,7 +27,7 @@ pub struct Options {
 pub(super) async fn send(options: Options) -> anyhow::Result<ExitCode> {
     let files: Vec<PathBuf> = std::iter::repeat_n(options.files, options.repeat).flatten().collect();
     let bar = ProgressBar::new(files.len() as u64);
-    let sent = amqp::send(&options.broker.url(), &options.queue, &files, |_| bar.inc(1)).await;
+    let sent = amqp::send(&options.broker.access(), &options.queue, &files, |_| bar.inc(1)).await;
     let n_sent = bar.position();
     bar.finish_and_clear();
     anstream::println!("{n_sent} of {} sent to `{}`, confirmed", files.len(), options.queue);

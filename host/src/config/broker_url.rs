@@ -3,6 +3,8 @@
 //! Stricter than the URL standard on purpose: the client falls back to `localhost` for a host that it cannot use and
 //! to an empty vhost for a final slash, and then connects to something that nobody asked for.
 
+use std::net::Ipv6Addr;
+
 use super::mistakes::HIDDEN;
 
 /// What a URL looks like.
@@ -16,6 +18,44 @@ const PARAMETERS: &[(&str, bool)] = &[
     ("connection_timeout", true),
     ("auth_mechanism", false),
 ];
+
+/// Where a broker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// A name or an address; IPv6 without brackets.
+    pub(crate) host: String,
+    /// The port, by scheme where the URL says nothing.
+    pub(crate) port: u16,
+    /// Whether the broker speaks TLS there.
+    pub(crate) is_tls: bool,
+}
+
+/// The parts of a URL that a socket needs.
+///
+/// # Errors
+/// Says why the URL cannot be used; nothing of it but the names of scheme and parameters.
+pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
+    check(url).map_err(|error| format!("{}; {}", error.message, error.hint))?;
+    let is_tls = is_tls(url);
+    let host_port = Parts::of(url).map_or("", |parts| parts.host_port);
+    let (host, port) = split_port(host_port);
+    Ok(Endpoint {
+        host: unbracketed(host).to_owned(),
+        port: port
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(if is_tls { TLS_PORT } else { PORT }),
+        is_tls,
+    })
+}
+
+/// Whether the URL asks for TLS.
+pub(crate) fn is_tls(url: &str) -> bool {
+    url.starts_with("amqps://")
+}
+
+/// The ports that are registered for AMQP, without TLS and with it.
+const PORT: u16 = 5672;
+const TLS_PORT: u16 = 5671;
 
 /// Why a URL cannot be used. Holds nothing of the URL but the names of scheme and parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,16 +81,10 @@ pub(super) fn check(url: &str) -> Result<(), UrlError> {
         return fail("this is no AMQP URL", EXAMPLE);
     };
     match parts.scheme {
-        "amqp" => {}
-        "amqps" => {
-            return fail(
-                "TLS (`amqps`) is not built in yet",
-                "use `amqp` over a network that you trust",
-            );
-        }
+        "amqp" | "amqps" => {}
         other if other.chars().all(|c| c.is_ascii_alphanumeric()) => {
             return fail(
-                format!("the broker's URL has the scheme `{other}`, not `amqp`"),
+                format!("the broker's URL has the scheme `{other}`, not `amqp` or `amqps`"),
                 EXAMPLE,
             );
         }
@@ -137,20 +171,14 @@ impl<'u> Parts<'u> {
 
 fn check_host(host_port: &str) -> Result<(), UrlError> {
     const ENCODE: &str = "in user and password, `/` is `%2f`, `@` is `%40`, `:` is `%3a` and `?` is `%3f`";
-    if host_port.starts_with('[') {
-        return fail("an IPv6 address cannot be the broker's host yet", "use a host name");
-    }
-    let (host, port) = match host_port.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (host_port, None),
-    };
+    let (host, port) = split_port(host_port);
     if host.is_empty() {
         return fail("the broker's URL has no host", EXAMPLE);
     }
-    if !host
+    let is_name = host
         .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-    {
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if !is_name && unbracketed(host).parse::<Ipv6Addr>().is_err() {
         return fail("the broker's URL has a host that cannot be one", ENCODE);
     }
     let valid =
@@ -159,6 +187,27 @@ fn check_host(host_port: &str) -> Result<(), UrlError> {
         return fail("the broker's URL has a port that is no number from 1 to 65535", ENCODE);
     }
     Ok(())
+}
+
+/// Host and port; an IPv6 address keeps its brackets.
+fn split_port(host_port: &str) -> (&str, Option<&str>) {
+    let colon = match host_port.rfind(']') {
+        Some(bracket) => host_port
+            .get(bracket..)
+            .and_then(|rest| rest.find(':'))
+            .map(|at| bracket + at),
+        None => host_port.find(':'),
+    };
+    match colon.and_then(|colon| Some((host_port.get(..colon)?, host_port.get(colon + 1..)?))) {
+        Some((host, port)) => (host, Some(port)),
+        None => (host_port, None),
+    }
+}
+
+/// An IPv6 address without its brackets.
+fn unbracketed(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host)
 }
 
 fn check_vhost(vhost: Option<&str>) -> Result<(), UrlError> {
@@ -243,6 +292,9 @@ mod tests {
             "amqp://guest@localhost/%2f",
             "amqp://u:p%40%2f%3a@rabbit_1.example:5672/my-vhost?heartbeat=30&frame_max=131072",
             "amqp://127.0.0.1?auth_mechanism=plain",
+            "amqps://rabbit.example",
+            "amqp://guest:guest@[::1]:5672/%2f",
+            "amqps://[2001:db8::1]",
         ] {
             assert_eq!(check(url), Ok(()), "{url}");
         }
@@ -257,10 +309,11 @@ mod tests {
         refused("", "no AMQP URL");
         refused("localhost:5672", "no AMQP URL");
         refused("http://localhost", "scheme `http`");
-        refused("amqps://localhost", "not built in yet");
         refused("amqp://", "no host");
         refused("amqp://user:pass@", "no host");
-        refused("amqp://[::1]/", "IPv6");
+        refused("amqp://[::1]/", "vhost without a name");
+        refused("amqp://[::g]", "host that cannot be one");
+        refused("amqp://[::1", "port");
         refused("amqp://localhost/", "vhost without a name");
         refused("amqp://localhost//", "holds a `/`");
         refused("amqp://localhost:", "port");
@@ -274,6 +327,21 @@ mod tests {
         refused("amqp://ho$t", "host that cannot be one");
         refused("amqp://localhost?heartbeat=x", "`heartbeat`");
         refused("amqp://localhost?tls=1", "unknown parameter");
+    }
+
+    #[test]
+    fn a_url_says_where_to_connect() {
+        for (url, host, port, is_tls) in [
+            ("amqp://localhost", "localhost", 5672, false),
+            ("amqps://u:p@rabbit.example", "rabbit.example", 5671, true),
+            ("amqps://rabbit.example:17/%2f?heartbeat=2", "rabbit.example", 17, true),
+            ("amqp://[::1]", "::1", 5672, false),
+            ("amqp://[::1]:17", "::1", 17, false),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(endpoint(url), Ok(Endpoint { host, port, is_tls }), "{url}");
+        }
+        assert!(!endpoint("amqp://u:hunter2@").unwrap_err().contains("hunter2"));
     }
 
     #[test]

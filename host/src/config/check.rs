@@ -4,7 +4,7 @@
 //! that was built this way leaves the room.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_models::DeviceChoice;
@@ -26,6 +26,10 @@ const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
     max: Duration::from_secs(600),
     default: Duration::from_secs(30),
 };
+
+// What RabbitMQ 4 takes by default (`max_message_size`), and what any RabbitMQ takes at most.
+const BROKER_MAX_MESSAGE_DEFAULT: u64 = 16 << 20;
+const BROKER_MAX_MESSAGE_MAX: u64 = 512 << 20;
 
 // Service managers kill after 30 seconds or more; a drain must end before.
 const DRAIN: Limits<Duration> = Limits {
@@ -126,6 +130,7 @@ impl Checker<'_, '_> {
             plugins,
             preprocessors,
             routers,
+            ca: broker.as_ref().and_then(|broker| broker.ca.clone()),
         };
         Checked {
             broker,
@@ -155,9 +160,28 @@ impl Checker<'_, '_> {
             .map(|amqp| amqp.get_ref().value.clone())
             .unwrap_or_default();
         BrokerConfig {
+            ca: self.ca(raw, &amqp),
+            max_message_bytes: self.size_bytes(
+                &raw.max_message,
+                "max_message",
+                BROKER_MAX_MESSAGE_MAX,
+                BROKER_MAX_MESSAGE_DEFAULT,
+            ),
             amqp: Secret::new(amqp),
             confirm_timeout: self.within(&raw.confirm_timeout, &CONFIRM_TIMEOUT),
         }
+    }
+
+    fn ca(&mut self, raw: &RawBroker, amqp: &str) -> Option<PathBuf> {
+        if !broker_url::is_tls(amqp) && !amqp.is_empty() {
+            self.refuse(
+                &raw.ca,
+                "`ca` is for a broker that is reached by TLS",
+                "write `amqps://` in `amqp`, or leave out `ca`",
+            );
+            return None;
+        }
+        self.path(raw.ca.given()?, Expect::File)
     }
 
     fn host(&mut self, raw: &RawHost) -> HostConfig {

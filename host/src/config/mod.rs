@@ -33,6 +33,7 @@ use std::time::Duration;
 use globset::GlobSet;
 use millrace_models::DeviceChoice;
 
+pub(crate) use broker_url::Endpoint;
 use mistakes::Source;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
 
@@ -74,6 +75,17 @@ pub struct Sound {
     pub preprocessors: BTreeSet<Name>,
     /// Plugins that a pipeline routes with.
     pub routers: BTreeSet<Name>,
+    /// The file with the broker's authority, where one is named and there.
+    pub ca: Option<PathBuf>,
+}
+
+/// What it takes to reach a broker.
+#[derive(Debug, Clone)]
+pub struct BrokerAccess {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
+    pub amqp: Secret,
+    /// The file with the authority that vouches for it; the system's where there is none.
+    pub ca: Option<PathBuf>,
 }
 
 /// `[broker]`
@@ -81,6 +93,10 @@ pub struct Sound {
 pub struct BrokerConfig {
     /// `amqp://user:password@host:port/vhost`.
     pub amqp: Secret,
+    /// The file with the authority that vouches for an `amqps` broker, absolute; the system's where there is none.
+    pub ca: Option<PathBuf>,
+    /// The largest body that the broker takes: nothing larger is published.
+    pub max_message_bytes: usize,
     /// How long a publish may wait for its confirm before it counts as failed.
     pub confirm_timeout: Duration,
 }
@@ -275,6 +291,7 @@ impl Config {
                 .map(|pipeline| pipeline.preprocess.clone())
                 .collect(),
             routers: self.pipelines.values().map(|pipeline| pipeline.route.clone()).collect(),
+            ca: self.broker.as_ref().and_then(|broker| broker.ca.clone()),
         };
         ConfigErrors::new(Arc::clone(&self.source), sound, Vec::new())
     }
@@ -285,7 +302,25 @@ impl Config {
     }
 }
 
+impl BrokerAccess {
+    /// Where the broker listens.
+    ///
+    /// # Errors
+    /// Says why the URL cannot be used; holds nothing secret.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
+        broker_url::endpoint(self.amqp.expose())
+    }
+}
+
 impl BrokerConfig {
+    /// What it takes to reach the broker.
+    pub fn access(&self) -> BrokerAccess {
+        BrokerAccess {
+            amqp: self.amqp.clone(),
+            ca: self.ca.clone(),
+        }
+    }
+
     /// The broker's URL with `***` for its password.
     pub fn shown_url(&self) -> String {
         broker_url::redact(self.amqp.expose())

@@ -26,6 +26,10 @@ pub(super) struct RawBroker {
     pub(super) span: Span,
     /// The broker's URL: `amqp = "${AMQP_URL}"`.
     pub(super) amqp: Key<Text>,
+    /// The authority that vouches for an `amqps` broker, where the system's do not: `ca = "ca.pem"`.
+    pub(super) ca: Key<Text>,
+    /// The largest message that the broker takes: `max_message = "16MiB"`.
+    pub(super) max_message: Key<Bytes>,
     /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
     pub(super) confirm_timeout: Key<Duration>,
 }
@@ -156,7 +160,7 @@ pub(super) struct Reference(pub(super) Text);
 /// Keys that are easily written in a table where they are unknown, and where they belong.
 fn belongs(key: &str) -> Option<&'static str> {
     Some(match key {
-        "amqp" | "confirm_timeout" => "[broker]",
+        "amqp" | "ca" | "confirm_timeout" => "[broker]",
         "workers" | "drain" | "admin" => "[host]",
         "device" | "max_batch" | "max_wait" => "[model.NAME]",
         "sha256" | "deadline" | "memory" | "isolation" | "settings" => "[plugin.NAME]",
@@ -209,6 +213,8 @@ impl RawBroker {
         let raw = Self {
             span: table.span().clone(),
             amqp: table.key("amqp", report),
+            ca: table.key("ca", report),
+            max_message: table.key("max_message", report),
             confirm_timeout: table.key("confirm_timeout", report),
         };
         table.finish(&belongs, report);

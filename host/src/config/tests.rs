@@ -129,6 +129,7 @@ fn what_a_file_says_is_what_it_gives() {
     assert_eq!(broker.amqp.expose(), "amqp://guest:hunter2@localhost:5672/%2f");
     assert_eq!(broker.shown_url(), "amqp://guest:***@localhost:5672/%2f");
     assert_eq!(broker.confirm_timeout, Duration::from_secs(10));
+    assert_eq!(broker.max_message_bytes, 128 << 20);
     assert_eq!(
         (config.host.workers, config.host.drain),
         (3, Duration::from_millis(1_500))

@@ -93,6 +93,9 @@ pub enum Denied {
     /// A name does not fit.
     #[error(transparent)]
     TooLong(#[from] TooLong),
+    /// The broker would not take it.
+    #[error("the result cannot be published: {0}")]
+    Unfit(#[from] amqp::Unfit),
 }
 
 /// Why a result has not arrived yet.

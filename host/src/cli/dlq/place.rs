@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::super::{BrokerArguments, MISTAKEN};
 use super::plain;
-use crate::config::{Config, Name, PipelineConfig, Rendering, Secret, SourceConfig};
+use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, SourceConfig};
 use crate::connect::{amqp, folder};
 use crate::letter::Letter;
 use crate::message::Message;
@@ -38,7 +38,7 @@ pub(super) struct PlaceArguments {
 #[derive(Debug)]
 pub(super) enum Place {
     Queue {
-        url: Secret,
+        access: BrokerAccess,
         queue: String,
         /// The source queues of the file; none where no file was read.
         sources: Option<BTreeSet<String>>,
@@ -66,7 +66,7 @@ impl PlaceArguments {
     pub(super) fn place(&self) -> anyhow::Result<Result<Place, ExitCode>> {
         if let Some(queue) = &self.queue {
             return Ok(Ok(Place::Queue {
-                url: self.broker.url(),
+                access: self.broker.access(),
                 queue: queue.clone(),
                 sources: None,
             }));
@@ -84,7 +84,7 @@ impl PlaceArguments {
                 inbox: folder.folder.clone(),
             },
             SourceConfig::Queue(queue) => Place::Queue {
-                url: config.broker.as_ref().context("the file has no [broker]")?.amqp.clone(),
+                access: config.broker.as_ref().context("the file has no [broker]")?.access(),
                 queue: queue.dead_letter.clone(),
                 sources: Some(sources(&config)),
             },
@@ -173,7 +173,7 @@ impl Place {
 impl Letters {
     pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
         Ok(match place {
-            Place::Queue { url, queue, .. } => Self::Queue(amqp::Letters::open(url, queue).await?),
+            Place::Queue { access, queue, .. } => Self::Queue(amqp::Letters::open(access, queue).await?),
             Place::Folder { inbox } => Self::Folder(folder::Letters::open(inbox)?),
         })
     }

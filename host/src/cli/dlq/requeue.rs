@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use super::place::{Held, Letters, Place, PlaceArguments};
 use super::{count, plain};
 use crate::chain::Chain;
-use crate::config::Secret;
+use crate::config::BrokerAccess;
 use crate::connect::amqp::PuttingBack;
 use crate::letter::Letter;
 
@@ -85,9 +85,9 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     let bar = ProgressBar::new(letters.n_left() as u64);
     let mut summary = Summary::default();
     let ended = match (&place, letters) {
-        (Place::Queue { url, .. }, letters @ Letters::Queue(_)) => {
+        (Place::Queue { access, .. }, letters @ Letters::Queue(_)) => {
             let target = |letter: &Letter| target(letter, &place, &options);
-            publish(url, letters, is_chosen, target, &mut summary, &bar).await
+            publish(access, letters, is_chosen, target, &mut summary, &bar).await
         }
         (_, letters) => rename(letters, is_chosen, &mut summary, &bar).await,
     };
@@ -156,14 +156,14 @@ fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, S
 /// Through the broker, some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
 /// all: what is in hand then may come twice.
 async fn publish(
-    url: &Secret,
+    access: &BrokerAccess,
     letters: Letters,
     is_chosen: impl Fn(&Letter) -> bool,
     target: impl Fn(&Letter) -> Result<String, String>,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
-    let putting_back = PuttingBack::start(url);
+    let putting_back = PuttingBack::start(access);
     let interrupted = tokio::signal::ctrl_c().map(drop).shared();
     tokio::select! {
         () = putting_back.open() => {}

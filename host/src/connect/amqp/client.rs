@@ -13,7 +13,7 @@ use lapin::types::FieldTable;
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
-use crate::config::Secret;
+use crate::config::BrokerAccess;
 use crate::message::Message;
 
 /// Publishes that wait for their confirm at a time: enough to hide the round trip.
@@ -65,13 +65,13 @@ pub enum ClientError {
 /// # Errors
 /// The first file that is not known to have arrived.
 pub async fn send(
-    url: &Secret,
+    access: &BrokerAccess,
     queue: &str,
     files: &[PathBuf],
     mut sent: impl FnMut(&Path),
 ) -> Result<(), ClientError> {
     let routing_key = short("queue", queue)?;
-    let link = Arc::new(Link::new(url.clone(), "millrace send".to_owned()));
+    let link = Arc::new(Link::new(access.clone(), "millrace send".to_owned()));
     link.connection().await?;
     let nonces = uuid::Uuid::new_v4().to_string();
     let (publisher, task) = Publisher::new(link, nonces, CONFIRM_TIMEOUT);
@@ -128,11 +128,11 @@ fn file_properties(path: &Path) -> Result<BasicProperties, TooLong> {
 /// # Errors
 /// When the queue is not there, or the connection breaks.
 pub async fn receive(
-    url: &Secret,
+    access: &BrokerAccess,
     queue: &str,
     mut take: impl FnMut(&Message) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let link = Link::new(url.clone(), "millrace receive".to_owned());
+    let link = Link::new(access.clone(), "millrace receive".to_owned());
     let connection = link.connection().await?;
     let ended = |error: lapin::Error| ClientError::Receive {
         queue: queue.to_owned(),

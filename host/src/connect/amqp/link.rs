@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Connection, ConnectionProperties, ErrorKind};
+use lapin::{Connection, ErrorKind};
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
 
-use crate::config::Secret;
+use super::guard::SpeaksTls;
+use super::tls::TlsError;
+use super::transport;
+use crate::config::BrokerAccess;
 use crate::connect::hold::backoff;
 
 /// The longest a connection may take to be made.
@@ -18,14 +22,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How far apart the tries grow, before jitter: a broker that restarts is found again within ten seconds.
 const RECONNECT_CAP: Duration = Duration::from_secs(5);
 
+/// A broker that says no is asked again no sooner: it logs every refusal, and only a person can change its mind.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
+
 /// A connection that outlives its sockets.
 #[derive(Debug)]
 pub(super) struct Link {
-    url: Secret,
+    access: BrokerAccess,
     name: String,
     // tokio's Mutex: held over the await of a connect, so that one caller connects and the others wait for it.
-    current: Mutex<Option<Arc<Connection>>>,
+    current: Mutex<Current>,
     n_made: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Current {
+    None,
+    Made(Arc<Connection>),
+    /// The broker said no, at this time.
+    Refused(ConnectError, Instant),
 }
 
 /// Why there is no connection.
@@ -34,17 +49,20 @@ pub enum ConnectError {
     /// The broker answers, and says no: credentials, virtual host. Waiting does not help.
     #[error("the broker refused the connection: {0}")]
     Refused(String),
+    /// There is no safe connection.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The broker does not answer, or not yet.
     #[error("the broker cannot be reached: {0}")]
     Away(String),
 }
 
 impl Link {
-    pub(super) fn new(url: Secret, name: String) -> Self {
+    pub(super) fn new(access: BrokerAccess, name: String) -> Self {
         Self {
-            url,
+            access,
             name,
-            current: Mutex::new(None),
+            current: Mutex::new(Current::None),
             n_made: AtomicU64::new(0),
         }
     }
@@ -52,30 +70,37 @@ impl Link {
     /// The connection, made now if there is none.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, ConnectError> {
         let mut current = self.current.lock().await;
-        if let Some(connection) = current.as_ref().filter(|connection| connection.status().connected()) {
-            return Ok(Arc::clone(connection));
+        match &*current {
+            Current::Made(connection) if connection.status().connected() => return Ok(Arc::clone(connection)),
+            Current::Refused(error, since) if since.elapsed() < REFUSAL_PAUSE => return Err(error.clone()),
+            _ => *current = Current::None,
         }
-        *current = None;
-        let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        let connecting = Connection::connect(self.url.expose(), properties);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| ConnectError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?
-            .map_err(ConnectError::from)?;
-        info!(connection = self.name, "connected to the broker");
-        let connection = Arc::new(connection);
-        *current = Some(Arc::clone(&connection));
-        self.n_made.fetch_add(1, Ordering::Relaxed);
-        Ok(connection)
+        let connecting = transport::connect(&self.access, &self.name);
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+        let late = |_| ConnectError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+        match connected.map_err(late).and_then(|connected| connected) {
+            Ok(connection) => {
+                info!(connection = self.name, "connected to the broker");
+                let connection = Arc::new(connection);
+                *current = Current::Made(Arc::clone(&connection));
+                self.n_made.fetch_add(1, Ordering::Relaxed);
+                Ok(connection)
+            }
+            Err(error) => {
+                if error.is_permanent() {
+                    *current = Current::Refused(error.clone(), Instant::now());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Whether there is a connection now.
     pub(super) fn is_connected(&self) -> bool {
         // While it is locked one is being made.
-        self.current.try_lock().is_ok_and(|current| {
-            let connected = |connection: &Arc<Connection>| connection.status().connected();
-            current.as_ref().is_some_and(connected)
-        })
+        self.current
+            .try_lock()
+            .is_ok_and(|current| matches!(&*current, Current::Made(connection) if connection.status().connected()))
     }
 
     /// How often a connection was made.
@@ -86,18 +111,20 @@ impl Link {
     /// Drops a connection that misbehaved, so that the next caller makes a new one.
     pub(super) async fn abandon(&self, connection: &Arc<Connection>) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
-            *current = None;
+        if matches!(&*current, Current::Made(current) if Arc::ptr_eq(current, connection)) {
+            *current = Current::None;
         }
     }
 
     /// Closes the connection in good order.
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.current.lock().await.take()
+        let current = std::mem::replace(&mut *self.current.lock().await, Current::None);
+        if let Current::Made(connection) = current
             && connection.status().connected()
             && let Err(error) = connection.close(200, "done".into()).await
         {
-            warn!(connection = self.name, %error, "the connection was not closed in good order");
+            // A channel that was dropped a moment ago may be closing still: that is no news.
+            debug!(connection = self.name, %error, "the connection was not closed in good order");
         }
     }
 
@@ -113,7 +140,12 @@ impl Link {
                 Err(error) => {
                     let pause = pauses.next().unwrap_or(RECONNECT_CAP);
                     let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                    warn!(connection = self.name, %error, retry_ms, "no connection to the broker");
+                    match error.is_permanent() {
+                        true => {
+                            error!(connection = self.name, %error, retry_ms, "the broker says no: this needs a person")
+                        }
+                        false => warn!(connection = self.name, %error, retry_ms, "no connection to the broker"),
+                    }
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -121,8 +153,24 @@ impl Link {
     }
 }
 
+impl ConnectError {
+    /// Whether only a change of the file, or of the broker by its owner, helps.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Tls(error) => error.is_permanent(),
+            Self::Away(_) => false,
+        }
+    }
+}
+
 impl From<lapin::Error> for ConnectError {
     fn from(error: lapin::Error) -> Self {
+        if let ErrorKind::IOError(error) = error.kind()
+            && let Some(SpeaksTls) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        {
+            return Self::Refused(format!("{SpeaksTls}; write `amqps://` for `amqp://` in its URL"));
+        }
         let refused = match error.kind() {
             ErrorKind::ProtocolError(error) => matches!(
                 error.kind(),

@@ -5,14 +5,19 @@
 
 mod client;
 mod copies;
+mod guard;
+mod inspect;
 mod letters;
 mod link;
+mod outlet;
 mod properties;
 mod publisher;
 mod source;
 mod status;
 mod suspects;
+mod tls;
 mod topology;
+mod transport;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +25,15 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use client::{ClientError, receive, send};
+pub use inspect::{Inspector, Presence};
 pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
 pub use link::ConnectError;
-pub use properties::TooLong;
+pub use properties::{TooLong, Unfit};
 pub use publisher::{PublishError, Publishing};
 pub use source::{Receipt, Source};
 pub use status::{Status, Watch};
 pub use suspects::Suspects;
+pub use tls::{TlsError, authorities};
 pub use topology::TopologyError;
 
 use crate::config::{BrokerConfig, PipelineConfig, QueueSource};
@@ -42,6 +49,7 @@ pub struct Broker {
     publishing: Arc<Link>,
     publisher: Publisher,
     publishing_task: JoinHandle<()>,
+    max_message_bytes: usize,
 }
 
 /// Where on the broker a result goes: checked, not yet sent.
@@ -51,6 +59,7 @@ pub struct Address {
     exchange: lapin::types::ShortString,
     routing_key: lapin::types::ShortString,
     mandatory: bool,
+    max_message_bytes: usize,
 }
 
 /// A result that is ready to be published, again and again until it is confirmed.
@@ -63,14 +72,15 @@ pub struct Parcel {
 impl Broker {
     /// Starts the publishing task; connects in the background.
     pub fn start(config: &BrokerConfig, host_id: &str) -> Self {
-        let consuming = Arc::new(Link::new(config.amqp.clone(), format!("millrace {host_id} consumes")));
-        let publishing = Arc::new(Link::new(config.amqp.clone(), format!("millrace {host_id} publishes")));
+        let consuming = Arc::new(Link::new(config.access(), format!("millrace {host_id} consumes")));
+        let publishing = Arc::new(Link::new(config.access(), format!("millrace {host_id} publishes")));
         let (publisher, task) = Publisher::new(Arc::clone(&publishing), host_id.to_owned(), config.confirm_timeout);
         Self {
             consuming,
             publishing,
             publisher,
             publishing_task: tokio::spawn(task),
+            max_message_bytes: config.max_message_bytes,
         }
     }
 
@@ -103,6 +113,7 @@ impl Broker {
             exchange,
             routing_key,
             mandatory: true,
+            max_message_bytes: self.max_message_bytes,
         })
     }
 
@@ -158,15 +169,17 @@ impl Address {
     /// Puts a result into its envelope.
     ///
     /// # Errors
-    /// When something in the envelope does not fit.
-    pub fn parcel(self, body: Vec<u8>, envelope: &Envelope) -> Result<Parcel, TooLong> {
+    /// When the body, the headers or a name do not fit: the broker would close the channel, or the connection, over them.
+    pub fn parcel(self, body: Vec<u8>, envelope: &Envelope) -> Result<Parcel, Unfit> {
         let Self {
             publisher,
             exchange,
             routing_key,
             mandatory,
+            max_message_bytes,
         } = self;
         let properties = properties::outgoing(envelope)?;
+        properties::check_fit(&body, &properties, max_message_bytes)?;
         Ok(Parcel {
             publisher,
             publish: Arc::new(Publish {

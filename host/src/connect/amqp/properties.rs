@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
+use lapin::protocol::basic::gen_properties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::copies::published_to;
@@ -15,7 +16,6 @@ use crate::message::{Envelope, Message};
 
 /// The attempt that a copy of a retried message begins.
 pub(super) const ATTEMPT: &str = "x-millrace-attempt";
-
 
 /// Headers that make the broker route a message to more queues; a copy must not repeat that.
 pub(super) const STEERING: [&str; 2] = ["CC", "BCC"];
@@ -104,12 +104,75 @@ pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> 
     Ok(properties)
 }
 
+/// What any connection of ours takes in one frame: a broker that takes less is refused when it is connected to.
+pub(super) const FRAME_BYTES: usize = 131_072;
+
+/// What properties may have on the wire: the broker wants them in one frame, beside the frame's own 8 bytes and the 12 of
+/// class, weight and body size, and closes the connection over more.
+const PROPERTIES_BYTES_MAX: usize = FRAME_BYTES - 8 - 12;
+
+/// What publishing adds: the nonce header, of a name of 16 bytes, and a host id (97) with two numbers (42) as its value.
+const NONCE_BYTES: usize = 256;
+
+/// What a copy of a message adds to its headers: an attempt, a place in a line of suspects, where it was published to.
+const COPY_BYTES: usize = 2 * 1024;
+
+/// The most bytes that the properties of a publish may have.
+pub(super) const PUBLISHED_BYTES_MAX: usize = PROPERTIES_BYTES_MAX - NONCE_BYTES;
+
+/// The most bytes that the properties of a message may have, so that a copy of it fits too.
+pub(super) const TAKEN_BYTES_MAX: usize = PUBLISHED_BYTES_MAX - COPY_BYTES;
+
+/// How many bytes properties have on the wire.
+pub(super) fn encoded_bytes(properties: &BasicProperties) -> usize {
+    let written = gen_properties(properties)(Vec::new().into());
+    // Nothing can fail in memory; what could not be written could not be published either.
+    written.map_or(usize::MAX, |written| written.into_inner().0.len())
+}
+
 /// A text does not fit where the protocol wants at most 255 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} has {length} bytes, and AMQP takes 255")]
 pub struct TooLong {
     what: &'static str,
     length: usize,
+}
+
+/// A message that the broker would not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// A name is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// The body is too large.
+    #[error("it has {found} bytes, and `max_message` of `[broker]` says that the broker takes {allowed}")]
+    Body {
+        /// What it has.
+        found: usize,
+        /// What it may have.
+        allowed: usize,
+    },
+    /// The headers are too large.
+    #[error("its headers have {found} bytes, and AMQP takes {allowed} in one frame")]
+    Headers {
+        /// What they have.
+        found: usize,
+        /// What they may have.
+        allowed: usize,
+    },
+}
+
+/// Checks what a plugin made before it is published.
+pub(super) fn check_fit(body: &[u8], properties: &BasicProperties, max_message_bytes: usize) -> Result<(), Unfit> {
+    let (found, allowed) = (body.len(), max_message_bytes);
+    if found > allowed {
+        return Err(Unfit::Body { found, allowed });
+    }
+    let (found, allowed) = (encoded_bytes(properties), PUBLISHED_BYTES_MAX);
+    if found > allowed {
+        return Err(Unfit::Headers { found, allowed });
+    }
+    Ok(())
 }
 
 /// Checks the length of a name; lapin's own conversion panics.
@@ -173,6 +236,18 @@ mod tests {
             delivery.properties = with_headers(&[(ATTEMPT, value.clone())]);
             assert_eq!(message("q", &mut delivery).attempt, expect, "{value:?}");
         }
+    }
+
+    #[test]
+    fn the_size_of_properties_is_that_of_the_wire() {
+        // Two bytes of flags; four of the table's length, and name, type, length and text of its one entry.
+        let one = with_headers(&[("colour", AMQPValue::LongString("red".into()))]);
+        assert_eq!(encoded_bytes(&BasicProperties::default()), 2);
+        assert_eq!(encoded_bytes(&one), 2 + 4 + (1 + 6) + 1 + 4 + 3);
+        assert_eq!(
+            encoded_bytes(&one.with_priority(1).with_message_id("id".into())),
+            2 + 4 + 15 + 1 + 3
+        );
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Source {
                 FieldTable::default(),
             )
             .await
-            .map_err(ConnectError::from)?;
+            .map_err(|error| topology::refused("queue", queue, error))?;
         info!(queue, prefetch, "consuming");
         self.is_open.store(true, Ordering::Relaxed);
         if std::mem::replace(&mut self.was_subscribed, true) {
@@ -215,11 +215,16 @@ impl Source {
 
 impl Receipt {
     pub(super) fn take(mut delivery: Delivery, owed: &Arc<Owed>, suspicion: Suspicion) -> Taken {
+        let n_properties = properties::encoded_bytes(&delivery.properties);
         let message = properties::message(&owed.queue.queue, &mut delivery);
         let (found, allowed) = (message.body.len(), owed.max_message_bytes);
         let malformed = match properties::deadline(&delivery.properties) {
             _ if found > allowed => Some(format!(
                 "the message has {found} bytes, and `max_message` allows {allowed}"
+            )),
+            _ if n_properties > properties::TAKEN_BYTES_MAX => Some(format!(
+                "the message's headers have {n_properties} bytes, and {} leave room for a copy",
+                properties::TAKEN_BYTES_MAX
             )),
             Err(error) => Some(error.to_string()),
             Ok(_) => None,

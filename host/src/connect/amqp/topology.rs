@@ -5,6 +5,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
+use super::inspect::Presence;
 use super::link::ConnectError;
 use super::properties::{TooLong, short};
 use crate::config::{QueueSource, QueueType};
@@ -35,6 +36,18 @@ pub enum TopologyError {
         /// The broker's words.
         broker: String,
     },
+    /// The user may not do what must be done.
+    #[error(
+        "{what} `{name}` may not be used: {broker}; let the user of the broker's URL do it (`rabbitmqctl set_permissions`)"
+    )]
+    Denied {
+        /// `queue` or `exchange`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The broker's words.
+        broker: String,
+    },
     /// A name does not fit.
     #[error(transparent)]
     TooLong(#[from] TooLong),
@@ -43,7 +56,10 @@ pub enum TopologyError {
 impl TopologyError {
     /// Whether only a change of the file, or of the broker by its owner, helps.
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Connect(ConnectError::Away(_)))
+        match self {
+            Self::Connect(error) => error.is_permanent(),
+            _ => true,
+        }
     }
 }
 
@@ -94,6 +110,32 @@ pub(super) async fn declare_destination(
     }
 }
 
+/// Whether a source queue is there as the file says.
+///
+/// Declaring what was seen a moment before makes the broker compare and changes nothing. Were it deleted in between, it
+/// would come back as `millrace run` declares it.
+pub(super) async fn inspect_source(connection: &Connection, source: &QueueSource) -> Result<Presence, TopologyError> {
+    let presence = inspect(connection, &source.queue, source.declare).await?;
+    if presence == Presence::There && source.declare != QueueType::Passive {
+        let over_limit = OverLimit::To(&source.dead_letter);
+        declare_queue(connection, &source.queue, source.declare, over_limit).await?;
+    }
+    Ok(presence)
+}
+
+/// Whether a queue is there that is taken as it is; `as_type` says how it is declared where it is missing.
+pub(super) async fn inspect(
+    connection: &Connection,
+    queue: &str,
+    as_type: QueueType,
+) -> Result<Presence, TopologyError> {
+    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
+        Ok(()) => Ok(Presence::There),
+        Err(TopologyError::Missing { .. }) if as_type != QueueType::Passive => Ok(Presence::ToBeDeclared),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes sure that an exchange is there.
 pub(super) async fn expect_exchange(connection: &Connection, exchange: &str) -> Result<(), TopologyError> {
     let name = short("exchange", exchange)?;
@@ -107,7 +149,7 @@ pub(super) async fn expect_exchange(connection: &Connection, exchange: &str) -> 
         .await
     {
         Ok(()) => Ok(()),
-        Err(error) => Err(missing("exchange", exchange, error)),
+        Err(error) => Err(refused("exchange", exchange, error)),
     }
 }
 
@@ -146,7 +188,7 @@ async fn declare_queue(
                 hint,
             })
         }
-        Err(error) => Err(missing("queue", queue, error)),
+        Err(error) => Err(refused("queue", queue, error)),
     }
 }
 
@@ -208,18 +250,17 @@ const CLASSIC_TRANSIENT: &str = "write into its table:\n    type = \"classic\"\n
 const CLASSIC_DURABLE: &str = "write into its table:\n    type = \"classic\"\n    durable = true";
 const PASSIVE: &str = "to use it as it is, write into its table:\n    type = \"passive\"";
 
-fn missing(what: &'static str, name: &str, error: lapin::Error) -> TopologyError {
+/// What the broker's refusal of an operation on one queue or exchange means.
+pub(super) fn refused(what: &'static str, name: &str, error: lapin::Error) -> TopologyError {
+    let (name, broker) = (name.to_owned(), error.to_string());
     match soft(&error) {
-        Some(AMQPSoftError::NOTFOUND) => TopologyError::Missing {
-            what,
-            name: name.to_owned(),
-            broker: error.to_string(),
-        },
+        Some(AMQPSoftError::NOTFOUND) => TopologyError::Missing { what, name, broker },
+        Some(AMQPSoftError::ACCESSREFUSED) => TopologyError::Denied { what, name, broker },
         _ => TopologyError::Connect(error.into()),
     }
 }
 
-fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
+pub(super) fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => match error.kind() {
             AMQPErrorKind::Soft(soft) => Some(soft.clone()),

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::link::{ConnectError, Link};
 use super::properties::{TooLong, plain, short};
 use super::publisher::{Publish, PublishError, Publisher};
-use crate::config::Secret;
+use crate::config::BrokerAccess;
 use crate::envelope::digest;
 use crate::letter::{Letter, ORIGINAL, Sender};
 use crate::message::Message;
@@ -123,9 +123,9 @@ impl Letters {
     ///
     /// # Errors
     /// No connection, or no such queue.
-    pub async fn open(url: &Secret, queue: &str) -> Result<Self, LettersError> {
+    pub async fn open(access: &BrokerAccess, queue: &str) -> Result<Self, LettersError> {
         let name = short("queue", queue)?;
-        let link = Link::new(url.clone(), "millrace dlq".to_owned());
+        let link = Link::new(access.clone(), "millrace dlq".to_owned());
         let connection = link.connection().await?;
         let failed = |error: lapin::Error| LettersError::read(queue, &error);
         let channel = connection.create_channel().await.map_err(failed)?;
@@ -280,8 +280,8 @@ impl Held {
 
 impl PuttingBack {
     /// Connects in the background, and again whenever the connection is gone.
-    pub fn start(url: &Secret) -> Self {
-        let link = Arc::new(Link::new(url.clone(), "millrace dlq puts back".to_owned()));
+    pub fn start(access: &BrokerAccess) -> Self {
+        let link = Arc::new(Link::new(access.clone(), "millrace dlq puts back".to_owned()));
         let (publisher, task) = Publisher::new(link, uuid::Uuid::new_v4().to_string(), CONFIRM_TIMEOUT);
         Self {
             publisher,

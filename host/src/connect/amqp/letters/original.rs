@@ -12,8 +12,8 @@ use lapin::types::{AMQPValue, DecimalValue, FieldTable, LongString, ShortString}
 use serde_json::{Map, Value, json};
 
 use super::super::copies::{self, EXCHANGE, KEY, SUSPECT};
+use super::super::outlet::NONCE;
 use super::super::properties::{ATTEMPT, STEERING};
-use super::super::publisher::NONCE;
 
 /// What hosts and queues add to a message on its way, and its publisher did not send.
 const ADDED: [&str; 7] = [

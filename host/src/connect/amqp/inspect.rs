@@ -1,0 +1,74 @@
+//! Looking at a broker without changing it: whether what a file names is there. Knows no file.
+
+use std::sync::Arc;
+
+use lapin::Connection;
+
+use super::link::{ConnectError, Link};
+use super::topology::{self, TopologyError};
+use crate::config::{BrokerConfig, QueueSource, QueueType};
+
+/// A connection that only asks.
+#[derive(Debug)]
+pub struct Inspector {
+    link: Link,
+    connection: Arc<Connection>,
+}
+
+/// Whether something is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is, and as the file says.
+    There,
+    /// It is not, and `millrace run` would declare it.
+    ToBeDeclared,
+}
+
+impl Inspector {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the broker is away, or says no.
+    pub async fn connect(config: &BrokerConfig) -> Result<Self, ConnectError> {
+        let link = Link::new(config.access(), "millrace check".to_owned());
+        let connection = link.connection().await?;
+        Ok(Self { link, connection })
+    }
+
+    /// Looks at a source queue, as the file declares it.
+    ///
+    /// # Errors
+    /// When it is not as the file says, may not be used, or is another's and not there.
+    pub async fn source(&self, source: &QueueSource) -> Result<Presence, TopologyError> {
+        topology::inspect_source(&self.connection, source).await
+    }
+
+    /// Looks at a queue of dead letters.
+    ///
+    /// # Errors
+    /// As [`Inspector::source`].
+    pub async fn dead_letters(&self, queue: &str) -> Result<Presence, TopologyError> {
+        topology::inspect(&self.connection, queue, QueueType::Quorum).await
+    }
+
+    /// Looks at a destination's queue, which is taken as it is; `declare` says what is done where it is missing.
+    ///
+    /// # Errors
+    /// As [`Inspector::source`].
+    pub async fn destination(&self, queue: &str, declare: QueueType) -> Result<Presence, TopologyError> {
+        topology::inspect(&self.connection, queue, declare).await
+    }
+
+    /// Looks at an exchange, which nobody here declares.
+    ///
+    /// # Errors
+    /// When it is not there, or may not be used.
+    pub async fn exchange(&self, exchange: &str) -> Result<(), TopologyError> {
+        topology::expect_exchange(&self.connection, exchange).await
+    }
+
+    /// Takes leave.
+    pub async fn close(self) {
+        self.link.close().await;
+    }
+}
