@@ -127,6 +127,19 @@ impl ReasonClass {
     }
 }
 
+impl Reason {
+    /// The whole of it in one sentence: which plugin in which version and generation, and what happened.
+    pub fn told(&self, generation: u64) -> String {
+        match &self.plugin {
+            Some(plugin) => {
+                let (name, version) = (&plugin.name, plugin.version());
+                format!("plugin `{name}` ({version}, generation {generation}): {}", self.text)
+            }
+            None => self.text.clone(),
+        }
+    }
+}
+
 impl PluginIdentity {
     /// The first twelve digits of the digest: enough to tell builds apart in a log.
     pub fn version(&self) -> &str {

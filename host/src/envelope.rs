@@ -72,7 +72,7 @@ impl Facts<'_> {
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
         set("stage", reason.stage.to_string());
         set("reason", reason.class.to_string());
-        set("text", bounded(&reason.text));
+        set("text", bounded(&reason.told(self.stages.generation)));
         set("message-id", bounded(&message.id));
         set("attempt", message.attempt.to_string());
         set("time", humantime::format_rfc3339_millis(SystemTime::now()).to_string());
@@ -162,6 +162,7 @@ fn bounded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn headers_that_steer_the_broker_are_reserved_in_any_case() {
@@ -177,7 +178,7 @@ mod tests {
     fn two_messages_with_one_id_or_none_have_results_of_their_own() {
         let message = |id: &str, body: &str| Message {
             id: id.to_owned(),
-            body: body.into(),
+            body: Arc::new(body.into()),
             ..Message::default()
         };
         let id = |message: &Message| output_id("images", message, "results", 0);

@@ -29,8 +29,8 @@ pub struct Message {
     pub deadline: Option<SystemTime>,
     /// Text headers, in the order of the message.
     pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
+    /// The body: shared, so that a copy of the message for its queue or its dead letters is no second one in memory.
+    pub body: Arc<Vec<u8>>,
     /// SHA-256 of the body in lower-case hexadecimal, once somebody asked `envelope` for it.
     pub body_digest: OnceLock<String>,
 }

@@ -17,10 +17,12 @@ use crate::config::Name;
 use crate::connect::folder::FolderError;
 use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Suspects, Suspicion, Taken};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::envelope::Timings;
 use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
 use crate::generation::{Current, Stages};
 use crate::message::{Envelope, Message};
+use crate::quota::LineQuota;
 use crate::tally::{InHand, Outcome, Tally};
 use crate::work::{Attempt, Work, reject};
 
@@ -41,7 +43,12 @@ pub struct Pipeline<W = Stages> {
     pub gate: Gate,
     /// What became of its messages.
     pub tally: Arc<Tally>,
+    /// Lines about single messages that it may write: each is told in full by its dead letter, too.
+    pub lines: LineQuota,
 }
+
+/// Lines about single messages that a pipeline writes in a second.
+pub const LINES_PER_SECOND: u32 = 256;
 
 impl<W: Work> Pipeline<W> {
     /// Takes messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in hand.
@@ -147,7 +154,17 @@ impl<W: Work> Pipeline<W> {
         };
         message.attempt = suspicion.attempt(message.attempt);
         let fate = fate(&message, malformed, suspicion, work.attempts());
-        let mut attempt = Attempt::new(self.name.as_str(), &self.host_id, message, &self.tally, ticket);
+        let mut attempt = Attempt {
+            pipeline: self.name.as_str(),
+            host_id: &self.host_id,
+            message: Arc::new(message),
+            tally: &self.tally,
+            lines: &self.lines,
+            ticket,
+            timings: Timings::default(),
+            label: None,
+            skipped: false,
+        };
         let made = match fate {
             Some(disposition) => Err(disposition),
             None => {
@@ -322,6 +339,7 @@ async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
 fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
         Disposition::Ack => debug!(generation, label = attempt.label, timings = %attempt.timings, "done"),
+        _ if !attempt.lines.may_tell() => {}
         Disposition::Return => info!(generation, "goes back to its source, uncounted"),
         Disposition::Quarantine { deaths } => {
             warn!(
@@ -330,10 +348,12 @@ fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
             );
         }
         Disposition::Retry(reason) => {
-            info!(generation, stage = %reason.stage, %reason, "goes back to its source for another attempt");
+            let told = reason.told(generation);
+            info!(generation, stage = %reason.stage, reason = told, "goes back to its source for another attempt");
         }
         Disposition::Reject(reason) => {
-            warn!(generation, stage = %reason.stage, class = %reason.class, %reason, "becomes a dead letter");
+            let told = reason.told(generation);
+            warn!(generation, stage = %reason.stage, class = %reason.class, reason = told, "becomes a dead letter");
         }
     }
 }

@@ -93,6 +93,11 @@ fn plugin_mistake(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Mist
 }
 
 impl Loaded {
+    /// A model that was read.
+    pub fn model(&self, name: &Name) -> Option<&Model> {
+        self.models.get(name)
+    }
+
     /// Puts the models on their devices and binds everything into the first generation.
     ///
     /// # Errors

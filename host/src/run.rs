@@ -17,7 +17,8 @@ use crate::connect::{Backlog, Source};
 use crate::gate::Gate;
 use crate::generation::Current;
 use crate::instruments::{Instruments, uses_broker};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{LINES_PER_SECOND, Pipeline};
+use crate::quota::LineQuota;
 use crate::reload::{Loaded, ServeError};
 use crate::sandbox::Sandbox;
 use crate::tally::Tally;
@@ -208,6 +209,7 @@ impl Host {
                 host_id: Arc::clone(&host_id),
                 current: Arc::clone(&current),
                 gate: gate.clone(),
+                lines: LineQuota::new(LINES_PER_SECOND),
                 name,
             });
             pipelines.running.spawn(pipeline.run(source, drain.clone()));

@@ -15,6 +15,7 @@ use crate::generation::Stages;
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::sandbox::{CallError, Plugin, Refusal};
+use crate::quota::LineQuota;
 use crate::tally::Tally;
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
@@ -50,6 +51,8 @@ pub struct Attempt<'a> {
     pub message: Arc<Message>,
     /// Where calls are counted.
     pub tally: &'a Tally,
+    /// Lines that may be written about it.
+    pub lines: &'a LineQuota,
     /// What the breaker knows of it.
     pub ticket: Ticket,
     /// What each stage took.
@@ -68,22 +71,6 @@ pub fn reject(stage: Stage, class: ReasonClass, text: String) -> Disposition {
         text,
         plugin: None,
     })
-}
-
-impl<'a> Attempt<'a> {
-    /// An attempt that begins.
-    pub fn new(pipeline: &'a str, host_id: &'a str, message: Message, tally: &'a Tally, ticket: Ticket) -> Self {
-        Self {
-            pipeline,
-            host_id,
-            message: Arc::new(message),
-            tally,
-            ticket,
-            timings: Timings::default(),
-            label: None,
-            skipped: false,
-        }
-    }
 }
 
 impl Work for Stages {
@@ -267,9 +254,11 @@ impl Stages {
     {
         match counted(attempt.tally, plugin, call()).await {
             Err(CallError::Fault { class, text }) => {
-                let (name, version) = (&plugin.identity().name, plugin.identity().version());
-                let generation = self.generation;
-                warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                if attempt.lines.may_tell() {
+                    let (name, version) = (&plugin.identity().name, plugin.identity().version());
+                    let generation = self.generation;
+                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                }
                 counted(attempt.tally, plugin, call()).await
             }
             called => called,

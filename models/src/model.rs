@@ -112,6 +112,18 @@ impl Model {
         self.inner.plan.weight_bytes
     }
 
+    /// The most memory that it takes on this machine while it runs batches of at most `max_batch` items, on whatever
+    /// device: a GPU's memory is counted as if it were the machine's, which on a software device it is.
+    pub fn memory_bytes(&self, max_batch: Option<usize>) -> u64 {
+        let max_batch = max_batch.unwrap_or(crate::device::GPU_MAX_BATCH) as u64;
+        let plan = self.plan();
+        let peak = (plan.peak_elements as u64).saturating_mul(size_of::<f32>() as u64);
+        // Once as they were read and once on the device; between two operations what goes in, what comes out, and as
+        // much again for the operation's own.
+        let batch = peak.saturating_mul(2).saturating_mul(max_batch);
+        plan.weight_bytes.saturating_mul(2).saturating_add(batch)
+    }
+
     /// What `model.toml` says about itself.
     pub fn description(&self) -> Option<&str> {
         self.inner.manifest.description.as_deref()

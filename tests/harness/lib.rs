@@ -3,13 +3,16 @@
 
 pub mod admin;
 pub mod amqp;
+pub mod attacks;
 pub mod broker;
 pub mod certificates;
 pub mod host;
 pub mod oracle;
+pub mod process;
 pub mod relay;
 pub mod samples;
 pub mod scene;
+pub mod wat;
 
 use std::time::{Duration, Instant};
 

@@ -2,56 +2,103 @@
 //! happened in which plugin, and the pipeline beside them goes on.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::amqp::{Arrival, Client, Parcel};
 use millrace_tests::broker::Broker;
-use millrace_tests::host::Mill;
+use millrace_tests::host::{Host, Mill};
+use millrace_tests::process::Usage;
 use millrace_tests::samples::{guest, model};
-use millrace_tests::unique;
+use millrace_tests::{attacks, unique, wat};
+use tempfile::TempDir;
 
-/// What a preprocessor does, and the class of the reason in its dead letter.
-const PREPROCESS: [(&str, &str); 18] = [
-    ("trap", "trap"),
-    ("panic", "trap"),
-    ("out-of-bounds", "trap"),
-    ("recurse", "trap"),
-    ("loop", "deadline"),
-    ("loop-in-host", "deadline"),
-    ("memory-bomb", "memory"),
-    ("wrong-shape", "bad-tensor"),
-    ("no-shape", "bad-tensor"),
-    ("huge-shape", "bad-tensor"),
-    ("wrong-element", "bad-tensor"),
-    ("nan", "bad-tensor"),
-    ("infinity", "bad-tensor"),
-    ("short-data", "bad-tensor"),
-    ("long-data", "bad-tensor"),
-    ("huge-output", "output-too-large"),
-    ("reject", "refused"),
-    ("retry", "attempts-spent"),
+/// What a preprocessor does, the class of the reason in its dead letter, and what its text says: the bound that was
+/// crossed, with its configured value.
+const PREPROCESS: [(&str, &str, &str); 21] = [
+    ("trap", "trap", "trapped: wasm `unreachable` instruction executed"),
+    ("panic", "trap", "the hostile plugin panics"),
+    ("out-of-bounds", "trap", "out of bounds memory access"),
+    ("recurse", "trap", "call stack exhausted"),
+    ("recurse-in-memory", "trap", "trapped: "),
+    ("loop", "deadline", "ran past its deadline of 0.500 s of CPU time"),
+    (
+        "loop-in-host",
+        "deadline",
+        "ran past its deadline of 0.500 s of CPU time",
+    ),
+    ("memory-bomb", "memory", " of memory, allowed 160 MiB"),
+    ("memory-bomb-handled", "memory", " of memory, allowed 160 MiB"),
+    ("handle-leak", "trap", "trapped: "),
+    (
+        "wrong-shape",
+        "bad-tensor",
+        "expected byte [3, 32, 32], found byte [32, 32, 3]",
+    ),
+    ("no-shape", "bad-tensor", "found byte []"),
+    ("huge-shape", "bad-tensor", "found a tensor of 16 axes"),
+    ("wrong-element", "bad-tensor", "found float [3, 32, 32]"),
+    ("nan", "bad-tensor", "found float [3, 32, 32]"),
+    ("infinity", "bad-tensor", "found float [3, 32, 32]"),
+    ("short-data", "bad-tensor", "has 3072 elements, found 3071"),
+    ("long-data", "bad-tensor", "has 3072 elements, found 3073"),
+    ("huge-output", "output-too-large", "handed over more than 1 MiB at once"),
+    ("reject", "refused", "the hostile plugin rejects"),
+    ("retry", "attempts-spent", "3 of 3 attempts are spent"),
 ];
 /// The same of a router.
-const ROUTE: [(&str, &str); 12] = [
-    ("unknown-destination", "denied"),
-    ("fan-out-unknown", "denied"),
-    ("key-not-allowed", "denied"),
-    ("long-key", "output-too-large"),
-    ("header-cc", "denied"),
-    ("header-bcc", "denied"),
-    ("header-x", "denied"),
-    ("huge-body", "output-too-large"),
-    ("many-outputs", "output-too-large"),
-    ("panic", "trap"),
-    ("loop", "deadline"),
-    ("reject", "refused"),
+const ROUTE: [(&str, &str, &str); 12] = [
+    (
+        "unknown-destination",
+        "denied",
+        "no destination \"nobody-declared-this\"",
+    ),
+    ("fan-out-unknown", "denied", "no destination \"nobody-declared-this\""),
+    ("key-not-allowed", "denied", "does not allow the key \"anything\""),
+    ("long-key", "denied", "returned a key of 300 bytes, allowed 255"),
+    ("header-cc", "denied", "\"CC\""),
+    ("header-bcc", "denied", "\"bcc\""),
+    ("header-x", "denied", "\"x-millrace-model\""),
+    ("huge-body", "output-too-large", "handed over more than 9 MiB at once"),
+    ("many-outputs", "output-too-large", "returned 1000 results, allowed 8"),
+    ("panic", "trap", "the hostile router panics"),
+    ("loop", "deadline", "ran past its deadline of 0.500 s of CPU time"),
+    ("reject", "refused", "the hostile router rejects"),
+];
+/// The same of preprocessors that no compiler makes.
+const TEXT: [(&str, &str, &str); 14] = [
+    ("unreachable", "trap", "trapped: wasm `unreachable`"),
+    ("division-by-zero", "trap", "integer divide by zero"),
+    ("pointer-out-of-bounds", "trap", "trapped: "),
+    ("message-kept", "trap", "borrow handles still remain"),
+    ("lying-length", "trap", "trapped: "),
+    ("lying-variant", "trap", "trapped: "),
+    ("real-length", "output-too-large", "handed over more than 1 MiB at once"),
+    ("recursion", "trap", "call stack exhausted"),
+    (
+        "many-small-grows",
+        "memory",
+        "asked for 160.06 MiB of memory, allowed 160 MiB",
+    ),
+    ("one-large-grow", "memory", " of memory, allowed 160 MiB"),
+    ("table-bomb", "trap", "trapped: "),
+    (
+        "endless-allocator",
+        "deadline",
+        "ran past its deadline of 0.500 s of CPU time",
+    ),
+    ("deep-allocator", "trap", "call stack exhausted"),
+    ("lying-allocator", "trap", "trapped: "),
 ];
 
 /// A host with one pipeline for each mode of a hostile guest.
 struct Menagerie {
     prefix: String,
     text: String,
+    /// Holds the guests of text.
+    folder: TempDir,
 }
 
 /// What `[plugin.NAME]` of a hostile guest says besides its path.
@@ -62,13 +109,14 @@ const BODY: &[u8] = b"a message";
 impl Menagerie {
     fn new(broker: &Broker) -> Result<Self> {
         let mut text = format!(
-            "[broker]\namqp = \"{}\"\n[model.shapes]\ndevice = \"cpu\"\n",
+            "[host]\nworkers = 2\n[broker]\namqp = \"{}\"\n[model.shapes]\ndevice = \"cpu\"\n",
             broker.url()
         );
         writeln!(text, "path = {:?}", model().display().to_string())?;
         let mut menagerie = Self {
             prefix: unique("hostile"),
             text,
+            folder: tempfile::tempdir()?,
         };
         menagerie.plugin("good-preprocess", "hostile", "mode = \"ok\"")?;
         menagerie.plugin("good-route", "hostile-route", "mode = \"ok\"")?;
@@ -77,7 +125,11 @@ impl Menagerie {
     }
 
     fn plugin(&mut self, name: &str, file: &str, settings: &str) -> Result<()> {
-        let path = guest("wasm32-wasip2", file)?.display().to_string();
+        self.plugin_at(name, &guest("wasm32-wasip2", file)?, settings)
+    }
+
+    fn plugin_at(&mut self, name: &str, path: &Path, settings: &str) -> Result<()> {
+        let path = path.display().to_string();
         Ok(writeln!(
             self.text,
             "[plugin.{name}]\npath = {path:?}\n{LIMITS}\nsettings = {{ {settings} }}"
@@ -107,6 +159,18 @@ routing_key = "{results}"
         self.pipeline(mode, mode, "good-route")
     }
 
+    fn with_text(&mut self, name: &str) -> Result<()> {
+        let attacks = attacks::calls();
+        let (_, fields) = attacks
+            .iter()
+            .find(|(attack, _)| *attack == name)
+            .context("no such attack")?;
+        let path = self.folder.path().join(format!("{name}.wasm"));
+        std::fs::write(&path, wat::preprocessor(fields)?)?;
+        self.plugin_at(name, &path, "")?;
+        self.pipeline(name, name, "good-route")
+    }
+
     fn with_route(&mut self, mode: &str) -> Result<()> {
         self.plugin(mode, "hostile-route", &format!("mode = \"{mode}\""))?;
         self.pipeline(mode, "good-preprocess", mode)
@@ -125,7 +189,7 @@ routing_key = "{results}"
     }
 }
 
-fn check(letter: &Arrival, mode: &str, stage: &str, reason: &str) -> Result<()> {
+fn check(letter: &Arrival, mode: &str, stage: &str, reason: &str, says: &str) -> Result<()> {
     let header = |name: &str| letter.header(&format!("x-millrace-{name}")).to_owned();
     let found = (header("stage"), header("reason"), header("plugin"));
     let expected = (stage.to_owned(), reason.to_owned(), mode.to_owned());
@@ -134,57 +198,180 @@ fn check(letter: &Arrival, mode: &str, stage: &str, reason: &str) -> Result<()> 
         "{mode}: expected {expected:?}, found {:?}",
         letter.headers
     );
+    let (digest, text) = (header("plugin-digest"), header("text"));
+    ensure!(digest.len() == 64, "{mode}: {letter:?}");
+    let names = format!(
+        "plugin `{mode}` ({}, generation 1): ",
+        digest.get(..12).unwrap_or_default()
+    );
+    // A header's text is escaped.
+    let says = says.escape_debug().to_string();
     ensure!(
-        header("plugin-digest").len() == 64 && !header("text").is_empty(),
-        "{mode}: {letter:?}"
+        text.starts_with(&names) && text.contains(&says),
+        "{mode}: {says:?} is not in {text:?}"
     );
     ensure!(letter.body == BODY, "{mode}: {:?}", letter.headers);
     Ok(())
 }
 
-async fn faults(rows: &[(&str, &str)], stage: &str, add: fn(&mut Menagerie, &str) -> Result<()>) -> Result<()> {
+/// Sends canaries through the good pipeline until it is told to stop; what each took, sorted.
+async fn canaries(client: &Client, queue: &str, results: &str, stop: &AtomicBool) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        client
+            .publish(queue, &Parcel::new(&format!("canary-{}", took.len()), BODY))
+            .await?;
+        client.take_all(results, 1).await.context("a canary died")?;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    Ok(took)
+}
+
+/// A canary may wait for every worker's call in hand to reach its deadline, in each of its two stages, on cores that do
+/// several things at once; without a fair share of the workers it would wait for every hostile pipeline's.
+const CANARY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Two workers with 160 MiB each, and as much again for the process itself and what is in flight.
+const PEAK_MAX_BYTES: u64 = 640 << 20;
+
+async fn faults(rows: &[(&str, &str, &str)], stage: &str, add: fn(&mut Menagerie, &str) -> Result<()>) -> Result<()> {
     let broker = Broker::shared()?;
     let mut menagerie = Menagerie::new(broker)?;
-    for (mode, _) in rows {
+    for (mode, ..) in rows {
         add(&mut menagerie, mode)?;
     }
     let mill = Mill::new(&menagerie.text)?;
     let mut host = mill.start()?;
-    for (mode, _) in rows {
+    for (mode, ..) in rows {
         host.wait_pipeline(mode)?;
     }
     let client = Client::connect(&broker.url()).await?;
-    for (mode, _) in rows {
+    client
+        .publish(&menagerie.queue("canary"), &Parcel::new("first", BODY))
+        .await?;
+    client.take_all(&menagerie.results("canary"), 1).await?;
+    let before = Usage::of(host.pid())?;
+    let other = Client::connect(&broker.url()).await?;
+    let stop = AtomicBool::new(false);
+    let attack = async {
+        let wrong = attack(&client, &menagerie, &host, rows, stage).await;
+        stop.store(true, Ordering::Relaxed);
+        wrong
+    };
+    let (queue, results) = (menagerie.queue("canary"), menagerie.results("canary"));
+    let (wrong, took) = tokio::join!(attack, canaries(&other, &queue, &results, &stop));
+    let (wrong, took) = (wrong?, took?);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let after = Usage::of(host.pid())?;
+    let p99 = took.get(took.len() * 99 / 100).context("no canary flew")?;
+    println!(
+        "{} canaries, p99 {p99:?}; peak {} MiB, threads {} and {}, files {} and {}",
+        took.len(),
+        after.peak_bytes >> 20,
+        before.threads,
+        after.threads,
+        before.files,
+        after.files
+    );
+    ensure!(*p99 < CANARY_LIMIT, "the neighbour waited {p99:?}");
+    // tokio adds and ends threads for blocking work as it likes.
+    ensure!(
+        after.threads <= before.threads + 8 && after.files <= before.files + 8,
+        "{before:?}, {after:?}"
+    );
+    ensure!(
+        after.peak_bytes < PEAK_MAX_BYTES,
+        "{} MiB at its height",
+        after.peak_bytes >> 20
+    );
+    host.stop()
+}
+
+/// Sends one message to each pipeline, and looks at what becomes of it.
+async fn attack(
+    client: &Client,
+    menagerie: &Menagerie,
+    host: &Host,
+    rows: &[(&str, &str, &str)],
+    stage: &str,
+) -> Result<Vec<String>> {
+    for (mode, ..) in rows {
         client.publish(&menagerie.queue(mode), &Parcel::new(mode, BODY)).await?;
     }
     let mut wrong = Vec::new();
-    for (mode, reason) in rows {
+    for (mode, reason, says) in rows {
         let letters = client
             .take_all(&menagerie.dead(mode), 1)
             .await
             .with_context(|| format!("{mode}: {}", host.log()))?;
         let letter = letters.first().context("no dead letter")?;
-        wrong.extend(check(letter, mode, stage, reason).err().map(|error| error.to_string()));
+        let checked = check(letter, mode, stage, reason, says);
+        wrong.extend(checked.err().map(|error| error.to_string()));
         if client.count(&menagerie.results(mode)).await? != 0 {
             wrong.push(format!("{mode}: a result came out"));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    client
-        .publish(&menagerie.queue("canary"), &Parcel::new("canary", BODY))
-        .await?;
-    client.take_all(&menagerie.results("canary"), 1).await?;
-    host.stop()
+    Ok(wrong)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_of_a_preprocessor_is_a_dead_letter_that_names_it() -> Result<()> {
     faults(&PREPROCESS, "preprocess", Menagerie::with_preprocess).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_of_a_router_is_a_dead_letter_that_names_it() -> Result<()> {
     faults(&ROUTE, "route", Menagerie::with_route).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_that_no_compiler_makes_is_a_dead_letter_that_names_it() -> Result<()> {
+    faults(&TEXT, "preprocess", Menagerie::with_text).await
+}
+
+/// Ten seconds' worth of lines are far above what this takes, and far below what it would be without a bound.
+#[tokio::test]
+async fn thousands_of_hostile_messages_do_not_fill_the_log() -> Result<()> {
+    const MESSAGES: usize = 5_000;
+    let broker = Broker::shared()?;
+    let mut menagerie = Menagerie::new(broker)?;
+    menagerie.with_preprocess("trap")?;
+    let mill = Mill::new(&menagerie.text)?;
+    let mut host = mill.start()?;
+    host.wait_pipeline("trap")?;
+    let client = Client::connect(&broker.url()).await?;
+    let nasty = "\u{1b}[2J\r\nERROR not ours\u{7}".repeat(6);
+    let parcels = (0..MESSAGES).map(|n| {
+        let headers = (0..8).map(|header| (format!("h{header}"), nasty.repeat(64)));
+        Parcel {
+            headers: headers.collect(),
+            content_type: Some(nasty.clone()),
+            ..Parcel::new(&format!("{n}{nasty}"), BODY)
+        }
+    });
+    let began = Instant::now();
+    client.publish_all(&menagerie.queue("trap"), parcels).await?;
+    client.take_all(&menagerie.dead("trap"), MESSAGES).await?;
+    let seconds = began.elapsed().as_secs() as usize + 2;
+    let log = host.log();
+    let told = log.matches("becomes a dead letter").count() + log.matches("a plugin failed: once more").count();
+    println!(
+        "told {told} of {} lines in {seconds} s, {} bytes",
+        2 * MESSAGES,
+        log.len()
+    );
+    ensure!((1..=256 * seconds).contains(&told), "{told} lines in {seconds} s");
+    ensure!(
+        !log.contains(['\u{1b}', '\u{7}', '\r']),
+        "control characters in the log"
+    );
+    ensure!(
+        told == 2 * MESSAGES || log.contains("said nothing about some messages"),
+        "what was left out is not told"
+    );
+    host.stop()
 }
 
 #[tokio::test]
@@ -193,6 +380,7 @@ async fn plugins_that_are_only_rude_get_their_results() -> Result<()> {
     let mut menagerie = Menagerie::new(broker)?;
     let modes = [
         "retry-twice",
+        "wait-for-streams",
         "body-flood",
         "log-flood",
         "log-long-line",

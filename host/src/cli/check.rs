@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use comfy_table::{Table, presets};
 
 use super::{FileArguments, MISTAKEN, online};
-use crate::config::{BrokerConfig, Config, Rendering};
+use crate::config::{BrokerConfig, Config, Rendering, Warning};
+use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Loaded};
 use crate::sandbox::Sandbox;
 
@@ -21,8 +23,8 @@ pub struct Options {
 }
 
 pub(super) async fn check(options: &Options) -> ExitCode {
-    let config = match load(&options.file) {
-        Ok((config, _, _)) => config,
+    let (config, loaded) = match load(&options.file) {
+        Ok((config, _, loaded)) => (config, loaded),
         Err(code) => return code,
     };
     let online = match (&config.broker, options.online) {
@@ -41,6 +43,7 @@ pub(super) async fn check(options: &Options) -> ExitCode {
         count(config.plugins.len(), "plugin"),
         count(config.models.len(), "model"),
     );
+    print_memory(&MemoryBound::of(&config, &loaded));
     ExitCode::SUCCESS
 }
 
@@ -58,6 +61,19 @@ async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
         anstream::eprintln!("{}", errors.render(rendering));
         ExitCode::from(MISTAKEN)
     })
+}
+
+/// The most memory that a run of the file may take, term by term.
+fn print_memory(bound: &MemoryBound) {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["MEMORY", "AT MOST", "FROM"]);
+    for term in bound.terms() {
+        table.add_row([term.name, &memory::shown(term.bytes), term.from]);
+    }
+    table.add_row(["together", &memory::shown(bound.total()), ""]);
+    anstream::println!("\n{}", table.trim_fmt());
 }
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.
@@ -79,6 +95,23 @@ pub(super) fn load(arguments: &FileArguments) -> Result<(Config, Sandbox, Loaded
         ExitCode::FAILURE
     })?;
     let loaded = reload::load(&sandbox, &mut errors);
+    if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
+        let bound = MemoryBound::of(config, &loaded);
+        match config.host.memory_bytes {
+            Some(allowed) => {
+                if let Some(mut mistake) = bound.judge(allowed, "`memory` allows") {
+                    mistake.span = config.locate("host.memory");
+                    errors.push(mistake);
+                }
+            }
+            None => {
+                let warning = memory::of_machine().and_then(|has| bound.judge(has, "this machine has"));
+                if let Some(warning) = warning {
+                    anstream::eprintln!("{}", config.render_warnings(&[Warning(warning)], rendering));
+                }
+            }
+        }
+    }
     match config {
         Some(config) if errors.is_empty() => Ok((config, sandbox, loaded)),
         _ => {

@@ -42,6 +42,14 @@ const DRAIN: Limits<Duration> = Limits {
 // Each worker may hold a plugin's whole memory; more threads than this are no machine that exists.
 const WORKERS_MAX: i128 = 1_024;
 
+// Less than this no host starts in; more is no machine that exists. Where the key is absent, the machine's is the limit.
+const HOST_MEMORY: Limits<Bytes> = Limits {
+    key: "memory",
+    min: Bytes(64 << 20),
+    max: Bytes(1 << 50),
+    default: Bytes(1 << 50),
+};
+
 // A batch is padded and warmed up at its largest size before the first message.
 const MAX_BATCH: Limits<i128> = Limits {
     key: "max_batch",
@@ -200,6 +208,7 @@ impl Checker<'_, '_> {
             workers: usize::try_from(workers).unwrap_or(1),
             drain: self.within(&raw.drain, &DRAIN),
             admin: raw.admin.given().and_then(|admin| self.loopback(admin)),
+            memory_bytes: raw.memory.given().map(|_| self.within(&raw.memory, &HOST_MEMORY).0),
         }
     }
 

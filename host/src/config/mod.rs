@@ -110,6 +110,8 @@ pub struct HostConfig {
     pub drain: Duration,
     /// Where health and metrics are served, on this machine alone; nowhere if absent.
     pub admin: Option<SocketAddr>,
+    /// What the process may take in memory; what the machine has where the file says nothing.
+    pub memory_bytes: Option<u64>,
 }
 
 /// `[model.NAME]`

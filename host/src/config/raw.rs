@@ -43,6 +43,8 @@ pub(super) struct RawHost {
     pub(super) drain: Key<Duration>,
     /// Where health and metrics are served: `admin = "127.0.0.1:9464"`.
     pub(super) admin: Key<Text>,
+    /// What the process may take in memory: `memory = "4GiB"`.
+    pub(super) memory: Key<Bytes>,
 }
 
 /// `[model.NAME]`
@@ -228,6 +230,7 @@ impl RawHost {
             workers: table.key("workers", report),
             drain: table.key("drain", report),
             admin: table.key("admin", report),
+            memory: table.key("memory", report),
         };
         table.finish(&belongs, report);
         raw

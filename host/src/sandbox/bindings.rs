@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::{Result, StoreContextMut};
 
 use self::preprocessor::millrace::pipeline::{log, types};
 use super::state::State;
@@ -36,6 +36,9 @@ pub(super) mod router {
     });
 }
 
+/// The interface that the message is in.
+const TYPES: &str = "millrace:pipeline/types@0.1.0";
+
 /// What a guest's `message` handle means: the one message of the call in progress.
 ///
 /// There is no table behind handles: a call has one message and at most one prediction, and the component model lets a
@@ -53,7 +56,17 @@ pub struct PredictionHandle;
 /// When a name is defined twice: our bug.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+    log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    // In place of the generated one, which would copy the body once more on its way into the guest's memory.
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap(
+        "[method]message.body",
+        |store: StoreContextMut<'_, State>, (_,): (Resource<MessageHandle>,)| {
+            Ok((Arc::clone(&store.data().message()?.body),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl types::Host for State {}
@@ -92,7 +105,7 @@ impl types::HostMessage for State {
     }
 
     fn body(&mut self, _: Resource<MessageHandle>) -> Result<Vec<u8>> {
-        Ok(self.message()?.body.clone())
+        Ok(self.message()?.body.to_vec())
     }
 
     fn header(&mut self, _: Resource<MessageHandle>, name: String) -> Result<Option<String>> {

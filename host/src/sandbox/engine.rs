@@ -36,11 +36,11 @@ const MEMORY_MAX_BYTES: usize = 4 << 30;
 
 /// Pages of a returned slot that stay resident, so that the next instance of the plugin does not fault them in again.
 /// Measured: a fresh call of a 25 KB decoder costs 20 us with it and 50 us without.
-const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+pub(super) const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
 /// Warm slots of plugins that are not running, for each worker: both plugins of a pipeline in two generations.
 /// Bounds what idle slots hold to this times [`KEEP_RESIDENT_BYTES`] for each worker.
-const WARM_SLOTS_PER_WORKER: u32 = 4;
+pub(super) const WARM_SLOTS_PER_WORKER: u32 = 4;
 
 /// The guest's share of a worker's stack. Decoders need a tenth of it.
 const WASM_STACK_BYTES: usize = 512 << 10;

@@ -169,7 +169,7 @@ impl ResourceLimiter for MemoryLimiter {
 }
 
 /// CPU time of the current thread since it began.
-fn thread_cpu_time() -> Duration {
+pub(super) fn thread_cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 

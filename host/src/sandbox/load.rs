@@ -17,12 +17,13 @@ use super::bindings::router::RouterPre;
 use super::fault::panic_text;
 use super::instance::{Allowance, Instance, Linked, NoInstance};
 use super::load_error::LoadProblem;
-use super::log::LogBudget;
+use super::log::LINES_PER_SECOND;
 use super::state::State;
 use super::text::{size, tame, tame_to};
 use super::{Role, bindings, inert};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
+use crate::quota::LineQuota;
 
 /// The largest file that is read. Real plugins have 25 KB to a few megabytes; compiling costs CPU in proportion.
 const FILE_MAX_BYTES: u64 = 16 << 20;
@@ -67,7 +68,7 @@ pub(super) struct Loaded {
     /// What an instance may have.
     pub(super) allowance: Allowance,
     /// What all instances may say together.
-    pub(super) log: Arc<LogBudget>,
+    pub(super) log: Arc<LineQuota>,
 }
 
 impl Loader {
@@ -108,7 +109,7 @@ impl Loader {
             deadline: config.deadline,
             memory_bytes: config.memory_bytes,
         };
-        let log = Arc::new(LogBudget::new());
+        let log = Arc::new(LineQuota::new(LINES_PER_SECOND));
         let loaded = Loaded {
             compiled,
             identity: Arc::new(identity),

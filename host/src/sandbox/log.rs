@@ -1,36 +1,25 @@
 //! What a plugin says during one call, bounded: lines of its `log` import and of its standard output and error.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
 
 use tracing::{Level, debug, error, info, trace, warn};
 
 use super::text::{TEXT_MAX_BYTES, tame};
 use crate::disposition::PluginIdentity;
+use crate::quota::LineQuota;
 
 /// Lines of one call that reach the host's log; what is more is counted.
 const LINES_PER_CALL: usize = 64;
 
 /// Lines of one plugin that reach the host's log within a second, over all its calls: a plugin that says one line about
 /// each of thousands of messages fills a disk as surely as one that says thousands about one.
-const LINES_PER_SECOND: u32 = 256;
-
-/// What all instances of a plugin may say together.
-#[derive(Debug)]
-pub(super) struct LogBudget {
-    began: Instant,
-    // The second that `lines` were told in.
-    second: AtomicU64,
-    lines: AtomicU32,
-    dropped: AtomicU64,
-}
+pub(super) const LINES_PER_SECOND: u32 = 256;
 
 /// The voice of one instance, counted anew for each call.
 #[derive(Debug)]
 pub(super) struct CallLog {
     plugin: Arc<PluginIdentity>,
-    budget: Arc<LogBudget>,
+    quota: Arc<LineQuota>,
     // Empty outside of a message's call: at load, and while an instance is configured ahead of its first message.
     message_id: Arc<str>,
     lines: usize,
@@ -45,44 +34,12 @@ pub(super) struct CallLog {
 #[derive(Debug, Default)]
 struct Partial(Vec<u8>);
 
-impl LogBudget {
-    /// A plugin's budget.
-    pub(super) fn new() -> Self {
-        let (second, lines, dropped) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU64::new(0));
-        Self {
-            began: Instant::now(),
-            second,
-            lines,
-            dropped,
-        }
-    }
-
-    /// Spends a line, if there is one left in this second. Threads that meet at the turn of a second may spend a few
-    /// more: it is a bound, not a count.
-    fn spend(&self) -> bool {
-        let now = self.began.elapsed().as_secs();
-        if self.second.swap(now, Ordering::Relaxed) != now {
-            self.lines.store(0, Ordering::Relaxed);
-        }
-        self.lines.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND
-    }
-
-    /// Counts lines that were dropped; all of them, when it is time to tell.
-    fn dropped(&self, lines: u64) -> Option<u64> {
-        let before = self.dropped.fetch_add(lines, Ordering::Relaxed);
-        if before.saturating_add(lines) == 0 || !self.spend() {
-            return None;
-        }
-        Some(self.dropped.swap(0, Ordering::Relaxed)).filter(|dropped| *dropped > 0)
-    }
-}
-
 impl CallLog {
     /// A log that belongs to a plugin's instance.
-    pub(super) fn new(plugin: Arc<PluginIdentity>, budget: Arc<LogBudget>) -> Self {
+    pub(super) fn new(plugin: Arc<PluginIdentity>, quota: Arc<LineQuota>) -> Self {
         Self {
             plugin,
-            budget,
+            quota,
             message_id: Arc::from(""),
             lines: 0,
             dropped: 0,
@@ -110,7 +67,7 @@ impl CallLog {
         if let Some(line) = self.stderr.take() {
             self.stderr_line(&line);
         }
-        if let Some(dropped) = self.budget.dropped(std::mem::take(&mut self.dropped)) {
+        if let Some(dropped) = self.quota.dropped(std::mem::take(&mut self.dropped)) {
             let (plugin, version, message_id) = self.fields();
             warn!(plugin, version, message_id, dropped, "plugin logged too much");
         }
@@ -119,7 +76,7 @@ impl CallLog {
     /// Takes a line of the `log` import.
     pub(super) fn line(&mut self, level: Level, text: &str) {
         let wanted = is_wanted(level);
-        let told = wanted && self.lines < LINES_PER_CALL && self.budget.spend();
+        let told = wanted && self.lines < LINES_PER_CALL && self.quota.spend();
         if wanted && !told {
             self.dropped = self.dropped.saturating_add(1);
         }
@@ -227,7 +184,7 @@ mod tests {
             name: "crop".to_owned(),
             digest: "0".repeat(64),
         };
-        CallLog::new(Arc::new(plugin), Arc::new(LogBudget::new()))
+        CallLog::new(Arc::new(plugin), Arc::new(LineQuota::new(LINES_PER_SECOND)))
     }
 
     /// Lines are counted only where somebody listens.
@@ -277,21 +234,6 @@ mod tests {
             (0..100).for_each(|_| log.line(Level::TRACE, "step"));
             assert_eq!((log.lines, log.dropped), (0, 0));
         });
-    }
-
-    #[test]
-    fn all_calls_of_a_plugin_share_one_budget() {
-        let budget = LogBudget::new();
-        // A test that is stopped for a second between two lines sees two budgets.
-        let told = (0..10_000).filter(|_| budget.spend()).count();
-        assert!((256..=1024).contains(&told), "told {told}");
-        budget.lines.store(LINES_PER_SECOND, Ordering::Relaxed);
-        budget.second.store(budget.began.elapsed().as_secs(), Ordering::Relaxed);
-        if budget.dropped(7).is_none() {
-            budget.lines.store(0, Ordering::Relaxed);
-            assert_eq!(budget.dropped(3), Some(10));
-        }
-        assert_eq!(budget.dropped(0), None);
     }
 
     #[test]

@@ -18,9 +18,11 @@ mod fault;
 mod text;
 
 mod engine;
+mod footprint;
 mod residents;
 mod workers;
 
+pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::plugin::Plugin;
 

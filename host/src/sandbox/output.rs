@@ -162,7 +162,7 @@ fn headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallE
 /// Checks what becomes a short string of the broker's.
 fn name(what: &str, name: &str) -> Result<(), CallError> {
     if name.len() > NAME_MAX_BYTES {
-        return Err(too_large(format!(
+        return Err(denied(format!(
             "returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}",
             name.len()
         )));
@@ -303,7 +303,7 @@ mod tests {
         let long = "n".repeat(256);
         check(
             vec![result(&long, &[])],
-            OutputTooLarge,
+            Denied,
             "returned a destination of 256 bytes, allowed 255",
         );
         check(

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::{CallClock, MemoryLimiter};
-use super::log::{CallLog, LogBudget};
+use super::log::CallLog;
 use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction};
+use crate::quota::LineQuota;
 
 /// The host's side of one instance.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl State {
     /// The state of a new instance; its clock runs.
     pub(super) fn new(
         plugin: &Arc<PluginIdentity>,
-        log: &Arc<LogBudget>,
+        log: &Arc<LineQuota>,
         deadline: Duration,
         memory_bytes: usize,
     ) -> Self {

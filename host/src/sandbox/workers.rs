@@ -1,21 +1,24 @@
 //! The worker threads, and how lanes share them. Knows nothing of what a job does.
 //!
-//! Jobs wait in a queue for each lane; a worker that is free takes the next job of the next lane that may have one. So
-//! every lane gets its turn after at most one job of each other lane, and no lane holds all workers while there are
-//! others.
+//! Jobs wait in a queue for each lane; a worker that is free takes the next job of the lane that has used the least CPU
+//! time. So a lane of short calls is not made to wait for as many long ones of another, a hostile lane gets no more of
+//! the workers than an honest one, and no lane holds all workers while there are others.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::limits::thread_cpu_time;
 use super::residents::Residents;
 
-/// Jobs of a lane that are queued or running, for each worker that the lane may hold: one runs, and three wait, because
-/// a job of tens of microseconds is over before its caller has woken up to hand in the next.
-const JOBS_PER_WORKER: usize = 4;
+/// Jobs of a lane that are queued or running, for each worker that the lane may hold: one runs, and the rest wait,
+/// because a job of tens of microseconds is over before its caller has woken up to hand in the next, and a worker that
+/// finds none begins a job of another lane, which may be long.
+const JOBS_PER_WORKER: usize = 32;
 
 /// A worker's stack: the guest's share, and plenty for the host's functions that it calls.
 const STACK_BYTES: usize = 2 << 20;
@@ -43,8 +46,11 @@ pub(super) struct LaneQueue {
 
 struct Board {
     lanes: Vec<LaneState>,
-    // Where the next worker begins to look: one after the lane that was served last.
+    // Where the next worker begins to look: one after the lane that was served last, for lanes that used the same.
     next: usize,
+    // What the lane that was served last had used: a lane that comes back from a pause begins here, so that it has
+    // saved up nothing.
+    level: Duration,
     last_id: u64,
     // Counts plugins that are gone: a worker that has seen fewer looks through its residents.
     retired: u64,
@@ -56,6 +62,8 @@ struct LaneState {
     // Invariant: `running` <= `share`.
     share: usize,
     running: usize,
+    // CPU time of its jobs that are over.
+    used: Duration,
     jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
 }
 
@@ -79,6 +87,7 @@ impl Workers {
         let board = Board {
             lanes: Vec::new(),
             next: 0,
+            level: Duration::ZERO,
             last_id: 0,
             retired: 0,
             stopping: false,
@@ -120,6 +129,7 @@ impl Workers {
             id,
             share,
             running: 0,
+            used: Duration::ZERO,
             jobs: VecDeque::new(),
         });
         drop(board);
@@ -160,8 +170,9 @@ impl Workers {
         loop {
             match self.next(&mut retired) {
                 Next::Run { lane, job, permit } => {
+                    let began = thread_cpu_time();
                     job(&mut residents);
-                    self.ran(lane);
+                    self.ran(lane, thread_cpu_time().saturating_sub(began));
                     drop(permit);
                 }
                 Next::Retire => residents.drop_retired(),
@@ -188,7 +199,7 @@ impl Workers {
     }
 
     /// Counts a job as over. Another worker may have passed this lane by because it had its share.
-    fn ran(&self, lane: u64) {
+    fn ran(&self, lane: u64, used: Duration) {
         let mut board = self.board();
         let waiting = board
             .lanes
@@ -196,6 +207,7 @@ impl Workers {
             .find(|state| state.id == lane)
             .is_some_and(|state| {
                 state.running = state.running.saturating_sub(1);
+                state.used = state.used.saturating_add(used);
                 !state.jobs.is_empty()
             });
         drop(board);
@@ -211,28 +223,32 @@ impl Workers {
 }
 
 impl Board {
-    /// Takes the next job of the next lane that has one and has not its share already.
+    /// Takes the next job of the lane that has used the least, of those that have one and have not their share already.
     fn take(&mut self) -> Option<Next> {
         let n_lanes = self.lanes.len();
-        for step in 0..n_lanes {
-            let index = self.next.wrapping_add(step) % n_lanes;
-            let Some(lane) = self.lanes.get_mut(index) else {
-                continue;
-            };
-            if lane.running < lane.share
-                && let Some((job, permit)) = lane.jobs.pop_front()
-            {
-                lane.running = lane.running.saturating_add(1);
-                let next = Next::Run {
-                    lane: lane.id,
-                    job,
-                    permit,
-                };
-                self.next = index.wrapping_add(1);
-                return Some(next);
-            }
+        let in_turn = (0..n_lanes).map(|step| self.next.wrapping_add(step) % n_lanes);
+        let waiting = in_turn.filter_map(|index| {
+            let lane = self.lanes.get(index)?;
+            (lane.running < lane.share && !lane.jobs.is_empty()).then_some((lane.used, index))
+        });
+        let (used, index) = waiting.min_by_key(|(used, _)| *used)?;
+        let lane = self.lanes.get_mut(index)?;
+        let (job, permit) = lane.jobs.pop_front()?;
+        lane.running = lane.running.saturating_add(1);
+        let lane = lane.id;
+        (self.next, self.level) = (index.wrapping_add(1), used);
+        Some(Next::Run { lane, job, permit })
+    }
+
+    /// Queues a job of a lane.
+    fn add(&mut self, id: u64, job: Job, permit: OwnedSemaphorePermit) -> Result<(), Stopped> {
+        let level = self.level;
+        let lane = self.lanes.iter_mut().find(|lane| lane.id == id).ok_or(Stopped)?;
+        if lane.jobs.is_empty() && lane.running == 0 {
+            lane.used = lane.used.max(level);
         }
-        None
+        lane.jobs.push_back((job, permit));
+        Ok(())
     }
 }
 
@@ -250,10 +266,7 @@ impl LaneQueue {
         if board.stopping {
             return Err(Stopped);
         }
-        let Some(lane) = board.lanes.iter_mut().find(|lane| lane.id == self.id) else {
-            return Err(Stopped);
-        };
-        lane.jobs.push_back((job, permit));
+        board.add(self.id, job, permit)?;
         drop(board);
         self.workers.changed.notify_one();
         Ok(())
@@ -284,5 +297,63 @@ impl fmt::Debug for LaneQueue {
         f.debug_struct("LaneQueue")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A board with lanes that have used so many milliseconds and have so many jobs.
+    fn board(lanes: &[(u64, usize)]) -> Board {
+        let slots = Arc::new(Semaphore::new(100));
+        let lane = |(id, (used_ms, n_jobs)): (usize, &(u64, usize))| {
+            let permit = || Arc::clone(&slots).try_acquire_owned().unwrap();
+            let jobs = std::iter::repeat_with(|| (Box::new(|_: &mut Residents| {}) as Job, permit()));
+            LaneState {
+                id: id as u64,
+                share: 2,
+                running: 0,
+                used: Duration::from_millis(*used_ms),
+                jobs: jobs.take(*n_jobs).collect(),
+            }
+        };
+        Board {
+            lanes: lanes.iter().enumerate().map(lane).collect(),
+            next: 0,
+            level: Duration::ZERO,
+            last_id: 0,
+            retired: 0,
+            stopping: false,
+        }
+    }
+
+    #[track_caller]
+    fn check(board: &mut Board, expected: &[u64]) {
+        let taken = std::iter::from_fn(|| match board.take() {
+            Some(Next::Run { lane, .. }) => Some(lane),
+            _ => None,
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_lane_that_used_the_least_is_served_first_and_no_lane_has_more_than_its_share() {
+        check(&mut board(&[(500, 3), (20, 3), (100, 1)]), &[1, 1, 2, 0, 0]);
+    }
+
+    #[test]
+    fn lanes_that_used_the_same_take_turns() {
+        check(&mut board(&[(0, 2), (0, 2)]), &[0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_lane_that_paused_has_saved_up_nothing() {
+        let mut board = board(&[(500, 1), (0, 0)]);
+        check(&mut board, &[0]);
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        board.add(1, Box::new(|_| {}), permit).unwrap();
+        let used: Vec<_> = board.lanes.iter().map(|lane| lane.used).collect();
+        assert_eq!(used, [Duration::from_millis(500); 2]);
     }
 }

@@ -18,6 +18,7 @@ use crate::connect::{self, Hold};
 use crate::gate::Gate;
 use crate::generation::Generation;
 use crate::pipeline::Pipeline;
+use crate::quota::LineQuota;
 
 /// Schedules in one run of the tests: some seconds.
 const N_SCHEDULES: u64 = 3000;
@@ -132,6 +133,7 @@ impl Schedule {
             gate: Gate::default(),
             breaker: Breaker::new("simulated", drain.clone()),
             tally: Arc::default(),
+            lines: LineQuota::new(u32::MAX),
         });
         let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));
         let task = tokio::spawn(pipeline.run(source, drain.clone()));

@@ -30,7 +30,7 @@ const CPU_BACKEND: &str = "burn-flex";
 /// grows with every item.
 const CPU_MAX_BATCH: usize = 16;
 /// Most items of a batch on a GPU: enough to fill one with a small network.
-const GPU_MAX_BATCH: usize = 64;
+pub(crate) const GPU_MAX_BATCH: usize = 64;
 
 /// A device that answered when it was opened. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 mod echo;
 mod measure;
+mod neighbour;
 mod report;
 mod subject;
 
@@ -37,6 +38,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Drains a queue beside a hostile plugin and beside an honest one, in turn, and prints their ratios
+    Neighbour,
     /// The echo itself: consumes, publishes mandatory and confirmed, acknowledges, for ever
     #[command(hide = true)]
     Echo {
@@ -61,9 +64,9 @@ async fn main() -> Result<()> {
         input,
         results,
         prefetch,
-    }) = arguments.verb
+    }) = &arguments.verb
     {
-        return echo::run(&url, &input, &results, prefetch).await;
+        return echo::run(url, input, results, *prefetch).await;
     }
     let kind = match arguments.queue {
         Queue::Quorum => QueueKind::Quorum,
@@ -81,6 +84,9 @@ async fn main() -> Result<()> {
         "{} messages a block, {} rounds, {kind:?} queues, prefetch {}",
         bench.messages, arguments.rounds, bench.prefetch
     );
+    if matches!(arguments.verb, Some(Verb::Neighbour)) {
+        return neighbour::run(&bench, arguments.rounds).await;
+    }
     let mut report = Report::default();
     for round in 0..arguments.rounds {
         let mut order = Subject::ALL;

@@ -37,9 +37,9 @@ pub(crate) struct Block {
 }
 
 /// The clock and the CPU times at one moment of a drain.
-struct Mark {
-    at: Instant,
-    results: usize,
+pub(crate) struct Mark {
+    pub(crate) at: Instant,
+    pub(crate) results: usize,
     subject_cpu: f64,
     broker_cpu: f64,
 }
@@ -87,7 +87,7 @@ impl Bench<'_> {
         })
     }
 
-    fn parcels(&self, subject: Subject) -> Result<Vec<Parcel>> {
+    pub(crate) fn parcels(&self, subject: Subject) -> Result<Vec<Parcel>> {
         let bodies = self
             .samples
             .iter()
@@ -101,7 +101,7 @@ impl Bench<'_> {
         Ok(numbered.map(parcel).collect())
     }
 
-    async fn watch(&self, client: &Client, scene: &Scene, subject: u32) -> Result<(Mark, Mark)> {
+    pub(crate) async fn watch(&self, client: &Client, scene: &Scene, subject: u32) -> Result<(Mark, Mark)> {
         let broker = self.broker.pid().context("the broker does not run")?;
         let deadline = Instant::now() + DRAIN_LIMIT;
         let mut begin = None;
@@ -136,7 +136,7 @@ impl Bench<'_> {
     }
 
     /// Every message has one result, and it is right.
-    async fn check(&self, subject: Subject, client: &Client, scene: &Scene) -> Result<()> {
+    pub(crate) async fn check(&self, subject: Subject, client: &Client, scene: &Scene) -> Result<()> {
         let results = client
             .take(&scene.results, self.messages + 1, Duration::from_millis(500))
             .await?;

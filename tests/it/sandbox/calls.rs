@@ -155,7 +155,7 @@ async fn a_refusal_of_a_mebibyte_is_cut_or_refused_itself() {
 
 #[tokio::test]
 async fn results_that_no_envelope_holds_do_not_leave_the_sandbox() {
-    use ReasonClass::{Deadline, OutputTooLarge, Trap};
+    use ReasonClass::{Deadline, Denied, OutputTooLarge, Trap};
     let rows: [(&str, &str, ReasonClass, &str); 10] = [
         (
             "many-outputs",
@@ -172,13 +172,13 @@ async fn results_that_no_envelope_holds_do_not_leave_the_sandbox() {
         (
             "long-key",
             "bad output",
-            OutputTooLarge,
+            Denied,
             "returned a key of 300 bytes, allowed 255",
         ),
         (
             "header-long-name",
             "bad output",
-            OutputTooLarge,
+            Denied,
             "returned a header of 300 bytes, allowed 255",
         ),
         (
@@ -196,7 +196,7 @@ async fn results_that_no_envelope_holds_do_not_leave_the_sandbox() {
         (
             "long-content-type",
             "bad output",
-            OutputTooLarge,
+            Denied,
             "returned a content type of 300 bytes, allowed 255",
         ),
         ("trap", "fault", Trap, "wasm `unreachable` instruction executed"),

@@ -1,5 +1,6 @@
 //! The sandbox with real plugins in it: what each may do, and what becomes of those that do more.
 
+mod attacks;
 mod calls;
 mod lanes;
 mod loading;
@@ -66,7 +67,7 @@ fn load(sandbox: &Sandbox, config: &PluginConfig, role: Role) -> Arc<Plugin> {
 fn message(id: &str, body: &[u8]) -> Arc<Message> {
     Arc::new(Message {
         id: id.to_owned(),
-        body: body.to_vec(),
+        body: Arc::new(body.to_vec()),
         attempt: 1,
         ..Message::default()
     })

@@ -83,10 +83,10 @@ pub async fn send(
                 exchange: "".into(),
                 routing_key: routing_key.clone(),
                 mandatory: true,
-                body: tokio::fs::read(path).await.map_err(|source| ClientError::Read {
+                body: Arc::new(tokio::fs::read(path).await.map_err(|source| ClientError::Read {
                     path: path.clone(),
                     source,
-                })?,
+                })?),
                 properties: file_properties(path)?,
             });
             publisher

@@ -29,7 +29,7 @@ pub use inspect::{Inspector, Presence};
 pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
 pub use link::ConnectError;
 pub use properties::{TooLong, Unfit};
-pub use publisher::{PublishError, Publishing};
+pub use publisher::{PublishError, Publishing, UNCONFIRMED_MAX_BYTES};
 pub use source::{Receipt, Source};
 pub use status::{Status, Watch};
 pub use suspects::Suspects;
@@ -186,7 +186,7 @@ impl Address {
                 exchange,
                 routing_key,
                 mandatory,
-                body,
+                body: Arc::new(body),
                 properties,
             }),
         })

@@ -1,7 +1,7 @@
 //! Properties and headers: from the wire to plain data, and from our envelopes to the wire. Everything that comes in
 //! was chosen by strangers and is bounded here; nothing of it goes out as a property unless this room says so.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use lapin::BasicProperties;
@@ -53,7 +53,7 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
             .flatten()
             .filter_map(|(name, value)| Some((name.to_string(), plain(value)?)))
             .collect(),
-        body,
+        body: Arc::new(body),
         body_digest,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Connection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -18,6 +18,10 @@ use super::outlet::{Outlet, Request};
 /// How often the state of the connection is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
+/// Bytes of bodies that wait for their confirm: lapin copies each into frames, and keeps the copy until it is written.
+/// One body alone may be larger; then it goes alone.
+pub const UNCONFIRMED_MAX_BYTES: u32 = 64 << 20;
+
 /// A message on its way out: every name in it was checked.
 #[derive(Debug, Clone)]
 pub(super) struct Publish {
@@ -25,7 +29,7 @@ pub(super) struct Publish {
     pub(super) routing_key: ShortString,
     /// Whether a message that no queue takes is a failure.
     pub(super) mandatory: bool,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Arc<Vec<u8>>,
     pub(super) properties: BasicProperties,
 }
 
@@ -76,6 +80,7 @@ pub enum Publishing {
 pub(super) struct Publisher {
     outlets: Arc<Outlets>,
     state: watch::Receiver<Publishing>,
+    unconfirmed: Arc<Semaphore>,
 }
 
 /// The outlets that were opened: one for each exchange of the configuration, made when it is first published to.
@@ -109,8 +114,12 @@ impl Publisher {
             tasks.wait().await;
             link.close().await;
         };
-        let outlets = Arc::new(outlets);
-        (Self { outlets, state }, task)
+        let publisher = Self {
+            outlets: Arc::new(outlets),
+            state,
+            unconfirmed: Arc::new(Semaphore::new(UNCONFIRMED_MAX_BYTES as usize)),
+        };
+        (publisher, task)
     }
 
     /// Publishes and waits for the confirm.
@@ -118,6 +127,12 @@ impl Publisher {
     /// # Errors
     /// Whenever the message is not known to have arrived; it may have.
     pub(super) async fn publish(&self, publish: &Arc<Publish>) -> Result<(), PublishError> {
+        let bytes = u32::try_from(publish.body.len()).unwrap_or(u32::MAX);
+        let _room = self
+            .unconfirmed
+            .acquire_many(bytes.min(UNCONFIRMED_MAX_BYTES))
+            .await
+            .map_err(|_| PublishError::Disconnected)?;
         let (reply, confirmed) = oneshot::channel();
         let request = Request {
             publish: Arc::clone(publish),

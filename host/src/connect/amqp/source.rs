@@ -274,7 +274,7 @@ impl Delivered for Receipt {
                 exchange: "".into(),
                 routing_key: short("queue", &queue)?,
                 mandatory: true,
-                body: message.body.clone(),
+                body: Arc::clone(&message.body),
                 properties,
             }))
         });

@@ -75,6 +75,8 @@ pub async fn deliver(folder: &Path, name: &str, body: &[u8], envelope: &Envelope
     if !is_plain_name(name) {
         return Err(FolderError::ResultName { name: name.to_owned() });
     }
+    // Never closed, so there always is a permit.
+    let permit = WRITERS.acquire().await.ok();
     let result = ResultFile {
         folder: folder.to_owned(),
         name: name.to_owned(),
@@ -82,8 +84,6 @@ pub async fn deliver(folder: &Path, name: &str, body: &[u8], envelope: &Envelope
         id: envelope.message_id.clone(),
         envelope: json(&EnvelopeText::from(envelope)),
     };
-    // Never closed, so there always is a permit.
-    let permit = WRITERS.acquire().await.ok();
     let written = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         result.write()

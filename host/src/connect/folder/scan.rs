@@ -254,7 +254,7 @@ impl Scanner {
         let text = match read_content(&path, self.max_message_bytes) {
             Ok(Content::Body(body)) => {
                 message.id = hex(&Sha256::digest(&body));
-                message.body = body;
+                message.body = Arc::new(body);
                 return Ok(Some((Ok(message), receipt)));
             }
             Ok(Content::StillWritten) => {

@@ -53,6 +53,8 @@ pub enum Mode {
     LongContentType,
     /// Sends a body of 32 MiB.
     HugeBody,
+    /// Sends a body of 7 MiB, which is allowed.
+    LargeBody,
     /// Sends a thousand results.
     ManyOutputs,
     /// Sends to both destinations.
@@ -112,6 +114,7 @@ impl Router for HostileRoute {
             Mode::FanOutUnknown => vec![text(label.clone()), Outbound::new("nobody-declared-this", label)],
             Mode::ManyOutputs => (0..1000).map(|at| text(format!("{label} {at}"))).collect(),
             Mode::HugeBody => vec![self.outbound(vec![b'x'; 32 * MEBIBYTE])],
+            Mode::LargeBody => vec![self.outbound(vec![b'x'; 7 * MEBIBYTE])],
             Mode::EchoHeader => {
                 let echo = message.header("echo").unwrap_or_default();
                 vec![text(echo.clone()).with_header("echo", echo)]

@@ -38,6 +38,12 @@ pub(crate) fn preprocess(mode: Mode, calls: u32, message: &Message, wants: Tenso
         Mode::LogFlood => (0..100_000).for_each(|line| log::log(log::Level::Info, &format!("line {line}"))),
         Mode::LogLongLine => log::log(log::Level::Info, &"x".repeat(MEBIBYTE)),
         Mode::LogControlCharacters => log::log(log::Level::Warn, CONTROL),
+        Mode::WaitForStreams => wait_for_streams(),
+        Mode::HandleLeak => (0..1_000_000).for_each(|_| leak_a_handle()),
+        Mode::Work => drop(black_box((0..WORK_ROUNDS).fold(1_u64, |sum, round| {
+            black_box(sum).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ round
+        }))),
+        Mode::UseMemory => drop(black_box(vec![1_u8; 96 * MEBIBYTE])),
         Mode::BodyFlood => (0..1000).for_each(|_| drop(black_box(message.body()))),
         Mode::PanicOnPoison if message.body() == b"poison" => panic("the hostile plugin panics at poison"),
         Mode::PanicAtFirst if message.attempt() == 1 && !message.redelivered() => {
@@ -97,6 +103,35 @@ fn tensor(mode: Mode, calls: u32, wants: TensorType) -> Tensor {
     };
     Tensor { shape, data }
 }
+
+/// Some tens of milliseconds: a multiplication waits for the one before it.
+const WORK_ROUNDS: u64 = 40_000_000;
+
+fn wait_for_streams() {
+    use std::io::{Read, Write};
+    let mut input = Vec::new();
+    // What an inert host answers is of no interest here, only that it does.
+    for _ in 0..1000 {
+        std::io::stdin().read_to_end(&mut input).ok();
+        std::io::stdout().write_all(b"waiting").ok();
+        std::io::stdout().flush().ok();
+    }
+}
+
+/// The standard library gives its handles back; this does not.
+#[cfg(target_os = "wasi")]
+fn leak_a_handle() {
+    #[link(wasm_import_module = "wasi:cli/stdout@0.2.6")]
+    unsafe extern "C" {
+        #[link_name = "get-stdout"]
+        fn get_stdout() -> i32;
+    }
+    // Safety: it takes nothing and returns a number.
+    black_box(unsafe { get_stdout() });
+}
+
+#[cfg(not(target_os = "wasi"))]
+fn leak_a_handle() {}
 
 /// Never returns.
 pub(crate) fn spin() -> ! {

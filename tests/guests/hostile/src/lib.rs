@@ -77,6 +77,14 @@ pub(crate) enum Mode {
     LogControlCharacters,
     /// Asks for the body a thousand times.
     BodyFlood,
+    /// Reads its standard input until it ends, and waits for its output to take more.
+    WaitForStreams,
+    /// Asks for its standard output a million times, and gives nothing back.
+    HandleLeak,
+    /// Works for some tens of milliseconds, then answers.
+    Work,
+    /// Uses 96 MiB of memory, then answers.
+    UseMemory,
     /// Rejects.
     Reject,
     /// Asks for another attempt.

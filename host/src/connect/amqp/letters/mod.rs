@@ -312,7 +312,7 @@ impl PuttingBack {
             exchange: "".into(),
             routing_key: short("queue", queue)?,
             mandatory: true,
-            body: std::mem::take(&mut delivery.data),
+            body: Arc::new(std::mem::take(&mut delivery.data)),
             properties,
         });
         self.publisher.publish(&publish).await?;

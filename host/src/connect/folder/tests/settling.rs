@@ -20,7 +20,7 @@ async fn a_file_is_a_message_and_ends_in_done() {
     assert_eq!(message.content_type.as_deref(), Some("image/png"));
     assert_eq!((message.attempt, message.redelivered), (1, false));
     assert_eq!(
-        (message.body, message.correlation_id, message.reply_to),
+        (message.body.to_vec(), message.correlation_id, message.reply_to),
         (b"abc".to_vec(), None, None)
     );
     assert_eq!(names(&folder), Vec::<String>::new());
@@ -163,7 +163,7 @@ async fn a_returned_file_does_not_replace_one_that_came_since() {
     settle(receipt, Disposition::Return).await;
     let mut bodies = Vec::new();
     while let Some((message, receipt)) = next_delivery(&mut source).await {
-        bodies.push(message.expect("a message").body);
+        bodies.push(message.expect("a message").body.to_vec());
         settle(receipt, Disposition::Ack).await;
     }
     bodies.sort();

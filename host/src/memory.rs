@@ -1,0 +1,302 @@
+//! What the process may take in memory: one formula over the file and the models that it names, checked before
+//! anything is taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceConfig};
+use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
+use crate::message::{Element, TensorType};
+use crate::reload::Loaded;
+use crate::sandbox::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
+
+/// What is kept of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
+/// once as it came and once as plugins see it.
+const ENVELOPE_BYTES: u64 = 256 << 10;
+
+/// The process itself: code, threads, the compiler while it loads, and what the allocator keeps for later. Measured:
+/// 64 MiB at its height with four plugins and a small model; the rest is for larger ones.
+const BASE_BYTES: u64 = 256 << 20;
+
+/// The most that the process may take by its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryBound {
+    /// Messages in flight, each as large as its source lets through. A body is there once, whatever becomes of it.
+    pub messages: u64,
+    /// A tensor, or the prediction that it became, of each message in flight.
+    pub tensors: u64,
+    /// Results of each message in flight that are not confirmed yet.
+    pub results: u64,
+    /// Copies that are being written to the broker.
+    pub publishing: u64,
+    /// Plugin instances of all workers.
+    pub plugins: u64,
+    /// What plugins hand over, before it is checked.
+    pub handovers: u64,
+    /// Weights, and a full batch on its way through each model.
+    pub models: u64,
+    /// The process itself.
+    pub base: u64,
+}
+
+/// One term of the bound, in words.
+#[derive(Debug, Clone, Copy)]
+pub struct Term {
+    /// Its name.
+    pub name: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+    /// What it comes from.
+    pub from: &'static str,
+    /// Keys that lower it.
+    pub lowered_by: &'static str,
+}
+
+impl MemoryBound {
+    /// The formula.
+    pub fn of(config: &Config, loaded: &Loaded) -> Self {
+        let broker = config.broker.as_ref();
+        let pipelines = || config.pipelines.values();
+        let sum = |bytes: &dyn Fn(&PipelineConfig) -> u64| {
+            let each = pipelines().map(|pipeline| prefetch(pipeline).saturating_mul(bytes(pipeline)));
+            each.fold(0, u64::saturating_add)
+        };
+        let used_plugins = config
+            .plugins
+            .values()
+            .filter(|plugin| pipelines().any(|used| used.preprocess == plugin.name || used.route == plugin.name));
+        let used_models = || {
+            let used = |name: &Name| pipelines().any(|pipeline| pipeline.model == *name);
+            let models = config.models.iter().filter(move |(name, _)| used(name));
+            models.filter_map(|(name, settings)| Some((loaded.model(name)?, settings)))
+        };
+        let models = used_models().map(|(model, settings)| model.memory_bytes(settings.max_batch));
+        let workers = config.host.workers;
+        Self {
+            messages: sum(&|pipeline| message_bytes(pipeline, broker).saturating_add(ENVELOPE_BYTES)),
+            tensors: sum(&|pipeline| {
+                let model = loaded.model(&pipeline.model);
+                model.map_or(0, |model| {
+                    // A classifier's scores lie beside its outputs.
+                    let outputs = model.outputs().iter().map(tensor_bytes);
+                    let prediction = outputs.fold(0, u64::saturating_add).saturating_mul(2);
+                    tensor_bytes(model.input()).max(prediction)
+                })
+            }),
+            results: sum(&|_| RESULTS_MAX_BYTES),
+            publishing: broker.map_or(0, |broker| {
+                u64::from(UNCONFIRMED_MAX_BYTES).max(broker.max_message_bytes as u64)
+            }),
+            plugins: instances_bytes(workers, used_plugins),
+            handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input())),
+            models: models.fold(0, u64::saturating_add),
+            base: BASE_BYTES,
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.terms().iter().fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// Its terms, in the order of a message's life.
+    pub fn terms(&self) -> [Term; 8] {
+        let term = |name, bytes, from, lowered_by| Term {
+            name,
+            bytes,
+            from,
+            lowered_by,
+        };
+        [
+            term(
+                "messages",
+                self.messages,
+                "prefetch x the largest message and its headers",
+                "`prefetch` of a source, or `max_message` of `[broker]`",
+            ),
+            term(
+                "tensors",
+                self.tensors,
+                "prefetch x the model's input or output",
+                "`prefetch` of a source",
+            ),
+            term(
+                "results",
+                self.results,
+                "prefetch x what a router may return",
+                "`prefetch` of a source",
+            ),
+            term(
+                "publishing",
+                self.publishing,
+                "copies on their way to the broker",
+                "`max_message` of `[broker]`",
+            ),
+            term(
+                "plugins",
+                self.plugins,
+                "workers x plugin memory",
+                "`memory` of a plugin, or `workers` of `[host]`",
+            ),
+            term(
+                "handovers",
+                self.handovers,
+                "workers x what a plugin may hand over",
+                "`workers` of `[host]`",
+            ),
+            term(
+                "models",
+                self.models,
+                "weights and a full batch",
+                "`max_batch` of a model",
+            ),
+            term("base", self.base, "the process itself", "nothing"),
+        ]
+    }
+
+    /// What to say when the bound is above what is allowed: nothing when it is not.
+    pub fn judge(&self, allowed: u64, by: &str) -> Option<Mistake> {
+        let total = self.total();
+        if total <= allowed {
+            return None;
+        }
+        let mut terms = self.terms();
+        terms.sort_by_key(|term| std::cmp::Reverse(term.bytes));
+        let parts: Vec<String> = terms
+            .iter()
+            .filter(|term| term.bytes > 0)
+            .map(|term| format!("{} {}", term.name, shown(term.bytes)))
+            .collect();
+        let (total, allowed) = (shown(total), shown(allowed));
+        let lower = terms.first().map_or("", |term| term.lowered_by);
+        let message = format!("by this file the host may take {total} of memory, and {by} {allowed}");
+        Some(Mistake::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
+    }
+}
+
+/// What the machine lets this process have: the least of its control groups' limits, else its memory.
+pub fn of_machine() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let limits = path.into_iter().flat_map(|path| {
+        let folder = Path::new("/sys/fs/cgroup").join(path);
+        let folders: Vec<PathBuf> = folder.ancestors().map(Path::to_owned).collect();
+        folders.into_iter().filter_map(|folder| {
+            let limit = fs::read_to_string(folder.join("memory.max")).ok()?;
+            limit.trim().parse().ok() // `max` where there is none
+        })
+    });
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    limits.chain(mem_total(&memory)).min()
+}
+
+fn mem_total(meminfo: &str) -> Option<u64> {
+    let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = kibibytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn prefetch(pipeline: &PipelineConfig) -> u64 {
+    match &pipeline.source {
+        SourceConfig::Queue(queue) => queue.prefetch.into(),
+        SourceConfig::Folder(folder) => folder.prefetch.into(),
+    }
+}
+
+/// A broker hands over what it lets through, before the pipeline's own limit is looked at; a folder's files are not
+/// read when they are too large.
+fn message_bytes(pipeline: &PipelineConfig, broker: Option<&BrokerConfig>) -> u64 {
+    match (&pipeline.source, broker) {
+        (SourceConfig::Queue(_), Some(broker)) => broker.max_message_bytes as u64,
+        _ => pipeline.max_message_bytes as u64,
+    }
+}
+
+fn tensor_bytes(tensor: &TensorType) -> u64 {
+    let element = match tensor.element {
+        Element::Byte => size_of::<u8>(),
+        Element::Float => size_of::<f32>(),
+    };
+    tensor.elements().saturating_mul(element as u64)
+}
+
+/// Bytes as a person would say them.
+pub fn shown(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..0x10_0000 => (1_u64 << 10, "KiB"),
+        0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
+        _ => (1 << 30, "GiB"),
+    };
+    // Rounded up: what is promised not to be exceeded is not made smaller on paper.
+    let tenths = bytes.saturating_mul(10).div_ceil(unit);
+    match tenths % 10 {
+        0 => format!("{} {name}", tenths / 10),
+        tenth => format!("{}.{tenth} {name}", tenths / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: MemoryBound = MemoryBound {
+        messages: 4 << 30,
+        tensors: 1 << 20,
+        results: 2 << 30,
+        publishing: 64 << 20,
+        plugins: 512 << 20,
+        handovers: 18 << 20,
+        models: 1 << 20,
+        base: 256 << 20,
+    };
+
+    #[test]
+    fn a_bound_is_the_sum_of_its_terms() {
+        let sum = (4 << 30) + (2 << 30) + ((1 + 64 + 512 + 18 + 1 + 256) << 20);
+        assert_eq!(BOUND.total(), sum);
+        let huge = MemoryBound {
+            messages: u64::MAX,
+            ..BOUND
+        };
+        assert_eq!(huge.total(), u64::MAX);
+    }
+
+    #[test]
+    fn what_exceeds_is_told_with_its_terms_and_the_key_to_lower() {
+        assert_eq!(BOUND.judge(BOUND.total(), "`memory` allows"), None);
+        let mistake = BOUND.judge(4 << 30, "`memory` allows").unwrap();
+        assert_eq!(
+            mistake.message,
+            "by this file the host may take 6.9 GiB of memory, and `memory` allows 4 GiB"
+        );
+        let hint = mistake.hint.unwrap();
+        assert!(
+            hint.starts_with(
+                "lower `prefetch` of a source, or `max_message` of `[broker]`: messages 4 GiB, results 2 GiB, plugins 512 MiB"
+            ),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn the_machine_says_what_it_has() {
+        assert_eq!(
+            mem_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"),
+            Some(24_684_084 * 1024)
+        );
+        assert_eq!(mem_total("MemFree: 1 kB\n"), None);
+        assert!(of_machine().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        #[track_caller]
+        fn check(bytes: u64, expected: &str) {
+            assert_eq!(shown(bytes), expected);
+        }
+        check(0, "0 KiB");
+        check(1 << 20, "1 MiB");
+        check((1 << 20) + 1, "1.1 MiB");
+        check(3 << 29, "1.5 GiB");
+    }
+}

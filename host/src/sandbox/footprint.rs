@@ -1,0 +1,71 @@
+//! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
+
+use super::engine::{KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
+use super::output::{ROUTE_HANDOVER_BYTES, preprocess_handover_bytes};
+use crate::config::{Isolation, PluginConfig};
+use crate::message::TensorType;
+
+/// The most that the results of one message take until they are confirmed.
+pub const RESULTS_MAX_BYTES: u64 = ROUTE_HANDOVER_BYTES as u64;
+
+/// The most that the instances of these plugins take: of each worker the one that runs, those that it keeps, and what
+/// stays resident of slots that nobody uses.
+pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a PluginConfig>) -> u64 {
+    let (mut kept, mut running) = (Vec::new(), 0);
+    for plugin in plugins {
+        match plugin.isolation {
+            Isolation::Worker => kept.push(plugin.memory_bytes as u64),
+            Isolation::Message => running = running.max(plugin.memory_bytes as u64),
+        }
+    }
+    kept.sort_unstable_by(|a, b| b.cmp(a));
+    kept.truncate(RESIDENTS_PER_WORKER);
+    let warm = u64::from(WARM_SLOTS_PER_WORKER).saturating_mul(KEEP_RESIDENT_BYTES as u64);
+    let worker = kept.into_iter().fold(running.saturating_add(warm), u64::saturating_add);
+    worker.saturating_mul(workers as u64)
+}
+
+/// The most that calls in progress hold of what plugins hand over, before it is checked.
+pub fn handovers_bytes<'a>(workers: usize, wants: impl IntoIterator<Item = &'a TensorType>) -> u64 {
+    let largest = wants
+        .into_iter()
+        .map(preprocess_handover_bytes)
+        .max()
+        .unwrap_or_default();
+    (largest.max(ROUTE_HANDOVER_BYTES) as u64).saturating_mul(workers as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Name;
+
+    fn plugin(isolation: Isolation, mebibytes: usize) -> PluginConfig {
+        PluginConfig {
+            name: Name::new("crop").unwrap(),
+            path: PathBuf::new(),
+            sha256: None,
+            deadline: Duration::from_secs(1),
+            memory_bytes: mebibytes << 20,
+            isolation,
+            settings: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_worker_holds_the_instance_that_runs_and_those_that_it_keeps() {
+        #[track_caller]
+        fn check(workers: usize, plugins: &[PluginConfig], mebibytes: u64) {
+            assert_eq!(instances_bytes(workers, plugins) >> 20, mebibytes);
+        }
+        let (fresh, kept) = (|n| plugin(Isolation::Message, n), |n| plugin(Isolation::Worker, n));
+        check(1, &[], 8);
+        check(2, &[fresh(256), fresh(64)], 2 * (256 + 8));
+        check(2, &[fresh(256), kept(64), kept(32)], 2 * (256 + 64 + 32 + 8));
+        // No worker keeps more than six.
+        check(1, &(1..=10).map(kept).collect::<Vec<_>>(), 10 + 9 + 8 + 7 + 6 + 5 + 8);
+    }
+}
