@@ -14,8 +14,8 @@ use crate::failpoints::{self, Place};
 use crate::generation::Stages;
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
-use crate::sandbox::{CallError, Plugin, Refusal};
 use crate::quota::LineQuota;
+use crate::sandbox::{CallError, Plugin, Refusal};
 use crate::tally::Tally;
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.

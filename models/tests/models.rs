@@ -6,6 +6,8 @@ mod faults;
 #[cfg(test)]
 mod folders;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod trainer;

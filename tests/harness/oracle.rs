@@ -6,10 +6,10 @@ use std::fmt;
 /// The ids of a run, gathered by the test, judged when everything is at rest.
 #[derive(Debug, Default, Clone)]
 pub struct Oracle {
-    /// Publishes that were attempted.
-    pub attempted: BTreeSet<String>,
-    /// Publishes that the broker confirmed.
-    pub confirmed: BTreeSet<String>,
+    /// How often each id was published: more than once where a confirm never came.
+    pub attempted: BTreeMap<String, u64>,
+    /// How often the broker confirmed each id.
+    pub confirmed: BTreeMap<String, u64>,
     /// How often each id has a result.
     pub results: BTreeMap<String, u64>,
     /// How often each id has a dead letter.
@@ -25,19 +25,19 @@ pub struct Verdict {
     pub lost: BTreeSet<String>,
     /// Ids that came out and were never put in.
     pub unexpected: BTreeSet<String>,
-    /// Results and dead letters beyond the first of each id.
+    /// Results and dead letters beyond the first of each id, or beyond as many as were published.
     pub duplicated: u64,
 }
 
 impl Oracle {
     /// Notes a publish before it is made.
     pub fn attempt(&mut self, id: &str) {
-        self.attempted.insert(id.to_owned());
+        *self.attempted.entry(id.to_owned()).or_default() += 1;
     }
 
     /// Notes the broker's confirm.
     pub fn confirm(&mut self, id: &str) {
-        self.confirmed.insert(id.to_owned());
+        *self.confirmed.entry(id.to_owned()).or_default() += 1;
     }
 
     /// Notes a result.
@@ -60,17 +60,18 @@ impl Oracle {
         let seen =
             |id: &String| self.results.contains_key(id) || self.dead.contains_key(id) || self.waiting.contains(id);
         let came_out = self.results.keys().chain(self.dead.keys()).chain(&self.waiting);
-        let ids = self
-            .results
-            .keys()
-            .chain(self.dead.keys())
-            .collect::<BTreeSet<_>>()
-            .len() as u64;
-        let copies: u64 = self.results.values().chain(self.dead.values()).sum();
+        let mut copies: BTreeMap<&String, u64> = BTreeMap::new();
+        for (id, n) in self.results.iter().chain(&self.dead) {
+            *copies.entry(id).or_default() += n;
+        }
+        let allowed = |id: &String| self.attempted.get(id).copied().unwrap_or_default().max(1);
         Verdict {
-            lost: self.confirmed.iter().filter(|id| !seen(id)).cloned().collect(),
-            unexpected: came_out.filter(|id| !self.attempted.contains(*id)).cloned().collect(),
-            duplicated: copies - ids,
+            lost: self.confirmed.keys().filter(|id| !seen(id)).cloned().collect(),
+            unexpected: came_out
+                .filter(|id| !self.attempted.contains_key(*id))
+                .cloned()
+                .collect(),
+            duplicated: copies.into_iter().map(|(id, n)| n.saturating_sub(allowed(id))).sum(),
         }
     }
 }
@@ -133,6 +134,8 @@ mod tests {
         check(["ab", "ab", "aab", "", ""], "", "", 1);
         check(["ab", "ab", "ab", "a", ""], "", "", 1);
         check(["ab", "ab", "aaabb", "b", ""], "", "", 4);
+        // Published twice because a confirm never came.
+        check(["aab", "ab", "aab", "", ""], "", "", 0);
         // Delivered again after its result was confirmed and before its acknowledgement arrived: not a second output.
         check(["ab", "ab", "ab", "", "a"], "", "", 0);
     }

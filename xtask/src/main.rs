@@ -1,6 +1,8 @@
 //! `cargo xtask`: sets up what is missing, then does it. Knows the repository's layout and nothing of its code.
 
+mod chaos;
 mod demo;
+mod fuzz;
 mod guests;
 mod machine;
 mod project;
@@ -38,6 +40,14 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Random faults against three competing hosts: is anything lost?
+    Chaos {
+        /// What it takes, such as `--minutes 5 --seed 7` or `--messages 10000`; `cargo xtask chaos --help` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Draws broken input for whatever strangers write: plugins.toml, models, pictures, headers, what plugins return.
+    Fuzz(fuzz::Arguments),
     /// Measures Millrace beside a bare echo on the same broker.
     Bench {
         /// What the bench takes, such as `--messages 20000` or `--queue classic`.
@@ -53,6 +63,8 @@ fn main() -> Result<()> {
         Verb::Test { filter } => test::run(&project, filter.as_deref()),
         Verb::Guests => guests::run(&project),
         Verb::Train { arguments } => train(&project, &arguments),
+        Verb::Chaos { arguments } => chaos::run(&project, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),
         Verb::Bench { arguments } => bench(&project, &arguments),
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::chaos;
 use crate::guests;
 use crate::machine;
 use crate::project::{Program, Project};
@@ -13,7 +14,7 @@ use crate::step::{self, Outcome, Tally};
 /// The release of `cargo deny` that the checks were written for.
 const DENY_VERSION: &str = "0.20.2";
 /// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
-const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
+pub(crate) const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
 
 /// Runs every check, or only the tests whose name contains `filter`.
 ///
@@ -33,6 +34,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     tests.args(FAILPOINTS).args(filter);
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
     if filter.is_none() {
+        outcomes.push(chaos::short(project, &guests.folder, &host)?);
         let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);
         outcomes.push(step::run("clippy", clippy.args(["--", "--deny", "warnings"]))?);
         // What a guest compiles for wasm alone is not seen above.
@@ -60,6 +62,8 @@ fn set_up<'a>(tests: &'a mut Command, project: &Project, guests: &Path, host: &P
     tests.env("MILLRACE_GUESTS", guests).env("MILLRACE_HOST", host);
     // The full search for the fastest kernel takes half a minute for each batch size on software Vulkan.
     tests.env("CUBECL_AUTOTUNE_LEVEL", "minimal");
+    // What a change must pass draws the same every time; `cargo xtask fuzz` draws what is new.
+    tests.env("PROPTEST_RNG_SEED", "1");
     // A failed test says what went wrong in one chain of words; a backtrace of the harness hides it.
     tests.env("RUST_LIB_BACKTRACE", "0");
     project.quiet_vulkan(tests)

@@ -32,6 +32,14 @@ pub struct Options {
 }
 
 pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result<ExitCode> {
+    let until = if options.once { Until::Empty } else { Until::Stopped };
+    let orders = Orders {
+        until,
+        drain: CancellationToken::new(),
+        leave: CancellationToken::new(),
+    };
+    // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
+    listen(&orders)?;
     let file = options.file;
     let loaded = tokio::task::spawn_blocking(move || check::load(&file)).await?;
     let (config, sandbox, loaded) = match loaded {
@@ -46,13 +54,6 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     {
         anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
     }
-    let until = if options.once { Until::Empty } else { Until::Stopped };
-    let orders = Orders {
-        until,
-        drain: CancellationToken::new(),
-        leave: CancellationToken::new(),
-    };
-    listen(&orders)?;
     let started = tokio::select! {
         started = Host::start(config, sandbox, loaded, &orders) => started?,
         () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet

@@ -22,6 +22,9 @@ mod footprint;
 mod residents;
 mod workers;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::plugin::Plugin;

@@ -19,6 +19,9 @@ mod tls;
 mod topology;
 mod transport;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::fmt;
 use std::sync::Arc;
 

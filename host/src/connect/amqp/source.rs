@@ -31,6 +31,9 @@ use crate::message::{Envelope, Message};
 /// How far apart the tries to consume again may grow.
 const RESUBSCRIBE_CAP: Duration = Duration::from_secs(10);
 
+/// How long telling the broker may take: a line that stands still for longer loses the channel soon.
+const TOLD_LIMIT: Duration = Duration::from_secs(10);
+
 /// A queue that messages are taken from.
 #[derive(Debug)]
 pub struct Source {
@@ -297,11 +300,7 @@ impl Delivered for Receipt {
     }
 
     async fn ack(self) -> Settled {
-        match self.delivery.acker.ack(BasicAckOptions::default()).await {
-            Ok(true) => Settled::Done,
-            Ok(false) => Settled::Lost("its channel is gone".to_owned()),
-            Err(error) => Settled::Lost(error.to_string()),
-        }
+        told(self.delivery.acker.ack(BasicAckOptions::default()), Settled::Done).await
     }
 
     async fn nack(self) -> Settled {
@@ -313,16 +312,22 @@ impl Delivered for Receipt {
             requeue: true,
             multiple: false,
         };
-        match self.delivery.acker.nack(options).await {
-            Ok(true) => Settled::Returned,
-            Ok(false) => Settled::Lost("its channel is gone".to_owned()),
-            Err(error) => Settled::Lost(error.to_string()),
-        }
+        told(self.delivery.acker.nack(options), Settled::Returned).await
     }
 }
 
 impl fmt::Display for Copy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "queue `{}`", self.queue)
+    }
+}
+
+/// What became of telling the broker. An acknowledgement that lapin takes while its connection ends may never be answered.
+async fn told(telling: impl Future<Output = lapin::Result<bool>>, settled: Settled) -> Settled {
+    match tokio::time::timeout(TOLD_LIMIT, telling).await {
+        Ok(Ok(true)) => settled,
+        Ok(Ok(false)) => Settled::Lost("its channel is gone".to_owned()),
+        Ok(Err(error)) => Settled::Lost(error.to_string()),
+        Err(_) => Settled::Lost(format!("no answer within {} s", TOLD_LIMIT.as_secs())),
     }
 }

@@ -171,7 +171,7 @@ impl Original {
     ///
     /// # Errors
     /// At the first part that it would not have written.
-    pub(super) fn parse(text: &str) -> Result<Self, NotOriginal> {
+    pub(in super::super) fn parse(text: &str) -> Result<Self, NotOriginal> {
         let object: Map<String, Value> = match text.len() <= TEXT_MAX_BYTES {
             true => serde_json::from_str(text).map_err(|_| NotOriginal::Json)?,
             false => return Err(NotOriginal::Json),
