@@ -209,7 +209,8 @@ async fn pump(
     let reading = async move {
         let mut buffer = vec![0_u8; CHUNK_BYTES];
         while let Ok(n @ 1..) = from.read(&mut buffer).await {
-            if sender.send((Instant::now(), buffer[..n].to_vec())).await.is_err() {
+            let chunk = buffer.get(..n).unwrap_or_default().to_vec();
+            if sender.send((Instant::now(), chunk)).await.is_err() {
                 break;
             }
         }

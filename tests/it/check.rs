@@ -100,6 +100,10 @@ folder = "out"
             config(&decode, &label).replace("decode-image.wasm", "decode-images.wasm"),
             "decode-images.wasm",
         ),
+        (
+            "[broker]\namqp = \"amqps://localhost\"\nca = \"plugins.toml\"\n".to_owned() + &config(&decode, &label),
+            "holds no certificate that can be used",
+        ),
     ];
     for (text, expected) in rows {
         let mill = Mill::new(&text)?;

@@ -313,7 +313,7 @@ mod tests {
         refused("amqp://user:pass@", "no host");
         refused("amqp://[::1]/", "vhost without a name");
         refused("amqp://[::g]", "host that cannot be one");
-        refused("amqp://[::1", "port");
+        refused("amqp://[::1", "host that cannot be one");
         refused("amqp://localhost/", "vhost without a name");
         refused("amqp://localhost//", "holds a `/`");
         refused("amqp://localhost:", "port");
