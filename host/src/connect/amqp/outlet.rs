@@ -36,6 +36,10 @@ const UNCONFIRMED_MAX: usize = 2048;
 /// How far apart the tries to open a channel may grow.
 const REOPEN_CAP: Duration = Duration::from_secs(5);
 
+/// A channel that was nacked for so long, and acked nothing, is opened anew: RabbitMQ (seen with 3.10.8) goes on nacking
+/// on a channel that knows a queue as full when the limit on that queue is taken away.
+const NACKED_MAX: Duration = Duration::from_secs(10);
+
 /// A publish, and who waits for its confirm.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -66,6 +70,8 @@ enum Ended {
     /// The broker closed the channel.
     Refused(lapin::Error),
     Gone(String),
+    /// Nothing but nacks, and nothing that waits for a confirm.
+    Nacked,
 }
 
 /// What outlives the channel.
@@ -97,6 +103,10 @@ impl Outlet {
                 Ended::Gone(why) => {
                     warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "the publishing channel ended");
                     why
+                }
+                Ended::Nacked => {
+                    debug!(exchange = %self.exchange, "nothing but nacks: opening the publishing channel anew");
+                    continue;
                 }
             };
             for (_, Pending { request, .. }) in pending {
@@ -158,6 +168,7 @@ impl Outlet {
     ) -> Ended {
         let mut in_flight = InFlight::new();
         let mut returned = HashMap::new();
+        let mut nacked_since = None;
         let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
@@ -165,6 +176,7 @@ impl Outlet {
                 Some(resolved) = in_flight.next(), if !in_flight.is_empty() => {
                     let mut all = vec![resolved];
                     take_resolved(&mut in_flight, &mut all);
+                    note_nacks(&all, &mut nacked_since);
                     if let Err(error) = judge(all, pending, &mut returned) {
                         return match connection.status().connected() {
                             true => Ended::Refused(error),
@@ -173,6 +185,9 @@ impl Outlet {
                     }
                     if std::mem::replace(&mut life.is_refused, false) {
                         info!(exchange = %self.exchange, "the exchange takes messages again");
+                    }
+                    if pending.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
+                        return Ended::Nacked;
                     }
                 }
                 request = requests.recv(), if pending.len() < UNCONFIRMED_MAX => {
@@ -267,6 +282,18 @@ fn take_resolved(in_flight: &mut InFlight, all: &mut Vec<Resolved>) {
             Poll::Pending => return,
         }
     }
+}
+
+/// Notes since when there were nacks alone.
+fn note_nacks(all: &[Resolved], since: &mut Option<Instant>) {
+    let mut confirmations = all.iter().filter_map(|(_, result)| result.as_ref().ok()).peekable();
+    if confirmations.peek().is_none() {
+        return;
+    }
+    *since = match confirmations.all(Confirmation::is_nack) {
+        true => Some(since.unwrap_or_else(Instant::now)),
+        false => None,
+    };
 }
 
 /// Answers the resolved publishes, each by its own nonce.
