@@ -55,9 +55,17 @@ impl Scene {
     /// # Errors
     /// When the guests are not built.
     pub fn new(broker: &Broker) -> Result<Self> {
+        Self::at(broker.url())
+    }
+
+    /// As [`Scene::new`], with the broker's address.
+    ///
+    /// # Errors
+    /// As [`Scene::new`].
+    pub fn at(url: String) -> Result<Self> {
         let name = unique("images");
         Ok(Self {
-            url: broker.url(),
+            url,
             results: format!("{name}.results"),
             dead: format!("{name}.dead"),
             input: name,

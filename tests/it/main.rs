@@ -4,6 +4,7 @@ mod bounds;
 mod breaker;
 mod broker;
 mod check;
+mod confirms;
 mod connection;
 mod crash;
 mod dlq;
