@@ -9,13 +9,12 @@ use tracing::warn;
 
 use super::Settled;
 use super::hold::{GaveUp, Hold};
-use crate::chain::Chain;
 use crate::disposition::{Disposition, Reason};
 use crate::failpoints::{self, Place};
 use crate::message::{Envelope, Message};
 
-/// How long putting a suspect back may take: less than what is left when a drain is over.
-const PUT_BACK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last try to put a suspect back may take: less than what is left when a drain is over.
+const LAST_TRY: Duration = Duration::from_secs(3);
 
 /// Why a message is copied to a queue of its own pipeline.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ pub(crate) async fn settle<D: Delivered>(
 ) -> Settled {
     let purpose = match disposition {
         Disposition::Ack => return delivered.ack().await,
-        Disposition::Return => return give_back(delivered, message).await,
+        Disposition::Return => return give_back(delivered, message, hold).await,
         Disposition::Retry(_) => Purpose::Retry {
             attempt: message.attempt.saturating_add(1),
         },
@@ -71,7 +70,7 @@ pub(crate) async fn settle<D: Delivered>(
         Disposition::Reject(reason) => Purpose::DeadLetter(letter(reason)),
     };
     let Some(copy) = delivered.copy(message, purpose) else {
-        return give_back(delivered, message).await;
+        return give_back(delivered, message, hold).await;
     };
     failpoints::pass(Place::Copy, &message.id).await;
     match hold.until_done(&copy, || delivered.publish(&copy)).await {
@@ -79,13 +78,13 @@ pub(crate) async fn settle<D: Delivered>(
             failpoints::pass(Place::Copied, &message.id).await;
             delivered.ack().await
         }
-        Err(GaveUp) => give_back(delivered, message).await,
+        Err(GaveUp) => give_back(delivered, message, hold).await,
     }
 }
 
 /// Gives a message back as it was. One that ran alone is suspect no more, and goes back to the others as a copy: its
-/// redelivery where it is would look like a death.
-async fn give_back<D: Delivered>(delivered: D, message: &Message) -> Settled {
+/// redelivery where it is would look like a death to another host.
+async fn give_back<D: Delivered>(delivered: D, message: &Message, hold: &Hold) -> Settled {
     if !delivered.is_apart() {
         return delivered.nack().await;
     }
@@ -93,22 +92,24 @@ async fn give_back<D: Delivered>(delivered: D, message: &Message) -> Settled {
         return delivered.nack().await;
     };
     failpoints::pass(Place::Copy, &message.id).await;
-    // Not held: the drain may be over already.
-    match tokio::time::timeout(PUT_BACK_TIMEOUT, delivered.publish(&copy)).await {
-        Ok(Ok(())) => {
-            failpoints::pass(Place::Copied, &message.id).await;
-            match delivered.ack().await {
-                Settled::Done => Settled::Returned,
-                settled => settled,
-            }
-        }
-        Ok(Err(error)) => {
-            warn!(error = %Chain(&error), "a suspect cannot go back to the others: it stays apart");
-            delivered.nack().await
-        }
-        Err(_) => {
-            warn!("a suspect cannot go back to the others in time: it stays apart");
-            delivered.nack().await
-        }
+    if !put_back(&delivered, &copy, hold).await {
+        warn!("a suspect cannot go back to the others: it stays apart, and may be taken for one that a host ended over");
+        return delivered.nack().await;
+    }
+    failpoints::pass(Place::Copied, &message.id).await;
+    match delivered.ack().await {
+        Settled::Done => Settled::Returned,
+        settled => settled,
+    }
+}
+
+/// Held as every copy is; when the drain is over, tried once more.
+async fn put_back<D: Delivered>(delivered: &D, copy: &D::Copy, hold: &Hold) -> bool {
+    match hold.until_done(copy, || delivered.publish(copy)).await {
+        Ok(()) => true,
+        Err(GaveUp) => matches!(
+            tokio::time::timeout(LAST_TRY, delivered.publish(copy)).await,
+            Ok(Ok(()))
+        ),
     }
 }

@@ -123,7 +123,8 @@ impl Host {
             queue,
             queued,
             n_confirmed: 0,
-            is_copied: false,
+            is_moved: false,
+            is_dead: false,
         };
         state.unacked.insert(tag, unacked);
         let receipt = Receipt {
@@ -215,7 +216,6 @@ impl Receipt {
         self.host.step(2).await;
         self.is_settled = true;
         let mut state = self.host.world.state();
-        *state.n_settled.entry(self.tag).or_default() += 1;
         let is_current = state
             .unacked
             .get(&self.tag)
@@ -286,7 +286,10 @@ impl Delivered for Receipt {
             return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()));
         }
         if let Some(unacked) = state.unacked.get_mut(&self.tag) {
-            unacked.is_copied = true;
+            match copy {
+                Copy::To(..) => unacked.is_moved = true,
+                Copy::Dead(..) => unacked.is_dead = true,
+            }
         }
         Ok(())
     }
@@ -303,11 +306,12 @@ impl Delivered for Receipt {
             Kind::Skip => true,
             Kind::Reject | Kind::Panics | Kind::Poison => false,
         };
-        match unacked.is_copied {
-            true => *state.n_extra.entry(id).or_default() -= 1,
-            false => drop(state.done.insert(id)),
+        match unacked {
+            Unacked { is_moved: true, .. } => *state.n_extra.entry(id).or_default() -= 1,
+            Unacked { is_dead: true, .. } => {}
+            _ => drop(state.done.insert(id)),
         }
-        state.demand(is_done || unacked.is_copied, || {
+        state.demand(is_done || unacked.is_moved || unacked.is_dead, || {
             format!("message {id} was acknowledged before what it caused was confirmed: {unacked:?}")
         });
         drop(state);
@@ -322,7 +326,16 @@ impl Delivered for Receipt {
         let Some(unacked) = self.settle().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };
-        self.host.world.state().put_back(unacked);
+        let mut state = self.host.world.state();
+        if unacked.queue == Queue::Suspects {
+            let id = unacked.queued.id;
+            state.demand(self.host.hold.is_cut(), || {
+                format!("message {id} stays apart, though its host has time to put it back")
+            });
+            state.left_apart.insert(id);
+        }
+        state.put_back(unacked);
+        drop(state);
         self.host.world.changed.notify_waiters();
         Settled::Returned
     }

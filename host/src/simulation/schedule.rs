@@ -23,6 +23,9 @@ use crate::quota::LineQuota;
 /// Schedules in one run of the tests: some seconds.
 const N_SCHEDULES: u64 = 3000;
 
+/// Names another number of schedules.
+const SCHEDULES: &str = "MILLRACE_SCHEDULES";
+
 /// Names one seed, to run it alone: `MILLRACE_SEED=17 cargo test --workspace --lib simulation`.
 const SEED: &str = "MILLRACE_SEED";
 
@@ -70,6 +73,7 @@ struct Seen {
     n_restarts: u32,
     n_drains: u32,
     n_apart: u64,
+    n_left_apart: usize,
     n_deliveries: u64,
 }
 
@@ -225,6 +229,7 @@ impl Schedule {
         let mut state = self.world.state();
         state.judge(self.seen.n_restarts);
         self.seen.n_apart = state.n_apart;
+        self.seen.n_left_apart = state.left_apart.len();
         self.seen.n_deliveries = state.n_deliveries;
         match state.broken.is_empty() {
             true => Ok(self.seen),
@@ -241,12 +246,15 @@ fn run(seed: u64) -> Result<Seen, String> {
     runtime.unwrap().block_on(async { Schedule::new(seed).run().await })
 }
 
+fn number_in(variable: &str) -> Option<u64> {
+    let number = std::env::var(variable).ok()?;
+    Some(number.parse().expect("it is a number"))
+}
+
 #[test]
 fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
-    let alone = std::env::var(SEED)
-        .ok()
-        .map(|seed| seed.parse().expect("a seed is a number"));
-    let seeds = alone.map_or(1..=N_SCHEDULES, |seed| seed..=seed);
+    let alone = number_in(SEED);
+    let seeds = alone.map_or(1..=number_in(SCHEDULES).unwrap_or(N_SCHEDULES), |seed| seed..=seed);
     let (mut failures, mut total) = (Vec::new(), Seen::default());
     for seed in seeds {
         match run(seed) {
@@ -255,6 +263,7 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
                 total.n_restarts += seen.n_restarts;
                 total.n_drains += seen.n_drains;
                 total.n_apart += seen.n_apart;
+                total.n_left_apart += seen.n_left_apart;
                 total.n_deliveries += seen.n_deliveries;
             }
             Err(what) => failures.push((seed, what)),

@@ -52,8 +52,10 @@ pub(super) struct Unacked {
     pub(super) queued: Queued,
     /// Results that were confirmed for this delivery.
     pub(super) n_confirmed: usize,
-    /// Whether a copy or a dead letter was.
-    pub(super) is_copied: bool,
+    /// Whether a copy into a queue was.
+    pub(super) is_moved: bool,
+    /// Whether a dead letter was.
+    pub(super) is_dead: bool,
 }
 
 /// Everything that is not a host. All changes are one lock long: nothing happens in between.
@@ -90,9 +92,10 @@ pub(super) struct State {
     /// Whether the destination, and the queues for copies, take anything.
     pub(super) takes_results: bool,
     pub(super) takes_copies: bool,
-    pub(super) n_settled: BTreeMap<u64, u32>,
     /// Suspects that ran alone.
     pub(super) n_apart: u64,
+    /// Suspects that a host could not put back before its end: to the next one that looks like a death.
+    pub(super) left_apart: BTreeSet<usize>,
     pub(super) broken: Vec<String>,
 }
 
@@ -124,8 +127,8 @@ impl World {
             n_deaths_by: BTreeMap::new(),
             takes_results: true,
             takes_copies: true,
-            n_settled: BTreeMap::new(),
             n_apart: 0,
+            left_apart: BTreeSet::new(),
             broken: Vec::new(),
         };
         Arc::new(Self {
@@ -246,7 +249,8 @@ impl State {
                 // Deaths in its company may have cost it attempts.
                 Kind::Retry(_) | Kind::Poison => only(ReasonClass::AttemptsSpent),
             };
-            self.demand(fine, || {
+            let is_excused = self.left_apart.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
+            self.demand(fine || is_excused, || {
                 format!("message {id}, {kind:?}: {results} results, dead letters {dead:?}")
             });
             let deaths = self.n_deaths_by.get(&id).copied().unwrap_or(0);
