@@ -93,7 +93,9 @@ async fn give_back<D: Delivered>(delivered: D, message: &Message, hold: &Hold) -
     };
     failpoints::pass(Place::Copy, &message.id).await;
     if !put_back(&delivered, &copy, hold).await {
-        warn!("a suspect cannot go back to the others: it stays apart, and may be taken for one that a host ended over");
+        warn!(
+            "a suspect cannot go back to the others: it stays apart, and may be taken for one that a host ended over"
+        );
         return delivered.nack().await;
     }
     failpoints::pass(Place::Copied, &message.id).await;

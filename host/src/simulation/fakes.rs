@@ -41,6 +41,7 @@ pub struct Suspects {
 #[derive(Debug)]
 struct Consuming {
     session: Option<u64>,
+    began_in: u64,
     acquittal: Arc<Acquittal>,
 }
 
@@ -86,9 +87,10 @@ impl Host {
         if !state.alive.contains(&self.number) {
             return None;
         }
-        let before = consuming.session.replace(state.session);
-        if before.is_some_and(|before| before != state.session) {
-            consuming.acquittal.begin();
+        match consuming.session.replace(state.session) {
+            None => consuming.began_in = state.session,
+            Some(before) if before != state.session => consuming.acquittal.begin(),
+            Some(_) => {}
         }
         let number = self.number;
         let n_in_hand = state
@@ -110,6 +112,10 @@ impl Host {
             Queue::Main => consuming.acquittal.of_ordinary(queued.redelivered),
             Queue::Suspects => consuming.acquittal.of_suspect(queued.redelivered, queued.deaths),
         };
+        let interrupted_in = state.interrupted.get(&queued.id).copied();
+        if queue == Queue::Suspects && interrupted_in.is_some_and(|session| session <= consuming.began_in) {
+            state.excused.insert(queued.id);
+        }
         let message = Message {
             id: queued.id.to_string(),
             key: tag.to_string(),
@@ -190,6 +196,7 @@ impl Consuming {
     fn new() -> Self {
         Self {
             session: None,
+            began_in: 0,
             acquittal: Arc::default(),
         }
     }
@@ -332,7 +339,7 @@ impl Delivered for Receipt {
             state.demand(self.host.hold.is_cut(), || {
                 format!("message {id} stays apart, though its host has time to put it back")
             });
-            state.left_apart.insert(id);
+            state.excused.insert(id);
         }
         state.put_back(unacked);
         drop(state);

@@ -94,8 +94,11 @@ pub(super) struct State {
     pub(super) takes_copies: bool,
     /// Suspects that ran alone.
     pub(super) n_apart: u64,
-    /// Suspects that a host could not put back before its end: to the next one that looks like a death.
-    pub(super) left_apart: BTreeSet<usize>,
+    /// Suspects that ran when the broker restarted, and the session that began then.
+    pub(super) interrupted: BTreeMap<usize, u64>,
+    /// Suspects whose return another host had to take for a death: their host could not put them back before its end,
+    /// or the host is younger than the restart that returned them.
+    pub(super) excused: BTreeSet<usize>,
     pub(super) broken: Vec<String>,
 }
 
@@ -128,7 +131,8 @@ impl World {
             takes_results: true,
             takes_copies: true,
             n_apart: 0,
-            left_apart: BTreeSet::new(),
+            interrupted: BTreeMap::new(),
+            excused: BTreeSet::new(),
             broken: Vec::new(),
         };
         Arc::new(Self {
@@ -157,6 +161,10 @@ impl World {
     pub(super) fn restart(&self) {
         let mut state = self.state();
         state.session += 1;
+        let session = state.session;
+        let suspects = state.unacked.values().filter(|it| it.queue == Queue::Suspects);
+        let interrupted: Vec<(usize, u64)> = suspects.map(|it| (it.queued.id, session)).collect();
+        state.interrupted.extend(interrupted);
         state.requeue(|_| true);
         if state.is_classic {
             state.main.iter_mut().for_each(|queued| queued.redelivered = true);
@@ -230,7 +238,7 @@ impl State {
     }
 
     /// What must hold when everything is at rest.
-    pub(super) fn judge(&mut self, n_restarts: u32) {
+    pub(super) fn judge(&mut self, n_restarts: u32, n_kills: u32) {
         let kinds = self.kinds.clone();
         for (id, kind) in kinds.into_iter().enumerate() {
             let (results, dead) = (
@@ -245,11 +253,19 @@ impl State {
                 Kind::Skip => results == 0 && dead.is_empty() && self.done.contains(&id),
                 Kind::Reject => only(ReasonClass::Refused),
                 Kind::Panics => only(ReasonClass::HostFault),
-                Kind::Retry(more) if more < attempts => results == 1 && dead.is_empty(),
+                Kind::Retry(more) if more < attempts => {
+                    let spent = dead.iter().all(|found| *found == ReasonClass::AttemptsSpent);
+                    // A death in company, and kills that may all have hit it, count beside the attempts it asked for.
+                    let may_be_spent = n_kills > 0 && more + 1 + 1 + n_kills > attempts;
+                    match may_be_spent && !dead.is_empty() {
+                        true => spent && results <= 1,
+                        false => results == 1 && dead.is_empty(),
+                    }
+                }
                 // Deaths in its company may have cost it attempts.
                 Kind::Retry(_) | Kind::Poison => only(ReasonClass::AttemptsSpent),
             };
-            let is_excused = self.left_apart.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
+            let is_excused = self.excused.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
             self.demand(fine || is_excused, || {
                 format!("message {id}, {kind:?}: {results} results, dead letters {dead:?}")
             });
