@@ -15,7 +15,7 @@ use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Settled, Source, Suspects, Suspicion, Taken};
+use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
 use crate::failpoints::{self, Place};
@@ -177,7 +177,7 @@ impl<W: Work> Pipeline<W> {
         let finishing = async {
             let disposition = match made {
                 Ok(parcels) if is_alone => deliver_once(parcels).await,
-                Ok(parcels) => self.deliver(parcels).await,
+                Ok(parcels) => self.deliver(parcels, &receipt).await,
                 Err(disposition) => disposition,
             };
             tell(work.generation(), &attempt, &disposition);
@@ -253,10 +253,13 @@ impl<W: Work> Pipeline<W> {
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, parcels: Vec<Parcel>) -> Disposition {
-        let sending = parcels
-            .iter()
-            .map(|parcel| async move { self.hold.until_done(parcel, || parcel.send()).await });
+    async fn deliver(&self, parcels: Vec<Parcel>, receipt: &Receipt) -> Disposition {
+        let sending = parcels.iter().map(|parcel| async move {
+            // With its channel gone it comes again whatever is sent now: one more try would only be one more copy.
+            let hold = &self.hold;
+            hold.until_done_unless(parcel, || parcel.send(), || receipt.is_void())
+                .await
+        });
         match try_join_all(sending).await {
             Ok(_) => Disposition::Ack,
             Err(GaveUp) => Disposition::Return,

@@ -29,7 +29,7 @@ pub struct Counts {
     pub n_in_hand: u64,
     /// Acknowledged, by the model's best label.
     pub labels: BTreeMap<String, u64>,
-    /// Acknowledged, of labels that came when there were [`LABELS_MAX`].
+    /// Acknowledged, of labels that came when there were as many as are told apart.
     pub n_other_labels: u64,
     /// Acknowledged, without a label.
     pub n_unlabelled: u64,

@@ -50,6 +50,8 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         if !machine::says(&deny, "--version", DENY_VERSION) {
             outcomes.push(install_deny(project)?);
         }
+        // It looks at what every platform would build, and has no way to the registry.
+        step::must_succeed(&mut project.cargo(["fetch", "--locked"]))?;
         let mut deny = Command::new(deny);
         deny.args(["--offline", "check", "bans", "licenses", "sources"]);
         outcomes.push(step::run("dependencies", deny.current_dir(&project.root))?);

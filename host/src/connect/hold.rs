@@ -117,7 +117,24 @@ impl Hold {
     ///
     /// # Errors
     /// [`GaveUp`] when the drain is over or the message was held too long.
-    pub async fn until_done<T, E, F>(&self, what: impl Display, mut attempt: impl FnMut() -> F) -> Result<T, GaveUp>
+    pub async fn until_done<T, E, F>(&self, what: impl Display, attempt: impl FnMut() -> F) -> Result<T, GaveUp>
+    where
+        E: Error,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.until_done_unless(what, attempt, || false).await
+    }
+
+    /// The same for as long as it is of use: what comes again by itself need not be waited for.
+    ///
+    /// # Errors
+    /// [`GaveUp`] when `is_void` says so after a try, and as [`Hold::until_done`].
+    pub async fn until_done_unless<T, E, F>(
+        &self,
+        what: impl Display,
+        mut attempt: impl FnMut() -> F,
+        is_void: impl Fn() -> bool,
+    ) -> Result<T, GaveUp>
     where
         E: Error,
         F: Future<Output = Result<T, E>>,
@@ -144,6 +161,10 @@ impl Hold {
             match done {
                 Ok(done) => return Ok(done),
                 Err(error) => debug!(%what, error = %Chain(&error), "still holding"),
+            }
+            if is_void() {
+                debug!(%what, "its source takes it back: it will come again");
+                return Err(GaveUp);
             }
             if since.elapsed() > HOLD_LIMIT {
                 warn!(%what, held_s = since.elapsed().as_secs(), "held too long: returning the message");

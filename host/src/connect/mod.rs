@@ -223,6 +223,16 @@ impl Suspects {
 }
 
 impl Receipt {
+    /// Whether its source has taken the message back already, and cannot be told anything about it.
+    pub fn is_void(&self) -> bool {
+        match self {
+            Self::Amqp(receipt) => receipt.is_void(),
+            Self::Folder(_) => false,
+            #[cfg(test)]
+            Self::Simulated(_) => false,
+        }
+    }
+
     /// Does to the message what its disposition says; `letter` makes the envelope of a dead letter.
     pub async fn settle(
         self,

@@ -50,7 +50,7 @@ pub(super) enum Place {
 
 /// The letters that are there now.
 pub(super) enum Letters {
-    Queue(amqp::Letters),
+    Queue(Box<amqp::Letters>),
     Folder(folder::Letters),
 }
 
@@ -173,7 +173,7 @@ impl Place {
 impl Letters {
     pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
         Ok(match place {
-            Place::Queue { access, queue, .. } => Self::Queue(amqp::Letters::open(access, queue).await?),
+            Place::Queue { access, queue, .. } => Self::Queue(Box::new(amqp::Letters::open(access, queue).await?)),
             Place::Folder { inbox } => Self::Folder(folder::Letters::open(inbox)?),
         })
     }

@@ -245,6 +245,11 @@ impl Receipt {
         }
     }
 
+    /// Whether its channel is gone, and the delivery with it.
+    pub fn is_void(&self) -> bool {
+        !self.delivery.acker.usable()
+    }
+
     fn dead_letter(&self, mut envelope: Envelope) -> Result<BasicProperties, TooLong> {
         let original = Original::of(&self.delivery).to_json();
         envelope.headers.insert(ORIGINAL.to_owned(), original);
