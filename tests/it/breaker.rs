@@ -160,7 +160,9 @@ async fn a_model_that_fails_for_everything_leaves_the_queue_alone() -> Result<()
     scene.gather(&client, &mut oracle).await?;
     assert_eq!(oracle.judge(), Verdict::default());
     assert!(oracle.dead.len() <= DEAD_MAX, "{:?}", oracle.dead);
-    assert_eq!(oracle.dead.len() + oracle.waiting.len(), 100);
+    assert!(oracle.results.is_empty(), "{:?}", oracle.results);
+    // None is nowhere, as the judge says; one whose dead letter was confirmed may still be delivered again.
+    assert!(oracle.dead.len() + oracle.waiting.len() >= 100);
     Ok(())
 }
 
