@@ -1,6 +1,9 @@
 //! What the network, the broker and its administrator do to connections and channels: nothing is lost, and what is
 //! not hit goes on.
 
+mod network;
+mod tls;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -17,49 +20,6 @@ use tokio::time::timeout;
 
 /// Long enough for anything that works, short enough to wait for what must not happen.
 const A_WHILE: Duration = Duration::from_millis(500);
-
-#[tokio::test]
-async fn the_relay_does_what_it_is_told() -> Result<()> {
-    let broker = Broker::shared()?;
-    let relay = Relay::start(broker.port())?;
-    let queue = unique("relayed");
-    let connect = async || -> Result<Client> {
-        let client = Client::connect(&relay.url()).await?;
-        client.declare(&queue, QueueKind::Classic).await?;
-        Ok(client)
-    };
-    let client = connect().await?;
-    let parcel = Parcel::new("a", "a");
-    for flow in [
-        Flow::Slice,
-        Flow::Delay(Duration::from_millis(50)),
-        Flow::Throttle(5000),
-        Flow::Pass,
-    ] {
-        relay.set(flow);
-        client.publish(&queue, &parcel).await?;
-    }
-    for hole in [Direction::ToBroker, Direction::ToHost] {
-        relay.set_one(hole, Flow::Hole);
-        let publish = client.publish(&queue, &parcel);
-        tokio::pin!(publish);
-        assert!(timeout(A_WHILE, &mut publish).await.is_err(), "{hole:?} has no hole");
-        relay.set(Flow::Pass);
-        publish.await?;
-    }
-    relay.cut();
-    assert!(client.publish(&queue, &parcel).await.is_err());
-    let client = connect().await?;
-    relay.reset();
-    assert!(client.publish(&queue, &parcel).await.is_err());
-    let client = connect().await?;
-    relay.set(Flow::Swallow);
-    assert!(timeout(A_WHILE, client.publish(&queue, &parcel)).await.is_err());
-    relay.set(Flow::Pass);
-    assert!(client.publish(&queue, &parcel).await.is_err());
-    assert_eq!(relay.n_carried(), 3);
-    Ok(())
-}
 
 /// A pipeline between queues of its own, a host that runs it, and a client beside.
 struct Run {
@@ -388,66 +348,6 @@ async fn a_source_queue_that_is_deleted_is_declared_again_and_a_foreign_one_is_w
 }
 
 #[tokio::test]
-async fn a_network_that_swallows_is_noticed_by_heartbeats_and_nothing_is_lost() -> Result<()> {
-    let broker = Broker::shared()?;
-    let relay = Relay::start(broker.port())?;
-    let url = format!("{}?heartbeat=2", relay.url());
-    let mut run = Run::start(
-        broker,
-        Scene {
-            url,
-            ..Scene::new(broker)?
-        },
-    )
-    .await?;
-    run.send(50).await?;
-    assert_eq!(relay.n_carried(), 2);
-    relay.set(Flow::Hole);
-    let began = std::time::Instant::now();
-    run.host.wait_line(PATIENCE, "no connection to the broker")?;
-    // Two intervals, ten seconds until a try to connect is given up, and what a busy machine needs beside: without a
-    // heartbeat it would be minutes.
-    let noticed = began.elapsed();
-    assert!(noticed < Duration::from_secs(40), "noticed after {noticed:?}");
-    relay.cut();
-    relay.set(Flow::Pass);
-    run.take(&run.scene.results).await?;
-    assert!(relay.n_carried() >= 4, "{}", relay.n_carried());
-    run.host.stop()
-}
-
-#[tokio::test]
-async fn a_network_that_resets_slices_and_delays_loses_nothing() -> Result<()> {
-    let broker = Broker::shared()?;
-    let relay = Relay::start(broker.port())?;
-    let mut run = Run::start(
-        broker,
-        Scene {
-            url: relay.url(),
-            ..Scene::new(broker)?
-        },
-    )
-    .await?;
-    for flow in [
-        Flow::Slice,
-        Flow::Delay(Duration::from_millis(100)),
-        Flow::Throttle(200_000),
-    ] {
-        relay.set(flow);
-        run.send(10).await?;
-        assert_eq!(run.take(&run.scene.results).await?, 0, "{flow:?}");
-        run.n_sent = 0;
-    }
-    assert_eq!(relay.n_carried(), 2, "a slow network is no broken one");
-    relay.set(Flow::Pass);
-    run.send(200).await?;
-    relay.reset();
-    run.take(&run.scene.results).await?;
-    assert!(relay.n_carried() >= 4, "{}", relay.n_carried());
-    run.host.stop()
-}
-
-#[tokio::test]
 async fn prefetch_and_confirms_are_asked_for_again_after_the_broker_was_away() -> Result<()> {
     let broker = Broker::start()?;
     let scene = Scene {
@@ -549,79 +449,6 @@ async fn one_of_a_hundred_in_flight_that_no_queue_takes_is_the_one_that_is_held(
     assert_eq!(held[0].correlation_id, "rare");
     host.stop()?;
     assert!(client.drain(&scene.results).await?.is_empty(), "a result came twice");
-    Ok(())
-}
-
-#[tokio::test]
-async fn tls_is_spoken_to_a_broker_that_is_who_it_says_and_to_no_other() -> Result<()> {
-    let (ours, others) = (Authority::new("ours")?, Authority::new("others")?);
-    let broker = Broker::start_tls(&ours.issue("localhost", Validity::Holds)?)?;
-    let with_ca = |scene: Scene, url: String| Scene {
-        url: format!("{url}\"\nca = \"ca.pem"),
-        ..scene
-    };
-    let scene = with_ca(Scene::new(&broker)?, broker.tls_url("localhost"));
-    let mill = scene.mill()?;
-    std::fs::write(mill.path("ca.pem"), ours.pem())?;
-    let host = mill.start_ready()?;
-    let client = Client::connect(&broker.url()).await?;
-    let picture = pictures()?.first().context("no sample")?.raw()?;
-    let mut run = Run {
-        scene,
-        mill,
-        host,
-        client,
-        picture,
-        n_sent: 0,
-    };
-    run.send(20).await?;
-    assert_eq!(run.take(&run.scene.results).await?, 0);
-    let url = broker.tls_url("localhost");
-    let sent = run
-        .mill
-        .run(&["send", "--amqp", &url, "--ca", "ca.pem", &run.scene.results, "ca.pem"])?;
-    assert_eq!(sent.code, Some(0), "{sent:?}");
-    let untrusted = run
-        .mill
-        .run(&["receive", "--amqp", &url, &run.scene.results, "--count", "1"])?;
-    assert_eq!(untrusted.code, Some(1), "{untrusted:?}");
-    run.client.purge(&run.scene.results).await?;
-    let mill = run.scene.mill()?;
-    run.finish().await?;
-
-    let refused = |what: &str, pem: &str| -> Result<()> {
-        std::fs::write(mill.path("ca.pem"), pem)?;
-        let ended = mill.run(&["run", "plugins.toml"])?;
-        assert_eq!(ended.code, Some(1), "{what}: {ended:?}");
-        assert!(ended.stderr.contains(what), "no {what:?} in {}", ended.stderr);
-        Ok(())
-    };
-    refused("nobody who is trusted signed it", others.pem())?;
-    broker.show(&ours.issue("localhost", Validity::Expired)?)?;
-    refused("renew it", ours.pem())?;
-    broker.show(&ours.issue("rabbit.example", Validity::Holds)?)?;
-    refused("write the host as the certificate names it", ours.pem())?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn tls_where_there_is_none_and_none_where_there_is_are_told() -> Result<()> {
-    let broker = Broker::start_tls(&Authority::new("ours")?.issue("localhost", Validity::Holds)?)?;
-    let plain = broker.tls_url("localhost").replace("amqps:", "amqp:");
-    let secret = broker
-        .url()
-        .replace("amqp:", "amqps:")
-        .replace("127.0.0.1", "localhost");
-    for (url, expected) in [(plain, "write `amqps://`"), (secret, "is this the port for TLS")] {
-        let ended = Scene {
-            url,
-            ..Scene::new(&broker)?
-        }
-        .mill()?
-        .run(&["run", "plugins.toml"])?;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(expected), "no {expected:?} in {}", ended.stderr);
-    }
     Ok(())
 }
 
