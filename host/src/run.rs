@@ -208,7 +208,7 @@ impl Host {
                 tally: Arc::clone(&instrument.tally),
                 host_id: Arc::clone(&host_id),
                 current: Arc::clone(&current),
-                gate: gate.clone(),
+                gate: gate.beside(),
                 lines: LineQuota::new(LINES_PER_SECOND),
                 name,
             });

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::world::{Kind, Queue, Queued, Unacked, World};
+use super::world::{Kind, Queue, Queued, Returned, Unacked, World};
 use crate::breaker::Culprit;
 use crate::connect::acquittal::Acquittal;
 use crate::connect::amqp::PublishError;
@@ -101,7 +101,7 @@ impl Host {
         if n_in_hand >= self.prefetch {
             return None;
         }
-        let queued = state.queue(queue).pop_front()?;
+        let mut queued = state.queue(queue).pop_front()?;
         let n_held = self.hold.n_held();
         state.demand(n_held == 0, || {
             format!("host {number} takes message {} while it holds {n_held}", queued.id)
@@ -112,9 +112,14 @@ impl Host {
             Queue::Main => consuming.acquittal.of_ordinary(queued.redelivered),
             Queue::Suspects => consuming.acquittal.of_suspect(queued.redelivered, queued.deaths),
         };
-        let interrupted_in = state.interrupted.get(&queued.id).copied();
-        if queue == Queue::Suspects && interrupted_in.is_some_and(|session| session <= consuming.began_in) {
-            state.excused.insert(queued.id);
+        // A host that was there when the broker restarted knows better.
+        let unknown = match queued.returned.take() {
+            Some(Returned::ByRestart(session)) => session <= consuming.began_in,
+            Some(Returned::ByDrain) => true,
+            None => false,
+        };
+        if unknown && queue == Queue::Suspects && matches!(suspicion, Suspicion::Raised { .. }) {
+            state.miscounted.insert(queued.id);
         }
         let message = Message {
             id: queued.id.to_string(),
@@ -258,6 +263,7 @@ impl Delivered for Receipt {
             attempt,
             deaths,
             redelivered: false,
+            returned: None,
         };
         Some(match purpose {
             Purpose::Retry { attempt } => Copy::To(Queue::Main, queued(attempt, 0)),
@@ -334,14 +340,12 @@ impl Delivered for Receipt {
             return Settled::Lost("its channel is gone".to_owned());
         };
         let mut state = self.host.world.state();
-        if unacked.queue == Queue::Suspects {
-            let id = unacked.queued.id;
-            state.demand(self.host.hold.is_cut(), || {
-                format!("message {id} stays apart, though its host has time to put it back")
-            });
-            state.excused.insert(id);
-        }
-        state.put_back(unacked);
+        let id = unacked.queued.id;
+        let is_cut = self.host.hold.is_cut();
+        state.demand(unacked.queue == Queue::Main || is_cut, || {
+            format!("message {id} stays apart, though its host has time to put it back")
+        });
+        state.put_back(unacked, Some(Returned::ByDrain));
         drop(state);
         self.host.world.changed.notify_waiters();
         Settled::Returned

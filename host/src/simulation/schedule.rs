@@ -73,7 +73,7 @@ struct Seen {
     n_restarts: u32,
     n_drains: u32,
     n_apart: u64,
-    n_excused: usize,
+    n_miscounted: usize,
     n_deliveries: u64,
 }
 
@@ -229,7 +229,7 @@ impl Schedule {
         let mut state = self.world.state();
         state.judge(self.seen.n_restarts, self.seen.n_kills);
         self.seen.n_apart = state.n_apart;
-        self.seen.n_excused = state.excused.len();
+        self.seen.n_miscounted = state.miscounted.len();
         self.seen.n_deliveries = state.n_deliveries;
         match state.broken.is_empty() {
             true => Ok(self.seen),
@@ -263,7 +263,7 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
                 total.n_restarts += seen.n_restarts;
                 total.n_drains += seen.n_drains;
                 total.n_apart += seen.n_apart;
-                total.n_excused += seen.n_excused;
+                total.n_miscounted += seen.n_miscounted;
                 total.n_deliveries += seen.n_deliveries;
             }
             Err(what) => failures.push((seed, what)),

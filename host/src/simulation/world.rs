@@ -32,6 +32,17 @@ pub(crate) struct Queued {
     pub(super) attempt: u32,
     pub(super) deaths: u32,
     pub(super) redelivered: bool,
+    /// Why it is redelivered, where no host died: a truth that hosts do not see.
+    pub(super) returned: Option<Returned>,
+}
+
+/// How a delivery came back without a death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Returned {
+    /// The broker restarted, and this session began.
+    ByRestart(u64),
+    /// Its host's drain ended before it could do better.
+    ByDrain,
 }
 
 /// A queue that the host takes from.
@@ -94,11 +105,8 @@ pub(super) struct State {
     pub(super) takes_copies: bool,
     /// Suspects that ran alone.
     pub(super) n_apart: u64,
-    /// Suspects that ran when the broker restarted, and the session that began then.
-    pub(super) interrupted: BTreeMap<usize, u64>,
-    /// Suspects whose return another host had to take for a death: their host could not put them back before its end,
-    /// or the host is younger than the restart that returned them.
-    pub(super) excused: BTreeSet<usize>,
+    /// Suspects that came back without a death, and whose next host took it for one: it could not know better.
+    pub(super) miscounted: BTreeSet<usize>,
     pub(super) broken: Vec<String>,
 }
 
@@ -109,6 +117,7 @@ impl World {
             attempt: 1,
             deaths: 0,
             redelivered: false,
+            returned: None,
         };
         let state = State {
             random,
@@ -131,8 +140,7 @@ impl World {
             takes_results: true,
             takes_copies: true,
             n_apart: 0,
-            interrupted: BTreeMap::new(),
-            excused: BTreeSet::new(),
+            miscounted: BTreeSet::new(),
             broken: Vec::new(),
         };
         Arc::new(Self {
@@ -152,7 +160,7 @@ impl World {
         let works = |state: &State, delivery: &u64| state.unacked.get(delivery).is_some_and(|it| it.host == host);
         let done: Vec<u64> = state.working.keys().copied().filter(|it| works(&state, it)).collect();
         state.working.retain(|delivery, _| !done.contains(delivery));
-        state.requeue(|unacked| unacked.host == host);
+        state.requeue(|unacked| unacked.host == host, None);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -162,10 +170,7 @@ impl World {
         let mut state = self.state();
         state.session += 1;
         let session = state.session;
-        let suspects = state.unacked.values().filter(|it| it.queue == Queue::Suspects);
-        let interrupted: Vec<(usize, u64)> = suspects.map(|it| (it.queued.id, session)).collect();
-        state.interrupted.extend(interrupted);
-        state.requeue(|_| true);
+        state.requeue(|_| true, Some(Returned::ByRestart(session)));
         if state.is_classic {
             state.main.iter_mut().for_each(|queued| queued.redelivered = true);
         }
@@ -182,7 +187,7 @@ impl State {
         }
     }
 
-    fn requeue(&mut self, is_meant: impl Fn(&Unacked) -> bool) {
+    fn requeue(&mut self, is_meant: impl Fn(&Unacked) -> bool, returned: Option<Returned>) {
         let back: Vec<u64> = self
             .unacked
             .iter()
@@ -191,13 +196,13 @@ impl State {
             .collect();
         for tag in back.into_iter().rev() {
             let unacked = self.unacked.remove(&tag).unwrap();
-            self.put_back(unacked);
+            self.put_back(unacked, returned);
         }
     }
 
-    pub(super) fn put_back(&mut self, unacked: Unacked) {
+    pub(super) fn put_back(&mut self, unacked: Unacked, returned: Option<Returned>) {
         let Unacked { queue, mut queued, .. } = unacked;
-        queued.redelivered = true;
+        (queued.redelivered, queued.returned) = (true, returned);
         let at_head = self.is_classic || self.random.chance(50);
         let queue = self.queue(queue);
         match at_head {
@@ -265,7 +270,7 @@ impl State {
                 // Deaths in its company may have cost it attempts.
                 Kind::Retry(_) | Kind::Poison => only(ReasonClass::AttemptsSpent),
             };
-            let is_excused = self.excused.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
+            let is_excused = self.miscounted.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
             self.demand(fine || is_excused, || {
                 format!("message {id}, {kind:?}: {results} results, dead letters {dead:?}")
             });
