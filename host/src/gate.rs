@@ -59,7 +59,10 @@ impl Alone {
     /// Stays alone until `finishing` is done; in the host only for as long as other pipelines can be kept waiting. In its
     /// own pipeline nothing else runs before: a suspect that is still in hand would be blamed for what ends the host.
     pub async fn until<T>(self, finishing: impl Future<Output = T>) -> T {
-        let Self { pipeline: _pipeline, host } = self;
+        let Self {
+            pipeline: _pipeline,
+            host,
+        } = self;
         tokio::pin!(finishing);
         let waited = tokio::time::timeout(PATIENCE, &mut finishing).await;
         drop(host);

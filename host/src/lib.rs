@@ -7,6 +7,7 @@ mod chain;
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod control;
 pub mod disposition;
 pub mod envelope;
 mod failpoints;

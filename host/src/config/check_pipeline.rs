@@ -12,7 +12,7 @@ use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference};
 use super::table::Key;
 use super::values::Text;
-use super::{FolderSource, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
+use super::{FolderSource, Name, PipelineConfig, QueueSource, QueueType, SourceConfig, TrialConfig};
 
 /// Enough to keep batches full while results are confirmed.
 const PREFETCH_QUEUE_DEFAULT: i128 = 256;
@@ -79,6 +79,8 @@ impl Checker<'_, '_> {
             attempts: u32::try_from(attempts).unwrap_or(1),
             max_message_bytes,
             destinations,
+            trial: TrialConfig::default(),
+            probes: Vec::new(),
         })
     }
 

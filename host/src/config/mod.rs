@@ -114,6 +114,29 @@ pub struct HostConfig {
     pub admin: Option<SocketAddr>,
     /// What the process may take in memory; what the machine has where the file says nothing.
     pub memory_bytes: Option<u64>,
+    /// Where the host can be asked to change.
+    pub control: ControlConfig,
+    /// Whether a change of the file, or of what it names, is taken up by itself.
+    pub watch: bool,
+}
+
+/// Where the host can be asked to change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ControlConfig {
+    /// At a socket whose path follows from that of the file, for its owner alone.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At a socket of this path, absolute, for its owner alone.
+    Socket(PathBuf),
+    /// At a TCP port, for whoever has the token.
+    Tcp {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What clients must show: a browser on the same machine reaches loopback, too.
+        token: Secret,
+    },
 }
 
 /// `[model.NAME]`
@@ -179,6 +202,54 @@ pub struct PipelineConfig {
     pub max_message_bytes: usize,
     /// Destinations by the name that routers use.
     pub destinations: BTreeMap<Name, DestinationConfig>,
+    /// When a new version of a plugin or of the model is undone.
+    pub trial: TrialConfig,
+    /// Messages that a new version must process before it serves.
+    pub probes: Vec<ProbeConfig>,
+}
+
+/// `[pipeline.NAME.trial]`: how a new version is watched at first, beside the one that it replaced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrialConfig {
+    /// Messages that a trial sees; no trial where it is 0.
+    pub messages: u32,
+    /// Messages that may fail although the version before can process them.
+    pub failures: u32,
+    /// How many times the time of the version before its median may take.
+    pub slower: f64,
+}
+
+impl Default for TrialConfig {
+    fn default() -> Self {
+        Self {
+            messages: 100,
+            failures: 2,
+            slower: 5.0,
+        }
+    }
+}
+
+/// `[[pipeline.NAME.probe]]`: a message, and what must come of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// The file with its body, absolute.
+    pub file: PathBuf,
+    /// What must come of it.
+    pub outcome: ProbeOutcome,
+    /// The best label that it must have.
+    pub label: Option<String>,
+}
+
+/// What must come of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbeOutcome {
+    /// Results, whatever they are.
+    #[default]
+    Results,
+    /// A plugin skips it.
+    Skip,
+    /// A plugin rejects it.
+    Reject,
 }
 
 /// Where a pipeline's messages come from, and where its dead letters go.

@@ -1,0 +1,295 @@
+//! What can be asked of a running host, and what it answers: plain data, and the way to whoever changes the host. Knows
+//! no socket and no table.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+/// Changes that are remembered; the oldest makes room.
+const HISTORY_MAX: usize = 256;
+
+/// Requests that wait for their turn: changes are made one at a time.
+const WAITING_MAX: usize = 16;
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Reads the file and everything that it names again, and swaps what changed; tries what was undone before, too.
+    Reload,
+    /// Goes back to the version of a plugin that served before the one that serves now.
+    Rollback {
+        /// Its name in `plugins.toml`.
+        plugin: String,
+    },
+    /// Takes no more messages into a pipeline, and finishes those in hand.
+    Pause {
+        /// Its name in `plugins.toml`.
+        pipeline: String,
+    },
+    /// Takes messages again.
+    Resume {
+        /// Its name in `plugins.toml`.
+        pipeline: String,
+    },
+}
+
+/// A change that was asked for, and the way back to who asked.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// Who asks, for the history; a constant or a number, nothing that they may choose.
+    pub by: String,
+    /// Answered when the change is made, or was refused.
+    pub reply: oneshot::Sender<Result<Change, Unanswered>>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// No such plugin or pipeline.
+    #[error("{0}")]
+    Unknown(String),
+    /// Too many wait already.
+    #[error("too many changes wait for their turn: try again")]
+    Busy,
+    /// The host is leaving.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+/// One entry of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Counts changes, from 1.
+    pub number: u64,
+    /// When it ended: RFC 3339, UTC, milliseconds.
+    pub at: String,
+    /// Who began it, such as `start`, `file`, `SIGHUP`, `trial` or `control (uid 1000)`.
+    pub by: String,
+    /// What it changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
+    pub changes: Vec<String>,
+    /// What came of it.
+    pub outcome: ChangeOutcome,
+    /// The generation that serves after it.
+    pub generation: u64,
+    /// Which step refused it, such as `plugins`, `models`, `probe`.
+    pub step: Option<String>,
+    /// Why it was refused or undone, in full; may have several lines.
+    pub reason: Option<String>,
+    /// From when it began until it was done.
+    pub took_ms: u64,
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeOutcome {
+    /// It serves.
+    Done,
+    /// There was nothing to change.
+    Unchanged,
+    /// A step failed, and everything is as it was.
+    Refused,
+    /// It served, was worse than what it replaced, and that serves again.
+    Undone,
+}
+
+/// A host at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the host.
+    pub version: String,
+    /// Names the process in results and dead letters.
+    pub host_id: String,
+    /// The file that it runs.
+    pub config: PathBuf,
+    /// `starting`, `running` or `draining`.
+    pub phase: String,
+    /// Seconds since the process began to load.
+    pub uptime_s: u64,
+    /// The generation that serves.
+    pub generation: u64,
+    /// Those that serve.
+    pub plugins: Vec<PluginStatus>,
+    /// Those that serve.
+    pub models: Vec<ModelStatus>,
+    /// Those of the file.
+    pub pipelines: Vec<PipelineStatus>,
+    /// The last change, whatever came of it.
+    pub last_change: Option<Change>,
+}
+
+/// A plugin that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// Its name in `plugins.toml`.
+    pub name: String,
+    /// `preprocessor` or `router`.
+    pub role: String,
+    /// SHA-256 of its file, lower-case hexadecimal.
+    pub digest: String,
+    /// The generation that it first served in.
+    pub since_generation: u64,
+    /// What can be gone back to, where there is something.
+    pub previous_digest: Option<String>,
+}
+
+/// A model that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Its name in `plugins.toml`.
+    pub name: String,
+    /// SHA-256 of its folder, lower-case hexadecimal.
+    pub digest: String,
+    /// Where it runs.
+    pub device: String,
+    /// The generation that it first served in.
+    pub since_generation: u64,
+}
+
+/// A pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineStatus {
+    /// Its name in `plugins.toml`.
+    pub name: String,
+    /// `starting`, `running`, `paused`, `draining`, `holding`, `breaker-open` or `disconnected`.
+    pub state: String,
+    /// Why it is in a state that somebody should look at.
+    pub why: Option<String>,
+    /// Messages taken since the host began.
+    pub taken: u64,
+    /// Of these, not settled yet.
+    pub in_hand: u64,
+    /// Acknowledged with their results.
+    pub acked: u64,
+    /// Acknowledged without a result, since a plugin said so.
+    pub skipped: u64,
+    /// Dead letters.
+    pub rejected: u64,
+    /// The trial of what serves now, while it lasts.
+    pub trial: Option<TrialStatus>,
+}
+
+/// How far a trial is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialStatus {
+    /// Messages that it saw.
+    pub seen: u64,
+    /// Messages that it is to see.
+    pub of: u64,
+    /// Messages that failed and that the version before could process.
+    pub worse: u64,
+}
+
+/// What was changed, when, by whom, and what came of it. Bounded.
+#[derive(Debug, Default)]
+pub struct History {
+    // std Mutex: never held over an await.
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    n_changes: u64,
+    by_outcome: std::collections::BTreeMap<ChangeOutcome, u64>,
+    kept: VecDeque<Change>,
+}
+
+/// Asks a running host. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    requests: mpsc::Sender<Request>,
+    status: Arc<dyn Fn() -> Status + Send + Sync>,
+    history: Arc<History>,
+}
+
+impl Control {
+    /// A way to ask, and where requests arrive.
+    pub fn new(
+        status: Arc<dyn Fn() -> Status + Send + Sync>,
+        history: Arc<History>,
+    ) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(WAITING_MAX);
+        let control = Self {
+            requests,
+            status,
+            history,
+        };
+        (control, receiver)
+    }
+
+    /// The host at this moment.
+    pub fn status(&self) -> Status {
+        (self.status)()
+    }
+
+    /// The changes that are remembered, the oldest first.
+    pub fn history(&self) -> Vec<Change> {
+        self.history.all()
+    }
+
+    /// Asks for a change, and waits until it is made or refused.
+    ///
+    /// # Errors
+    /// When there is no such thing, too many wait, or the host is leaving.
+    ///
+    /// # Cancellation
+    /// The change is made all the same.
+    pub async fn ask(&self, command: Command, by: String) -> Result<Change, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { command, by, reply };
+        self.requests.try_send(request).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(Unanswered::Stopping))
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// Adds a change; its number is set here.
+    pub fn add(&self, mut change: Change) -> Change {
+        let mut entries = self.lock();
+        entries.n_changes += 1;
+        change.number = entries.n_changes;
+        *entries.by_outcome.entry(change.outcome).or_default() += 1;
+        if entries.kept.len() == HISTORY_MAX {
+            entries.kept.pop_front();
+        }
+        entries.kept.push_back(change.clone());
+        change
+    }
+
+    /// Those that are remembered, the oldest first.
+    pub fn all(&self) -> Vec<Change> {
+        self.lock().kept.iter().cloned().collect()
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<Change> {
+        self.lock().kept.back().cloned()
+    }
+
+    /// How many changes there were, by what came of them.
+    pub fn counts(&self) -> Vec<(ChangeOutcome, u64)> {
+        self.lock()
+            .by_outcome
+            .iter()
+            .map(|(outcome, n)| (*outcome, *n))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
