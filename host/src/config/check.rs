@@ -17,9 +17,7 @@ use super::mistakes::Mistake;
 use super::raw::{RawBroker, RawConfig, RawDevice, RawHost, RawModel, RawPlugin};
 use super::table::Report;
 use super::values::{Bytes, Text};
-use super::{
-    BrokerConfig, ControlConfig, HostConfig, Isolation, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound,
-};
+use super::{BrokerConfig, HostConfig, Isolation, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
 
 // A broker that confirms nothing for ten minutes is as good as gone, and its consumer timeout (30 minutes) is near.
 const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
@@ -211,8 +209,8 @@ impl Checker<'_, '_> {
             drain: self.within(&raw.drain, &DRAIN),
             admin: raw.admin.given().and_then(|admin| self.loopback(admin)),
             memory_bytes: raw.memory.given().map(|_| self.within(&raw.memory, &HOST_MEMORY).0),
-            control: ControlConfig::Auto,
-            watch: true,
+            control: self.control(raw),
+            watch: raw.watch.given().is_none_or(|watch| *watch.get_ref()),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use globset::GlobSet;
 use toml::Spanned;
 
 use super::check::Checker;
@@ -12,7 +11,7 @@ use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference};
 use super::table::Key;
 use super::values::Text;
-use super::{FolderSource, Name, PipelineConfig, QueueSource, QueueType, SourceConfig, TrialConfig};
+use super::{FolderSource, Globs, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
 
 /// Enough to keep batches full while results are confirmed.
 const PREFETCH_QUEUE_DEFAULT: i128 = 256;
@@ -70,6 +69,9 @@ impl Checker<'_, '_> {
             let hint = format!("add `[pipeline.{}.destination.NAME]`", raw.name);
             self.report.warning(Mistake::at(raw.span.clone(), warning).hint(hint));
         }
+        let trial = raw.trial.given().map(|trial| self.trial(trial.get_ref()));
+        let trial = trial.unwrap_or_default();
+        let probes = self.probes(raw, max_message_bytes);
         Some(PipelineConfig {
             name: name?,
             source: source?,
@@ -79,8 +81,8 @@ impl Checker<'_, '_> {
             attempts: u32::try_from(attempts).unwrap_or(1),
             max_message_bytes,
             destinations,
-            trial: TrialConfig::default(),
-            probes: Vec::new(),
+            trial,
+            probes,
         })
     }
 
@@ -208,9 +210,9 @@ impl Checker<'_, '_> {
         })
     }
 
-    fn file_pattern(&mut self, raw: &RawSource) -> GlobSet {
+    fn file_pattern(&mut self, raw: &RawSource) -> Globs {
         let Some(patterns) = raw.pattern.given() else {
-            return every_name();
+            return Globs::every_name();
         };
         for pattern in patterns
             .get_ref()
@@ -309,10 +311,4 @@ impl Checker<'_, '_> {
             declare,
         });
     }
-}
-
-/// Matches every file name.
-fn every_name() -> GlobSet {
-    let star = globset::Glob::new("*").and_then(|star| globset::GlobSetBuilder::new().add(star).build());
-    star.unwrap_or_default()
 }

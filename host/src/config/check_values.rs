@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::Glob;
 use toml::Spanned;
 
-use super::Name;
 use super::check::Checker;
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::table::Key;
 use super::units::{show_duration, show_size};
 use super::values::{Bytes, Patterns, Text};
+use super::{Globs, Name};
 
 /// Where a number must lie, and what it is where the file says nothing.
 pub(super) struct Limits<T> {
@@ -93,7 +93,7 @@ impl Checker<'_, '_> {
         limits.default
     }
 
-    /// An integer within its limits.
+    /// An integer from 1 within its limit.
     pub(super) fn integer(&mut self, key: &Key<i128>, name: &'static str, max: i128, default: i128) -> i128 {
         self.within(
             key,
@@ -191,8 +191,8 @@ impl Checker<'_, '_> {
     }
 
     /// Patterns, of which there must be one.
-    pub(super) fn patterns(&mut self, patterns: &Spanned<Patterns>) -> GlobSet {
-        let mut set = GlobSetBuilder::new();
+    pub(super) fn patterns(&mut self, patterns: &Spanned<Patterns>) -> Globs {
+        let mut globs = Vec::new();
         if patterns.get_ref().0.is_empty() {
             self.report
                 .mistake(Mistake::at(patterns.span(), "there is no pattern in the list"));
@@ -205,7 +205,7 @@ impl Checker<'_, '_> {
                         .mistake(Mistake::at(pattern.span(), "an empty pattern matches nothing"));
                 }
                 Ok(glob) => {
-                    set.add(glob);
+                    globs.push(glob);
                 }
                 Err(error) => {
                     let message = match text.is_plain() {
@@ -218,17 +218,23 @@ impl Checker<'_, '_> {
                 }
             }
         }
-        set.build().unwrap_or_else(|error| {
+        Globs::new(globs).unwrap_or_else(|error| {
             self.report.mistake(Mistake::at(
                 patterns.span(),
                 format!("the patterns are too large: {}", error.kind()),
             ));
-            GlobSet::empty()
+            Globs::default()
         })
     }
 }
 
 impl Show for i128 {
+    fn show(self) -> String {
+        self.to_string()
+    }
+}
+
+impl Show for f64 {
     fn show(self) -> String {
         self.to_string()
     }

@@ -1,4 +1,4 @@
-//! From a file to a `Config`: reads, parses, and runs the stages one after the other. Knows no key but the secret one.
+//! From a file to a `Config`: reads, parses, and runs the stages one after the other. Knows no key but the secret ones.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ pub(super) fn parse(
     let (table, errors) = DeTable::parse_recoverable(text);
     note_places(table.get_ref(), "", &mut source);
     hide_broken_url(table.get_ref(), &mut source);
+    hide_token(table.get_ref(), &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
     if let Some(mistake) = syntax.structure {
         return Err(alone(source, mistake));
@@ -108,11 +109,23 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
             "" => name.get_ref().to_string(),
             prefix => format!("{prefix}.{}", name.get_ref()),
         };
-        if let Some(table) = value.get_ref().as_table() {
-            note_places(table, &key, source);
-            source.place(key, name.span());
-        } else {
-            source.place(key, value.span());
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                note_places(table, &key, source);
+                source.place(key, name.span());
+            }
+            DeValue::Array(items) => {
+                // `pipeline.images.probe.0.file`
+                for (index, item) in items.iter().enumerate() {
+                    if let Some(table) = item.get_ref().as_table() {
+                        let key = format!("{key}.{index}");
+                        note_places(table, &key, source);
+                        source.place(key, item.span());
+                    }
+                }
+                source.place(key, value.span());
+            }
+            _ => source.place(key, value.span()),
         }
     }
 }
@@ -128,5 +141,20 @@ fn hide_broken_url(table: &DeTable<'_>, source: &mut Source) {
         && broker_url::redact(url) == HIDDEN
     {
         source.hide(amqp.span());
+    }
+}
+
+/// A token that stands in the file, and not in the environment, is in no message.
+fn hide_token(table: &DeTable<'_>, source: &mut Source) {
+    let host = table.get("host").and_then(|host| host.get_ref().as_table());
+    let Some(token) = host.and_then(|host| host.get("control_token")) else {
+        return;
+    };
+    let is_variable = token
+        .get_ref()
+        .as_str()
+        .is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
+    if !is_variable {
+        source.hide(token.span());
     }
 }

@@ -6,6 +6,7 @@ mod document;
 mod syntax;
 
 mod environment;
+mod globs;
 mod settings;
 mod table;
 mod units;
@@ -15,8 +16,10 @@ mod raw;
 
 mod broker_url;
 mod check;
+mod check_control;
 mod check_destination;
 mod check_pipeline;
+mod check_trial;
 mod check_values;
 mod links;
 
@@ -32,10 +35,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use globset::GlobSet;
 use millrace_models::DeviceChoice;
 
 pub(crate) use broker_url::Endpoint;
+pub use globs::Globs;
 use mistakes::Source;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
 
@@ -91,7 +94,7 @@ pub struct BrokerAccess {
 }
 
 /// `[broker]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerConfig {
     /// `amqp://user:password@host:port/vhost`.
     pub amqp: Secret,
@@ -104,7 +107,7 @@ pub struct BrokerConfig {
 }
 
 /// `[host]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
     /// Sandbox worker threads.
     pub workers: usize,
@@ -140,7 +143,7 @@ pub enum ControlConfig {
 }
 
 /// `[model.NAME]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
     /// Its name.
     pub name: Name,
@@ -155,7 +158,7 @@ pub struct ModelConfig {
 }
 
 /// `[plugin.NAME]`
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PluginConfig {
     /// Its name.
     pub name: Name,
@@ -184,7 +187,7 @@ pub enum Isolation {
 }
 
 /// `[pipeline.NAME]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PipelineConfig {
     /// Its name.
     pub name: Name,
@@ -253,7 +256,7 @@ pub enum ProbeOutcome {
 }
 
 /// Where a pipeline's messages come from, and where its dead letters go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceConfig {
     /// An AMQP queue.
     Queue(QueueSource),
@@ -262,7 +265,7 @@ pub enum SourceConfig {
 }
 
 /// `source = { queue = ".." }`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSource {
     /// The queue.
     pub queue: String,
@@ -290,18 +293,18 @@ pub enum QueueType {
 }
 
 /// `source = { folder = ".." }`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderSource {
     /// The folder, absolute; files directly in it are messages.
     pub folder: PathBuf,
     /// Which files are messages.
-    pub pattern: GlobSet,
+    pub pattern: Globs,
     /// Messages in flight.
     pub prefetch: u16,
 }
 
 /// `[pipeline.NAME.destination.NAME]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DestinationConfig {
     /// An AMQP exchange.
     Exchange {
@@ -310,14 +313,14 @@ pub enum DestinationConfig {
         /// The routing key where the plugin gives none. On the default exchange: a queue.
         routing_key: String,
         /// Keys that a plugin may choose; none on the default exchange.
-        keys: Option<GlobSet>,
+        keys: Option<Globs>,
         /// How the queue named by `routing_key` is declared where it is missing: on the default exchange alone.
         declare: QueueType,
     },
     /// The input's reply-to, where one of these patterns matches it.
     Reply {
         /// Allowed reply queues.
-        allow: GlobSet,
+        allow: Globs,
     },
     /// A folder, absolute.
     Folder {

@@ -45,6 +45,12 @@ pub(super) struct RawHost {
     pub(super) admin: Key<Text>,
     /// What the process may take in memory: `memory = "4GiB"`.
     pub(super) memory: Key<Bytes>,
+    /// Where the host can be asked to change: `control = "auto"`, `"off"`, `"millrace.sock"` or `"127.0.0.1:9465"`.
+    pub(super) control: Key<Text>,
+    /// What clients must show who ask by TCP: `control_token = "${CONTROL_TOKEN}"`.
+    pub(super) control_token: Key<Text>,
+    /// Whether changes of files are taken up by themselves: `watch = true`.
+    pub(super) watch: Key<bool>,
 }
 
 /// `[model.NAME]`
@@ -111,6 +117,31 @@ pub(super) struct RawPipeline<'t> {
     pub(super) max_message: Key<Bytes>,
     /// `[pipeline.NAME.destination.NAME]`
     pub(super) destinations: Vec<RawDestination<'t>>,
+    /// How a new version is watched at first: `[pipeline.NAME.trial]`.
+    pub(super) trial: Key<RawTrial>,
+    /// What a new version must process first: `[[pipeline.NAME.probe]]`.
+    pub(super) probes: Vec<RawProbe>,
+}
+
+/// `[pipeline.NAME.trial]`
+pub(super) struct RawTrial {
+    /// Messages that it sees: `messages = 100`.
+    pub(super) messages: Key<i128>,
+    /// Messages that may fail: `failures = 2`.
+    pub(super) failures: Key<i128>,
+    /// How many times the time of the version before: `slower = 5.0`.
+    pub(super) slower: Key<f64>,
+}
+
+/// `[[pipeline.NAME.probe]]`
+pub(super) struct RawProbe {
+    pub(super) span: Span,
+    /// The file with its body: `file = "probes/arrow.png"`.
+    pub(super) file: Key<Text>,
+    /// The best label that it must have: `label = "arrow"`.
+    pub(super) label: Key<Text>,
+    /// What must come of it: `outcome = "results"`, `"skip"` or `"reject"`.
+    pub(super) outcome: Key<Text>,
 }
 
 /// `source = { .. }`
@@ -163,10 +194,12 @@ pub(super) struct Reference(pub(super) Text);
 fn belongs(key: &str) -> Option<&'static str> {
     Some(match key {
         "amqp" | "ca" | "confirm_timeout" => "[broker]",
-        "workers" | "drain" | "admin" => "[host]",
+        "workers" | "drain" | "admin" | "control" | "control_token" | "watch" => "[host]",
         "device" | "max_batch" | "max_wait" => "[model.NAME]",
         "sha256" | "deadline" | "memory" | "isolation" | "settings" => "[plugin.NAME]",
-        "attempts" | "dead_letter" | "max_message" | "preprocess" | "route" => "[pipeline.NAME]",
+        "attempts" | "dead_letter" | "max_message" | "preprocess" | "route" | "trial" | "probe" => "[pipeline.NAME]",
+        "messages" | "failures" | "slower" => "[pipeline.NAME.trial]",
+        "file" | "label" | "outcome" => "[[pipeline.NAME.probe]]",
         "queue" | "prefetch" | "pattern" => "the `source` of [pipeline.NAME]",
         "exchange" | "routing_key" | "keys" | "reply" => "[pipeline.NAME.destination.NAME]",
         _ => return None,
@@ -231,6 +264,9 @@ impl RawHost {
             drain: table.key("drain", report),
             admin: table.key("admin", report),
             memory: table.key("memory", report),
+            control: table.key("control", report),
+            control_token: table.key("control_token", report),
+            watch: table.key("watch", report),
         };
         table.finish(&belongs, report);
         raw
@@ -288,6 +324,37 @@ impl<'t> RawPipeline<'t> {
             dead_letter: table.key("dead_letter", report),
             max_message: table.key("max_message", report),
             destinations: read_named(&mut table, "destination", report, RawDestination::read),
+            trial: table.table("trial", report).map(|table| RawTrial::read(table, report)),
+            probes: table
+                .tables("probe", report)
+                .into_iter()
+                .map(|table| RawProbe::read(table, report))
+                .collect(),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl RawTrial {
+    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            messages: table.key("messages", report),
+            failures: table.key("failures", report),
+            slower: table.key("slower", report),
+        };
+        table.finish(&belongs, report);
+        raw
+    }
+}
+
+impl RawProbe {
+    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
+        let raw = Self {
+            span: table.span().clone(),
+            file: table.key("file", report),
+            label: table.key("label", report),
+            outcome: table.key("outcome", report),
         };
         table.finish(&belongs, report);
         raw

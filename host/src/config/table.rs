@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::environment::{self, ExpandError};
 use super::mistakes::{Mistake, Span, Warning, did_you_mean, quoted};
@@ -220,6 +220,23 @@ impl<'t> Table<'t> {
                     let message = format!("`{inner}` must be a table, found {}", found(value.get_ref()));
                     let hint = format!("write `{}`", join(&outer.title, "NAME"));
                     report.mistake(Mistake::at(value.span(), message).hint(hint));
+                }
+            }
+        }
+        tables
+    }
+
+    /// The tables in list `name`, in the order of the file.
+    pub(super) fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+        let title = format!("[{}]", join(&self.title, name));
+        let list: Key<&'t DeArray<'t>> = self.key(name, report);
+        let mut tables = Vec::new();
+        for item in list.into_given().into_iter().flat_map(|list| list.iter()) {
+            match item.get_ref().as_table() {
+                Some(table) => tables.push(Table::new(table, title.clone(), item.span())),
+                None => {
+                    let message = format!("`{name}` must be a list of tables, found {}", found(item.get_ref()));
+                    report.mistake(Mistake::at(item.span(), message).hint(format!("write `{title}`")));
                 }
             }
         }

@@ -16,6 +16,7 @@ fn testdata() -> PathBuf {
 fn environment(name: &str) -> Option<String> {
     match name {
         "AMQP_URL" => Some("amqp://guest:hunter2@localhost:5672/%2f".to_owned()),
+        "CONTROL_TOKEN" => Some("hunter2-hunter2-hunter2".to_owned()),
         "SECRET" => Some("hunter2 \u{1b}[31m".to_owned()),
         _ => None,
     }
@@ -95,6 +96,7 @@ fn what_a_file_leaves_out_has_its_default() {
         (cores, Duration::from_secs(25))
     );
     assert_eq!(config.host.admin, None);
+    assert_eq!((&config.host.control, config.host.watch), (&ControlConfig::Auto, true));
     let model = &config.models["shapes"];
     assert_eq!(model.path, testdata().join("good/../files/model"));
     assert_eq!((&model.device, model.max_batch), (&DeviceChoice::Auto, None));
@@ -115,6 +117,12 @@ fn what_a_file_leaves_out_has_its_default() {
         ("decode-image", "by-label")
     );
     assert_eq!((pipeline.attempts, pipeline.max_message_bytes), (3, 8 << 20));
+    let trial = TrialConfig {
+        messages: 100,
+        failures: 2,
+        slower: 5.0,
+    };
+    assert_eq!((pipeline.trial, &pipeline.probes), (trial, &Vec::new()));
     let SourceConfig::Folder(source) = &pipeline.source else {
         panic!("{:?}", pipeline.source)
     };
@@ -136,6 +144,11 @@ fn what_a_file_says_is_what_it_gives() {
         (3, Duration::from_millis(1_500))
     );
     assert_eq!(config.host.admin, Some("[::1]:9464".parse().unwrap()));
+    let control = ControlConfig::Tcp {
+        address: "127.0.0.1:9465".parse().unwrap(),
+        token: Secret::new("hunter2-hunter2-hunter2".to_owned()),
+    };
+    assert_eq!((&config.host.control, config.host.watch), (&control, false));
     let model = &config.models["shapes"];
     assert_eq!(model.device, DeviceChoice::Adapter("llvmpipe".to_owned()));
     assert_eq!(
@@ -169,6 +182,22 @@ fn what_a_file_says_is_what_it_gives() {
         ("image_queue", "graveyard")
     );
     assert_eq!((source.prefetch, source.declare), (100, QueueType::Passive));
+    let trial = TrialConfig {
+        messages: 500,
+        failures: 0,
+        slower: 3.0,
+    };
+    assert_eq!(pipeline.trial, trial);
+    let probe = |file: &str, outcome, label: Option<&str>| ProbeConfig {
+        file: testdata().join("good/../files").join(file),
+        outcome,
+        label: label.map(str::to_owned),
+    };
+    let probes = [
+        probe("inbox/keep.txt", ProbeOutcome::Results, Some("arrow")),
+        probe("inbox-2/keep.txt", ProbeOutcome::Reject, None),
+    ];
+    assert_eq!(pipeline.probes, probes);
     match &pipeline.destinations["results"] {
         DestinationConfig::Exchange {
             exchange,
@@ -378,7 +407,7 @@ fn the_examples_of_the_reference_hold() {
             ""
         };
         let text = format!("{head}{example}");
-        let Err(errors) = Config::parse(&text, Path::new("plugins.toml"), &|_| Some("guest".to_owned())) else {
+        let Err(errors) = Config::parse(&text, Path::new("plugins.toml"), &|_| Some("guest".repeat(4))) else {
             panic!("the files of this example exist:\n{text}");
         };
         // An example is a part of a file, and its own files are not there.

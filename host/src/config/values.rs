@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::mistakes::{Mistake, quoted};
 use super::table::{Read, Report, Unreadable};
@@ -74,6 +74,19 @@ impl<'t> Read<'t> for i128 {
     }
 }
 
+impl<'t> Read<'t> for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let text = match value.get_ref() {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            _ => return Err(WRONG_TYPE),
+        };
+        text.parse().map_err(|_| WRONG_TYPE)
+    }
+}
+
 impl<'t> Read<'t> for Duration {
     const EXPECTED: &'static str = "a duration in a string";
 
@@ -130,6 +143,16 @@ impl<'t> Read<'t> for &'t DeTable<'t> {
             .is_some_and(|array| array.iter().any(|item| item.get_ref().is_table()));
         let hint = is_list.then(|| "a table is written `[NAME]`, with one pair of brackets".to_owned());
         value.get_ref().as_table().ok_or(Unreadable::Type { hint })
+    }
+}
+
+impl<'t> Read<'t> for &'t DeArray<'t> {
+    const EXPECTED: &'static str = "a list of tables";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let hint = value.get_ref().is_table();
+        let hint = hint.then(|| "a list of tables is written `[[NAME]]`, with two pairs of brackets".to_owned());
+        value.get_ref().as_array().ok_or(Unreadable::Type { hint })
     }
 }
 

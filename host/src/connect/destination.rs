@@ -4,11 +4,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use globset::GlobSet;
-
 use super::amqp::{self, Broker, PublishError, TooLong};
 use super::folder::{self, FolderError};
-use crate::config::{DestinationConfig, SourceConfig};
+use crate::config::{DestinationConfig, Globs, SourceConfig};
 use crate::message::{Envelope, Message, Outbound};
 
 /// A destination as `plugins.toml` declares it, bound to what it needs.
@@ -19,14 +17,14 @@ pub enum Destination {
         /// Exchange and default key.
         address: amqp::Address,
         /// Keys that a plugin may choose.
-        keys: Option<GlobSet>,
+        keys: Option<Globs>,
     },
     /// Where the message asked for its answer.
     Reply {
         /// The default exchange, without a key yet.
         address: amqp::Address,
         /// Reply queues that a message may ask for.
-        allow: GlobSet,
+        allow: Globs,
         /// The pipeline's own queue: an answer into it would be the next question, for ever.
         own_queue: Option<String>,
     },

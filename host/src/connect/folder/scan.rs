@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use globset::GlobSet;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
@@ -16,6 +15,7 @@ use super::files::open_plain;
 use super::home::{Claim, Home, Phase};
 use super::receipt::{Receipt, Shared};
 use super::{Delivery, FolderError, Until};
+use crate::config::Globs;
 use crate::connect::{Malformed, Suspicion};
 use crate::message::Message;
 
@@ -44,7 +44,7 @@ pub(super) struct Scanner {
     pub(super) home: Arc<Home>,
     pub(super) private: PathBuf,
     pub(super) source: String,
-    pub(super) pattern: GlobSet,
+    pub(super) pattern: Globs,
     pub(super) prefetch: usize,
     pub(super) max_message_bytes: usize,
     pub(super) until: Until,

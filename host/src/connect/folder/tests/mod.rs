@@ -11,11 +11,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use globset::{Glob, GlobSetBuilder};
 use tempfile::TempDir;
 
 use super::{Delivery, FolderError, Receipt, Source, Timing, Until, deliver, prepare, result_name};
-use crate::config::FolderSource;
+use crate::config::{FolderSource, Globs};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::message::{Envelope, Message};
 
@@ -39,13 +38,9 @@ fn put(folder: &TempDir, name: impl AsRef<OsStr>, body: &[u8]) {
 }
 
 fn config(folder: &Path, prefetch: u16) -> FolderSource {
-    let pattern = GlobSetBuilder::new()
-        .add(Glob::new("*").expect("a pattern"))
-        .build()
-        .expect("patterns");
     FolderSource {
         folder: folder.to_owned(),
-        pattern,
+        pattern: Globs::every_name(),
         prefetch,
     }
 }

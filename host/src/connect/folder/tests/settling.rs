@@ -1,5 +1,7 @@
 //! How a claim ends: done, dead, back, or tried again.
 
+use globset::Glob;
+
 use super::*;
 
 #[tokio::test]
@@ -49,11 +51,8 @@ async fn only_finished_visible_plain_files_that_match_are_messages() {
     std::fs::create_dir(folder.path().join("folder.png")).expect("a folder");
     put(&folder, "c.png", b"x");
     let mut config = config(folder.path(), 4);
-    let mut patterns = GlobSetBuilder::new();
-    for pattern in ["*.{png,part,tmp,json}", ".*"] {
-        patterns.add(Glob::new(pattern).expect("a pattern"));
-    }
-    config.pattern = patterns.build().expect("patterns");
+    let patterns = ["*.{png,part,tmp,json}", ".*"].map(|pattern| Glob::new(pattern).expect("a pattern"));
+    config.pattern = Globs::new(patterns).expect("patterns");
     let mut source = Source::open_blocking(&config, MESSAGE_BYTES_MAX, Until::Empty, quick()).expect("a source");
     let (message, receipt) = next(&mut source).await;
     assert_eq!(message.key, "c.png");

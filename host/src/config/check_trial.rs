@@ -1,0 +1,107 @@
+//! The checks of how a new version is tried: probes before it serves, a trial after. Knows nothing of versions.
+
+use toml::Spanned;
+
+use super::check::Checker;
+use super::check_values::{Expect, Limits};
+use super::mistakes::{Mistake, quoted};
+use super::raw::{RawPipeline, RawProbe, RawTrial};
+use super::units::show_size;
+use super::{ProbeConfig, ProbeOutcome, TrialConfig};
+
+/// A trial of more messages than this never ends, and until it ends both versions are in memory.
+const TRIAL_MESSAGES_MAX: i128 = 100_000;
+
+// A version that must not be slower at all would be undone by chance, one time in two.
+const SLOWER: Limits<f64> = Limits {
+    key: "slower",
+    min: 1.1,
+    max: 1_000.0,
+    default: 5.0,
+};
+
+/// Each runs at every change, through plugins and model.
+const PROBES_MAX: usize = 64;
+
+impl Checker<'_, '_> {
+    /// Checks `[pipeline.NAME.trial]`.
+    pub(super) fn trial(&mut self, raw: &RawTrial) -> TrialConfig {
+        let default = TrialConfig::default();
+        let count = |key, default: u32| Limits {
+            key,
+            min: 0,
+            max: TRIAL_MESSAGES_MAX,
+            default: i128::from(default),
+        };
+        let messages = self.within(&raw.messages, &count("messages", default.messages));
+        let failures = self.within(&raw.failures, &count("failures", default.failures));
+        if messages > 0
+            && failures >= messages
+            && let Some(span) = raw.failures.given().or(raw.messages.given()).map(Spanned::span)
+        {
+            let message = format!("no new version is undone for failing: {failures} of {messages} messages may");
+            let hint = "`failures` must be less than `messages`; `messages = 0` is no trial at all";
+            self.report.warning(Mistake::at(span, message).hint(hint));
+        }
+        TrialConfig {
+            messages: u32::try_from(messages).unwrap_or(default.messages),
+            failures: u32::try_from(failures).unwrap_or(default.failures),
+            slower: self.within(&raw.slower, &SLOWER),
+        }
+    }
+
+    /// Checks each `[[pipeline.NAME.probe]]`.
+    pub(super) fn probes(&mut self, pipeline: &RawPipeline<'_>, max_message_bytes: usize) -> Vec<ProbeConfig> {
+        if let Some(excess) = pipeline.probes.get(PROBES_MAX) {
+            let message = format!(
+                "the pipeline {} has {} probes, and at most {PROBES_MAX} are run",
+                quoted(pipeline.name),
+                pipeline.probes.len()
+            );
+            self.report.mistake(Mistake::at(excess.span.clone(), message));
+        }
+        let probes = pipeline.probes.iter().take(PROBES_MAX);
+        probes.filter_map(|raw| self.probe(raw, max_message_bytes)).collect()
+    }
+
+    fn probe(&mut self, raw: &RawProbe, max_message_bytes: usize) -> Option<ProbeConfig> {
+        const OUTCOMES: &[(&str, ProbeOutcome)] = &[
+            ("results", ProbeOutcome::Results),
+            ("skip", ProbeOutcome::Skip),
+            ("reject", ProbeOutcome::Reject),
+        ];
+        self.required(&raw.file, "file", &raw.span, "`file = \"probes/..\"`, a message's body");
+        let outcome = self.choice(&raw.outcome, "outcome", OUTCOMES).unwrap_or_default();
+        if outcome != ProbeOutcome::Results {
+            self.refuse(
+                &raw.label,
+                "a probe without results has no label",
+                "leave out `label`, or write `outcome = \"results\"`",
+            );
+        }
+        let label = raw.label.given();
+        if let Some(label) = label.filter(|label| label.get_ref().value.is_empty()) {
+            let hint = "leave out `label` where any will do";
+            self.report
+                .mistake(Mistake::at(label.span(), "no model has an empty label").hint(hint));
+        }
+        let given = raw.file.given()?;
+        let file = self.path(given, Expect::File)?;
+        let n_bytes = std::fs::metadata(&file).map_or(0, |found| found.len());
+        let max_bytes = u64::try_from(max_message_bytes).unwrap_or(u64::MAX);
+        if n_bytes > max_bytes {
+            let message = format!(
+                "the probe {} has {n_bytes} bytes, and the pipeline takes messages of at most {}",
+                given.get_ref().quoted(),
+                show_size(max_bytes)
+            );
+            let hint = "a message of this size becomes a dead letter before a plugin sees it; see `max_message`";
+            self.report.mistake(Mistake::at(given.span(), message).hint(hint));
+        }
+        Some(ProbeConfig {
+            file,
+            outcome,
+            label: label.map(|label| label.get_ref().value.clone()),
+        })
+    }
+}
