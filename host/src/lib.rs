@@ -27,4 +27,5 @@ pub mod sandbox;
 #[cfg(test)]
 pub mod simulation;
 pub mod tally;
+pub mod watch;
 pub mod work;

@@ -1,0 +1,194 @@
+//! Tells when files may have changed. Knows nothing of what is in them: whoever reads them judges by digest.
+//!
+//! A signature of each path, compared every two seconds, is what counts. The system's watcher only makes it sooner, so
+//! nothing is missed where it does not work: network file systems, exhausted limits, folders that are moved away.
+
+mod folders;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use notify::EventKind;
+use notify::event::{AccessKind, AccessMode};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use folders::Folders;
+use signature::Signature;
+
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// A writer that paused for this long has finished, as far as can be seen.
+    quiet: Duration,
+    /// A writer that never pauses is told of after this.
+    latest: Duration,
+    /// Looks without a hint.
+    poll: Duration,
+    /// The least time between two looks, however many hints come: other files in the same folder may be busy.
+    apart: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(300),
+            latest: Duration::from_secs(5),
+            poll: Duration::from_secs(2),
+            apart: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Watches files and folders, whether or not they are there. Symbolic links are followed, and watched on the way.
+#[derive(Debug)]
+pub struct Watch {
+    /// Shared with the thread that looks: file systems may hang.
+    eyes: Arc<Mutex<Eyes>>,
+    /// Rung where something happened near the paths.
+    bell: Arc<Notify>,
+    timing: Timing,
+    looked_at: Instant,
+    look_at: Instant,
+}
+
+/// What was seen so far.
+#[derive(Debug)]
+struct Eyes {
+    folders: Folders,
+    seen: BTreeMap<PathBuf, Signature>,
+    unsettled: Option<Unsettled>,
+}
+
+/// A change that was not told yet.
+#[derive(Debug, Clone, Copy)]
+struct Unsettled {
+    first: Instant,
+    last: Instant,
+}
+
+impl Watch {
+    /// Looks at the paths once, and watches them from now on. A folder is watched one level deep, and its `samples`.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self::start(paths, Timing::default(), watched)
+    }
+
+    fn start(paths: Vec<PathBuf>, timing: Timing, folders: impl FnOnce(Arc<Notify>) -> Folders) -> Self {
+        let bell = Arc::new(Notify::new());
+        let now = Instant::now();
+        let mut watch = Self {
+            eyes: Arc::new(Mutex::new(Eyes {
+                folders: folders(Arc::clone(&bell)),
+                seen: BTreeMap::new(),
+                unsettled: None,
+            })),
+            bell,
+            timing,
+            looked_at: now,
+            look_at: now + timing.poll,
+        };
+        watch.set(paths);
+        watch
+    }
+
+    /// Watches other paths. Of those that were watched before, no change is forgotten; new ones are looked at once.
+    pub fn set(&mut self, paths: Vec<PathBuf>) {
+        let mut eyes = lock(&self.eyes);
+        eyes.folders.follow(&paths);
+        let mut before = std::mem::take(&mut eyes.seen);
+        let look = |path: PathBuf| {
+            let signature = before.remove(&path).unwrap_or_else(|| Signature::of(&path));
+            (path, signature)
+        };
+        eyes.seen = paths.into_iter().map(look).collect();
+    }
+
+    /// Returns when something changed and then nothing did for a while, or for too long something did.
+    ///
+    /// # Cancellation
+    /// Nothing is lost.
+    pub async fn changed(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.bell.notified() => {
+                    self.look_at = self.look_at.min(self.looked_at + self.timing.apart);
+                }
+                () = sleep_until(self.look_at) => {
+                    if self.look().await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks, and says whether there is a change to be told.
+    async fn look(&mut self) -> bool {
+        let eyes = Arc::clone(&self.eyes);
+        if let Err(error) = tokio::task::spawn_blocking(move || lock(&eyes).look()).await {
+            warn!(%error, "files could not be looked at");
+        }
+        let now = Instant::now();
+        self.looked_at = now;
+        let mut eyes = lock(&self.eyes);
+        let told = eyes
+            .unsettled
+            .take_if(|unsettled| unsettled.tell_at(&self.timing) <= now);
+        let next = now + self.timing.poll;
+        self.look_at = eyes
+            .unsettled
+            .map_or(next, |unsettled| next.min(unsettled.tell_at(&self.timing)));
+        told.is_some()
+    }
+}
+
+impl Eyes {
+    /// Notes what changed.
+    fn look(&mut self) {
+        // Watched first: what changes after that rings the bell.
+        self.folders.follow(self.seen.keys());
+        let mut is_changed = false;
+        for (path, seen) in &mut self.seen {
+            let signature = Signature::of(path);
+            is_changed |= *seen != signature;
+            *seen = signature;
+        }
+        if is_changed {
+            let last = Instant::now();
+            let first = self.unsettled.map_or(last, |unsettled| unsettled.first);
+            self.unsettled = Some(Unsettled { first, last });
+        }
+    }
+}
+
+impl Unsettled {
+    fn tell_at(&self, timing: &Timing) -> Instant {
+        (self.last + timing.quiet).min(self.first + timing.latest)
+    }
+}
+
+/// Folders whose events ring the bell.
+fn watched(bell: Arc<Notify>) -> Folders {
+    Folders::watched(move |event: notify::Result<notify::Event>| {
+        // An error can mean that events were lost.
+        if event.is_ok_and(|event| is_reading(event.kind)) {
+            return;
+        }
+        bell.notify_one();
+    })
+}
+
+/// Whether an event is about somebody who reads, such as this host.
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+// std Mutex: held by one look at a time, never over an await.
+fn lock(eyes: &Mutex<Eyes>) -> MutexGuard<'_, Eyes> {
+    eyes.lock().unwrap_or_else(PoisonError::into_inner)
+}
