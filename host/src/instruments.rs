@@ -1,15 +1,16 @@
 //! What can be seen of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::admin::{Phase, PipelineView, View, Viewer};
+use crate::admin::{Phase, PipelineState, PipelineView, View, Viewer};
 use crate::breaker::Breaker;
-use crate::config::{Config, DestinationConfig, Name, PipelineConfig, SourceConfig};
+use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::Hold;
 use crate::connect::amqp::Watch;
 use crate::tally::Tally;
@@ -17,56 +18,92 @@ use crate::tally::Tally;
 /// Those of a host.
 #[derive(Debug)]
 pub struct Instruments {
-    pipelines: Vec<Instrument>,
-    broker: Option<Watch>,
+    // std Mutexes: never held over an await.
+    pipelines: Mutex<BTreeMap<Name, Instrument>>,
+    broker: Mutex<Option<Watch>>,
     is_running: AtomicBool,
     drain: CancellationToken,
 }
 
 /// Those of a pipeline.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Instrument {
-    /// The pipeline.
-    pub name: Name,
-    /// What waits while a destination is away.
-    pub hold: Hold,
-    /// What waits while a plugin or the model fails for everything.
-    pub breaker: Breaker,
-    /// What became of its messages.
+    /// What it does.
+    pub state: PipelineState,
+    /// What became of its messages; outlives the pipeline, whose counters must not go back when it returns.
     pub tally: Arc<Tally>,
+    /// What it waits for; nothing until it runs.
+    pub waits: Option<Waits>,
     uses_broker: bool,
-    // Empty until there is a source.
-    is_open: OnceLock<Arc<AtomicBool>>,
+    is_in_file: bool,
+    // How often the breakers opened that it had when it ran before.
+    n_opened_before: u64,
+}
+
+/// What a pipeline that runs may wait for.
+#[derive(Debug, Clone)]
+pub struct Waits {
+    /// For a destination.
+    pub hold: Hold,
+    /// For a plugin or the model.
+    pub breaker: Breaker,
+    /// For its source, while this says `false`.
+    pub is_open: Arc<AtomicBool>,
 }
 
 impl Instruments {
-    /// Those of every pipeline of a file.
-    pub fn new(config: &Config, broker: Option<Watch>, drain: &CancellationToken, cut: &CancellationToken) -> Self {
-        let pipelines = config.pipelines.iter().map(|(name, pipeline)| Instrument {
-            name: name.clone(),
-            hold: Hold::new(name.as_str(), cut.clone()),
-            breaker: Breaker::new(name.as_str(), drain.clone()),
-            tally: Arc::default(),
-            uses_broker: uses_broker(pipeline),
-            is_open: OnceLock::new(),
-        });
+    /// Those of a host without pipelines.
+    pub fn new(drain: &CancellationToken) -> Self {
         Self {
-            pipelines: pipelines.collect(),
-            broker,
+            pipelines: Mutex::default(),
+            broker: Mutex::default(),
             is_running: AtomicBool::new(false),
             drain: drain.clone(),
         }
     }
 
-    /// Those of one pipeline.
-    pub fn get(&self, name: &Name) -> Option<&Instrument> {
-        self.pipelines.iter().find(|pipeline| pipeline.name == *name)
+    /// Watches the connections to the broker.
+    pub fn connected(&self, watch: Watch) {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     }
 
-    /// Watches the source of a pipeline.
-    pub fn opened(&self, name: &Name, is_open: Arc<AtomicBool>) {
-        if let Some(pipeline) = self.get(name) {
-            pipeline.is_open.get_or_init(|| is_open);
+    /// Shows the pipelines of a file, and no others.
+    pub fn show(&self, file: &BTreeMap<Name, PipelineConfig>) {
+        let mut pipelines = self.lock();
+        for (name, instrument) in pipelines.iter_mut() {
+            instrument.is_in_file = file.contains_key(name);
+        }
+        for (name, pipeline) in file {
+            let instrument = pipelines.entry(name.clone()).or_insert_with(|| Instrument {
+                state: PipelineState::Starting,
+                tally: Arc::default(),
+                waits: None,
+                uses_broker: false,
+                is_in_file: true,
+                n_opened_before: 0,
+            });
+            instrument.uses_broker = uses_broker(pipeline);
+        }
+    }
+
+    /// Those of one pipeline.
+    pub fn get(&self, name: &Name) -> Option<Instrument> {
+        self.lock().get(name).cloned()
+    }
+
+    /// A pipeline begins to run.
+    pub fn begin(&self, name: &Name, waits: Waits) {
+        if let Some(instrument) = self.lock().get_mut(name) {
+            instrument.state = PipelineState::Running;
+            let before = instrument.waits.replace(waits);
+            instrument.n_opened_before += before.map_or(0, |before| before.breaker.n_opened());
+        }
+    }
+
+    /// A pipeline does something else.
+    pub fn set(&self, name: &Name, state: PipelineState) {
+        if let Some(instrument) = self.lock().get_mut(name) {
+            instrument.state = state;
         }
     }
 
@@ -77,22 +114,19 @@ impl Instruments {
 
     /// What became of the messages, by pipeline.
     pub fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.pipelines
-            .iter()
-            .map(|pipeline| Arc::clone(&pipeline.tally))
-            .collect()
+        self.lock().values().map(|it| Arc::clone(&it.tally)).collect()
     }
 
     /// Whether every message that was taken is in hand or was settled; what is missing is told.
     pub fn add_up(&self) -> bool {
         let mut all = true;
-        for pipeline in &self.pipelines {
-            let counts = pipeline.tally.counts();
+        for (name, instrument) in self.lock().iter() {
+            let counts = instrument.tally.counts();
             if !counts.add_up() {
                 all = false;
                 let (n_taken, n_settled, n_in_hand) = (counts.n_taken, counts.n_settled(), counts.n_in_hand);
                 error!(
-                    pipeline = %pipeline.name, n_taken, n_settled, n_in_hand,
+                    pipeline = %name, n_taken, n_settled, n_in_hand,
                     "the messages do not add up: a bug of this host, please report it with its log"
                 );
             }
@@ -106,29 +140,38 @@ impl Instruments {
         Arc::new(move || instruments.view())
     }
 
-    fn view(&self) -> View {
+    /// What can be seen at this moment.
+    pub fn view(&self) -> View {
         let phase = match (self.drain.is_cancelled(), self.is_running.load(Ordering::Relaxed)) {
             (true, _) => Phase::Draining,
             (false, true) => Phase::Running,
             (false, false) => Phase::Starting,
         };
-        let pipelines = self.pipelines.iter().map(|pipeline| PipelineView {
-            name: pipeline.name.clone(),
-            uses_broker: pipeline.uses_broker,
-            is_open: pipeline
-                .is_open
-                .get()
-                .is_some_and(|is_open| is_open.load(Ordering::Relaxed)),
-            holding: pipeline.hold.holding(),
-            breaker: pipeline.breaker.opened(),
-            n_opened: pipeline.breaker.n_opened(),
-            counts: pipeline.tally.counts(),
+        let pipelines = self.lock();
+        let shown = pipelines.iter().filter(|(_, it)| it.is_in_file);
+        let pipelines = shown.map(|(name, it)| {
+            let waits = it.waits.as_ref();
+            PipelineView {
+                name: name.clone(),
+                state: it.state,
+                uses_broker: it.uses_broker,
+                is_open: waits.is_some_and(|waits| waits.is_open.load(Ordering::Relaxed)),
+                holding: waits.and_then(|waits| waits.hold.holding()),
+                breaker: waits.and_then(|waits| waits.breaker.opened()),
+                n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
+                counts: it.tally.counts(),
+            }
         });
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
         View {
             phase,
-            broker: self.broker.as_ref().map(Watch::status),
+            broker: broker.as_ref().map(Watch::status),
             pipelines: pipelines.collect(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Instrument>> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,6 +26,8 @@ pub mod run;
 pub mod sandbox;
 #[cfg(test)]
 pub mod simulation;
+pub mod supervisor;
 pub mod tally;
+pub mod trial;
 pub mod watch;
 pub mod work;

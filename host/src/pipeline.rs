@@ -17,14 +17,13 @@ use crate::config::Name;
 use crate::connect::folder::FolderError;
 use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
-use crate::envelope::Timings;
 use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
-use crate::generation::{Current, Stages};
+use crate::generation::{Current, Made, Serving, Stages};
 use crate::message::{Envelope, Message};
 use crate::quota::LineQuota;
 use crate::tally::{InHand, Outcome, Tally};
-use crate::work::{Attempt, Work, reject};
+use crate::work::{Attempt, Notes, Work, reject};
 
 /// One pipeline of a running host.
 #[derive(Debug)]
@@ -143,7 +142,7 @@ impl<W: Work> Pipeline<W> {
             receipt,
         } = taken;
         failpoints::pass(Place::Delivered, &message.id).await;
-        let Some(mut work) = self.current_work() else {
+        let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
                 .settle(&Disposition::Return, &message, &self.hold, |_| Envelope::default())
@@ -153,6 +152,7 @@ impl<W: Work> Pipeline<W> {
             return settled;
         };
         message.attempt = suspicion.attempt(message.attempt);
+        let mut work = serving.stages;
         let fate = fate(&message, malformed, suspicion, work.attempts());
         let mut attempt = Attempt {
             pipeline: self.name.as_str(),
@@ -161,9 +161,7 @@ impl<W: Work> Pipeline<W> {
             tally: &self.tally,
             lines: &self.lines,
             ticket,
-            timings: Timings::default(),
-            label: None,
-            skipped: false,
+            notes: Notes::default(),
         };
         let made = match fate {
             Some(disposition) => Err(disposition),
@@ -197,17 +195,18 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// What is current for this pipeline.
-    fn current_work(&self) -> Option<Arc<W>> {
+    /// What serves this pipeline now.
+    fn serving(&self) -> Option<Serving<W>> {
         self.current.load().pipelines.get(&self.name).cloned()
     }
 
     fn serves(&self, culprit: &Culprit) -> bool {
-        self.current_work()
-            .is_some_and(|work| work.digest(culprit.stage) == Some(&culprit.digest))
+        self.serving()
+            .is_some_and(|serving| serving.has(culprit.stage, &culprit.digest))
     }
 
-    /// Makes the results, until what comes of it stands: what the breaker keeps begins anew, with what is then current.
+    /// Makes the results, until what comes of it stands: what the breaker keeps begins anew, with what then serves.
+    /// `work` becomes what made them.
     async fn work_until_it_stands(
         &self,
         work: &mut Arc<W>,
@@ -218,15 +217,15 @@ impl<W: Work> Pipeline<W> {
         loop {
             // Before it is alone: others must not wait for a breaker.
             let turn = attempt.ticket.turn(|culprit| self.serves(culprit)).await;
-            let Some(current) = self.current_work().filter(|_| turn.is_ok()) else {
+            let Some(serving) = self.serving().filter(|_| turn.is_ok()) else {
                 return Err(Disposition::Return);
             };
-            *work = current;
             if is_suspect && alone.is_none() {
                 // A source that hands out its suspects among the others.
                 *alone = Some(self.gate.alone().await);
             }
-            let made = self.work(work.as_ref(), attempt, alone.is_some()).await;
+            let (by, made) = self.work(&serving, attempt, alone.is_some()).await;
+            *work = by;
             match judge(work.as_ref(), attempt, made) {
                 Some(made) => return made,
                 // The host outlived it, so that it is innocent.
@@ -238,17 +237,18 @@ impl<W: Work> Pipeline<W> {
 
     /// Makes the results. A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as
     /// a test case.
-    async fn work(&self, work: &W, attempt: &mut Attempt<'_>, is_alone: bool) -> Result<Vec<Parcel>, Disposition> {
+    async fn work(&self, serving: &Serving<W>, attempt: &mut Attempt<'_>, is_alone: bool) -> Made<W> {
         let among = match is_alone {
             true => None,
             false => Some(self.gate.among().await),
         };
-        let made = AssertUnwindSafe(work.results(attempt)).catch_unwind().await;
+        let made = AssertUnwindSafe(serving.results(attempt)).catch_unwind().await;
         drop(among);
         made.unwrap_or_else(|_| {
             error!("the host panicked over this message: please report it with the dead letter");
             let text = "the host panicked over this message".to_owned();
-            Err(reject(Stage::Receive, ReasonClass::HostFault, text))
+            let panicked = reject(Stage::Receive, ReasonClass::HostFault, text);
+            (Arc::clone(&serving.stages), Err(panicked))
         })
     }
 
@@ -295,8 +295,8 @@ fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Se
     match (disposition, settled) {
         (_, Settled::Lost(_)) => Outcome::Lost,
         (_, Settled::Returned) | (Disposition::Return, _) => Outcome::Returned,
-        (Disposition::Ack, _) if attempt.skipped => Outcome::Skipped,
-        (Disposition::Ack, _) => Outcome::Acked(attempt.label.as_deref()),
+        (Disposition::Ack, _) if attempt.notes.skipped => Outcome::Skipped,
+        (Disposition::Ack, _) => Outcome::Acked(attempt.notes.label.as_deref()),
         (Disposition::Retry(_), _) => Outcome::Retried,
         (Disposition::Quarantine { .. }, _) => Outcome::Quarantined,
         (Disposition::Reject(reason), _) => Outcome::Rejected(reason.class),
@@ -341,7 +341,7 @@ async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
 /// One line a message at debug; what went wrong is told once, fully.
 fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
-        Disposition::Ack => debug!(generation, label = attempt.label, timings = %attempt.timings, "done"),
+        Disposition::Ack => debug!(generation, label = attempt.notes.label, timings = %attempt.notes.timings, "done"),
         _ if !attempt.lines.may_tell() => {}
         Disposition::Return => info!(generation, "goes back to its source, uncounted"),
         Disposition::Quarantine { deaths } => {

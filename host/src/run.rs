@@ -1,27 +1,23 @@
-//! The life of the process: load, connect, run, drain, close. Knows no message.
+//! The life of the process: start, run and change, drain, close. Knows no message, and nothing of how changes are made.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, AdminError};
-use crate::chain::Chain;
-use crate::config::{Config, DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::{Broker, ConnectError, TopologyError};
-use crate::connect::folder::{self, FolderError, Until};
-use crate::connect::{Backlog, Source};
-use crate::gate::Gate;
-use crate::generation::Current;
-use crate::instruments::{Instruments, uses_broker};
-use crate::pipeline::{LINES_PER_SECOND, Pipeline};
-use crate::quota::LineQuota;
-use crate::reload::{Loaded, ServeError};
+use crate::config::HostConfig;
+use crate::connect::folder::Until;
+use crate::control::{Control, History, Request};
+use crate::instruments::Instruments;
+use crate::reload::Gathered;
 use crate::sandbox::Sandbox;
+use crate::supervisor::{ChangeError, Premises, Supervisor};
 use crate::tally::Tally;
+use crate::trial::TrialEnded;
+use crate::watch::Watch;
 
 /// After the drain's deadline, what is left is returned; that takes a moment, and no longer than this.
 const RETURN_GRACE: Duration = Duration::from_secs(5);
@@ -38,6 +34,8 @@ pub struct Orders {
     pub drain: CancellationToken,
     /// Cancelled by the second signal: leave at once.
     pub leave: CancellationToken,
+    /// Notified by SIGHUP: read the file again.
+    pub reload: Arc<Notify>,
 }
 
 /// How a run ended.
@@ -61,112 +59,85 @@ pub enum RunError {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// A model cannot be served.
+    /// What the file asks for cannot be had.
     #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// The broker says no.
-    #[error("{url}")]
-    Broker {
-        /// Its URL, without the password.
-        url: String,
-        /// Why not.
-        source: ConnectError,
-    },
-    /// A queue or an exchange is not as the file says.
-    #[error("pipeline `{pipeline}`")]
-    Topology {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: TopologyError,
-    },
-    /// A folder cannot be used.
-    #[error("pipeline `{pipeline}`")]
-    Folder {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: FolderError,
-    },
+    Start(#[from] ChangeError),
 }
 
-/// A host that is ready to run: its models are warm, its sources open.
+/// A host that is ready to run: its models are warm, its pipelines take messages.
 #[derive(Debug)]
 pub struct Host {
-    config: Config,
-    sandbox: Sandbox,
-    broker: Option<Broker>,
-    sources: Vec<(Name, Source)>,
-    current: Current,
-    host_id: Arc<str>,
+    settings: HostConfig,
+    until: Until,
+    supervisor: Supervisor,
+    trials: mpsc::UnboundedReceiver<TrialEnded>,
+    requests: mpsc::Receiver<Request>,
+    watch: Option<Watch>,
     device_lost: CancellationToken,
     drain: CancellationToken,
     cut: CancellationToken,
     instruments: Arc<Instruments>,
-    // Serves while it lives.
+    // Serve while they live.
     _admin: Option<Admin>,
+    _control: Control,
+}
+
+/// Why the host stops taking messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    SourcesEnded,
+    Asked,
+    DeviceLost,
 }
 
 impl Host {
-    /// Warms up the models, connects and opens the sources. A broker that is away is waited for while running.
+    /// Warms up the models, connects, opens the sources and begins to take messages. A broker that is away is waited for
+    /// while running.
     ///
     /// # Errors
     /// When waiting would not help.
-    pub async fn start(config: Config, sandbox: Sandbox, loaded: Loaded, orders: &Orders) -> Result<Self, RunError> {
+    pub async fn start(gathered: Gathered, sandbox: Sandbox, orders: &Orders) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
-        let device_lost = CancellationToken::new();
-        let broker = config
-            .broker
-            .as_ref()
-            .filter(|_| config.pipelines.values().any(uses_broker))
-            .map(|broker| Broker::start(broker, &host_id));
+        let (settings, file) = (gathered.config.host.clone(), gathered.config.path.clone());
         let (drain, cut) = (orders.drain.child_token(), CancellationToken::new());
-        let watch = broker.as_ref().map(Broker::watch);
-        let instruments = Arc::new(Instruments::new(&config, watch, &drain, &cut));
+        let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
+        let instruments = Arc::new(Instruments::new(&drain));
+        instruments.show(&gathered.config.pipelines);
+        let premises = Premises {
+            sandbox: Arc::new(sandbox),
+            host_id,
+            instruments: Arc::clone(&instruments),
+            history: Arc::clone(&history),
+            device_lost: device_lost.clone(),
+            drain: drain.clone(),
+            cut: cut.clone(),
+            until: orders.until,
+        };
+        let (mut supervisor, trials) = Supervisor::new(premises);
+        supervisor.pipelines().drain_within(settings.drain);
         // Before the models are warm and the broker is there: that they are not must be seen.
-        let admin = match config.host.admin {
+        let admin = match settings.admin {
             Some(address) => Some(Admin::start(address, instruments.viewer()).await?),
             None => None,
         };
-        if let (Some(broker), Some(settings)) = (&broker, &config.broker)
-            && let Err(source) = broker.probe().await
-        {
-            let url = settings.shown_url();
-            if source.is_permanent() {
-                return Err(RunError::Broker { url, source });
-            }
-            warn!(error = %source, url, "the broker is away: waiting for it");
-        }
-        let generation = loaded.serve(&config, &sandbox, broker.as_ref(), &device_lost).await?;
-        let mut sources = Vec::new();
-        for (name, pipeline) in &config.pipelines {
-            for destination in pipeline.destinations.values() {
-                if let DestinationConfig::Folder { folder } = destination {
-                    let prepared = folder::prepare(folder).await;
-                    prepared.map_err(|source| RunError::Folder {
-                        pipeline: name.clone(),
-                        source,
-                    })?;
-                }
-            }
-            if let Some(source) = open(name, pipeline, broker.as_ref(), orders.until).await? {
-                instruments.opened(name, source.is_open());
-                sources.push((name.clone(), source));
-            }
-        }
-        let current = Arc::new(ArcSwap::from_pointee(generation));
+        let status = supervisor.status_view(file);
+        let (control, requests) = Control::new(Arc::new(move || status.status()), history);
+        supervisor.start(gathered).await?;
+        let watch = (settings.watch && orders.until == Until::Stopped).then(|| Watch::new(supervisor.watched()));
+        instruments.running();
         Ok(Self {
-            config,
-            sandbox,
-            broker,
-            sources,
-            current,
-            host_id,
+            settings,
+            until: orders.until,
+            supervisor,
+            trials,
+            requests,
+            watch,
             device_lost,
             drain,
             cut,
             instruments,
             _admin: admin,
+            _control: control,
         })
     }
 
@@ -177,142 +148,120 @@ impl Host {
 
     /// Files that wait in the sources that are folders: what a progress bar counts to.
     pub fn backlog(&self) -> impl Fn() -> usize + use<> {
-        let counters: Vec<Backlog> = self.sources.iter().map(|(_, source)| source.backlog()).collect();
-        move || counters.iter().map(|count| count()).sum()
+        self.supervisor.backlog()
     }
 
-    /// Runs every pipeline until its source ends, a signal comes or a device is lost; then drains.
-    pub async fn run(self, orders: &Orders) -> Ended {
-        let Self {
-            config,
-            sandbox,
-            broker,
-            sources,
-            current,
-            host_id,
-            device_lost,
-            drain,
-            cut,
-            instruments,
-            _admin,
-        } = self;
-        let gate = Gate::default();
-        let mut pipelines = Pipelines::default();
-        for (name, source) in sources {
-            let Some(instrument) = instruments.get(&name) else {
-                continue; // there is one for each pipeline of the file
-            };
-            let pipeline = Arc::new(Pipeline {
-                hold: instrument.hold.clone(),
-                breaker: instrument.breaker.clone(),
-                tally: Arc::clone(&instrument.tally),
-                host_id: Arc::clone(&host_id),
-                current: Arc::clone(&current),
-                gate: gate.beside(),
-                lines: LineQuota::new(LINES_PER_SECOND),
-                name,
-            });
-            pipelines.running.spawn(pipeline.run(source, drain.clone()));
+    /// Runs, and changes what runs, until every source ends, a signal comes or a device is lost; then drains.
+    pub async fn run(mut self, orders: &Orders) -> Ended {
+        match self.serve(orders).await {
+            Stop::SourcesEnded => {}
+            Stop::Asked => {
+                info!(
+                    deadline_s = self.settings.drain.as_secs(),
+                    "draining: finishing what is in hand"
+                );
+            }
+            Stop::DeviceLost => error!("leaving: everything in hand goes back to its source"),
         }
-        instruments.running();
-
-        tokio::select! {
-            () = pipelines.ended() => {}
-            () = drain.cancelled() => info!(deadline_s = config.host.drain.as_secs(), "draining: finishing what is in hand"),
-            () = device_lost.cancelled() => error!("leaving: everything in hand goes back to its source"),
-            () = orders.leave.cancelled() => {}
-        }
-        drain.cancel();
+        self.drain.cancel();
+        let pipelines = self.supervisor.pipelines();
         let in_time = tokio::select! {
-            () = pipelines.ended() => true,
-            () = tokio::time::sleep(config.host.drain) => false,
+            () = pipelines.all_ended() => true,
+            () = tokio::time::sleep(self.settings.drain) => false,
             () = orders.leave.cancelled() => false,
         };
-        cut.cancel();
+        self.cut.cancel();
         if !in_time {
             let at_once = orders.leave.is_cancelled();
             let grace = if at_once { LEAVE_GRACE } else { RETURN_GRACE };
-            if tokio::time::timeout(grace, pipelines.ended()).await.is_err() {
+            if tokio::time::timeout(grace, pipelines.all_ended()).await.is_err() {
                 warn!("some messages are still in hand: their sources take them back");
-                return match (device_lost.is_cancelled(), instruments.add_up()) {
+                return match (self.device_lost.is_cancelled(), self.instruments.add_up()) {
                     (true, _) => Ended::DeviceLost,
                     (false, true) => Ended::CutOff,
                     (false, false) => Ended::Unaccounted,
                 };
             }
         }
-        drop(current);
+        let failed = pipelines.failed();
+        let (broker, sandbox) = self.supervisor.close();
         if let Some(broker) = broker
             && tokio::time::timeout(RETURN_GRACE, broker.close()).await.is_err()
         {
             warn!("the broker did not close its connections in time");
         }
-        if tokio::task::spawn_blocking(|| sandbox.stop()).await.is_err() {
+        // Whatever still holds it ends with the process.
+        let stopping = Arc::into_inner(sandbox).map(|sandbox| tokio::task::spawn_blocking(|| sandbox.stop()));
+        if let Some(stopping) = stopping
+            && stopping.await.is_err()
+        {
             error!("the sandbox ended badly");
         }
-        let adds_up = instruments.add_up();
-        match (device_lost.is_cancelled(), in_time) {
+        let adds_up = self.instruments.add_up();
+        match (self.device_lost.is_cancelled(), in_time) {
             (true, _) => Ended::DeviceLost,
             (false, _) if !adds_up => Ended::Unaccounted,
             (false, false) => Ended::CutOff,
-            (false, true) if pipelines.failed => Ended::SourceFailed,
+            (false, true) if failed => Ended::SourceFailed,
             (false, true) => Ended::Drained,
         }
     }
-}
 
-/// The pipelines that still run.
-#[derive(Debug, Default)]
-struct Pipelines {
-    running: JoinSet<Result<(), FolderError>>,
-    failed: bool,
-}
+    /// Makes changes, one at a time, until the host is to stop taking messages.
+    async fn serve(&mut self, orders: &Orders) -> Stop {
+        let (drain, leave, device_lost) = (self.drain.clone(), orders.leave.clone(), self.device_lost.clone());
+        let stopped = async {
+            tokio::select! {
+                () = drain.cancelled() => Stop::Asked,
+                () = leave.cancelled() => Stop::Asked,
+                () = device_lost.cancelled() => Stop::DeviceLost,
+            }
+        };
+        let changing = async {
+            while !self.supervisor.is_over() {
+                self.change(orders).await;
+            }
+            Stop::SourcesEnded
+        };
+        // A change that is stopped on its way has changed nothing yet.
+        tokio::select! {
+            stop = stopped => stop,
+            stop = changing => stop,
+        }
+    }
 
-impl Pipelines {
-    /// Waits until every pipeline has ended. Cancel-safe.
-    async fn ended(&mut self) {
-        while let Some(ended) = self.running.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    error!(error = %Chain(&error), "a source failed");
-                    self.failed = true;
-                }
-                Err(error) => {
-                    error!(%error, "a pipeline ended badly");
-                    self.failed = true;
+    /// Waits for something to change, and changes it.
+    async fn change(&mut self, orders: &Orders) {
+        let Self {
+            supervisor,
+            trials,
+            requests,
+            watch,
+            until,
+            ..
+        } = self;
+        tokio::select! {
+            Some(name) = supervisor.pipelines().next_ended() => supervisor.ended(&name),
+            Some(ended) = trials.recv() => supervisor.trial_ended(ended),
+            Some(Request { command, by, reply }) = requests.recv() => {
+                let answer = supervisor.ask(command, &by).await;
+                if reply.send(answer).is_err() {
+                    info!(by, "a change was made, and nobody waited for its answer");
                 }
             }
+            () = orders.reload.notified(), if *until == Until::Stopped => drop(supervisor.reload("SIGHUP").await),
+            () = changed(watch) => drop(supervisor.reload("file").await),
+        }
+        if let Some(watch) = watch {
+            watch.set(supervisor.watched());
         }
     }
 }
 
-async fn open(
-    name: &Name,
-    pipeline: &PipelineConfig,
-    broker: Option<&Broker>,
-    until: Until,
-) -> Result<Option<Source>, RunError> {
-    match &pipeline.source {
-        SourceConfig::Folder(folder) => {
-            let source = folder::Source::open(folder, pipeline.max_message_bytes, until).await;
-            Ok(Some(Source::Folder(source.map_err(|source| RunError::Folder {
-                pipeline: name.clone(),
-                source,
-            })?)))
-        }
-        SourceConfig::Queue(queue) => {
-            let Some(broker) = broker else { return Ok(None) };
-            let mut source = broker.source(queue, pipeline);
-            match source.subscribe().await {
-                Err(source) if source.is_permanent() => Err(RunError::Topology {
-                    pipeline: name.clone(),
-                    source,
-                }),
-                // `next` goes on trying; the reason is told there.
-                _ => Ok(Some(Source::Amqp(Box::new(source)))),
-            }
-        }
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 //! Knows no source and no receipt.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
@@ -15,8 +15,9 @@ use crate::generation::Stages;
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
-use crate::sandbox::{CallError, Plugin, Refusal};
+use crate::sandbox::{CallError, Called, Plugin, Refusal};
 use crate::tally::Tally;
+use crate::trial::Pace;
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
 pub trait Work: Send + Sync + 'static {
@@ -55,12 +56,34 @@ pub struct Attempt<'a> {
     pub lines: &'a LineQuota,
     /// What the breaker knows of it.
     pub ticket: Ticket,
+    /// What was learned on the way.
+    pub notes: Notes,
+}
+
+/// What is learned of a message while it is worked on.
+#[derive(Debug, Default)]
+pub struct Notes {
     /// What each stage took.
     pub timings: Timings,
+    /// What of that was not waiting for a sandbox worker.
+    pub pace: Pace,
     /// The best label, where the model is a classifier.
     pub label: Option<String>,
     /// Whether a plugin said `skip`.
     pub skipped: bool,
+}
+
+/// How the work failed, where plugins or a model may be to blame for it: what another version may do better.
+pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
+    match made {
+        Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => {
+            let is_theirs =
+                reason.plugin.is_some() || matches!(reason.class, ReasonClass::NonFinite | ReasonClass::ModelFailed);
+            is_theirs.then(|| format!("{} ({}): {}", reason.stage, reason.class, reason.text))
+        }
+        Err(Disposition::Ack) if attempt.notes.skipped => Some("a plugin skips it".to_owned()),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// A disposition that blames no plugin.
@@ -136,8 +159,9 @@ impl Stages {
         failpoints::pass(Place::Preprocess, &message.id).await;
         let began = Instant::now();
         let call = || self.preprocess.preprocess(&self.lane, &message, wants);
-        let called = self.twice(attempt, Stage::Preprocess, &self.preprocess, call).await;
-        attempt.timings.record(Stage::Preprocess, began.elapsed());
+        let (called, ran) = self.twice(attempt, Stage::Preprocess, &self.preprocess, call).await;
+        attempt.notes.pace.plugins += ran;
+        attempt.notes.timings.record(Stage::Preprocess, began.elapsed());
         let tensor = called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))?;
         self.passed(attempt, Stage::Preprocess);
         Ok(tensor)
@@ -151,7 +175,8 @@ impl Stages {
     ) -> Result<Arc<Prediction>, Disposition> {
         let began = Instant::now();
         let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
-        attempt.timings.record(Stage::Infer, began.elapsed());
+        attempt.notes.pace.infer = began.elapsed();
+        attempt.notes.timings.record(Stage::Infer, began.elapsed());
         let prediction = prediction.map_err(|error| {
             let class = match error {
                 InferError::DeviceLost => return Disposition::Return,
@@ -162,7 +187,7 @@ impl Stages {
             reject(Stage::Infer, class, error.to_string())
         })?;
         self.passed(attempt, Stage::Infer);
-        attempt.label = prediction.top(1).pop().map(|best| best.label);
+        attempt.notes.label = prediction.top(1).pop().map(|best| best.label);
         Ok(Arc::new(prediction))
     }
 
@@ -174,8 +199,9 @@ impl Stages {
         let message = Arc::clone(&attempt.message);
         let began = Instant::now();
         let call = || self.route.route(&self.lane, &message, &prediction);
-        let called = self.twice(attempt, Stage::Route, &self.route, call).await;
-        attempt.timings.record(Stage::Route, began.elapsed());
+        let (called, ran) = self.twice(attempt, Stage::Route, &self.route, call).await;
+        attempt.notes.pace.plugins += ran;
+        attempt.notes.timings.record(Stage::Route, began.elapsed());
         called.map_err(|error| self.failed(attempt, Stage::Route, &self.route, error))
     }
 
@@ -217,7 +243,7 @@ impl Stages {
         match refusal {
             Refusal::Skip(text) => {
                 debug!(%stage, text, "skipped");
-                attempt.skipped = true;
+                attempt.notes.skipped = true;
                 Disposition::Ack
             }
             Refusal::Reject(text) => blame(plugin, stage, ReasonClass::Refused, text),
@@ -241,27 +267,29 @@ impl Stages {
         }
     }
 
-    /// Calls a plugin; after a fault once more, at once and in a fresh instance.
+    /// Calls a plugin; after a fault once more, at once and in a fresh instance. With how long it ran.
     async fn twice<T, F>(
         &self,
         attempt: &Attempt<'_>,
         stage: Stage,
         plugin: &Plugin,
         mut call: impl FnMut() -> F,
-    ) -> Result<T, CallError>
+    ) -> (Result<T, CallError>, Duration)
     where
-        F: Future<Output = Result<T, CallError>>,
+        F: Future<Output = Called<T>>,
     {
-        match counted(attempt.tally, plugin, call()).await {
+        let first = counted(attempt.tally, plugin, call()).await;
+        match first.answer {
             Err(CallError::Fault { class, text }) => {
                 if attempt.lines.may_tell() {
                     let (name, version) = (&plugin.identity().name, plugin.identity().version());
                     let generation = self.generation;
                     warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
                 }
-                counted(attempt.tally, plugin, call()).await
+                let second = counted(attempt.tally, plugin, call()).await;
+                (second.answer, first.ran + second.ran)
             }
-            called => called,
+            answer => (answer, first.ran),
         }
     }
 
@@ -270,19 +298,15 @@ impl Stages {
             pipeline: attempt.pipeline,
             host_id: attempt.host_id,
             stages: self,
-            timings: &attempt.timings,
+            timings: &attempt.notes.timings,
         }
     }
 }
 
-async fn counted<T>(
-    tally: &Tally,
-    plugin: &Plugin,
-    call: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
+async fn counted<T>(tally: &Tally, plugin: &Plugin, call: impl Future<Output = Called<T>>) -> Called<T> {
     let began = Instant::now();
     let called = call.await;
-    let outcome = called.as_ref().map_or_else(CallError::as_str, |_| "ok");
+    let outcome = called.answer.as_ref().map_or_else(CallError::as_str, |_| "ok");
     tally.called(&plugin.identity().name, outcome, began.elapsed());
     called
 }

@@ -6,6 +6,7 @@ pub mod amqp;
 pub mod attacks;
 pub mod broker;
 pub mod certificates;
+pub mod control;
 pub mod fake_broker;
 pub mod host;
 pub mod oracle;
@@ -15,6 +16,7 @@ pub mod relay;
 pub mod report;
 pub mod samples;
 pub mod scene;
+pub mod versions;
 pub mod wat;
 pub mod wire;
 

@@ -54,6 +54,22 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Repeats one thing for long, and demands that memory, threads and open files stay as they are.
+    Soak {
+        /// What is repeated
+        #[arg(value_enum)]
+        what: Soak,
+        /// Such as `--swaps 1000`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// What can be repeated.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Soak {
+    /// Swaps of a plugin while messages flow
+    Swaps,
 }
 
 fn main() -> Result<()> {
@@ -66,6 +82,13 @@ fn main() -> Result<()> {
         Verb::Chaos { arguments } => chaos::run(&project, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),
         Verb::Bench { arguments } => bench(&project, &arguments),
+        Verb::Soak {
+            what: Soak::Swaps,
+            mut arguments,
+        } => {
+            arguments.insert(0, "soak".to_owned());
+            bench(&project, &arguments)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::Answer;
-use super::view::{Phase, PipelineView, View};
+use super::view::{Phase, PipelineState, PipelineView, View};
 use crate::connect::amqp::Publishing;
 
 /// The body: `{"ready":false,"phase":"running","pipelines":{"images":{"ready":false,"why":["..."]}}}`.
@@ -67,6 +67,11 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         Phase::Draining => why.push("draining".to_owned()),
         Phase::Running => {}
     }
+    match pipeline.state {
+        PipelineState::Draining if view.phase == Phase::Running => why.push("finishing what is in hand".to_owned()),
+        PipelineState::Paused => why.push("paused".to_owned()),
+        PipelineState::Starting | PipelineState::Running | PipelineState::Draining => {}
+    }
     if let Some(broker) = view.broker.as_ref().filter(|_| pipeline.uses_broker) {
         match broker.publishing {
             Publishing::Connecting => why.push("waiting for the broker".to_owned()),
@@ -113,6 +118,7 @@ mod tests {
             }),
             pipelines: vec![view::PipelineView {
                 name: Name::new("images").expect("a name"),
+                state: PipelineState::Running,
                 uses_broker: true,
                 is_open: true,
                 holding: None,

@@ -231,7 +231,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::view::Phase;
+    use super::super::view::{Phase, PipelineState};
     use super::*;
     use crate::config::Name;
     use crate::connect::amqp::Status;
@@ -256,6 +256,7 @@ mod tests {
             }),
             pipelines: vec![PipelineView {
                 name: Name::new("images").expect("a name"),
+                state: PipelineState::Running,
                 uses_broker: true,
                 is_open: true,
                 holding: None,

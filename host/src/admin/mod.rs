@@ -7,7 +7,7 @@ mod server;
 mod view;
 
 pub use server::{Admin, AdminError};
-pub use view::{Phase, PipelineView, View};
+pub use view::{Phase, PipelineState, PipelineView, View};
 
 use std::sync::Arc;
 

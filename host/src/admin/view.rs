@@ -28,11 +28,26 @@ pub enum Phase {
     Draining,
 }
 
+/// What a pipeline does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PipelineState {
+    /// It does not take messages yet.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// It finishes what is in hand, and takes no more.
+    Draining,
+    /// Somebody paused it.
+    Paused,
+}
+
 /// A pipeline at one moment.
 #[derive(Debug, Clone)]
 pub struct PipelineView {
     /// Its name.
     pub name: Name,
+    /// What it does.
+    pub state: PipelineState,
     /// Whether its messages or its results go by the broker.
     pub uses_broker: bool,
     /// Whether its source hands out messages.

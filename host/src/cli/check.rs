@@ -6,9 +6,9 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::{FileArguments, MISTAKEN, online};
-use crate::config::{BrokerConfig, Config, Rendering, Warning};
+use crate::config::{BrokerConfig, Config, Rendering};
 use crate::memory::{self, MemoryBound};
-use crate::reload::{self, Loaded};
+use crate::reload::{self, Gathered};
 use crate::sandbox::Sandbox;
 
 /// `millrace check`
@@ -23,8 +23,8 @@ pub struct Options {
 }
 
 pub(super) async fn check(options: &Options) -> ExitCode {
-    let (config, loaded) = match load(&options.file) {
-        Ok((config, _, loaded)) => (config, loaded),
+    let Gathered { config, loaded, .. } = match load(&options.file) {
+        Ok((gathered, _)) => gathered,
         Err(code) => return code,
     };
     let online = match (&config.broker, options.online) {
@@ -77,46 +77,20 @@ fn print_memory(bound: &MemoryBound) {
 }
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.
-pub(super) fn load(arguments: &FileArguments) -> Result<(Config, Sandbox, Loaded), ExitCode> {
+pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Sandbox), ExitCode> {
     let rendering = Rendering::of_stderr();
-    let (config, mut errors) = match Config::load(&arguments.file) {
-        Ok((config, warnings)) => {
-            if !warnings.is_empty() {
-                anstream::eprintln!("{}", config.render_warnings(&warnings, rendering));
-            }
-            let errors = config.errors();
-            (Some(config), errors)
-        }
-        Err(errors) => (None, errors),
-    };
-    let workers = config.as_ref().map_or(1, |config| config.host.workers);
+    let read = Config::load(&arguments.file);
+    let workers = read.as_ref().map_or(1, |(config, _)| config.host.workers);
     let sandbox = Sandbox::start(workers).map_err(|error| {
         anstream::eprintln!("{}: {error}", super::error_label());
         ExitCode::FAILURE
     })?;
-    let loaded = reload::load(&sandbox, &mut errors);
-    if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
-        let bound = MemoryBound::of(config, &loaded);
-        match config.host.memory_bytes {
-            Some(allowed) => {
-                if let Some(mut mistake) = bound.judge(allowed, "`memory` allows") {
-                    mistake.span = config.locate("host.memory");
-                    errors.push(mistake);
-                }
-            }
-            None => {
-                let warning = memory::of_machine().and_then(|has| bound.judge(has, "this machine has"));
-                if let Some(warning) = warning {
-                    anstream::eprintln!("{}", config.render_warnings(&[Warning(warning)], rendering));
-                }
-            }
-        }
+    let gathered = reload::gather(read, &sandbox).map_err(|errors| {
+        anstream::eprintln!("{}", errors.render(rendering));
+        ExitCode::from(MISTAKEN)
+    })?;
+    if !gathered.warnings.is_empty() {
+        anstream::eprintln!("{}", gathered.config.render_warnings(&gathered.warnings, rendering));
     }
-    match config {
-        Some(config) if errors.is_empty() => Ok((config, sandbox, loaded)),
-        _ => {
-            anstream::eprintln!("{}", errors.render(rendering));
-            Err(ExitCode::from(MISTAKEN))
-        }
-    }
+    Ok((gathered, sandbox))
 }

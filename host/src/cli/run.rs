@@ -1,6 +1,7 @@
 //! `millrace run`: the host until a signal, or until a folder is empty.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -37,15 +38,17 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         until,
         drain: CancellationToken::new(),
         leave: CancellationToken::new(),
+        reload: Arc::default(),
     };
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
     listen(&orders)?;
     let file = options.file;
     let loaded = tokio::task::spawn_blocking(move || check::load(&file)).await?;
-    let (config, sandbox, loaded) = match loaded {
+    let (gathered, sandbox) = match loaded {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    let config = &gathered.config;
     if options.once
         && config
             .pipelines
@@ -55,7 +58,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
     }
     let started = tokio::select! {
-        started = Host::start(config, sandbox, loaded, &orders) => started?,
+        started = Host::start(gathered, sandbox, &orders) => started?,
         () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     };
     let tallies = started.tallies();
@@ -88,10 +91,16 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     })
 }
 
-/// The first SIGINT or SIGTERM drains, the second leaves at once.
+/// The first SIGINT or SIGTERM drains, the second leaves at once; SIGHUP reads the file again.
 fn listen(orders: &Orders) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (drain, leave) = (orders.drain.clone(), orders.leave.clone());
+    let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&orders.reload));
+    tokio::spawn(async move {
+        while let Some(()) = hangup.recv().await {
+            reload.notify_one();
+        }
+    });
     tokio::spawn(async move {
         for again in [false, true] {
             let name = tokio::select! {

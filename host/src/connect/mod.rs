@@ -140,6 +140,16 @@ impl Source {
         }
     }
 
+    /// Puts the redeliveries that come soon down to this process: it gave back what it had prefetched, and lives.
+    pub fn acquit(&self) {
+        match self {
+            Self::Amqp(source) => source.acquit(),
+            Self::Folder(_) => {}
+            #[cfg(test)]
+            Self::Simulated(_) => {}
+        }
+    }
+
     /// Where its suspects wait; `None` where [`Self::next`] hands them out among the others.
     pub fn suspects(&self) -> Option<Suspects> {
         match self {

@@ -142,6 +142,11 @@ impl Served {
         &self.digest
     }
 
+    /// Where it runs.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
     /// What the model takes.
     pub fn wants(&self) -> &Arc<TensorType> {
         &self.wants

@@ -33,6 +33,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use wasmtime::Engine;
 
@@ -77,6 +78,15 @@ pub enum Refusal {
     Retry(String),
     /// It needs no result.
     Skip(String),
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Called<T> {
+    /// What the plugin answered.
+    pub answer: Result<T, CallError>,
+    /// How long it ran, without waiting for a worker.
+    pub ran: Duration,
 }
 
 /// Why a call yields no result.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -11,7 +12,7 @@ use super::instance::Instance;
 use super::load::Loaded;
 use super::residents::Residents;
 use super::workers::{Stopped, Workers};
-use super::{CallError, Lane, Role, fault};
+use super::{CallError, Called, Lane, Role, fault};
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType};
@@ -51,8 +52,8 @@ impl Plugin {
 
     /// Calls the preprocessor; the tensor is of the type `wants`.
     ///
-    /// # Errors
-    /// When the plugin refuses the message, breaks a bound, traps or returns another tensor; or the workers have stopped.
+    /// It fails when the plugin refuses the message, breaks a bound, traps or returns another tensor; or the workers have
+    /// stopped.
     ///
     /// # Cancellation
     /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
@@ -61,7 +62,7 @@ impl Plugin {
         lane: &Lane,
         message: &Arc<Message>,
         wants: &Arc<TensorType>,
-    ) -> Result<Tensor, CallError> {
+    ) -> Called<Tensor> {
         let (call_message, wants) = (Arc::clone(message), Arc::clone(wants));
         self.call(lane, message, move |instance| {
             instance.preprocess(&call_message, &wants)
@@ -71,9 +72,8 @@ impl Plugin {
 
     /// Calls the router.
     ///
-    /// # Errors
-    /// When the plugin refuses the message, breaks a bound, traps or returns what no envelope holds; or the workers have
-    /// stopped.
+    /// It fails when the plugin refuses the message, breaks a bound, traps or returns what no envelope holds; or the
+    /// workers have stopped.
     ///
     /// # Cancellation
     /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
@@ -82,7 +82,7 @@ impl Plugin {
         lane: &Lane,
         message: &Arc<Message>,
         prediction: &Arc<Prediction>,
-    ) -> Result<Vec<Outbound>, CallError> {
+    ) -> Called<Vec<Outbound>> {
         let (call_message, prediction) = (Arc::clone(message), Arc::clone(prediction));
         self.call(lane, message, move |instance| {
             instance.route(&call_message, &prediction)
@@ -96,27 +96,32 @@ impl Plugin {
         lane: &Lane,
         message: &Arc<Message>,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError> + Send + 'static,
-    ) -> Result<T, CallError> {
+    ) -> Called<T> {
         let (reply, answer) = oneshot::channel();
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
         let job = move |residents: &mut Residents| {
             if reply.is_closed() {
                 return;
             }
+            let began = Instant::now();
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
             let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, call)));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: whoever gets it may count on nobody else holding the plugin.
             drop((plugin, message));
-            if reply.send(answer).is_err() {
+            let ran = began.elapsed();
+            if reply.send(Called { answer, ran }).is_err() {
                 tracing::debug!("plugin call ended without its caller");
             }
         };
-        lane.queue
-            .submit(Box::new(job))
-            .await
-            .map_err(|Stopped| CallError::Stopped)?;
-        answer.await.unwrap_or(Err(CallError::Stopped))
+        let stopped = Called {
+            answer: Err(CallError::Stopped),
+            ran: Duration::ZERO,
+        };
+        match lane.queue.submit(Box::new(job)).await {
+            Ok(()) => answer.await.unwrap_or(stopped),
+            Err(Stopped) => stopped,
+        }
     }
 
     /// Makes a call on this thread, in the instance that the plugin's isolation asks for.

@@ -418,7 +418,7 @@ impl Work for Script {
         let n = match kind {
             Kind::Good(n) => n,
             Kind::Skip => {
-                attempt.skipped = true;
+                attempt.notes.skipped = true;
                 return Err(Disposition::Ack);
             }
             Kind::Reject => return Err(Disposition::Reject(reason(ReasonClass::Refused, "no"))),

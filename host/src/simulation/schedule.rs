@@ -16,7 +16,7 @@ use crate::config::Name;
 use crate::connect::folder::FolderError;
 use crate::connect::{self, Hold};
 use crate::gate::Gate;
-use crate::generation::Generation;
+use crate::generation::{Generation, Serving};
 use crate::pipeline::Pipeline;
 use crate::quota::LineQuota;
 
@@ -128,7 +128,7 @@ impl Schedule {
         });
         self.world.state().alive.insert(number);
         let name = Name::new("simulated").unwrap();
-        let pipelines = BTreeMap::from([(name.clone(), Arc::new(Script(Arc::clone(&host))))]);
+        let pipelines = BTreeMap::from([(name.clone(), Serving::proven(Arc::new(Script(Arc::clone(&host)))))]);
         let pipeline = Arc::new(Pipeline {
             name,
             host_id: format!("host-{number}").into(),

@@ -6,6 +6,7 @@ mod measure;
 mod neighbour;
 mod report;
 mod subject;
+mod swaps;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -40,6 +41,14 @@ struct Arguments {
 enum Verb {
     /// Drains a queue beside a hostile plugin and beside an honest one, in turn, and prints their ratios
     Neighbour,
+    /// Swaps plugins and models while messages come at 70 % of the drain rate, and prints their latency
+    Swaps,
+    /// Swaps plugins many times, and demands that memory, threads and files stay as they are
+    Soak {
+        /// How often
+        #[arg(long, default_value_t = 10_000)]
+        swaps: usize,
+    },
     /// The echo itself: consumes, publishes mandatory and confirmed, acknowledges, for ever
     #[command(hide = true)]
     Echo {
@@ -84,8 +93,11 @@ async fn main() -> Result<()> {
         "{} messages a block, {} rounds, {kind:?} queues, prefetch {}",
         bench.messages, arguments.rounds, bench.prefetch
     );
-    if matches!(arguments.verb, Some(Verb::Neighbour)) {
-        return neighbour::run(&bench, arguments.rounds).await;
+    match arguments.verb {
+        Some(Verb::Neighbour) => return neighbour::run(&bench, arguments.rounds).await,
+        Some(Verb::Swaps) => return swaps::run(&bench, arguments.rounds).await,
+        Some(Verb::Soak { swaps }) => return swaps::soak(&bench, swaps).await,
+        Some(Verb::Echo { .. }) | None => {}
     }
     let mut report = Report::default();
     for round in 0..arguments.rounds {

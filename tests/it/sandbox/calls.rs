@@ -17,7 +17,7 @@ async fn preprocess(config: &PluginConfig, id: &str) -> Result<(), CallError> {
     let answer = plugin
         .preprocess(&shared().lane(1), &message(id, b"body"), &wants())
         .await;
-    answer.map(|tensor| assert_eq!(tensor.tensor_type(), *wants()))
+    answer.answer.map(|tensor| assert_eq!(tensor.tensor_type(), *wants()))
 }
 
 /// Makes one call of a router in a mode.
@@ -26,6 +26,7 @@ async fn route(config: &PluginConfig) -> Result<Vec<Outbound>, CallError> {
     plugin
         .route(&shared().lane(1), &message("m", b"body"), &prediction())
         .await
+        .answer
 }
 
 /// The class of an error, and whether it ended the instance.
@@ -116,7 +117,7 @@ async fn floats_that_are_not_finite_do_not_leave_the_sandbox() {
         let answer = plugin
             .preprocess(&shared().lane(1), &message("m", b""), &Arc::new(wants.clone()))
             .await;
-        let found = told(answer.unwrap_err());
+        let found = told(answer.answer.unwrap_err());
         assert_eq!((found.0, found.1), ("bad output", ReasonClass::BadTensor));
         assert!(found.2.contains("element 0 is not a finite number"), "{}", found.2);
     }
@@ -266,12 +267,14 @@ async fn an_instance_does_not_outlive_its_fault() {
         plugin
             .preprocess(&lane, &message("m", b"good"), &wants())
             .await
+            .answer
             .unwrap();
         assert_eq!(sandbox.instances(), 1);
         let found = told(
             plugin
                 .preprocess(&lane, &message("m", b"poison"), &wants())
                 .await
+                .answer
                 .unwrap_err(),
         );
         assert_eq!(found.1, ReasonClass::Trap, "{}", found.2);
@@ -296,7 +299,7 @@ async fn a_deadline_is_cpu_time_and_not_wall_clock_time() {
     let took = began.elapsed();
     busy.store(false, std::sync::atomic::Ordering::Relaxed);
     burners.into_iter().for_each(|burner| burner.join().unwrap());
-    let found = told(answer.unwrap_err());
+    let found = told(answer.answer.unwrap_err());
     assert!(found.2.contains("of CPU time (used 0.3"), "{}", found.2);
     assert!(
         took > DEADLINE * 3 / 2,

@@ -42,7 +42,11 @@ async fn core_modules_and_components_are_both_plugins() {
                 ..config(guest(target, "hostile-route").unwrap())
             };
             let router = load(&sandbox, &router, Role::Route);
-            let results = router.route(&lane, &message("m", b""), &prediction()).await.unwrap();
+            let results = router
+                .route(&lane, &message("m", b""), &prediction())
+                .await
+                .answer
+                .unwrap();
             assert_eq!(results[0].body, b"square", "{target} {isolation:?}");
         }
     }

@@ -92,7 +92,7 @@ fn prediction() -> Arc<Prediction> {
 
 /// The first element of the tensor that the plugin makes of any message.
 async fn first_byte(plugin: &Arc<Plugin>, lane: &millrace::sandbox::Lane) -> Result<u8, CallError> {
-    let tensor = plugin.preprocess(lane, &message("m", b""), &wants()).await?;
+    let tensor = plugin.preprocess(lane, &message("m", b""), &wants()).await.answer?;
     match tensor.data() {
         TensorData::Bytes(bytes) => Ok(bytes[0]),
         TensorData::Floats(_) => panic!("wanted bytes"),

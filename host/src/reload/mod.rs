@@ -1,0 +1,245 @@
+//! From a file to what can serve: read, compile, check, warm up. Start-up is a change of the empty set; a step that fails
+//! changes nothing.
+
+mod parts;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millrace_models::{Device, DeviceError, Model, RunError};
+use tokio_util::sync::CancellationToken;
+
+pub use parts::{HeldBack, Part, Parts, PluginPart, changes};
+pub use probe::{ProbeError, probe};
+
+use crate::chain::Chain;
+use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
+use crate::connect::amqp;
+use crate::inference::{Served, Serving};
+use crate::memory::{self, MemoryBound};
+use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox};
+
+/// Everything that a file names, read and checked, on no device yet.
+#[derive(Debug)]
+pub struct Loaded {
+    plugins: BTreeMap<Name, Arc<Plugin>>,
+    models: BTreeMap<Name, Model>,
+}
+
+/// A file without a mistake, and what it names.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The file.
+    pub config: Config,
+    /// What it names.
+    pub loaded: Loaded,
+    /// What a person should know about it.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a model cannot be taken into service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A device cannot be opened.
+    #[error("model `{model}`")]
+    Device {
+        /// The model.
+        model: Name,
+        /// Why not.
+        source: DeviceError,
+    },
+    /// A device fails, or computes wrong numbers.
+    #[error("model `{model}`")]
+    Run {
+        /// The model.
+        model: Name,
+        /// Why not.
+        source: RunError,
+    },
+}
+
+/// Everything that a change of what a file says, or of what it names, may come from.
+pub fn watched(config: &Config) -> Vec<PathBuf> {
+    let probes = config.pipelines.values().flat_map(|pipeline| &pipeline.probes);
+    let mut paths = named(&config.path, &config.errors().sound());
+    paths.extend(probes.map(|probe| probe.file.clone()));
+    paths
+}
+
+/// The file itself, and what is right in it as far as it goes.
+pub fn named(file: &Path, sound: &Sound) -> Vec<PathBuf> {
+    let plugins = sound.plugins.values().map(|plugin| plugin.path.clone());
+    let models = sound.models.values().map(|model| model.path.clone());
+    std::iter::once(file.to_owned()).chain(plugins).chain(models).collect()
+}
+
+/// Takes what was read of a file, and reads what it names. Blocking: compiles.
+///
+/// # Errors
+/// Every mistake of the file and of what it names, at once.
+pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sandbox) -> Result<Gathered, ConfigErrors> {
+    let (config, mut warnings, mut errors) = match read {
+        Ok((config, warnings)) => {
+            let errors = config.errors();
+            (Some(config), warnings, errors)
+        }
+        Err(errors) => (None, Vec::new(), errors),
+    };
+    let loaded = load(sandbox, &mut errors);
+    if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
+        let bound = MemoryBound::of(config, &loaded);
+        match config.host.memory_bytes {
+            Some(allowed) => {
+                if let Some(mut mistake) = bound.judge(allowed, "`memory` allows") {
+                    mistake.span = config.locate("host.memory");
+                    errors.push(mistake);
+                }
+            }
+            None => {
+                let warning = memory::of_machine().and_then(|has| bound.judge(has, "this machine has"));
+                warnings.extend(warning.map(Warning));
+            }
+        }
+    }
+    match config {
+        Some(config) if errors.is_empty() => Ok(Gathered {
+            config,
+            loaded,
+            warnings,
+        }),
+        _ => Err(errors),
+    }
+}
+
+/// Loads the plugins and models that are right as far as the file goes, and adds what is wrong with them to `errors`,
+/// each at its place in the file.
+fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
+    let sound = errors.sound();
+    let mut loaded = Loaded {
+        plugins: BTreeMap::new(),
+        models: BTreeMap::new(),
+    };
+    for (names, role) in [(&sound.preprocessors, Role::Preprocess), (&sound.routers, Role::Route)] {
+        for (name, plugin) in names.iter().filter_map(|name| sound.plugins.get_key_value(name)) {
+            match sandbox.load(plugin, role) {
+                Ok(plugin) => drop(loaded.plugins.insert(name.clone(), plugin)),
+                Err(error) => errors.push(plugin_mistake(errors, name, &error)),
+            }
+        }
+    }
+    if let Some(Err(error)) = sound.ca.as_deref().map(amqp::authorities) {
+        let hint = "it must be PEM, and the certificate of the authority that signed the broker's";
+        errors.push(Mistake::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
+    }
+    for (name, model) in &sound.models {
+        match Model::load(&model.path) {
+            Ok(model) => drop(loaded.models.insert(name.clone(), model)),
+            Err(error) => {
+                let span = errors.locate(&format!("model.{name}.path"));
+                errors.push(Mistake::at(span, format!("model `{name}`: {}", Chain(&error))));
+            }
+        }
+    }
+    loaded
+}
+
+fn plugin_mistake(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Mistake {
+    let key = match &error.problem {
+        LoadProblem::Settings(_) => "settings",
+        LoadProblem::Digest { .. } => "sha256",
+        LoadProblem::Memory { .. } => "memory",
+        _ => "path",
+    };
+    Mistake::at(errors.locate(&format!("plugin.{name}.{key}")), Chain(error).to_string())
+}
+
+impl Loaded {
+    /// A model that was read.
+    pub fn model(&self, name: &Name) -> Option<&Model> {
+        self.models.get(name)
+    }
+
+    /// Puts the models that do not serve yet on their devices, and gives every pipeline its parts: those of `serving` that
+    /// did not change, and for what is held back those that serve in its place. New ones are of generation `id`.
+    ///
+    /// # Errors
+    /// When a device is not there, fails, or computes wrong numbers.
+    pub async fn serve(
+        mut self,
+        config: &Config,
+        serving: &BTreeMap<Name, Parts>,
+        held_back: &HeldBack,
+        id: u64,
+        device_lost: &CancellationToken,
+    ) -> Result<BTreeMap<Name, Parts>, ServeError> {
+        let mut models = BTreeMap::new();
+        let mut parts = BTreeMap::new();
+        for (name, pipeline) in &config.pipelines {
+            if !models.contains_key(&pipeline.model)
+                && let Some(settings) = config.models.get(&pipeline.model)
+                && let Some(model) = self.models.remove(&pipeline.model)
+            {
+                let kept = parts::kept_model(serving, held_back, settings, model.digest());
+                let part = match kept {
+                    Some(part) => part,
+                    None => Part {
+                        what: start(model, settings, device_lost).await?,
+                        config: settings.clone(),
+                        since: id,
+                    },
+                };
+                models.insert(pipeline.model.clone(), part);
+            }
+            let plugin = |name: &Name| {
+                let (settings, plugin) = (config.plugins.get(name)?, self.plugins.get(name)?);
+                let kept = parts::kept_plugin(serving, held_back, settings, plugin);
+                Some(kept.unwrap_or_else(|| Part {
+                    what: Arc::clone(plugin),
+                    config: settings.clone(),
+                    since: id,
+                }))
+            };
+            // Each is there: the file was checked, and everything that it names loaded.
+            let (preprocess, route) = (plugin(&pipeline.preprocess), plugin(&pipeline.route));
+            let model = models.get(&pipeline.model).cloned();
+            if let (Some(preprocess), Some(model), Some(route)) = (preprocess, model, route) {
+                let own = Parts {
+                    preprocess,
+                    model,
+                    route,
+                };
+                parts.insert(name.clone(), own);
+            }
+        }
+        Ok(parts)
+    }
+}
+
+async fn start(
+    model: Model,
+    settings: &ModelConfig,
+    device_lost: &CancellationToken,
+) -> Result<Arc<Served>, ServeError> {
+    let name = &settings.name;
+    let choice = settings.device.clone();
+    let opened = tokio::task::spawn_blocking(move || Device::open(&choice)).await;
+    let device = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+    let device = device.map_err(|source| ServeError::Device {
+        model: name.clone(),
+        source,
+    })?;
+    let serving = Serving {
+        name: name.as_str().into(),
+        max_batch: settings.max_batch,
+        max_wait: settings.max_wait,
+        device_lost: device_lost.clone(),
+    };
+    Served::start(model, device, serving)
+        .await
+        .map_err(|source| ServeError::Run {
+            model: name.clone(),
+            source,
+        })
+}

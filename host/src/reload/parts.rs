@@ -1,0 +1,222 @@
+//! What serves a pipeline, and how two sets of it differ. Knows no generation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Config, ModelConfig, Name, PluginConfig};
+use crate::inference::Served;
+use crate::sandbox::Plugin;
+
+/// A plugin or a model that serves, with the settings that it was loaded with.
+#[derive(Debug)]
+pub struct Part<T, C> {
+    /// What serves.
+    pub what: Arc<T>,
+    /// As the file had it then.
+    pub config: C,
+    /// The generation that it first served in.
+    pub since: u64,
+}
+
+/// A plugin that serves.
+pub type PluginPart = Part<Plugin, PluginConfig>;
+
+/// A model that serves.
+pub(super) type ModelPart = Part<Served, ModelConfig>;
+
+/// What serves one pipeline.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Makes the tensor.
+    pub preprocess: PluginPart,
+    /// Makes the prediction.
+    pub model: ModelPart,
+    /// Makes the results.
+    pub route: PluginPart,
+}
+
+/// Versions that were undone. A change of the file does not take them up again by itself; only a version that differs in
+/// its bytes or its settings is tried.
+#[derive(Debug, Default)]
+pub struct HeldBack {
+    plugins: Vec<(PluginConfig, String)>,
+    models: Vec<(ModelConfig, String)>,
+}
+
+/// Versions that are held back; the oldest makes room. Each was on trial in this process.
+const HELD_BACK_MAX: usize = 64;
+
+impl<T, C: Clone> Clone for Part<T, C> {
+    fn clone(&self) -> Self {
+        Self {
+            what: Arc::clone(&self.what),
+            config: self.config.clone(),
+            since: self.since,
+        }
+    }
+}
+
+impl PluginPart {
+    fn is(&self, config: &PluginConfig, digest: &str) -> bool {
+        self.config == *config && self.what.identity().digest == digest
+    }
+}
+
+impl ModelPart {
+    fn is(&self, config: &ModelConfig, digest: &str) -> bool {
+        self.config == *config && self.what.digest() == digest
+    }
+}
+
+impl Parts {
+    /// Its plugins.
+    pub fn plugins(&self) -> [&PluginPart; 2] {
+        [&self.preprocess, &self.route]
+    }
+
+    /// Whether nothing differs but where it is written down.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.preprocess.what, &other.preprocess.what)
+            && Arc::ptr_eq(&self.model.what, &other.model.what)
+            && Arc::ptr_eq(&self.route.what, &other.route.what)
+    }
+
+    /// The same with another version of a plugin, wherever it is used.
+    pub fn with_plugin(&self, part: &PluginPart) -> Self {
+        let mut parts = self.clone();
+        for plugin in [&mut parts.preprocess, &mut parts.route] {
+            if plugin.config.name == part.config.name && plugin.what.role() == part.what.role() {
+                *plugin = part.clone();
+            }
+        }
+        parts
+    }
+}
+
+impl HeldBack {
+    /// Holds back what is in `undone` and not in `kept`.
+    pub fn add(&mut self, undone: &Parts, kept: &Parts) {
+        for (undone, kept) in undone.plugins().into_iter().zip(kept.plugins()) {
+            if !Arc::ptr_eq(&undone.what, &kept.what) {
+                let digest = undone.what.identity().digest.clone();
+                push(&mut self.plugins, (undone.config.clone(), digest));
+            }
+        }
+        if !Arc::ptr_eq(&undone.model.what, &kept.model.what) {
+            let digest = undone.model.what.digest().to_owned();
+            push(&mut self.models, (undone.model.config.clone(), digest));
+        }
+    }
+
+    /// Lets a version serve that somebody asked for.
+    pub fn release(&mut self, part: &PluginPart) {
+        self.plugins.retain(|(config, digest)| !part.is(config, digest));
+    }
+
+    /// Lets everything be tried again.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn has_plugin(&self, config: &PluginConfig, digest: &str) -> bool {
+        self.plugins.iter().any(|(held, of)| held == config && of == digest)
+    }
+
+    fn has_model(&self, config: &ModelConfig, digest: &str) -> bool {
+        self.models.iter().any(|(held, of)| held == config && of == digest)
+    }
+}
+
+fn push<T: PartialEq>(held: &mut Vec<T>, version: T) {
+    if held.contains(&version) {
+        return;
+    }
+    if held.len() == HELD_BACK_MAX {
+        held.remove(0);
+    }
+    held.push(version);
+}
+
+/// The plugin that goes on serving: the same version, or what serves in the place of one that is held back.
+pub(super) fn kept_plugin(
+    serving: &BTreeMap<Name, Parts>,
+    held_back: &HeldBack,
+    config: &PluginConfig,
+    loaded: &Plugin,
+) -> Option<PluginPart> {
+    let digest = &loaded.identity().digest;
+    let is_held_back = held_back.has_plugin(config, digest);
+    let mut all = serving.values().flat_map(Parts::plugins);
+    all.find(|part| {
+        let is_same = part.is(config, digest);
+        let is_substitute = is_held_back && part.config.name == config.name;
+        part.what.role() == loaded.role() && (is_same || is_substitute)
+    })
+    .cloned()
+}
+
+/// The same of models.
+pub(super) fn kept_model(
+    serving: &BTreeMap<Name, Parts>,
+    held_back: &HeldBack,
+    config: &ModelConfig,
+    digest: &str,
+) -> Option<ModelPart> {
+    let is_held_back = held_back.has_model(config, digest);
+    let mut all = serving.values().map(|parts| &parts.model);
+    all.find(|part| part.is(config, digest) || (is_held_back && part.config.name == config.name))
+        .cloned()
+}
+
+/// What differs, in a line each: `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
+pub fn changes(
+    (old_config, old): (Option<&Config>, &BTreeMap<Name, Parts>),
+    (new_config, new): (&Config, &BTreeMap<Name, Parts>),
+) -> Vec<String> {
+    let (before, after) = (versions(old), versions(new));
+    let mut changes = Vec::new();
+    for (what, (version, _)) in &after {
+        let was = before.get(what);
+        match was {
+            None => changes.push(format!("{what}: {version}")),
+            Some((was, _)) if was != version => changes.push(format!("{what}: {was} -> {version}")),
+            Some((_, was)) if after.get(what).is_some_and(|(_, is)| is != was) => {
+                changes.push(format!("{what}: {version}, loaded anew"));
+            }
+            Some(_) => {}
+        }
+    }
+    for what in before.keys().filter(|what| !after.contains_key(*what)) {
+        changes.push(format!("{what}: removed"));
+    }
+    for (name, pipeline) in &new_config.pipelines {
+        match old_config.and_then(|config| config.pipelines.get(name)) {
+            None => changes.push(format!("pipeline {name}: added")),
+            Some(was) if was != pipeline => changes.push(format!("pipeline {name}: changed")),
+            Some(_) => {}
+        }
+    }
+    let gone = old_config.into_iter().flat_map(|config| config.pipelines.keys());
+    for name in gone.filter(|name| !new_config.pipelines.contains_key(*name)) {
+        changes.push(format!("pipeline {name}: removed"));
+    }
+    changes
+}
+
+/// What serves: its version, and which of those with this version it is.
+fn versions(parts: &BTreeMap<Name, Parts>) -> BTreeMap<String, (String, u64)> {
+    let mut versions = BTreeMap::new();
+    for parts in parts.values() {
+        for plugin in parts.plugins() {
+            let version = plugin.what.identity().version().to_owned();
+            versions.insert(format!("plugin {}", plugin.config.name), (version, plugin.since));
+        }
+        let digest = parts.model.what.digest();
+        let version = digest.get(..12).unwrap_or(digest).to_owned();
+        versions.insert(
+            format!("model {}", parts.model.config.name),
+            (version, parts.model.since),
+        );
+    }
+    versions
+}

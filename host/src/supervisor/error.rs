@@ -1,0 +1,77 @@
+//! Why a change was refused, and in which step. Knows nothing of how steps are done.
+
+use crate::config::Name;
+use crate::connect::amqp::{ConnectError, TooLong, TopologyError};
+use crate::connect::folder::FolderError;
+use crate::reload::{ProbeError, ServeError};
+
+/// Why a change was refused: everything is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The file, or something that it names, is wrong; in full, as `check` would say it.
+    #[error("{0}")]
+    Mistakes(String),
+    /// The file changes what only a restart can change.
+    #[error("{0}: restart the host for it; nothing of this change was made")]
+    Fixed(String),
+    /// A model cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A name does not fit.
+    #[error("pipeline `{pipeline}`")]
+    TooLong {
+        /// The pipeline.
+        pipeline: Name,
+        /// Which name.
+        source: TooLong,
+    },
+    /// A probe failed.
+    #[error("pipeline `{pipeline}`")]
+    Probe {
+        /// The pipeline.
+        pipeline: Name,
+        /// Why.
+        source: ProbeError,
+    },
+    /// The broker says no.
+    #[error("{url}")]
+    Broker {
+        /// Its URL, without the password.
+        url: String,
+        /// Why not.
+        source: ConnectError,
+    },
+    /// A queue or an exchange is not as the file says.
+    #[error("pipeline `{pipeline}`")]
+    Topology {
+        /// The pipeline.
+        pipeline: Name,
+        /// Why not.
+        source: TopologyError,
+    },
+    /// A folder cannot be used.
+    #[error("pipeline `{pipeline}`")]
+    Folder {
+        /// The pipeline.
+        pipeline: Name,
+        /// Why not.
+        source: FolderError,
+    },
+    /// The host is leaving.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+impl ChangeError {
+    /// The step that failed, for the history and for metrics: a constant.
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Mistakes(_) => "check",
+            Self::Fixed(_) => "compare",
+            Self::Serve(_) => "warm-up",
+            Self::Probe { .. } => "probe",
+            Self::TooLong { .. } | Self::Broker { .. } | Self::Topology { .. } | Self::Folder { .. } => "connect",
+            Self::Stopping => "stop",
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The tasks of the pipelines: begun, drained, ended. Knows no file, and nothing of what serves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{ChangeError, Premises};
+use crate::admin::PipelineState;
+use crate::breaker::Breaker;
+use crate::chain::Chain;
+use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
+use crate::connect::amqp::Broker;
+use crate::connect::folder::{self, FolderError, Until};
+use crate::connect::{Hold, Source};
+use crate::gate::Gate;
+use crate::generation::Current;
+use crate::instruments::{Instruments, Waits};
+use crate::pipeline::{LINES_PER_SECOND, Pipeline};
+use crate::quota::LineQuota;
+
+/// The tasks, by number: one that is drained and its successor have the same name.
+pub struct Pipelines {
+    tasks: JoinSet<(u64, Result<(), FolderError>)>,
+    running: BTreeMap<u64, Running>,
+    n_started: u64,
+    failed: bool,
+    // Of a run that ends: what its bar counts to.
+    backlogs: Vec<Arc<dyn Fn() -> usize + Send + Sync>>,
+    drain_limit: Duration,
+    // What each of them needs.
+    current: Current,
+    gate: Gate,
+    host_id: Arc<str>,
+    instruments: Arc<Instruments>,
+    drain: CancellationToken,
+    cut: CancellationToken,
+    until: Until,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: Name,
+    drain: CancellationToken,
+}
+
+impl Pipelines {
+    pub(super) fn new(premises: &Premises, current: Current) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            n_started: 0,
+            failed: false,
+            backlogs: Vec::new(),
+            drain_limit: Duration::ZERO,
+            current,
+            gate: Gate::default(),
+            host_id: Arc::clone(&premises.host_id),
+            instruments: Arc::clone(&premises.instruments),
+            drain: premises.drain.clone(),
+            cut: premises.cut.clone(),
+            until: premises.until,
+        }
+    }
+
+    /// How long a pipeline that is paused or removed may take for what it has in hand, before that goes back.
+    pub fn drain_within(&mut self, limit: Duration) {
+        self.drain_limit = limit;
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Whether a source failed before it was empty.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Waits until one has ended; `None` when none is left.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn next_ended(&mut self) -> Option<Name> {
+        loop {
+            match self.tasks.join_next().await? {
+                Ok((number, ended)) => {
+                    if let Err(error) = ended {
+                        error!(error = %Chain(&error), "a source failed");
+                        self.failed = true;
+                    }
+                    if let Some(running) = self.running.remove(&number) {
+                        return Some(running.name);
+                    }
+                }
+                Err(error) => {
+                    error!(%error, "a pipeline ended badly");
+                    self.failed = true;
+                }
+            }
+        }
+    }
+
+    /// Waits until all have ended.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn all_ended(&mut self) {
+        while self.next_ended().await.is_some() {}
+    }
+
+    /// Files that wait in the sources that are folders.
+    pub(super) fn backlog(&self) -> impl Fn() -> usize + use<> {
+        let counters = self.backlogs.clone();
+        move || counters.iter().map(|count| count()).sum()
+    }
+
+    /// Whether a pipeline runs or finishes what it has in hand.
+    pub(super) fn runs(&self, name: &Name) -> bool {
+        self.running.values().any(|running| running.name == *name)
+    }
+
+    /// Begins to take messages from a source.
+    pub(super) fn start(&mut self, name: &Name, source: Source) {
+        let Some(instrument) = self.instruments.get(name) else {
+            return; // there is one for each pipeline of the file
+        };
+        if instrument.waits.is_some() {
+            // What this process itself gave back when it stopped taking is no dead host's.
+            source.acquit();
+        }
+        let (drain, cut) = (self.drain.child_token(), self.cut.child_token());
+        let waits = Waits {
+            hold: Hold::new(name.as_str(), cut.clone()),
+            breaker: Breaker::new(name.as_str(), drain.clone()),
+            is_open: source.is_open(),
+        };
+        let pipeline = Arc::new(Pipeline {
+            name: name.clone(),
+            host_id: Arc::clone(&self.host_id),
+            current: Arc::clone(&self.current),
+            hold: waits.hold.clone(),
+            breaker: waits.breaker.clone(),
+            gate: self.gate.beside(),
+            tally: instrument.tally,
+            lines: LineQuota::new(LINES_PER_SECOND),
+        });
+        self.instruments.begin(name, waits);
+        if self.until == Until::Empty {
+            self.backlogs.push(source.backlog().into());
+        }
+        let number = self.n_started;
+        self.n_started += 1;
+        let running = Running {
+            name: name.clone(),
+            drain: drain.clone(),
+        };
+        self.running.insert(number, running);
+        let limit = self.drain_limit;
+        self.tasks.spawn(async move {
+            let mut run = std::pin::pin!(pipeline.run(source, drain.clone()));
+            let too_late = async {
+                drain.cancelled().await;
+                tokio::time::sleep(limit).await;
+            };
+            let ended = tokio::select! {
+                ended = &mut run => ended,
+                () = too_late => {
+                    cut.cancel();
+                    run.await
+                }
+            };
+            (number, ended)
+        });
+    }
+
+    /// Lets a pipeline finish what it has in hand, and take no more.
+    pub(super) fn drain(&self, name: &Name) {
+        let tasks = self.running.values().filter(|running| running.name == *name);
+        for running in tasks.filter(|running| !running.drain.is_cancelled()) {
+            info!(pipeline = %name, "finishing what is in hand");
+            self.instruments.set(name, PipelineState::Draining);
+            running.drain.cancel();
+        }
+    }
+
+    /// A pipeline has finished, and waits until it is resumed.
+    pub(super) fn paused(&self, name: &Name) {
+        info!(pipeline = %name, "paused");
+        self.instruments.set(name, PipelineState::Paused);
+    }
+
+    /// Opens the source of a pipeline, and the folders that its results go to.
+    pub(super) async fn open(
+        &self,
+        pipeline: &PipelineConfig,
+        broker: Option<&Broker>,
+    ) -> Result<Option<Source>, ChangeError> {
+        let folder_error = |source| ChangeError::Folder {
+            pipeline: pipeline.name.clone(),
+            source,
+        };
+        for destination in pipeline.destinations.values() {
+            if let DestinationConfig::Folder { folder } = destination {
+                folder::prepare(folder).await.map_err(folder_error)?;
+            }
+        }
+        match &pipeline.source {
+            SourceConfig::Folder(folder) => {
+                let source = folder::Source::open(folder, pipeline.max_message_bytes, self.until).await;
+                Ok(Some(Source::Folder(source.map_err(folder_error)?)))
+            }
+            SourceConfig::Queue(queue) => {
+                let Some(broker) = broker else { return Ok(None) };
+                let mut source = broker.source(queue, pipeline);
+                match source.subscribe().await {
+                    Err(source) if source.is_permanent() => Err(ChangeError::Topology {
+                        pipeline: pipeline.name.clone(),
+                        source,
+                    }),
+                    // `next` goes on trying; the reason is told there.
+                    _ => Ok(Some(Source::Amqp(Box::new(source)))),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pipelines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipelines")
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}
