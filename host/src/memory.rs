@@ -33,7 +33,7 @@ pub struct MemoryBound {
     pub plugins: u64,
     /// What plugins hand over, before it is checked.
     pub handovers: u64,
-    /// Weights, and a full batch on its way through each model.
+    /// Weights, and a full batch on its way through each model; of two versions, while one replaces the other.
     pub models: u64,
     /// The process itself.
     pub base: u64,
@@ -89,7 +89,8 @@ impl MemoryBound {
             }),
             plugins: instances_bytes(workers, used_plugins),
             handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input())),
-            models: models.fold(0, u64::saturating_add),
+            // A new version is warmed up beside the one that it is to replace.
+            models: models.fold(0, u64::saturating_add).saturating_mul(2),
             base: BASE_BYTES,
         }
     }
@@ -147,7 +148,7 @@ impl MemoryBound {
             term(
                 "models",
                 self.models,
-                "weights and a full batch",
+                "weights and a full batch, of two versions in a swap",
                 "`max_batch` of a model",
             ),
             term("base", self.base, "the process itself", "nothing"),

@@ -1,8 +1,10 @@
 //! Changes what runs: the one task that owns the file, the parts that serve and the pipelines. The start is its first
 //! change. Knows no message, and nothing of how parts are loaded.
 
+mod back;
 mod error;
 mod pipelines;
+mod publish;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +24,14 @@ use status::{Roster, roster};
 
 use crate::chain::Chain;
 use crate::config::{Config, Name, PipelineConfig, Rendering};
-use crate::connect::amqp::{Broker, TooLong};
-use crate::connect::{Destination, Source};
+use crate::connect::Source;
+use crate::connect::amqp::Broker;
 use crate::control::{Change, ChangeOutcome, Command, History, Unanswered};
-use crate::generation::{Current, Generation, Serving, Stages};
+use crate::generation::{Current, Generation};
 use crate::instruments::{Instruments, uses_broker};
 use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
 use crate::sandbox::Sandbox;
-use crate::trial::{Trial, TrialEnded};
+use crate::trial::TrialEnded;
 
 /// What the supervisor is given once.
 #[derive(Debug)]
@@ -215,49 +217,6 @@ impl Supervisor {
         self.pipelines.is_empty() && self.paused.is_empty()
     }
 
-    /// What comes of a trial: what passed is what later ones are measured by, and what is worse goes.
-    pub fn trial_ended(&mut self, ended: TrialEnded) {
-        let TrialEnded {
-            pipeline,
-            generation,
-            worse,
-        } = ended;
-        if self.on_trial.get(&pipeline) != Some(&generation) {
-            return; // replaced meanwhile
-        }
-        let Some(why) = worse else {
-            info!(%pipeline, generation, "the trial is passed");
-            self.on_trial.remove(&pipeline);
-            if let Some(parts) = self.parts.get(&pipeline).cloned() {
-                self.prove(&pipeline, generation, parts);
-            }
-            self.show();
-            return;
-        };
-        let began = Instant::now();
-        let undone: Vec<Name> = std::mem::take(&mut self.on_trial).into_keys().collect();
-        let before = self.parts.clone();
-        for name in &undone {
-            if let (Some((_, proven)), Some(parts)) = (self.proven.get(name), self.parts.get_mut(name)) {
-                self.held_back.add(parts, proven);
-                *parts = proven.clone();
-            }
-        }
-        let changes = self.republish(&before);
-        let change = self.change("trial", began, changes);
-        warn!(
-            %pipeline, generation, reason = why, now = change.generation,
-            "a new version is worse than the one before: undone"
-        );
-        self.premises.history.add(Change {
-            outcome: ChangeOutcome::Undone,
-            step: Some("trial".to_owned()),
-            reason: Some(format!("pipeline {pipeline}, generation {generation}: {why}")),
-            ..change
-        });
-        self.show();
-    }
-
     /// Ends what is shared by all pipelines; call it when they have ended.
     pub fn close(self) -> (Option<Broker>, Arc<Sandbox>) {
         (self.broker, self.premises.sandbox)
@@ -407,172 +366,6 @@ impl Supervisor {
         Ok(sources)
     }
 
-    /// Binds parts to destinations.
-    fn bind(
-        &self,
-        config: &Config,
-        parts: &BTreeMap<Name, Parts>,
-        id: u64,
-    ) -> Result<BTreeMap<Name, Arc<Stages>>, ChangeError> {
-        let current = self.current.load();
-        let mut bound = BTreeMap::new();
-        for (name, pipeline) in &config.pipelines {
-            let Some(parts) = parts.get(name) else { continue };
-            let destinations = destinations(pipeline, self.broker.as_ref());
-            let destinations = destinations.map_err(|source| ChangeError::TooLong {
-                pipeline: name.clone(),
-                source,
-            })?;
-            let lane = match current.pipelines.get(name) {
-                Some(serving) => serving.stages.lane.clone(),
-                None => self.premises.sandbox.lane(config.pipelines.len()),
-            };
-            let stages = Stages {
-                generation: id,
-                preprocess: Arc::clone(&parts.preprocess.what),
-                model: Arc::clone(&parts.model.what),
-                route: Arc::clone(&parts.route.what),
-                lane,
-                destinations,
-                attempts: pipeline.attempts,
-            };
-            bound.insert(name.clone(), Arc::new(stages));
-        }
-        Ok(bound)
-    }
-
-    /// Makes stages current, new ones on trial beside the proven ones.
-    fn publish(&mut self, id: u64, stages: BTreeMap<Name, Arc<Stages>>) {
-        let before = self.current.load_full();
-        let mut pipelines = BTreeMap::new();
-        for (name, stages) in stages {
-            let trial = self.trial(&name, id, &stages, before.pipelines.get(&name));
-            pipelines.insert(name, Serving { stages, trial });
-        }
-        // Those that leave serve what they have in hand.
-        for (name, serving) in &before.pipelines {
-            if !pipelines.contains_key(name) && self.pipelines.runs(name) {
-                pipelines.insert(name.clone(), serving.clone());
-            }
-        }
-        self.current.store(Arc::new(Generation { id, pipelines }));
-    }
-
-    fn trial(
-        &mut self,
-        name: &Name,
-        id: u64,
-        stages: &Arc<Stages>,
-        before: Option<&Serving>,
-    ) -> Option<Arc<Trial<Stages>>> {
-        let parts = self.parts.get(name)?.clone();
-        let limits = self.config.as_ref()?.pipelines.get(name)?.trial;
-        let is_as_before = before.is_some_and(|before| {
-            Arc::ptr_eq(&before.stages.preprocess, &stages.preprocess)
-                && Arc::ptr_eq(&before.stages.model, &stages.model)
-                && Arc::ptr_eq(&before.stages.route, &stages.route)
-        });
-        if is_as_before && self.on_trial.contains_key(name) {
-            return before.and_then(|before| before.trial.clone()); // it goes on
-        }
-        self.on_trial.remove(name);
-        let Some((since, proven)) = self.proven.get(name).filter(|_| limits.messages > 0) else {
-            self.prove(name, id, parts);
-            return None;
-        };
-        if proven.same(&parts) {
-            return None;
-        }
-        let previous = Stages {
-            generation: *since,
-            preprocess: Arc::clone(&proven.preprocess.what),
-            model: Arc::clone(&proven.model.what),
-            route: Arc::clone(&proven.route.what),
-            lane: stages.lane.clone(),
-            destinations: stages.destinations.clone(),
-            attempts: stages.attempts,
-        };
-        self.on_trial.insert(name.clone(), id);
-        let ended = self.trials.clone();
-        Some(Arc::new(Trial::new(
-            name.clone(),
-            id,
-            limits,
-            Arc::new(previous),
-            ended,
-        )))
-    }
-
-    /// Later versions are measured by these parts; the plugins that they replaced can be gone back to by hand.
-    fn prove(&mut self, name: &Name, generation: u64, parts: Parts) {
-        let before = self.proven.insert(name.clone(), (generation, parts.clone()));
-        let Some((_, before)) = before else { return };
-        for (old, new) in before.plugins().into_iter().zip(parts.plugins()) {
-            if old.config.name == new.config.name && !Arc::ptr_eq(&old.what, &new.what) {
-                self.older.insert(old.config.name.clone(), old.clone());
-            }
-        }
-    }
-
-    /// Puts the version of a plugin that served before in its place, wherever it is used.
-    fn roll_back(&mut self, plugin: &str) -> Result<Vec<String>, Unanswered> {
-        let users = |parts: &Parts| parts.plugins().iter().any(|part| part.config.name.as_str() == plugin);
-        if !self.parts.values().any(users) {
-            return Err(Unanswered::Unknown(format!(
-                "no plugin `{}` serves",
-                plugin.escape_debug()
-            )));
-        }
-        // While it is on trial, what it is measured by; else what served before that.
-        let proven = self.parts.iter().find_map(|(name, parts)| {
-            let (_, proven) = self.proven.get(name)?;
-            let pairs = proven.plugins().into_iter().zip(parts.plugins());
-            let mut differing = pairs.filter(|(old, new)| !Arc::ptr_eq(&old.what, &new.what));
-            let found =
-                differing.find(|(old, new)| old.config.name == new.config.name && new.config.name.as_str() == plugin);
-            found.map(|(old, _)| old.clone())
-        });
-        let Some(previous) = proven.or_else(|| self.older.get(plugin).cloned()) else {
-            return Err(Unanswered::Unknown(format!(
-                "no version of plugin `{plugin}` served before this one"
-            )));
-        };
-        let before = self.parts.clone();
-        let id = self.current.load().id + 1;
-        for (name, parts) in &mut self.parts {
-            let back = parts.with_plugin(&previous);
-            if !back.same(parts) {
-                self.held_back.add(parts, &back);
-                for old in parts.plugins() {
-                    if old.config.name.as_str() == plugin {
-                        self.older.insert(old.config.name.clone(), old.clone());
-                    }
-                }
-                *parts = back.clone();
-                self.proven.insert(name.clone(), (id, back));
-                self.on_trial.remove(name);
-            }
-        }
-        self.held_back.release(&previous);
-        let changes = self.republish(&before);
-        self.show();
-        Ok(changes)
-    }
-
-    /// Makes other parts current for the file that is.
-    fn republish(&mut self, before: &BTreeMap<Name, Parts>) -> Vec<String> {
-        let Some(config) = self.config.clone() else {
-            return Vec::new();
-        };
-        let id = self.current.load().id + 1;
-        match self.bind(&config, &self.parts, id) {
-            Ok(stages) => self.publish(id, stages),
-            // They were bound before: the same names fit.
-            Err(error) => warn!(error = %Chain(&error), "what served before cannot be bound"),
-        }
-        changes((Some(&config), before), (&config, &self.parts))
-    }
-
     async fn resume(&mut self, name: &Name) -> Result<(), ChangeError> {
         let pipeline = self.config.as_ref().and_then(|config| config.pipelines.get(name));
         let Some(pipeline) = pipeline else { return Ok(()) };
@@ -583,9 +376,9 @@ impl Supervisor {
     }
 
     fn pipeline(&self, name: &str) -> Result<Name, Unanswered> {
-        let names = self.config.iter().flat_map(|config| config.pipelines.keys());
+        let mut names = self.config.iter().flat_map(|config| config.pipelines.keys());
         let unknown = || Unanswered::Unknown(format!("there is no pipeline `{}`", name.escape_debug()));
-        names.cloned().find(|known| known.as_str() == name).ok_or_else(unknown)
+        names.find(|known| known.as_str() == name).cloned().ok_or_else(unknown)
     }
 
     fn show(&self) {
@@ -632,14 +425,4 @@ impl Supervisor {
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
-}
-
-fn destinations(pipeline: &PipelineConfig, broker: Option<&Broker>) -> Result<BTreeMap<Name, Destination>, TooLong> {
-    let mut bound = BTreeMap::new();
-    for (name, destination) in &pipeline.destinations {
-        if let Some(destination) = Destination::bind(destination, &pipeline.source, broker)? {
-            bound.insert(name.clone(), destination);
-        }
-    }
-    Ok(bound)
 }

@@ -128,7 +128,10 @@ impl Stage {
         }
         let began = Instant::now();
         let change = self.control.reload()?;
-        ensure!(change["outcome"] == "done", "{change}");
+        ensure!(
+            change.get("outcome").and_then(serde_json::Value::as_str) == Some("done"),
+            "{change}"
+        );
         Ok(began.elapsed())
     }
 
