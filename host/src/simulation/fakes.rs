@@ -10,9 +10,9 @@ use crate::connect::acquittal::Acquittal;
 use crate::connect::amqp::PublishError;
 use crate::connect::settle::{Delivered, Purpose};
 use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
-use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};
 use crate::message::{Envelope, Message};
-use crate::work::{Attempt, Work, reject};
+use crate::work::{Attempt, Work};
 
 /// One life of a host.
 #[derive(Debug)]
@@ -64,9 +64,21 @@ pub struct Parcel {
     index: usize,
 }
 
-/// The work: by kind.
+/// The work: by kind, unless this version of it ails.
 #[derive(Debug)]
-pub(super) struct Script(pub(super) Arc<Host>);
+pub(super) struct Script {
+    pub(super) host: Arc<Host>,
+    pub(super) generation: u64,
+    pub(super) ails: Option<Ailment>,
+}
+
+/// What a bad version does with every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ailment {
+    Refuses,
+    Skips,
+    Retries,
+}
 
 impl Host {
     /// A moment in which others may act. The dead do not come back from it.
@@ -377,11 +389,11 @@ impl Parcel {
 
 impl Work for Script {
     fn generation(&self) -> u64 {
-        1
+        self.generation
     }
 
     fn attempts(&self) -> u32 {
-        self.0.world.state().attempts
+        self.host.world.state().attempts
     }
 
     fn digest(&self, _: Stage) -> Option<&str> {
@@ -393,7 +405,7 @@ impl Work for Script {
     }
 
     async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::Parcel>, Disposition> {
-        let host = &self.0;
+        let host = &self.host;
         let message = &attempt.message;
         let (id, tag): (usize, u64) = (message.id.parse().unwrap(), message.key.parse().unwrap());
         let kind = {
@@ -409,12 +421,25 @@ impl Work for Script {
         }
         host.live().await;
         host.world.state().working.remove(&tag);
+        let plugin = PluginIdentity {
+            name: "script".to_owned(),
+            digest: String::new(),
+        };
         let reason = |class, text: &str| Reason {
             stage: Stage::Preprocess,
             class,
             text: text.to_owned(),
-            plugin: None,
+            plugin: Some(Arc::new(plugin)),
         };
+        match self.ails {
+            None => {}
+            Some(Ailment::Refuses) => return Err(Disposition::Reject(reason(ReasonClass::Refused, "ails"))),
+            Some(Ailment::Retries) => return Err(Disposition::Retry(reason(ReasonClass::Retried, "ails"))),
+            Some(Ailment::Skips) => {
+                attempt.notes.skipped = true;
+                return Err(Disposition::Ack);
+            }
+        }
         let n = match kind {
             Kind::Good(n) => n,
             Kind::Skip => {
@@ -428,13 +453,7 @@ impl Work for Script {
             Kind::Retry(_) if message.attempt < self.attempts() => {
                 return Err(Disposition::Retry(reason(ReasonClass::Retried, "later")));
             }
-            Kind::Retry(_) => {
-                return Err(reject(
-                    Stage::Preprocess,
-                    ReasonClass::AttemptsSpent,
-                    "spent".to_owned(),
-                ));
-            }
+            Kind::Retry(_) => return Err(Disposition::Reject(reason(ReasonClass::AttemptsSpent, "spent"))),
             Kind::Poison => unreachable!("the host is dead"),
         };
         let parcel = |index| {

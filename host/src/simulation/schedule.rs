@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::fakes::{Host, Script, Source};
+use super::fakes::{Ailment, Host, Script, Source};
 use super::world::{Kind, World};
 use crate::breaker::Breaker;
-use crate::config::Name;
+use crate::config::{Name, TrialConfig};
 use crate::connect::folder::FolderError;
 use crate::connect::{self, Hold};
 use crate::gate::Gate;
-use crate::generation::{Generation, Serving};
+use crate::generation::{Current, Generation, Serving};
 use crate::pipeline::Pipeline;
 use crate::quota::LineQuota;
+use crate::trial::{Trial, TrialEnded};
 
 /// Schedules in one run of the tests: some seconds.
 const N_SCHEDULES: u64 = 3000;
@@ -64,6 +66,9 @@ struct Running {
     drain: CancellationToken,
     cut: CancellationToken,
     task: JoinHandle<Result<(), FolderError>>,
+    current: Current<Script>,
+    proven: Arc<Script>,
+    trials: mpsc::UnboundedSender<TrialEnded>,
 }
 
 /// What a schedule did, so that one in which nothing happened does not count as passed.
@@ -72,6 +77,8 @@ struct Seen {
     n_kills: u32,
     n_restarts: u32,
     n_drains: u32,
+    n_swaps: u32,
+    n_undone: u64,
     n_apart: u64,
     n_miscounted: usize,
     n_deliveries: u64,
@@ -128,11 +135,19 @@ impl Schedule {
         });
         self.world.state().alive.insert(number);
         let name = Name::new("simulated").unwrap();
-        let pipelines = BTreeMap::from([(name.clone(), Serving::proven(Arc::new(Script(Arc::clone(&host)))))]);
+        let proven = Arc::new(Script {
+            host: Arc::clone(&host),
+            generation: 1,
+            ails: None,
+        });
+        let pipelines = BTreeMap::from([(name.clone(), Serving::proven(Arc::clone(&proven)))]);
+        let current: Current<Script> = Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines }));
+        let (trials, ended) = mpsc::unbounded_channel();
+        tokio::spawn(supervise(Arc::clone(&current), Arc::clone(&proven), ended));
         let pipeline = Arc::new(Pipeline {
             name,
             host_id: format!("host-{number}").into(),
-            current: Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines })),
+            current: Arc::clone(&current),
             hold: host.hold.clone(),
             gate: Gate::default(),
             breaker: Breaker::new("simulated", drain.clone()),
@@ -141,7 +156,15 @@ impl Schedule {
         });
         let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));
         let task = tokio::spawn(pipeline.run(source, drain.clone()));
-        self.hosts.push(Running { host, drain, cut, task });
+        self.hosts.push(Running {
+            host,
+            drain,
+            cut,
+            task,
+            current,
+            proven,
+            trials,
+        });
     }
 
     /// Puts a new host in the place of each that died.
@@ -154,8 +177,46 @@ impl Schedule {
         }
     }
 
+    /// Swaps to another version, which may be bad, beside the proven one.
+    fn swap(&mut self) {
+        self.seen.n_swaps += 1;
+        let ails = self.random.pick(&[
+            None,
+            Some(Ailment::Refuses),
+            Some(Ailment::Skips),
+            Some(Ailment::Retries),
+        ]);
+        let running = &self.hosts[0];
+        let id = running.current.load().id + 1;
+        let limits = TrialConfig {
+            // More than there are messages: a bad version is not to pass unseen.
+            messages: if ails.is_some() { 1000 } else { 5 },
+            failures: 0,
+            slower: 5.0,
+        };
+        let name = Name::new("simulated").unwrap();
+        let stages = Script {
+            host: Arc::clone(&running.host),
+            generation: id,
+            ails,
+        };
+        let trial = Trial::new(
+            name.clone(),
+            id,
+            limits,
+            Arc::clone(&running.proven),
+            running.trials.clone(),
+        );
+        let serving = Serving {
+            stages: Arc::new(stages),
+            trial: Some(Arc::new(trial)),
+        };
+        let pipelines = BTreeMap::from([(name, serving)]);
+        running.current.store(Arc::new(Generation { id, pipelines }));
+    }
+
     async fn fault(&mut self) {
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 if self.kills_left > 0 => {
                 self.kills_left -= 1;
                 self.seen.n_kills += 1;
@@ -167,6 +228,7 @@ impl Schedule {
             }
             2 => self.world.state().takes_results ^= true,
             3 => self.world.state().takes_copies ^= true,
+            4 => self.swap(),
             _ => {
                 let running = self.hosts.remove(0);
                 self.drain(running).await;
@@ -183,6 +245,7 @@ impl Schedule {
             drain,
             cut,
             mut task,
+            ..
         } = running;
         drain.cancel();
         let deadline = Duration::from_millis(self.random.below(2000));
@@ -231,9 +294,35 @@ impl Schedule {
         self.seen.n_apart = state.n_apart;
         self.seen.n_miscounted = state.miscounted.len();
         self.seen.n_deliveries = state.n_deliveries;
+        self.seen.n_undone = state.n_undone;
         match state.broken.is_empty() {
             true => Ok(self.seen),
             false => Err(format!("{:#?}\n{:?}", state.broken, state.kinds)),
+        }
+    }
+}
+
+/// Puts the proven version back where a trial finds another worse, as the supervisor does; good ones must pass.
+async fn supervise(current: Current<Script>, proven: Arc<Script>, mut trials: mpsc::UnboundedReceiver<TrialEnded>) {
+    while let Some(TrialEnded {
+        pipeline,
+        generation,
+        worse,
+    }) = trials.recv().await
+    {
+        let before = current.load_full();
+        let serving = before.pipelines.values().next().filter(|_| before.id == generation);
+        let Some(serving) = serving else { continue };
+        let mut state = proven.host.world.state();
+        let is_bad = serving.stages.ails.is_some();
+        state.demand(is_bad == worse.is_some(), || {
+            format!("a trial ended wrongly: {worse:?}")
+        });
+        if worse.is_some() {
+            state.n_undone += 1;
+            let pipelines = BTreeMap::from([(pipeline, Serving::proven(Arc::clone(&proven)))]);
+            let id = generation + 1;
+            current.store(Arc::new(Generation { id, pipelines }));
         }
     }
 }
@@ -262,6 +351,8 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
                 total.n_kills += seen.n_kills;
                 total.n_restarts += seen.n_restarts;
                 total.n_drains += seen.n_drains;
+                total.n_swaps += seen.n_swaps;
+                total.n_undone += seen.n_undone;
                 total.n_apart += seen.n_apart;
                 total.n_miscounted += seen.n_miscounted;
                 total.n_deliveries += seen.n_deliveries;
@@ -279,7 +370,7 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
     }
     if alone.is_none() {
         assert!(
-            total.n_kills > 100 && total.n_restarts > 100 && total.n_apart > 100,
+            total.n_kills > 100 && total.n_restarts > 100 && total.n_apart > 100 && total.n_undone > 100,
             "{total:?}"
         );
     }

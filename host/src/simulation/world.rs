@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) n_apart: u64,
     /// Suspects that came back without a death, and whose next host took it for one: it could not know better.
     pub(super) miscounted: BTreeSet<usize>,
+    /// Versions that were undone.
+    pub(super) n_undone: u64,
     pub(super) broken: Vec<String>,
 }
 
@@ -141,6 +143,7 @@ impl World {
             takes_copies: true,
             n_apart: 0,
             miscounted: BTreeSet::new(),
+            n_undone: 0,
             broken: Vec::new(),
         };
         Arc::new(Self {
