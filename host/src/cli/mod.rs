@@ -4,6 +4,7 @@ mod check;
 mod devices;
 mod dlq;
 mod online;
+mod output;
 mod receive;
 mod run;
 mod send;
@@ -119,7 +120,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     let code = match verb {
         Verb::Run(options) => runtime.block_on(run::run(options, progress)),
         Verb::Check(options) => Ok(runtime.block_on(check::check(&options))),
-        Verb::Devices => Ok(devices::devices()),
+        Verb::Devices => devices::devices(),
         Verb::Send(options) => runtime.block_on(send::send(options)),
         Verb::Receive(options) => runtime.block_on(receive::receive(options)),
         Verb::Dlq(options) => runtime.block_on(dlq::dlq(options)),
