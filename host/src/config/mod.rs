@@ -20,6 +20,8 @@ mod check_pipeline;
 mod check_values;
 mod links;
 
+mod whereabouts;
+
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
@@ -38,6 +40,7 @@ use millrace_models::DeviceChoice;
 pub(crate) use broker_url::Endpoint;
 use mistakes::Source;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
+pub use whereabouts::control_of;
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
