@@ -240,13 +240,26 @@ impl Control {
     /// # Cancellation
     /// The change is made all the same.
     pub async fn ask(&self, command: Command, by: String) -> Result<Change, Unanswered> {
+        let answer = self.begin(command, by)?;
+        answer.await.unwrap_or(Err(Unanswered::Stopping))
+    }
+
+    /// Asks for a change, and says where its answer will come. It is made whether or not anybody waits for that.
+    ///
+    /// # Errors
+    /// When too many wait, or the host is leaving.
+    pub fn begin(
+        &self,
+        command: Command,
+        by: String,
+    ) -> Result<oneshot::Receiver<Result<Change, Unanswered>>, Unanswered> {
         let (reply, answer) = oneshot::channel();
         let request = Request { command, by, reply };
         self.requests.try_send(request).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
             mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
         })?;
-        answer.await.unwrap_or(Err(Unanswered::Stopping))
+        Ok(answer)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::admin::{Admin, AdminError};
+use crate::admin::{Admin, AdminError, ControlServer};
 use crate::config::HostConfig;
 use crate::connect::folder::Until;
 use crate::control::{Control, History, Request};
@@ -79,7 +79,7 @@ pub struct Host {
     instruments: Arc<Instruments>,
     // Serve while they live.
     _admin: Option<Admin>,
-    _control: Control,
+    _control: Option<ControlServer>,
 }
 
 /// Why the host stops taking messages.
@@ -120,8 +120,13 @@ impl Host {
             Some(address) => Some(Admin::start(address, instruments.viewer()).await?),
             None => None,
         };
-        let status = supervisor.status_view(file);
+        let status = supervisor.status_view(file.clone());
         let (control, requests) = Control::new(Arc::new(move || status.status()), history);
+        // A run that ends by itself is not asked to change.
+        let control = match orders.until {
+            Until::Stopped => ControlServer::start(&settings.control, &file, control).await?,
+            Until::Empty => None,
+        };
         supervisor.start(gathered).await?;
         let watch = (settings.watch && orders.until == Until::Stopped).then(|| Watch::new(supervisor.watched()));
         instruments.running();

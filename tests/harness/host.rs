@@ -152,7 +152,11 @@ impl Mill {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    /// `millrace` with these arguments in the folder, for who runs it in their own way.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command
             .args(arguments)

@@ -1,6 +1,8 @@
 //! Queue in, queue out: right labels, right envelopes, each input once; what cannot be read becomes a dead letter.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use millrace_tests::amqp::{Arrival, Client, Parcel, QueueKind};
@@ -8,7 +10,7 @@ use millrace_tests::broker::Broker;
 use millrace_tests::oracle::{Oracle, Verdict};
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::Scene;
-use millrace_tests::unique;
+use millrace_tests::{PATIENCE, unique, wait_at_most};
 
 #[tokio::test]
 async fn png_jpeg_and_raw_pictures_get_their_labels() -> Result<()> {
@@ -241,4 +243,31 @@ async fn send_and_receive_are_all_the_client_that_a_newcomer_needs() -> Result<(
         );
     }
     host.stop()
+}
+
+/// As in `millrace receive QUEUE | head`.
+#[tokio::test]
+async fn a_reader_that_leaves_ends_receive_quietly_and_what_it_did_not_read_stays() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene::new(broker)?;
+    let mill = scene.mill()?;
+    let (url, queue) = (broker.url(), unique("unread"));
+    let client = Client::connect(&url).await?;
+    client.declare(&queue, QueueKind::Quorum).await?;
+    let mut child = mill
+        .command(&["receive", "--amqp", &url, &queue])?
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    client
+        .publish_all(&queue, (0..3).map(|n| Parcel::new(&n.to_string(), "unread")))
+        .await?;
+    let ended = wait_at_most(PATIENCE, "the end of `receive`", || child.try_wait().ok().flatten());
+    child.kill()?;
+    let mut stderr = String::new();
+    child.stderr.take().context("stderr")?.read_to_string(&mut stderr)?;
+    assert_eq!((ended?.code(), stderr.as_str()), (Some(0), ""));
+    assert_eq!(client.take_all(&queue, 3).await?.len(), 3);
+    Ok(())
 }

@@ -1,17 +1,23 @@
-//! Health and metrics over HTTP, for this machine alone. Knows what is to be shown, and not where it comes from; changes
-//! nothing.
+//! Health and metrics over HTTP, and the control interface: what a host is seen and asked by from outside. Knows what is
+//! shown and asked, and not where it comes from.
 
+mod control;
 mod health;
 mod metrics;
+mod pages;
 mod server;
 mod view;
 
-pub use server::{Admin, AdminError};
+pub use control::{Client, ClientError, ControlServer, Place, find_socket};
+pub use pages::Admin;
 pub use view::{Phase, PipelineState, PipelineView, View};
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 
 /// Gives what is to be shown, at the moment it is asked.
 pub type Viewer = Arc<dyn Fn() -> View + Send + Sync>;
@@ -26,24 +32,63 @@ struct Answer {
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Answers a request. A control interface would be asked here for everything that begins with `/v1/`.
-fn answer(method: &Method, path: &str, viewer: &Viewer) -> Answer {
-    let plain = |status, text: &str| Answer {
-        status,
-        content_type: PLAIN,
-        text: text.to_owned(),
-    };
-    if *method != Method::GET && *method != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here\n");
-    }
-    match path {
-        "/livez" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => health::answer(&viewer()),
-        "/metrics" => Answer {
-            status: StatusCode::OK,
-            content_type: metrics::CONTENT_TYPE,
-            text: metrics::text(&viewer()),
-        },
-        _ => plain(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
-    }
+/// Why something cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The port of the pages.
+    #[error("cannot serve health and metrics at {address}")]
+    Pages {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The port of the control interface.
+    #[error("cannot serve control at {address}")]
+    ControlAddress {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Whoever shows nothing would be let in.
+    #[error("cannot serve control at {address} without a token")]
+    NoToken {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The socket of the control interface.
+    #[error("cannot serve control at `{}`", path.display())]
+    ControlSocket {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system has no room for it.
+    #[error("the control socket's path has {} bytes, and may have {max}: `{}`", path.as_os_str().len(), path.display())]
+    TooLong {
+        /// The path.
+        path: PathBuf,
+        /// What fits.
+        max: usize,
+    },
+    /// Another host serves there.
+    #[error("another process serves control at `{}`", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that must not be removed is there.
+    #[error("`{}` is there already, and is no socket", path.display())]
+    NoSocket {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Others could put their own socket into the folder.
+    #[error("`{}` belongs to somebody else, or is open to others", folder.display())]
+    Exposed {
+        /// The folder.
+        folder: PathBuf,
+    },
 }

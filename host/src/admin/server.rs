@@ -1,88 +1,120 @@
-//! The socket: bounded connections, each with one bounded request and a bounded time. Knows no page.
+//! Requests over HTTP: bounded connections, each with one bounded request and a bounded time. Knows no page.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::{debug, info};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::debug;
 
-use super::{Viewer, answer};
+/// The type of an answer for programs.
+pub(super) const JSON: &str = "application/json";
 
-/// Connections at once: a scraper, a supervisor, a person, and some that were forgotten.
+/// Connections at once: a scraper, a supervisor, a person, and some that were forgotten. Twice as many as changes wait
+/// for their turn, so that those who wait for one keep nobody from asking how it goes.
 const CONNECTIONS_MAX: usize = 32;
 
 /// A request's first line and headers.
 const HEAD_MAX_BYTES: usize = 16 << 10;
 
-/// How long a client may take to send them.
+/// A request's body. Nothing is asked by one; some clients send an empty object all the same.
+const BODY_MAX_BYTES: usize = 4 << 10;
+
+/// How long a client may take to send the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may live: it is for one request, whose answer may be read slowly.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for its request, and again for the answer, which may be read slowly. What the host itself
+/// takes in between, for a change, is not the client's.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a connection could not be taken: the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pages, served while it lives.
-#[derive(Debug)]
-pub struct Admin {
-    address: SocketAddr,
-    task: JoinHandle<Infallible>,
+/// What is answered.
+pub(super) type Answered = Response<Full<Bytes>>;
+
+/// Who is at the other end of a connection, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A user of this machine.
+    User(u32),
+    /// Somebody at an address.
+    Address(IpAddr),
 }
 
-/// Why they cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot serve health and metrics at {address}")]
-pub struct AdminError {
-    address: SocketAddr,
-    source: std::io::Error,
+/// Where connections come from.
+pub(super) trait Listen: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection, and whose it is.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
-impl Admin {
-    /// Begins to serve; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// When the port is taken, or the system refuses.
-    pub async fn start(address: SocketAddr, viewer: Viewer) -> Result<Self, AdminError> {
-        let bound = async {
-            let listener = TcpListener::bind(address).await?;
-            Ok((listener.local_addr()?, listener))
-        };
-        let (bound, listener) = bound.await.map_err(|source| AdminError { address, source })?;
-        info!(address = %bound, "serving health and metrics");
-        let task = tokio::spawn(serve(listener, viewer));
-        Ok(Self { address: bound, task })
-    }
+impl Listen for TcpListener {
+    type Stream = TcpStream;
 
-    /// Where they are served.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = self.accept().await?;
+        Ok((stream, Peer::Address(address.ip().to_canonical())))
     }
 }
 
-impl Drop for Admin {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        let peer = Peer::User(stream.peer_cred()?.uid());
+        Ok((stream, peer))
     }
 }
 
-async fn serve(listener: TcpListener, viewer: Viewer) -> Infallible {
+/// An answer: its status, the type of its text, its text.
+pub(super) fn answered(status: StatusCode, content_type: &'static str, text: String) -> Answered {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// Says why there is no other answer.
+pub(super) fn refused(status: StatusCode, why: &str) -> Answered {
+    let text = serde_json::json!({ "error": why }).to_string() + "\n";
+    answered(status, JSON, text)
+}
+
+/// Has `answer` answer every request. Ends when it is dropped, and its connections with it.
+pub(super) async fn serve<L, A, F>(listener: L, answer: A) -> Infallible
+where
+    L: Listen,
+    A: Fn(Parts, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Answered> + Send + 'static,
+{
     // Dropping it ends its connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             // Beyond the limit they wait in the system's queue, which is bounded too.
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, viewer.clone()))),
+            accepted = listener.next(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, peer)) => {
+                    let answer = answer.clone();
+                    connections.spawn(connection(stream, move |parts| answer(parts, peer)));
+                }
                 Err(error) => {
                     debug!(%error, "a connection could not be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -95,26 +127,61 @@ async fn serve(listener: TcpListener, viewer: Viewer) -> Infallible {
     }
 }
 
-async fn connection(stream: TcpStream, viewer: Viewer) {
-    let service = service_fn(move |request| respond(request, viewer.clone()));
+async fn connection<S, A, F>(stream: S, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Parts) -> F + Clone + Send + 'static,
+    F: Future<Output = Answered> + Send + 'static,
+{
+    let (working, mut is_working) = watch::channel(false);
+    let service = service_fn(move |request| respond(request, answer.clone(), working.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a request could not be read"),
-        Err(_) => debug!("a client read too slowly"),
+    tokio::pin!(connection);
+    loop {
+        let works = *is_working.borrow_and_update();
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    debug!(%error, "a request could not be read");
+                }
+                return;
+            }
+            // The client's time begins anew when the host has its answer.
+            Ok(()) = is_working.changed() => {}
+            () = tokio::time::sleep(CLIENT_TIMEOUT), if !works => {
+                debug!("a client was too slow");
+                return;
+            }
+        }
     }
 }
 
-async fn respond(request: Request<Incoming>, viewer: Viewer) -> Result<Response<Full<Bytes>>, Infallible> {
-    let answer = answer(request.method(), request.uri().path(), &viewer);
-    let mut response = Response::new(Full::new(Bytes::from(answer.text)));
-    *response.status_mut() = answer.status;
-    let content_type = HeaderValue::from_static(answer.content_type);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    Ok(response)
+async fn respond<A, F>(
+    request: Request<Incoming>,
+    answer: A,
+    working: watch::Sender<bool>,
+) -> Result<Answered, Infallible>
+where
+    A: Fn(Parts) -> F,
+    F: Future<Output = Answered>,
+{
+    let (parts, body) = request.into_parts();
+    Ok(match Limited::new(body, BODY_MAX_BYTES).collect().await {
+        Ok(_) => {
+            working.send_replace(true);
+            let answered = answer(parts).await;
+            working.send_replace(false);
+            answered
+        }
+        Err(error) if error.is::<LengthLimitError>() => {
+            let why = format!("nothing is asked by a body here: at most {BODY_MAX_BYTES} bytes are read");
+            refused(StatusCode::PAYLOAD_TOO_LARGE, &why)
+        }
+        Err(_) => refused(StatusCode::BAD_REQUEST, "the body cannot be read"),
+    })
 }

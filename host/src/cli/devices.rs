@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
 
-pub(super) fn devices() -> ExitCode {
+use super::output::print;
+
+pub(super) fn devices() -> anyhow::Result<ExitCode> {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -18,6 +20,6 @@ pub(super) fn devices() -> ExitCode {
         };
         table.add_row([device.name, device.kind, device.backend, device.driver, taken_by]);
     }
-    anstream::println!("{}", table.trim_fmt());
-    ExitCode::SUCCESS
+    print(table.trim_fmt())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,11 @@
 //! The command line: one file a verb. Knows how to ask and how to print, and nothing else.
 
 mod check;
+mod control;
 mod devices;
 mod dlq;
 mod online;
+mod output;
 mod receive;
 mod run;
 mod send;
@@ -42,6 +44,8 @@ Examples:
   millrace check --online plugins.toml    what the broker has against it, too
   millrace run plugins.toml               until SIGINT or SIGTERM, which drain
   millrace run plugins.toml --once        over the files in a folder, then a summary
+  millrace status                         of the host that runs plugins.toml
+  millrace reload --wait                  its plugins, models and pipelines, while messages flow
   millrace send image_queue *.png         with --amqp or AMQP_URL
   millrace receive result_queue --count 3
   millrace dlq ls                         the dead letters of plugins.toml
@@ -61,6 +65,18 @@ enum LogFormat {
 pub enum Verb {
     /// Runs the pipelines of a file
     Run(run::Options),
+    /// Shows what a running host serves, and how it does
+    Status(control::StatusOptions),
+    /// Has a running host read its file, and what it names, again
+    Reload(control::ReloadOptions),
+    /// Has a running host go back to the version of a plugin that served before
+    Rollback(control::RollbackOptions),
+    /// Has a running host take no more messages into a pipeline
+    Pause(control::PipelineOptions),
+    /// Has a running host take messages into a pipeline again
+    Resume(control::PipelineOptions),
+    /// Lists what was changed in a running host: when, by whom, and what came of it
+    History(control::HistoryOptions),
     /// Checks a file and everything it names, and says every mistake at once (exit code 2)
     Check(check::Options),
     /// Lists the devices that models can run on
@@ -119,7 +135,13 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     let code = match verb {
         Verb::Run(options) => runtime.block_on(run::run(options, progress)),
         Verb::Check(options) => Ok(runtime.block_on(check::check(&options))),
-        Verb::Devices => Ok(devices::devices()),
+        Verb::Status(options) => runtime.block_on(control::status(options)),
+        Verb::Reload(options) => runtime.block_on(control::reload(options)),
+        Verb::Rollback(options) => runtime.block_on(control::rollback(options)),
+        Verb::Pause(options) => runtime.block_on(control::pause(options)),
+        Verb::Resume(options) => runtime.block_on(control::resume(options)),
+        Verb::History(options) => runtime.block_on(control::history(options)),
+        Verb::Devices => devices::devices(),
         Verb::Send(options) => runtime.block_on(send::send(options)),
         Verb::Receive(options) => runtime.block_on(receive::receive(options)),
         Verb::Dlq(options) => runtime.block_on(dlq::dlq(options)),

@@ -1,13 +1,13 @@
 //! `millrace receive`: what arrives, for people or as JSON.
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::BrokerArguments;
-use crate::connect::amqp;
+use super::output::{Reader, print};
+use crate::connect::amqp::{self, Taking};
 use crate::message::Message;
 
 /// The most of a body that is printed for people.
@@ -44,13 +44,17 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
     }
     let (arrived, mut arrivals) = tokio::sync::watch::channel(0_u64);
     let url = broker.access();
+    let mut printed = Ok(Reader::Reads);
     let receiving = amqp::receive(&url, &queue, |message| {
-        anstream::println!("{}", if json { as_json(message) } else { as_text(message) });
+        printed = print(if json { as_json(message) } else { as_text(message) });
+        if !matches!(printed, Ok(Reader::Reads)) {
+            return Taking::Refused;
+        }
         arrived.send_modify(|n| *n += 1);
         if count.is_some_and(|count| *arrived.borrow() >= count) {
-            ControlFlow::Break(())
+            Taking::Last
         } else {
-            ControlFlow::Continue(())
+            Taking::More
         }
     });
     let idling = async {
@@ -63,6 +67,10 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
         received = receiving => received?,
         () = idling => {}
         signal = tokio::signal::ctrl_c() => signal?,
+    }
+    // Who reads no further has what they wanted.
+    if printed? == Reader::Left {
+        return Ok(ExitCode::SUCCESS);
     }
     let complete = count.is_none_or(|count| *arrived.borrow() >= count);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

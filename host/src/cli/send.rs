@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::BrokerArguments;
+use super::output::print;
 use crate::connect::amqp;
 
 /// `millrace send`
@@ -30,7 +31,11 @@ pub(super) async fn send(options: Options) -> anyhow::Result<ExitCode> {
     let sent = amqp::send(&options.broker.access(), &options.queue, &files, |_| bar.inc(1)).await;
     let n_sent = bar.position();
     bar.finish_and_clear();
-    anstream::println!("{n_sent} of {} sent to `{}`, confirmed", files.len(), options.queue);
+    print(format_args!(
+        "{n_sent} of {} sent to `{}`, confirmed",
+        files.len(),
+        options.queue
+    ))?;
     if let Err(error) = sent {
         let hint = match &error {
             amqp::ClientError::Publish {

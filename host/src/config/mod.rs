@@ -23,6 +23,8 @@ mod check_trial;
 mod check_values;
 mod links;
 
+mod whereabouts;
+
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub(crate) use broker_url::Endpoint;
 pub use globs::Globs;
 use mistakes::Source;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
+pub use whereabouts::control_of;
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,13 +1,13 @@
 //! `millrace dlq ls`: one line a letter, for people or as JSON.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{Letters, PlaceArguments, count, harmless, plain};
+use super::output::{Reader, count, harmless, plain, print};
+use super::{Letters, PlaceArguments};
 use crate::letter::{Letter, Sender};
 
 /// The most of a text that is a cell of the table.
@@ -53,7 +53,7 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         n_listed += 1;
         if !options.json {
             table.add_row(cells(letter));
-        } else if !is_read(&harmless(&as_json(letter).to_string()))? {
+        } else if print(harmless(&as_json(letter).to_string()))? == Reader::Left {
             break;
         }
     }
@@ -61,22 +61,14 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
     letters.close().await?;
     if !options.json {
         match n_listed {
-            0 => anstream::println!("no letters in the {}", place.shown()),
-            _ => drop(is_read(&table.trim_fmt())?),
-        }
+            0 => print(format_args!("no letters in the {}", place.shown()))?,
+            _ => print(table.trim_fmt())?,
+        };
     }
     if n_left > 0 {
         anstream::eprintln!("{} not looked at: raise --limit", count(n_left, "more letter"));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Prints a line; tells whether anybody reads on: `head` does not.
-fn is_read(line: &str) -> io::Result<bool> {
-    match writeln!(anstream::stdout(), "{line}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        written => written.map(|()| true),
-    }
 }
 
 fn cells(letter: &Letter) -> [String; 9] {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::output;
 use place::{Held, Letters, Place, PlaceArguments};
 
 /// `millrace dlq`
@@ -38,60 +39,5 @@ pub(super) async fn dlq(options: Options) -> anyhow::Result<ExitCode> {
         Verb::Show(options) => show::show(options).await,
         Verb::Save(options) => save::save(options).await,
         Verb::Requeue(options) => requeue::requeue(options).await,
-    }
-}
-
-/// Untrusted text on one line: control characters and what turns text around escaped, and cut after so many.
-fn plain(text: &str, chars_max: usize) -> String {
-    let mut shown: String = text.chars().take(chars_max).flat_map(char::escape_debug).collect();
-    if text.chars().nth(chars_max).is_some() {
-        shown.push('…');
-    }
-    // Quotes need no escape outside of quotes.
-    shown.replace("\\\"", "\"").replace("\\'", "'")
-}
-
-/// A JSON value as text that no terminal obeys. JSON itself lets through what follows DEL, and what turns text around.
-fn harmless(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        // These occur inside of strings alone, where `\u` may stand for them.
-        match c.is_ascii() || c.is_alphanumeric() || c.escape_debug().len() == 1 {
-            true if c != '\u{7f}' => text.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    text += &format!("\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    text
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_text_is_escaped_and_cut() {
-        assert_eq!(
-            plain("a\u{1b}[31m\n\u{202e}\u{9b}'\"", 100),
-            "a\\u{1b}[31m\\n\\u{202e}\\u{9b}'\""
-        );
-        assert_eq!(plain("abc", 2), "ab…");
-        assert_eq!(plain("abc", 3), "abc");
-    }
-
-    #[test]
-    fn hostile_json_is_escaped_and_still_says_the_same() {
-        let value = serde_json::json!({ "a\u{7f}": "\u{1b}[31m \u{9b}31m \u{202e} é 猫 \u{e0041}" });
-        let text = harmless(&value.to_string());
-        assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
-        assert!(text.contains("é 猫"), "{text}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::super::{BrokerArguments, MISTAKEN};
-use super::plain;
+use super::output::plain;
 use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, SourceConfig};
 use crate::connect::{amqp, folder};
 use crate::letter::Letter;

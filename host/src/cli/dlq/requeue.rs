@@ -8,8 +8,8 @@ use clap::Args;
 use futures_util::{FutureExt, StreamExt, stream};
 use indicatif::ProgressBar;
 
+use super::output::{count, plain, print};
 use super::place::{Held, Letters, Place, PlaceArguments};
-use super::{count, plain};
 use crate::chain::Chain;
 use crate::config::BrokerAccess;
 use crate::connect::amqp::PuttingBack;
@@ -93,13 +93,16 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     };
     bar.finish_and_clear();
     for (to, n) in &summary.put_back {
-        anstream::println!("{} put back into {to}", count(*n, "message"));
+        print(format_args!("{} put back into {to}", count(*n, "message")))?;
     }
     if summary.n_skipped > 0 {
-        anstream::println!("{} left as they were", count(summary.n_skipped, "letter"));
+        print(format_args!("{} left as they were", count(summary.n_skipped, "letter")))?;
     }
     if summary.n_failed > 0 {
-        anstream::println!("{} could not be put back", count(summary.n_failed, "letter"));
+        print(format_args!(
+            "{} could not be put back",
+            count(summary.n_failed, "letter")
+        ))?;
     }
     let is_whole = ended? == Ended::Whole;
     if !is_whole {

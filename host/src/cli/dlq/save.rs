@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::output::{harmless, print};
 use super::place::digest;
 use super::show::Kind;
-use super::{Held, PlaceArguments, harmless};
+use super::{Held, PlaceArguments};
 use crate::connect::folder::write_new;
 use crate::letter::Letter;
 use crate::message::Message;
@@ -62,7 +63,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     // The case last: a folder that has one is complete.
     write_new(&dir.join(&name), &mut *held.open_body()?)?;
     write_new(&dir.join(CASE), &mut case.as_bytes())?;
-    anstream::println!("{}: {CASE}, {name}", dir.display());
+    print(format_args!("{}: {CASE}, {name}", dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

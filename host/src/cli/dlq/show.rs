@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Held, Place, PlaceArguments, harmless, plain};
+use super::output::{harmless, plain, print};
+use super::{Held, Place, PlaceArguments};
 use crate::letter::{Letter, ORIGINAL, Sender};
 
 /// The most of one header's value.
@@ -44,9 +45,9 @@ pub(super) async fn show(options: Options) -> anyhow::Result<ExitCode> {
     };
     for (n, held) in place.find(&options.id).await?.iter().enumerate() {
         if n > 0 {
-            anstream::println!("\nanother letter with this id\n");
+            print("\nanother letter with this id\n")?;
         }
-        anstream::print!("{}", shown(held, &place)?);
+        print(shown(held, &place)?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

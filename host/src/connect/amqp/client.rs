@@ -1,6 +1,5 @@
 //! `millrace send` and `millrace receive`: a client small enough to need no other, for trying things out.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,14 +122,25 @@ fn file_properties(path: &Path) -> Result<BasicProperties, TooLong> {
         .with_correlation_id(short("file name", &name)?))
 }
 
-/// Hands over what arrives until `take` breaks; acknowledges what was taken.
+/// What becomes of a message that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// It is taken, and so is the next.
+    More,
+    /// It is taken, and no other.
+    Last,
+    /// It goes back, and no other is taken.
+    Refused,
+}
+
+/// Hands over what arrives until `take` wants no more; acknowledges what was taken.
 ///
 /// # Errors
 /// When the queue is not there, or the connection breaks.
 pub async fn receive(
     access: &BrokerAccess,
     queue: &str,
-    mut take: impl FnMut(&Message) -> ControlFlow<()>,
+    mut take: impl FnMut(&Message) -> Taking,
 ) -> Result<(), ClientError> {
     let link = Link::new(access.clone(), "millrace receive".to_owned());
     let connection = link.connection().await?;
@@ -160,10 +170,13 @@ pub async fn receive(
         };
         let mut delivery = delivery.map_err(ended)?;
         let message = properties::message(queue, &mut delivery);
-        taking = take(&message).is_continue();
-        delivery.ack(BasicAckOptions::default()).await.map_err(ended)?;
+        let taken = take(&message);
+        taking = taken == Taking::More;
+        if taken != Taking::Refused {
+            delivery.ack(BasicAckOptions::default()).await.map_err(ended)?;
+        }
     }
-    // What was prefetched beyond the last one goes back now and not only when the connection is gone.
+    // What was prefetched beyond goes back now and not only when the connection is gone.
     channel
         .basic_nack(
             0,

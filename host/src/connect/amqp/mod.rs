@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-pub use client::{ClientError, receive, send};
+pub use client::{ClientError, Taking, receive, send};
 pub use inspect::{Inspector, Presence};
 pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
 pub use link::ConnectError;

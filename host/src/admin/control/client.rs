@@ -1,0 +1,230 @@
+//! The other end of the control interface: asks a running host. Knows no terminal.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::routes::{self, AT_ONCE, HISTORY, STATUS};
+use crate::config::Secret;
+use crate::control::{Change, Command, Status};
+
+/// The longest answer: a history that is full of long reasons.
+const ANSWER_MAX_BYTES: usize = 16 << 20;
+
+/// How long a host may take to answer what it knows.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a host is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At a socket.
+    Socket(PathBuf),
+    /// At `host:port`.
+    Tcp(String),
+}
+
+/// Asks one host.
+#[derive(Debug)]
+pub struct Client {
+    place: Place,
+    token: Option<Secret>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("no host answers at {place}")]
+    Away {
+        /// Where.
+        place: Place,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token cannot be sent.
+    #[error("the token has characters that no header can carry")]
+    Token,
+    /// The host says no.
+    #[error("{why}")]
+    Refused {
+        /// The status of its answer.
+        status: u16,
+        /// Its words.
+        why: String,
+    },
+    /// The connection ended.
+    #[error("the host left before it answered")]
+    Left(#[source] hyper::Error),
+    /// The answer is none of ours.
+    #[error("what answers at {place} is no Millrace host, or one of another version: {why}")]
+    Strange {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No answer came.
+    #[error("the host at {place} does not answer")]
+    Late {
+        /// Where.
+        place: Place,
+    },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp(authority) => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+impl Client {
+    /// Will ask there.
+    pub fn new(place: Place, token: Option<Secret>) -> Self {
+        Self { place, token }
+    }
+
+    /// Where it asks.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How the host is.
+    ///
+    /// # Errors
+    /// When it is not there, or refuses.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.at_once(Method::GET, STATUS).await
+    }
+
+    /// What was changed, the oldest first.
+    ///
+    /// # Errors
+    /// When the host is not there, or refuses.
+    pub async fn history(&self) -> Result<Vec<Change>, ClientError> {
+        self.at_once(Method::GET, HISTORY).await
+    }
+
+    /// Asks for a change, and waits until it is made or refused, however long that takes.
+    ///
+    /// # Errors
+    /// When the host is not there, leaves, or does not try.
+    pub async fn change(&self, command: &Command) -> Result<Change, ClientError> {
+        self.ask(Method::POST, &routes::path(command)).await
+    }
+
+    /// Asks for a change, and waits until it is accepted.
+    ///
+    /// # Errors
+    /// As for [`Client::change`].
+    pub async fn begin(&self, command: &Command) -> Result<(), ClientError> {
+        #[derive(Deserialize)]
+        struct Accepted {}
+        let target = format!("{}?{AT_ONCE}", routes::path(command));
+        let Accepted {} = self.at_once(Method::POST, &target).await?;
+        Ok(())
+    }
+
+    async fn at_once<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.ask(method, target)).await;
+        asked.unwrap_or_else(|_| {
+            Err(ClientError::Late {
+                place: self.place.clone(),
+            })
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        let request = self.request(method, target)?;
+        let away = |source| ClientError::Away {
+            place: self.place.clone(),
+            source,
+        };
+        let (status, body) = match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(away)?;
+                self.exchange(stream, request).await?
+            }
+            Place::Tcp(authority) => {
+                let stream = TcpStream::connect(authority).await.map_err(away)?;
+                self.exchange(stream, request).await?
+            }
+        };
+        // A change that was refused is an answer, too.
+        if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
+            return serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()));
+        }
+        #[derive(Deserialize)]
+        struct Refused {
+            error: String,
+        }
+        let refused: Refused =
+            serde_json::from_slice(&body).map_err(|_| self.strange(format!("it answers `{status}`")))?;
+        Err(ClientError::Refused {
+            status: status.as_u16(),
+            why: refused.error,
+        })
+    }
+
+    fn request(&self, method: Method, target: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
+        let host = match &self.place {
+            Place::Socket(_) => "localhost",
+            Place::Tcp(authority) => authority,
+        };
+        let request = Request::builder().method(method).uri(target).header(HOST, host);
+        let request = request.body(Empty::new());
+        let mut request = request.map_err(|error| self.strange(error.to_string()))?;
+        // Nobody asks for it at a socket.
+        if let (Place::Tcp(_), Some(token)) = (&self.place, &self.token) {
+            let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            let mut bearer = bearer.map_err(|_| ClientError::Token)?;
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        Ok(request)
+    }
+
+    async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>) -> Result<(StatusCode, Bytes), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(ClientError::Left)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(ClientError::Left)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_MAX_BYTES).collect().await;
+            let body = body.map_err(|error| self.strange(error.to_string()))?;
+            Ok((head.status, body.to_bytes()))
+        };
+        tokio::pin!(connection, answer);
+        // Either may be first: the connection ends with the answer.
+        tokio::select! {
+            answered = &mut answer => return answered,
+            ended = &mut connection => if let Err(error) = ended {
+                tracing::debug!(%error, "the connection broke");
+            },
+        }
+        answer.await
+    }
+
+    fn strange(&self, why: String) -> ClientError {
+        ClientError::Strange {
+            place: self.place.clone(),
+            why,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Who may ask. Knows no route.
+
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use hyper::http::uri::Authority;
+use sha2::{Digest as _, Sha256};
+
+use super::super::server::Peer;
+use super::Refusal;
+use crate::config::Secret;
+
+/// Who may ask.
+#[derive(Debug, Clone)]
+pub(super) enum Guard {
+    /// A user of this machine, and root.
+    Owner {
+        /// The user's number.
+        uid: u32,
+    },
+    /// Whoever has the token.
+    Token {
+        /// Its digest. Digests are compared, so that the time it takes says nothing of the token.
+        digest: [u8; 32],
+        /// Whether only this machine can reach the port. Then a name that is not this machine's is a web page that had its
+        /// own name point here.
+        is_loopback: bool,
+    },
+}
+
+impl Guard {
+    /// The user that runs the host, and root.
+    pub(super) fn owner() -> Self {
+        Self::Owner {
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// Whoever shows a token.
+    pub(super) fn token(token: &Secret, address: SocketAddr) -> Self {
+        Self::Token {
+            digest: Sha256::digest(token.expose()).into(),
+            is_loopback: address.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    /// Lets a request in: who asks, as the history has it.
+    pub(super) fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<String, Refusal> {
+        let forbid = |why| Err(Refusal::new(StatusCode::FORBIDDEN, why));
+        // Browsers say where a request comes from, and nobody else does.
+        if headers.contains_key(ORIGIN) {
+            return forbid("web pages may not ask");
+        }
+        match (self, peer) {
+            (Self::Owner { uid }, Peer::User(peer)) if peer == *uid || peer == 0 => Ok(format!("control (uid {peer})")),
+            (Self::Token { digest, is_loopback }, Peer::Address(address)) => {
+                if *is_loopback && !names_loopback(headers) {
+                    return forbid("the header `Host` does not name this machine");
+                }
+                if !shows_token(headers, digest) {
+                    return Err(Refusal::new(
+                        StatusCode::UNAUTHORIZED,
+                        "`Authorization: Bearer TOKEN` is missing, or another token is needed",
+                    ));
+                }
+                Ok(format!("control ({address})"))
+            }
+            _ => forbid("only the user that runs the host, and root, may ask"),
+        }
+    }
+}
+
+fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> bool {
+    let shown = headers.get(AUTHORIZATION).and_then(|header| {
+        let (scheme, token) = header.as_bytes().split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    });
+    shown.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token)) == *digest)
+}
+
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(Ok(authority)) = host.map(Authority::from_str) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Peer = Peer::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
+        let row = |&(name, value): &(&'static str, &str)| {
+            (
+                hyper::header::HeaderName::from_static(name),
+                value.parse().expect("a value"),
+            )
+        };
+        rows.iter().map(row).collect()
+    }
+
+    #[track_caller]
+    fn check(guard: &Guard, rows: &[(&'static str, &str)], peer: Peer, expected: Result<&str, u16>) {
+        let admitted = guard.admit(&headers(rows), peer);
+        let admitted = admitted.as_deref().map_err(|refusal| refusal.status.as_u16());
+        assert_eq!(admitted, expected, "{rows:?}");
+    }
+
+    #[test]
+    fn a_socket_serves_its_owner_and_root() {
+        let guard = Guard::Owner { uid: 1000 };
+        check(&guard, &[], Peer::User(1000), Ok("control (uid 1000)"));
+        check(&guard, &[], Peer::User(0), Ok("control (uid 0)"));
+        check(&guard, &[], Peer::User(1001), Err(403));
+        check(&guard, &[], HERE, Err(403));
+        check(&guard, &[("origin", "null")], Peer::User(1000), Err(403));
+        check(
+            &guard,
+            &[("host", "anything")],
+            Peer::User(1000),
+            Ok("control (uid 1000)"),
+        );
+    }
+
+    #[test]
+    fn a_port_serves_whoever_has_the_token_and_no_web_page() {
+        let token = Secret::new("s3cret".to_owned());
+        let local = Guard::token(&token, "127.0.0.1:9465".parse().unwrap());
+        let right = ("authorization", "Bearer s3cret");
+        for host in ["127.0.0.1:9465", "localhost", "LocalHost:1", "[::1]:9465", "127.9.9.9"] {
+            check(&local, &[right, ("host", host)], HERE, Ok("control (127.0.0.1)"));
+        }
+        for host in [
+            "evil.example:9465",
+            "localhost.evil.example",
+            "192.0.2.1",
+            "[::2]",
+            "",
+            "a b",
+        ] {
+            check(&local, &[right, ("host", host)], HERE, Err(403));
+        }
+        check(&local, &[right], HERE, Err(403));
+        let here = ("host", "localhost");
+        check(
+            &local,
+            &[("authorization", "bearer s3cret"), here],
+            HERE,
+            Ok("control (127.0.0.1)"),
+        );
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3crets",
+            "Bearer ",
+            "Bearer",
+            "Basic s3cret",
+            "s3cret",
+            "",
+        ] {
+            check(&local, &[("authorization", wrong), here], HERE, Err(401));
+        }
+        check(&local, &[here], HERE, Err(401));
+        check(&local, &[right, here, ("origin", "http://localhost")], HERE, Err(403));
+        // Where others reach it, they call it by names that are not known here.
+        let open = Guard::token(&token, "0.0.0.0:9465".parse().unwrap());
+        check(
+            &open,
+            &[right, ("host", "mill.example")],
+            HERE,
+            Ok("control (127.0.0.1)"),
+        );
+        check(&open, &[("host", "mill.example")], HERE, Err(401));
+    }
+}
