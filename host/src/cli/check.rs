@@ -9,7 +9,7 @@ use super::{FileArguments, MISTAKEN, online};
 use crate::config::{BrokerConfig, Config, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Loaded};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 
 /// `millrace check`
 #[derive(Debug, Args)]
@@ -90,7 +90,7 @@ pub(super) fn load(arguments: &FileArguments) -> Result<(Config, Sandbox, Loaded
         Err(errors) => (None, errors),
     };
     let workers = config.as_ref().map_or(1, |config| config.host.workers);
-    let sandbox = Sandbox::start(workers).map_err(|error| {
+    let sandbox = Sandbox::start(workers, Compiler::Child(CompilerProcess::default())).map_err(|error| {
         anstream::eprintln!("{}: {error}", super::error_label());
         ExitCode::FAILURE
     })?;
