@@ -339,7 +339,7 @@ fn field<'a>(line: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// The host's binary: `MILLRACE_HOST`, or the one beside this test.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     let path = match std::env::var_os("MILLRACE_HOST") {
         Some(path) => PathBuf::from(path),
         None => profile_folder()?.join("millrace"),

@@ -9,7 +9,7 @@ use super::{FileArguments, MISTAKEN, online};
 use crate::config::{BrokerConfig, Config, Rendering};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 
 /// `millrace check`
 #[derive(Debug, Args)]
@@ -81,7 +81,7 @@ pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Sandbox), Exi
     let rendering = Rendering::of_stderr();
     let read = Config::load(&arguments.file);
     let workers = read.as_ref().map_or(1, |(config, _)| config.host.workers);
-    let sandbox = Sandbox::start(workers).map_err(|error| {
+    let sandbox = Sandbox::start(workers, Compiler::Child(CompilerProcess::default())).map_err(|error| {
         anstream::eprintln!("{}: {error}", super::error_label());
         ExitCode::FAILURE
     })?;

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Knows how to ask and how to print, and nothing else.
 
 mod check;
+mod compile_plugin;
 mod control;
 mod devices;
 mod dlq;
@@ -87,6 +88,9 @@ pub enum Verb {
     Receive(receive::Options),
     /// Lists dead letters, shows and saves them, and puts their messages back
     Dlq(dlq::Options),
+    /// Compiles one plugin for the host that started it
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::Options),
 }
 
 /// Where the broker is.
@@ -131,21 +135,27 @@ const PANIC_CHARS: usize = 1000;
 /// # Errors
 /// What went wrong, for the person who asked.
 pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = match verb {
-        Verb::Run(options) => runtime.block_on(run::run(options, progress)),
-        Verb::Check(options) => Ok(runtime.block_on(check::check(&options))),
-        Verb::Status(options) => runtime.block_on(control::status(options)),
-        Verb::Reload(options) => runtime.block_on(control::reload(options)),
-        Verb::Rollback(options) => runtime.block_on(control::rollback(options)),
-        Verb::Pause(options) => runtime.block_on(control::pause(options)),
-        Verb::Resume(options) => runtime.block_on(control::resume(options)),
-        Verb::History(options) => runtime.block_on(control::history(options)),
+    match verb {
+        Verb::Run(options) => block_on(run::run(options, progress)),
+        Verb::Check(options) => block_on(async { Ok(check::check(&options).await) }),
+        Verb::Status(options) => block_on(control::status(options)),
+        Verb::Reload(options) => block_on(control::reload(options)),
+        Verb::Rollback(options) => block_on(control::rollback(options)),
+        Verb::Pause(options) => block_on(control::pause(options)),
+        Verb::Resume(options) => block_on(control::resume(options)),
+        Verb::History(options) => block_on(control::history(options)),
         Verb::Devices => devices::devices(),
-        Verb::Send(options) => runtime.block_on(send::send(options)),
-        Verb::Receive(options) => runtime.block_on(receive::receive(options)),
-        Verb::Dlq(options) => runtime.block_on(dlq::dlq(options)),
-    };
+        Verb::Send(options) => block_on(send::send(options)),
+        Verb::Receive(options) => block_on(receive::receive(options)),
+        Verb::Dlq(options) => block_on(dlq::dlq(options)),
+        // Without a runtime: its limits are for every thread.
+        Verb::CompilePlugin(options) => compile_plugin::compile(&options),
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(work);
     // A blocking call that does not end (a device, a disk) must not keep a finished process.
     runtime.shutdown_background();
     code

@@ -53,12 +53,24 @@ const BACKTRACE_FRAMES: usize = 16;
 /// # Errors
 /// When the platform does not have what the engine needs, such as address space for the pool or a thread.
 pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
-    let engine = Engine::new(&config(workers))?;
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers)));
+    let engine = Engine::new(&config)?;
     let weak = engine.weak();
     thread::Builder::new()
         .name("sandbox-tick".to_owned())
         .spawn(move || tick(&weak))?;
     Ok(engine)
+}
+
+/// An engine that compiles for those that [`start`] builds, and reserves nothing: wasmtime refuses machine code of another
+/// configuration, and where instances come from is no part of it.
+///
+/// # Errors
+/// When the platform does not have what the engine needs.
+pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
+    // One function after the other: what serves has the other cores, and the memory of one function is a bound.
+    Engine::new(config().parallel_compilation(false))
 }
 
 /// Advances the epoch for as long as anybody holds the engine.
@@ -70,13 +82,12 @@ fn tick(engine: &EngineWeak) {
     }
 }
 
-fn config(workers: usize) -> Config {
+fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .concurrency_support(false)
         .memory_init_cow(true)
-        .parallel_compilation(true)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(WASM_STACK_BYTES)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
@@ -90,7 +101,6 @@ fn config(workers: usize) -> Config {
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
         .wasm_relaxed_simd(false);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers)));
     config
 }
 

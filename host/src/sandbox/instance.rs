@@ -7,6 +7,7 @@ use wasmtime::Store;
 use super::bindings::preprocessor::{Preprocessor, PreprocessorPre};
 use super::bindings::router::{Router, RouterPre};
 use super::bindings::{self, MessageHandle, PredictionHandle};
+use super::compile::detail;
 use super::fault::fault;
 use super::load::Loaded;
 use super::state::State;
@@ -20,6 +21,9 @@ const HANDLES_MAX: usize = 64;
 
 /// What a guest may hand over at once while it is configured: log lines, and the text of an error.
 const CONFIGURE_HANDOVER_BYTES: usize = 1 << 20;
+
+/// What wasmtime says of an export of another type; it has no type of error for it.
+const MISFIT: &str = "failed to convert function to given type";
 
 /// The one message and the one prediction of a call have one handle each.
 const THE_ONE: u32 = 0;
@@ -55,6 +59,8 @@ enum Exports {
 
 /// Why there is no instance.
 pub(super) enum NoInstance {
+    /// One of its functions is of another type than the contract's; wasmtime looks only now.
+    Misfit(String),
     /// It was instantiated, and does not accept its settings.
     Refused(String),
     /// It broke a bound or trapped.
@@ -123,6 +129,7 @@ impl Instance {
                 allowance: allowance.clone(),
             }),
             Ok((_, Err(text))) => Err(NoInstance::Refused(tame(&text))),
+            Err(error) if is_misfit(&error) => Err(NoInstance::Misfit(detail(&error))),
             Err(error) => {
                 store.data_mut().log.end();
                 Err(NoInstance::Fault(fault(&error, store.data(), CONFIGURE_HANDOVER_BYTES)))
@@ -201,12 +208,20 @@ impl From<NoInstance> for CallError {
     fn from(error: NoInstance) -> Self {
         match error {
             NoInstance::Fault(fault) => fault,
+            NoInstance::Misfit(text) => Self::Fault {
+                class: ReasonClass::Trap,
+                text: format!("does not fit the contract that it fitted when it was loaded: {text}"),
+            },
             NoInstance::Refused(text) => Self::Fault {
                 class: ReasonClass::Trap,
                 text: format!("refused the settings that it accepted when it was loaded: {text}"),
             },
         }
     }
+}
+
+fn is_misfit(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| cause.to_string() == MISFIT)
 }
 
 fn wrong_role(called: Role) -> CallError {

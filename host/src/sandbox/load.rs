@@ -5,8 +5,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
+use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -14,19 +15,21 @@ use wasmtime::component::{Component, Linker};
 
 use super::bindings::preprocessor::PreprocessorPre;
 use super::bindings::router::RouterPre;
+use super::compile::{Compiler, detail};
 use super::fault::panic_text;
 use super::instance::{Allowance, Instance, Linked, NoInstance};
 use super::load_error::LoadProblem;
 use super::log::LINES_PER_SECOND;
 use super::state::State;
-use super::text::{size, tame, tame_to};
+use super::text::{size, tame};
+use super::versions::{Compiled, Versions};
 use super::{Role, bindings, inert};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
 
 /// The largest file that is read. Real plugins have 25 KB to a few megabytes; compiling costs CPU in proportion.
-const FILE_MAX_BYTES: u64 = 16 << 20;
+pub(super) const FILE_MAX_BYTES: u64 = 16 << 20;
 
 /// What every plugin exports beside its role.
 const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
@@ -34,11 +37,23 @@ const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
 /// Interfaces of ours that a plugin may import, without their version.
 const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:pipeline/log"];
 
-/// The prefix of the custom section in which bindings generators embed a component type.
-const COMPONENT_TYPE_SECTION: &str = "component-type";
+/// The version of the contract.
+const OUR_VERSION: &str = "0.1.0";
 
-/// Bytes of an error of the compiler's or the linker's that are told.
-const DETAIL_MAX_BYTES: usize = 2 << 10;
+/// What is in the name of every interface that is as good as one of that version.
+const OUR_TRACK: &str = "@0.1.";
+
+/// What the linker says to those who wrote it, and what to those who wrote a plugin.
+const LINKER_WORDS: [(&str, &str); 5] = [
+    ("component imports instance", "its import"),
+    (
+        ", but a matching implementation was not found in the linker",
+        " is not as it is here",
+    ),
+    ("instance export", "export"),
+    ("function implementation is missing", "there is no such function here"),
+    ("resource implementation is missing", "there is no such resource here"),
+];
 
 /// Bytes of a page of WebAssembly memory.
 const WASM_PAGE_BYTES: usize = 64 << 10;
@@ -46,14 +61,9 @@ const WASM_PAGE_BYTES: usize = 64 << 10;
 /// Loads plugins, one at a time.
 pub(super) struct Loader {
     engine: Engine,
-    // What plugins in service were compiled from: the same file with other settings is not compiled again.
-    compiled: Vec<Weak<Compiled>>,
-}
-
-/// A file's content, compiled.
-pub(super) struct Compiled {
-    digest: String,
-    component: Component,
+    compiler: Compiler,
+    versions: Versions,
+    n_compiled: u64,
 }
 
 /// A plugin that is ready to be instantiated.
@@ -73,10 +83,12 @@ pub(super) struct Loaded {
 
 impl Loader {
     /// A loader for an engine.
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: Engine, compiler: Compiler) -> Self {
         Self {
             engine,
-            compiled: Vec::new(),
+            compiler,
+            versions: Versions::default(),
+            n_compiled: 0,
         }
     }
 
@@ -95,7 +107,7 @@ impl Loader {
                 found: digest,
             });
         }
-        let compiled = self.compile(bytes, digest)?;
+        let compiled = self.compiled(bytes, digest)?;
         let component = &compiled.component;
         check_exports(component, &self.engine, role)?;
         check_imports(component, &self.engine)?;
@@ -121,17 +133,26 @@ impl Loader {
         Ok(loaded)
     }
 
-    fn compile(&mut self, bytes: Vec<u8>, digest: String) -> Result<Arc<Compiled>, LoadProblem> {
-        self.compiled.retain(|compiled| compiled.strong_count() > 0);
-        let mut in_service = self.compiled.iter().filter_map(Weak::upgrade);
-        if let Some(compiled) = in_service.find(|compiled| compiled.digest == digest) {
+    /// Versions that were compiled.
+    pub(super) fn n_compiled(&self) -> u64 {
+        self.n_compiled
+    }
+
+    fn compiled(&mut self, bytes: Vec<u8>, digest: String) -> Result<Arc<Compiled>, LoadProblem> {
+        if let Some(compiled) = self.versions.find(&digest) {
             return Ok(compiled);
         }
-        let bytes = component_bytes(bytes)?;
-        let component = Component::from_binary(&self.engine, &bytes);
-        let component = component.map_err(|error| LoadProblem::Invalid(detail(&error)))?;
+        let (began, n_bytes) = (Instant::now(), bytes.len());
+        let component = self.compiler.compile(&self.engine, bytes)?;
+        self.n_compiled += 1;
+        tracing::debug!(
+            digest,
+            n_bytes,
+            took_ms = began.elapsed().as_millis(),
+            "compiled a plugin"
+        );
         let compiled = Arc::new(Compiled { digest, component });
-        self.compiled.push(Arc::downgrade(&compiled));
+        self.versions.add(&compiled);
         Ok(compiled)
     }
 }
@@ -139,65 +160,34 @@ impl Loader {
 impl fmt::Debug for Loader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loader")
-            .field("n_compiled", &self.compiled.len())
+            .field("compiler", &self.compiler)
+            .field("n_compiled", &self.n_compiled)
             .finish_non_exhaustive()
     }
 }
 
 /// Reads the file whole, so that what is checked is what runs, whatever happens to the file.
 fn read(path: &Path) -> Result<Vec<u8>, LoadProblem> {
+    let mut file = File::open(path).map_err(LoadProblem::Read)?;
+    let before = stamp(&file)?;
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 > FILE_MAX_BYTES => Err(LoadProblem::TooLarge {
+    let mut bounded = file.by_ref().take(FILE_MAX_BYTES.saturating_add(1));
+    bounded.read_to_end(&mut bytes).map_err(LoadProblem::Read)?;
+    if bytes.len() as u64 > FILE_MAX_BYTES {
+        return Err(LoadProblem::TooLarge {
             allowed: FILE_MAX_BYTES,
-        }),
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(LoadProblem::Read(error)),
+        });
+    }
+    match stamp(&file)? == before {
+        true => Ok(bytes),
+        false => Err(LoadProblem::Changed),
     }
 }
 
-/// Takes a component as it is, and makes one of a core module that says its component type.
-fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, LoadProblem> {
-    if bytes.is_empty() {
-        return Err(LoadProblem::NotWasm("the file is empty".to_owned()));
-    }
-    if bytes.starts_with(b"\x7fELF") || Engine::detect_precompiled(&bytes).is_some() {
-        return Err(LoadProblem::Precompiled);
-    }
-    if wasmparser::Parser::is_component(&bytes) {
-        return Ok(bytes);
-    }
-    if !wasmparser::Parser::is_core_wasm(&bytes) {
-        let begins = String::from_utf8_lossy(bytes.get(..bytes.len().min(16)).unwrap_or_default()).into_owned();
-        return Err(LoadProblem::NotWasm(format!(
-            "it begins with `{}`",
-            tame_to(&begins, 64)
-        )));
-    }
-    if !has_component_type(&bytes)? {
-        return Err(LoadProblem::NoContract);
-    }
-    let invalid =
-        |error: &dyn std::fmt::Display| LoadProblem::Invalid(tame_to(&format!("{error:#}"), DETAIL_MAX_BYTES));
-    let mut encoder = wit_component::ComponentEncoder::default()
-        .validate(true)
-        .module(&bytes)
-        .map_err(|error| invalid(&error))?;
-    encoder.encode().map_err(|error| invalid(&error))
-}
-
-fn has_component_type(module: &[u8]) -> Result<bool, LoadProblem> {
-    for payload in wasmparser::Parser::new(0).parse_all(module) {
-        match payload {
-            Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with(COMPONENT_TYPE_SECTION) => {
-                return Ok(true);
-            }
-            Ok(_) => {}
-            Err(error) => return Err(LoadProblem::Invalid(tame(&error.to_string()))),
-        }
-    }
-    Ok(false)
+/// What a write to a file changes.
+fn stamp(file: &File) -> Result<(u64, Option<SystemTime>), LoadProblem> {
+    let metadata = file.metadata().map_err(LoadProblem::Read)?;
+    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 /// Finds the world's exports, and says what is there in their place when they are not.
@@ -227,7 +217,7 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
     Ok(())
 }
 
-/// Names every import that nobody granted.
+/// Names every import that nobody granted, or granted in another version.
 fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProblem> {
     let component_type = component.component_type();
     let ungranted: Vec<String> = component_type
@@ -238,10 +228,17 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
         })
         .map(tame)
         .collect();
-    if ungranted.is_empty() {
-        Ok(())
-    } else {
-        Err(LoadProblem::Ungranted(ungranted))
+    if !ungranted.is_empty() {
+        return Err(LoadProblem::Ungranted(ungranted));
+    }
+    let is_other = |name: &str| OUR_IMPORTS.contains(&without_version(name)) && !name.contains(OUR_TRACK);
+    let mut imports = component_type.imports(engine).map(|(name, _)| name);
+    match imports.find(|name| is_other(name)) {
+        Some(name) => Err(LoadProblem::Version {
+            found: tame(name),
+            expected: format!("{}@{OUR_VERSION}", without_version(name)),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -274,7 +271,14 @@ fn link(engine: &Engine, component: &Component, role: Role) -> Result<Linked, Lo
             Role::Route => RouterPre::new(pre).map(Linked::Route),
         }
     };
-    link().map_err(|error: wasmtime::Error| LoadProblem::Link(detail(&error)))
+    link().map_err(|error: wasmtime::Error| misfit(&detail(&error)))
+}
+
+fn misfit(linker_says: &str) -> LoadProblem {
+    let text = LINKER_WORDS
+        .iter()
+        .fold(linker_says.to_owned(), |text, (from, to)| text.replace(from, to));
+    LoadProblem::Link(text)
 }
 
 /// Makes one instance under the limits of a call and lets it accept its settings.
@@ -294,6 +298,7 @@ fn try_out(loaded: &Loaded, settings: &str) -> Result<(), LoadProblem> {
             tracing::debug!(plugin = %loaded.identity.name, version = loaded.identity.version(), memory_peak, "plugin accepted its settings");
             Ok(())
         }
+        Ok(Ok(Err(NoInstance::Misfit(text)))) => Err(misfit(&text)),
         Ok(Ok(Err(NoInstance::Refused(text)))) => Err(LoadProblem::Settings(text)),
         Ok(Ok(Err(NoInstance::Fault(fault)))) => Err(LoadProblem::Trial(fault)),
         Ok(Err(panic)) => Err(LoadProblem::Host(panic_text(panic.as_ref()))),
@@ -303,8 +308,4 @@ fn try_out(loaded: &Loaded, settings: &str) -> Result<(), LoadProblem> {
 
 fn without_version(name: &str) -> &str {
     name.split_once('@').map_or(name, |(base, _)| base)
-}
-
-fn detail(error: &wasmtime::Error) -> String {
-    tame_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
 }

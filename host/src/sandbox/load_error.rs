@@ -1,7 +1,9 @@
 //! Why a plugin cannot be taken into service: what was found, and what was expected.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::text::size;
 use super::{CallError, Role};
 
 /// Why a plugin cannot be taken into service.
@@ -23,7 +25,7 @@ pub enum LoadProblem {
     #[error("cannot read it: {0}")]
     Read(std::io::Error),
     /// It is larger than any plugin needs to be.
-    #[error("it is larger than {} MiB", allowed / 1024 / 1024)]
+    #[error("it is larger than {}", shown(*.allowed))]
     TooLarge {
         /// Bytes.
         allowed: u64,
@@ -47,6 +49,12 @@ pub enum LoadProblem {
         "it is a core module without an embedded component type, so it cannot be a plugin; was it built with the plugin SDK?"
     )]
     NoContract,
+    /// It ends in the middle.
+    #[error("it ends in the middle: was it cut off, or is it still being written?")]
+    CutOff,
+    /// Somebody wrote it meanwhile.
+    #[error("it changed while it was read: is it still being written?")]
+    Changed,
     /// It is broken, or uses what the sandbox does not offer.
     #[error("it is not valid: {0}")]
     Invalid(String),
@@ -68,6 +76,14 @@ pub enum LoadProblem {
         /// What it should export.
         expected: &'static str,
     },
+    /// It was made for another version of the contract.
+    #[error("it imports `{found}`, and this host has `{expected}`")]
+    Version {
+        /// What it imports.
+        found: String,
+        /// What it should import.
+        expected: String,
+    },
     /// It wants more than plugins get.
     #[error("it imports {}, which {} not granted", quoted(.0), if .0.len() == 1 { "is" } else { "are" })]
     Ungranted(Vec<String>),
@@ -88,12 +104,45 @@ pub enum LoadProblem {
     /// It failed in its trial.
     #[error("it failed when it was given its settings: it {0}")]
     Trial(CallError),
+    /// No plugin takes so long to compile.
+    #[error("compiling it took more than {} s of CPU time", .0.as_secs_f64())]
+    CompileTime(Duration),
+    /// The machine was too busy for it, or the compiler waits for something.
+    #[error("compiling it was not over after {} s", .0.as_secs_f64())]
+    CompileStalled(Duration),
+    /// No plugin needs so much to be compiled.
+    #[error("compiling it needed more than {} of memory", shown(*.allowed))]
+    CompileMemory {
+        /// Bytes.
+        allowed: u64,
+    },
+    /// It is small and compiles to something large.
+    #[error("it compiles to more than {} of machine code", shown(*.allowed))]
+    CodeSize {
+        /// Bytes.
+        allowed: u64,
+    },
+    /// The compiler's bug, met on this file.
+    #[error("the compiler crashed on it ({how}){}{said}", if .said.is_empty() { "" } else { ": " })]
+    CompilerCrashed {
+        /// The signal or the exit code, as the system says it.
+        how: String,
+        /// Its last words.
+        said: String,
+    },
+    /// There can be no process to compile it in.
+    #[error("cannot run the compiler: {0}")]
+    Compiler(std::io::Error),
     /// Our own bug, met on this file.
     #[error("the host failed while it was loading it: {0}")]
     Host(String),
     /// There is no thread to try it on.
     #[error("cannot start a thread to try it: {0}")]
     Thread(std::io::Error),
+}
+
+fn shown(bytes: u64) -> String {
+    size(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn quoted(names: &[String]) -> String {

@@ -2,6 +2,11 @@
 
 mod load;
 mod load_error;
+
+mod compile;
+mod compiler_process;
+mod versions;
+
 mod plugin;
 
 mod bindings;
@@ -25,6 +30,8 @@ mod workers;
 #[cfg(test)]
 mod fuzz;
 
+pub use self::compile::{Compiler, compile_in_this_process};
+pub use self::compiler_process::{CompileLimits, CompilerProcess};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::plugin::Plugin;
@@ -59,7 +66,8 @@ pub struct Sandbox {
     engine: Engine,
     workers: Arc<Workers>,
     threads: Vec<JoinHandle<()>>,
-    // Held while a plugin is compiled, which uses all cores by itself, and tried, for which the pool has one slot.
+    // Held while a plugin is compiled, which may cost as much as one may at a time, and tried, for which the pool has one
+    // slot.
     loader: Mutex<Loader>,
 }
 
@@ -148,13 +156,13 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the system refuses a thread, or the address space for the instances of so many workers.
-    pub fn start(workers: usize) -> Result<Self, SandboxError> {
+    pub fn start(workers: usize, compiler: Compiler) -> Result<Self, SandboxError> {
         if workers == 0 {
             return Err(SandboxError::NoWorkers);
         }
         let engine = engine::start(workers).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let (workers, threads) = Workers::start(workers).map_err(SandboxError::Thread)?;
-        let loader = Mutex::new(Loader::new(engine.clone()));
+        let loader = Mutex::new(Loader::new(engine.clone(), compiler));
         Ok(Self {
             engine,
             workers,
@@ -176,6 +184,12 @@ impl Sandbox {
         let (name, path) = (config.name.to_string(), config.path.clone());
         let loaded = loaded.map_err(|problem| LoadError { name, path, problem })?;
         Ok(Arc::new(Plugin::new(loaded, config, &self.workers)))
+    }
+
+    /// Versions that were compiled; those that were found compiled are not counted.
+    pub fn n_compiled(&self) -> u64 {
+        let loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
+        loader.n_compiled()
     }
 
     /// A pipeline's share of the workers, when `n_pipelines` share them.

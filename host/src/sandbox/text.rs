@@ -38,7 +38,8 @@ pub(super) fn size(bytes: usize) -> String {
     let (unit, name) = match bytes {
         0..1024 => (1.0, "bytes"),
         1024..0x10_0000 => (1024.0, "KiB"),
-        _ => (1024.0 * 1024.0, "MiB"),
+        0x10_0000..0x4000_0000 => (1024.0 * 1024.0, "MiB"),
+        _ => (1024.0 * 1024.0 * 1024.0, "GiB"),
     };
     let number = format!("{:.2}", bytes as f64 / unit);
     format!("{} {name}", number.trim_end_matches('0').trim_end_matches('.'))
@@ -71,5 +72,6 @@ mod tests {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(64 << 20), "64 MiB");
         assert_eq!(size((64 << 20) + (512 << 10)), "64.5 MiB");
+        assert_eq!(size(1 << 30), "1 GiB");
     }
 }

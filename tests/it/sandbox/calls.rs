@@ -7,7 +7,7 @@ use std::time::Instant;
 use millrace::config::{Isolation, PluginConfig};
 use millrace::disposition::ReasonClass;
 use millrace::message::Outbound;
-use millrace::sandbox::{CallError, Refusal, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, Refusal, Role, Sandbox};
 
 use super::{DEADLINE, first_byte, hostile, hostile_route, load, message, prediction, shared, wants};
 
@@ -236,7 +236,7 @@ async fn a_router_sees_the_prediction_and_names_destinations() {
 #[tokio::test]
 async fn a_message_shows_its_state_only_to_the_isolation_that_keeps_it() {
     for (isolation, expected) in [(Isolation::Message, [1, 1, 1]), (Isolation::Worker, [1, 2, 3])] {
-        let sandbox = Sandbox::start(1).unwrap();
+        let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
         let plugin = load(
             &sandbox,
             &PluginConfig {
@@ -256,7 +256,7 @@ async fn a_message_shows_its_state_only_to_the_isolation_that_keeps_it() {
 
 #[tokio::test]
 async fn an_instance_does_not_outlive_its_fault() {
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let config = PluginConfig {
         isolation: Isolation::Worker,
         ..hostile("panic-on-poison")
@@ -292,7 +292,7 @@ async fn a_deadline_is_cpu_time_and_not_wall_clock_time() {
             std::thread::spawn(move || while busy.load(std::sync::atomic::Ordering::Relaxed) {})
         })
         .collect();
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let plugin = load(&sandbox, &hostile("loop"), Role::Preprocess);
     let began = Instant::now();
     let answer = plugin.preprocess(&sandbox.lane(1), &message("m", b""), &wants()).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millrace::config::{Isolation, PluginConfig};
 use millrace::disposition::ReasonClass;
-use millrace::sandbox::{CallError, Lane, Plugin, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, Lane, Plugin, Role, Sandbox};
 use millrace_tests::{PATIENCE, wait_for};
 use tokio::task::JoinHandle;
 
@@ -30,7 +30,7 @@ fn is_deadline(answer: &Result<u8, CallError>) -> bool {
 
 /// Endless calls of one pipeline, more than there are workers; meanwhile another pipeline is served.
 async fn an_endless_plugin_beside_a_good_one(n_workers: usize, n_good_calls: usize) {
-    let sandbox = Sandbox::start(n_workers).unwrap();
+    let sandbox = Sandbox::start(n_workers, Compiler::InProcess).unwrap();
     let endless = load(&sandbox, &hostile("loop"), Role::Preprocess);
     let good = load(&sandbox, &hostile("ok"), Role::Preprocess);
     let (hostile_lane, good_lane) = (sandbox.lane(2), sandbox.lane(2));
@@ -63,7 +63,7 @@ async fn pipelines_take_turns_at_a_single_worker() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_pipeline_has_all_workers() {
-    let sandbox = Sandbox::start(2).unwrap();
+    let sandbox = Sandbox::start(2, Compiler::InProcess).unwrap();
     let endless = load(&sandbox, &hostile("loop"), Role::Preprocess);
     let calls = spawn(&endless, &sandbox.lane(1), 2);
     wait_for("both calls to run at once", || (sandbox.instances() == 2).then_some(())).unwrap();
@@ -74,7 +74,7 @@ async fn a_single_pipeline_has_all_workers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_generation_frees_its_memory() {
-    let sandbox = Sandbox::start(2).unwrap();
+    let sandbox = Sandbox::start(2, Compiler::InProcess).unwrap();
     let lane = sandbox.lane(1);
     let config = PluginConfig {
         isolation: Isolation::Worker,
@@ -95,7 +95,7 @@ async fn an_old_generation_frees_its_memory() {
 
 #[tokio::test]
 async fn more_plugins_than_a_worker_keeps_are_served_all_the_same() {
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let lane = sandbox.lane(1);
     let config = PluginConfig {
         isolation: Isolation::Worker,
@@ -110,7 +110,7 @@ async fn more_plugins_than_a_worker_keeps_are_served_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_ends_the_call_in_hand_and_answers_those_that_wait() {
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let endless = load(&sandbox, &hostile("loop"), Role::Preprocess);
     let lane = sandbox.lane(1);
     let calls = spawn(&endless, &lane, 6);
@@ -136,7 +136,7 @@ async fn stopping_ends_the_call_in_hand_and_answers_those_that_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_goes_away_harms_nobody() {
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let endless = load(&sandbox, &hostile("loop"), Role::Preprocess);
     let good = load(&sandbox, &hostile("ok"), Role::Preprocess);
     let lane = sandbox.lane(1);

@@ -1,14 +1,29 @@
 //! From a file to a plugin: what is taken, and what is refused in which words.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use millrace::config::{Isolation, PluginConfig};
-use millrace::sandbox::{LoadProblem, Role, Sandbox};
+use millrace::sandbox::{CompileLimits, Compiler, LoadProblem, Role, Sandbox};
 use millrace_tests::samples::guest;
+use millrace_tests::{wait_for, wat};
 
-use super::{COMPONENT, MODULE, config, first_byte, hostile, load, message, prediction, shared};
+use super::{COMPONENT, MODULE, compiling, config, first_byte, hostile, load, message, prediction, shared};
 
-/// Fails to load a file as a preprocessor, and says why.
+/// Fails to load a file, whoever compiles it, and says why.
 fn refused(config: &PluginConfig, role: Role) -> String {
-    match shared().load(config, role) {
+    static CHILD: LazyLock<Sandbox> = LazyLock::new(|| compiling::sandbox(CompileLimits::default()));
+    let (here, child) = (refused_by(shared(), config, role), refused_by(&CHILD, config, role));
+    // But for the time that a call took.
+    let constant = |text: &str| text.split("(used").next().map(str::to_owned);
+    assert_eq!(constant(&here), constant(&child), "who compiles makes no difference");
+    here
+}
+
+fn refused_by(sandbox: &Sandbox, config: &PluginConfig, role: Role) -> String {
+    match sandbox.load(config, role) {
         Ok(plugin) => panic!("{plugin:?} was loaded"),
         Err(error) => {
             let text = error.to_string();
@@ -27,7 +42,7 @@ fn file(folder: &tempfile::TempDir, bytes: &[u8]) -> PluginConfig {
 #[tokio::test]
 async fn core_modules_and_components_are_both_plugins() {
     for target in [MODULE, COMPONENT] {
-        let sandbox = Sandbox::start(1).unwrap();
+        let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
         let lane = sandbox.lane(1);
         for isolation in [Isolation::Message, Isolation::Worker] {
             let plugin = PluginConfig {
@@ -54,7 +69,7 @@ async fn core_modules_and_components_are_both_plugins() {
 
 #[tokio::test]
 async fn a_panic_in_a_component_is_told_in_the_panics_words() {
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let plugin = PluginConfig {
         path: guest(COMPONENT, "hostile").unwrap(),
         ..hostile("panic")
@@ -96,6 +111,51 @@ fn another_version_is_named() {
         text.starts_with("it exports `millrace:pipeline/preprocess@0.2.0`, but is used as a preproc"),
         "{text}"
     );
+}
+
+#[test]
+fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
+    let exports = r#"(instance $none)
+        (export "millrace:pipeline/preprocess@0.1.0" (instance $none))
+        (export "millrace:pipeline/plugin@0.1.0" (instance $none))"#;
+    let functions = r#"(core module $m (func (export "f") (result i32) i32.const 0))
+        (core instance $c (instantiate $m))
+        (func $f (result u32) (canon lift (core func $c "f")))
+        (instance $plugin (export "configure" (func $f)))
+        (instance $preprocess (export "preprocess" (func $f)))
+        (export "millrace:pipeline/preprocess@0.1.0" (instance $preprocess))
+        (export "millrace:pipeline/plugin@0.1.0" (instance $plugin))"#;
+    let import = |name: &str, what: &str| format!(r#"(import "millrace:pipeline/{name}" (instance {what})) {exports}"#);
+    let rows = [
+        (
+            import("types@0.2.0", r#"(export "message" (type (sub resource)))"#),
+            "it imports `millrace:pipeline/types@0.2.0`, and this host has `millrace:pipeline/types@0.1.0`",
+        ),
+        (
+            import("types@0.1.7", r#"(export "frobnicate" (func))"#),
+            "it does not fit the contract: its import `millrace:pipeline/types@0.1.7` is not as it is here: \
+             export `frobnicate` has the wrong type: there is no such function here",
+        ),
+        (
+            import("log@0.1.0", r#"(export "log" (func (param "text" string)))"#),
+            "it does not fit the contract: its import `millrace:pipeline/log@0.1.0` is not as it is here: \
+             export `log` has the wrong type: type mismatch with parameters: expected 2-tuple, found 1-tuple",
+        ),
+        (
+            exports.to_owned(),
+            "it does not fit the contract: export `millrace:pipeline/plugin@0.1.0` does not have export `configure`",
+        ),
+        (
+            functions.to_owned(),
+            "it does not fit the contract: failed to convert function to given type: \
+             type mismatch with parameters: expected 1-tuple, found 0-tuple",
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (text, expected) in rows {
+        let bytes = wat::component(&format!("(component {text})")).unwrap();
+        assert_eq!(refused(&file(&folder, &bytes), Role::Preprocess), expected);
+    }
 }
 
 #[test]
@@ -155,7 +215,7 @@ fn a_file_that_is_cut_off_is_refused_wherever_it_is_cut() {
         for part in [9, bytes.len() / 4, bytes.len() / 2, bytes.len() - 1] {
             let text = refused(&file(&folder, &bytes[..part]), Role::Preprocess);
             assert!(
-                text.starts_with("it is ") && text.len() < 4096,
+                text == "it ends in the middle: was it cut off, or is it still being written?",
                 "{target} cut at {part}: {text}"
             );
         }
@@ -163,9 +223,37 @@ fn a_file_that_is_cut_off_is_refused_wherever_it_is_cut() {
 }
 
 #[test]
+fn a_file_that_changes_while_it_is_read_is_not_taken() {
+    const BYTES: u64 = 4 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(&folder, &vec![0; usize::try_from(BYTES).unwrap()]);
+    let mut written = OpenOptions::new().append(true).open(&config.path).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0.. {
+                if is_done.load(Ordering::Relaxed) {
+                    return;
+                }
+                written.write_all(&[0; 16]).unwrap();
+                if n % 100_000 == 0 {
+                    written.set_len(BYTES).unwrap();
+                }
+            }
+        });
+        let changed = wait_for("a change that is noticed", || {
+            let problem = shared().load(&config, Role::Preprocess).unwrap_err().problem;
+            matches!(problem, LoadProblem::Changed).then_some(())
+        });
+        is_done.store(true, Ordering::Relaxed);
+        changed.unwrap();
+    });
+}
+
+#[test]
 fn a_pin_must_match() {
     let path = guest(MODULE, "hostile").unwrap();
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let digest = load(&sandbox, &config(path.clone()), Role::Preprocess)
         .identity()
         .digest
@@ -206,7 +294,7 @@ fn a_plugin_that_fails_its_trial_is_not_taken() {
         let text = refused(&hostile(mode), Role::Preprocess);
         assert!(text.contains(expected), "{mode}: {text}");
     }
-    let sandbox = Sandbox::start(1).unwrap();
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
     let problem = sandbox
         .load(&hostile("reject-settings"), Role::Preprocess)
         .unwrap_err()
@@ -230,7 +318,7 @@ fn memory_that_cannot_even_begin_is_refused() {
 
 #[test]
 fn a_sandbox_needs_a_worker() {
-    assert!(Sandbox::start(0).is_err());
+    assert!(Sandbox::start(0, Compiler::InProcess).is_err());
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

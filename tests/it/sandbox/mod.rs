@@ -2,6 +2,7 @@
 
 mod attacks;
 mod calls;
+mod compiling;
 mod lanes;
 mod loading;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use millrace::config::{Isolation, Name, PluginConfig};
 use millrace::message::{Element, Message, Prediction, TensorData, TensorType};
-use millrace::sandbox::{CallError, Plugin, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, Plugin, Role, Sandbox};
 use millrace_tests::samples::guest;
 
 /// Core modules: what a plugin is built as when nothing is to be imported.
@@ -52,7 +53,7 @@ fn hostile_route(mode: &str) -> PluginConfig {
 /// A sandbox for tests that count nothing in it; what is kept loaded is compiled once for all of them.
 fn shared() -> &'static Sandbox {
     static SHARED: LazyLock<(Sandbox, [Arc<Plugin>; 2])> = LazyLock::new(|| {
-        let sandbox = Sandbox::start(2).unwrap();
+        let sandbox = Sandbox::start(2, Compiler::InProcess).unwrap();
         let preprocessor = load(&sandbox, &hostile("ok"), Role::Preprocess);
         let router = load(&sandbox, &hostile_route("ok"), Role::Route);
         (sandbox, [preprocessor, router])

@@ -1,0 +1,30 @@
+//! `millrace compile-plugin`, which the host starts by itself: compiles what stdin holds, and ends. Hidden: what it
+//! prints is for the host that started it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::sandbox::{self, CompileLimits};
+
+/// `millrace compile-plugin`
+#[derive(Debug, Args)]
+pub struct Options {
+    /// CPU time that it may take
+    #[arg(long)]
+    cpu_s: u64,
+    /// Memory that it may take
+    #[arg(long)]
+    memory_bytes: u64,
+}
+
+pub(super) fn compile(options: &Options) -> anyhow::Result<ExitCode> {
+    let limits = CompileLimits {
+        cpu: Duration::from_secs(options.cpu_s),
+        memory_bytes: options.memory_bytes,
+        ..CompileLimits::default()
+    };
+    sandbox::compile_in_this_process(&limits)?;
+    Ok(ExitCode::SUCCESS)
+}

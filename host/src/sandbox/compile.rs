@@ -1,0 +1,241 @@
+//! From a file's bytes to machine code, in this process or in one of its own. Knows no world and no settings.
+
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::compiler_process::{CompileLimits, CompilerProcess};
+use super::engine;
+use super::fault::panic_text;
+use super::load::FILE_MAX_BYTES;
+use super::load_error::LoadProblem;
+use super::text::tame_to;
+
+/// The prefix of the custom section in which bindings generators embed a component type.
+const COMPONENT_TYPE_SECTION: &str = "component-type";
+
+/// Bytes of an error of the compiler's or the linker's that are told.
+const DETAIL_MAX_BYTES: usize = 2 << 10;
+
+/// Bytes before the first section: what it is, and of which version.
+const HEADER_BYTES: usize = 8;
+
+/// Where plugins are compiled.
+#[derive(Debug, Clone)]
+pub enum Compiler {
+    /// In this process and without limits: for programs that are no host and know what they load.
+    InProcess,
+    /// Each file in a process of its own: one that no compiler can stand harms nobody.
+    Child(CompilerProcess),
+}
+
+/// What there is in place of machine code; each goes from the child to its parent by its letter and text.
+#[derive(Debug, PartialEq, Eq)]
+enum NotCompiled {
+    /// A core module that says no component type.
+    NoContract,
+    /// It is broken, or uses what the sandbox does not offer.
+    Invalid(String),
+    /// Compiling it takes more memory than there is.
+    OutOfMemory,
+    /// The compiler panicked.
+    Panicked(String),
+}
+
+impl Compiler {
+    /// Compiles what a file holds.
+    ///
+    /// # Errors
+    /// When it is no plugin, or costs more than a plugin may.
+    pub(super) fn compile(&self, engine: &Engine, bytes: Vec<u8>) -> Result<Component, LoadProblem> {
+        check_kind(&bytes)?;
+        let component = match self {
+            Self::InProcess => {
+                let bytes = component_bytes(bytes)?;
+                Component::from_binary(engine, &bytes)
+            }
+            Self::Child(compiler) => {
+                let answer = compiler.compile(&bytes)?;
+                match read_answer(&answer) {
+                    Some(Ok(code)) => deserialize(engine, code),
+                    Some(Err(NotCompiled::OutOfMemory)) => return Err(compiler.out_of_memory()),
+                    Some(Err(problem)) => return Err(problem.into()),
+                    None => return Err(LoadProblem::Host("the compiler gave no answer".to_owned())),
+                }
+            }
+        };
+        // What is wrong here in a child's machine code is what the pool of instances has no room for.
+        component.map_err(|error| NotCompiled::from(&error).into())
+    }
+}
+
+#[expect(unsafe_code, reason = "wasmtime cannot check machine code that another process made")]
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes were made by the compiler of this very binary and came by a pipe that only the two processes
+    // hold; no file, no cache and no other user had them in between. wasmtime itself checks that its version and the
+    // engine's configuration are the same. So what is trusted is the compiler, as it is when it runs in this process;
+    // a program that has another one compile for it vouches for that one.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+/// Compiles what stdin holds and puts the answer on stdout: the whole life of a process that does nothing else.
+///
+/// # Errors
+/// When its limits cannot be set, or nobody reads its answer.
+pub fn compile_in_this_process(limits: &CompileLimits) -> io::Result<()> {
+    limits.apply()?;
+    // A panic is an answer, and nothing else is said.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
+    let compiled = catch_unwind(AssertUnwindSafe(|| machine_code(bytes)));
+    let compiled = compiled.unwrap_or_else(|panic| Err(NotCompiled::Panicked(panic_text(panic.as_ref()))));
+    let mut stdout = io::stdout().lock();
+    match compiled {
+        Ok(code) => {
+            stdout.write_all(&[COMPILED])?;
+            stdout.write_all(&code)?;
+        }
+        Err(problem) => {
+            let (letter, text) = problem.as_answer();
+            stdout.write_all(&[letter])?;
+            stdout.write_all(text.as_bytes())?;
+        }
+    }
+    stdout.flush()
+}
+
+fn machine_code(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
+    let engine = engine::for_compiling().map_err(|error| NotCompiled::from(&error))?;
+    let bytes = component_bytes(bytes)?;
+    engine
+        .precompile_component(&bytes)
+        .map_err(|error| NotCompiled::from(&error))
+}
+
+/// The first byte of an answer that is machine code.
+const COMPILED: u8 = b'C';
+
+/// Reads an answer of a child.
+///
+/// # Errors
+/// What there is in place of machine code; none when it is no answer.
+fn read_answer(answer: &[u8]) -> Option<Result<&[u8], NotCompiled>> {
+    let (letter, rest) = answer.split_first()?;
+    let text = || tame_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
+    Some(match *letter {
+        COMPILED => Ok(rest),
+        b'N' => Err(NotCompiled::NoContract),
+        b'I' => Err(NotCompiled::Invalid(text())),
+        b'M' => Err(NotCompiled::OutOfMemory),
+        b'P' => Err(NotCompiled::Panicked(text())),
+        _ => return None,
+    })
+}
+
+impl NotCompiled {
+    fn as_answer(&self) -> (u8, &str) {
+        match self {
+            Self::NoContract => (b'N', ""),
+            Self::Invalid(text) => (b'I', text),
+            Self::OutOfMemory => (b'M', ""),
+            Self::Panicked(text) => (b'P', text),
+        }
+    }
+
+    fn invalid(text: &str) -> Self {
+        Self::Invalid(tame_to(text, DETAIL_MAX_BYTES))
+    }
+}
+
+impl From<&wasmtime::Error> for NotCompiled {
+    fn from(error: &wasmtime::Error) -> Self {
+        match error.downcast_ref::<wasmtime::error::OutOfMemory>() {
+            Some(_) => Self::OutOfMemory,
+            None => Self::invalid(&format!("{error:#}")),
+        }
+    }
+}
+
+impl From<NotCompiled> for LoadProblem {
+    fn from(problem: NotCompiled) -> Self {
+        match problem {
+            NotCompiled::NoContract => Self::NoContract,
+            NotCompiled::Invalid(text) => Self::Invalid(text),
+            NotCompiled::OutOfMemory => Self::Host("no memory is left".to_owned()),
+            NotCompiled::Panicked(text) => Self::Host(text),
+        }
+    }
+}
+
+/// Refuses what is no WebAssembly by its first bytes, or not the whole of one.
+fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
+    if bytes.is_empty() {
+        return Err(LoadProblem::NotWasm("the file is empty".to_owned()));
+    }
+    // What wasmtime compiled is such a file, too.
+    if bytes.starts_with(b"\x7fELF") {
+        return Err(LoadProblem::Precompiled);
+    }
+    if wasmparser::Parser::is_component(bytes) || wasmparser::Parser::is_core_wasm(bytes) {
+        return match is_cut_off(bytes) {
+            true => Err(LoadProblem::CutOff),
+            false => Ok(()),
+        };
+    }
+    let begins = String::from_utf8_lossy(bytes.get(..bytes.len().min(16)).unwrap_or_default()).into_owned();
+    Err(LoadProblem::NotWasm(format!(
+        "it begins with `{}`",
+        tame_to(&begins, 64)
+    )))
+}
+
+/// Whether the last section goes on behind the end.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    let sections = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    let mut reader = wasmparser::BinaryReader::new(sections, 0);
+    while !reader.eof() {
+        let section = reader.read_u8().and_then(|_| reader.read_var_u32());
+        let section = section.and_then(|n_bytes| reader.read_bytes(n_bytes as usize));
+        if section.is_err() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes a component as it is, and makes one of a core module that says its component type.
+fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
+    if wasmparser::Parser::is_component(&bytes) {
+        return Ok(bytes);
+    }
+    if !has_component_type(&bytes)? {
+        return Err(NotCompiled::NoContract);
+    }
+    let invalid = |error: &dyn std::fmt::Display| NotCompiled::invalid(&format!("{error:#}"));
+    let mut encoder = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&bytes)
+        .map_err(|error| invalid(&error))?;
+    encoder.encode().map_err(|error| invalid(&error))
+}
+
+fn has_component_type(module: &[u8]) -> Result<bool, NotCompiled> {
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        match payload {
+            Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with(COMPONENT_TYPE_SECTION) => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(error) => return Err(NotCompiled::invalid(&error.to_string())),
+        }
+    }
+    Ok(false)
+}
+
+/// An error of wasmtime's, as it may be told.
+pub(super) fn detail(error: &wasmtime::Error) -> String {
+    tame_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
+}
