@@ -1,6 +1,7 @@
 //! What can be seen of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -128,6 +129,10 @@ impl Instruments {
             phase,
             broker: self.broker.as_ref().map(Watch::status),
             pipelines: pipelines.collect(),
+            generation: None,
+            changes: Vec::new(),
+            models: BTreeMap::new(),
+            plugins: Vec::new(),
         }
     }
 }

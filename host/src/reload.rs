@@ -125,6 +125,7 @@ impl Loaded {
                     max_batch: settings.max_batch,
                     max_wait: settings.max_wait,
                     device_lost: device_lost.clone(),
+                    meter: Arc::default(),
                 };
                 let model = Served::start(model, device, serving).await;
                 served.insert(

@@ -16,7 +16,7 @@ use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::sandbox::{CallError, Plugin, Refusal};
-use crate::tally::Tally;
+use crate::tally::{Call, Tally};
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
 pub trait Work: Send + Sync + 'static {
@@ -137,7 +137,7 @@ impl Stages {
         let began = Instant::now();
         let call = || self.preprocess.preprocess(&self.lane, &message, wants);
         let called = self.twice(attempt, Stage::Preprocess, &self.preprocess, call).await;
-        attempt.timings.record(Stage::Preprocess, began.elapsed());
+        took(attempt, Stage::Preprocess, began);
         let tensor = called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))?;
         self.passed(attempt, Stage::Preprocess);
         Ok(tensor)
@@ -151,7 +151,7 @@ impl Stages {
     ) -> Result<Arc<Prediction>, Disposition> {
         let began = Instant::now();
         let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
-        attempt.timings.record(Stage::Infer, began.elapsed());
+        took(attempt, Stage::Infer, began);
         let prediction = prediction.map_err(|error| {
             let class = match error {
                 InferError::DeviceLost => return Disposition::Return,
@@ -175,7 +175,7 @@ impl Stages {
         let began = Instant::now();
         let call = || self.route.route(&self.lane, &message, &prediction);
         let called = self.twice(attempt, Stage::Route, &self.route, call).await;
-        attempt.timings.record(Stage::Route, began.elapsed());
+        took(attempt, Stage::Route, began);
         called.map_err(|error| self.failed(attempt, Stage::Route, &self.route, error))
     }
 
@@ -252,17 +252,37 @@ impl Stages {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        match counted(attempt.tally, plugin, call()).await {
+        let counted = |call| self.counted(attempt.tally, stage, plugin, call);
+        match counted(call()).await {
             Err(CallError::Fault { class, text }) => {
                 if attempt.lines.may_tell() {
                     let (name, version) = (&plugin.identity().name, plugin.identity().version());
                     let generation = self.generation;
                     warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
                 }
-                counted(attempt.tally, plugin, call()).await
+                counted(call()).await
             }
             called => called,
         }
+    }
+
+    async fn counted<T>(
+        &self,
+        tally: &Tally,
+        stage: Stage,
+        plugin: &Plugin,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let began = Instant::now();
+        let called = call.await;
+        let outcome = called.as_ref().map_or_else(CallError::as_str, |_| "ok");
+        let call = Call {
+            plugin: &plugin.identity().name,
+            stage,
+            generation: self.generation,
+        };
+        tally.called(call, outcome, began.elapsed());
+        called
     }
 
     fn facts<'b>(&'b self, attempt: &'b Attempt<'_>) -> Facts<'b> {
@@ -275,16 +295,11 @@ impl Stages {
     }
 }
 
-async fn counted<T>(
-    tally: &Tally,
-    plugin: &Plugin,
-    call: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
-    let began = Instant::now();
-    let called = call.await;
-    let outcome = called.as_ref().map_or_else(CallError::as_str, |_| "ok");
-    tally.called(&plugin.identity().name, outcome, began.elapsed());
-    called
+/// Ends a stage that began then.
+fn took(attempt: &mut Attempt<'_>, stage: Stage, began: Instant) {
+    let took = began.elapsed();
+    attempt.timings.record(stage, took);
+    attempt.tally.took(stage, took);
 }
 
 fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {

@@ -2,6 +2,7 @@
 //! nothing.
 
 mod health;
+mod metric;
 mod metrics;
 mod server;
 mod view;
