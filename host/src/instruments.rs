@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View, Viewer};
+use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::breaker::Breaker;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::Hold;
@@ -134,13 +134,7 @@ impl Instruments {
         all
     }
 
-    /// Gives a view whenever it is asked.
-    pub fn viewer(self: &Arc<Self>) -> Viewer {
-        let instruments = Arc::clone(self);
-        Arc::new(move || instruments.view())
-    }
-
-    /// What can be seen at this moment.
+    /// What can be seen of them at this moment; nothing of what serves.
     pub fn view(&self) -> View {
         let phase = match (self.drain.is_cancelled(), self.is_running.load(Ordering::Relaxed)) {
             (true, _) => Phase::Draining,
@@ -167,6 +161,10 @@ impl Instruments {
             phase,
             broker: broker.as_ref().map(Watch::status),
             pipelines: pipelines.collect(),
+            generation: None,
+            changes: Vec::new(),
+            models: BTreeMap::new(),
+            plugins: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod envelope;
 mod failpoints;
 pub mod gate;
 pub mod generation;
+pub mod histogram;
 pub mod inference;
 pub mod instruments;
 pub mod letter;

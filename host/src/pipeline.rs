@@ -175,7 +175,7 @@ impl<W: Work> Pipeline<W> {
         let finishing = async {
             let disposition = match made {
                 Ok(parcels) if is_alone => deliver_once(parcels).await,
-                Ok(parcels) => self.deliver(parcels, &receipt).await,
+                Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
                 Err(disposition) => disposition,
             };
             tell(work.generation(), &attempt, &disposition);

@@ -115,12 +115,15 @@ impl Host {
         };
         let (mut supervisor, trials) = Supervisor::new(premises);
         supervisor.pipelines().drain_within(settings.drain);
+        let status = supervisor.status_view(file.clone());
         // Before the models are warm and the broker is there: that they are not must be seen.
         let admin = match settings.admin {
-            Some(address) => Some(Admin::start(address, instruments.viewer()).await?),
+            Some(address) => {
+                let status = Arc::clone(&status);
+                Some(Admin::start(address, Arc::new(move || status.view())).await?)
+            }
             None => None,
         };
-        let status = supervisor.status_view(file.clone());
         let (control, requests) = Control::new(Arc::new(move || status.status()), history);
         // A run that ends by itself is not asked to change.
         let control = match orders.until {

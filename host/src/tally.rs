@@ -1,17 +1,18 @@
 //! What became of a pipeline's messages, counted at both ends of their lives. Knows no source, no plugin and no table.
 
+mod calls;
+
+pub use calls::{Call, CallCounts, Calls};
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::disposition::ReasonClass;
+use crate::disposition::{ReasonClass, Stage};
+use crate::histogram::{Histogram, TIMES};
 
 /// Labels that are counted one by one; a model may have more, and then the later ones are counted together.
 pub(crate) const LABELS_MAX: usize = 4096;
-
-/// Upper bounds of the times of calls that are counted together, in seconds; from a call of a small plugin in an
-/// instance that it had, to a deadline.
-pub const CALL_BOUNDS_S: [f64; 10] = [1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 1.0, 10.0];
 
 /// What became of the messages of a pipeline.
 #[derive(Debug, Default)]
@@ -45,21 +46,14 @@ pub struct Counts {
     pub n_returned: u64,
     /// Settled where the source could not be told: they will come again.
     pub n_lost: u64,
-    /// Calls, by plugin.
-    pub calls: BTreeMap<String, Calls>,
+    /// Calls, by plugin, stage and generation.
+    pub calls: CallCounts,
+    /// What each stage took, of those that a message came to.
+    pub stages: BTreeMap<Stage, Histogram>,
+    /// From when a message was taken until it was settled.
+    pub messages: Option<Histogram>,
     // Invariant: the sum of what is acknowledged, skipped and rejected; kept, since a bar asks for it all the time.
     n_finished: u64,
-}
-
-/// Calls of one plugin.
-#[derive(Debug, Default, Clone)]
-pub struct Calls {
-    /// By what came of them.
-    pub outcomes: BTreeMap<&'static str, u64>,
-    /// How many took no longer than each of [`CALL_BOUNDS_S`], and longer than the one before.
-    pub by_time: [u64; CALL_BOUNDS_S.len()],
-    /// All their time, in seconds.
-    pub seconds: f64,
 }
 
 /// What became of one message.
@@ -86,6 +80,7 @@ pub enum Outcome<'a> {
 #[must_use = "a message that is not settled is missing in the end"]
 pub struct InHand {
     tally: Arc<Tally>,
+    taken: Instant,
 }
 
 impl Tally {
@@ -96,25 +91,28 @@ impl Tally {
         counts.n_in_hand += 1;
         InHand {
             tally: Arc::clone(self),
+            taken: Instant::now(),
         }
     }
 
     /// Counts a call of a plugin, by a constant that says what came of it.
-    pub fn called(&self, plugin: &str, outcome: &'static str, took: Duration) {
+    pub fn called(&self, call: Call<'_>, outcome: &'static str, took: Duration) {
+        self.lock().calls.add(call, outcome, took);
+    }
+
+    /// Counts what a stage took.
+    pub fn took(&self, stage: Stage, took: Duration) {
         let mut counts = self.lock();
-        if !counts.calls.contains_key(plugin) {
-            counts.calls.insert(plugin.to_owned(), Calls::default());
-        }
-        let Some(calls) = counts.calls.get_mut(plugin) else {
-            return;
-        };
-        *calls.outcomes.entry(outcome).or_default() += 1;
-        let seconds = took.as_secs_f64();
-        calls.seconds += seconds;
-        let at = CALL_BOUNDS_S.iter().position(|bound| seconds <= *bound);
-        if let Some(count) = at.and_then(|at| calls.by_time.get_mut(at)) {
-            *count += 1;
-        }
+        let stage = counts.stages.entry(stage).or_insert_with(|| Histogram::new(&TIMES));
+        stage.add_time(took);
+    }
+
+    /// Does a stage's work, and counts what it took.
+    pub async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        self.took(stage, began.elapsed());
+        done
     }
 
     /// Messages that are done with: acknowledged, skipped or rejected.
@@ -136,7 +134,10 @@ impl Tally {
 impl InHand {
     /// Counts what became of it.
     pub fn settle(self, outcome: Outcome<'_>) {
-        self.tally.lock().add_outcome(outcome);
+        let mut counts = self.tally.lock();
+        counts.add_outcome(outcome);
+        let messages = counts.messages.get_or_insert_with(|| Histogram::new(&TIMES));
+        messages.add_time(self.taken.elapsed());
     }
 }
 
@@ -250,18 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_counted_by_what_came_of_them_and_by_time() {
-        let tally = Tally::default();
-        for (outcome, took_ms) in [("ok", 2), ("ok", 3), ("trap", 70), ("deadline", 60_000)] {
-            tally.called("crop", outcome, Duration::from_millis(took_ms));
-        }
+    fn stages_and_messages_are_timed() {
+        let tally = Arc::new(Tally::default());
+        assert!(tally.counts().messages.is_none());
+        tally.take().settle(Outcome::Skipped);
+        tally.took(Stage::Preprocess, Duration::from_millis(1));
         let counts = tally.counts();
-        let calls = counts.calls.get("crop").expect("a plugin");
-        assert_eq!(
-            calls.outcomes,
-            BTreeMap::from([("ok", 2), ("trap", 1), ("deadline", 1)])
-        );
-        assert_eq!(calls.by_time, [0, 0, 0, 0, 2, 0, 0, 1, 0, 0]);
-        assert!((calls.seconds - 60.075).abs() < 1e-9);
+        assert_eq!(counts.messages.map(|messages| messages.n()), Some(1));
+        assert_eq!(counts.stages.keys().collect::<Vec<_>>(), [&Stage::Preprocess]);
     }
 }

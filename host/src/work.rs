@@ -16,7 +16,7 @@ use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::sandbox::{CallError, Called, Plugin, Refusal};
-use crate::tally::Tally;
+use crate::tally::{Call, Tally};
 use crate::trial::Pace;
 
 /// What a pipeline does with a message. [`Stages`] are the real ones; the simulator of the settlement has a script.
@@ -161,7 +161,7 @@ impl Stages {
         let call = || self.preprocess.preprocess(&self.lane, &message, wants);
         let (called, ran) = self.twice(attempt, Stage::Preprocess, &self.preprocess, call).await;
         attempt.notes.pace.plugins += ran;
-        attempt.notes.timings.record(Stage::Preprocess, began.elapsed());
+        took(attempt, Stage::Preprocess, began);
         let tensor = called.map_err(|error| self.failed(attempt, Stage::Preprocess, &self.preprocess, error))?;
         self.passed(attempt, Stage::Preprocess);
         Ok(tensor)
@@ -176,7 +176,7 @@ impl Stages {
         let began = Instant::now();
         let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
         attempt.notes.pace.infer = began.elapsed();
-        attempt.notes.timings.record(Stage::Infer, began.elapsed());
+        took(attempt, Stage::Infer, began);
         let prediction = prediction.map_err(|error| {
             let class = match error {
                 InferError::DeviceLost => return Disposition::Return,
@@ -201,7 +201,7 @@ impl Stages {
         let call = || self.route.route(&self.lane, &message, &prediction);
         let (called, ran) = self.twice(attempt, Stage::Route, &self.route, call).await;
         attempt.notes.pace.plugins += ran;
-        attempt.notes.timings.record(Stage::Route, began.elapsed());
+        took(attempt, Stage::Route, began);
         called.map_err(|error| self.failed(attempt, Stage::Route, &self.route, error))
     }
 
@@ -278,7 +278,8 @@ impl Stages {
     where
         F: Future<Output = Called<T>>,
     {
-        let first = counted(attempt.tally, plugin, call()).await;
+        let counted = |call| self.counted(attempt.tally, stage, plugin, call);
+        let first = counted(call()).await;
         match first.answer {
             Err(CallError::Fault { class, text }) => {
                 if attempt.lines.may_tell() {
@@ -286,11 +287,30 @@ impl Stages {
                     let generation = self.generation;
                     warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
                 }
-                let second = counted(attempt.tally, plugin, call()).await;
+                let second = counted(call()).await;
                 (second.answer, first.ran + second.ran)
             }
             answer => (answer, first.ran),
         }
+    }
+
+    async fn counted<T>(
+        &self,
+        tally: &Tally,
+        stage: Stage,
+        plugin: &Plugin,
+        call: impl Future<Output = Called<T>>,
+    ) -> Called<T> {
+        let began = Instant::now();
+        let called = call.await;
+        let outcome = called.answer.as_ref().map_or_else(CallError::as_str, |_| "ok");
+        let call = Call {
+            plugin: &plugin.identity().name,
+            stage,
+            generation: self.generation,
+        };
+        tally.called(call, outcome, began.elapsed());
+        called
     }
 
     fn facts<'b>(&'b self, attempt: &'b Attempt<'_>) -> Facts<'b> {
@@ -303,12 +323,11 @@ impl Stages {
     }
 }
 
-async fn counted<T>(tally: &Tally, plugin: &Plugin, call: impl Future<Output = Called<T>>) -> Called<T> {
-    let began = Instant::now();
-    let called = call.await;
-    let outcome = called.answer.as_ref().map_or_else(CallError::as_str, |_| "ok");
-    tally.called(&plugin.identity().name, outcome, began.elapsed());
-    called
+/// Ends a stage that began then.
+fn took(attempt: &mut Attempt<'_>, stage: Stage, began: Instant) {
+    let took = began.elapsed();
+    attempt.notes.timings.record(stage, took);
+    attempt.tally.took(stage, took);
 }
 
 fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {

@@ -119,8 +119,19 @@ async fn the_counts_add_up_after_rejects_and_retries() -> Result<()> {
     assert_eq!(settled("retried", "")?, Some(1800.0));
     assert_eq!(admin.sum("millrace_settled_total", "images")?, 2800.0);
     assert_eq!(admin.sum("millrace_taken_total", "images")?, 2800.0);
-    let calls = "millrace_plugin_calls_total{pipeline=\"images\",plugin=\"hostile\",outcome=\"retry\"}";
-    assert_eq!(admin.metric(calls)?, Some(1800.0));
+    let called = "stage=\"preprocess\",plugin=\"hostile\",generation=\"1\",outcome=\"retry\"";
+    let calls = admin.metric(&format!("millrace_plugin_calls_total{{pipeline=\"images\",{called}}}"))?;
+    assert_eq!(calls, Some(1800.0));
+    assert_eq!(admin.sum("millrace_message_seconds_count", "images")?, 2800.0);
+    for (stage, n) in [
+        ("preprocess", 2700.0),
+        ("infer", 900.0),
+        ("route", 900.0),
+        ("deliver", 900.0),
+    ] {
+        let stage = format!("millrace_stage_seconds_count{{pipeline=\"images\",stage=\"{stage}\"}}");
+        assert_eq!(admin.metric(&stage)?, Some(n), "{stage}");
+    }
     // Exit code 0 says that the host's own sum is right, too.
     host.stop()
 }

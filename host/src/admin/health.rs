@@ -126,6 +126,10 @@ mod tests {
                 n_opened: 0,
                 counts: Default::default(),
             }],
+            generation: Some(1),
+            changes: Vec::new(),
+            models: Default::default(),
+            plugins: Vec::new(),
         }
     }
 

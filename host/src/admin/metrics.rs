@@ -3,127 +3,41 @@
 //! The text is made here and by no library: everything is counted elsewhere already, and a registry would hold a second
 //! copy of each number that does not add up with the others at the moment it is read.
 
-use std::fmt::{Arguments, Write};
+use std::fmt::{Arguments, Display, Write};
 
+use super::metric::{self, Metric};
 use super::view::{PipelineView, View};
-use crate::connect::amqp::Publishing;
-use crate::tally::{CALL_BOUNDS_S, Calls, Counts};
+use crate::connect::amqp::{Publishing, Status};
+use crate::control::ChangeOutcome;
+use crate::histogram::Histogram;
+use crate::inference::ModelCounts;
+use crate::tally::Calls;
 
 /// The type of the text, as Prometheus wants it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Every metric that there is.
-#[derive(Debug, Clone, Copy)]
-enum Metric {
-    Taken,
-    Settled,
-    InHand,
-    Ready,
-    Held,
-    BreakerOpen,
-    BreakerOpened,
-    PluginCalls,
-    PluginSeconds,
-    BrokerConnected,
-    BrokerBlocked,
-    BrokerConnections,
-    Memory,
-}
-
-impl Metric {
-    const ALL: [Self; 13] = [
-        Self::Taken,
-        Self::Settled,
-        Self::InHand,
-        Self::Ready,
-        Self::Held,
-        Self::BreakerOpen,
-        Self::BreakerOpened,
-        Self::PluginCalls,
-        Self::PluginSeconds,
-        Self::BrokerConnected,
-        Self::BrokerBlocked,
-        Self::BrokerConnections,
-        Self::Memory,
-    ];
-
-    /// Name, type, help.
-    fn about(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Taken => ("millrace_taken_total", "counter", "Messages taken from the source."),
-            Self::Settled => (
-                "millrace_settled_total",
-                "counter",
-                "Messages settled, by outcome; of what is rejected, the class of the reason. With what is in hand they are what was taken.",
-            ),
-            Self::InHand => ("millrace_in_hand", "gauge", "Messages taken and not yet settled."),
-            Self::Ready => (
-                "millrace_source_open",
-                "gauge",
-                "Whether the source hands out messages.",
-            ),
-            Self::Held => ("millrace_held", "gauge", "Messages that wait for a destination."),
-            Self::BreakerOpen => (
-                "millrace_breaker_open",
-                "gauge",
-                "Whether nothing is taken because a plugin or the model fails for everything.",
-            ),
-            Self::BreakerOpened => (
-                "millrace_breaker_opened_total",
-                "counter",
-                "How often the breaker opened.",
-            ),
-            Self::PluginCalls => (
-                "millrace_plugin_calls_total",
-                "counter",
-                "Calls of a plugin, by what came of them; a message whose call faults is tried once more.",
-            ),
-            Self::PluginSeconds => (
-                "millrace_plugin_call_seconds",
-                "histogram",
-                "Time of a call of a plugin, waiting for a worker included.",
-            ),
-            Self::BrokerConnected => ("millrace_broker_connected", "gauge", "Whether a connection is there."),
-            Self::BrokerBlocked => (
-                "millrace_broker_blocked",
-                "gauge",
-                "Whether the broker takes no publishes because it is short of memory or disk.",
-            ),
-            Self::BrokerConnections => (
-                "millrace_broker_connections_total",
-                "counter",
-                "How often a connection was made: once, and once more after each loss.",
-            ),
-            Self::Memory => ("process_resident_memory_bytes", "gauge", "Memory of the process."),
-        }
-    }
-}
+/// The label of what was counted in generations that are too old to be told apart.
+const OLDER: &str = "older";
 
 /// All of it.
 pub(super) fn text(view: &View) -> String {
-    let mut page = Page(String::with_capacity(4096));
-    for metric in Metric::ALL {
-        let (name, kind, help) = metric.about();
-        page.line(format_args!("# HELP {name} {help}"));
-        page.line(format_args!("# TYPE {name} {kind}"));
-        match metric {
-            Metric::BrokerConnected | Metric::BrokerBlocked | Metric::BrokerConnections => page.broker(metric, view),
-            Metric::Memory => {
-                if let Some(bytes) = resident_bytes() {
-                    page.line(format_args!("{name} {bytes}"));
-                }
-            }
-            _ => {
-                for pipeline in &view.pipelines {
-                    page.pipeline(metric, pipeline);
-                }
-            }
-        }
+    let mut page = Page(String::with_capacity(16 << 10));
+    page.changes(view);
+    page.messages(&view.pipelines);
+    page.calls(&view.pipelines);
+    page.plugins(view);
+    page.models(view);
+    if let Some(broker) = &view.broker {
+        page.broker(broker);
+    }
+    page.begin(&metric::MEMORY);
+    if let Some(bytes) = resident_bytes() {
+        page.sample(&metric::MEMORY, "", bytes);
     }
     page.0
 }
 
-/// Lines of text. Every label's value is a name of `plugins.toml` or a constant: nothing needs to be escaped.
+/// Lines of text. Every label's value is a name of `plugins.toml`, a number or a constant: nothing needs to be escaped.
 struct Page(String);
 
 impl Page {
@@ -134,87 +48,196 @@ impl Page {
         }
     }
 
-    fn broker(&mut self, metric: Metric, view: &View) {
-        let Some(broker) = &view.broker else { return };
-        let (name, ..) = metric.about();
-        let is_publishing = broker.publishing != Publishing::Connecting;
-        let (consume, publish) = match metric {
-            Metric::BrokerConnected => (u64::from(broker.is_consuming), u64::from(is_publishing)),
-            Metric::BrokerConnections => (broker.n_consuming_made, broker.n_publishing_made),
-            _ => {
-                let is_blocked = broker.publishing == Publishing::Blocked;
-                return self.line(format_args!("{name} {}", u8::from(is_blocked)));
-            }
-        };
-        self.line(format_args!("{name}{{connection=\"consume\"}} {consume}"));
-        self.line(format_args!("{name}{{connection=\"publish\"}} {publish}"));
+    fn begin(&mut self, metric: &Metric) {
+        let Metric { name, kind, help } = metric;
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn pipeline(&mut self, metric: Metric, pipeline: &PipelineView) {
-        let PipelineView { counts, .. } = pipeline;
-        let value = match metric {
-            Metric::Taken => counts.n_taken,
-            Metric::InHand => counts.n_in_hand,
-            Metric::Ready => u64::from(pipeline.is_open),
-            Metric::Held => pipeline
-                .holding
-                .as_ref()
-                .map_or(0, |holding| u64::try_from(holding.n_held).unwrap_or(u64::MAX)),
-            Metric::BreakerOpen => u64::from(pipeline.breaker.is_some()),
-            Metric::BreakerOpened => pipeline.n_opened,
-            Metric::Settled => return self.settled(pipeline),
-            _ => return self.calls(metric, pipeline),
-        };
-        let (name, ..) = metric.about();
-        self.line(format_args!("{name}{{pipeline=\"{}\"}} {value}", pipeline.name));
+    fn sample(&mut self, metric: &Metric, labels: &str, value: impl Display) {
+        let name = metric.name;
+        match labels {
+            "" => self.line(format_args!("{name} {value}")),
+            _ => self.line(format_args!("{name}{{{labels}}} {value}")),
+        }
+    }
+
+    fn histogram(&mut self, metric: &Metric, labels: &str, values: &Histogram) {
+        let (name, n) = (metric.name, values.n());
+        for (bound, n_below) in values.cumulative() {
+            self.line(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {n_below}"));
+        }
+        self.line(format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {n}"));
+        self.line(format_args!("{name}_sum{{{labels}}} {}", values.sum()));
+        self.line(format_args!("{name}_count{{{labels}}} {n}"));
+    }
+
+    /// A metric with one number for each pipeline.
+    fn per_pipeline(&mut self, metric: &Metric, pipelines: &[PipelineView], value: impl Fn(&PipelineView) -> u64) {
+        self.begin(metric);
+        for pipeline in pipelines {
+            self.sample(metric, &label("pipeline", &pipeline.name), value(pipeline));
+        }
+    }
+
+    fn changes(&mut self, view: &View) {
+        self.begin(&metric::GENERATION);
+        if let Some(generation) = view.generation {
+            self.sample(&metric::GENERATION, "", generation);
+        }
+        self.begin(&metric::CHANGES);
+        for (outcome, n) in &view.changes {
+            self.sample(&metric::CHANGES, &label("outcome", name_of(*outcome)), n);
+        }
+    }
+
+    fn messages(&mut self, pipelines: &[PipelineView]) {
+        self.per_pipeline(&metric::TAKEN, pipelines, |pipeline| pipeline.counts.n_taken);
+        self.begin(&metric::SETTLED);
+        pipelines.iter().for_each(|pipeline| self.settled(pipeline));
+        self.per_pipeline(&metric::IN_HAND, pipelines, |pipeline| pipeline.counts.n_in_hand);
+        self.begin(&metric::MESSAGE_SECONDS);
+        for pipeline in pipelines {
+            if let Some(messages) = &pipeline.counts.messages {
+                self.histogram(&metric::MESSAGE_SECONDS, &label("pipeline", &pipeline.name), messages);
+            }
+        }
+        self.begin(&metric::STAGE_SECONDS);
+        for pipeline in pipelines {
+            for (stage, times) in &pipeline.counts.stages {
+                let labels = format!("pipeline=\"{}\",stage=\"{stage}\"", pipeline.name);
+                self.histogram(&metric::STAGE_SECONDS, &labels, times);
+            }
+        }
+        self.per_pipeline(&metric::SOURCE_OPEN, pipelines, |pipeline| u64::from(pipeline.is_open));
+        self.per_pipeline(&metric::HELD, pipelines, |pipeline| {
+            let n_held = pipeline.holding.as_ref().map(|holding| holding.n_held);
+            n_held.map_or(0, |n_held| u64::try_from(n_held).unwrap_or(u64::MAX))
+        });
+        self.per_pipeline(&metric::BREAKER_OPEN, pipelines, |pipeline| {
+            u64::from(pipeline.breaker.is_some())
+        });
+        self.per_pipeline(&metric::BREAKER_OPENED, pipelines, |pipeline| pipeline.n_opened);
     }
 
     fn settled(&mut self, pipeline: &PipelineView) {
-        let (name, ..) = Metric::Settled.about();
-        let Counts { rejected, .. } = &pipeline.counts;
-        let pipeline_name = &pipeline.name;
+        let (name, counts) = (&pipeline.name, &pipeline.counts);
         for (outcome, count) in [
-            ("acked", pipeline.counts.n_acked()),
-            ("skipped", pipeline.counts.n_skipped),
-            ("retried", pipeline.counts.n_retried),
-            ("quarantined", pipeline.counts.n_quarantined),
-            ("returned", pipeline.counts.n_returned),
-            ("lost", pipeline.counts.n_lost),
+            ("acked", counts.n_acked()),
+            ("skipped", counts.n_skipped),
+            ("retried", counts.n_retried),
+            ("quarantined", counts.n_quarantined),
+            ("returned", counts.n_returned),
+            ("lost", counts.n_lost),
         ] {
-            self.line(format_args!(
-                "{name}{{pipeline=\"{pipeline_name}\",outcome=\"{outcome}\",class=\"\"}} {count}"
-            ));
+            let labels = format!("pipeline=\"{name}\",outcome=\"{outcome}\",class=\"\"");
+            self.sample(&metric::SETTLED, &labels, count);
         }
-        for (class, count) in rejected {
-            self.line(format_args!(
-                "{name}{{pipeline=\"{pipeline_name}\",outcome=\"rejected\",class=\"{class}\"}} {count}"
-            ));
+        for (class, count) in &counts.rejected {
+            let labels = format!("pipeline=\"{name}\",outcome=\"rejected\",class=\"{class}\"");
+            self.sample(&metric::SETTLED, &labels, count);
         }
     }
 
-    fn calls(&mut self, metric: Metric, pipeline: &PipelineView) {
-        let (name, ..) = metric.about();
-        for (plugin, calls) in &pipeline.counts.calls {
-            let labels = format!("pipeline=\"{}\",plugin=\"{plugin}\"", pipeline.name);
-            if let Metric::PluginSeconds = metric {
-                self.histogram(name, &labels, calls);
-                continue;
-            }
+    fn calls(&mut self, pipelines: &[PipelineView]) {
+        let all = || {
+            pipelines.iter().flat_map(|pipeline| {
+                let calls = pipeline.counts.calls.iter();
+                calls.map(|calls| (labels_of(pipeline, calls), calls))
+            })
+        };
+        self.begin(&metric::PLUGIN_CALLS);
+        for (labels, calls) in all() {
             for (outcome, count) in &calls.outcomes {
-                self.line(format_args!("{name}{{{labels},outcome=\"{outcome}\"}} {count}"));
+                let labels = format!("{labels},outcome=\"{outcome}\"");
+                self.sample(&metric::PLUGIN_CALLS, &labels, count);
             }
+        }
+        self.begin(&metric::PLUGIN_CALL_SECONDS);
+        for (labels, calls) in all() {
+            self.histogram(&metric::PLUGIN_CALL_SECONDS, &labels, &calls.time);
         }
     }
 
-    fn histogram(&mut self, name: &str, labels: &str, calls: &Calls) {
-        let (mut n_below, n_all) = (0, calls.outcomes.values().sum::<u64>());
-        for (bound, count) in CALL_BOUNDS_S.iter().zip(calls.by_time) {
-            n_below += count;
-            self.line(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {n_below}"));
+    fn plugins(&mut self, view: &View) {
+        let all = || {
+            view.plugins
+                .iter()
+                .map(|plugin| (label("plugin", &plugin.name), plugin))
+        };
+        self.begin(&metric::PLUGIN_CPU);
+        for (labels, plugin) in all() {
+            self.sample(&metric::PLUGIN_CPU, &labels, plugin.cpu.as_secs_f64());
         }
-        self.line(format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {n_all}"));
-        self.line(format_args!("{name}_sum{{{labels}}} {}", calls.seconds));
-        self.line(format_args!("{name}_count{{{labels}}} {n_all}"));
+        self.begin(&metric::PLUGIN_WAIT);
+        for (labels, plugin) in all() {
+            self.histogram(&metric::PLUGIN_WAIT, &labels, &plugin.waited);
+        }
+        self.begin(&metric::PLUGIN_MEMORY);
+        for (labels, plugin) in all() {
+            self.sample(&metric::PLUGIN_MEMORY, &labels, plugin.memory_peak_bytes);
+        }
+    }
+
+    fn models(&mut self, view: &View) {
+        self.begin(&metric::BATCHES);
+        for (name, model) in &view.models {
+            for (closed, count) in &model.closed {
+                let labels = format!("model=\"{name}\",closed=\"{}\"", closed.as_str());
+                self.sample(&metric::BATCHES, &labels, count);
+            }
+        }
+        self.per_model(&metric::BATCH_SIZE, view, |model| &model.sizes);
+        self.per_model(&metric::QUEUE_WAIT, view, |model| &model.waited);
+        self.per_model(&metric::DEVICE_SECONDS, view, |model| &model.device);
+    }
+
+    fn per_model(&mut self, metric: &Metric, view: &View, values: impl Fn(&ModelCounts) -> &Histogram) {
+        self.begin(metric);
+        for (name, model) in &view.models {
+            self.histogram(metric, &label("model", name), values(model));
+        }
+    }
+
+    fn broker(&mut self, broker: &Status) {
+        let is_publishing = broker.publishing != Publishing::Connecting;
+        let is_blocked = broker.publishing == Publishing::Blocked;
+        self.begin(&metric::BROKER_CONNECTED);
+        for (connection, is_there) in [("consume", broker.is_consuming), ("publish", is_publishing)] {
+            let labels = label("connection", connection);
+            self.sample(&metric::BROKER_CONNECTED, &labels, u8::from(is_there));
+        }
+        self.begin(&metric::BROKER_BLOCKED);
+        self.sample(&metric::BROKER_BLOCKED, "", u8::from(is_blocked));
+        self.begin(&metric::BROKER_CONNECTIONS);
+        for (connection, n_made) in [
+            ("consume", broker.n_consuming_made),
+            ("publish", broker.n_publishing_made),
+        ] {
+            self.sample(&metric::BROKER_CONNECTIONS, &label("connection", connection), n_made);
+        }
+    }
+}
+
+fn label(name: &str, value: impl Display) -> String {
+    format!("{name}=\"{value}\"")
+}
+
+fn labels_of(pipeline: &PipelineView, calls: &Calls) -> String {
+    let Calls { plugin, stage, .. } = calls;
+    let generation = calls
+        .generation
+        .map_or(OLDER.to_owned(), |generation| generation.to_string());
+    let pipeline = &pipeline.name;
+    format!("pipeline=\"{pipeline}\",stage=\"{stage}\",plugin=\"{plugin}\",generation=\"{generation}\"")
+}
+
+fn name_of(outcome: ChangeOutcome) -> &'static str {
+    match outcome {
+        ChangeOutcome::Done => "done",
+        ChangeOutcome::Unchanged => "unchanged",
+        ChangeOutcome::Refused => "refused",
+        ChangeOutcome::Undone => "undone",
     }
 }
 
@@ -235,8 +258,38 @@ mod tests {
     use super::*;
     use crate::config::Name;
     use crate::connect::amqp::Status;
-    use crate::disposition::ReasonClass;
-    use crate::tally::{Outcome, Tally};
+    use crate::disposition::{ReasonClass, Stage};
+    use crate::histogram::TIMES;
+    use crate::inference::{Closed, ModelMeter};
+    use crate::sandbox::PluginCounts;
+    use crate::tally::{Call, Outcome, Tally};
+
+    const GUIDE: &str = include_str!("../../../docs/operating.md");
+
+    fn crop(generation: u64) -> Call<'static> {
+        Call {
+            plugin: "crop",
+            stage: Stage::Preprocess,
+            generation,
+        }
+    }
+
+    /// Two messages in a full batch.
+    fn model() -> ModelCounts {
+        let meter = ModelMeter::default();
+        meter.closed(Closed::Full, [250, 500].map(Duration::from_millis).into_iter());
+        meter.ran(Duration::from_millis(125));
+        meter.counts()
+    }
+
+    fn plugin() -> PluginCounts {
+        PluginCounts {
+            name: "crop".to_owned(),
+            cpu: Duration::from_millis(1500),
+            waited: Histogram::new(&TIMES),
+            memory_peak_bytes: 65_536,
+        }
+    }
 
     #[test]
     fn a_page_has_every_count_in_the_words_of_prometheus() {
@@ -244,8 +297,12 @@ mod tests {
         tally.take().settle(Outcome::Acked(Some("square \"x\"")));
         tally.take().settle(Outcome::Rejected(ReasonClass::Trap));
         let _in_hand = tally.take();
-        tally.called("crop", "ok", Duration::from_millis(1));
-        tally.called("crop", "trap", Duration::from_secs(20));
+        tally.called(crop(3), "ok", Duration::from_millis(1));
+        tally.called(crop(3), "trap", Duration::from_secs(20));
+        for generation in 4..=11 {
+            tally.called(crop(generation), "ok", Duration::from_millis(1));
+        }
+        tally.took(Stage::Infer, Duration::from_millis(3));
         let view = View {
             phase: Phase::Running,
             broker: Some(Status {
@@ -264,6 +321,10 @@ mod tests {
                 n_opened: 3,
                 counts: tally.counts(),
             }],
+            generation: Some(11),
+            changes: vec![(ChangeOutcome::Done, 10), (ChangeOutcome::Refused, 2)],
+            models: [("shapes".to_owned(), model())].into(),
+            plugins: vec![plugin()],
         };
         let text = text(&view);
         for line in [
@@ -274,18 +335,41 @@ mod tests {
             "millrace_settled_total{pipeline=\"images\",outcome=\"rejected\",class=\"trap\"} 1",
             "millrace_breaker_opened_total{pipeline=\"images\"} 3",
             "millrace_breaker_open{pipeline=\"images\"} 0",
-            "millrace_plugin_calls_total{pipeline=\"images\",plugin=\"crop\",outcome=\"trap\"} 1",
-            "millrace_plugin_call_seconds_bucket{pipeline=\"images\",plugin=\"crop\",le=\"0.0005\"} 0",
-            "millrace_plugin_call_seconds_bucket{pipeline=\"images\",plugin=\"crop\",le=\"0.001\"} 1",
-            "millrace_plugin_call_seconds_bucket{pipeline=\"images\",plugin=\"crop\",le=\"10\"} 1",
-            "millrace_plugin_call_seconds_bucket{pipeline=\"images\",plugin=\"crop\",le=\"+Inf\"} 2",
-            "millrace_plugin_call_seconds_sum{pipeline=\"images\",plugin=\"crop\"} 20.001",
-            "millrace_plugin_call_seconds_count{pipeline=\"images\",plugin=\"crop\"} 2",
+            "millrace_generation 11",
+            "millrace_changes_total{outcome=\"done\"} 10",
+            "millrace_changes_total{outcome=\"refused\"} 2",
+            "# TYPE millrace_message_seconds histogram",
+            "millrace_message_seconds_count{pipeline=\"images\"} 2",
+            "millrace_stage_seconds_bucket{pipeline=\"images\",stage=\"infer\",le=\"0.0025\"} 0",
+            "millrace_stage_seconds_bucket{pipeline=\"images\",stage=\"infer\",le=\"0.005\"} 1",
+            "millrace_plugin_calls_total{CROP,generation=\"older\",outcome=\"trap\"} 1",
+            "millrace_plugin_calls_total{CROP,generation=\"11\",outcome=\"ok\"} 1",
+            "millrace_plugin_call_seconds_bucket{CROP,generation=\"older\",le=\"0.0005\"} 0",
+            "millrace_plugin_call_seconds_bucket{CROP,generation=\"older\",le=\"0.001\"} 1",
+            "millrace_plugin_call_seconds_bucket{CROP,generation=\"older\",le=\"+Inf\"} 2",
+            "millrace_plugin_call_seconds_sum{CROP,generation=\"older\"} 20.001",
+            "millrace_plugin_call_seconds_count{CROP,generation=\"older\"} 2",
+            "millrace_plugin_cpu_seconds_total{plugin=\"crop\"} 1.5",
+            "millrace_plugin_wait_seconds_count{plugin=\"crop\"} 0",
+            "millrace_plugin_memory_peak_bytes{plugin=\"crop\"} 65536",
+            "millrace_batches_total{model=\"shapes\",closed=\"full\"} 1",
+            "millrace_batch_size_bucket{model=\"shapes\",le=\"1\"} 0",
+            "millrace_batch_size_bucket{model=\"shapes\",le=\"2\"} 1",
+            "millrace_queue_wait_seconds_sum{model=\"shapes\"} 0.75",
+            "millrace_device_seconds_sum{model=\"shapes\"} 0.125",
             "millrace_broker_connected{connection=\"publish\"} 1",
             "millrace_broker_blocked 1",
             "millrace_broker_connections_total{connection=\"consume\"} 2",
         ] {
+            let line = line.replace("CROP", "pipeline=\"images\",stage=\"preprocess\",plugin=\"crop\"");
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let named = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        for (name, _) in named {
+            assert!(GUIDE.contains(name), "{name} is not in the guide");
+            assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
         }
         assert!(!text.contains("square"), "a label of a model is no label of a metric");
         assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));

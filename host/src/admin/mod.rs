@@ -3,6 +3,7 @@
 
 mod control;
 mod health;
+mod metric;
 mod metrics;
 mod pages;
 mod server;

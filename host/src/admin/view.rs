@@ -1,9 +1,14 @@
 //! What is shown of a host: plain data, taken at one moment. Knows no format.
 
+use std::collections::BTreeMap;
+
 use crate::breaker::Opened;
 use crate::config::Name;
 use crate::connect::Holding;
 use crate::connect::amqp::Status;
+use crate::control::ChangeOutcome;
+use crate::inference::ModelCounts;
+use crate::sandbox::PluginCounts;
 use crate::tally::Counts;
 
 /// A host at one moment.
@@ -15,6 +20,14 @@ pub struct View {
     pub broker: Option<Status>,
     /// Every pipeline of the file.
     pub pipelines: Vec<PipelineView>,
+    /// The generation that serves; none before the first.
+    pub generation: Option<u64>,
+    /// How many changes there were, by what came of them.
+    pub changes: Vec<(ChangeOutcome, u64)>,
+    /// What each model's device thread counted, by the model's name.
+    pub models: BTreeMap<String, ModelCounts>,
+    /// What the calls of each plugin cost.
+    pub plugins: Vec<PluginCounts>,
 }
 
 /// Where in its life a host is.

@@ -1,6 +1,10 @@
 //! Batches and the device thread: the only room that calls `models`. Knows nothing of plugins and messages.
 
+mod meter;
 mod queue;
+
+pub use meter::{ModelCounts, ModelMeter};
+pub use queue::Closed;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::failpoints::{self, Fault, Place};
 use crate::message::{Prediction, Tensor, TensorType};
-use queue::Queue;
+use queue::{Batch, Queue};
 
 /// A model in service: warmed up, checked, and run by a thread of its own.
 pub struct Served {
@@ -23,6 +27,7 @@ pub struct Served {
     device: String,
     wants: Arc<TensorType>,
     queue: Arc<Queue<Item>>,
+    meter: Arc<ModelMeter>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -37,6 +42,8 @@ pub struct Serving {
     pub max_wait: Duration,
     /// Cancelled when the device is lost: the process cannot use it again.
     pub device_lost: CancellationToken,
+    /// What it counts: that of the model that it replaces, or a new one.
+    pub meter: Arc<ModelMeter>,
 }
 
 /// A message on its way to a model. While there are any, a batch that is not full waits for them.
@@ -88,6 +95,7 @@ impl Served {
             device: device.name().to_owned(),
             wants: Arc::new(model.input().clone()),
             queue: Arc::clone(&queue),
+            meter: Arc::clone(&serving.meter),
             thread: Mutex::new(None),
         };
         info!(model = &*serving.name, device = served.device, max_batch, "warming up");
@@ -114,6 +122,7 @@ impl Served {
                         labels,
                         runner,
                         device_lost: serving.device_lost,
+                        meter: serving.meter,
                     }
                     .serve(&queue);
                 }
@@ -145,6 +154,11 @@ impl Served {
     /// Where it runs.
     pub fn device(&self) -> &str {
         &self.device
+    }
+
+    /// What its device thread counts.
+    pub fn meter(&self) -> &Arc<ModelMeter> {
+        &self.meter
     }
 
     /// What the model takes.
@@ -220,15 +234,20 @@ struct Worker {
     labels: Arc<[String]>,
     runner: Runner,
     device_lost: CancellationToken,
+    meter: Arc<ModelMeter>,
 }
 
 impl Worker {
     /// Runs batches until the queue is closed and empty. The batch is formed when the device is free for it, so it is as
     /// full as can be.
     fn serve(mut self, queue: &Queue<Item>) {
-        while let Some(items) = queue.next_batch() {
+        while let Some(Batch { items, closed }) = queue.next_batch() {
+            self.meter.closed(closed, items.iter().map(|(came, _)| came.elapsed()));
             // Who was cut off by the end of a drain no longer listens: its tensor need not run.
-            let items = items.into_iter().filter(|item| !item.reply.is_closed());
+            let items = items
+                .into_iter()
+                .map(|(_, item)| item)
+                .filter(|item| !item.reply.is_closed());
             let now = SystemTime::now();
             let (expired, items): (Vec<_>, Vec<_>) =
                 items.partition(|item| item.deadline.is_some_and(|deadline| deadline <= now));
@@ -245,12 +264,15 @@ impl Worker {
     fn run(&mut self, items: Vec<Item>) {
         let (tensors, replies): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.tensor, item.reply)).unzip();
         let began = Instant::now();
-        match self.predict(&tensors) {
+        let predicted = self.predict(&tensors);
+        let took = began.elapsed();
+        self.meter.ran(took);
+        match predicted {
             Ok(outputs) => {
                 debug!(
                     model = &*self.name,
                     batch = tensors.len(),
-                    took_us = began.elapsed().as_micros(),
+                    took_us = took.as_micros(),
                     "ran a batch"
                 );
                 for (reply, output) in replies.into_iter().zip(outputs) {

@@ -16,6 +16,40 @@ pub(super) struct Queue<T> {
     max_wait: Duration,
 }
 
+/// What the device runs at once.
+#[derive(Debug)]
+pub(super) struct Batch<T> {
+    /// Each with when it came into the queue.
+    pub(super) items: Vec<(Instant, T)>,
+    /// Why no more were waited for.
+    pub(super) closed: Closed,
+}
+
+/// Why a batch closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Closed {
+    /// It was as large as a batch may be.
+    Full,
+    /// Nothing more was on its way.
+    Idle,
+    /// Its first item had waited as long as one may.
+    Waited,
+    /// The model is taken out of service.
+    Closing,
+}
+
+impl Closed {
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Idle => "idle",
+            Self::Waited => "waited",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<(Instant, T)>,
@@ -65,7 +99,7 @@ impl<T> Queue<T> {
 
     /// The next batch, 1 to `max_batch` items. Its clock starts at its first item; it closes when it is full, when the
     /// clock is at `max_wait`, or at once when nothing is on its way. `None` when the queue is closed and empty.
-    pub(super) fn next_batch(&self) -> Option<Vec<T>> {
+    pub(super) fn next_batch(&self) -> Option<Batch<T>> {
         let mut state = self.lock();
         loop {
             let Some((first, _)) = state.items.front() else {
@@ -76,15 +110,28 @@ impl<T> Queue<T> {
                 continue;
             };
             let left = self.max_wait.saturating_sub(first.elapsed());
-            if state.items.len() >= self.max_batch || state.n_approaching == 0 || left.is_zero() || state.closed {
+            if let Some(closed) = self.closes(&state, left) {
                 let n = state.items.len().min(self.max_batch);
-                return Some(state.items.drain(..n).map(|(_, item)| item).collect());
+                let items = state.items.drain(..n).collect();
+                return Some(Batch { items, closed });
             }
             state = self
                 .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+        }
+    }
+
+    fn closes(&self, state: &State<T>, left: Duration) -> Option<Closed> {
+        if state.items.len() >= self.max_batch {
+            Some(Closed::Full)
+        } else if state.n_approaching == 0 {
+            Some(Closed::Idle)
+        } else if left.is_zero() {
+            Some(Closed::Waited)
+        } else {
+            state.closed.then_some(Closed::Closing)
         }
     }
 
@@ -117,32 +164,37 @@ mod tests {
         queue
     }
 
+    fn next(queue: &Queue<usize>) -> Option<(Vec<usize>, Closed)> {
+        let Batch { items, closed } = queue.next_batch()?;
+        Some((items.into_iter().map(|(_, item)| item).collect(), closed))
+    }
+
     #[test]
     fn a_lone_message_never_waits() {
         let began = Instant::now();
-        assert_eq!(queue(64, LONG, 1, 0).next_batch(), Some(vec![0]));
+        assert_eq!(next(&queue(64, LONG, 1, 0)), Some((vec![0], Closed::Idle)));
         assert!(began.elapsed() < LONG);
     }
 
     #[test]
     fn a_full_batch_closes_while_others_approach() {
         let queue = queue(4, LONG, 6, 3);
-        assert_eq!(queue.next_batch(), Some(vec![0, 1, 2, 3]));
+        assert_eq!(next(&queue), Some((vec![0, 1, 2, 3], Closed::Full)));
     }
 
     #[test]
     fn a_batch_closes_at_max_wait_while_others_approach() {
         let queue = queue(64, Duration::from_millis(1), 2, 1);
-        assert_eq!(queue.next_batch(), Some(vec![0, 1]));
+        assert_eq!(next(&queue), Some((vec![0, 1], Closed::Waited)));
     }
 
     #[test]
     fn a_batch_closes_when_the_last_that_approached_turns_away() {
         let queue = queue(64, LONG, 2, 1);
         std::thread::scope(|scope| {
-            let batch = scope.spawn(|| queue.next_batch());
+            let batch = scope.spawn(|| next(&queue));
             queue.turn_away();
-            assert_eq!(batch.join().unwrap(), Some(vec![0, 1]));
+            assert_eq!(batch.join().unwrap(), Some((vec![0, 1], Closed::Idle)));
         });
     }
 
@@ -150,7 +202,7 @@ mod tests {
     fn a_closed_queue_gives_what_it_has_and_then_nothing() {
         let queue = queue(64, LONG, 1, 1);
         queue.close();
-        assert_eq!(queue.next_batch(), Some(vec![0]));
-        assert_eq!(queue.next_batch(), None);
+        assert_eq!(next(&queue), Some((vec![0], Closed::Closing)));
+        assert_eq!(next(&queue), None);
     }
 }

@@ -17,7 +17,7 @@ pub use probe::{ProbeError, probe};
 use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
 use crate::connect::amqp;
-use crate::inference::{Served, Serving};
+use crate::inference::{ModelMeter, Served, Serving};
 use crate::memory::{self, MemoryBound};
 use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox};
 
@@ -185,7 +185,7 @@ impl Loaded {
                 let part = match kept {
                     Some(part) => part,
                     None => Part {
-                        what: start(model, settings, device_lost).await?,
+                        what: start(model, settings, device_lost, parts::meter(serving, settings)).await?,
                         config: settings.clone(),
                         since: id,
                     },
@@ -221,6 +221,7 @@ async fn start(
     model: Model,
     settings: &ModelConfig,
     device_lost: &CancellationToken,
+    meter: Arc<ModelMeter>,
 ) -> Result<Arc<Served>, ServeError> {
     let name = &settings.name;
     let choice = settings.device.clone();
@@ -235,6 +236,7 @@ async fn start(
         max_batch: settings.max_batch,
         max_wait: settings.max_wait,
         device_lost: device_lost.clone(),
+        meter,
     };
     Served::start(model, device, serving)
         .await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Config, ModelConfig, Name, PluginConfig};
-use crate::inference::Served;
+use crate::inference::{ModelMeter, Served};
 use crate::sandbox::Plugin;
 
 /// A plugin or a model that serves, with the settings that it was loaded with.
@@ -153,6 +153,13 @@ pub(super) fn kept_plugin(
         part.what.role() == loaded.role() && (is_same || is_substitute)
     })
     .cloned()
+}
+
+/// What counts a model's batches: goes on from one version to the next.
+pub(super) fn meter(serving: &BTreeMap<Name, Parts>, config: &ModelConfig) -> Arc<ModelMeter> {
+    let mut all = serving.values().map(|parts| &parts.model);
+    let before = all.find(|part| part.config.name == config.name);
+    before.map(|part| Arc::clone(part.what.meter())).unwrap_or_default()
 }
 
 /// The same of models.

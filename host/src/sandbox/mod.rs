@@ -24,6 +24,7 @@ mod text;
 
 mod engine;
 mod footprint;
+mod meter;
 mod residents;
 mod workers;
 
@@ -34,11 +35,13 @@ pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
+pub use self::meter::PluginCounts;
 pub use self::plugin::Plugin;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,6 +72,8 @@ pub struct Sandbox {
     // Held while a plugin is compiled, which may cost as much as one may at a time, and tried, for which the pool has one
     // slot.
     loader: Mutex<Loader>,
+    // Those that somebody still has, and a few that nobody has any more.
+    plugins: Mutex<Vec<Weak<Plugin>>>,
 }
 
 /// A share of the workers: one for each pipeline, so that a hostile one cannot hold them all.
@@ -168,6 +173,7 @@ impl Sandbox {
             workers,
             threads,
             loader,
+            plugins: Mutex::default(),
         })
     }
 
@@ -183,7 +189,30 @@ impl Sandbox {
         let loaded = loaded.unwrap_or_else(|panic| Err(LoadProblem::Host(fault::panic_text(panic.as_ref()))));
         let (name, path) = (config.name.to_string(), config.path.clone());
         let loaded = loaded.map_err(|problem| LoadError { name, path, problem })?;
-        Ok(Arc::new(Plugin::new(loaded, config, &self.workers)))
+        let mut plugins = self.plugins();
+        plugins.retain(|plugin| plugin.strong_count() > 0);
+        let mut others = plugins.iter().filter_map(Weak::upgrade);
+        let same = others.find(|plugin| plugin.identity().name == loaded.identity.name);
+        let meter = same.map(|plugin| Arc::clone(plugin.meter())).unwrap_or_default();
+        let plugin = Arc::new(Plugin::new(loaded, config, meter, &self.workers));
+        plugins.push(Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    /// What the calls of each plugin cost that is loaded, its versions together.
+    pub fn counts(&self) -> Vec<PluginCounts> {
+        let mut by_name = BTreeMap::<String, PluginCounts>::new();
+        let plugins: Vec<_> = self.plugins().iter().filter_map(Weak::upgrade).collect();
+        for counts in plugins.iter().map(|plugin| plugin.counts()) {
+            let peak = counts.memory_peak_bytes;
+            let same = by_name.entry(counts.name.clone()).or_insert(counts);
+            same.memory_peak_bytes = same.memory_peak_bytes.max(peak);
+        }
+        by_name.into_values().collect()
+    }
+
+    fn plugins(&self) -> MutexGuard<'_, Vec<Weak<Plugin>>> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Versions that were compiled; those that were found compiled are not counted.

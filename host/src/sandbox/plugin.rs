@@ -3,15 +3,16 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::instance::Instance;
 use super::load::Loaded;
+use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
-use super::workers::{Stopped, Workers};
+use super::workers::{Job, Stopped, Workers};
 use super::{CallError, Called, Lane, Role, fault};
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
@@ -25,17 +26,21 @@ pub struct Plugin {
     // After a fault in one instance all of them are renewed: the message that is then tried again gets a fresh one, and
     // a state that was led astray ends everywhere.
     faults: AtomicU64,
+    meter: Arc<PluginMeter>,
+    memory_peak: AtomicUsize,
     workers: Arc<Workers>,
 }
 
 impl Plugin {
     /// Puts a plugin in service.
-    pub(super) fn new(loaded: Loaded, config: &PluginConfig, workers: &Arc<Workers>) -> Self {
+    pub(super) fn new(loaded: Loaded, config: &PluginConfig, meter: Arc<PluginMeter>, workers: &Arc<Workers>) -> Self {
         Self {
             loaded,
             isolation: config.isolation,
             settings: config.settings.clone(),
             faults: AtomicU64::new(0),
+            meter,
+            memory_peak: AtomicUsize::new(0),
             workers: Arc::clone(workers),
         }
     }
@@ -118,7 +123,7 @@ impl Plugin {
             answer: Err(CallError::Stopped),
             ran: Duration::ZERO,
         };
-        match lane.queue.submit(Box::new(job)).await {
+        match lane.queue.submit(Job::new(&self.meter, job)).await {
             Ok(()) => answer.await.unwrap_or(stopped),
             Err(Stopped) => stopped,
         }
@@ -132,7 +137,10 @@ impl Plugin {
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         if self.isolation == Isolation::Message {
-            return call(&mut self.instance(message_id)?);
+            let mut instance = self.instance(message_id)?;
+            let answer = call(&mut instance);
+            self.saw(&instance);
+            return answer;
         }
         let faults = self.faults.load(Ordering::Relaxed);
         let mut instance = match residents.take(self, faults) {
@@ -146,12 +154,33 @@ impl Plugin {
             }
         };
         let answer = call(&mut instance);
+        self.saw(&instance);
         if matches!(answer, Err(CallError::Fault { .. })) {
             self.faults.fetch_add(1, Ordering::Relaxed);
         } else {
             residents.keep(self, faults, instance);
         }
         answer
+    }
+
+    fn saw(&self, instance: &Instance) {
+        self.memory_peak.fetch_max(instance.memory_peak(), Ordering::Relaxed);
+    }
+
+    /// What its calls cost, those of other versions included, and the most memory that an instance of this one had.
+    pub(super) fn counts(&self) -> PluginCounts {
+        let costs = self.meter.costs();
+        PluginCounts {
+            name: self.identity().name.clone(),
+            cpu: costs.cpu,
+            waited: costs.waited,
+            memory_peak_bytes: self.memory_peak.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// Where its calls are counted, for another version of it.
+    pub(super) fn meter(&self) -> &Arc<PluginMeter> {
+        &self.meter
     }
 
     fn instance(&self, message_id: &str) -> Result<Instance, CallError> {

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::thread_cpu_time;
+use super::meter::PluginMeter;
 use super::residents::Residents;
 
 /// Jobs of a lane that are queued or running, for each worker that the lane may hold: one runs, and the rest wait,
@@ -24,7 +25,11 @@ const JOBS_PER_WORKER: usize = 32;
 const STACK_BYTES: usize = 2 << 20;
 
 /// A piece of work; it answers its caller itself.
-pub(super) type Job = Box<dyn FnOnce(&mut Residents) + Send>;
+pub(super) struct Job {
+    run: Box<dyn FnOnce(&mut Residents) + Send>,
+    meter: Arc<PluginMeter>,
+    since: Instant,
+}
 
 /// The workers have stopped.
 #[derive(Debug)]
@@ -76,6 +81,17 @@ enum Next {
     },
     Retire,
     Stop,
+}
+
+impl Job {
+    /// Work that a meter counts, and that waits from now on.
+    pub(super) fn new(meter: &Arc<PluginMeter>, run: impl FnOnce(&mut Residents) + Send + 'static) -> Self {
+        Self {
+            run: Box::new(run),
+            meter: Arc::clone(meter),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Workers {
@@ -170,9 +186,11 @@ impl Workers {
         loop {
             match self.next(&mut retired) {
                 Next::Run { lane, job, permit } => {
-                    let began = thread_cpu_time();
-                    job(&mut residents);
-                    self.ran(lane, thread_cpu_time().saturating_sub(began));
+                    let (waited, began) = (job.since.elapsed(), thread_cpu_time());
+                    (job.run)(&mut residents);
+                    let used = thread_cpu_time().saturating_sub(began);
+                    job.meter.add(waited, used);
+                    self.ran(lane, used);
                     drop(permit);
                 }
                 Next::Retire => residents.drop_retired(),
@@ -309,7 +327,7 @@ mod tests {
         let slots = Arc::new(Semaphore::new(100));
         let lane = |(id, (used_ms, n_jobs)): (usize, &(u64, usize))| {
             let permit = || Arc::clone(&slots).try_acquire_owned().unwrap();
-            let jobs = std::iter::repeat_with(|| (Box::new(|_: &mut Residents| {}) as Job, permit()));
+            let jobs = std::iter::repeat_with(|| (Job::new(&Arc::default(), |_| {}), permit()));
             LaneState {
                 id: id as u64,
                 share: 2,
@@ -352,7 +370,7 @@ mod tests {
         let mut board = board(&[(500, 1), (0, 0)]);
         check(&mut board, &[0]);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        board.add(1, Box::new(|_| {}), permit).unwrap();
+        board.add(1, Job::new(&Arc::default(), |_| {}), permit).unwrap();
         let used: Vec<_> = board.lanes.iter().map(|lane| lane.used).collect();
         assert_eq!(used, [Duration::from_millis(500); 2]);
     }

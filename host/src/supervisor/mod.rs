@@ -110,9 +110,9 @@ impl Supervisor {
         &mut self.pipelines
     }
 
-    /// What `status` shows.
-    pub fn status_view(&self, file: PathBuf) -> StatusView {
-        StatusView {
+    /// What is shown of the host.
+    pub fn status_view(&self, file: PathBuf) -> Arc<StatusView> {
+        Arc::new(StatusView {
             began: Instant::now(),
             file,
             host_id: Arc::clone(&self.premises.host_id),
@@ -120,7 +120,8 @@ impl Supervisor {
             history: Arc::clone(&self.premises.history),
             current: Arc::clone(&self.current),
             roster: Arc::clone(&self.roster),
-        }
+            sandbox: Arc::downgrade(&self.premises.sandbox),
+        })
     }
 
     /// Files that wait in the sources that are folders.

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admin::{Phase, PipelineState, PipelineView};
+use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::config::Name;
 use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status};
 use crate::generation::Current;
 use crate::instruments::Instruments;
 use crate::reload::{Parts, PluginPart};
+use crate::sandbox::Sandbox;
 
 /// Gives the status at any moment.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct StatusView {
     pub(super) history: Arc<History>,
     pub(super) current: Current,
     pub(super) roster: Arc<ArcSwap<Roster>>,
+    // The host's, which it stops at its end.
+    pub(super) sandbox: Weak<Sandbox>,
 }
 
 /// What serves.
@@ -34,6 +37,26 @@ pub(super) struct Roster {
 }
 
 impl StatusView {
+    /// Everything that metrics and health show.
+    pub fn view(&self) -> View {
+        let current = self.current.load();
+        let models = current.pipelines.values().map(|serving| {
+            let model = &serving.stages.model;
+            (model.name().to_owned(), model.meter().counts())
+        });
+        View {
+            generation: Some(current.id),
+            changes: self.history.counts(),
+            models: models.collect(),
+            plugins: self
+                .sandbox
+                .upgrade()
+                .map(|sandbox| sandbox.counts())
+                .unwrap_or_default(),
+            ..self.instruments.view()
+        }
+    }
+
     /// The host at this moment.
     pub fn status(&self) -> Status {
         let (view, current, roster) = (self.instruments.view(), self.current.load(), self.roster.load());

@@ -7,7 +7,8 @@ use std::time::Instant;
 use millrace::config::{Isolation, PluginConfig};
 use millrace::disposition::ReasonClass;
 use millrace::message::Outbound;
-use millrace::sandbox::{CallError, Compiler, Refusal, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, PluginCounts, Refusal, Role, Sandbox};
+use millrace_tests::wait_for;
 
 use super::{DEADLINE, first_byte, hostile, hostile_route, load, message, prediction, shared, wants};
 
@@ -280,6 +281,30 @@ async fn an_instance_does_not_outlive_its_fault() {
         assert_eq!(found.1, ReasonClass::Trap, "{}", found.2);
         assert_eq!(sandbox.instances(), 0);
     }
+}
+
+#[tokio::test]
+async fn what_calls_cost_is_counted_for_all_versions_of_a_plugin_together() {
+    let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
+    let lane = sandbox.lane(1);
+    let first = load(&sandbox, &hostile("ok"), Role::Preprocess);
+    first_byte(&first, &lane).await.unwrap();
+    let second = load(&sandbox, &hostile("loop"), Role::Preprocess);
+    first_byte(&second, &lane).await.unwrap_err();
+    // A worker counts what it did after it answered.
+    let [counts] = wait_for("two calls", || {
+        let counts: [PluginCounts; 1] = sandbox.counts().try_into().ok()?;
+        (counts[0].waited.n() == 2).then_some(counts)
+    })
+    .unwrap();
+    assert_eq!(counts.name, "guest");
+    assert!(counts.cpu >= DEADLINE && counts.cpu < 10 * DEADLINE, "{:?}", counts.cpu);
+    assert!(
+        counts.memory_peak_bytes > 64 << 10 && counts.memory_peak_bytes <= 64 << 20,
+        "{counts:?}"
+    );
+    drop((first, second));
+    wait_for("no plugin", || sandbox.counts().is_empty().then_some(())).unwrap();
 }
 
 #[tokio::test]
