@@ -181,7 +181,7 @@ impl Host {
     /// With the host's log.
     pub fn wait_pipeline(&mut self, name: &str) -> Result<()> {
         let is_it = |line: &Value| said(line) == Some("ready") && field(line, "pipeline") == Some(name);
-        self.wait_until(READY_LIMIT, &format!("pipeline `{name}`"), is_it)
+        self.wait_line_that(READY_LIMIT, &format!("pipeline `{name}`"), is_it)
             .map(drop)
     }
 
@@ -190,7 +190,7 @@ impl Host {
     /// # Errors
     /// With the host's log, when the line does not come or the host ends before.
     pub fn wait_line(&mut self, limit: Duration, message: &str) -> Result<Value> {
-        self.wait_until(limit, &format!("the log line {message:?}"), |line| {
+        self.wait_line_that(limit, &format!("the log line {message:?}"), |line| {
             said(line) == Some(message)
         })
     }
@@ -211,7 +211,11 @@ impl Host {
         waited.with_context(|| format!("the host's log:\n{}", self.log()))
     }
 
-    fn wait_until(&mut self, limit: Duration, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+    /// Waits for a log line that is as it should be, and gives it.
+    ///
+    /// # Errors
+    /// With the host's log, when the line does not come or the host ends before.
+    pub fn wait_line_that(&mut self, limit: Duration, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         let waited = wait_at_most(limit, what, || {
             let ended = self.child.try_wait();
             match (self.lines().into_iter().find(&is_it), ended) {
@@ -263,6 +267,14 @@ impl Host {
     /// When it is gone.
     pub fn interrupt(&self) -> Result<()> {
         self.signal(Signal::INT)
+    }
+
+    /// Asks it to read its file again.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::HUP)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -330,11 +342,12 @@ impl Drop for Host {
 }
 
 /// The message of a log line, whether the fields are nested or not.
-fn said(line: &Value) -> Option<&str> {
+pub fn said(line: &Value) -> Option<&str> {
     field(line, "message")
 }
 
-fn field<'a>(line: &'a Value, name: &str) -> Option<&'a str> {
+/// A text field of a log line.
+pub fn field<'a>(line: &'a Value, name: &str) -> Option<&'a str> {
     line.get("fields").unwrap_or(line).get(name)?.as_str()
 }
 

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod certificates;
 pub mod control;
 pub mod fake_broker;
+pub mod flow;
 pub mod host;
 pub mod oracle;
 pub mod process;

@@ -13,6 +13,7 @@ mod health;
 mod hostile;
 mod online;
 mod queue;
+mod reload;
 mod routing;
 // Said here, so that the lints know its helpers for tests, too.
 #[cfg(test)]

@@ -16,8 +16,8 @@ use super::{ControlConfig, Secret};
 /// How a socket's path ends: what is written without is a word that was meant otherwise, or a file to lose.
 const SOCKET_ENDING: &str = "sock";
 
-/// What an address of a Unix socket holds on every system: 104 bytes with the zero at its end.
-const SOCKET_PATH_BYTES_MAX: usize = 103;
+/// What an address of a Unix socket holds: 108 bytes with the zero at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Less can be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
@@ -204,7 +204,7 @@ mod tests {
         check("control = 'localhost:9465'", "`control` cannot be `localhost:9465`");
         check("control = 'file.sock'", "is there, and not a socket");
         check("control = 'no/such/a.sock'", "the folder above it does not exist");
-        check(&format!("control = '{}.sock'", "a".repeat(100)), "103 can be had");
+        check(&format!("control = '{}.sock'", "a".repeat(100)), "107 can be had");
         check("control = '127.0.0.1:9465'", "it needs `control_token`");
         let with = |token: &str| format!("control = '127.0.0.1:9465'\ncontrol_token = '{token}'");
         check(&with("hunter2"), "it has 7 characters, and at least 16 are needed");

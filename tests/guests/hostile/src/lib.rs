@@ -1,6 +1,9 @@
 //! A preprocessor that misbehaves as its settings say, so that the tests see what the host makes of it.
 //!
 //! It speaks to the bindings themselves: the SDK's types would not let it lie.
+//!
+//! Where its settings are empty, it does as the file itself says: a test that writes over [`OWN_SETTINGS`] has a version
+//! that behaves otherwise under the same settings.
 #![cfg(target_family = "wasm")]
 
 mod behaviour;
@@ -18,7 +21,14 @@ use millrace_plugin::{export, serde_json};
 #[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
 struct Settings {
     mode: Mode,
+    /// The first message, by the number that is its id, at which `trap-from` traps.
+    from: u64,
 }
+
+/// Settings as JSON after their mark, filled up with spaces.
+static OWN_SETTINGS: [u8; 96] =
+    *b"hostile settings: {}                                                                            ";
+const MARK: &str = "hostile settings: ";
 
 /// What it does. All but the first two do it when it is called with a message.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -103,20 +113,25 @@ pub(crate) enum Mode {
     PanicOnPoison,
     /// Panics unless the broker or a retry has delivered the message before.
     PanicAtFirst,
+    /// Answers, and executes `unreachable` from a certain message on.
+    TrapFrom,
 }
 
 struct Hostile;
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Ok) };
+    static FROM: Cell<u64> = const { Cell::new(0) };
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
 impl plugin::Guest for Hostile {
     fn configure(settings: String) -> Result<(), String> {
         export::tell_panics();
-        let Settings { mode } = serde_json::from_str(&settings).map_err(|error| error.to_string())?;
+        let settings = if settings == "{}" { own_settings()? } else { &settings };
+        let Settings { mode, from } = serde_json::from_str(settings).map_err(|error| error.to_string())?;
         MODE.set(mode);
+        FROM.set(from);
         match mode {
             Mode::LoopInConfigure => behaviour::spin(),
             Mode::PanicInConfigure => behaviour::panic("the hostile plugin panics in configure"),
@@ -129,8 +144,20 @@ impl plugin::Guest for Hostile {
 impl preprocess::Guest for Hostile {
     fn preprocess(message: &types::Message, wants: types::TensorType) -> Result<types::Tensor, types::Refusal> {
         CALLS.set(CALLS.get() + 1);
-        behaviour::preprocess(MODE.get(), CALLS.get(), message, wants)
+        let is_late = message.id().parse().is_ok_and(|number: u64| number >= FROM.get());
+        let mode = match MODE.get() {
+            Mode::TrapFrom if is_late => Mode::Trap,
+            mode => mode,
+        };
+        behaviour::preprocess(mode, CALLS.get(), message, wants)
     }
+}
+
+/// What the file says; the compiler must not know that it says nothing.
+fn own_settings() -> Result<&'static str, String> {
+    let text = std::str::from_utf8(std::hint::black_box(&OWN_SETTINGS)).map_err(|error| error.to_string())?;
+    text.strip_prefix(MARK)
+        .ok_or_else(|| format!("no settings in {text:?}"))
 }
 
 const _: () = {
