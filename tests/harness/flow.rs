@@ -25,7 +25,6 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// A publisher of pictures and takers of what comes of them, on a thread of their own: the test may block.
 pub struct Flow {
-    scene: Scene,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -74,7 +73,6 @@ impl Flow {
             runtime.block_on(run(&own, &theirs))
         })?;
         Ok(Self {
-            scene: scene.clone(),
             shared,
             thread: Some(thread),
         })
@@ -142,12 +140,7 @@ impl Flow {
         host.stop()?;
         self.shared.is_over.store(true, Ordering::SeqCst);
         self.join()?;
-        let mut seen = std::mem::take(&mut *self.shared.seen());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let client = Client::connect(&self.scene.url).await?;
-            self.scene.gather(&client, &mut seen.oracle).await
-        })?;
+        let seen = std::mem::take(&mut *self.shared.seen());
         let verdict = seen.oracle.judge();
         ensure!(verdict == Verdict::default(), "{verdict}");
         Ok(Outcome {
@@ -246,6 +239,10 @@ async fn run(scene: &Scene, shared: &Shared) -> Result<()> {
             seen.dead.push(arrival);
         }),
     )?;
+    // The host has stopped: what is in the queues now stays there.
+    let mut oracle = std::mem::take(&mut shared.seen().oracle);
+    scene.gather(&client, &mut oracle).await?;
+    shared.seen().oracle = oracle;
     Ok(())
 }
 

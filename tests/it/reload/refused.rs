@@ -11,7 +11,7 @@ fn files_that_are_no_good_plugin_are_refused_by_name_and_reason() -> Result<()> 
     let generation = rig.wait_version("the first", &first)?;
     let half = wasm.get(..wasm.len() / 2).context("a file without a half")?.to_vec();
     let rows: [(&str, Vec<u8>, &str); 7] = [
-        ("cut off", half, "it is not valid"),
+        ("cut off", half, "it ends in the middle"),
         ("empty", Vec::new(), "it is not WebAssembly"),
         ("a text", b"(not a plugin)".to_vec(), "it is not WebAssembly"),
         ("a router", read("by-label")?, "but is used as a preprocessor"),
