@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::{FileArguments, MISTAKEN, online};
+use super::{FileArguments, MISTAKEN, online, output};
 use crate::config::{BrokerConfig, Config, Rendering};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered};
@@ -22,29 +22,28 @@ pub struct Options {
     online: bool,
 }
 
-pub(super) async fn check(options: &Options) -> ExitCode {
+pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
     let Gathered { config, loaded, .. } = match load(&options.file) {
         Ok((gathered, _)) => gathered,
-        Err(code) => return code,
+        Err(code) => return Ok(code),
     };
     let online = match (&config.broker, options.online) {
         (Some(broker), true) => match look(&config, broker).await {
             Ok(()) => ", and none at the broker",
-            Err(code) => return code,
+            Err(code) => return Ok(code),
         },
         (None, true) => ", and no broker to look at",
         (_, false) => "",
     };
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    anstream::println!(
-        "{}: no mistakes ({}, {}, {}){online}",
+    output::print(format_args!(
+        "{}: no mistakes ({}, {}, {}){online}\n\n{}",
         options.file.file.display(),
-        count(config.pipelines.len(), "pipeline"),
-        count(config.plugins.len(), "plugin"),
-        count(config.models.len(), "model"),
-    );
-    print_memory(&MemoryBound::of(&config, &loaded));
-    ExitCode::SUCCESS
+        output::count(config.pipelines.len(), "pipeline"),
+        output::count(config.plugins.len(), "plugin"),
+        output::count(config.models.len(), "model"),
+        memory_table(&MemoryBound::of(&config, &loaded)),
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what the broker has against the file.
@@ -64,7 +63,7 @@ async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
 }
 
 /// The most memory that a run of the file may take, term by term.
-fn print_memory(bound: &MemoryBound) {
+fn memory_table(bound: &MemoryBound) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -73,7 +72,7 @@ fn print_memory(bound: &MemoryBound) {
         table.add_row([term.name, &memory::shown(term.bytes), term.from]);
     }
     table.add_row(["together", &memory::shown(bound.total()), ""]);
-    anstream::println!("\n{}", table.trim_fmt());
+    table.trim_fmt()
 }
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.

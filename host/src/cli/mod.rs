@@ -137,7 +137,7 @@ const PANIC_CHARS: usize = 1000;
 pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Run(options) => block_on(run::run(options, progress)),
-        Verb::Check(options) => block_on(async { Ok(check::check(&options).await) }),
+        Verb::Check(options) => block_on(check::check(&options)),
         Verb::Status(options) => block_on(control::status(options)),
         Verb::Reload(options) => block_on(control::reload(options)),
         Verb::Rollback(options) => block_on(control::rollback(options)),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CUT_OFF, DEVICE_LOST, FileArguments, check};
+use super::{CUT_OFF, DEVICE_LOST, FileArguments, check, output};
 use crate::config::SourceConfig;
 use crate::connect::folder::Until;
 use crate::progress::{Progress, Summary};
@@ -77,7 +77,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
             ended = moving => ended,
         };
         progress.finish();
-        anstream::println!("{}", Summary::new(&tallies, began.elapsed()));
+        output::print(Summary::new(&tallies, began.elapsed()))?;
         ended
     } else {
         started.run(&orders).await

@@ -305,8 +305,8 @@ pub(crate) async fn soak(bench: &Bench<'_>, n_swaps: usize) -> Result<()> {
     let (mut first, mut n_sent, began) = (None, 0, Instant::now());
     let step = (n_swaps / 20).max(1);
     for n in 1..=n_swaps {
-        // Nine to versions that were there before, and one to a new one.
-        let beside = if n % 10 == 0 {
+        // Ninety-nine to versions that were there before, and one to a new one, which compiles.
+        let beside = if n % 100 == 0 {
             Beside::NewVersions
         } else {
             Beside::KnownVersions
