@@ -2,7 +2,7 @@
 //!
 //! It speaks to the bindings themselves: the SDK's types would not let it lie.
 //!
-//! Where its settings are empty, it does as the file itself says: a test that writes over [`OWN_SETTINGS`] has a version
+//! Where its settings are empty, it does as the file itself says: a test that writes over `OWN_SETTINGS` has a version
 //! that behaves otherwise under the same settings.
 #![cfg(target_family = "wasm")]
 
