@@ -160,17 +160,18 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
             let (p50, p99) = (percentile(&latencies, 0.5), percentile(&latencies, 0.99));
             let swap = median(swaps.iter().map(|took| took.as_secs_f64() * 1000.0).collect());
             println!(
-                "round {} beside {}: {} messages, p50 {p50:.1} ms, p99 {p99:.1} ms, a swap {swap:.0} ms",
+                "round {} beside {}: {} messages, p50 {p50:.1} ms, p99 {p99:.1} ms, a swap {}",
                 round + 1,
                 beside.shown(),
-                latencies.len()
+                latencies.len(),
+                shown_ms(swap)
             );
             seen.entry(beside).or_default().push((p50, p99, swap));
         }
     }
     println!(
         "\n{:<30}{:>10}{:>10}{:>12}{:>10}",
-        "beside", "p50 ms", "p99 ms", "of steady", "swap ms"
+        "beside", "p50 ms", "p99 ms", "of steady", "a swap"
     );
     let steady = seen
         .get(&Beside::Nothing)
@@ -184,11 +185,11 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
             _ => "",
         };
         println!(
-            "{:<30}{:>10.1}{:>10.1}{ratio:>12.2}{:>10.0}  {verdict}",
+            "{:<30}{:>10.1}{:>10.1}{ratio:>12.2}{:>10}  {verdict}",
             beside.shown(),
             of(|run| run.0),
             of(|run| run.1),
-            of(|run| run.2)
+            shown_ms(of(|run| run.2))
         );
     }
     Ok(())
@@ -366,6 +367,15 @@ pub(crate) async fn soak(bench: &Bench<'_>, n_swaps: usize) -> Result<()> {
     ensure!(last.resident_bytes <= allowed, "memory grew from {first:?} to {last:?}");
     println!("{n_sent} messages, each done once; nothing grew");
     Ok(())
+}
+
+/// A time; nothing where nothing was timed.
+fn shown_ms(ms: f64) -> String {
+    if ms.is_nan() {
+        "-".to_owned()
+    } else {
+        format!("{ms:.0} ms")
+    }
 }
 
 fn percentile(latencies: &[f64], part: f64) -> f64 {
