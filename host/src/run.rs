@@ -14,7 +14,7 @@ use crate::control::{Control, History, Request};
 use crate::instruments::Instruments;
 use crate::reload::Gathered;
 use crate::sandbox::Sandbox;
-use crate::supervisor::{ChangeError, Premises, Supervisor};
+use crate::supervisor::{ChangeError, Premises, Supervisor, WATCH};
 use crate::tally::Tally;
 use crate::trial::TrialEnded;
 use crate::watch::Watch;
@@ -258,7 +258,7 @@ impl Host {
                 }
             }
             () = orders.reload.notified(), if *until == Until::Stopped => drop(supervisor.reload("SIGHUP").await),
-            () = changed(watch) => drop(supervisor.reload("file").await),
+            () = changed(watch) => drop(supervisor.reload(WATCH).await),
         }
         if let Some(watch) = watch {
             watch.set(supervisor.watched());

@@ -33,6 +33,9 @@ use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
 use crate::sandbox::Sandbox;
 use crate::trial::TrialEnded;
 
+/// Who changes what the watch noticed.
+pub const WATCH: &str = "file";
+
 /// What the supervisor is given once.
 #[derive(Debug)]
 pub struct Premises {
@@ -395,6 +398,9 @@ impl Supervisor {
             Ok(()) if change.changes.is_empty() => {
                 change.outcome = ChangeOutcome::Unchanged;
                 info!(by, generation, "nothing changed");
+                if by == WATCH {
+                    return change; // nobody asked: what was saved again, or reloaded by hand before
+                }
             }
             Ok(()) => info!(by, generation, took_ms, changes = change.changes.join(", "), "changed"),
             Err(error) => {
