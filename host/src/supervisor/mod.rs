@@ -328,7 +328,6 @@ impl Supervisor {
             return Ok(());
         }
         let broker = Broker::start(settings, &self.premises.host_id);
-        self.premises.instruments.connected(broker.watch());
         if let Err(source) = broker.probe().await {
             let url = settings.shown_url();
             if source.is_permanent() {
@@ -336,6 +335,7 @@ impl Supervisor {
             }
             warn!(error = %source, url, "the broker is away: waiting for it");
         }
+        self.premises.instruments.connected(broker.watch());
         self.broker = Some(broker);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! The tasks of the pipelines: begun, drained, ended. Knows no file, and nothing of what serves.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -23,11 +23,10 @@ use crate::instruments::{Instruments, Waits};
 use crate::pipeline::{LINES_PER_SECOND, Pipeline};
 use crate::quota::LineQuota;
 
-/// The tasks, by number: one that is drained and its successor have the same name.
+/// The tasks, by their ids: one that is drained and its successor have the same name.
 pub struct Pipelines {
-    tasks: JoinSet<(u64, Result<(), FolderError>)>,
-    running: BTreeMap<u64, Running>,
-    n_started: u64,
+    tasks: JoinSet<Result<(), FolderError>>,
+    running: HashMap<Id, Running>,
     failed: bool,
     // Of a run that ends: what its bar counts to.
     backlogs: Vec<Arc<dyn Fn() -> usize + Send + Sync>>,
@@ -52,8 +51,7 @@ impl Pipelines {
     pub(super) fn new(premises: &Premises, current: Current) -> Self {
         Self {
             tasks: JoinSet::new(),
-            running: BTreeMap::new(),
-            n_started: 0,
+            running: HashMap::new(),
             failed: false,
             backlogs: Vec::new(),
             drain_limit: Duration::ZERO,
@@ -88,20 +86,22 @@ impl Pipelines {
     /// Safe.
     pub async fn next_ended(&mut self) -> Option<Name> {
         loop {
-            match self.tasks.join_next().await? {
-                Ok((number, ended)) => {
+            let id = match self.tasks.join_next_with_id().await? {
+                Ok((id, ended)) => {
                     if let Err(error) = ended {
                         error!(error = %Chain(&error), "a source failed");
                         self.failed = true;
                     }
-                    if let Some(running) = self.running.remove(&number) {
-                        return Some(running.name);
-                    }
+                    id
                 }
                 Err(error) => {
                     error!(%error, "a pipeline ended badly");
                     self.failed = true;
+                    error.id()
                 }
+            };
+            if let Some(running) = self.running.remove(&id) {
+                return Some(running.name);
             }
         }
     }
@@ -154,29 +154,26 @@ impl Pipelines {
         if self.until == Until::Empty {
             self.backlogs.push(source.backlog().into());
         }
-        let number = self.n_started;
-        self.n_started += 1;
         let running = Running {
             name: name.clone(),
             drain: drain.clone(),
         };
-        self.running.insert(number, running);
         let limit = self.drain_limit;
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             let mut run = std::pin::pin!(pipeline.run(source, drain.clone()));
             let too_late = async {
                 drain.cancelled().await;
                 tokio::time::sleep(limit).await;
             };
-            let ended = tokio::select! {
+            tokio::select! {
                 ended = &mut run => ended,
                 () = too_late => {
                     cut.cancel();
                     run.await
                 }
-            };
-            (number, ended)
+            }
         });
+        self.running.insert(task.id(), running);
     }
 
     /// Lets a pipeline finish what it has in hand, and take no more.
