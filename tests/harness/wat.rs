@@ -29,9 +29,13 @@ const REALLOC: &str = r#"
 const CONFIGURE: &str = r#"
   (func (export "millrace:pipeline/plugin@0.1.0#configure") (param i32 i32) (result i32) (i32.const 1024))
 "#;
+/// An empty list: zeros, at an address that nobody writes to.
+const SETTINGS: &str = r#"
+  (func (export "millrace:pipeline/plugin@0.1.0#settings") (result i32) (i32.const 1040))
+"#;
 
 /// A core module that is a preprocessor: `fields` are its own, and must export `preprocess`. What it
-/// does not export of memory, allocator and `configure`, it is given.
+/// does not export of memory, allocator, `configure` and `settings`, it is given.
 ///
 /// # Errors
 /// When the text is wrong.
@@ -44,6 +48,7 @@ pub fn preprocessor(fields: &str) -> Result<Vec<u8>> {
     text += ALLOCATOR;
     text += if lacks("\"cabi_realloc\"") { REALLOC } else { "" };
     text += if lacks("#configure\"") { CONFIGURE } else { "" };
+    text += if lacks("#settings\"") { SETTINGS } else { "" };
     text += &fields.replace("\"preprocess\"", "\"millrace:pipeline/preprocess@0.1.0#preprocess\"");
     let mut module = wat::parse_str(text + ")")?;
     module.extend(component_types(&guest("wasm32-unknown-unknown", "hostile")?)?);

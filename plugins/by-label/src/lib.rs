@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_plugin::serde::{Deserialize, Serialize};
+use millrace_plugin::serde::Serialize;
 use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router, Score};
 
 /// The plugin.
@@ -11,20 +11,20 @@ pub struct ByLabel {
     settings: Settings,
 }
 
-/// The `settings` table in `plugins.toml`; the README beside this crate says what each key means.
-#[derive(Debug, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
-pub struct Settings {
-    /// The destination of labels that `labels` does not name.
-    pub default: String,
-    /// Destinations by label.
-    pub labels: BTreeMap<String, String>,
-    /// The destination of predictions whose best score is below `unsure_below`.
-    pub unsure: Option<String>,
-    /// The least score that a prediction needs to be routed by its label.
-    pub unsure_below: Option<f32>,
-    /// How many of the best classes the result lists.
-    pub top_k: u32,
+millrace_plugin::settings! {
+    /// The `settings` table in `plugins.toml`.
+    pub struct Settings {
+        /// Destinations by label: a table from label to the name of a destination of the pipeline.
+        pub labels: BTreeMap<String, String> = BTreeMap::new(),
+        /// The destination of every label that `labels` does not name.
+        pub default: String = DEFAULT_DESTINATION.to_owned(),
+        /// The destination of a prediction whose best score is below `unsure_below`, whatever its label.
+        pub unsure: Option<String>,
+        /// The least score that a prediction needs to be routed by its label; set both or neither.
+        pub unsure_below: Option<f32>,
+        /// How many of the best classes the result lists, at least 1.
+        pub top_k: u32 = DEFAULT_TOP_K,
+    }
 }
 
 /// The destination of an unconfigured plugin, and the name that examples of `plugins.toml` use.
@@ -50,18 +50,6 @@ struct Class<'a> {
     label: &'a str,
     index: u32,
     score: f32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            default: DEFAULT_DESTINATION.to_owned(),
-            labels: BTreeMap::new(),
-            unsure: None,
-            unsure_below: None,
-            top_k: DEFAULT_TOP_K,
-        }
-    }
 }
 
 impl Router for ByLabel {
@@ -222,7 +210,7 @@ mod tests {
         );
         check(
             json!({"lables": {}}),
-            "unknown field `lables`, expected one of `default`, `labels`",
+            "unknown field `lables`, expected one of `labels`, `default`",
         );
     }
 }

@@ -1,54 +1,53 @@
 //! The `settings` table in `plugins.toml`; the README beside this crate is its reference.
 
-use millrace_plugin::serde::Deserialize;
+use millrace_plugin::serde::{Deserialize, Serialize};
+use millrace_plugin::{SettingKind, SettingValue};
 
-/// The `settings` table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
-pub struct Settings {
-    /// How a picture of another size is made as large as the model wants it.
-    pub resize: Resize,
-    /// What becomes of a picture of another aspect ratio.
-    pub fit: Fit,
-    /// The colour behind transparent pixels.
-    pub background: Colour,
-    /// The widest picture that is decoded, in pixels.
-    pub max_width: u32,
-    /// The highest picture that is decoded, in pixels.
-    pub max_height: u32,
-    /// The most pixels of a picture that is decoded.
-    pub max_pixels: u64,
-    /// The most bytes that decoding one picture may take, by what its header says.
-    pub max_bytes: u64,
+millrace_plugin::settings! {
+    /// The `settings` table.
+    pub struct Settings {
+        /// How a picture of another size is made as large as the model wants it.
+        pub resize: Resize = Resize::Bilinear,
+        /// What becomes of a picture of another aspect ratio.
+        pub fit: Fit = Fit::Stretch,
+        /// The colour behind transparent pixels, as `#rrggbb`.
+        pub background: Colour = WHITE,
+        /// The widest picture that is decoded, in pixels.
+        pub max_width: u32 = MAX_SIDE,
+        /// The highest picture that is decoded, in pixels.
+        pub max_height: u32 = MAX_SIDE,
+        /// The most pixels of a picture that is decoded.
+        pub max_pixels: u64 = MAX_PIXELS,
+        /// The most bytes that decoding one picture may take, by what its header says.
+        pub max_bytes: u64 = MAX_BYTES,
+    }
 }
 
-/// A resampling filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", rename_all = "kebab-case")]
-pub enum Resize {
-    /// Antialiased bilinear: a triangle as wide as the reduction.
-    #[default]
-    Bilinear,
-    /// The nearest pixel.
-    Nearest,
-    /// Antialiased Lanczos with three lobes.
-    Lanczos,
+millrace_plugin::choice! {
+    /// A resampling filter.
+    pub enum Resize {
+        /// Antialiased bilinear: a triangle as wide as the reduction.
+        Bilinear = "bilinear",
+        /// The nearest pixel.
+        Nearest = "nearest",
+        /// Antialiased Lanczos with three lobes.
+        Lanczos = "lanczos",
+    }
 }
 
-/// What becomes of a picture whose aspect ratio is not the model's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", rename_all = "kebab-case")]
-pub enum Fit {
-    /// All of it is stretched.
-    #[default]
-    Stretch,
-    /// The largest part of the right aspect ratio is cut out of its centre.
-    Crop,
+millrace_plugin::choice! {
+    /// What becomes of a picture whose aspect ratio is not the model's.
+    pub enum Fit {
+        /// All of it is stretched.
+        Stretch = "stretch",
+        /// The largest part of the right aspect ratio is cut out of its centre.
+        Crop = "crop",
+    }
 }
 
 /// A colour as `#rrggbb`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(crate = "millrace_plugin::serde", try_from = "String", into = "String")]
 pub struct Colour(pub [u8; 3]);
 
 /// What pictures with transparency are mostly looked at on.
@@ -59,20 +58,6 @@ const MAX_SIDE: u32 = 8192;
 const MAX_PIXELS: u64 = 32 << 20;
 /// Three quarters of the memory that a plugin may have by default: the rest is for the body and the tensor.
 const MAX_BYTES: u64 = 192 << 20;
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            resize: Resize::default(),
-            fit: Fit::default(),
-            background: WHITE,
-            max_width: MAX_SIDE,
-            max_height: MAX_SIDE,
-            max_pixels: MAX_PIXELS,
-            max_bytes: MAX_BYTES,
-        }
-    }
-}
 
 impl Settings {
     /// Tells a picture that is empty or too large; called before anything is allocated for it.
@@ -120,4 +105,14 @@ impl TryFrom<String> for Colour {
             .to_be_bytes();
         Ok(Self(colour))
     }
+}
+
+impl From<Colour> for String {
+    fn from(Colour([red, green, blue]): Colour) -> Self {
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    }
+}
+
+impl SettingValue for Colour {
+    const KIND: SettingKind = SettingKind::Text;
 }

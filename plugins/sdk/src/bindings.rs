@@ -60,3 +60,22 @@ pub mod route {
         },
     });
 }
+
+pub mod transform {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package millrace:sdk-transform;
+            world every-transformer {
+                import millrace:pipeline/types@0.1.0;
+                export millrace:pipeline/transform@0.1.0;
+            }
+        ",
+        pub_export_macro: true,
+        default_bindings_module: "millrace_plugin::bindings::transform",
+        runtime_path: "millrace_plugin::export::wit_bindgen_rt",
+        with: {
+            "millrace:pipeline/types@0.1.0": millrace_plugin::bindings::plugin::millrace::pipeline::types,
+        },
+    });
+}

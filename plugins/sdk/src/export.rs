@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 
-use serde::de::DeserializeOwned;
-
+use crate::bindings::plugin::exports::millrace::pipeline::plugin;
 use crate::bindings::plugin::millrace::pipeline::{log as host_log, types};
 use crate::bindings::route::exports::millrace::pipeline::route;
+use crate::bindings::transform::exports::millrace::pipeline::transform;
 use crate::{
-    Element, Level, Message, Outbound, Prediction, Preprocessor, Refusal, Router, Score, Tensor, TensorData,
-    TensorType, settings,
+    Element, Level, Message, Outbound, Prediction, Preprocessor, Property, Refusal, Router, Score, Setting,
+    SettingKind, Settings, Tensor, TensorData, TensorType, Transformed, Transformer, settings,
 };
 
 #[doc(hidden)]
@@ -33,7 +33,7 @@ impl<P> Instance<P> {
     }
 
     /// Reads the settings and makes the plugin. From here on a panic tells the host what it was.
-    pub fn configure<S: DeserializeOwned>(
+    pub fn configure<S: Settings>(
         &self,
         settings: &str,
         new: impl FnOnce(S) -> Result<P, String>,
@@ -73,6 +73,21 @@ impl<P: Router> Instance<P> {
             None => Err(types::Refusal::Reject(NOT_CONFIGURED.to_owned())),
         }
     }
+}
+
+impl<P: Transformer> Instance<P> {
+    /// Calls the transformer.
+    pub fn transform(&self, message: &types::Message) -> Result<transform::Transformed, types::Refusal> {
+        match &mut *self.plugin.borrow_mut() {
+            Some(plugin) => Ok(plugin.transform(&Message::new(message))?.into()),
+            None => Err(types::Refusal::Reject(NOT_CONFIGURED.to_owned())),
+        }
+    }
+}
+
+/// Which settings a plugin takes.
+pub fn declared<S: Settings>() -> Vec<plugin::Setting> {
+    S::declared().into_iter().map(plugin::Setting::from).collect()
 }
 
 /// Sends panics to the host's log. A panic aborts the call right after; its trap says only `unreachable`.
@@ -155,18 +170,54 @@ impl From<Refusal> for types::Refusal {
     }
 }
 
+impl From<Property> for types::Property {
+    fn from(property: Property) -> Self {
+        Self {
+            name: property.name,
+            value: property.value,
+        }
+    }
+}
+
+impl From<Transformed> for transform::Transformed {
+    fn from(transformed: Transformed) -> Self {
+        Self {
+            body: transformed.body,
+            content_type: transformed.content_type,
+            headers: transformed.headers.into_iter().map(types::Property::from).collect(),
+        }
+    }
+}
+
+impl From<Setting> for plugin::Setting {
+    fn from(setting: Setting) -> Self {
+        let kind = match setting.kind {
+            SettingKind::Boolean => plugin::SettingKind::Boolean,
+            SettingKind::Integer => plugin::SettingKind::Integer,
+            SettingKind::Number => plugin::SettingKind::Number,
+            SettingKind::Text => plugin::SettingKind::Text,
+            SettingKind::Array => plugin::SettingKind::Array,
+            SettingKind::Table => plugin::SettingKind::Table,
+        };
+        Self {
+            name: setting.name,
+            help: setting.help,
+            kind,
+            choices: setting.choices,
+            default: setting.default,
+            required: setting.required,
+        }
+    }
+}
+
 impl From<Outbound> for route::Outbound {
     fn from(outbound: Outbound) -> Self {
-        let property = |header: crate::Property| types::Property {
-            name: header.name,
-            value: header.value,
-        };
         Self {
             destination: outbound.destination,
             key: outbound.key,
             body: outbound.body,
             content_type: outbound.content_type,
-            headers: outbound.headers.into_iter().map(property).collect(),
+            headers: outbound.headers.into_iter().map(types::Property::from).collect(),
         }
     }
 }

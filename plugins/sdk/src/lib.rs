@@ -1,7 +1,6 @@
 //! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model or picture.
 //!
 //! ```
-//! use millrace_plugin::serde::Deserialize;
 //! use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
 //!
 //! /// Takes the first bytes of the body as they are.
@@ -9,10 +8,12 @@
 //!     settings: Settings,
 //! }
 //!
-//! #[derive(Deserialize, Default)]
-//! #[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
-//! struct Settings {
-//!     skip: usize,
+//! millrace_plugin::settings! {
+//!     /// The `settings` table of `plugins.toml`.
+//!     struct Settings {
+//!         /// How many bytes of the body are left out at its beginning.
+//!         skip: usize = 0,
+//!     }
 //! }
 //!
 //! impl Preprocessor for FirstBytes {
@@ -34,7 +35,7 @@
 //! Build it as a `cdylib` for `wasm32-wasip2` or `wasm32-unknown-unknown`. On every other target the macro
 //! expands to nothing and [`testing`] stands in for the host, so that a plugin's tests are ordinary `cargo test`s.
 
-#[cfg(target_family = "wasm")]
+// What the macros expand to names this crate, here too.
 extern crate self as millrace_plugin;
 
 mod log;
@@ -45,6 +46,7 @@ mod refusal;
 mod role;
 mod settings;
 mod tensor;
+mod transformed;
 
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -60,10 +62,12 @@ pub use message::{Message, Property};
 pub use outbound::Outbound;
 pub use prediction::{Prediction, Score};
 pub use refusal::Refusal;
-pub use role::{Preprocessor, Router};
+pub use role::{Preprocessor, Router, Transformer};
+pub use settings::{NoSettings, Setting, SettingKind, SettingValue, Settings};
 pub use tensor::{Element, ElementCount, Tensor, TensorData, TensorType};
+pub use transformed::Transformed;
 
-/// The crate that settings are read with; derive with `#[serde(crate = "millrace_plugin::serde")]`.
+/// The crate that settings are read with, and JSON results written; derive with `#[serde(crate = "millrace_plugin::serde")]`.
 pub use serde;
 /// The crate that JSON results are written with.
 pub use serde_json;

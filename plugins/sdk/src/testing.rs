@@ -2,12 +2,12 @@
 //!
 //! ```
 //! use millrace_plugin::testing::{self, TestMessage};
-//! # use millrace_plugin::{Element, Message, Preprocessor, Refusal, Tensor, TensorType};
+//! # use millrace_plugin::{Element, Message, NoSettings, Preprocessor, Refusal, Tensor, TensorType};
 //! # #[derive(Debug)]
 //! # struct Body;
 //! # impl Preprocessor for Body {
-//! #     type Settings = testing::NoSettings;
-//! #     fn new(_: testing::NoSettings) -> Result<Self, String> { Ok(Self) }
+//! #     type Settings = NoSettings;
+//! #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
 //! #     fn preprocess(&mut self, message: &Message, wants: &TensorType) -> Result<Tensor, Refusal> {
 //! #         Ok(Tensor::bytes(wants.shape.clone(), message.body())?)
 //! #     }
@@ -21,14 +21,18 @@
 //! # Ok::<(), String>(())
 //! ```
 
-use serde::Deserialize;
+use crate::{
+    Message, Prediction, Preprocessor, Property, Router, Score, Settings, Tensor, TensorType, Transformer, settings,
+};
 
-use crate::{Message, Prediction, Preprocessor, Property, Router, Score, Tensor, TensorType, settings};
-
-/// The settings of a plugin that has none.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoSettings {}
+/// Reads settings in JSON as the host does.
+///
+/// # Errors
+///
+/// The text that the host would tell.
+pub fn settings<S: Settings>(json: &str) -> Result<S, String> {
+    settings::read(json)
+}
 
 /// Configures a preprocessor as the host does, with settings in JSON.
 ///
@@ -46,6 +50,15 @@ pub fn preprocessor<P: Preprocessor>(settings: &str) -> Result<P, String> {
 /// The text that the host would tell.
 pub fn router<R: Router>(settings: &str) -> Result<R, String> {
     R::new(settings::read(settings)?)
+}
+
+/// Configures a transformer as the host does, with settings in JSON.
+///
+/// # Errors
+///
+/// The text that the host would tell.
+pub fn transformer<T: Transformer>(settings: &str) -> Result<T, String> {
+    T::new(settings::read(settings)?)
 }
 
 /// A message of the test's making.

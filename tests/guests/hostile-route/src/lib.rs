@@ -1,7 +1,7 @@
 //! A router that misbehaves as its settings say, so that the tests see what the host makes of it.
 
-use millrace_plugin::serde::Deserialize;
-use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router};
+use millrace_plugin::serde::{Deserialize, Serialize};
+use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router, SettingKind, SettingValue};
 
 /// The plugin.
 #[derive(Debug)]
@@ -9,21 +9,22 @@ pub struct HostileRoute {
     settings: Settings,
 }
 
-/// Its settings.
-#[derive(Debug, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
-pub struct Settings {
-    mode: Mode,
-    /// Where it sends to, but for the modes that say otherwise.
-    destination: String,
-    /// The second destination of `fan-out`.
-    second: String,
-    /// The routing key of `key`.
-    key: String,
+millrace_plugin::settings! {
+    /// Its settings.
+    pub struct Settings {
+        /// What it does.
+        mode: Mode = Mode::Ok,
+        /// Where it sends to, but for the modes that say otherwise.
+        destination: String = "results".to_owned(),
+        /// The second destination of `fan-out`.
+        second: String = "copies".to_owned(),
+        /// The routing key of `key`.
+        key: String = "anything".to_owned(),
+    }
 }
 
 /// What it does.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(crate = "millrace_plugin::serde", rename_all = "kebab-case")]
 pub enum Mode {
     /// Sends the best label as text.
@@ -85,15 +86,8 @@ pub enum Mode {
 const TOO_LONG: usize = 300;
 const MEBIBYTE: usize = 1 << 20;
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            mode: Mode::default(),
-            destination: "results".to_owned(),
-            second: "copies".to_owned(),
-            key: "anything".to_owned(),
-        }
-    }
+impl SettingValue for Mode {
+    const KIND: SettingKind = SettingKind::Text;
 }
 
 impl Router for HostileRoute {

@@ -15,7 +15,7 @@ use millrace_plugin::bindings::{
     plugin::millrace::pipeline::types, preprocess::exports::millrace::pipeline::preprocess,
 };
 use millrace_plugin::serde::Deserialize;
-use millrace_plugin::{export, serde_json};
+use millrace_plugin::{Setting, export, serde_json};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "millrace_plugin::serde", deny_unknown_fields, default)]
@@ -126,6 +126,12 @@ thread_local! {
 }
 
 impl plugin::Guest for Hostile {
+    fn settings() -> Vec<plugin::Setting> {
+        let mode = Setting::of::<String>("mode", "What it does.", Some("ok".to_owned()));
+        let from = Setting::of::<u64>("from", "The first message at which `trap-from` traps.", Some(0));
+        vec![mode.into(), from.into()]
+    }
+
     fn configure(settings: String) -> Result<(), String> {
         export::tell_panics();
         let settings = if settings == "{}" { own_settings()? } else { &settings };

@@ -3,22 +3,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use millrace_plugin::serde::Deserialize;
-use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
+use millrace_plugin::{Message, NoSettings, Preprocessor, Refusal, Tensor, TensorType};
 
 /// The plugin.
 #[derive(Debug)]
 pub struct WantsClock;
 
-/// It has none.
-#[derive(Debug, Deserialize)]
-#[serde(crate = "millrace_plugin::serde", deny_unknown_fields)]
-pub struct Settings {}
-
 impl Preprocessor for WantsClock {
-    type Settings = Settings;
+    type Settings = NoSettings;
 
-    fn new(_settings: Settings) -> Result<Self, String> {
+    fn new(_settings: NoSettings) -> Result<Self, String> {
         Ok(Self)
     }
 
