@@ -54,6 +54,15 @@ impl LabelPattern {
         Ok(Self { text, pieces })
     }
 
+    /// The name that is the same for every class, braces and all; for defaults.
+    pub fn verbatim(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            pieces: vec![Piece::Text(text.clone())],
+            text,
+        }
+    }
+
     /// The name for one class.
     pub fn fill(&self, class: &Score) -> String {
         let mut name = String::new();
