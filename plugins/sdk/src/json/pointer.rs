@@ -38,6 +38,14 @@ impl Pointer {
         Ok(Self { text, steps })
     }
 
+    /// To a key of the outermost table, whatever characters it has; for defaults.
+    pub fn to(key: &str) -> Self {
+        Self {
+            text: format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            steps: vec![key.to_owned()],
+        }
+    }
+
     /// The name or index at each level.
     pub(crate) fn steps(&self) -> &[String] {
         &self.steps
@@ -99,6 +107,13 @@ mod tests {
         check("/", &[""]);
         check("/camera/id", &["camera", "id"]);
         check("/a~1b/~01/0", &["a/b", "~1", "0"]);
+        for key in ["image", "a/b", "~", ""] {
+            assert_eq!(
+                Pointer::new(Pointer::to(key).to_string()),
+                Ok(Pointer::to(key)),
+                "{key}"
+            );
+        }
         let check = |text: &str, expected: &str| {
             let error = Pointer::new(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
