@@ -35,7 +35,9 @@ impl LabelPattern {
         let mut pieces = Vec::new();
         let mut rest = text.as_str();
         while let Some((before, after)) = rest.split_once('{') {
-            pieces.push(Piece::Text(before.to_owned()));
+            if !before.is_empty() {
+                pieces.push(Piece::Text(before.to_owned()));
+            }
             let (name, after) = after
                 .split_once('}')
                 .ok_or_else(|| format!("`{text}`: a `{{` is not closed"))?;
@@ -50,7 +52,9 @@ impl LabelPattern {
             });
             rest = after;
         }
-        pieces.push(Piece::Text(rest.to_owned()));
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
         Ok(Self { text, pieces })
     }
 
@@ -60,6 +64,14 @@ impl LabelPattern {
         Self {
             pieces: vec![Piece::Text(text.clone())],
             text,
+        }
+    }
+
+    /// The name where it is the same for every class.
+    pub fn fixed(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [Piece::Text(name)] => Some(name),
+            _ => None,
         }
     }
 
@@ -125,6 +137,8 @@ mod tests {
                 label: label.to_owned(),
                 score: 0.5,
             };
+            let is_fixed = LabelPattern::new(pattern).unwrap().fixed().is_some();
+            assert_eq!(is_fixed, !pattern.contains('{'), "{pattern}");
             assert_eq!(
                 LabelPattern::new(pattern).unwrap().fill(&class),
                 expected,

@@ -38,6 +38,7 @@
 // What the macros expand to names this crate, here too.
 extern crate self as millrace_plugin;
 
+pub mod header;
 pub mod json;
 mod label_pattern;
 mod log;
