@@ -19,5 +19,6 @@ mod routing;
 #[cfg(test)]
 mod sandbox;
 mod settlement;
+mod shipped_plugins;
 mod suspects;
 mod tidy;
