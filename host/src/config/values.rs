@@ -107,30 +107,35 @@ impl<'t> Read<'t> for Patterns {
     const EXPECTED: &'static str = "a pattern or a list of patterns";
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
-        let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
-            DeValue::String(_) => vec![value],
-            DeValue::Array(array) => array.iter().collect(),
-            _ => return Err(WRONG_TYPE),
-        };
-        let mut patterns = Vec::new();
-        let mut failed = false;
-        for item in items {
-            match Text::read(item, report) {
-                Ok(text) => patterns.push(Spanned::new(item.span(), text)),
-                Err(Unreadable::Reported) => failed = true,
-                Err(Unreadable::Type { .. }) => {
-                    failed = true;
-                    let message = format!("a pattern must be a string, found {}", found(item.get_ref()));
-                    report.mistake(Mistake::at(item.span(), message));
-                }
+        texts(value, "a pattern", report).map(Self)
+    }
+}
+
+/// Reads one string, or a list of them; `what` is one of them, with its article.
+pub(super) fn texts<'t>(
+    value: &'t Spanned<DeValue<'t>>,
+    what: &str,
+    report: &mut Report<'_>,
+) -> Result<Vec<Spanned<Text>>, Unreadable> {
+    let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
+        DeValue::String(_) => vec![value],
+        DeValue::Array(array) => array.iter().collect(),
+        _ => return Err(WRONG_TYPE),
+    };
+    let mut read = Vec::new();
+    let mut failed = false;
+    for item in items {
+        match Text::read(item, report) {
+            Ok(text) => read.push(Spanned::new(item.span(), text)),
+            Err(Unreadable::Reported) => failed = true,
+            Err(Unreadable::Type { .. }) => {
+                failed = true;
+                let message = format!("{what} must be a string, found {}", found(item.get_ref()));
+                report.mistake(Mistake::at(item.span(), message));
             }
         }
-        if failed {
-            Err(Unreadable::Reported)
-        } else {
-            Ok(Self(patterns))
-        }
     }
+    if failed { Err(Unreadable::Reported) } else { Ok(read) }
 }
 
 impl<'t> Read<'t> for &'t DeTable<'t> {
