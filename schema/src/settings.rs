@@ -1,0 +1,116 @@
+//! The settings that a plugin declares, as the JSON Schema of its `settings` table. Knows no plugin.
+
+use serde_json::{Map, Value, json};
+
+/// One setting, as the contract has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The key.
+    pub name: &'a str,
+    /// What it does.
+    pub help: &'a str,
+    /// What its value may be.
+    pub kind: SettingKind,
+    /// The texts that may be chosen from; any text where there are none.
+    pub choices: &'a [String],
+    /// What holds where it is left out, as JSON.
+    pub default: Option<&'a str>,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+/// What a setting's value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of TOML")]
+pub enum SettingKind {
+    Boolean,
+    Integer,
+    Number,
+    Text,
+    Array,
+    Table,
+}
+
+/// The schema of a `settings` table: what is not declared is a mistake.
+pub fn settings_schema<'a>(settings: impl IntoIterator<Item = Setting<'a>>) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for setting in settings {
+        if setting.required {
+            required.push(setting.name.to_owned());
+        }
+        properties.insert(setting.name.to_owned(), schema(&setting));
+    }
+    let mut table = json!({
+        "type": "object",
+        "description": "What the plugin declares that it takes.",
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if let Some(table) = table.as_object_mut().filter(|_| !required.is_empty()) {
+        table.insert("required".to_owned(), required.into());
+    }
+    table
+}
+
+fn schema(setting: &Setting<'_>) -> Value {
+    let mut schema = match setting.kind {
+        SettingKind::Boolean => json!({ "type": "boolean" }),
+        SettingKind::Integer => json!({ "type": "integer" }),
+        SettingKind::Number => json!({ "type": "number" }),
+        SettingKind::Text if setting.choices.is_empty() => json!({ "type": "string" }),
+        // What the environment holds is not known to an editor.
+        SettingKind::Text => {
+            json!({ "type": "string", "anyOf": [{ "enum": setting.choices }, { "pattern": r"\$\{" }] })
+        }
+        SettingKind::Array => json!({ "type": "array" }),
+        SettingKind::Table => json!({ "type": "object" }),
+    };
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".to_owned(), setting.help.into());
+        let default = setting.default.and_then(|default| serde_json::from_str(default).ok());
+        schema.extend(default.map(|default: Value| ("default".to_owned(), default)));
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_setting_is_a_property_and_nothing_else_is_taken() {
+        let choices = ["bilinear".to_owned(), "nearest".to_owned()];
+        let setting = |name, kind, choices, default, required| Setting {
+            name,
+            help: "Help.",
+            kind,
+            choices,
+            default,
+            required,
+        };
+        let schema = settings_schema([
+            setting("resize", SettingKind::Text, &choices, Some("\"bilinear\""), false),
+            setting("size", SettingKind::Integer, &[], None, true),
+            // A default that is no JSON is none.
+            setting("odd", SettingKind::Table, &[], Some("{"), false),
+        ]);
+        let expected = json!({
+            "type": "object",
+            "description": "What the plugin declares that it takes.",
+            "properties": {
+                "resize": {
+                    "type": "string",
+                    "anyOf": [{ "enum": ["bilinear", "nearest"] }, { "pattern": "\\$\\{" }],
+                    "description": "Help.",
+                    "default": "bilinear",
+                },
+                "size": { "type": "integer", "description": "Help." },
+                "odd": { "type": "object", "description": "Help." },
+            },
+            "additionalProperties": false,
+            "required": ["size"],
+        });
+        assert_eq!(schema, expected);
+    }
+}
