@@ -135,6 +135,7 @@ impl Writer {
             Form::Either(forms) => {
                 json!({ "anyOf": forms.iter().map(|form| self.form(form)).collect::<Vec<_>>() })
             }
+            Form::Map(value) => json!({ "type": "object", "additionalProperties": self.form(value) }),
             Form::Any => json!({ "type": "object" }),
             Form::Table(section) => reference(section),
             Form::Tables(section) => json!({ "type": "array", "items": reference(section) }),

@@ -121,6 +121,8 @@ pub enum Form {
     Either(&'static [Form]),
     /// A table that is given on as it is.
     Any,
+    /// A table of values that the user names.
+    Map(&'static Form),
     /// A table: `[name]`.
     Table(&'static Section),
     /// A list of tables: `[[name]]`.
@@ -269,7 +271,7 @@ impl Form {
             Self::Integer(bounds) | Self::Number(bounds) | Self::Quantity(_, bounds) => bounds.default(),
             Self::Either(forms) => forms.iter().find_map(Self::default),
             Self::Any => Some(Value::Object(serde_json::Map::new())),
-            Self::Text(_) | Self::List(..) | Self::Table(_) | Self::Tables(_) | Self::Named(..) => None,
+            Self::Text(_) | Self::List(..) | Self::Map(_) | Self::Table(_) | Self::Tables(_) | Self::Named(..) => None,
         }
     }
 

@@ -69,6 +69,7 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
     let rows = [
         ("schema/plugins.schema.json", pretty(millrace::config::schema())),
         ("schema/model.schema.json", pretty(millrace_models::manifest_schema())),
+        ("schema/case.schema.json", pretty(millrace::config::case_schema())),
         (
             "docs/plugins-toml.md",
             millrace::config::reference(&read("docs/plugins-toml.md")?)?,
@@ -94,7 +95,11 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
 #[test]
 fn the_schemas_are_schemas_and_their_own_values_fit() -> Result<()> {
     let mut n_values = 0;
-    for schema in [millrace::config::schema(), millrace_models::manifest_schema()] {
+    for schema in [
+        millrace::config::schema(),
+        millrace::config::case_schema(),
+        millrace_models::manifest_schema(),
+    ] {
         let config = jsonschema_valid::Config::from_schema(&schema, Some(Draft::Draft7))?;
         ensure!(config.validate_schema().is_ok(), "no schema of draft 7");
         let definitions = &schema["definitions"];
@@ -120,6 +125,7 @@ fn the_schemas_are_schemas_and_their_own_values_fit() -> Result<()> {
 #[test]
 fn what_the_host_takes_the_schema_takes() -> Result<()> {
     let plugins = millrace::config::schema();
+    let case = millrace::config::case_schema();
     let model = millrace_models::manifest_schema();
     let mut whole: Vec<(&Value, PathBuf)> = vec![(&plugins, root().join("xtask/src/demo.toml"))];
     for folder in ["host/src/config/testdata/good", "host/src/config/testdata/warned"] {
@@ -149,6 +155,8 @@ fn what_the_host_takes_the_schema_takes() -> Result<()> {
             let schema = if has(&["broker", "host", "plugin", "pipeline"]) || has(&["model"]) {
                 n_plugins += 1;
                 &plugins
+            } else if instance.get("message").is_some() {
+                &case
             } else if instance.get("layer").is_some() {
                 n_models += 1;
                 &model

@@ -22,12 +22,15 @@ enum Which {
     Plugins,
     /// `model.toml` of a model folder
     Model,
+    /// A case of a plugin
+    Case,
 }
 
 pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
     let schema = match options.which {
         Which::Plugins => config::schema(),
         Which::Model => millrace_models::manifest_schema(),
+        Which::Case => config::case_schema(),
     };
     output::print(format_args!("{schema:#}"))?;
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ mod units;
 mod values;
 
 mod keys;
+mod keys_case;
+mod keys_expect;
 mod keys_pipeline;
 mod limits;
 mod raw;
@@ -47,7 +49,7 @@ pub(crate) use broker_url::Endpoint;
 pub use globs::Globs;
 use mistakes::Source;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
-pub use schema::{reference, schema, schema_with_settings};
+pub use schema::{case_schema, reference, schema, schema_with_settings};
 pub use whereabouts::control_of;
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.

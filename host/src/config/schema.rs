@@ -7,11 +7,16 @@ use millrace_schema::FillError;
 use serde_json::{Map, Value};
 
 use super::Name;
-use super::keys;
+use super::{keys, keys_case};
 
 /// The JSON Schema of `plugins.toml`.
 pub fn schema() -> Value {
     millrace_schema::json_schema(&keys::FILE)
+}
+
+/// The JSON Schema of a case.
+pub fn case_schema() -> Value {
+    millrace_schema::json_schema(&keys_case::CASE)
 }
 
 /// The JSON Schema of one file: of the plugins that it names, the settings too.
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn keys_are_told_with_words_and_an_example_that_fits() {
-        for section in keys::FILE.root.all() {
+        for section in [keys::FILE, keys_case::CASE].iter().flat_map(|file| file.root.all()) {
             assert!(section.help.ends_with('.'), "{}", section.id);
             for key in section.keys {
                 let place = format!("{}.{}", section.id, key.name);
