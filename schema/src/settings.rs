@@ -13,8 +13,8 @@ pub struct Setting<'a> {
     pub kind: SettingKind,
     /// The texts that may be chosen from; any text where there are none.
     pub choices: &'a [String],
-    /// What holds where it is left out, as JSON.
-    pub default: Option<&'a str>,
+    /// What holds where it is left out.
+    pub default: Option<&'a Value>,
     /// Whether it must be there.
     pub required: bool,
 }
@@ -68,8 +68,7 @@ fn schema(setting: &Setting<'_>) -> Value {
     };
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".to_owned(), setting.help.into());
-        let default = setting.default.and_then(|default| serde_json::from_str(default).ok());
-        schema.extend(default.map(|default: Value| ("default".to_owned(), default)));
+        schema.extend(setting.default.map(|default| ("default".to_owned(), default.clone())));
     }
     schema
 }
@@ -81,6 +80,7 @@ mod tests {
     #[test]
     fn a_declared_setting_is_a_property_and_nothing_else_is_taken() {
         let choices = ["bilinear".to_owned(), "nearest".to_owned()];
+        let bilinear = Value::from("bilinear");
         let setting = |name, kind, choices, default, required| Setting {
             name,
             help: "Help.",
@@ -90,10 +90,9 @@ mod tests {
             required,
         };
         let schema = settings_schema([
-            setting("resize", SettingKind::Text, &choices, Some("\"bilinear\""), false),
+            setting("resize", SettingKind::Text, &choices, Some(&bilinear), false),
             setting("size", SettingKind::Integer, &[], None, true),
-            // A default that is no JSON is none.
-            setting("odd", SettingKind::Table, &[], Some("{"), false),
+            setting("labels", SettingKind::Table, &[], None, false),
         ]);
         let expected = json!({
             "type": "object",
@@ -106,7 +105,7 @@ mod tests {
                     "default": "bilinear",
                 },
                 "size": { "type": "integer", "description": "Help." },
-                "odd": { "type": "object", "description": "Help." },
+                "labels": { "type": "object", "description": "Help." },
             },
             "additionalProperties": false,
             "required": ["size"],
