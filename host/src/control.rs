@@ -128,7 +128,7 @@ pub struct Status {
 pub struct PluginStatus {
     /// Its name in `plugins.toml`.
     pub name: String,
-    /// `preprocessor` or `router`.
+    /// `preprocessor`, `transformer` or `router`.
     pub role: String,
     /// SHA-256 of its file, lower-case hexadecimal.
     pub digest: String,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use crate::disposition::{PluginIdentity, Reason, Stage};
+use crate::disposition::{Reason, Stage};
 use crate::generation::Stages;
 use crate::message::{Envelope, Message, Outbound};
 
@@ -91,7 +91,11 @@ impl Facts<'_> {
 
     fn describe(&self, headers: &mut BTreeMap<String, String>) {
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
-        let plugin = |plugin: &PluginIdentity| format!("{}@{}", plugin.name, plugin.version());
+        let plugins = self.stages.plugins.map(|plugin| {
+            let plugin = plugin.identity();
+            format!("{}@{}", plugin.name, plugin.version())
+        });
+        let names = |plugins: Vec<&String>| plugins.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         set("pipeline", self.pipeline.to_owned());
         set("host", self.host_id.to_owned());
         set("generation", self.stages.generation.to_string());
@@ -99,8 +103,9 @@ impl Facts<'_> {
             "model",
             format!("{}@{}", self.stages.model.name(), short(self.stages.model.digest())),
         );
-        set("preprocess", plugin(self.stages.preprocess.identity()));
-        set("route", plugin(self.stages.route.identity()));
+        // In the order in which they were called.
+        set("preprocess", names(plugins.preparing().collect()));
+        set("route", names(plugins.concluding().collect()));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::Name;
 use crate::connect::{Destination, Parcel};
 use crate::disposition::{Disposition, Stage};
 use crate::inference::Served;
+use crate::plugins::Plugins;
 use crate::sandbox::{Lane, Plugin};
 use crate::trial::{Standing, Trial};
 use crate::work::{Attempt, Work, failure};
@@ -39,18 +40,18 @@ pub struct Serving<S = Stages> {
 pub struct Stages {
     /// The generation that these stages belong to.
     pub generation: u64,
-    /// Makes the tensor.
-    pub preprocess: Arc<Plugin>,
+    /// Make the tensor and the results.
+    pub plugins: Plugins<Arc<Plugin>>,
     /// Makes the prediction.
     pub model: Arc<Served>,
-    /// Makes the results.
-    pub route: Arc<Plugin>,
     /// The pipeline's share of the sandbox workers.
     pub lane: Lane,
     /// Where results may go, by the name that routers use.
     pub destinations: BTreeMap<Name, Destination>,
     /// How often a message is tried when a plugin says `retry`.
     pub attempts: u32,
+    /// Bytes of the largest message that a plugin is given.
+    pub max_message_bytes: usize,
 }
 
 /// What came of the work on a message, and by which stages.
@@ -66,7 +67,7 @@ impl<S: Work> Serving<S> {
     pub fn has(&self, stage: Stage, digest: &str) -> bool {
         let previous = self.trial.as_ref().and_then(|trial| trial.previous());
         let mut all = std::iter::once(&self.stages).chain(&previous);
-        all.any(|stages| stages.digest(stage) == Some(digest))
+        all.any(|stages| stages.has(stage, digest))
     }
 
     /// Makes the results of a message. On trial, what the new stages fail is made at once by the previous ones, and what

@@ -20,6 +20,7 @@ pub mod letter;
 pub mod memory;
 pub mod message;
 pub mod pipeline;
+pub mod plugins;
 pub mod progress;
 pub mod quota;
 pub mod reload;
@@ -27,6 +28,7 @@ pub mod run;
 pub mod sandbox;
 #[cfg(test)]
 pub mod simulation;
+mod stages;
 pub mod supervisor;
 pub mod tally;
 pub mod trial;

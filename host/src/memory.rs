@@ -8,7 +8,7 @@ use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceC
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
 use crate::reload::Loaded;
-use crate::sandbox::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
+use crate::sandbox::{RESULTS_MAX_BYTES, TransformOf, handovers_bytes, instances_bytes};
 
 /// What is kept of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
 /// once as it came and once as plugins see it.
@@ -21,7 +21,8 @@ const BASE_BYTES: u64 = 256 << 20;
 /// The most that the process may take by its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryBound {
-    /// Messages in flight, each as large as its source lets through. A body is there once, whatever becomes of it.
+    /// Messages in flight, each as large as its source lets through. A body is there once, whatever becomes of it; and
+    /// once more where a transformer makes another one of it.
     pub messages: u64,
     /// A tensor, or the prediction that it became, of each message in flight.
     pub tensors: u64,
@@ -64,7 +65,7 @@ impl MemoryBound {
         let used_plugins = config
             .plugins
             .values()
-            .filter(|plugin| pipelines().any(|used| used.preprocess == plugin.name || used.route == plugin.name));
+            .filter(|plugin| pipelines().any(|used| used.plugins.iter().any(|name| *name == plugin.name)));
         let used_models = || {
             let used = |name: &Name| pipelines().any(|pipeline| pipeline.model == *name);
             let models = config.models.iter().filter(move |(name, _)| used(name));
@@ -72,8 +73,20 @@ impl MemoryBound {
         };
         let models = used_models().map(|(model, settings)| model.memory_bytes(settings.max_batch));
         let workers = config.host.workers;
+        let transforms = pipelines().filter(|pipeline| !pipeline.plugins.before.is_empty());
+        let transforms = transforms.map(|pipeline| TransformOf::Message {
+            max_bytes: pipeline.max_message_bytes,
+        });
         Self {
-            messages: sum(&|pipeline| message_bytes(pipeline, broker).saturating_add(ENVELOPE_BYTES)),
+            messages: sum(&|pipeline| {
+                let transformed = match pipeline.plugins.before.is_empty() {
+                    true => 0,
+                    // What the next plugin sees is there beside the message as it came.
+                    false => (pipeline.max_message_bytes as u64).saturating_add(ENVELOPE_BYTES),
+                };
+                let message = message_bytes(pipeline, broker).saturating_add(ENVELOPE_BYTES);
+                message.saturating_add(transformed)
+            }),
             tensors: sum(&|pipeline| {
                 let model = loaded.model(&pipeline.model);
                 model.map_or(0, |model| {
@@ -83,12 +96,16 @@ impl MemoryBound {
                     tensor_bytes(model.input()).max(prediction)
                 })
             }),
-            results: sum(&|_| RESULTS_MAX_BYTES),
+            // While they are transformed one after the other, what was made is there beside what it is made of.
+            results: sum(&|pipeline| match pipeline.plugins.after.is_empty() {
+                true => RESULTS_MAX_BYTES,
+                false => RESULTS_MAX_BYTES.saturating_mul(2),
+            }),
             publishing: broker.map_or(0, |broker| {
                 u64::from(UNCONFIRMED_MAX_BYTES).max(broker.max_message_bytes as u64)
             }),
             plugins: instances_bytes(workers, used_plugins),
-            handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input())),
+            handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input()), transforms),
             // A new version is warmed up beside the one that it is to replace.
             models: models.fold(0, u64::saturating_add).saturating_mul(2),
             base: BASE_BYTES,

@@ -35,7 +35,36 @@ pub struct Message {
     pub body_digest: OnceLock<String>,
 }
 
+/// What a transformer made: what the next sees in place of a message or a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transformed {
+    /// The body.
+    pub body: Vec<u8>,
+    /// Such as `image/png`.
+    pub content_type: Option<String>,
+    /// The headers, in their order.
+    pub headers: Vec<(String, String)>,
+}
+
 impl Message {
+    /// The same message with what a transformer made of it.
+    pub fn with(&self, made: Transformed) -> Self {
+        Self {
+            id: self.id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            reply_to: self.reply_to.clone(),
+            source: self.source.clone(),
+            key: self.key.clone(),
+            attempt: self.attempt,
+            redelivered: self.redelivered,
+            deadline: self.deadline,
+            content_type: made.content_type,
+            headers: made.headers,
+            body: Arc::new(made.body),
+            body_digest: OnceLock::new(),
+        }
+    }
+
     /// Whether its deadline has passed.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
@@ -98,6 +127,22 @@ pub struct Outbound {
     pub content_type: Option<String>,
     /// The plugin's headers.
     pub headers: Vec<(String, String)>,
+}
+
+impl Outbound {
+    /// The result as a transformer sees it: its key is the name of the destination, and what a result has not is that of
+    /// the message that caused it.
+    pub fn seen(self, cause: &Message) -> Message {
+        let made = Transformed {
+            body: self.body,
+            content_type: self.content_type,
+            headers: self.headers,
+        };
+        Message {
+            key: self.destination,
+            ..cause.with(made)
+        }
+    }
 }
 
 /// An envelope that the host puts around a result or a dead letter: ours, checked, safe to publish.

@@ -3,6 +3,7 @@
 mod bounds;
 mod breaker;
 mod broker;
+mod chains;
 mod check;
 mod confirms;
 mod connection;

@@ -10,6 +10,7 @@ use jsonschema_valid::schemas::Draft;
 use millrace_schema::json_of;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::root;
+use millrace_tests::scene::{Plugin, head};
 use serde_json::{Value, json};
 
 /// What a schema has against a file: the place in it, and why.
@@ -205,6 +206,49 @@ fn what_the_schema_refuses_the_host_refuses() -> Result<()> {
         }
     }
     ensure!(n_files > 30, "{n_files} files");
+    Ok(())
+}
+
+/// An editor is shown the settings of the file's own plugins, also while the file is wrong.
+#[test]
+fn a_schema_knows_the_settings_of_the_plugins() -> Result<()> {
+    let (decode, label) = (Plugin::shipped("decode-image")?, Plugin::shipped("by-label")?);
+    let rest = "\n[pipeline.pictures]\nsource = { folder = \"inbox\" }\npreprocess = \"decode-image\"\nmodel = \"shapes\"\n\
+        route = \"by-label\"\nattempts = \"many\"\ndestination.out = { folder = \"out\" }\n";
+    let with = |settings: &str| {
+        let label = Plugin {
+            lines: settings.to_owned(),
+            ..label.clone()
+        };
+        format!("{}{rest}", head(&[&decode, &label]))
+    };
+    let mill = Mill::new(&with("settings = { lables = {} }"))?;
+    let ended = mill.run(&["schema", "plugins", "--file", "plugins.toml"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    let schema: Value = serde_json::from_str(&ended.stdout)?;
+    let places = |settings: &str| -> Result<Vec<String>> {
+        let refused = refusals(&schema, &toml(&with(settings))?)?;
+        Ok(refused.into_iter().map(|refusal| refusal.place).collect())
+    };
+    let always = "/pipeline/pictures/attempts".to_owned();
+    let settings = "/plugin/by-label/settings";
+    let rows = [
+        ("", None),
+        ("settings = { labels = { cat = \"cats\" }, top_k = 3 }", None),
+        ("settings = { lables = {} }", Some(settings.to_owned())),
+        ("settings = { top_k = \"3\" }", Some(format!("{settings}/top_k"))),
+    ];
+    for (lines, expected) in rows {
+        let mut expected: Vec<String> = expected.into_iter().chain([always.clone()]).collect();
+        let mut found = places(lines)?;
+        (found.sort(), expected.sort());
+        ensure!(found == expected, "{lines}: {found:?}, and not {expected:?}");
+    }
+    let ended = mill.run(&["schema", "model", "--file", "plugins.toml"])?;
+    ensure!(
+        ended.code == Some(1) && ended.stderr.contains("--file goes with"),
+        "{ended:?}"
+    );
     Ok(())
 }
 

@@ -72,11 +72,13 @@ impl Checker<'_, '_> {
         }
         self.links.check(raw, self.report);
         let preprocessors = self.links.used_as(UseKind::Preprocess);
+        let transformers = self.links.used_as(UseKind::Transform);
         let routers = self.links.used_as(UseKind::Route);
         let sound = Sound {
             models,
             plugins,
             preprocessors,
+            transformers,
             routers,
             ca: broker.as_ref().and_then(|broker| broker.ca.clone()),
         };

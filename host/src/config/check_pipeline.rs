@@ -6,13 +6,14 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
-use super::limits::{ATTEMPTS, DURABLE, MAX_MESSAGE, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE};
+use super::limits::{ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE};
 use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
-use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference};
+use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, References};
 use super::table::Key;
 use super::values::Text;
 use super::{FolderSource, Globs, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
+use crate::plugins::Plugins;
 
 /// AMQP's short strings: names of queues and exchanges, routing keys.
 const SHORT_STRING_BYTES_MAX: usize = 255;
@@ -33,11 +34,12 @@ impl Checker<'_, '_> {
         );
         let source = raw.source.given().and_then(|source| self.source(source.get_ref(), raw));
         self.required(&raw.preprocess, "preprocess", &raw.span, "the name of a plugin");
-        let preprocess = self.reference(&raw.preprocess, UseKind::Preprocess, &plugins);
+        let preprocess = self.chain(&raw.preprocess, UseKind::Preprocess, &plugins);
         self.required(&raw.model, "model", &raw.span, "the name of a model");
-        let model = self.reference(&raw.model, UseKind::Model, &models);
+        let model = raw.model.given();
+        let model = model.and_then(|model| self.reference(model, UseKind::Model, &models));
         self.required(&raw.route, "route", &raw.span, "the name of a plugin");
-        let route = self.reference(&raw.route, UseKind::Route, &plugins);
+        let route = self.chain(&raw.route, UseKind::Route, &plugins);
         let attempts = self.within(&raw.attempts, &ATTEMPTS);
         let max_message_bytes = self.size_bytes(&raw.max_message, &MAX_MESSAGE);
         let mut destinations = BTreeMap::new();
@@ -62,9 +64,8 @@ impl Checker<'_, '_> {
         Some(PipelineConfig {
             name: name?,
             source: source?,
-            preprocess: preprocess?,
+            plugins: plugins_of(preprocess?, route?)?,
             model: model?,
-            route: route?,
             attempts: u32::try_from(attempts).unwrap_or(1),
             max_message_bytes,
             destinations,
@@ -73,8 +74,28 @@ impl Checker<'_, '_> {
         })
     }
 
-    fn reference(&mut self, key: &Key<Reference>, kind: UseKind, known: &[&str]) -> Option<Name> {
+    /// Plugins that a message passes one after the other: transformers, and at the model's end of the chain the one that
+    /// it is there for.
+    fn chain(&mut self, key: &Key<References>, kind: UseKind, known: &[&str]) -> Option<Vec<Name>> {
         let given = key.given()?;
+        let References(references) = given.get_ref();
+        let n = references.len();
+        if n == 0 || n > CHAIN_MAX {
+            let message = format!("a chain of {n} plugins: it has at least one, and at most {CHAIN_MAX}");
+            self.report.mistake(Mistake::at(given.span(), message));
+            return None;
+        }
+        let own = if kind == UseKind::Preprocess { n - 1 } else { 0 };
+        let names = references.iter().enumerate().map(|(place, reference)| {
+            let kind = if place == own { kind } else { UseKind::Transform };
+            self.reference(reference, kind, known)
+        });
+        // Every one is looked at, so that every mistake is told.
+        let names: Vec<Option<Name>> = names.collect();
+        names.into_iter().collect()
+    }
+
+    fn reference(&mut self, given: &Spanned<Reference>, kind: UseKind, known: &[&str]) -> Option<Name> {
         let text = &given.get_ref().0;
         if known.contains(&text.value.as_str()) {
             self.links.uses.push(Use {
@@ -293,4 +314,16 @@ impl Checker<'_, '_> {
             declare,
         });
     }
+}
+
+/// The last of the first chain, and the first of the last, are those next to the model.
+fn plugins_of(mut before: Vec<Name>, route: Vec<Name>) -> Option<Plugins<Name>> {
+    let preprocess = before.pop()?;
+    let mut after = route.into_iter();
+    Some(Plugins {
+        before,
+        preprocess,
+        route: after.next()?,
+        after: after.collect(),
+    })
 }

@@ -4,8 +4,8 @@ use millrace_schema::{Declared, Form, Section, When};
 
 use super::keys::{NAME, PATH, SIZE};
 use super::limits::{
-    ATTEMPTS, DURABLE, MAX_MESSAGE, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SLOWER, TRIAL_FAILURES,
-    TRIAL_MESSAGES,
+    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SLOWER,
+    TRIAL_FAILURES, TRIAL_MESSAGES,
 };
 
 /// Names of queues, exchanges and routing keys: AMQP's short strings. Bytes are counted when the file is read.
@@ -13,6 +13,8 @@ const SHORT: &str = r"^[^\x00-\x1f\x7f]{0,255}$";
 const QUEUE: &str = r"^[^\x00-\x1f\x7f]{1,255}$";
 /// Patterns, of which none is empty.
 const PATTERNS: Form = Form::Either(&[Form::Text("."), Form::List(&Form::Text("."), 1, None)]);
+/// A plugin, or several that a message passes one after the other.
+const CHAIN: Form = Form::Either(&[Form::Text(NAME), Form::List(&Form::Text(NAME), 1, Some(CHAIN_MAX))]);
 /// A queue that is taken as it is.
 const PASSIVE: &[When] = &[When::Matches("type", "^passive$")];
 
@@ -30,18 +32,18 @@ pub(super) static PIPELINE: Section = Section {
         .required(),
         Declared::new(
             "preprocess",
-            Form::Text(NAME),
+            CHAIN,
             "\"decode-image\"",
-            "The plugin that turns a message into a tensor. One name: chains are not there yet.",
+            "The plugin that turns a message into a tensor; or a list of transformers that ends with it, see below.",
         )
         .required()
         .at_home(),
         Declared::new("model", Form::Text(NAME), "\"shapes\"", "The model that classifies it.").required(),
         Declared::new(
             "route",
-            Form::Text(NAME),
+            CHAIN,
             "\"by-label\"",
-            "The plugin that decides where the result goes.",
+            "The plugin that decides where the result goes; or a list that begins with it and goes on with transformers, see below.",
         )
         .required()
         .at_home(),

@@ -166,6 +166,9 @@ pub(super) const ATTEMPTS: Limits<i128> = Limits {
     default: 3,
 };
 
+/// Plugins that a message passes before the model, or after it: each costs a call.
+pub(super) const CHAIN_MAX: usize = 8;
+
 // Far above a camera's JPEG; 256 of them still fit into a small machine. No broker takes a message above the greatest.
 pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
     key: "max_message",

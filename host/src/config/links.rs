@@ -28,6 +28,7 @@ pub(super) struct Use {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UseKind {
     Preprocess,
+    Transform,
     Model,
     Route,
 }
@@ -60,8 +61,18 @@ impl UseKind {
     /// The table that holds what is used.
     pub(super) fn noun(self) -> &'static str {
         match self {
-            Self::Preprocess | Self::Route => "plugin",
+            Self::Preprocess | Self::Transform | Self::Route => "plugin",
             Self::Model => "model",
+        }
+    }
+
+    /// What a plugin does that is used so.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Preprocess => "preprocess",
+            Self::Transform => "transform",
+            Self::Route => "route",
+            Self::Model => "infer",
         }
     }
 }
@@ -109,15 +120,19 @@ impl Links {
     /// A plugin targets one world.
     fn both_roles(&self, report: &mut Report<'_>) {
         let mut told = BTreeSet::new();
-        for route in self.uses.iter().filter(|used| used.kind == UseKind::Route) {
-            let other = |used: &&Use| used.kind == UseKind::Preprocess && used.name == route.name;
-            if let Some(preprocess) = self.uses.iter().find(other)
-                && told.insert(&route.name)
+        for (place, second) in self.uses.iter().enumerate() {
+            let differs = |first: &&Use| first.kind != second.kind && first.name == second.name;
+            let is_plugin = |used: &&Use| used.kind.noun() == "plugin";
+            let earlier = self.uses.iter().take(place).filter(is_plugin);
+            if is_plugin(&second)
+                && let Some(first) = earlier.into_iter().find(differs)
+                && told.insert(&second.name)
             {
-                let message = format!("the plugin {} cannot both preprocess and route", quoted(&route.name));
-                let mistake = Mistake::at(route.span.clone(), message)
-                    .hint("a plugin targets one world: `preprocessor` or `router`")
-                    .context(preprocess.span.clone(), "here it preprocesses");
+                let (name, one, other) = (quoted(&second.name), first.kind.verb(), second.kind.verb());
+                let message = format!("the plugin {name} cannot both {one} and {other}");
+                let mistake = Mistake::at(second.span.clone(), message)
+                    .hint("a plugin targets one world: `preprocessor`, `transformer` or `router`")
+                    .context(first.span.clone(), format!("here it is used to {one}"));
                 report.mistake(mistake);
             }
         }

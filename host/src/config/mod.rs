@@ -45,9 +45,12 @@ use std::time::Duration;
 
 use millrace_models::DeviceChoice;
 
+use crate::plugins::Plugins;
+
 pub(crate) use broker_url::Endpoint;
 pub use globs::Globs;
 use mistakes::Source;
+pub(crate) use mistakes::did_you_mean;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
 pub use schema::{case_schema, reference, schema, schema_with_settings};
 pub use whereabouts::control_of;
@@ -88,6 +91,8 @@ pub struct Sound {
     pub plugins: BTreeMap<Name, PluginConfig>,
     /// Plugins that a pipeline preprocesses with.
     pub preprocessors: BTreeSet<Name>,
+    /// Plugins that a pipeline turns messages or results into others with.
+    pub transformers: BTreeSet<Name>,
     /// Plugins that a pipeline routes with.
     pub routers: BTreeSet<Name>,
     /// The file with the broker's authority, where one is named and there.
@@ -203,12 +208,10 @@ pub struct PipelineConfig {
     pub name: Name,
     /// Where messages come from.
     pub source: SourceConfig,
-    /// The preprocessor's name; exists.
-    pub preprocess: Name,
+    /// The names of its plugins; each exists.
+    pub plugins: Plugins<Name>,
     /// The model's name; exists.
     pub model: Name,
-    /// The router's name; exists.
-    pub route: Name,
     /// How often a message is tried when a plugin says `retry`; at least 1.
     pub attempts: u32,
     /// The largest message that reaches a plugin.
@@ -370,15 +373,14 @@ impl Config {
 
     /// An empty collection for what later checks find: they push mistakes at what [`Config::locate`] gives.
     pub fn errors(&self) -> ConfigErrors {
+        let plugins = || self.pipelines.values().map(|pipeline| &pipeline.plugins);
+        let transformers = plugins().flat_map(|plugins| plugins.before.iter().chain(&plugins.after));
         let sound = Sound {
             models: self.models.clone(),
             plugins: self.plugins.clone(),
-            preprocessors: self
-                .pipelines
-                .values()
-                .map(|pipeline| pipeline.preprocess.clone())
-                .collect(),
-            routers: self.pipelines.values().map(|pipeline| pipeline.route.clone()).collect(),
+            preprocessors: plugins().map(|plugins| plugins.preprocess.clone()).collect(),
+            transformers: transformers.cloned().collect(),
+            routers: plugins().map(|plugins| plugins.route.clone()).collect(),
             ca: self.broker.as_ref().and_then(|broker| broker.ca.clone()),
         };
         ConfigErrors::new(Arc::clone(&self.source), sound, Vec::new())

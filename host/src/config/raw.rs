@@ -10,7 +10,7 @@ use super::keys;
 use super::mistakes::{Mistake, Span};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
-use super::values::{Bytes, Patterns, Text};
+use super::values::{Bytes, Patterns, Text, takes_texts, texts};
 
 /// The whole file.
 pub(super) struct RawConfig<'t> {
@@ -105,12 +105,12 @@ pub(super) struct RawPipeline<'t> {
     pub(super) span: Span,
     /// Where messages come from: `source = { queue = "image_queue" }` or `{ folder = "inbox" }`.
     pub(super) source: Key<RawSource>,
-    /// The preprocessor: `preprocess = "decode-image"`.
-    pub(super) preprocess: Key<Reference>,
+    /// The preprocessor, and transformers before it: `preprocess = "decode-image"` or `["json-image", "letterbox"]`.
+    pub(super) preprocess: Key<References>,
     /// The model: `model = "shapes"`.
     pub(super) model: Key<Reference>,
-    /// The router: `route = "by-label"`.
-    pub(super) route: Key<Reference>,
+    /// The router, and transformers after it: `route = "by-label"` or `["by-label", "sign"]`.
+    pub(super) route: Key<References>,
     /// Attempts where a plugin says `retry`: `attempts = 3`.
     pub(super) attempts: Key<i128>,
     /// The queue of dead letters: `dead_letter = "image_queue.dead"`.
@@ -191,6 +191,9 @@ pub(super) struct RawDestination<'t> {
 
 /// The name of a plugin or a model.
 pub(super) struct Reference(pub(super) Text);
+
+/// The names of plugins that a message passes one after the other.
+pub(super) struct References(pub(super) Vec<Spanned<Reference>>);
 
 impl<'t> RawConfig<'t> {
     /// Reads the whole file; what is wrong with keys and types is in the report.
@@ -423,18 +426,27 @@ impl<'t> Read<'t> for Reference {
     const EXPECTED: &'static str = "one name in a string";
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
-        let hint = value
-            .get_ref()
-            .is_array()
-            .then(|| "chains are not there yet: name one".to_owned());
-        match Text::read(value, report) {
-            Ok(text) => Ok(Self(text)),
-            Err(Unreadable::Type { .. }) => Err(Unreadable::Type { hint }),
-            Err(Unreadable::Reported) => Err(Unreadable::Reported),
-        }
+        Text::read(value, report).map(Self)
     }
 
     fn takes(form: &Form) -> bool {
         Text::takes(form)
+    }
+}
+
+impl<'t> Read<'t> for References {
+    const EXPECTED: &'static str = "a name or a list of names";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        texts(value, "a name", report).map(|texts| {
+            let references = texts
+                .into_iter()
+                .map(|text| Spanned::new(text.span(), Reference(text.into_inner())));
+            Self(references.collect())
+        })
+    }
+
+    fn takes(form: &Form) -> bool {
+        takes_texts(form)
     }
 }

@@ -113,7 +113,7 @@ fn what_a_file_leaves_out_has_its_default() {
     );
     let pipeline = &config.pipelines["images"];
     assert_eq!(
-        (pipeline.preprocess.as_str(), pipeline.route.as_str()),
+        (pipeline.plugins.preprocess.as_str(), pipeline.plugins.route.as_str()),
         ("decode-image", "by-label")
     );
     assert_eq!((pipeline.attempts, pipeline.max_message_bytes), (3, 8 << 20));

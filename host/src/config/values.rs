@@ -133,34 +133,44 @@ impl<'t> Read<'t> for Patterns {
     const EXPECTED: &'static str = "a pattern or a list of patterns";
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
-        let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
-            DeValue::String(_) => vec![value],
-            DeValue::Array(array) => array.iter().collect(),
-            _ => return Err(WRONG_TYPE),
-        };
-        let mut patterns = Vec::new();
-        let mut failed = false;
-        for item in items {
-            match Text::read(item, report) {
-                Ok(text) => patterns.push(Spanned::new(item.span(), text)),
-                Err(Unreadable::Reported) => failed = true,
-                Err(Unreadable::Type { .. }) => {
-                    failed = true;
-                    let message = format!("a pattern must be a string, found {}", found(item.get_ref()));
-                    report.mistake(Mistake::at(item.span(), message));
-                }
-            }
-        }
-        if failed {
-            Err(Unreadable::Reported)
-        } else {
-            Ok(Self(patterns))
-        }
+        texts(value, "a pattern", report).map(Self)
     }
 
     fn takes(form: &Form) -> bool {
-        matches!(form, Form::Either([Form::Text(_), Form::List(Form::Text(_), ..)]))
+        takes_texts(form)
     }
+}
+
+/// Whether a declared form is one string, or a list of them.
+pub(super) fn takes_texts(form: &Form) -> bool {
+    matches!(form, Form::Either([Form::Text(_), Form::List(Form::Text(_), ..)]))
+}
+
+/// Reads one string, or a list of them; `what` is one of them, with its article.
+pub(super) fn texts<'t>(
+    value: &'t Spanned<DeValue<'t>>,
+    what: &str,
+    report: &mut Report<'_>,
+) -> Result<Vec<Spanned<Text>>, Unreadable> {
+    let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
+        DeValue::String(_) => vec![value],
+        DeValue::Array(array) => array.iter().collect(),
+        _ => return Err(WRONG_TYPE),
+    };
+    let mut read = Vec::new();
+    let mut failed = false;
+    for item in items {
+        match Text::read(item, report) {
+            Ok(text) => read.push(Spanned::new(item.span(), text)),
+            Err(Unreadable::Reported) => failed = true,
+            Err(Unreadable::Type { .. }) => {
+                failed = true;
+                let message = format!("{what} must be a string, found {}", found(item.get_ref()));
+                report.mistake(Mistake::at(item.span(), message));
+            }
+        }
+    }
+    if failed { Err(Unreadable::Reported) } else { Ok(read) }
 }
 
 impl<'t> Read<'t> for &'t DeTable<'t> {

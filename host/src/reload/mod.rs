@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, War
 use crate::connect::amqp;
 use crate::inference::{ModelMeter, Served, Serving};
 use crate::memory::{self, MemoryBound};
-use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox};
+use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
 
 /// Everything that a file names, read and checked, on no device yet.
 #[derive(Debug)]
@@ -121,11 +121,19 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
         plugins: BTreeMap::new(),
         models: BTreeMap::new(),
     };
-    for (names, role) in [(&sound.preprocessors, Role::Preprocess), (&sound.routers, Role::Route)] {
+    for (names, role) in [
+        (&sound.preprocessors, Role::Preprocess),
+        (&sound.transformers, Role::Transform),
+        (&sound.routers, Role::Route),
+    ] {
         for (name, plugin) in names.iter().filter_map(|name| sound.plugins.get_key_value(name)) {
             match sandbox.load(plugin, role) {
                 Ok(plugin) => drop(loaded.plugins.insert(name.clone(), plugin)),
-                Err(error) => errors.push(plugin_mistake(errors, name, &error)),
+                Err(error) => {
+                    for mistake in plugin_mistakes(errors, name, &error) {
+                        errors.push(mistake);
+                    }
+                }
             }
         }
     }
@@ -145,14 +153,32 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
     loaded
 }
 
-fn plugin_mistake(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Mistake {
+fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {
     let key = match &error.problem {
+        LoadProblem::SettingMistakes { mistakes, .. } => {
+            let at = |mistake: &SettingMistake| {
+                let table = format!("plugin.{name}.settings");
+                let key = mistake.key.as_ref().map(|key| format!("{table}.{key}"));
+                let found = Mistake::at(
+                    errors.locate(&key.unwrap_or(table)),
+                    format!("plugin `{name}`: {}", mistake.text),
+                );
+                match &mistake.hint {
+                    Some(hint) => found.hint(hint),
+                    None => found,
+                }
+            };
+            return mistakes.iter().map(at).collect();
+        }
         LoadProblem::Settings(_) => "settings",
         LoadProblem::Digest { .. } => "sha256",
         LoadProblem::Memory { .. } => "memory",
         _ => "path",
     };
-    Mistake::at(errors.locate(&format!("plugin.{name}.{key}")), Chain(error).to_string())
+    vec![Mistake::at(
+        errors.locate(&format!("plugin.{name}.{key}")),
+        Chain(error).to_string(),
+    )]
 }
 
 impl Loaded {
@@ -202,15 +228,9 @@ impl Loaded {
                 }))
             };
             // Each is there: the file was checked, and everything that it names loaded.
-            let (preprocess, route) = (plugin(&pipeline.preprocess), plugin(&pipeline.route));
-            let model = models.get(&pipeline.model).cloned();
-            if let (Some(preprocess), Some(model), Some(route)) = (preprocess, model, route) {
-                let own = Parts {
-                    preprocess,
-                    model,
-                    route,
-                };
-                parts.insert(name.clone(), own);
+            let (plugins, model) = (pipeline.plugins.try_map(plugin), models.get(&pipeline.model).cloned());
+            if let (Some(plugins), Some(model)) = (plugins, model) {
+                parts.insert(name.clone(), Parts { plugins, model });
             }
         }
         Ok(parts)

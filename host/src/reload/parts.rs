@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, ModelConfig, Name, PluginConfig};
 use crate::inference::{ModelMeter, Served};
+use crate::plugins::Plugins;
 use crate::sandbox::Plugin;
 
 /// A plugin or a model that serves, with the settings that it was loaded with.
@@ -27,12 +28,10 @@ pub(super) type ModelPart = Part<Served, ModelConfig>;
 /// What serves one pipeline.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Makes the tensor.
-    pub preprocess: PluginPart,
+    /// Make the tensor and the results.
+    pub plugins: Plugins<PluginPart>,
     /// Makes the prediction.
     pub model: ModelPart,
-    /// Makes the results.
-    pub route: PluginPart,
 }
 
 /// Versions that were undone. A change of the file does not take them up again by itself; only a version that differs in
@@ -69,22 +68,23 @@ impl ModelPart {
 }
 
 impl Parts {
-    /// Its plugins.
-    pub fn plugins(&self) -> [&PluginPart; 2] {
-        [&self.preprocess, &self.route]
-    }
-
     /// Whether nothing differs but where it is written down.
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.preprocess.what, &other.preprocess.what)
-            && Arc::ptr_eq(&self.model.what, &other.model.what)
-            && Arc::ptr_eq(&self.route.what, &other.route.what)
+        Arc::ptr_eq(&self.model.what, &other.model.what)
+            && self
+                .plugins
+                .same(&other.plugins, |one, other| Arc::ptr_eq(&one.what, &other.what))
+    }
+
+    /// The version of a plugin that is part of these.
+    pub fn plugin(&self, name: &str) -> Option<&PluginPart> {
+        self.plugins.iter().find(|plugin| plugin.config.name.as_str() == name)
     }
 
     /// The same with another version of a plugin, wherever it is used.
     pub fn with_plugin(&self, part: &PluginPart) -> Self {
         let mut parts = self.clone();
-        for plugin in [&mut parts.preprocess, &mut parts.route] {
+        for plugin in parts.plugins.iter_mut() {
             if plugin.config.name == part.config.name && plugin.what.role() == part.what.role() {
                 *plugin = part.clone();
             }
@@ -96,8 +96,8 @@ impl Parts {
 impl HeldBack {
     /// Holds back what is in `undone` and not in `kept`.
     pub fn add(&mut self, undone: &Parts, kept: &Parts) {
-        for (undone, kept) in undone.plugins().into_iter().zip(kept.plugins()) {
-            if !Arc::ptr_eq(&undone.what, &kept.what) {
+        for undone in undone.plugins.iter() {
+            if !kept.plugins.iter().any(|kept| Arc::ptr_eq(&undone.what, &kept.what)) {
                 let digest = undone.what.identity().digest.clone();
                 push(&mut self.plugins, (undone.config.clone(), digest));
             }
@@ -146,7 +146,7 @@ pub(super) fn kept_plugin(
 ) -> Option<PluginPart> {
     let digest = &loaded.identity().digest;
     let is_held_back = held_back.has_plugin(config, digest);
-    let mut all = serving.values().flat_map(Parts::plugins);
+    let mut all = serving.values().flat_map(|parts| parts.plugins.iter());
     all.find(|part| {
         let is_same = part.is(config, digest);
         let is_substitute = is_held_back && part.config.name == config.name;
@@ -214,7 +214,7 @@ pub fn changes(
 fn versions(parts: &BTreeMap<Name, Parts>) -> BTreeMap<String, (String, u64)> {
     let mut versions = BTreeMap::new();
     for parts in parts.values() {
-        for plugin in parts.plugins() {
+        for plugin in parts.plugins.iter() {
             let version = plugin.what.identity().version().to_owned();
             versions.insert(format!("plugin {}", plugin.config.name), (version, plugin.since));
         }

@@ -1,20 +1,27 @@
-//! The contract in Rust: generated bindings of both worlds, and what the host does when a guest reads a message, reads
-//! a prediction or logs. Knows no limits but those of the log.
+//! The contract in Rust: generated bindings, one module for each interface that a plugin exports, and what the host does
+//! when a guest reads a message, reads a prediction or logs. Knows no limits but those of the log.
 
 use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
 
-use self::preprocessor::millrace::pipeline::{log, types};
+use self::plugin::millrace::pipeline::{log, types};
 use super::state::State;
 use crate::message::{Element, Message, Prediction, Tensor, TensorData, TensorType};
 
-pub(super) mod preprocessor {
-    //! World `preprocessor`.
+pub(super) mod plugin {
+    //! What every plugin exports, whatever its world.
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "millrace:pipeline/preprocessor",
+        inline: "
+            package millrace:host-plugin;
+            world every-plugin {
+                import millrace:pipeline/types@0.1.0;
+                import millrace:pipeline/log@0.1.0;
+                export millrace:pipeline/plugin@0.1.0;
+            }
+        ",
         imports: { default: trappable },
         with: {
             "millrace:pipeline/types.message": crate::sandbox::bindings::MessageHandle,
@@ -23,16 +30,48 @@ pub(super) mod preprocessor {
     });
 }
 
-pub(super) mod router {
-    //! World `router`; what it shares with the other world is the same Rust.
+pub(super) mod preprocess {
+    //! What a preprocessor exports besides.
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "millrace:pipeline/router",
-        imports: { default: trappable },
-        with: {
-            "millrace:pipeline/types": crate::sandbox::bindings::preprocessor::millrace::pipeline::types,
-            "millrace:pipeline/log": crate::sandbox::bindings::preprocessor::millrace::pipeline::log,
-        },
+        inline: "
+            package millrace:host-preprocess;
+            world role {
+                import millrace:pipeline/types@0.1.0;
+                export millrace:pipeline/preprocess@0.1.0;
+            }
+        ",
+        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
+    });
+}
+
+pub(super) mod transform {
+    //! What a transformer exports besides.
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package millrace:host-transform;
+            world role {
+                import millrace:pipeline/types@0.1.0;
+                export millrace:pipeline/transform@0.1.0;
+            }
+        ",
+        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
+    });
+}
+
+pub(super) mod route {
+    //! What a router exports besides.
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package millrace:host-route;
+            world role {
+                import millrace:pipeline/types@0.1.0;
+                export millrace:pipeline/route@0.1.0;
+            }
+        ",
+        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
     });
 }
 

@@ -1,7 +1,7 @@
 //! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
 
 use super::engine::{KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
-use super::output::{ROUTE_HANDOVER_BYTES, preprocess_handover_bytes};
+use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes};
 use crate::config::{Isolation, PluginConfig};
 use crate::message::TensorType;
 
@@ -26,12 +26,14 @@ pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a
 }
 
 /// The most that calls in progress hold of what plugins hand over, before it is checked.
-pub fn handovers_bytes<'a>(workers: usize, wants: impl IntoIterator<Item = &'a TensorType>) -> u64 {
-    let largest = wants
-        .into_iter()
-        .map(preprocess_handover_bytes)
-        .max()
-        .unwrap_or_default();
+pub fn handovers_bytes<'a>(
+    workers: usize,
+    wants: impl IntoIterator<Item = &'a TensorType>,
+    transforms: impl IntoIterator<Item = TransformOf>,
+) -> u64 {
+    let tensors = wants.into_iter().map(preprocess_handover_bytes);
+    let transforms = transforms.into_iter().map(TransformOf::handover_bytes);
+    let largest = tensors.chain(transforms).max().unwrap_or_default();
     (largest.max(ROUTE_HANDOVER_BYTES) as u64).saturating_mul(workers as u64)
 }
 

@@ -5,8 +5,8 @@ use millrace_fuzz::prelude::*;
 use millrace_fuzz::proptest::collection::vec;
 use millrace_fuzz::proptest::option;
 
-use super::bindings::preprocessor::millrace::pipeline::types;
-use super::bindings::router::exports::millrace::pipeline::route;
+use super::bindings::plugin::millrace::pipeline::types;
+use super::bindings::route::exports::millrace::pipeline::route;
 use super::output::{outbounds, tensor};
 use super::{CallError, text};
 use crate::message::{Element, TensorData, TensorType};

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
-use super::bindings::preprocessor::{Preprocessor, PreprocessorPre};
-use super::bindings::router::{Router, RouterPre};
-use super::bindings::{self, MessageHandle, PredictionHandle};
+use super::bindings::plugin::{EveryPlugin, EveryPluginIndices};
+use super::bindings::{self, MessageHandle, PredictionHandle, preprocess, route, transform};
 use super::compile::detail;
+use super::declared::{self, Setting, SettingMistake};
 use super::fault::fault;
 use super::load::Loaded;
+use super::output::TransformOf;
 use super::state::State;
 use super::text::tame;
 use super::{CallError, Role, limits, output};
 use crate::disposition::ReasonClass;
-use crate::message::{Message, Outbound, Prediction, Tensor, TensorType};
+use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// Component-model handles that a guest may hold at once: a message, a prediction and the standard streams are few.
 const HANDLES_MAX: usize = 64;
@@ -29,11 +31,17 @@ const MISFIT: &str = "failed to convert function to given type";
 const THE_ONE: u32 = 0;
 
 /// A plugin, linked and type-checked as far as it can be without an instance.
-pub(super) enum Linked {
-    /// World `preprocessor`.
-    Preprocess(PreprocessorPre<State>),
-    /// World `router`.
-    Route(RouterPre<State>),
+pub(super) struct Linked {
+    pre: InstancePre<State>,
+    plugin: EveryPluginIndices,
+    indices: Indices,
+}
+
+/// Where the exports of a role are.
+enum Indices {
+    Preprocess(preprocess::RoleIndices),
+    Transform(transform::RoleIndices),
+    Route(route::RoleIndices),
 }
 
 /// What one instance may have.
@@ -53,8 +61,9 @@ pub(super) struct Instance {
 }
 
 enum Exports {
-    Preprocess(Preprocessor),
-    Route(Router),
+    Preprocess(preprocess::Role),
+    Transform(transform::Role),
+    Route(route::Role),
 }
 
 /// Why there is no instance.
@@ -63,78 +72,92 @@ pub(super) enum NoInstance {
     Misfit(String),
     /// It was instantiated, and does not accept its settings.
     Refused(String),
+    /// What it says of its settings cannot be used.
+    Declaration(String),
+    /// Its settings are not what it says that it takes.
+    Settings {
+        mistakes: Vec<SettingMistake>,
+        /// The settings that it takes.
+        takes: Vec<Setting>,
+    },
     /// It broke a bound or trapped.
     Fault(CallError),
 }
 
 impl Linked {
-    fn engine(&self) -> &wasmtime::Engine {
-        match self {
-            Self::Preprocess(pre) => pre.engine(),
-            Self::Route(pre) => pre.engine(),
-        }
-    }
-
-    fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Exports> {
-        match self {
-            Self::Preprocess(pre) => pre.instantiate(store).map(Exports::Preprocess),
-            Self::Route(pre) => pre.instantiate(store).map(Exports::Route),
-        }
+    /// Finds what a role exports.
+    ///
+    /// # Errors
+    /// When something is missing; the type of what is there is looked at by an instance.
+    pub(super) fn new(pre: InstancePre<State>, role: Role) -> wasmtime::Result<Self> {
+        Ok(Self {
+            plugin: EveryPluginIndices::new(&pre)?,
+            indices: match role {
+                Role::Preprocess => Indices::Preprocess(preprocess::RoleIndices::new(&pre)?),
+                Role::Transform => Indices::Transform(transform::RoleIndices::new(&pre)?),
+                Role::Route => Indices::Route(route::RoleIndices::new(&pre)?),
+            },
+            pre,
+        })
     }
 
     /// What it was linked as.
     pub(super) fn role(&self) -> Role {
-        match self {
-            Self::Preprocess(_) => Role::Preprocess,
-            Self::Route(_) => Role::Route,
+        match self.indices {
+            Indices::Preprocess(_) => Role::Preprocess,
+            Indices::Transform(_) => Role::Transform,
+            Indices::Route(_) => Role::Route,
         }
+    }
+
+    fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<(EveryPlugin, Exports)> {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let plugin = self.plugin.load(&mut *store, &instance)?;
+        let exports = match &self.indices {
+            Indices::Preprocess(indices) => indices.load(store, &instance).map(Exports::Preprocess),
+            Indices::Transform(indices) => indices.load(store, &instance).map(Exports::Transform),
+            Indices::Route(indices) => indices.load(store, &instance).map(Exports::Route),
+        };
+        Ok((plugin, exports?))
     }
 }
 
 impl Instance {
     /// Makes an instance and lets it accept its settings, within the bounds of one call that begins now and may go on
-    /// with [`Instance::preprocess`] or [`Instance::route`].
+    /// with the call of its role.
     ///
     /// # Errors
     /// When the plugin refuses its settings, traps, or crosses a bound.
     pub(super) fn new(plugin: &Loaded, settings: &str, message_id: &str) -> Result<Self, NoInstance> {
-        let Loaded {
-            identity,
-            linked,
-            allowance,
-            log,
-            ..
-        } = plugin;
-        let mut store = Store::new(
-            linked.engine(),
-            State::new(identity, log, allowance.deadline, allowance.memory_bytes),
-        );
-        store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_callback(limits::on_tick);
-        store.set_epoch_deadline(1);
-        store.set_max_component_handles(HANDLES_MAX);
-        store.set_hostcall_fuel(CONFIGURE_HANDOVER_BYTES);
-        store.data_mut().log.begin(message_id);
-        let configured = linked.instantiate(&mut store).and_then(|exports| {
-            let answer = match &exports {
-                Exports::Preprocess(world) => world.millrace_pipeline_plugin().call_configure(&mut store, settings)?,
-                Exports::Route(world) => world.millrace_pipeline_plugin().call_configure(&mut store, settings)?,
-            };
-            Ok((exports, answer))
-        });
-        match configured {
-            Ok((exports, Ok(()))) => Ok(Self {
-                store,
-                exports,
-                allowance: allowance.clone(),
-            }),
-            Ok((_, Err(text))) => Err(NoInstance::Refused(tame(&text))),
-            Err(error) if is_misfit(&error) => Err(NoInstance::Misfit(detail(&error))),
-            Err(error) => {
-                store.data_mut().log.end();
-                Err(NoInstance::Fault(fault(&error, store.data(), CONFIGURE_HANDOVER_BYTES)))
-            }
+        let mut store = store(plugin, message_id);
+        match plugin.linked.instantiate(&mut store) {
+            Ok((every, exports)) => configured(plugin, store, &every, exports, settings),
+            Err(error) => Err(no_instance(&error, &mut store)),
         }
+    }
+
+    /// Makes the first instance of a version: as [`Instance::new`], after it said which settings it takes and these were
+    /// found to be of the kind.
+    ///
+    /// # Errors
+    /// As [`Instance::new`]; and when the settings are not those that it takes.
+    pub(super) fn first(plugin: &Loaded, settings: &str) -> Result<(Self, Vec<Setting>), NoInstance> {
+        let mut store = store(plugin, "");
+        let asked = plugin.linked.instantiate(&mut store).and_then(|(every, exports)| {
+            let settings = every.millrace_pipeline_plugin().call_settings(&mut store)?;
+            Ok((every, exports, settings))
+        });
+        let (every, exports, says) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return Err(no_instance(&error, &mut store)),
+        };
+        let takes = declared::settings(says).map_err(NoInstance::Declaration)?;
+        let mistakes = declared::mistakes(&takes, settings);
+        if !mistakes.is_empty() {
+            return Err(NoInstance::Settings { mistakes, takes });
+        }
+        let instance = configured(plugin, store, &every, exports, settings)?;
+        Ok((instance, takes))
     }
 
     /// Lets an instance that has served before begin another call: its clock and its log start anew.
@@ -159,6 +182,26 @@ impl Instance {
         self.end();
         match answer {
             Ok(Ok(tensor)) => output::tensor(tensor, wants),
+            Ok(Err(refusal)) => Err(output::refusal(refusal)),
+            Err(error) => Err(fault(&error, self.store.data(), handover)),
+        }
+    }
+
+    /// Calls the transformer.
+    pub(super) fn transform(&mut self, message: &Arc<Message>, of: TransformOf) -> Result<Transformed, CallError> {
+        let Exports::Transform(world) = &self.exports else {
+            return Err(wrong_role(Role::Transform));
+        };
+        let handover = of.handover_bytes();
+        self.store.set_hostcall_fuel(handover);
+        self.store.data_mut().message = Some(Arc::clone(message));
+        let handle = wasmtime::component::Resource::<MessageHandle>::new_borrow(THE_ONE);
+        let answer = world
+            .millrace_pipeline_transform()
+            .call_transform(&mut self.store, handle);
+        self.end();
+        match answer {
+            Ok(Ok(transformed)) => output::transformed(transformed, of),
             Ok(Err(refusal)) => Err(output::refusal(refusal)),
             Err(error) => Err(fault(&error, self.store.data(), handover)),
         }
@@ -212,12 +255,69 @@ impl From<NoInstance> for CallError {
                 class: ReasonClass::Trap,
                 text: format!("does not fit the contract that it fitted when it was loaded: {text}"),
             },
+            NoInstance::Declaration(text) => Self::Fault {
+                class: ReasonClass::Trap,
+                text: format!("declares its settings in another way than when it was loaded: {text}"),
+            },
+            // Asked for at load alone.
+            NoInstance::Settings { .. } => Self::Fault {
+                class: ReasonClass::Trap,
+                text: "does not take the settings that it took when it was loaded".to_owned(),
+            },
             NoInstance::Refused(text) => Self::Fault {
                 class: ReasonClass::Trap,
                 text: format!("refused the settings that it accepted when it was loaded: {text}"),
             },
         }
     }
+}
+
+/// A store for one instance, with the bounds of one call that begins now.
+fn store(plugin: &Loaded, message_id: &str) -> Store<State> {
+    let Loaded {
+        identity,
+        linked,
+        allowance,
+        log,
+        ..
+    } = plugin;
+    let mut store = Store::new(
+        linked.pre.engine(),
+        State::new(identity, log, allowance.deadline, allowance.memory_bytes),
+    );
+    store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_callback(limits::on_tick);
+    store.set_epoch_deadline(1);
+    store.set_max_component_handles(HANDLES_MAX);
+    store.set_hostcall_fuel(CONFIGURE_HANDOVER_BYTES);
+    store.data_mut().log.begin(message_id);
+    store
+}
+
+fn configured(
+    plugin: &Loaded,
+    mut store: Store<State>,
+    every: &EveryPlugin,
+    exports: Exports,
+    settings: &str,
+) -> Result<Instance, NoInstance> {
+    match every.millrace_pipeline_plugin().call_configure(&mut store, settings) {
+        Ok(Ok(())) => Ok(Instance {
+            store,
+            exports,
+            allowance: plugin.allowance.clone(),
+        }),
+        Ok(Err(text)) => Err(NoInstance::Refused(tame(&text))),
+        Err(error) => Err(no_instance(&error, &mut store)),
+    }
+}
+
+fn no_instance(error: &wasmtime::Error, store: &mut Store<State>) -> NoInstance {
+    if is_misfit(error) {
+        return NoInstance::Misfit(detail(error));
+    }
+    store.data_mut().log.end();
+    NoInstance::Fault(fault(error, store.data(), CONFIGURE_HANDOVER_BYTES))
 }
 
 fn is_misfit(error: &wasmtime::Error) -> bool {

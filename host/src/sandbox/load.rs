@@ -13,9 +13,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::preprocessor::PreprocessorPre;
-use super::bindings::router::RouterPre;
 use super::compile::{Compiler, detail};
+use super::declared::Setting;
 use super::fault::panic_text;
 use super::instance::{Allowance, Instance, Linked, NoInstance};
 use super::load_error::LoadProblem;
@@ -79,6 +78,8 @@ pub(super) struct Loaded {
     pub(super) allowance: Allowance,
     /// What all instances may say together.
     pub(super) log: Arc<LineQuota>,
+    /// The settings that it takes.
+    pub(super) settings: Vec<Setting>,
 }
 
 impl Loader {
@@ -122,14 +123,15 @@ impl Loader {
             memory_bytes: config.memory_bytes,
         };
         let log = Arc::new(LineQuota::new(LINES_PER_SECOND));
-        let loaded = Loaded {
+        let mut loaded = Loaded {
             compiled,
             identity: Arc::new(identity),
             linked,
             allowance,
             log,
+            settings: Vec::new(),
         };
-        try_out(&loaded, &config.settings)?;
+        loaded.settings = try_out(&loaded, &config.settings)?;
         Ok(loaded)
     }
 
@@ -203,9 +205,12 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
         expected,
     };
     if !has(expected) {
-        let (base, other) = (without_version(expected), role.other().interface());
-        let same = ours.iter().find(|name| without_version(name) == base);
-        let found = same.or_else(|| ours.iter().find(|name| without_version(name) == without_version(other)));
+        let of = |role: Role| {
+            let base = without_version(role.interface());
+            ours.iter().find(|name| without_version(name) == base)
+        };
+        // Another version of what is expected explains it better than another role.
+        let found = of(role).or_else(|| Role::ALL.into_iter().find_map(of));
         return Err(found.map_or(LoadProblem::NoPlugin { role, expected }, |found| problem(found)));
     }
     if !has(PLUGIN_INTERFACE) {
@@ -265,11 +270,7 @@ fn link(engine: &Engine, component: &Component, role: Role) -> Result<Linked, Lo
         let mut linker = Linker::<State>::new(engine);
         bindings::add_to_linker(&mut linker)?;
         inert::add_to_linker(&mut linker)?;
-        let pre = linker.instantiate_pre(component)?;
-        match role {
-            Role::Preprocess => PreprocessorPre::new(pre).map(Linked::Preprocess),
-            Role::Route => RouterPre::new(pre).map(Linked::Route),
-        }
+        Linked::new(linker.instantiate_pre(component)?, role)
     };
     link().map_err(|error: wasmtime::Error| misfit(&detail(&error)))
 }
@@ -281,25 +282,27 @@ fn misfit(linker_says: &str) -> LoadProblem {
     LoadProblem::Link(text)
 }
 
-/// Makes one instance under the limits of a call and lets it accept its settings.
+/// Makes one instance under the limits of a call, and lets it say which settings it takes and accept those that it has.
 ///
 /// On a thread of its own, because a call is charged by the CPU time of its thread, and because the workers may all be
 /// busy with the plugins that this one is to replace.
-fn try_out(loaded: &Loaded, settings: &str) -> Result<(), LoadProblem> {
+fn try_out(loaded: &Loaded, settings: &str) -> Result<Vec<Setting>, LoadProblem> {
     let trial = thread::scope(|scope| {
         let trial = thread::Builder::new().name("sandbox-trial".to_owned());
         let trial = trial.spawn_scoped(scope, || {
-            Instance::new(loaded, settings, "").map(|instance| instance.memory_peak())
+            Instance::first(loaded, settings).map(|(instance, takes)| (instance.memory_peak(), takes))
         });
         trial.map(thread::ScopedJoinHandle::join)
     });
     match trial {
-        Ok(Ok(Ok(memory_peak))) => {
+        Ok(Ok(Ok((memory_peak, takes)))) => {
             tracing::debug!(plugin = %loaded.identity.name, version = loaded.identity.version(), memory_peak, "plugin accepted its settings");
-            Ok(())
+            Ok(takes)
         }
         Ok(Ok(Err(NoInstance::Misfit(text)))) => Err(misfit(&text)),
         Ok(Ok(Err(NoInstance::Refused(text)))) => Err(LoadProblem::Settings(text)),
+        Ok(Ok(Err(NoInstance::Declaration(text)))) => Err(LoadProblem::Declaration(text)),
+        Ok(Ok(Err(NoInstance::Settings { mistakes, takes }))) => Err(LoadProblem::SettingMistakes { mistakes, takes }),
         Ok(Ok(Err(NoInstance::Fault(fault)))) => Err(LoadProblem::Trial(fault)),
         Ok(Err(panic)) => Err(LoadProblem::Host(panic_text(panic.as_ref()))),
         Err(error) => Err(LoadProblem::Thread(error)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::text::size;
-use super::{CallError, Role};
+use super::{CallError, Role, Setting, SettingMistake};
 
 /// Why a plugin cannot be taken into service.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub enum LoadProblem {
     /// It is broken, or uses what the sandbox does not offer.
     #[error("it is not valid: {0}")]
     Invalid(String),
-    /// It targets the other world, or another version of this one.
+    /// It targets another world, or another version of this one.
     #[error("it exports `{found}`, but is used as a {role}, which exports `{expected}`")]
     World {
         /// What it exports.
@@ -101,6 +101,17 @@ pub enum LoadProblem {
     /// It does not accept its settings, in its own words.
     #[error("it refuses its settings: {0}")]
     Settings(String),
+    /// What it says of its settings is of no use.
+    #[error("it declares its settings wrongly: {0}")]
+    Declaration(String),
+    /// Its settings are not those that it takes.
+    #[error("{}", told(.mistakes))]
+    SettingMistakes {
+        /// What is wrong with them.
+        mistakes: Vec<SettingMistake>,
+        /// The settings that it takes.
+        takes: Vec<Setting>,
+    },
     /// It failed in its trial.
     #[error("it failed when it was given its settings: it {0}")]
     Trial(CallError),
@@ -143,6 +154,11 @@ pub enum LoadProblem {
 
 fn shown(bytes: u64) -> String {
     size(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+fn told(mistakes: &[SettingMistake]) -> String {
+    let texts: Vec<&str> = mistakes.iter().map(|mistake| mistake.text.as_str()).collect();
+    texts.join("; ")
 }
 
 fn quoted(names: &[String]) -> String {

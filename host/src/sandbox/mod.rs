@@ -10,6 +10,7 @@ mod versions;
 mod plugin;
 
 mod bindings;
+mod declared;
 mod inert;
 
 mod instance;
@@ -33,9 +34,11 @@ mod fuzz;
 
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
+pub use self::declared::{Setting, SettingKind, SettingMistake};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::meter::PluginCounts;
+pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;
 
 use std::collections::BTreeMap;
@@ -57,6 +60,8 @@ use crate::disposition::ReasonClass;
 pub enum Role {
     /// World `preprocessor`.
     Preprocess,
+    /// World `transformer`.
+    Transform,
     /// World `router`.
     Route,
 }
@@ -255,18 +260,15 @@ impl Drop for Sandbox {
 }
 
 impl Role {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Preprocess, Self::Transform, Self::Route];
+
     /// The interface that its world exports.
     fn interface(self) -> &'static str {
         match self {
             Self::Preprocess => "millrace:pipeline/preprocess@0.1.0",
+            Self::Transform => "millrace:pipeline/transform@0.1.0",
             Self::Route => "millrace:pipeline/route@0.1.0",
-        }
-    }
-
-    fn other(self) -> Self {
-        match self {
-            Self::Preprocess => Self::Route,
-            Self::Route => Self::Preprocess,
         }
     }
 }
@@ -275,6 +277,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Preprocess => "preprocessor",
+            Self::Transform => "transformer",
             Self::Route => "router",
         })
     }

@@ -3,18 +3,19 @@
 
 use millrace_models::TensorError;
 
-use super::bindings::preprocessor::millrace::pipeline::types;
-use super::bindings::router::exports::millrace::pipeline::route;
+use super::bindings::plugin::millrace::pipeline::types;
+use super::bindings::route::exports::millrace::pipeline::route;
+use super::bindings::transform::exports::millrace::pipeline::transform;
 use super::text::{is_unsafe, size, tame, tame_to};
 use super::{CallError, Refusal};
 use crate::disposition::ReasonClass;
-use crate::message::{Element, Outbound, Tensor, TensorData, TensorType};
+use crate::message::{Element, Outbound, Tensor, TensorData, TensorType, Transformed};
 
 /// Results of one call. A router that splits a message further wants a queue of its own.
 const OUTBOUNDS_MAX: usize = 8;
 
 /// Bytes of the bodies of one call's results together: they are in memory until they are confirmed.
-pub(super) const BODIES_MAX_BYTES: usize = 8 << 20;
+pub const RESULT_BODIES_MAX_BYTES: usize = 8 << 20;
 
 /// Bytes of a destination, key, content type or header name: what the broker's short strings hold.
 const NAME_MAX_BYTES: usize = 255;
@@ -26,7 +27,7 @@ const HEADERS_MAX: usize = 64;
 const HEADERS_MAX_BYTES: usize = 64 << 10;
 
 /// What a router may hand over at once: bodies, and headers and names beside them.
-pub(super) const ROUTE_HANDOVER_BYTES: usize = BODIES_MAX_BYTES + OUTBOUNDS_MAX * 2 * HEADERS_MAX_BYTES;
+pub(super) const ROUTE_HANDOVER_BYTES: usize = RESULT_BODIES_MAX_BYTES + OUTBOUNDS_MAX * 2 * HEADERS_MAX_BYTES;
 
 /// The least that a preprocessor may hand over at once, whatever the model takes: its log lines need room, too.
 const PREPROCESS_HANDOVER_MIN_BYTES: usize = 1 << 20;
@@ -39,6 +40,34 @@ const AXES_TOLD: usize = 8;
 
 /// Elements in the text of an error that say which character was refused.
 const NAME_TOLD_BYTES: usize = 64;
+
+/// Headers of a message that a transformer makes for the next plugin: no broker sees them.
+const MESSAGE_HEADERS_MAX: usize = 4096;
+
+/// Bytes of those together: what a message can have come with.
+const MESSAGE_HEADERS_MAX_BYTES: usize = 256 << 10;
+
+/// What a transformer makes another one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransformOf {
+    /// A message, on its way to the preprocessor.
+    Message {
+        /// Bytes that its body may have.
+        max_bytes: usize,
+    },
+    /// A result, on its way to its destination.
+    Result,
+}
+
+impl TransformOf {
+    /// What the transformer may hand over at once.
+    pub(super) fn handover_bytes(self) -> usize {
+        match self {
+            Self::Message { max_bytes } => max_bytes.saturating_add(2 * MESSAGE_HEADERS_MAX_BYTES),
+            Self::Result => ROUTE_HANDOVER_BYTES,
+        }
+    }
+}
 
 /// What a preprocessor may hand over at once.
 pub(super) fn preprocess_handover_bytes(wants: &TensorType) -> usize {
@@ -90,14 +119,54 @@ pub(super) fn outbounds(outbounds: Vec<route::Outbound>) -> Result<Vec<Outbound>
     let bodies = outbounds
         .iter()
         .fold(0_usize, |sum, outbound| sum.saturating_add(outbound.body.len()));
-    if bodies > BODIES_MAX_BYTES {
+    if bodies > RESULT_BODIES_MAX_BYTES {
         return Err(too_large(format!(
             "returned {} of results, allowed {}",
             size(bodies),
-            size(BODIES_MAX_BYTES)
+            size(RESULT_BODIES_MAX_BYTES)
         )));
     }
     outbounds.into_iter().map(outbound).collect()
+}
+
+/// Takes what the next plugin sees in place of a message or a result.
+pub(super) fn transformed(transformed: transform::Transformed, of: TransformOf) -> Result<Transformed, CallError> {
+    let (what, allowed) = match of {
+        TransformOf::Message { max_bytes } => ("message", max_bytes),
+        TransformOf::Result => ("result", RESULT_BODIES_MAX_BYTES),
+    };
+    if transformed.body.len() > allowed {
+        let (found, allowed) = (size(transformed.body.len()), size(allowed));
+        return Err(too_large(format!("returned a {what} of {found}, allowed {allowed}")));
+    }
+    if let Some(content_type) = &transformed.content_type {
+        name("content type", content_type)?;
+    }
+    let headers = match of {
+        TransformOf::Message { .. } => message_headers(transformed.headers)?,
+        TransformOf::Result => headers(transformed.headers)?,
+    };
+    Ok(Transformed {
+        body: transformed.body,
+        content_type: transformed.content_type,
+        headers,
+    })
+}
+
+/// Takes headers that no broker sees: a message may have come with anything, and a transformer may pass it on.
+fn message_headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallError> {
+    let found = headers.len();
+    let bytes: usize = headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len())
+        .sum();
+    if found > MESSAGE_HEADERS_MAX || bytes > MESSAGE_HEADERS_MAX_BYTES {
+        let (found_bytes, allowed) = (size(bytes), size(MESSAGE_HEADERS_MAX_BYTES));
+        return Err(too_large(format!(
+            "returned a message with {found} headers of {found_bytes}, allowed {MESSAGE_HEADERS_MAX} of {allowed}"
+        )));
+    }
+    Ok(headers.into_iter().map(|header| (header.name, header.value)).collect())
 }
 
 /// Takes a refusal, in words that are safe to store.
@@ -276,6 +345,47 @@ mod tests {
     }
 
     #[test]
+    fn what_a_transformer_makes_is_bounded() {
+        #[track_caller]
+        fn check(of: TransformOf, n_bytes: usize, headers: &[(&str, &str)], expected: &str) {
+            let made = transform::Transformed {
+                body: vec![0; n_bytes],
+                content_type: None,
+                headers: result("r", headers).headers,
+            };
+            match transformed(made, of) {
+                Ok(_) => assert_eq!(expected, "ok"),
+                Err(error) => assert_eq!(error.to_string(), expected),
+            }
+        }
+        let message = TransformOf::Message { max_bytes: 1024 };
+        check(message, 1024, &[("a", "b\nc")], "ok");
+        check(message, 1025, &[], "returned a message of 1 KiB, allowed 1 KiB");
+        check(
+            message,
+            0,
+            &[("a", "b"); 4097],
+            "returned a message with 4097 headers of 8 KiB, allowed 4096 of 256 KiB",
+        );
+        let value = "v".repeat(256 << 10);
+        check(
+            message,
+            0,
+            &[("a", &value)],
+            "returned a message with 1 headers of 256 KiB, allowed 4096 of 256 KiB",
+        );
+        check(TransformOf::Result, 1025, &[("a", "b")], "ok");
+        check(
+            TransformOf::Result,
+            RESULT_BODIES_MAX_BYTES + 1,
+            &[],
+            "returned a result of 8 MiB, allowed 8 MiB",
+        );
+        let text = "returned the header `a` with the character `\\n` in its value";
+        check(TransformOf::Result, 0, &[("a", "b\nc")], text);
+    }
+
+    #[test]
     fn results_are_bounded_and_clean() {
         #[track_caller]
         fn check(results: Vec<route::Outbound>, class: ReasonClass, expected: &str) {
@@ -294,7 +404,7 @@ mod tests {
             "returned 9 results, allowed 8",
         );
         let mut large = result("r", &[]);
-        large.body = vec![0; BODIES_MAX_BYTES / 2 + 1];
+        large.body = vec![0; RESULT_BODIES_MAX_BYTES / 2 + 1];
         check(
             vec![large.clone(), large],
             OutputTooLarge,

@@ -13,10 +13,10 @@ use super::load::Loaded;
 use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
 use super::workers::{Job, Stopped, Workers};
-use super::{CallError, Called, Lane, Role, fault};
+use super::{CallError, Called, Lane, Role, Setting, TransformOf, fault};
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
-use crate::message::{Message, Outbound, Prediction, Tensor, TensorType};
+use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// A plugin that was compiled, linked, checked against its role and configured once.
 pub struct Plugin {
@@ -55,6 +55,11 @@ impl Plugin {
         self.loaded.linked.role()
     }
 
+    /// The settings that it takes.
+    pub fn settings(&self) -> &[Setting] {
+        &self.loaded.settings
+    }
+
     /// Calls the preprocessor; the tensor is of the type `wants`.
     ///
     /// It fails when the plugin refuses the message, breaks a bound, traps or returns another tensor; or the workers have
@@ -73,6 +78,23 @@ impl Plugin {
             instance.preprocess(&call_message, &wants)
         })
         .await
+    }
+
+    /// Calls the transformer.
+    ///
+    /// It fails as [`Plugin::preprocess`] does; and when what it makes is larger than the next may take.
+    ///
+    /// # Cancellation
+    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    pub async fn transform(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        of: TransformOf,
+    ) -> Called<Transformed> {
+        let call_message = Arc::clone(message);
+        self.call(lane, message, move |instance| instance.transform(&call_message, of))
+            .await
     }
 
     /// Calls the router.

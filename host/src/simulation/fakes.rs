@@ -396,8 +396,8 @@ impl Work for Script {
         self.host.world.state().attempts
     }
 
-    fn digest(&self, _: Stage) -> Option<&str> {
-        None
+    fn has(&self, _: Stage, _: &str) -> bool {
+        false
     }
 
     fn culprit(&self, _: &Reason) -> Option<Culprit> {

@@ -59,7 +59,7 @@ impl Supervisor {
 
     /// Puts the version of a plugin that served before in its place, wherever it is used.
     pub(super) fn roll_back(&mut self, plugin: &str) -> Result<Vec<String>, Unanswered> {
-        let users = |parts: &Parts| parts.plugins().iter().any(|part| part.config.name.as_str() == plugin);
+        let users = |parts: &Parts| parts.plugin(plugin).is_some();
         if !self.parts.values().any(users) {
             return Err(Unanswered::Unknown(format!(
                 "no plugin `{}` serves",
@@ -69,11 +69,8 @@ impl Supervisor {
         // While it is on trial, what it is measured by; else what served before that.
         let proven = self.parts.iter().find_map(|(name, parts)| {
             let (_, proven) = self.proven.get(name)?;
-            let pairs = proven.plugins().into_iter().zip(parts.plugins());
-            let mut differing = pairs.filter(|(old, new)| !Arc::ptr_eq(&old.what, &new.what));
-            let found =
-                differing.find(|(old, new)| old.config.name == new.config.name && new.config.name.as_str() == plugin);
-            found.map(|(old, _)| old.clone())
+            let (old, new) = (proven.plugin(plugin)?, parts.plugin(plugin)?);
+            (!Arc::ptr_eq(&old.what, &new.what)).then(|| old.clone())
         });
         let Some(previous) = proven.or_else(|| self.older.get(plugin).cloned()) else {
             return Err(Unanswered::Unknown(format!(
@@ -86,10 +83,8 @@ impl Supervisor {
             let back = parts.with_plugin(&previous);
             if !back.same(parts) {
                 self.held_back.add(parts, &back);
-                for old in parts.plugins() {
-                    if old.config.name.as_str() == plugin {
-                        self.older.insert(old.config.name.clone(), old.clone());
-                    }
+                if let Some(old) = parts.plugin(plugin) {
+                    self.older.insert(old.config.name.clone(), old.clone());
                 }
                 *parts = back.clone();
                 self.proven.insert(name.clone(), (id, back));

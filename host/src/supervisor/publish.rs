@@ -34,12 +34,12 @@ impl Supervisor {
             };
             let stages = Stages {
                 generation: id,
-                preprocess: Arc::clone(&parts.preprocess.what),
+                plugins: parts.plugins.map(|plugin| Arc::clone(&plugin.what)),
                 model: Arc::clone(&parts.model.what),
-                route: Arc::clone(&parts.route.what),
                 lane,
                 destinations,
                 attempts: pipeline.attempts,
+                max_message_bytes: pipeline.max_message_bytes,
             };
             bound.insert(name.clone(), Arc::new(stages));
         }
@@ -73,9 +73,7 @@ impl Supervisor {
         let parts = self.parts.get(name)?.clone();
         let limits = self.config.as_ref()?.pipelines.get(name)?.trial;
         let is_as_before = before.is_some_and(|before| {
-            Arc::ptr_eq(&before.stages.preprocess, &stages.preprocess)
-                && Arc::ptr_eq(&before.stages.model, &stages.model)
-                && Arc::ptr_eq(&before.stages.route, &stages.route)
+            Arc::ptr_eq(&before.stages.model, &stages.model) && before.stages.plugins.same(&stages.plugins, Arc::ptr_eq)
         });
         if is_as_before && self.on_trial.contains_key(name) {
             return before.and_then(|before| before.trial.clone()); // it goes on
@@ -90,12 +88,12 @@ impl Supervisor {
         }
         let previous = Stages {
             generation: *since,
-            preprocess: Arc::clone(&proven.preprocess.what),
+            plugins: proven.plugins.map(|plugin| Arc::clone(&plugin.what)),
             model: Arc::clone(&proven.model.what),
-            route: Arc::clone(&proven.route.what),
             lane: stages.lane.clone(),
             destinations: stages.destinations.clone(),
             attempts: stages.attempts,
+            max_message_bytes: stages.max_message_bytes,
         };
         self.on_trial.insert(name.clone(), id);
         let ended = self.trials.clone();
@@ -112,8 +110,9 @@ impl Supervisor {
     pub(super) fn prove(&mut self, name: &Name, generation: u64, parts: Parts) {
         let before = self.proven.insert(name.clone(), (generation, parts.clone()));
         let Some((_, before)) = before else { return };
-        for (old, new) in before.plugins().into_iter().zip(parts.plugins()) {
-            if old.config.name == new.config.name && !Arc::ptr_eq(&old.what, &new.what) {
+        for old in before.plugins.iter() {
+            let new = parts.plugin(old.config.name.as_str());
+            if new.is_some_and(|new| !Arc::ptr_eq(&old.what, &new.what)) {
                 self.older.insert(old.config.name.clone(), old.clone());
             }
         }

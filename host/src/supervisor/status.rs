@@ -134,10 +134,10 @@ pub(super) fn roster(
     let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
     for (name, parts) in parts {
         let proven = proven.get(name).map(|(_, proven)| proven);
-        for (place, plugin) in parts.plugins().into_iter().enumerate() {
+        for plugin in parts.plugins.iter() {
             let on_trial_beside = proven
-                .and_then(|proven| proven.plugins().get(place).copied())
-                .filter(|proven| !Arc::ptr_eq(&proven.what, &plugin.what) && proven.config.name == plugin.config.name);
+                .and_then(|proven| proven.plugin(plugin.config.name.as_str()))
+                .filter(|proven| !Arc::ptr_eq(&proven.what, &plugin.what));
             let previous = on_trial_beside.or_else(|| older.get(&plugin.config.name));
             let status = PluginStatus {
                 name: plugin.config.name.to_string(),

@@ -1,0 +1,315 @@
+//! The settings that a plugin says it takes, and what is wrong with those that it is given. Knows no file.
+
+use serde_json::{Map, Value};
+
+use super::bindings::plugin::exports::millrace::pipeline::plugin;
+use super::text::{is_unsafe, tame};
+use crate::config::did_you_mean;
+
+/// Settings of one plugin.
+const SETTINGS_MAX: usize = 256;
+
+/// Bytes of a setting's name, or of one of its choices.
+const NAME_MAX_BYTES: usize = 255;
+
+/// Choices of one setting.
+const CHOICES_MAX: usize = 256;
+
+/// One key of a plugin's `settings` table, as the plugin declares it: bounded, and without control characters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The key.
+    pub name: String,
+    /// What it does, for whoever writes the file.
+    pub help: String,
+    /// What its value may be.
+    pub kind: SettingKind,
+    /// The texts that may be chosen from; any where there are none.
+    pub choices: Vec<String>,
+    // Invariant: of the kind.
+    /// What holds where the key is left out.
+    pub default: Option<Value>,
+    /// Whether the key must be there.
+    pub required: bool,
+}
+
+/// What a setting's value may be, in the words of TOML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// A number; a whole one is taken too.
+    Number,
+    /// A text.
+    Text,
+    /// A list.
+    Array,
+    /// A table.
+    Table,
+}
+
+/// What is wrong with the settings that a plugin is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingMistake {
+    /// The key that it is about; none where one is missing.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl SettingKind {
+    /// With its article.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Boolean => "`true` or `false`",
+            Self::Integer => "an integer",
+            Self::Number => "a number",
+            Self::Text => "a string",
+            Self::Array => "an array",
+            Self::Table => "a table",
+        }
+    }
+
+    fn takes(self, value: &Value) -> bool {
+        match self {
+            Self::Boolean => value.is_boolean(),
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Number => value.is_number(),
+            Self::Text => value.is_string(),
+            Self::Array => value.is_array(),
+            Self::Table => value.is_object(),
+        }
+    }
+}
+
+/// Takes what a plugin says of its settings.
+///
+/// # Errors
+/// What of it cannot be used, in words for its author.
+pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, String> {
+    if says.len() > SETTINGS_MAX {
+        return Err(format!("{} settings, allowed {SETTINGS_MAX}", says.len()));
+    }
+    let mut settings: Vec<Setting> = Vec::new();
+    for setting in says {
+        let setting = take(setting)?;
+        if settings.iter().any(|other| other.name == setting.name) {
+            return Err(format!("`{}` is there twice", setting.name));
+        }
+        settings.push(setting);
+    }
+    Ok(settings)
+}
+
+fn take(says: plugin::Setting) -> Result<Setting, String> {
+    let name = says.name;
+    if name.is_empty() || !is_plain(&name) {
+        return Err(format!("`{}` is no name for a setting", tame(&name)));
+    }
+    if says.choices.len() > CHOICES_MAX || !says.choices.iter().all(|choice| is_plain(choice)) {
+        return Err(format!("the choices of `{name}` are too many, or no plain texts"));
+    }
+    let kind = match says.kind {
+        plugin::SettingKind::Boolean => SettingKind::Boolean,
+        plugin::SettingKind::Integer => SettingKind::Integer,
+        plugin::SettingKind::Number => SettingKind::Number,
+        plugin::SettingKind::Text => SettingKind::Text,
+        plugin::SettingKind::Array => SettingKind::Array,
+        plugin::SettingKind::Table => SettingKind::Table,
+    };
+    let default = says.default.map(|json| serde_json::from_str(&json)).transpose();
+    let default: Option<Value> = default.map_err(|error| format!("the default of `{name}` is no JSON: {error}"))?;
+    if default.as_ref().is_some_and(|default| !kind.takes(default)) {
+        return Err(format!("the default of `{name}` is not {}", kind.noun()));
+    }
+    Ok(Setting {
+        help: tame(&says.help),
+        kind,
+        choices: says.choices,
+        required: says.required,
+        default,
+        name,
+    })
+}
+
+/// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
+/// kind, keys that are missing.
+pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
+    let given: Map<String, Value> = serde_json::from_str(given).unwrap_or_default();
+    let mut mistakes = Vec::new();
+    for (key, value) in &given {
+        match takes.iter().find(|setting| setting.name == *key) {
+            None => mistakes.push(unknown(takes, key)),
+            Some(setting) if !setting.kind.takes(value) => mistakes.push(SettingMistake {
+                key: Some(key.clone()),
+                text: format!(
+                    "the setting `{key}` must be {}, found {}",
+                    setting.kind.noun(),
+                    found(value)
+                ),
+                hint: Some(setting.help.clone()).filter(|help| !help.is_empty()),
+            }),
+            Some(Setting { choices, .. }) if !is_choice(choices, value) => {
+                let meant = value
+                    .as_str()
+                    .and_then(|text| did_you_mean(text, choices.iter().map(String::as_str)));
+                let meant = meant
+                    .map(|meant| format!(", did you mean `{meant}`?"))
+                    .unwrap_or_default();
+                mistakes.push(SettingMistake {
+                    key: Some(key.clone()),
+                    text: format!("the setting `{key}` has no such choice{meant}"),
+                    hint: Some(format!("it is one of {}", quoted(choices.iter()))),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    for setting in takes
+        .iter()
+        .filter(|setting| setting.required && !given.contains_key(&setting.name))
+    {
+        mistakes.push(SettingMistake {
+            key: None,
+            text: format!("the setting `{}` is missing", setting.name),
+            hint: Some(format!("it must be {}: {}", setting.kind.noun(), setting.help)),
+        });
+    }
+    mistakes
+}
+
+fn unknown(takes: &[Setting], key: &str) -> SettingMistake {
+    let names = || takes.iter().map(|setting| &setting.name);
+    let shown = tame(key);
+    let (meant, hint) = match did_you_mean(key, names().map(String::as_str)) {
+        Some(meant) => (format!(", did you mean `{meant}`?"), None),
+        None if takes.is_empty() => (String::new(), Some("it takes no settings".to_owned())),
+        None => (String::new(), Some(format!("it takes {}", quoted(names())))),
+    };
+    SettingMistake {
+        key: Some(key.to_owned()),
+        text: format!("the plugin has no setting `{shown}`{meant}"),
+        hint,
+    }
+}
+
+fn is_choice(choices: &[String], value: &Value) -> bool {
+    choices.is_empty()
+        || value
+            .as_str()
+            .is_none_or(|text| choices.iter().any(|choice| choice == text))
+}
+
+/// What a value is; it is not shown, since it may have come from the environment.
+fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "a table",
+    }
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= NAME_MAX_BYTES && !text.chars().any(is_unsafe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(name: &str, kind: plugin::SettingKind) -> plugin::Setting {
+        plugin::Setting {
+            name: name.to_owned(),
+            help: "Help.".to_owned(),
+            kind,
+            choices: Vec::new(),
+            default: None,
+            required: false,
+        }
+    }
+
+    fn takes() -> Vec<Setting> {
+        let resize = plugin::Setting {
+            choices: vec!["nearest".to_owned(), "bilinear".to_owned()],
+            default: Some("\"bilinear\"".to_owned()),
+            ..setting("resize", plugin::SettingKind::Text)
+        };
+        let field = plugin::Setting {
+            required: true,
+            ..setting("field", plugin::SettingKind::Text)
+        };
+        let rate = setting("rate", plugin::SettingKind::Number);
+        let n = setting("n", plugin::SettingKind::Integer);
+        settings(vec![resize, field, rate, n]).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_all_at_once() {
+        #[track_caller]
+        fn check(given: &str, expected: &[&str]) {
+            let texts: Vec<String> = mistakes(&takes(), given)
+                .into_iter()
+                .map(|mistake| mistake.text)
+                .collect();
+            assert_eq!(texts, expected, "{given}");
+        }
+        check(r#"{"field": "/image", "rate": 1, "n": 2, "resize": "nearest"}"#, &[]);
+        check("{}", &["the setting `field` is missing"]);
+        check(
+            r#"{"feild": "x", "n": 1.5, "resize": "linear", "zzz": 1}"#,
+            &[
+                "the plugin has no setting `feild`, did you mean `field`?",
+                "the setting `n` must be an integer, found a number",
+                "the setting `resize` has no such choice, did you mean `bilinear`?",
+                "the plugin has no setting `zzz`",
+                "the setting `field` is missing",
+            ],
+        );
+        check(
+            r#"{"field": true, "rate": "x"}"#,
+            &[
+                "the setting `field` must be a string, found a boolean",
+                "the setting `rate` must be a number, found a string",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_plugin_cannot_say_what_it_likes() {
+        #[track_caller]
+        fn check(says: Vec<plugin::Setting>, expected: &str) {
+            assert_eq!(settings(says).unwrap_err(), expected);
+        }
+        let text = |name: &str| setting(name, plugin::SettingKind::Text);
+        check(vec![text("a"); 257], "257 settings, allowed 256");
+        check(vec![text("a"), text("a")], "`a` is there twice");
+        check(vec![text("")], "`` is no name for a setting");
+        check(vec![text("a\u{1b}")], "`a\\u{1b}` is no name for a setting");
+        check(
+            vec![text(&"a".repeat(256))],
+            &format!("`{}` is no name for a setting", "a".repeat(256)),
+        );
+        let broken = plugin::Setting {
+            default: Some("3".to_owned()),
+            ..text("a")
+        };
+        check(vec![broken], "the default of `a` is not a string");
+        let broken = plugin::Setting {
+            choices: vec!["\n".to_owned()],
+            ..text("a")
+        };
+        check(vec![broken], "the choices of `a` are too many, or no plain texts");
+    }
+}

@@ -1,0 +1,339 @@
+//! What a pipeline's stages do with a message: preprocessed, classified, routed, addressed; each plugin's failure knows its
+//! disposition. Knows no source and no receipt.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use crate::breaker::Culprit;
+use crate::connect::Parcel;
+use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::envelope::Facts;
+use crate::failpoints::{self, Place};
+use crate::generation::Stages;
+use crate::inference::{Approach, InferError};
+use crate::message::{Envelope, Outbound, Prediction, Tensor};
+use crate::sandbox::{CallError, Called, Plugin, RESULT_BODIES_MAX_BYTES, Refusal, TransformOf};
+use crate::tally::{Call, Tally};
+use crate::work::{Attempt, Work, reject};
+
+impl Work for Stages {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    fn has(&self, stage: Stage, digest: &str) -> bool {
+        let is_it = |plugin: &Arc<Plugin>| plugin.identity().digest == digest;
+        match stage {
+            Stage::Preprocess => self.plugins.preparing().any(is_it),
+            Stage::Infer => self.model.digest() == digest,
+            Stage::Route => self.plugins.concluding().any(is_it),
+            Stage::Receive | Stage::Deliver => false,
+        }
+    }
+
+    fn culprit(&self, reason: &Reason) -> Option<Culprit> {
+        let (name, digest) = match reason.class {
+            ReasonClass::Trap
+            | ReasonClass::Deadline
+            | ReasonClass::Memory
+            | ReasonClass::OutputTooLarge
+            | ReasonClass::BadTensor
+            | ReasonClass::Denied => {
+                let plugin = reason.plugin.as_ref()?;
+                (&*plugin.name, &*plugin.digest)
+            }
+            ReasonClass::NonFinite | ReasonClass::ModelFailed => (self.model.name(), self.model.digest()),
+            ReasonClass::Refused
+            | ReasonClass::Retried
+            | ReasonClass::AttemptsSpent
+            | ReasonClass::Malformed
+            | ReasonClass::Expired
+            | ReasonClass::HostFault => return None,
+        };
+        Some(Culprit {
+            stage: reason.stage,
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+        })
+    }
+
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<Parcel>, Disposition> {
+        let approach = self.model.approach();
+        let tensor = self.preprocess(attempt).await?;
+        let prediction = self.infer(attempt, approach, tensor).await?;
+        let outbounds = self.route(attempt, prediction).await?;
+        self.address(attempt, outbounds)
+    }
+
+    fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
+        self.facts(attempt).dead_letter(&attempt.message, reason)
+    }
+}
+
+impl Stages {
+    async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
+        failpoints::pass(Place::Preprocess, &attempt.message.id).await;
+        let began = Instant::now();
+        let made = self.tensor(attempt).await;
+        took(attempt, Stage::Preprocess, began);
+        made
+    }
+
+    async fn tensor(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
+        let mut message = Arc::clone(&attempt.message);
+        let of = TransformOf::Message {
+            max_bytes: self.max_message_bytes,
+        };
+        for plugin in &self.plugins.before {
+            let call = || plugin.transform(&self.lane, &message, of);
+            let made = self.call(attempt, Stage::Preprocess, plugin, call).await;
+            let made = made.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
+            passed(attempt, Stage::Preprocess, plugin);
+            message = Arc::new(message.with(made));
+        }
+        let (plugin, wants) = (&self.plugins.preprocess, self.model.wants());
+        let call = || plugin.preprocess(&self.lane, &message, wants);
+        let tensor = self.call(attempt, Stage::Preprocess, plugin, call).await;
+        let tensor = tensor.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
+        passed(attempt, Stage::Preprocess, plugin);
+        Ok(tensor)
+    }
+
+    async fn infer(
+        &self,
+        attempt: &mut Attempt<'_>,
+        approach: Approach,
+        tensor: Tensor,
+    ) -> Result<Arc<Prediction>, Disposition> {
+        let began = Instant::now();
+        let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
+        attempt.notes.pace.infer = began.elapsed();
+        took(attempt, Stage::Infer, began);
+        let prediction = prediction.map_err(|error| {
+            let class = match error {
+                InferError::DeviceLost => return Disposition::Return,
+                InferError::NonFinite { .. } => ReasonClass::NonFinite,
+                InferError::Failed(_) => ReasonClass::ModelFailed,
+                InferError::Expired => ReasonClass::Expired,
+            };
+            reject(Stage::Infer, class, error.to_string())
+        })?;
+        attempt.ticket.passed(Stage::Infer, self.model.digest());
+        attempt.notes.label = prediction.top(1).pop().map(|best| best.label);
+        Ok(Arc::new(prediction))
+    }
+
+    async fn route(
+        &self,
+        attempt: &mut Attempt<'_>,
+        prediction: Arc<Prediction>,
+    ) -> Result<Vec<Outbound>, Disposition> {
+        let began = Instant::now();
+        let made = self.outbounds(attempt, &prediction).await;
+        took(attempt, Stage::Route, began);
+        made
+    }
+
+    async fn outbounds(
+        &self,
+        attempt: &mut Attempt<'_>,
+        prediction: &Arc<Prediction>,
+    ) -> Result<Vec<Outbound>, Disposition> {
+        let (message, plugin) = (Arc::clone(&attempt.message), &self.plugins.route);
+        let call = || plugin.route(&self.lane, &message, prediction);
+        let made = self.call(attempt, Stage::Route, plugin, call).await;
+        let mut outbounds = made.map_err(|error| self.failed(attempt, Stage::Route, plugin, error))?;
+        for plugin in &self.plugins.after {
+            outbounds = self.transformed(attempt, plugin, outbounds).await?;
+        }
+        Ok(outbounds)
+    }
+
+    /// Lets a transformer turn each result into another. One that it skips is left out; when none is left, it skipped the
+    /// message.
+    async fn transformed(
+        &self,
+        attempt: &mut Attempt<'_>,
+        plugin: &Arc<Plugin>,
+        outbounds: Vec<Outbound>,
+    ) -> Result<Vec<Outbound>, Disposition> {
+        let (mut finished, mut skipped, mut n_bytes) = (Vec::new(), None, 0_usize);
+        for outbound in outbounds {
+            let (destination, key) = (outbound.destination.clone(), outbound.key.clone());
+            let seen = Arc::new(outbound.seen(&attempt.message));
+            let call = || plugin.transform(&self.lane, &seen, TransformOf::Result);
+            match self.call(attempt, Stage::Route, plugin, call).await {
+                Ok(made) => {
+                    n_bytes = n_bytes.saturating_add(made.body.len());
+                    finished.push(Outbound {
+                        destination,
+                        key,
+                        body: made.body,
+                        content_type: made.content_type,
+                        headers: made.headers,
+                    });
+                }
+                Err(CallError::Refused(Refusal::Skip(text))) => skipped = Some(text),
+                Err(error) => return Err(self.failed(attempt, Stage::Route, plugin, error)),
+            }
+        }
+        if n_bytes > RESULT_BODIES_MAX_BYTES {
+            let text = format!("made {n_bytes} bytes of results, allowed {RESULT_BODIES_MAX_BYTES}");
+            return Err(blame(plugin, Stage::Route, ReasonClass::OutputTooLarge, text));
+        }
+        match skipped {
+            Some(text) if finished.is_empty() => {
+                Err(self.failed(attempt, Stage::Route, plugin, CallError::Refused(Refusal::Skip(text))))
+            }
+            _ => Ok(finished),
+        }
+    }
+
+    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
+        let (facts, message) = (self.facts(attempt), &attempt.message);
+        // The router chose where each goes; its headers are those of whoever made it last.
+        let router = &self.plugins.route;
+        let last = self.plugins.after.last().unwrap_or(router);
+        let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
+            let Some(destination) = self.destinations.get(outbound.destination.as_str()) else {
+                let (destination, pipeline) = (outbound.destination, attempt.pipeline);
+                return Err((
+                    router,
+                    format!("no destination {destination:?} in pipeline `{pipeline}`"),
+                ));
+            };
+            let envelope = facts.result(message, &outbound, index);
+            let envelope = envelope.map_err(|error| (last, error.to_string()))?;
+            let parcel = destination.parcel(message, outbound, index, envelope);
+            parcel.map_err(|error| (router, error.to_string()))
+        });
+        let parcels = parcels
+            .collect::<Result<_, _>>()
+            .map_err(|(plugin, text)| blame(plugin, Stage::Route, ReasonClass::Denied, text))?;
+        for plugin in self.plugins.concluding() {
+            passed(attempt, Stage::Route, plugin);
+        }
+        Ok(parcels)
+    }
+
+    /// What a call's failure does to the message: every failure knows its disposition.
+    fn failed(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
+        match error {
+            CallError::Refused(refusal) => {
+                passed(attempt, stage, plugin);
+                self.refused(attempt, stage, plugin, refusal)
+            }
+            CallError::Fault { class, text } | CallError::BadOutput { class, text } => {
+                blame(plugin, stage, class, text)
+            }
+            CallError::Stopped => Disposition::Return,
+        }
+    }
+
+    fn refused(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, refusal: Refusal) -> Disposition {
+        let (number, attempts) = (attempt.message.attempt, self.attempts);
+        match refusal {
+            Refusal::Skip(text) => {
+                debug!(%stage, text, "skipped");
+                attempt.notes.skipped = true;
+                Disposition::Ack
+            }
+            Refusal::Reject(text) => blame(plugin, stage, ReasonClass::Refused, text),
+            Refusal::Retry(text) if number < attempts => Disposition::Retry(Reason {
+                stage,
+                class: ReasonClass::Retried,
+                text,
+                plugin: Some(Arc::clone(plugin.identity())),
+            }),
+            Refusal::Retry(text) => {
+                let text = format!("{number} of {attempts} attempts are spent: {text}");
+                blame(plugin, stage, ReasonClass::AttemptsSpent, text)
+            }
+        }
+    }
+
+    /// Calls a plugin; after a fault once more, at once and in a fresh instance.
+    async fn call<T, F>(
+        &self,
+        attempt: &mut Attempt<'_>,
+        stage: Stage,
+        plugin: &Plugin,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Called<T>>,
+    {
+        let tally = attempt.tally;
+        let counted = |call| self.counted(tally, stage, plugin, call);
+        let first = counted(call()).await;
+        attempt.notes.pace.plugins += first.ran;
+        match first.answer {
+            Err(CallError::Fault { class, text }) => {
+                if attempt.lines.may_tell() {
+                    let (name, version) = (&plugin.identity().name, plugin.identity().version());
+                    let generation = self.generation;
+                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                }
+                let second = counted(call()).await;
+                attempt.notes.pace.plugins += second.ran;
+                second.answer
+            }
+            answer => answer,
+        }
+    }
+
+    async fn counted<T>(
+        &self,
+        tally: &Tally,
+        stage: Stage,
+        plugin: &Plugin,
+        call: impl Future<Output = Called<T>>,
+    ) -> Called<T> {
+        let began = Instant::now();
+        let called = call.await;
+        let outcome = called.answer.as_ref().map_or_else(CallError::as_str, |_| "ok");
+        let call = Call {
+            plugin: &plugin.identity().name,
+            stage,
+            generation: self.generation,
+        };
+        tally.called(call, outcome, began.elapsed());
+        called
+    }
+
+    fn facts<'b>(&'b self, attempt: &'b Attempt<'_>) -> Facts<'b> {
+        Facts {
+            pipeline: attempt.pipeline,
+            host_id: attempt.host_id,
+            stages: self,
+            timings: &attempt.notes.timings,
+        }
+    }
+}
+
+/// Tells that a plugin works: it answered, and what it answered can be used.
+fn passed(attempt: &mut Attempt<'_>, stage: Stage, plugin: &Plugin) {
+    attempt.ticket.passed(stage, &plugin.identity().digest);
+}
+
+/// Ends a stage that began then.
+fn took(attempt: &mut Attempt<'_>, stage: Stage, began: Instant) {
+    let took = began.elapsed();
+    attempt.notes.timings.record(stage, took);
+    attempt.tally.took(stage, took);
+}
+
+fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {
+    Disposition::Reject(Reason {
+        stage,
+        class,
+        text,
+        plugin: Some(Arc::clone(plugin.identity())),
+    })
+}
