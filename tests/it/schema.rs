@@ -241,7 +241,8 @@ fn a_schema_knows_the_settings_of_the_plugins() -> Result<()> {
     for (lines, expected) in rows {
         let mut expected: Vec<String> = expected.into_iter().chain([always.clone()]).collect();
         let mut found = places(lines)?;
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         ensure!(found == expected, "{lines}: {found:?}, and not {expected:?}");
     }
     let ended = mill.run(&["schema", "model", "--file", "plugins.toml"])?;
