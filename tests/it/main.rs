@@ -21,5 +21,6 @@ mod routing;
 mod sandbox;
 mod schema;
 mod settlement;
+mod shipped_plugins;
 mod suspects;
 mod tidy;

@@ -1,4 +1,5 @@
-//! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model or picture.
+//! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model;
+//! of pictures only what its cargo feature `image` adds.
 //!
 //! ```
 //! use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
@@ -38,6 +39,11 @@
 // What the macros expand to names this crate, here too.
 extern crate self as millrace_plugin;
 
+pub mod header;
+#[cfg(feature = "pixels")]
+pub mod image;
+pub mod json;
+mod label_pattern;
 mod log;
 mod message;
 mod outbound;
@@ -57,6 +63,7 @@ pub mod export;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use label_pattern::LabelPattern;
 pub use log::{Level, write};
 pub use message::{Message, Property};
 pub use outbound::Outbound;
