@@ -19,6 +19,7 @@ mod routing;
 // Said here, so that the lints know its helpers for tests, too.
 #[cfg(test)]
 mod sandbox;
+mod schema;
 mod settlement;
 mod shipped_plugins;
 mod suspects;

@@ -9,6 +9,7 @@ mod online;
 mod output;
 mod receive;
 mod run;
+mod schema;
 mod send;
 
 use std::io::IsTerminal;
@@ -82,6 +83,8 @@ pub enum Verb {
     Check(check::Options),
     /// Lists the devices that models can run on
     Devices,
+    /// Prints the JSON Schema of a file, for editors that complete and check TOML
+    Schema(schema::Options),
     /// Publishes files to a queue, confirmed
     Send(send::Options),
     /// Prints what arrives in a queue, and acknowledges it
@@ -145,6 +148,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Resume(options) => block_on(control::resume(options)),
         Verb::History(options) => block_on(control::history(options)),
         Verb::Devices => devices::devices(),
+        Verb::Schema(options) => schema::schema(&options),
         Verb::Send(options) => block_on(send::send(options)),
         Verb::Receive(options) => block_on(receive::receive(options)),
         Verb::Dlq(options) => block_on(dlq::dlq(options)),

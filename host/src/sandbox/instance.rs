@@ -75,7 +75,11 @@ pub(super) enum NoInstance {
     /// What it says of its settings cannot be used.
     Declaration(String),
     /// Its settings are not what it says that it takes.
-    Settings(Vec<SettingMistake>),
+    Settings {
+        mistakes: Vec<SettingMistake>,
+        /// The settings that it takes.
+        takes: Vec<Setting>,
+    },
     /// It broke a bound or trapped.
     Fault(CallError),
 }
@@ -150,7 +154,7 @@ impl Instance {
         let takes = declared::settings(says).map_err(NoInstance::Declaration)?;
         let mistakes = declared::mistakes(&takes, settings);
         if !mistakes.is_empty() {
-            return Err(NoInstance::Settings(mistakes));
+            return Err(NoInstance::Settings { mistakes, takes });
         }
         let instance = configured(plugin, store, &every, exports, settings)?;
         Ok((instance, takes))
@@ -256,7 +260,7 @@ impl From<NoInstance> for CallError {
                 text: format!("declares its settings in another way than when it was loaded: {text}"),
             },
             // Asked for at load alone.
-            NoInstance::Settings(_) => Self::Fault {
+            NoInstance::Settings { .. } => Self::Fault {
                 class: ReasonClass::Trap,
                 text: "does not take the settings that it took when it was loaded".to_owned(),
             },

@@ -303,7 +303,7 @@ fn try_out(loaded: &Loaded, settings: &str) -> Result<Vec<Setting>, LoadProblem>
         Ok(Ok(Err(NoInstance::Misfit(text)))) => Err(misfit(&text)),
         Ok(Ok(Err(NoInstance::Refused(text)))) => Err(LoadProblem::Settings(text)),
         Ok(Ok(Err(NoInstance::Declaration(text)))) => Err(LoadProblem::Declaration(text)),
-        Ok(Ok(Err(NoInstance::Settings(mistakes)))) => Err(LoadProblem::SettingMistakes(mistakes)),
+        Ok(Ok(Err(NoInstance::Settings { mistakes, takes }))) => Err(LoadProblem::SettingMistakes { mistakes, takes }),
         Ok(Ok(Err(NoInstance::Fault(fault)))) => Err(LoadProblem::Trial(fault)),
         Ok(Err(panic)) => Err(LoadProblem::Host(panic_text(panic.as_ref()))),
         Err(error) => Err(LoadProblem::Thread(error)),
