@@ -211,7 +211,7 @@ fn what_cannot_be_built_is_told_with_what_to_do_about_it() -> Result<()> {
     std::fs::write(&source, text.replace(exported, ""))?;
     check(
         build("broken-one", None)?,
-        &["a core module without an embedded component type"],
+        &["it is no plugin: it exports no role of the contract", "export_router!"],
     );
     let manifest = mill.path("broken-one/Cargo.toml");
     let text = std::fs::read_to_string(&manifest)?;

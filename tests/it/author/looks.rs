@@ -51,7 +51,11 @@ fn check_says_what_a_plugin_needs_takes_costs_and_yields() -> Result<()> {
             "memory",
         ],
     );
-    let to = |label: &str| told.lines().find(|line| line.starts_with(label)).map(str::to_owned);
+    let to = |label: &str| {
+        told.lines()
+            .find(|line| line.trim_start().starts_with(label))
+            .map(str::to_owned)
+    };
     says(
         &to("star ").context("no row for star")?,
         &["0.9", "stars", "\"label\":\"star\""],
@@ -149,7 +153,7 @@ fn inspect_shows_wit_makers_and_settings_of_any_component() -> Result<()> {
                 kind,
                 "sha256",
                 "language: Rust",
-                "processed-by: wit-",
+                "processed-by: rustc",
                 "custom section producers",
             ],
         );

@@ -10,10 +10,9 @@ use std::time::Instant;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::build::told;
-use super::cargo::{self, Built, CargoArguments};
+use super::build::made;
+use super::cargo::{self, CargoArguments};
 use super::component;
-use crate::chain::Chain;
 use crate::cli::error_label;
 use crate::cli::output::{self, plain};
 use crate::watch::Watch as Files;
@@ -132,13 +131,6 @@ impl Task {
         }
         Ok(())
     }
-}
-
-fn made(cargo: &CargoArguments) -> anyhow::Result<(Built, String)> {
-    let built = cargo.build()?;
-    let description = component::describe(&built.path).map_err(|error| anyhow::anyhow!("{}", Chain(&error)))?;
-    let text = told(&built, &description);
-    Ok((built, text))
 }
 
 fn tell(error: &str) {
