@@ -82,7 +82,7 @@ fn check_says_what_a_plugin_needs_takes_costs_and_yields() -> Result<()> {
         .lines()
         .find(|line| line.contains(&format!("{}-", sample.label)))
         .context("no row")?;
-    says(row, &["[3, 32, 32] bytes, 0 to ", "mean ", &sample.label]);
+    says(row, &["[3, 32, 32] bytes, ", " to 255", "mean ", &sample.label]);
     assert!(!told.contains("wasi:"), "{told}");
     Ok(())
 }
@@ -163,7 +163,7 @@ fn inspect_shows_wit_makers_and_settings_of_any_component() -> Result<()> {
                 "unsure_below",
                 "world root {",
                 "import millrace:pipeline/log@0.1.0;",
-                "record tensor-type {",
+                "record score {",
             ],
         );
     }

@@ -250,8 +250,8 @@ mod tests {
             "[1, 2] bytes, 0 to 255, mean 127.500"
         );
         assert_eq!(
-            tensor(&[2], TensorData::Floats(vec![-0.5, 0.12345])),
-            "[2] floats, -0.5 to 0.1234, mean -0.188"
+            tensor(&[2], TensorData::Floats(vec![-0.5, 0.1236])),
+            "[2] floats, -0.5 to 0.1236, mean -0.188"
         );
         assert_eq!(tensor(&[0], TensorData::Bytes(Vec::new())), "[0] bytes");
     }
