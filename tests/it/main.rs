@@ -1,5 +1,6 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
+mod author;
 mod bounds;
 mod breaker;
 mod broker;
