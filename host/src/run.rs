@@ -191,7 +191,7 @@ impl Host {
                 };
             }
         }
-        let failed = pipelines.failed();
+        let (failed, in_time) = (pipelines.failed(), in_time && !pipelines.were_cut_off());
         let (broker, sandbox) = self.supervisor.close();
         if let Some(broker) = broker
             && tokio::time::timeout(RETURN_GRACE, broker.close()).await.is_err()

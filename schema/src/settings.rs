@@ -17,6 +17,8 @@ pub struct Setting<'a> {
     pub default: Option<&'a Value>,
     /// Whether it must be there.
     pub required: bool,
+    /// What the plugin adds about its value: a schema of its own, an object.
+    pub schema: Option<&'a Value>,
 }
 
 /// What a setting's value may be.
@@ -69,6 +71,8 @@ fn schema(setting: &Setting<'_>) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".to_owned(), setting.help.into());
         schema.extend(setting.default.map(|default| ("default".to_owned(), default.clone())));
+        // Beside what the kind says, which holds in any case.
+        schema.extend(setting.schema.map(|own| ("allOf".to_owned(), json!([own]))));
     }
     schema
 }
@@ -88,10 +92,15 @@ mod tests {
             choices,
             default,
             required,
+            schema: None,
         };
+        let bounds = json!({ "minimum": 0 });
         let schema = settings_schema([
             setting("resize", SettingKind::Text, &choices, Some(&bilinear), false),
-            setting("size", SettingKind::Integer, &[], None, true),
+            Setting {
+                schema: Some(&bounds),
+                ..setting("size", SettingKind::Integer, &[], None, true)
+            },
             setting("labels", SettingKind::Table, &[], None, false),
         ]);
         let expected = json!({
@@ -104,7 +113,7 @@ mod tests {
                     "description": "Help.",
                     "default": "bilinear",
                 },
-                "size": { "type": "integer", "description": "Help." },
+                "size": { "type": "integer", "description": "Help.", "allOf": [{ "minimum": 0 }] },
                 "labels": { "type": "object", "description": "Help." },
             },
             "additionalProperties": false,

@@ -112,6 +112,23 @@ async fn a_drain_in_the_middle_loses_nothing_and_repeats_nothing() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_host_that_stops_closes_its_connections_and_waits_for_nothing() -> Result<()> {
+    let broker = Broker::shared()?;
+    // With what looks at a host from outside: it must not keep the connections open.
+    let scene = Scene {
+        tables: "[host]\nadmin = \"127.0.0.1:0\"\n".to_owned(),
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    let mut host = mill.start_ready()?;
+    host.terminate()?;
+    host.wait_line(PATIENCE, "stopped")?;
+    assert_eq!(host.n_lines("the broker did not close its connections in time"), 0);
+    assert_eq!(host.wait_end()?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_host_waits_for_a_broker_that_is_not_there() -> Result<()> {
     let broker = Broker::prepare()?;
     let scene = Scene::new(&broker)?;

@@ -107,5 +107,6 @@ fn setting(setting: &sandbox::Setting) -> Setting<'_> {
         choices: &setting.choices,
         default: setting.default.as_ref(),
         required: setting.required,
+        schema: setting.schema.as_ref(),
     }
 }

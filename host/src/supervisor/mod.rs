@@ -223,6 +223,12 @@ impl Supervisor {
 
     /// Ends what is shared by all pipelines; call it when they have ended.
     pub fn close(self) -> (Option<Broker>, Arc<Sandbox>) {
+        // Health and status may be asked for until the process ends; what they look at must not keep the ways out open.
+        let nothing = Generation {
+            id: self.current.load().id,
+            pipelines: BTreeMap::new(),
+        };
+        self.current.store(Arc::new(nothing));
         (self.broker, self.premises.sandbox)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
@@ -28,6 +29,8 @@ pub struct Pipelines {
     tasks: JoinSet<Result<(), FolderError>>,
     running: HashMap<Id, Running>,
     failed: bool,
+    // Set once a pipeline gave back what it had in hand because the time of the host's drain was over.
+    cut_off: Arc<AtomicBool>,
     // Of a run that ends: what its bar counts to.
     backlogs: Vec<Arc<dyn Fn() -> usize + Send + Sync>>,
     drain_limit: Duration,
@@ -53,6 +56,7 @@ impl Pipelines {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             failed: false,
+            cut_off: Arc::default(),
             backlogs: Vec::new(),
             drain_limit: Duration::ZERO,
             current,
@@ -78,6 +82,11 @@ impl Pipelines {
     /// Whether a source failed before it was empty.
     pub fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether messages were given back because the time of the host's drain was over.
+    pub fn were_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// Waits until one has ended; `None` when none is left.
@@ -158,7 +167,7 @@ impl Pipelines {
             name: name.clone(),
             drain: drain.clone(),
         };
-        let limit = self.drain_limit;
+        let (limit, host_drain, cut_off) = (self.drain_limit, self.drain.clone(), Arc::clone(&self.cut_off));
         let task = self.tasks.spawn(async move {
             let mut run = std::pin::pin!(pipeline.run(source, drain.clone()));
             let too_late = async {
@@ -168,6 +177,8 @@ impl Pipelines {
             tokio::select! {
                 ended = &mut run => ended,
                 () = too_late => {
+                    // The host waits as long: whichever notices first, it was cut off.
+                    cut_off.fetch_or(host_drain.is_cancelled(), Ordering::Relaxed);
                     cut.cancel();
                     run.await
                 }

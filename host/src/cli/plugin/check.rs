@@ -211,6 +211,7 @@ mod tests {
             choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
             default,
             required,
+            schema: None,
         };
         let settings = [
             setting("width", SettingKind::Integer, &[], Some(json!(7)), false),

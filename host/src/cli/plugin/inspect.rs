@@ -93,10 +93,12 @@ fn setting(setting: &Setting) -> Value {
         choices,
         default,
         required,
+        schema,
     } = setting;
     let kind = kind.as_str();
     serde_json::json!({
         "name": name, "help": help, "kind": kind, "choices": choices, "default": default, "required": required,
+        "schema": schema,
     })
 }
 
