@@ -22,5 +22,6 @@ mod routing;
 #[cfg(test)]
 mod sandbox;
 mod settlement;
+mod shipped_plugins;
 mod suspects;
 mod tidy;

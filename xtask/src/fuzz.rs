@@ -34,7 +34,7 @@ pub(crate) enum Target {
     Models,
     /// Tensors and results of plugins
     Outputs,
-    /// Pictures
+    /// Pictures, tensors and whatever else the shipped plugins read
     Images,
     /// Properties and headers of messages
     Headers,

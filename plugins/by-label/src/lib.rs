@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_plugin::serde::Serialize;
+use millrace_plugin::json::Classification;
 use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router, Score};
 
 /// The plugin.
@@ -32,26 +32,6 @@ const DEFAULT_DESTINATION: &str = "results";
 /// Enough to see what the model hesitated between.
 const DEFAULT_TOP_K: u32 = 3;
 
-/// The body of a result.
-#[derive(Debug, Serialize)]
-#[serde(crate = "millrace_plugin::serde")]
-struct Body<'a> {
-    id: String,
-    model: String,
-    #[serde(flatten)]
-    best: Class<'a>,
-    unsure: bool,
-    top: Vec<Class<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(crate = "millrace_plugin::serde")]
-struct Class<'a> {
-    label: &'a str,
-    index: u32,
-    score: f32,
-}
-
 impl Router for ByLabel {
     type Settings = Settings;
 
@@ -77,21 +57,9 @@ impl Router for ByLabel {
     }
 
     fn route(&mut self, message: &Message, prediction: &Prediction) -> Result<Vec<Outbound>, Refusal> {
-        let model = prediction.model();
-        let top = prediction.top(self.settings.top_k);
-        let Some(best) = top.first() else {
-            return Err(Refusal::reject(format!(
-                "the model `{model}` gives no scores: by-label needs a classifier"
-            )));
-        };
-        let body = Body {
-            id: message.id(),
-            model,
-            best: Class::new(best),
-            unsure: self.is_unsure(best),
-            top: top.iter().map(Class::new).collect(),
-        };
-        let outbound = Outbound::json(self.destination(best), &body)
+        let mut body = Classification::new(message, prediction, self.settings.top_k)?;
+        body.unsure = Some(self.is_unsure(&body.best));
+        let outbound = Outbound::json(self.destination(&body.best), &body)
             .map_err(|error| Refusal::reject(format!("the result cannot be written as JSON: {error}")))?;
         Ok(vec![outbound])
     }
@@ -107,16 +75,6 @@ impl ByLabel {
 
     fn is_unsure(&self, best: &Score) -> bool {
         self.settings.unsure_below.is_some_and(|least| best.score < least)
-    }
-}
-
-impl<'a> Class<'a> {
-    fn new(score: &'a Score) -> Self {
-        Self {
-            label: &score.label,
-            index: score.index,
-            score: score.score,
-        }
     }
 }
 
@@ -181,12 +139,23 @@ mod tests {
             "top": [{"label": "cat", "index": 4, "score": 0.625}, {"label": "dog", "index": 5, "score": 0.25}],
         });
         assert_eq!(body, expected);
+        // Consumers compare and sign bodies: the order of the fields is kept.
+        let class = r#""label":"cat","index":4,"score":0.625"#;
+        let second = r#""label":"dog","index":5,"score":0.25"#;
+        let whole =
+            format!(r#"{{"id":"m-1","model":"shapes",{class},"unsure":true,"top":[{{{class}}},{{{second}}}]}}"#);
+        assert_eq!(results[0].body, whole.as_bytes());
+    }
+
+    #[test]
+    fn the_readme_says_what_is_declared() {
+        assert_eq!(testing::readme::<Settings>(include_str!("../README.md")), Ok(()));
     }
 
     #[test]
     fn a_model_without_classes_is_refused() {
         let refusal = route(&json!({}), &[]).unwrap_err();
-        let text = "the model `shapes` gives no scores: by-label needs a classifier";
+        let text = "the model `shapes` gives no scores: a classifier is needed";
         assert_eq!(refusal, Refusal::reject(text));
     }
 

@@ -38,6 +38,9 @@
 // What the macros expand to names this crate, here too.
 extern crate self as millrace_plugin;
 
+pub mod header;
+pub mod json;
+mod label_pattern;
 mod log;
 mod message;
 mod outbound;
@@ -57,6 +60,7 @@ pub mod export;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use label_pattern::LabelPattern;
 pub use log::{Level, write};
 pub use message::{Message, Property};
 pub use outbound::Outbound;

@@ -1,5 +1,7 @@
 //! What the model made of the message, read from the host piece by piece.
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 #[cfg(target_family = "wasm")]
 use crate::bindings::plugin::millrace::pipeline::types::Prediction as Handle;
 #[cfg(not(target_family = "wasm"))]
@@ -15,6 +17,17 @@ pub struct Score {
     pub label: String,
     /// A probability for `softmax` and `sigmoid`, the raw output where the model names no activation.
     pub score: f32,
+}
+
+/// As in the results of the shipped routers: `{"label": "cat", "index": 4, "score": 0.9}`.
+impl Serialize for Score {
+    fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        let mut class = writer.serialize_struct("Score", 3)?;
+        class.serialize_field("label", &self.label)?;
+        class.serialize_field("index", &self.index)?;
+        class.serialize_field("score", &self.score)?;
+        class.end()
+    }
 }
 
 /// What the model made of the message.

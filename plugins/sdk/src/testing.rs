@@ -21,6 +21,10 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod readme;
+
+pub use readme::readme;
+
 use crate::{
     Message, Prediction, Preprocessor, Property, Router, Score, Settings, Tensor, TensorType, Transformer, settings,
 };
