@@ -1,7 +1,7 @@
 //! Links the WebAssembly builds with a small stack.
 
-/// Bytes. The JPEG decoder keeps its tables on the stack: 48 KiB are enough for it when it is optimised,
-/// 40 are not, whatever the picture. An overflow is a trap.
+/// Bytes. The JPEG decoder keeps its tables on the stack: 64 KiB are enough for it when it is optimised,
+/// 48 are not, whatever the picture; the other decoders need less. An overflow is a trap.
 const STACK_BYTES: u32 = 128 * 1024;
 
 fn main() {

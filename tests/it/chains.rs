@@ -183,7 +183,11 @@ async fn what_a_transformer_breaks_is_put_down_to_it() -> Result<()> {
             "output-too-large",
             "handed over more than 8.5 MiB at once",
         ),
-        (other("mode = \"huge\""), "output-too-large", "returned a result of 9 MiB, allowed 8 MiB"),
+        (
+            other("mode = \"huge\""),
+            "output-too-large",
+            "returned a result of 9 MiB, allowed 8 MiB",
+        ),
         (other("mode = \"reserved-header\""), "denied", "x-millrace-model"),
         (one("mode = \"retry\""), "attempts-spent", "wants another attempt"),
     ] {

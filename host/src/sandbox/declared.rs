@@ -12,6 +12,9 @@ const SETTINGS_MAX: usize = 256;
 /// Bytes of a setting's name, or of one of its choices.
 const NAME_MAX_BYTES: usize = 255;
 
+/// Bytes of a setting's default, or of its schema.
+const JSON_MAX_BYTES: usize = 16 << 10;
+
 /// Choices of one setting.
 const CHOICES_MAX: usize = 256;
 
@@ -31,6 +34,9 @@ pub struct Setting {
     pub default: Option<Value>,
     /// Whether the key must be there.
     pub required: bool,
+    // Invariant: an object.
+    /// A JSON Schema of the value, for what the kind does not say.
+    pub schema: Option<Value>,
 }
 
 /// What a setting's value may be, in the words of TOML.
@@ -121,8 +127,11 @@ fn take(says: plugin::Setting) -> Result<Setting, String> {
         plugin::SettingKind::Array => SettingKind::Array,
         plugin::SettingKind::Table => SettingKind::Table,
     };
-    let default = says.default.map(|json| serde_json::from_str(&json)).transpose();
-    let default: Option<Value> = default.map_err(|error| format!("the default of `{name}` is no JSON: {error}"))?;
+    let default = json(&name, "default", says.default)?;
+    let schema = json(&name, "schema", says.schema)?;
+    if schema.as_ref().is_some_and(|schema| !schema.is_object()) {
+        return Err(format!("the schema of `{name}` is no JSON object"));
+    }
     if default.as_ref().is_some_and(|default| !kind.takes(default)) {
         return Err(format!("the default of `{name}` is not {}", kind.noun()));
     }
@@ -132,8 +141,23 @@ fn take(says: plugin::Setting) -> Result<Setting, String> {
         choices: says.choices,
         required: says.required,
         default,
+        schema,
         name,
     })
+}
+
+fn json(name: &str, what: &str, text: Option<String>) -> Result<Option<Value>, String> {
+    let Some(text) = text else { return Ok(None) };
+    if text.len() > JSON_MAX_BYTES {
+        return Err(format!(
+            "the {what} of `{name}` has {} bytes, allowed {JSON_MAX_BYTES}",
+            text.len()
+        ));
+    }
+    let value = serde_json::from_str(&text);
+    value
+        .map(Some)
+        .map_err(|error| format!("the {what} of `{name}` is no JSON: {error}"))
 }
 
 /// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
@@ -237,6 +261,7 @@ mod tests {
             choices: Vec::new(),
             default: None,
             required: false,
+            schema: None,
         }
     }
 
@@ -306,6 +331,11 @@ mod tests {
             ..text("a")
         };
         check(vec![broken], "the default of `a` is not a string");
+        let broken = plugin::Setting {
+            schema: Some("[]".to_owned()),
+            ..text("a")
+        };
+        check(vec![broken], "the schema of `a` is no JSON object");
         let broken = plugin::Setting {
             choices: vec!["\n".to_owned()],
             ..text("a")

@@ -206,6 +206,7 @@ impl From<Setting> for plugin::Setting {
             choices: setting.choices,
             default: setting.default,
             required: setting.required,
+            schema: setting.schema,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model or picture.
+//! Writes a Millrace plugin as one `impl` and one macro. Knows the contract in `wit/`, and nothing of any model;
+//! of pictures only what its cargo feature `image` adds.
 //!
 //! ```
 //! use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
@@ -39,6 +40,8 @@
 extern crate self as millrace_plugin;
 
 pub mod header;
+#[cfg(feature = "pixels")]
+pub mod image;
 pub mod json;
 mod label_pattern;
 mod log;

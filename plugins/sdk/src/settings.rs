@@ -32,6 +32,8 @@ pub struct Setting {
     pub default: Option<String>,
     /// Whether the key must be there.
     pub required: bool,
+    /// What the kind does not say, as a JSON Schema of the value: for editors.
+    pub schema: Option<String>,
 }
 
 /// What a setting's value may be, in the words of TOML.
@@ -64,6 +66,11 @@ pub trait SettingValue: DeserializeOwned + Serialize {
         &[]
     }
 
+    /// What the kind does not say, as a JSON Schema: the bounds of a number, what is in a list or a table.
+    fn schema() -> Option<String> {
+        None
+    }
+
     /// What holds where the key is left out and the declaration gives no default.
     fn absent() -> Option<Self> {
         None
@@ -80,13 +87,30 @@ macro_rules! setting_values {
 
 setting_values! {
     Boolean: bool;
-    Integer: u8 u16 u32 u64 usize i8 i16 i32 i64 isize;
     Number: f32 f64;
     Text: String char;
 }
 
+macro_rules! integers {
+    ($($type:ty)+) => {
+        $(impl SettingValue for $type {
+            const KIND: SettingKind = SettingKind::Integer;
+
+            fn schema() -> Option<String> {
+                Some(format!(r#"{{"minimum":{},"maximum":{}}}"#, <$type>::MIN, <$type>::MAX))
+            }
+        })+
+    };
+}
+
+integers!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
+
 impl<T: SettingValue> SettingValue for Vec<T> {
     const KIND: SettingKind = SettingKind::Array;
+
+    fn schema() -> Option<String> {
+        Some(format!(r#"{{"items":{{"type":"{}"}}}}"#, T::KIND.json_type()))
+    }
 }
 
 impl<T, const N: usize> SettingValue for [T; N]
@@ -108,8 +132,26 @@ impl<T: SettingValue> SettingValue for Option<T> {
         T::choices()
     }
 
+    fn schema() -> Option<String> {
+        T::schema()
+    }
+
     fn absent() -> Option<Self> {
         Some(None)
+    }
+}
+
+impl SettingKind {
+    /// The same in the words of JSON Schema.
+    fn json_type(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Text => "string",
+            Self::Array => "array",
+            Self::Table => "object",
+        }
     }
 }
 
@@ -136,6 +178,7 @@ impl Setting {
             kind: T::KIND,
             choices: T::choices().iter().map(|choice| (*choice).to_owned()).collect(),
             required: default.is_none() && !T::IS_OPTIONAL,
+            schema: T::schema(),
             // An optional key that is left out is not there: JSON's `null` is nothing that TOML can say.
             default: default.filter(|json| json != "null"),
         }
@@ -384,6 +427,7 @@ mod tests {
             choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
             default: default.map(str::to_owned),
             required,
+            schema: (kind == SettingKind::Integer).then(|| r#"{"minimum":0,"maximum":4294967295}"#.to_owned()),
         };
         let expected = [
             setting(

@@ -200,10 +200,10 @@ fn files_that_are_no_plugins_are_refused_in_plain_words() {
     assert!(text.starts_with("cannot read it: "), "{text}");
     let text = refused(&config(folder.path().to_owned()), Role::Preprocess);
     assert!(text.starts_with("cannot read it: "), "{text}");
-    let large = vec![0; (16 << 20) + 1];
+    let large = vec![0; (32 << 20) + 1];
     assert_eq!(
         refused(&file(&folder, &large), Role::Preprocess),
-        "it is larger than 16 MiB"
+        "it is larger than 32 MiB"
     );
 }
 

@@ -15,7 +15,8 @@ const HEIGHT: u32 = 7;
 fn pictures() -> Vec<Vec<u8>> {
     let grey = |width: u32, height: u32| vec![90; (width * height) as usize];
     let rgb = pattern(24, 16).concat();
-    vec![
+    let others = WEBPS.into_iter().chain(GIFS).map(<[u8]>::to_vec);
+    let own = vec![
         rgb_png(24, 16),
         png(5, 3, png::ColorType::Grayscale, png::BitDepth::Sixteen, &[7; 30]),
         png_with(
@@ -34,7 +35,8 @@ fn pictures() -> Vec<Vec<u8>> {
         PROGRESSIVE.to_vec(),
         SUBSAMPLED.to_vec(),
         CMYK.to_vec(),
-    ]
+    ];
+    own.into_iter().chain(others).collect()
 }
 
 /// Sets the checksums of a PNG's chunks right, so that what was changed in them is read.
@@ -53,6 +55,15 @@ fn with_right_checksums(mut file: Vec<u8>) -> Vec<u8> {
             None => break,
         }
         at = end + 4;
+    }
+    file
+}
+
+/// Sets the length of a WebP right, so that one that grew or shrank is not just a truncated one.
+fn with_right_length(mut file: Vec<u8>) -> Vec<u8> {
+    let length = (file.len() as u32).wrapping_sub(8);
+    if file.starts_with(b"RIFF") && file.len() >= 8 {
+        file[4..8].copy_from_slice(&length.to_le_bytes());
     }
     file
 }
@@ -98,7 +109,14 @@ proptest! {
     #[test]
     fn a_picture_is_read_or_refused(body in bytes(pictures()), raw in any::<bool>()) {
         check(body.clone(), if raw { "image/x-rgb" } else { "application/octet-stream" })?;
-        check(with_right_checksums(body), "image/png")?;
+        check(with_right_length(with_right_checksums(body)), "image/png")?;
+    }
+}
+
+#[test]
+fn lengths_that_were_right_stay_as_they_are() {
+    for picture in WEBPS {
+        assert_eq!(with_right_length(picture.to_vec()), picture);
     }
 }
 

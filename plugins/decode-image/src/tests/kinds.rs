@@ -71,6 +71,60 @@ fn every_kind_of_png_is_decoded() {
     assert_eq!(pixels(&json!({}), INTERLACED, 20, 10), pattern(20, 10));
 }
 
+/// The pixels are compared with Pillow's in the SDK.
+#[test]
+fn webp_and_gif_are_decoded() {
+    assert_eq!(
+        pixels(&json!({}), PALETTE, 37, 21)[..37],
+        pixels(&json!({"formats": ["webp"]}), PALETTE, 37, 21)[..37]
+    );
+    assert_eq!(pixels(&json!({}), TURNED, 21, 37)[20], pattern(37, 21)[0]);
+    let part = pixels(&json!({"background": "#0a141e"}), PART_GIF, 10, 14);
+    assert_eq!(part[0], [10, 20, 30]);
+    // The first index is 0; the palette counts up by ones, threes and sevens.
+    assert_eq!([part[2 * 10 + 3], part[2 * 10 + 4]], [[0, 0, 0], [7, 21, 49]]);
+    let text = reject(
+        &json!({"formats": ["png", "jpeg"]}),
+        &message(STILL_GIF, "image/gif"),
+        &wants(3, 4, 4),
+    );
+    assert_eq!(
+        text,
+        "not a PNG, JPEG or raw RGB picture: begins with 47 49 46 38 37 61 1d 00 (a GIF)"
+    );
+}
+
+#[test]
+fn floats_are_normalised_and_channels_ordered() {
+    let file = png(1, 1, png::ColorType::Rgb, png::BitDepth::Eight, &[255, 0, 51]);
+    let tensor = |settings: Value, element: Element| {
+        let shape = vec![3, 1, 1];
+        preprocess(
+            &settings,
+            &message(file.clone(), "image/png"),
+            &TensorType { shape, element },
+        )
+    };
+    let floats = |settings: Value, expected: [f32; 3]| {
+        let expected = Tensor::floats([3, 1, 1], expected.to_vec()).unwrap();
+        assert_eq!(tensor(settings, Element::Float), Ok(expected));
+    };
+    floats(json!({"mean": [0.5], "std": [0.5]}), [1.0, -1.0, -0.6]);
+    floats(json!({"mean": [1.0, 0.0, 0.2]}), [0.0, 0.0, 0.0]);
+    floats(json!({"std": [2.0], "order": "bgr"}), [0.1, 0.0, 0.5]);
+    assert_eq!(
+        tensor(json!({"order": "bgr"}), Element::Byte),
+        Ok(Tensor::bytes([3, 1, 1], vec![51, 0, 255]).unwrap())
+    );
+    let refused = tensor(json!({"mean": [0.5]}), Element::Byte);
+    assert_eq!(
+        refused,
+        Err(Refusal::reject(
+            "the model wants bytes, which it normalises itself: `mean` and `std` are for models that want floats"
+        ))
+    );
+}
+
 #[test]
 fn every_kind_of_jpeg_is_decoded() {
     let check = |what: &str, file: &[u8]| {
@@ -213,7 +267,7 @@ fn the_model_gets_the_channels_and_elements_that_it_wants() {
             element: Element::Byte,
         };
         let text = reject(&json!({}), &message(file.clone(), "image/png"), &wants);
-        assert!(text.ends_with("decode-image makes (1 or 3, height, width)"), "{text}");
+        assert!(text.ends_with("a picture makes (1 or 3, height, width)"), "{text}");
     }
 }
 
@@ -267,7 +321,7 @@ fn raw_rgb_is_taken_where_it_is_announced() {
     );
     check(
         &message(raw.clone(), "image/png"),
-        "not a PNG, JPEG or raw RGB picture: begins with 00 00 00 0b 00 01 16 00",
+        "not a PNG, JPEG, WebP, GIF or raw RGB picture: begins with 00 00 00 0b 00 01 16 00",
     );
     check(
         &TestMessage {

@@ -15,6 +15,31 @@ const SUBSAMPLED: &[u8] = include_bytes!("../../testdata/subsampled.jpg");
 const CMYK: &[u8] = include_bytes!("../../testdata/cmyk.jpg");
 const INTERLACED: &[u8] = include_bytes!("../../testdata/interlaced.png");
 
+/// The SDK's, which compares them with Pillow's pixels.
+const LOSSY: &[u8] = include_bytes!("../../../sdk/testdata/image/lossy.webp");
+const LOSSLESS: &[u8] = include_bytes!("../../../sdk/testdata/image/lossless.webp");
+const PALETTE: &[u8] = include_bytes!("../../../sdk/testdata/image/palette.webp");
+const LOSSY_ALPHA: &[u8] = include_bytes!("../../../sdk/testdata/image/lossy-alpha.webp");
+const LOSSLESS_ALPHA: &[u8] = include_bytes!("../../../sdk/testdata/image/lossless-alpha.webp");
+const TURNED: &[u8] = include_bytes!("../../../sdk/testdata/image/turned.webp");
+const ANIMATED_LOSSY: &[u8] = include_bytes!("../../../sdk/testdata/image/animated-lossy.webp");
+const ANIMATED: &[u8] = include_bytes!("../../../sdk/testdata/image/animated.webp");
+const STILL_GIF: &[u8] = include_bytes!("../../../sdk/testdata/image/still.gif");
+const ANIMATED_GIF: &[u8] = include_bytes!("../../../sdk/testdata/image/animated.gif");
+const TRANSPARENT_GIF: &[u8] = include_bytes!("../../../sdk/testdata/image/transparent.gif");
+const PART_GIF: &[u8] = include_bytes!("../../../sdk/testdata/image/part.gif");
+const WEBPS: [&[u8]; 8] = [
+    LOSSY,
+    LOSSLESS,
+    PALETTE,
+    LOSSY_ALPHA,
+    LOSSLESS_ALPHA,
+    TURNED,
+    ANIMATED_LOSSY,
+    ANIMATED,
+];
+const GIFS: [&[u8]; 4] = [STILL_GIF, ANIMATED_GIF, TRANSPARENT_GIF, PART_GIF];
+
 /// What the four quarters of the JPEGs are.
 const QUARTERS: [[u8; 3]; 4] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
 

@@ -9,13 +9,11 @@ fn what_is_no_picture_is_refused_with_what_it_is() {
         assert_eq!(text, expected);
     };
     check(b"", "the body is empty");
-    let unknown = "not a PNG, JPEG or raw RGB picture: begins with ";
+    let unknown = "not a PNG, JPEG, WebP, GIF or raw RGB picture: begins with ";
     check(b"%PDF-1.7 ...", &format!("{unknown}25 50 44 46 2d 31 2e 37 (a PDF)"));
     check(b"hello", &format!("{unknown}68 65 6c 6c 6f (text)"));
-    check(
-        b"RIFF\0\0\0\0WEBPVP8 ",
-        &format!("{unknown}52 49 46 46 00 00 00 00 (a WebP)"),
-    );
+    check(b"RIFF\0\0\0\0WAVEfmt ", &format!("{unknown}52 49 46 46 00 00 00 00"));
+    check(b"GIF88a", &format!("{unknown}47 49 46 38 38 61 (a GIF)"));
     check(b"\x01\x02\x00", &format!("{unknown}01 02 00"));
     check(
         b"/9j/4AAQSkZJRg",
@@ -49,6 +47,19 @@ fn a_truncated_picture_is_refused() {
             reject(&json!({}), &message(&file[..length], "image/png"), &wants(3, 4, 4));
         }
     }
+    for file in WEBPS {
+        for length in 12..file.len() - 1 {
+            let text = reject(&json!({}), &message(&file[..length], "image/webp"), &wants(3, 4, 4));
+            assert_eq!(text, "a truncated WebP: it is shorter than it says");
+        }
+    }
+    // All pixels of a GIF may be there where the code that ends them, the end of its blocks or the trailer is not.
+    for file in [STILL_GIF, TRANSPARENT_GIF, PART_GIF] {
+        for length in 6..file.len() - 4 {
+            let text = reject(&json!({}), &message(&file[..length], "image/gif"), &wants(3, 4, 4));
+            assert!(text.contains("GIF"), "{text}");
+        }
+    }
     let text = reject(
         &json!({}),
         &message(&busy[..busy.len() / 2], "image/jpeg"),
@@ -59,7 +70,8 @@ fn a_truncated_picture_is_refused() {
 
 #[test]
 fn a_damaged_picture_is_refused_or_decoded_but_never_a_panic() {
-    for file in [PROGRESSIVE, SUBSAMPLED, CMYK, INTERLACED, &rgb_png(9, 9)] {
+    let own = [PROGRESSIVE, SUBSAMPLED, CMYK, INTERLACED, &rgb_png(9, 9)];
+    for file in own.into_iter().chain(WEBPS).chain(GIFS) {
         for at in 0..file.len() {
             for damage in [0x00, 0x5a, 0xff] {
                 let mut file = file.to_vec();
@@ -148,6 +160,87 @@ fn a_picture_that_is_too_large_is_refused_by_its_header() {
     check(json!({}), &empty, "a picture of 0x0 pixels has none");
 }
 
+/// The sizes that a WebP names are those of its screen, of its frame and of its coded pixels; a GIF's are two.
+#[test]
+fn every_size_that_a_file_names_is_checked() {
+    let check = |settings: Value, file: &[u8], at: usize, bytes: &[u8], expected: &str| {
+        let mut file = file.to_vec();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        let text = reject(&settings, &message(file, "image/webp"), &wants(3, 4, 4));
+        assert_eq!(text, expected, "{settings} {at}");
+    };
+    let place = |file: &[u8], name: &[u8; 4]| file.windows(4).position(|at| at == name).unwrap() + 8;
+    // 16383x16383 in the header of the coded pixels, of which 400 MB would be taken.
+    let huge = [0xff, 0x3f, 0xff, 0x3f];
+    let contradiction = "a WebP with two headers that contradict each other";
+    check(
+        json!({}),
+        LOSSY,
+        place(LOSSY, b"VP8 ") + 6,
+        &huge,
+        "a picture of 16383x16383 pixels is larger than 8192x8192, the limit",
+    );
+    check(
+        json!({}),
+        LOSSLESS,
+        place(LOSSLESS, b"VP8L") + 1,
+        &[0xff, 0xff, 0xff, 0x0f],
+        "a picture of 16384x16384 pixels is larger than 8192x8192, the limit",
+    );
+    check(
+        json!({}),
+        LOSSY_ALPHA,
+        place(LOSSY_ALPHA, b"VP8 ") + 6,
+        &huge,
+        contradiction,
+    );
+    check(
+        json!({}),
+        ANIMATED_LOSSY,
+        place(ANIMATED_LOSSY, b"VP8 ") + 6,
+        &huge,
+        contradiction,
+    );
+    check(
+        json!({}),
+        ANIMATED,
+        place(ANIMATED, b"VP8X") + 4,
+        &[0xff; 6],
+        "a picture of 16777216x16777216 pixels is larger than 8192x8192, the limit",
+    );
+    check(
+        json!({}),
+        ANIMATED,
+        place(ANIMATED, b"ANMF"),
+        &[1],
+        "a WebP whose first picture is not inside of it",
+    );
+    check(
+        json!({"max_bytes": 10000}),
+        LOSSY_ALPHA,
+        0,
+        b"R",
+        "decoding the picture takes 12598 bytes, the limit is 10000",
+    );
+    check(
+        json!({}),
+        STILL_GIF,
+        6,
+        &[0xff; 4],
+        "a picture of 65535x65535 pixels is larger than 8192x8192, the limit",
+    );
+    check(
+        json!({"max_bytes": 1971}),
+        STILL_GIF,
+        0,
+        b"G",
+        "decoding the picture takes 1972 bytes, the limit is 1971",
+    );
+    let text = "a GIF that cannot be decoded: frame descriptor is out-of-bounds";
+    check(json!({}), PART_GIF, 6, &[8, 0], text);
+    check(json!({}), STILL_GIF, 6, &[0, 0], "a picture of 0x17 pixels has none");
+}
+
 /// The checksum of a PNG's chunk.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
@@ -173,7 +266,7 @@ fn wrong_settings_are_refused() {
     );
     check(
         json!({"resize": "cubic"}),
-        "`resize`: unknown variant `cubic`, expected one of `bilinear`, `nearest`, `lanczos`",
+        "`resize`: unknown variant `cubic`, expected one of `nearest`, `box`, `bilinear`, `hamming`, `bicubic`, `lanczos`",
     );
     check(
         json!({"background": "red"}),
@@ -184,4 +277,11 @@ fn wrong_settings_are_refused() {
         json!({"max_width": -1}),
         "`max_width`: invalid value: integer `-1`, expected u32",
     );
+    check(json!({"formats": ["bmp"]}), "`formats[0]`: unknown variant `bmp`");
+    check(
+        json!({"order": "grb"}),
+        "`order`: unknown variant `grb`, expected `rgb` or `bgr`",
+    );
+    check(json!({"std": [0.0]}), "`std` holds 0, and is divided by");
+    check(json!({"mean": [0.5, 0.5]}), "`mean` has 2 numbers, not 1 or 3");
 }

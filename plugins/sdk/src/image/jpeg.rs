@@ -5,9 +5,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::orientation::Orientation;
-use crate::picture::Picture;
-use crate::settings::Settings;
+use super::{Decoder as Options, Format, ImageError, Orientation, Picture};
 
 /// Markers without a segment: TEM and the restarts, which do not belong in a header but do no harm there.
 const ALONE: [u8; 9] = [0x01, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7];
@@ -27,49 +25,58 @@ struct Header {
 }
 
 /// Decodes a JPEG.
-pub(crate) fn decode(body: &[u8], settings: &Settings) -> Result<Picture, String> {
+pub(crate) fn decode(body: &[u8], options: &Options) -> Result<Picture, ImageError> {
     let header = Header::read(body)?;
-    settings.check_size(u32::from(header.width), u32::from(header.height))?;
+    options
+        .limits
+        .check_size(u32::from(header.width), u32::from(header.height))?;
     let (channels, colours) = match header.components.len() {
         1 => (1, ColorSpace::Luma),
         3 | 4 => (3, ColorSpace::RGB),
-        n_components => return Err(format!("a JPEG of {n_components} components")),
+        n_components => return Err(broken(format!("of {n_components} components"))),
     };
-    let size = usize::from(header.width) * usize::from(header.height) * channels;
-    settings.check_bytes((size as u64).saturating_add(header.coefficient_bytes()))?;
+    let size = usize::from(header.width) * usize::from(header.height) * channels as usize;
+    options
+        .limits
+        .check_bytes((size as u64).saturating_add(header.coefficient_bytes()))?;
 
-    let options = DecoderOptions::default()
+    let lenience = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(header.width))
         .set_max_height(usize::from(header.height))
         .jpeg_set_out_colorspace(colours);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(body), options);
-    let broken = |error| format!("a JPEG that cannot be decoded: {error}");
-    decoder.decode_headers().map_err(broken)?;
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(body), lenience);
+    let undecodable = |error| ImageError::undecodable(Format::Jpeg, error);
+    decoder.decode_headers().map_err(undecodable)?;
     if decoder.output_buffer_size() != Some(size) {
-        return Err("a JPEG with two headers that contradict each other".to_owned());
+        return Err(broken("with two headers that contradict each other"));
     }
     let mut pixels = vec![0; size];
-    decoder.decode_into(&mut pixels).map_err(broken)?;
+    decoder.decode_into(&mut pixels).map_err(undecodable)?;
     let orientation = decoder
         .exif()
         .map(|exif| Orientation::from_exif(exif))
         .unwrap_or_default();
-    let (width, height) = (usize::from(header.width), usize::from(header.height));
-    Ok(Picture {
-        width,
-        height,
-        channels,
-        pixels,
-        orientation,
-    })
+    let picture = Picture::new(u32::from(header.width), u32::from(header.height), channels, pixels)?;
+    Ok(picture.with_orientation(orientation))
+}
+
+fn broken(what: impl Into<String>) -> ImageError {
+    ImageError::broken(Format::Jpeg, what)
+}
+
+fn truncated(what: &'static str) -> ImageError {
+    ImageError::Truncated {
+        format: Format::Jpeg,
+        what,
+    }
 }
 
 impl Header {
     /// Walks the segments up to the first scan, and makes sure that the end of the picture follows it:
     /// the decoder fills up what is missing of the last rows.
-    fn read(body: &[u8]) -> Result<Self, String> {
-        let cut = || "a truncated JPEG: it ends in its header".to_owned();
+    fn read(body: &[u8]) -> Result<Self, ImageError> {
+        let cut = || truncated("it ends in its header");
         let mut header = Self::default();
         let mut rest = body.get(2..).ok_or_else(cut)?;
         loop {
@@ -82,7 +89,7 @@ impl Header {
             rest = match *marker {
                 0 | 0xff => rest.get(1..).unwrap_or_default(),
                 marker if ALONE.contains(&marker) => tail,
-                0xd9 => return Err("a JPEG without a picture".to_owned()),
+                0xd9 => return Err(broken("without a picture")),
                 marker => {
                     let length = usize::from(u16::from_be_bytes(*tail.first_chunk().ok_or_else(cut)?));
                     let segment = tail.get(2..length).ok_or_else(cut)?;
@@ -99,9 +106,9 @@ impl Header {
         }
     }
 
-    fn frame(&mut self, marker: u8, segment: &[u8]) -> Result<(), String> {
+    fn frame(&mut self, marker: u8, segment: &[u8]) -> Result<(), ImageError> {
         let [_, height_high, height_low, width_high, width_low, _, components @ ..] = segment else {
-            return Err("a JPEG whose frame header is cut off".to_owned());
+            return Err(broken("whose frame header is cut off"));
         };
         self.width = u16::from_be_bytes([*width_high, *width_low]);
         self.height = u16::from_be_bytes([*height_high, *height_low]);
@@ -114,11 +121,11 @@ impl Header {
         Ok(())
     }
 
-    fn scan(mut self, segment: &[u8], data: &[u8]) -> Result<Self, String> {
+    fn scan(mut self, segment: &[u8], data: &[u8]) -> Result<Self, ImageError> {
         self.first_scan = segment.first().copied().unwrap_or_default();
         // In the coded data a byte ff is followed by 00, so that these two bytes can only be the end.
         if !data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
-            return Err("a truncated JPEG: the end of the picture is missing".to_owned());
+            return Err(truncated("the end of the picture is missing"));
         }
         Ok(self)
     }

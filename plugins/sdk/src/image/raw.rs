@@ -1,11 +1,7 @@
 //! Raw RGB: three bytes a pixel, row by row, and nothing else. Only what the message says about it tells its size.
 
-use millrace_plugin::Message;
-
-use crate::orientation::Orientation;
-use crate::picture::Picture;
-use crate::settings::Settings;
-use crate::target::Target;
+use super::{ImageError, Limits, Picture, Target};
+use crate::Message;
 
 /// A raw picture as the message announces it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +29,7 @@ impl Raw {
         }
         let (width, height) = match (side(message, "width")?, side(message, "height")?) {
             (Some(width), Some(height)) => (width, height),
-            (None, None) => (target.width, target.height),
+            (None, None) => target.size(),
             (Some(_), None) => return Err("it has a header `width` but no `height`".to_owned()),
             (None, Some(_)) => return Err("it has a header `height` but no `width`".to_owned()),
         };
@@ -64,15 +60,9 @@ impl Raw {
     }
 
     /// The picture. The body must fit.
-    pub(crate) fn decode(&self, body: Vec<u8>, settings: &Settings) -> Result<Picture, String> {
-        settings.check_size(self.width, self.height)?;
-        Ok(Picture {
-            width: self.width as usize,
-            height: self.height as usize,
-            channels: 3,
-            pixels: body,
-            orientation: Orientation::default(),
-        })
+    pub(crate) fn decode(&self, body: Vec<u8>, limits: &Limits) -> Result<Picture, ImageError> {
+        limits.check_size(self.width, self.height)?;
+        Picture::rgb(self.width, self.height, body)
     }
 
     fn bytes(&self) -> u64 {

@@ -1,0 +1,262 @@
+//! How a camera was held, by the Exif data of a picture.
+
+use super::Region;
+
+/// One of the eight orientations of Exif: how a picture that lies in a file is turned before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Orientation {
+    /// Rows and columns change places, before the flips.
+    transpose: bool,
+    flip_horizontal: bool,
+    flip_vertical: bool,
+}
+
+/// The tag of the orientation in the first directory.
+const TAG: u16 = 0x112;
+/// The type of an unsigned 16-bit number.
+const SHORT: u16 = 3;
+/// Bytes of a directory's entry.
+const ENTRY_BYTES: usize = 12;
+
+impl Orientation {
+    /// Reads it from Exif data, which begin with a TIFF header, or with "Exif" and then that. What cannot be read leaves the picture as it lies:
+    /// broken metadata are no reason to refuse pixels.
+    pub fn from_exif(exif: &[u8]) -> Self {
+        let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+        Self::find(tiff).unwrap_or_default()
+    }
+
+    /// By the number in the tag.
+    pub fn from_tag(tag: u16) -> Option<Self> {
+        let (transpose, flip_horizontal, flip_vertical) = match tag {
+            1 => (false, false, false),
+            2 => (false, true, false),
+            3 => (false, true, true),
+            4 => (false, false, true),
+            5 => (true, false, false),
+            6 => (true, true, false),
+            7 => (true, true, true),
+            8 => (true, false, true),
+            _ => return None,
+        };
+        Some(Self {
+            transpose,
+            flip_horizontal,
+            flip_vertical,
+        })
+    }
+
+    fn find(exif: &[u8]) -> Option<Self> {
+        let big_endian = match exif.get(..4)? {
+            b"MM\0*" => true,
+            b"II*\0" => false,
+            _ => return None,
+        };
+        let short = |at: usize| {
+            let bytes: [u8; 2] = exif.get(at..at.checked_add(2)?)?.try_into().ok()?;
+            Some(if big_endian {
+                u16::from_be_bytes(bytes)
+            } else {
+                u16::from_le_bytes(bytes)
+            })
+        };
+        let long = |at: usize| {
+            let bytes: [u8; 4] = exif.get(at..at.checked_add(4)?)?.try_into().ok()?;
+            Some(if big_endian {
+                u32::from_be_bytes(bytes)
+            } else {
+                u32::from_le_bytes(bytes)
+            })
+        };
+        let directory = long(4)? as usize;
+        let entries = usize::from(short(directory)?);
+        for entry in 0..entries {
+            let at = directory.checked_add(2 + entry * ENTRY_BYTES)?;
+            if short(at)? == TAG {
+                return if short(at + 2)? == SHORT {
+                    Self::from_tag(short(at + 8)?)
+                } else {
+                    None
+                };
+            }
+        }
+        None
+    }
+
+    /// Turned once more, so that left and right change places.
+    pub(crate) fn flipped_horizontally(self) -> Self {
+        Self {
+            flip_horizontal: !self.flip_horizontal,
+            ..self
+        }
+    }
+
+    /// Turned once more, so that top and bottom change places.
+    pub(crate) fn flipped_vertically(self) -> Self {
+        Self {
+            flip_vertical: !self.flip_vertical,
+            ..self
+        }
+    }
+
+    /// Turned once more, by a quarter, clockwise.
+    pub(crate) fn turned_right(self) -> Self {
+        // Rows become columns, and then left and right change places.
+        Self {
+            transpose: !self.transpose,
+            flip_horizontal: !self.flip_vertical,
+            flip_vertical: self.flip_horizontal,
+        }
+    }
+
+    /// Whether rows and columns change places.
+    pub(crate) fn transposes(self) -> bool {
+        self.transpose
+    }
+
+    /// Whether the picture's columns and its rows, as they lie, run backwards when it is looked at.
+    pub(crate) fn mirrors(self) -> (bool, bool) {
+        if self.transpose {
+            (self.flip_vertical, self.flip_horizontal)
+        } else {
+            (self.flip_horizontal, self.flip_vertical)
+        }
+    }
+
+    /// The width and height that a picture has as it lies, which is to be of this width and height when turned.
+    pub(crate) fn lay(self, width: u32, height: u32) -> (u32, u32) {
+        if self.transpose {
+            (height, width)
+        } else {
+            (width, height)
+        }
+    }
+
+    /// Where a region of the turned picture, which has this width and height, is in the picture as it lies.
+    pub(crate) fn lay_region(self, region: Region, width: u32, height: u32) -> Region {
+        let Region {
+            mut left,
+            mut top,
+            width: inner_width,
+            height: inner_height,
+        } = region;
+        if self.flip_horizontal {
+            left = width.saturating_sub(left).saturating_sub(inner_width);
+        }
+        if self.flip_vertical {
+            top = height.saturating_sub(top).saturating_sub(inner_height);
+        }
+        let (left, top) = self.lay(left, top);
+        let (width, height) = self.lay(inner_width, inner_height);
+        Region {
+            left,
+            top,
+            width,
+            height,
+        }
+    }
+
+    /// For each pixel of the turned picture of this size, row by row, where it is in the picture as it lies.
+    pub(crate) fn walk(self, width: usize, height: usize) -> impl Iterator<Item = usize> {
+        // How far apart in the lying picture the neighbours in a row and in a column of the turned one are.
+        let (across, down) = if self.transpose { (height, 1) } else { (1, width) };
+        let columns = move |x: usize| if self.flip_horizontal { width - 1 - x } else { x } * across;
+        let rows = move |y: usize| if self.flip_vertical { height - 1 - y } else { y } * down;
+        (0..height).flat_map(move |y| (0..width).map(move |x| rows(y) + columns(x)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns the picture that lies as `abc` over `def`.
+    fn check(tag: u16, expected: &[&str]) {
+        let orientation = Orientation::from_tag(tag).unwrap();
+        let (width, height) = (expected[0].len(), expected.len());
+        let turned: String = orientation
+            .walk(width, height)
+            .map(|at| char::from(b"abcdef"[at]))
+            .collect();
+        assert_eq!(turned, expected.concat(), "orientation {tag}");
+    }
+
+    #[test]
+    fn all_orientations_turn() {
+        check(1, &["abc", "def"]);
+        check(2, &["cba", "fed"]);
+        check(3, &["fed", "cba"]);
+        check(4, &["def", "abc"]);
+        check(5, &["ad", "be", "cf"]);
+        check(6, &["da", "eb", "fc"]);
+        check(7, &["fc", "eb", "da"]);
+        check(8, &["cf", "be", "ad"]);
+    }
+
+    #[test]
+    fn turns_add_up() {
+        let seen = |orientation: Orientation| {
+            let (width, height) = orientation.lay(3, 2);
+            orientation
+                .walk(width as usize, height as usize)
+                .map(|at| char::from(b"abcdef"[at]))
+                .collect::<String>()
+        };
+        let upright = Orientation::default();
+        assert_eq!(seen(upright.turned_right()), "daebfc");
+        assert_eq!(seen(upright.turned_right().turned_right()), "fedcba");
+        assert_eq!(seen(upright.turned_right().flipped_horizontally()), "adbecf");
+        assert_eq!(seen(upright.flipped_horizontally().turned_right()), "fcebda");
+        assert_eq!(seen(upright.flipped_vertically().turned_right()), "adbecf");
+        for tag in 1..=8 {
+            let orientation = Orientation::from_tag(tag).unwrap();
+            let around = orientation.turned_right().turned_right().turned_right().turned_right();
+            assert_eq!(around, orientation);
+        }
+    }
+
+    #[test]
+    fn regions_are_found_where_they_lie() {
+        // Of the pictures above the part without the first column and the last row.
+        for tag in 1..=8 {
+            let orientation = Orientation::from_tag(tag).unwrap();
+            let (width, height) = orientation.lay(3, 2);
+            let region = Region {
+                left: 1,
+                top: 0,
+                width: width - 1,
+                height: height - 1,
+            };
+            let walk = orientation.walk(width as usize, height as usize).enumerate();
+            let inside = walk.filter(|(at, _)| at % width as usize >= 1 && at / (width as usize) < height as usize - 1);
+            let mut expected: Vec<usize> = inside.map(|(_, lying)| lying).collect();
+            expected.sort_unstable();
+            let lying = orientation.lay_region(region, width, height);
+            let found: Vec<usize> = (0..6)
+                .filter(|at| (lying.left..lying.left + lying.width).contains(&(*at as u32 % 3)))
+                .filter(|at| (lying.top..lying.top + lying.height).contains(&(*at as u32 / 3)))
+                .collect();
+            assert_eq!(found, expected, "orientation {tag}");
+        }
+    }
+
+    #[test]
+    fn broken_exif_leaves_the_picture_as_it_lies() {
+        let good = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0";
+        assert_eq!(Orientation::from_exif(good), Orientation::from_tag(6).unwrap());
+        let prefixed = [b"Exif\0\0".as_slice(), good].concat();
+        assert_eq!(Orientation::from_exif(&prefixed), Orientation::from_tag(6).unwrap());
+        for length in 0..good.len() - 2 {
+            assert_eq!(
+                Orientation::from_exif(&good[..length]),
+                Orientation::default(),
+                "the first {length} bytes"
+            );
+        }
+        assert_eq!(Orientation::from_exif(b"MM\0*\xff\xff\xff\xff"), Orientation::default());
+        assert_eq!(
+            Orientation::from_exif(b"MM\0*\0\0\0\x08\xff\xff"),
+            Orientation::default()
+        );
+    }
+}
