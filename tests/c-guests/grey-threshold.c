@@ -20,6 +20,8 @@ void exports_millrace_pipeline_plugin_settings(exports_millrace_pipeline_plugin_
   ret->ptr[0].kind = EXPORTS_MILLRACE_PIPELINE_PLUGIN_SETTING_KIND_INTEGER;
   ret->ptr[0].default_.is_some = true;
   preprocessor_string_dup(&ret->ptr[0].default_.val, "128");
+  ret->ptr[0].schema.is_some = true;
+  preprocessor_string_dup(&ret->ptr[0].schema.val, "{\"minimum\": 0, \"maximum\": 255}");
 }
 
 // `false` is an error, whose text goes to whoever wrote the settings.

@@ -43,6 +43,7 @@ impl plugin::Guest for Released {
             choices: choices.iter().map(|&choice| choice.to_owned()).collect(),
             default: default.map(str::to_owned),
             required: false,
+            schema: (kind == SettingKind::Integer).then(|| r#"{"minimum": 0}"#.to_owned()),
         };
         let choice = setting("text", SettingKind::Text, Some("\"black\""), &["black", "white"]);
         vec![
