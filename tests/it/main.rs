@@ -1,5 +1,6 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
+mod author;
 mod bounds;
 mod breaker;
 mod broker;
@@ -21,6 +22,7 @@ mod routing;
 // Said here, so that the lints know its helpers for tests, too.
 #[cfg(test)]
 mod sandbox;
+mod schema;
 mod settlement;
 mod shipped_plugins;
 mod suspects;

@@ -118,9 +118,9 @@ What to try next
         {host} run demo/plugins.toml --once
   - change where results go: edit demo/plugins.toml (it says how), then
         {host} check demo/plugins.toml
-  - write a plugin: copy plugins/by-label, change its name in Cargo.toml, then
-        cargo xtask guests
-    and name the .wasm file it prints in demo/plugins.toml
+  - write a plugin of your own, and see it serve at every save:
+        {host} plugin new my-router --role route
+        {host} plugin watch my-router --file demo/plugins.toml --plugin by-label
   - with a RabbitMQ: give the pipeline a queue as its source, then
         {host} run demo/plugins.toml &
         {host} send image_queue models/shapes-lenet/samples/*.png

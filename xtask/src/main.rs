@@ -34,6 +34,8 @@ enum Verb {
     },
     /// Builds the plugins, and the guests that tests use, for both wasm targets.
     Guests,
+    /// Writes what is made of the code: the JSON Schemas in schema/, and the tables of the reference in docs/.
+    Generate,
     /// Trains a model and writes its folder: `train shapes`, `train cifar10 DIR`.
     Train {
         /// What the trainer takes; `cargo xtask train --help` lists it.
@@ -78,6 +80,7 @@ fn main() -> Result<()> {
         Verb::Demo => demo::run(&project),
         Verb::Test { filter } => test::run(&project, filter.as_deref()),
         Verb::Guests => guests::run(&project),
+        Verb::Generate => test::generate(&project),
         Verb::Train { arguments } => train(&project, &arguments),
         Verb::Chaos { arguments } => chaos::run(&project, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),

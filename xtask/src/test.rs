@@ -15,6 +15,8 @@ use crate::step::{self, Outcome, Tally};
 const DENY_VERSION: &str = "0.20.2";
 /// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
 pub(crate) const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
+/// The test that compares generated files with what the code makes.
+const GENERATED: &str = "schema::generated_files_are_what_the_code_makes";
 
 /// Runs every check, or only the tests whose name contains `filter`.
 ///
@@ -57,6 +59,16 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         outcomes.push(step::run("dependencies", deny.current_dir(&project.root))?);
     }
     conclude(&outcomes)
+}
+
+/// Writes what is made of the code: the test that compares it writes it anew.
+///
+/// # Errors
+/// When that fails.
+pub(crate) fn generate(project: &Project) -> Result<()> {
+    let mut test = project.cargo(["test", "--workspace", "--test", "it"]);
+    test.args(FAILPOINTS).args(["--", "--exact", GENERATED]);
+    step::must_succeed(test.env("UPDATE_GENERATED", "1"))
 }
 
 /// What tests find in their environment.

@@ -17,6 +17,9 @@ pub struct Options {
     /// Memory that it may take
     #[arg(long)]
     memory_bytes: u64,
+    /// Says what it holds, and compiles nothing
+    #[arg(long)]
+    describe: bool,
 }
 
 pub(super) fn compile(options: &Options) -> anyhow::Result<ExitCode> {
@@ -25,6 +28,9 @@ pub(super) fn compile(options: &Options) -> anyhow::Result<ExitCode> {
         memory_bytes: options.memory_bytes,
         ..CompileLimits::default()
     };
-    sandbox::compile_in_this_process(&limits)?;
+    match options.describe {
+        true => sandbox::describe_in_this_process(&limits)?,
+        false => sandbox::compile_in_this_process(&limits)?,
+    }
     Ok(ExitCode::SUCCESS)
 }

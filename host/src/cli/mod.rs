@@ -7,8 +7,10 @@ mod devices;
 mod dlq;
 mod online;
 mod output;
+mod plugin;
 mod receive;
 mod run;
+mod schema;
 mod send;
 
 use std::io::IsTerminal;
@@ -49,6 +51,8 @@ Examples:
   millrace reload --wait                  its plugins, models and pipelines, while messages flow
   millrace send image_queue *.png         with --amqp or AMQP_URL
   millrace receive result_queue --count 3
+  millrace plugin new crop --role preprocess
+  millrace plugin check crop.wasm         whether a host would take it, and what it costs
   millrace dlq ls                         the dead letters of plugins.toml
   millrace dlq requeue --reason refused   back into their queue, with what they had";
 
@@ -82,12 +86,17 @@ pub enum Verb {
     Check(check::Options),
     /// Lists the devices that models can run on
     Devices,
+    /// Prints the JSON Schema of a file, for editors that complete and check TOML
+    Schema(schema::Options),
     /// Publishes files to a queue, confirmed
     Send(send::Options),
     /// Prints what arrives in a queue, and acknowledges it
     Receive(receive::Options),
     /// Lists dead letters, shows and saves them, and puts their messages back
     Dlq(dlq::Options),
+    /// Makes, builds, checks and shows plugins, and swaps them into a running host at every save
+    #[command(subcommand)]
+    Plugin(plugin::Verb),
     /// Compiles one plugin for the host that started it
     #[command(hide = true)]
     CompilePlugin(compile_plugin::Options),
@@ -145,9 +154,11 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Resume(options) => block_on(control::resume(options)),
         Verb::History(options) => block_on(control::history(options)),
         Verb::Devices => devices::devices(),
+        Verb::Schema(options) => schema::schema(&options),
         Verb::Send(options) => block_on(send::send(options)),
         Verb::Receive(options) => block_on(receive::receive(options)),
         Verb::Dlq(options) => block_on(dlq::dlq(options)),
+        Verb::Plugin(verb) => plugin::execute(verb),
         // Without a runtime: its limits are for every thread.
         Verb::CompilePlugin(options) => compile_plugin::compile(&options),
     }

@@ -5,82 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use millrace_models::DeviceChoice;
 use toml::Spanned;
 
 use super::broker_url;
-use super::check_values::{Expect, Limits};
+use super::check_values::Expect;
+use super::limits::{
+    BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION, Limits, MAX_BATCH, MAX_WAIT,
+    MEMORY, WATCH, WORKERS,
+};
 use super::links::{Links, UseKind};
 use super::mistakes::Mistake;
 use super::raw::{RawBroker, RawConfig, RawDevice, RawHost, RawModel, RawPlugin};
 use super::table::Report;
-use super::values::{Bytes, Text};
-use super::{BrokerConfig, HostConfig, Isolation, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
-
-// A broker that confirms nothing for ten minutes is as good as gone, and its consumer timeout (30 minutes) is near.
-const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
-    key: "confirm_timeout",
-    min: Duration::from_millis(100),
-    max: Duration::from_secs(600),
-    default: Duration::from_secs(30),
-};
-
-// What RabbitMQ 4 takes by default (`max_message_size`), and what any RabbitMQ takes at most.
-const BROKER_MAX_MESSAGE_DEFAULT: u64 = 16 << 20;
-const BROKER_MAX_MESSAGE_MAX: u64 = 512 << 20;
-
-// Service managers kill after 30 seconds or more; a drain must end before.
-const DRAIN: Limits<Duration> = Limits {
-    key: "drain",
-    min: Duration::ZERO,
-    max: Duration::from_secs(3_600),
-    default: Duration::from_secs(25),
-};
-
-// Each worker may hold a plugin's whole memory; more threads than this are no machine that exists.
-const WORKERS_MAX: i128 = 1_024;
-
-// Less than this no host starts in; more is no machine that exists. Where the key is absent, the machine's is the limit.
-const HOST_MEMORY: Limits<Bytes> = Limits {
-    key: "memory",
-    min: Bytes(64 << 20),
-    max: Bytes(1 << 50),
-    default: Bytes(1 << 50),
-};
-
-// A batch is padded and warmed up at its largest size before the first message.
-const MAX_BATCH: Limits<i128> = Limits {
-    key: "max_batch",
-    min: 1,
-    max: 4_096,
-    default: 1,
-};
-
-// Two milliseconds are little beside a forward pass, and enough to fill a batch under load.
-const MAX_WAIT: Limits<Duration> = Limits {
-    key: "max_wait",
-    min: Duration::ZERO,
-    max: Duration::from_secs(10),
-    default: Duration::from_millis(2),
-};
-
-// The clock of the sandbox ticks in milliseconds; a call of more than five minutes is no call.
-const DEADLINE: Limits<Duration> = Limits {
-    key: "deadline",
-    min: Duration::from_millis(1),
-    max: Duration::from_secs(300),
-    default: Duration::from_secs(1),
-};
-
-// One page of WebAssembly, and all that 32 bits can address.
-const MEMORY: Limits<Bytes> = Limits {
-    key: "memory",
-    min: Bytes(64 << 10),
-    max: Bytes(4 << 30),
-    default: Bytes(256 << 20),
-};
+use super::values::Text;
+use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
 
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
@@ -171,12 +111,7 @@ impl Checker<'_, '_> {
             .unwrap_or_default();
         BrokerConfig {
             ca: self.ca(raw, &amqp),
-            max_message_bytes: self.size_bytes(
-                &raw.max_message,
-                "max_message",
-                BROKER_MAX_MESSAGE_MAX,
-                BROKER_MAX_MESSAGE_DEFAULT,
-            ),
+            max_message_bytes: self.size_bytes(&raw.max_message, &BROKER_MAX_MESSAGE),
             amqp: Secret::new(amqp),
             confirm_timeout: self.within(&raw.confirm_timeout, &CONFIRM_TIMEOUT),
         }
@@ -196,14 +131,12 @@ impl Checker<'_, '_> {
 
     fn host(&mut self, raw: &RawHost) -> HostConfig {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = i128::try_from(cores).unwrap_or(1).min(WORKERS_MAX);
+        let cores = i128::try_from(cores).unwrap_or(1).min(WORKERS.max);
         let workers = self.within(
             &raw.workers,
             &Limits {
-                key: "workers",
-                min: 1,
-                max: WORKERS_MAX,
                 default: cores,
+                ..WORKERS
             },
         );
         HostConfig {
@@ -212,7 +145,7 @@ impl Checker<'_, '_> {
             admin: raw.admin.given().and_then(|admin| self.loopback(admin)),
             memory_bytes: raw.memory.given().map(|_| self.within(&raw.memory, &HOST_MEMORY).0),
             control: self.control(raw),
-            watch: raw.watch.given().is_none_or(|watch| *watch.get_ref()),
+            watch: raw.watch.given().map_or(WATCH, |watch| *watch.get_ref()),
         }
     }
 
@@ -227,7 +160,7 @@ impl Checker<'_, '_> {
         let path = raw.path.given().and_then(|path| self.path(path, Expect::Folder));
         let device = match raw.device.given() {
             Some(device) => self.device(device),
-            None => DeviceChoice::default(),
+            None => DEVICE.default,
         };
         let max_batch = raw.max_batch.given().map(|_| self.within(&raw.max_batch, &MAX_BATCH));
         Some(ModelConfig {
@@ -243,15 +176,14 @@ impl Checker<'_, '_> {
         const FORMS: &str =
             "write \"auto\", \"gpu\", \"cpu\" or { adapter = \"..\" }; `millrace devices` lists adapters";
         match raw.get_ref() {
-            RawDevice::Named(text) => match text.value.as_str() {
-                "auto" => return DeviceChoice::Auto,
-                "gpu" => return DeviceChoice::Gpu,
-                "cpu" => return DeviceChoice::Cpu,
-                _ => {
-                    let message = format!("{} is no device", text.quoted());
-                    self.report.mistake(Mistake::at(raw.span(), message).hint(FORMS));
+            RawDevice::Named(text) => {
+                let mut words = DEVICE.words.iter();
+                if let Some((_, device)) = words.find(|(word, _)| *word == text.value) {
+                    return device.clone();
                 }
-            },
+                let message = format!("{} is no device", text.quoted());
+                self.report.mistake(Mistake::at(raw.span(), message).hint(FORMS));
+            }
             RawDevice::Adapter { adapter, span } => {
                 self.required(
                     adapter,
@@ -268,18 +200,14 @@ impl Checker<'_, '_> {
                 }
             }
         }
-        DeviceChoice::default()
+        DEVICE.default
     }
 
     fn plugin(&mut self, raw: &RawPlugin<'_>) -> Option<PluginConfig> {
         let name = self.name(raw.name, &raw.span, "plugin");
         self.required(&raw.path, "path", &raw.span, "`path = \"plugins/..wasm\"`");
         let path = raw.path.given().and_then(|path| self.path(path, Expect::File));
-        let isolation = self.choice(
-            &raw.isolation,
-            "isolation",
-            &[("message", Isolation::Message), ("worker", Isolation::Worker)],
-        );
+        let isolation = self.choice(&raw.isolation, "isolation", ISOLATION.words);
         let memory = self.within(&raw.memory, &MEMORY);
         let sha256 = raw.sha256.given().and_then(|digest| self.sha256(digest));
         let deadline = self.within(&raw.deadline, &DEADLINE);
@@ -289,7 +217,7 @@ impl Checker<'_, '_> {
             sha256,
             deadline,
             memory_bytes: usize::try_from(memory.0).unwrap_or(usize::MAX),
-            isolation: isolation.unwrap_or_default(),
+            isolation: isolation.unwrap_or(ISOLATION.default),
             settings: raw
                 .settings
                 .given()

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
+use super::limits::{ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE};
 use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, References};
@@ -14,24 +15,8 @@ use super::values::Text;
 use super::{FolderSource, Globs, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
 use crate::plugins::Plugins;
 
-/// Enough to keep batches full while results are confirmed.
-const PREFETCH_QUEUE_DEFAULT: i128 = 256;
-/// A folder is near: less is needed in flight.
-const PREFETCH_FOLDER_DEFAULT: i128 = 64;
-/// What AMQP's 16 bits hold; its 0 means no bound, which nothing here is allowed to be.
-const PREFETCH_MAX: i128 = 65_535;
-/// One and two more.
-const ATTEMPTS_DEFAULT: i128 = 3;
-/// More attempts than this are a loop.
-const ATTEMPTS_MAX: i128 = 1_000;
-/// Far above a camera's JPEG; 256 of them still fit into a small machine.
-const MAX_MESSAGE_DEFAULT: u64 = 8 << 20;
-/// No broker takes a larger message.
-const MAX_MESSAGE_MAX: u64 = 512 << 20;
 /// AMQP's short strings: names of queues and exchanges, routing keys.
 const SHORT_STRING_BYTES_MAX: usize = 255;
-/// Plugins that a message passes before the model, or after it: each costs a call.
-const CHAIN_MAX: usize = 8;
 /// Queues that only the broker may declare.
 const RESERVED_PREFIX: &str = "amq.";
 
@@ -55,8 +40,8 @@ impl Checker<'_, '_> {
         let model = model.and_then(|model| self.reference(model, UseKind::Model, &models));
         self.required(&raw.route, "route", &raw.span, "the name of a plugin");
         let route = self.chain(&raw.route, UseKind::Route, &plugins);
-        let attempts = self.integer(&raw.attempts, "attempts", ATTEMPTS_MAX, ATTEMPTS_DEFAULT);
-        let max_message_bytes = self.size_bytes(&raw.max_message, "max_message", MAX_MESSAGE_MAX, MAX_MESSAGE_DEFAULT);
+        let attempts = self.within(&raw.attempts, &ATTEMPTS);
+        let max_message_bytes = self.size_bytes(&raw.max_message, &MAX_MESSAGE);
         let mut destinations = BTreeMap::new();
         for destination in &raw.destinations {
             let name = self.name(destination.name, &destination.span, "destination");
@@ -161,7 +146,7 @@ impl Checker<'_, '_> {
             "it chooses the files of a folder",
         );
         let declare = self.declare(&raw.declare);
-        let prefetch = self.integer(&raw.prefetch, "prefetch", PREFETCH_MAX, PREFETCH_QUEUE_DEFAULT);
+        let prefetch = self.within(&raw.prefetch, &PREFETCH_QUEUE);
         let queue = raw.queue.given()?;
         self.links.needs_broker.push(queue.span());
         let name = self.queue_name(queue, declare);
@@ -213,7 +198,7 @@ impl Checker<'_, '_> {
             "a folder as a source has no queue of dead letters",
             "its dead letters are in its folder `dead`; leave out `dead_letter`",
         );
-        let prefetch = self.integer(&raw.prefetch, "prefetch", PREFETCH_MAX, PREFETCH_FOLDER_DEFAULT);
+        let prefetch = self.within(&raw.prefetch, &PREFETCH_FOLDER);
         let pattern = self.file_pattern(raw);
         let given = raw.folder.given()?;
         let folder = self.path(given, Expect::Folder);
@@ -252,16 +237,11 @@ impl Checker<'_, '_> {
 
     /// How a queue is declared.
     pub(super) fn declare(&mut self, raw: &RawDeclare) -> QueueType {
-        const TYPES: &[(&str, QueueType)] = &[
-            ("quorum", QueueType::Quorum),
-            ("classic", QueueType::Classic { durable: true }),
-            ("passive", QueueType::Passive),
-        ];
-        let kind = self.choice(&raw.kind, "type", TYPES);
+        let kind = self.choice(&raw.kind, "type", QUEUE_TYPE.words);
         let durable = raw.durable.given();
         match (kind, durable.map(|durable| *durable.get_ref())) {
             (Some(QueueType::Classic { .. }), durable) => QueueType::Classic {
-                durable: durable.unwrap_or(true),
+                durable: durable.unwrap_or(DURABLE),
             },
             (Some(QueueType::Passive), _) => {
                 let hint = "a passive queue is taken as it is; leave out `durable`";

@@ -3,22 +3,12 @@
 use toml::Spanned;
 
 use super::check::Checker;
-use super::check_values::{Expect, Limits};
+use super::check_values::Expect;
+use super::limits::{OUTCOME, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES};
 use super::mistakes::{Mistake, quoted};
 use super::raw::{RawPipeline, RawProbe, RawTrial};
 use super::units::show_size;
 use super::{ProbeConfig, ProbeOutcome, TrialConfig};
-
-/// A trial of more messages than this never ends, and until it ends both versions are in memory.
-const TRIAL_MESSAGES_MAX: i128 = 100_000;
-
-// A version that must not be slower at all would be undone by chance, one time in two.
-const SLOWER: Limits<f64> = Limits {
-    key: "slower",
-    min: 1.1,
-    max: 1_000.0,
-    default: 5.0,
-};
 
 /// Each runs at every change, through plugins and model.
 const PROBES_MAX: usize = 64;
@@ -27,14 +17,8 @@ impl Checker<'_, '_> {
     /// Checks `[pipeline.NAME.trial]`.
     pub(super) fn trial(&mut self, raw: &RawTrial) -> TrialConfig {
         let default = TrialConfig::default();
-        let count = |key, default: u32| Limits {
-            key,
-            min: 0,
-            max: TRIAL_MESSAGES_MAX,
-            default: i128::from(default),
-        };
-        let messages = self.within(&raw.messages, &count("messages", default.messages));
-        let failures = self.within(&raw.failures, &count("failures", default.failures));
+        let messages = self.within(&raw.messages, &TRIAL_MESSAGES);
+        let failures = self.within(&raw.failures, &TRIAL_FAILURES);
         if messages > 0
             && failures >= messages
             && let Some(span) = raw.failures.given().or(raw.messages.given()).map(Spanned::span)
@@ -65,13 +49,9 @@ impl Checker<'_, '_> {
     }
 
     fn probe(&mut self, raw: &RawProbe, max_message_bytes: usize) -> Option<ProbeConfig> {
-        const OUTCOMES: &[(&str, ProbeOutcome)] = &[
-            ("results", ProbeOutcome::Results),
-            ("skip", ProbeOutcome::Skip),
-            ("reject", ProbeOutcome::Reject),
-        ];
         self.required(&raw.file, "file", &raw.span, "`file = \"probes/..\"`, a message's body");
-        let outcome = self.choice(&raw.outcome, "outcome", OUTCOMES).unwrap_or_default();
+        let outcome = self.choice(&raw.outcome, "outcome", OUTCOME.words);
+        let outcome = outcome.unwrap_or(OUTCOME.default);
         if outcome != ProbeOutcome::Results {
             self.refuse(
                 &raw.label,

@@ -2,30 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use globset::Glob;
 use toml::Spanned;
 
 use super::check::Checker;
+use super::limits::{Limits, Show};
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::table::Key;
-use super::units::{show_duration, show_size};
 use super::values::{Bytes, Patterns, Text};
 use super::{Globs, Name};
-
-/// Where a number must lie, and what it is where the file says nothing.
-pub(super) struct Limits<T> {
-    pub(super) key: &'static str,
-    pub(super) min: T,
-    pub(super) max: T,
-    pub(super) default: T,
-}
-
-/// A limit's value as the file writes it.
-pub(super) trait Show: Copy + PartialOrd {
-    fn show(self) -> String;
-}
 
 /// What a path must lead to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,28 +79,9 @@ impl Checker<'_, '_> {
         limits.default
     }
 
-    /// An integer from 1 within its limit.
-    pub(super) fn integer(&mut self, key: &Key<i128>, name: &'static str, max: i128, default: i128) -> i128 {
-        self.within(
-            key,
-            &Limits {
-                key: name,
-                min: 1,
-                max,
-                default,
-            },
-        )
-    }
-
     /// A size within its limits.
-    pub(super) fn size_bytes(&mut self, key: &Key<Bytes>, name: &'static str, max: u64, default: u64) -> usize {
-        let limits = Limits {
-            key: name,
-            min: Bytes(1),
-            max: Bytes(max),
-            default: Bytes(default),
-        };
-        usize::try_from(self.within(key, &limits).0).unwrap_or(usize::MAX)
+    pub(super) fn size_bytes(&mut self, key: &Key<Bytes>, limits: &Limits<Bytes>) -> usize {
+        usize::try_from(self.within(key, limits).0).unwrap_or(usize::MAX)
     }
 
     /// One of a few words.
@@ -225,29 +192,5 @@ impl Checker<'_, '_> {
             ));
             Globs::default()
         })
-    }
-}
-
-impl Show for i128 {
-    fn show(self) -> String {
-        self.to_string()
-    }
-}
-
-impl Show for f64 {
-    fn show(self) -> String {
-        self.to_string()
-    }
-}
-
-impl Show for Duration {
-    fn show(self) -> String {
-        show_duration(self)
-    }
-}
-
-impl Show for Bytes {
-    fn show(self) -> String {
-        show_size(self.0)
     }
 }

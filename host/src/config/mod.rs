@@ -12,7 +12,13 @@ mod table;
 mod units;
 mod values;
 
+mod keys;
+mod keys_case;
+mod keys_expect;
+mod keys_pipeline;
+mod limits;
 mod raw;
+mod schema;
 
 mod broker_url;
 mod check;
@@ -46,6 +52,7 @@ pub use globs::Globs;
 use mistakes::Source;
 pub(crate) use mistakes::did_you_mean;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
+pub use schema::{case_schema, reference, schema, schema_with_settings};
 pub use whereabouts::control_of;
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
@@ -231,9 +238,9 @@ pub struct TrialConfig {
 impl Default for TrialConfig {
     fn default() -> Self {
         Self {
-            messages: 100,
-            failures: 2,
-            slower: 5.0,
+            messages: limits::TRIAL_MESSAGES_DEFAULT,
+            failures: limits::TRIAL_FAILURES_DEFAULT,
+            slower: limits::SLOWER.default,
         }
     }
 }

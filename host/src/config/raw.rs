@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys;
 use super::mistakes::{Mistake, Span};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
-use super::values::{Bytes, Patterns, Text, texts};
+use super::values::{Bytes, Patterns, Text, takes_texts, texts};
 
 /// The whole file.
 pub(super) struct RawConfig<'t> {
@@ -193,26 +195,10 @@ pub(super) struct Reference(pub(super) Text);
 /// The names of plugins that a message passes one after the other.
 pub(super) struct References(pub(super) Vec<Spanned<Reference>>);
 
-/// Keys that are easily written in a table where they are unknown, and where they belong.
-fn belongs(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "amqp" | "ca" | "confirm_timeout" => "[broker]",
-        "workers" | "drain" | "admin" | "control" | "control_token" | "watch" => "[host]",
-        "device" | "max_batch" | "max_wait" => "[model.NAME]",
-        "sha256" | "deadline" | "memory" | "isolation" | "settings" => "[plugin.NAME]",
-        "attempts" | "dead_letter" | "max_message" | "preprocess" | "route" | "trial" | "probe" => "[pipeline.NAME]",
-        "messages" | "failures" | "slower" => "[pipeline.NAME.trial]",
-        "file" | "label" | "outcome" => "[[pipeline.NAME.probe]]",
-        "queue" | "prefetch" | "pattern" => "the `source` of [pipeline.NAME]",
-        "exchange" | "routing_key" | "keys" | "reply" => "[pipeline.NAME.destination.NAME]",
-        _ => return None,
-    })
-}
-
 impl<'t> RawConfig<'t> {
     /// Reads the whole file; what is wrong with keys and types is in the report.
     pub(super) fn read(table: &'t DeTable<'t>, report: &mut Report<'_>) -> Self {
-        let mut file = Table::new(table, String::new(), 0..0);
+        let mut file = Table::new(table, &keys::ROOT, String::new(), 0..0);
         let raw = Self {
             has_pipelines: table.contains_key("pipeline"),
             broker: file
@@ -228,7 +214,7 @@ impl<'t> RawConfig<'t> {
             plugins: read_named(&mut file, "plugin", report, RawPlugin::read),
             pipelines: read_named(&mut file, "pipeline", report, RawPipeline::read),
         };
-        file.finish(&belongs, report);
+        file.finish(&keys::belongs, report);
         raw
     }
 }
@@ -255,7 +241,7 @@ impl RawBroker {
             max_message: table.key("max_message", report),
             confirm_timeout: table.key("confirm_timeout", report),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -271,7 +257,7 @@ impl RawHost {
             control_token: table.key("control_token", report),
             watch: table.key("watch", report),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -287,7 +273,7 @@ impl<'t> RawModel<'t> {
             max_wait: table.key("max_wait", report),
             is_mistaken: table.is_mistaken(),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -309,7 +295,7 @@ impl<'t> RawPlugin<'t> {
             let hint = "a plugin has its message, its settings and its log, and nothing else";
             report.mistake(Mistake::at(span, "nothing can be granted to a plugin yet").hint(hint));
         }
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -334,7 +320,7 @@ impl<'t> RawPipeline<'t> {
                 .map(|table| RawProbe::read(table, report))
                 .collect(),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -346,7 +332,7 @@ impl RawTrial {
             failures: table.key("failures", report),
             slower: table.key("slower", report),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -359,7 +345,7 @@ impl RawProbe {
             label: table.key("label", report),
             outcome: table.key("outcome", report),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -375,7 +361,7 @@ impl RawSource {
                 declare: RawDeclare::read(&mut table, report),
                 pattern: table.key("pattern", report),
             };
-            table.finish(&belongs, report);
+            table.finish(&keys::belongs, report);
             raw
         })
     }
@@ -403,7 +389,7 @@ impl<'t> RawDestination<'t> {
             folder: table.key("folder", report),
             queue: table.reserve("queue"),
         };
-        table.finish(&belongs, report);
+        table.finish(&keys::belongs, report);
         raw
     }
 }
@@ -414,11 +400,11 @@ impl<'t> Read<'t> for RawDevice {
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         match value.get_ref() {
             DeValue::Table(table) => {
-                let mut table = Table::new(table, "`device`".to_owned(), value.span());
+                let mut table = Table::new(table, &keys::ADAPTER, "`device`".to_owned(), value.span());
                 let adapter = table.key("adapter", report);
                 let is_mistaken = table.is_mistaken();
                 let n_before = report.mistakes.len();
-                table.finish(&belongs, report);
+                table.finish(&keys::belongs, report);
                 if is_mistaken || report.mistakes.len() > n_before {
                     return Err(Unreadable::Reported);
                 }
@@ -430,6 +416,10 @@ impl<'t> Read<'t> for RawDevice {
             _ => Text::read(value, report).map(Self::Named),
         }
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Either([Form::Words(_), Form::Table(_)]))
+    }
 }
 
 impl<'t> Read<'t> for Reference {
@@ -437,6 +427,10 @@ impl<'t> Read<'t> for Reference {
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         Text::read(value, report).map(Self)
+    }
+
+    fn takes(form: &Form) -> bool {
+        Text::takes(form)
     }
 }
 
@@ -450,5 +444,9 @@ impl<'t> Read<'t> for References {
                 .map(|text| Spanned::new(text.span(), Reference(text.into_inner())));
             Self(references.collect())
         })
+    }
+
+    fn takes(form: &Form) -> bool {
+        takes_texts(form)
     }
 }

@@ -1,5 +1,6 @@
 //! A plugin's `settings` table as a JSON object. Knows nothing of what plugins do with it.
 
+use millrace_schema::Form;
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
@@ -18,6 +19,10 @@ impl<'t> Read<'t> for Settings {
         let table = value.get_ref().as_table().ok_or(Unreadable::Type { hint: None })?;
         let object = json_object(table, report).ok_or(Unreadable::Reported)?;
         Ok(Self(Value::Object(object).to_string()))
+    }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Any)
     }
 }
 

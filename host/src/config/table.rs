@@ -1,11 +1,12 @@
 //! Typed readers over a parsed TOML tree that go on after a mistake. Knows no key of `plugins.toml`.
 //!
-//! serde ends at the first wrong type and the first unknown key. A table here is asked for each key that it may
-//! have; what it was never asked for is unknown. So one pass finds every mistake, and the keys are listed once.
+//! serde ends at the first wrong type and the first unknown key. A table here is asked for each key that is
+//! declared for it; what is not declared is unknown. So one pass finds every mistake, and the keys are listed once.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use millrace_schema::{Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -33,15 +34,19 @@ pub(super) struct Report<'a> {
     pub(super) warnings: Vec<Warning>,
     /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
     pub(super) meant: BTreeSet<(usize, &'static str)>,
+    /// What was asked for: the section and the key.
+    #[cfg(test)]
+    pub(super) asked: Vec<(&'static str, &'static str)>,
 }
 
 /// A table of the file, and the keys that it may have.
 pub(super) struct Table<'t> {
     table: &'t DeTable<'t>,
+    /// The keys that are declared for it.
+    section: &'static Section,
     /// How messages call it: `[plugin.decode-image]`.
     title: String,
     span: Span,
-    asked: Vec<&'static str>,
     /// Keys that are known and not offered.
     reserved: Vec<&'static str>,
     /// Whether a value could not be read.
@@ -55,6 +60,9 @@ pub(super) trait Read<'t>: Sized {
 
     /// Reads a value.
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable>;
+
+    /// Whether it is what a declared form says.
+    fn takes(form: &Form) -> bool;
 }
 
 /// Why a value could not be read.
@@ -104,6 +112,8 @@ impl<'a> Report<'a> {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             meant: BTreeSet::new(),
+            #[cfg(test)]
+            asked: Vec::new(),
         }
     }
 
@@ -147,12 +157,12 @@ impl<'a> Report<'a> {
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn new(table: &'t DeTable<'t>, title: String, span: Span) -> Self {
+    pub(super) fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
         Self {
             table,
+            section,
             title,
             span,
-            asked: Vec::new(),
             reserved: Vec::new(),
             is_mistaken: false,
         }
@@ -170,7 +180,14 @@ impl<'t> Table<'t> {
 
     /// Reads a key.
     pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
-        self.asked.push(name);
+        // Of the code, and not of any file: what is read is what is declared.
+        debug_assert!(
+            self.declares::<T>(name),
+            "`{name}` of `{}` is not declared as this",
+            self.section.id
+        );
+        #[cfg(test)]
+        report.asked.push((self.section.id, name));
         let Some(value) = self.table.get(name) else {
             return Key::Absent;
         };
@@ -195,7 +212,8 @@ impl<'t> Table<'t> {
         let key: Key<&'t DeTable<'t>> = self.key(name, report);
         let span = self.key_span(name).unwrap_or_default();
         let title = join(&self.title, name);
-        key.map(|table| Table::new(table, title, span))
+        let section = self.below(name);
+        key.map(|table| Table::new(table, section, title, span))
     }
 
     /// Where a key is that has no meaning yet, or none here: it counts as known, and the caller says why.
@@ -210,12 +228,13 @@ impl<'t> Table<'t> {
             return Vec::new();
         };
         let outer = outer.into_inner();
+        let section = self.below(name);
         let mut tables = Vec::new();
         for (key, value) in outer.table {
             let inner = key.get_ref().as_ref();
             let title = join(&outer.title, inner);
             match value.get_ref().as_table() {
-                Some(table) => tables.push((inner, Table::new(table, title, key.span()))),
+                Some(table) => tables.push((inner, Table::new(table, section, title, key.span()))),
                 None => {
                     let message = format!("`{inner}` must be a table, found {}", found(value.get_ref()));
                     let hint = format!("write `{}`", join(&outer.title, "NAME"));
@@ -230,10 +249,11 @@ impl<'t> Table<'t> {
     pub(super) fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
         let title = format!("[{}]", join(&self.title, name));
         let list: Key<&'t DeArray<'t>> = self.key(name, report);
+        let section = self.below(name);
         let mut tables = Vec::new();
         for item in list.into_given().into_iter().flat_map(|list| list.iter()) {
             match item.get_ref().as_table() {
-                Some(table) => tables.push(Table::new(table, title.clone(), item.span())),
+                Some(table) => tables.push(Table::new(table, section, title.clone(), item.span())),
                 None => {
                     let message = format!("`{name}` must be a list of tables, found {}", found(item.get_ref()));
                     report.mistake(Mistake::at(item.span(), message).hint(format!("write `{title}`")));
@@ -243,38 +263,53 @@ impl<'t> Table<'t> {
         tables
     }
 
+    /// What is declared for the tables that a key holds.
+    fn below(&self, name: &str) -> &'static Section {
+        let declared = self.section.find(name).map(|key| key.form.sections());
+        declared
+            .and_then(|sections| sections.first().copied())
+            .unwrap_or(&Section::EMPTY)
+    }
+
+    /// Whether a key is declared, as what it is read as.
+    fn declares<T: Read<'t>>(&self, name: &str) -> bool {
+        let mut declared = self.section.keys.iter().filter(|key| key.name == name).peekable();
+        declared.peek().is_some() && declared.all(|key| T::takes(&key.form))
+    }
+
     /// Where a key's name is written.
     fn key_span(&self, name: &str) -> Option<Span> {
         self.table.get_key_value(name).map(|(key, _)| key.span())
     }
 
-    /// Reports the keys that nobody asked for. `belongs` says where a key belongs that is known elsewhere.
+    /// Reports the keys that are not declared. `belongs` says where a key belongs that is known elsewhere.
     pub(super) fn finish(self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
+        let declared = self.section.names();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if self.asked.contains(&name) || self.reserved.contains(&name) {
+            if declared.contains(&name) || self.reserved.contains(&name) {
                 continue;
             }
             let unknown = format!("unknown key {}", quoted(name));
             let elsewhere = belongs(name);
-            let mistake = match (elsewhere, did_you_mean(name, self.asked.iter().copied())) {
+            let mistake = match (elsewhere, did_you_mean(name, declared.iter().copied())) {
                 (Some(place), _) => Mistake::at(key.span(), unknown).hint(format!("`{name}` belongs in {place}")),
                 (None, Some(meant)) => {
                     report.meant.insert((self.span.start, meant));
                     Mistake::at(key.span(), format!("{unknown}, did you mean `{meant}`?"))
                 }
-                (None, None) => Mistake::at(key.span(), unknown).hint(self.known_keys()),
+                (None, None) => Mistake::at(key.span(), unknown).hint(self.known_keys(&declared)),
             };
             report.mistake(mistake);
         }
     }
 
-    fn known_keys(&self) -> String {
+    fn known_keys(&self, declared: &[&str]) -> String {
         let mut hint = match self.title.as_str() {
             "" => "the file takes".to_owned(),
             title => format!("{title} takes"),
         };
-        for (index, name) in self.asked.iter().enumerate() {
+        for (index, name) in declared.iter().enumerate() {
             let separator = if index == 0 { "" } else { "," };
             // Writing to a string does not fail.
             write!(hint, "{separator} `{name}`").unwrap_or_default();

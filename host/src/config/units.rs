@@ -91,6 +91,16 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, UnitError> {
     BYTES.parse(text)
 }
 
+/// What a duration matches, as a regular expression.
+pub(super) fn duration_pattern() -> String {
+    DURATION.pattern()
+}
+
+/// What a size matches, as a regular expression.
+pub(super) fn size_pattern() -> String {
+    BYTES.pattern()
+}
+
 /// Shows a duration the way it is written in the file.
 pub(super) fn show_duration(duration: Duration) -> String {
     DURATION.show(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
@@ -155,6 +165,14 @@ impl Kind {
             .map(|(name, _)| *name)
             .find(|name| name.to_lowercase() == lower);
         alike.or_else(|| spelled.find(known))
+    }
+
+    fn pattern(&self) -> String {
+        let names: Vec<&str> = self.units.iter().map(|(unit, _)| *unit).collect();
+        format!(
+            r"^[ \t\r\n]*[0-9]+(\.[0-9]+)?[ \t\r\n]*({})[ \t\r\n]*$",
+            names.join("|")
+        )
     }
 
     fn names(&self) -> String {

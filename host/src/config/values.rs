@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use super::keys;
 use super::mistakes::{Mistake, quoted};
 use super::table::{Read, Report, Unreadable};
 use super::units;
@@ -51,6 +53,10 @@ impl<'t> Read<'t> for Text {
             written: written.to_owned(),
         })
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Text(_) | Form::Words(_))
+    }
 }
 
 impl<'t> Read<'t> for bool {
@@ -58,6 +64,10 @@ impl<'t> Read<'t> for bool {
 
     fn read(value: &'t Spanned<DeValue<'t>>, _: &mut Report<'_>) -> Result<Self, Unreadable> {
         value.get_ref().as_bool().ok_or(WRONG_TYPE)
+    }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Flag(_))
     }
 }
 
@@ -72,6 +82,10 @@ impl<'t> Read<'t> for i128 {
         };
         Err(Unreadable::Type { hint })
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Integer(_))
+    }
 }
 
 impl<'t> Read<'t> for f64 {
@@ -85,6 +99,10 @@ impl<'t> Read<'t> for f64 {
         };
         text.parse().map_err(|_| WRONG_TYPE)
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Number(_))
+    }
 }
 
 impl<'t> Read<'t> for Duration {
@@ -92,6 +110,10 @@ impl<'t> Read<'t> for Duration {
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         read_quantity(value, report, "`\"2ms\"`", units::duration)
+    }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Quantity(units, _) if units.name == keys::DURATION.name)
     }
 }
 
@@ -101,6 +123,10 @@ impl<'t> Read<'t> for Bytes {
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         read_quantity(value, report, "`\"256MiB\"`", units::size_bytes).map(Self)
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Quantity(units, _) if units.name == keys::SIZE.name)
+    }
 }
 
 impl<'t> Read<'t> for Patterns {
@@ -109,6 +135,15 @@ impl<'t> Read<'t> for Patterns {
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         texts(value, "a pattern", report).map(Self)
     }
+
+    fn takes(form: &Form) -> bool {
+        takes_texts(form)
+    }
+}
+
+/// Whether a declared form is one string, or a list of them.
+pub(super) fn takes_texts(form: &Form) -> bool {
+    matches!(form, Form::Either([Form::Text(_), Form::List(Form::Text(_), ..)]))
 }
 
 /// Reads one string, or a list of them; `what` is one of them, with its article.
@@ -149,6 +184,10 @@ impl<'t> Read<'t> for &'t DeTable<'t> {
         let hint = is_list.then(|| "a table is written `[NAME]`, with one pair of brackets".to_owned());
         value.get_ref().as_table().ok_or(Unreadable::Type { hint })
     }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Table(_) | Form::Named(..))
+    }
 }
 
 impl<'t> Read<'t> for &'t DeArray<'t> {
@@ -158,6 +197,10 @@ impl<'t> Read<'t> for &'t DeArray<'t> {
         let hint = value.get_ref().is_table();
         let hint = hint.then(|| "a list of tables is written `[[NAME]]`, with two pairs of brackets".to_owned());
         value.get_ref().as_array().ok_or(Unreadable::Type { hint })
+    }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::Tables(_))
     }
 }
 

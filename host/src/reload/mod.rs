@@ -155,7 +155,7 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
 
 fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {
     let key = match &error.problem {
-        LoadProblem::SettingMistakes(mistakes) => {
+        LoadProblem::SettingMistakes { mistakes, .. } => {
             let at = |mistake: &SettingMistake| {
                 let table = format!("plugin.{name}.settings");
                 let key = mistake.key.as_ref().map(|key| format!("{table}.{key}"));

@@ -33,7 +33,7 @@ pub enum Compiler {
 
 /// What there is in place of machine code; each goes from the child to its parent by its letter and text.
 #[derive(Debug, PartialEq, Eq)]
-enum NotCompiled {
+pub(super) enum NotCompiled {
     /// A core module that says no component type.
     NoContract,
     /// It is broken, or uses what the sandbox does not offer.
@@ -85,12 +85,23 @@ fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 /// # Errors
 /// When its limits cannot be set, or nobody reads its answer.
 pub fn compile_in_this_process(limits: &CompileLimits) -> io::Result<()> {
+    answer_in_this_process(limits, machine_code)
+}
+
+/// Makes something of what stdin holds and puts it on stdout, or why there is nothing.
+///
+/// # Errors
+/// As [`compile_in_this_process`].
+pub(super) fn answer_in_this_process(
+    limits: &CompileLimits,
+    make: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, NotCompiled>,
+) -> io::Result<()> {
     limits.apply()?;
     // A panic is an answer, and nothing else is said.
     std::panic::set_hook(Box::new(|_| {}));
     let mut bytes = Vec::new();
     io::stdin().lock().take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
-    let compiled = catch_unwind(AssertUnwindSafe(|| machine_code(bytes)));
+    let compiled = catch_unwind(AssertUnwindSafe(|| make(bytes)));
     let compiled = compiled.unwrap_or_else(|panic| Err(NotCompiled::Panicked(panic_text(panic.as_ref()))));
     let mut stdout = io::stdout().lock();
     match compiled {
@@ -115,14 +126,14 @@ fn machine_code(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
         .map_err(|error| NotCompiled::from(&error))
 }
 
-/// The first byte of an answer that is machine code.
+/// The first byte of an answer that is what was asked for.
 const COMPILED: u8 = b'C';
 
 /// Reads an answer of a child.
 ///
 /// # Errors
 /// What there is in place of machine code; none when it is no answer.
-fn read_answer(answer: &[u8]) -> Option<Result<&[u8], NotCompiled>> {
+pub(super) fn read_answer(answer: &[u8]) -> Option<Result<&[u8], NotCompiled>> {
     let (letter, rest) = answer.split_first()?;
     let text = || tame_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
     Some(match *letter {
@@ -145,7 +156,7 @@ impl NotCompiled {
         }
     }
 
-    fn invalid(text: &str) -> Self {
+    pub(super) fn invalid(text: &str) -> Self {
         Self::Invalid(tame_to(text, DETAIL_MAX_BYTES))
     }
 }
@@ -171,7 +182,7 @@ impl From<NotCompiled> for LoadProblem {
 }
 
 /// Refuses what is no WebAssembly by its first bytes, or not the whole of one.
-fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
+pub(super) fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
     if bytes.is_empty() {
         return Err(LoadProblem::NotWasm("the file is empty".to_owned()));
     }
@@ -207,7 +218,7 @@ fn is_cut_off(bytes: &[u8]) -> bool {
 }
 
 /// Takes a component as it is, and makes one of a core module that says its component type.
-fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
+pub(super) fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
     if wasmparser::Parser::is_component(&bytes) {
         return Ok(bytes);
     }

@@ -20,6 +20,9 @@ use super::text::tame_to;
 /// The verb of the binary that compiles.
 pub(crate) const VERB: &str = "compile-plugin";
 
+/// Has it say what a file holds, and compile nothing.
+const DESCRIBE: &str = "--describe";
+
 /// What compiling may cost. Real plugins take a tenth of a second to a few, and tens of megabytes.
 const LIMITS: CompileLimits = CompileLimits {
     cpu: Duration::from_secs(60),
@@ -110,8 +113,20 @@ impl CompilerProcess {
     /// # Errors
     /// When it costs more than it may, when it ends badly, or when there can be no such process.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadProblem> {
+        self.answer(bytes, &[])
+    }
+
+    /// Lets a process say what a file holds, within the same limits, and gives its answer.
+    ///
+    /// # Errors
+    /// As [`CompilerProcess::compile`].
+    pub(super) fn describe(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadProblem> {
+        self.answer(bytes, &[DESCRIBE])
+    }
+
+    fn answer(&self, bytes: &[u8], arguments: &[&str]) -> Result<Vec<u8>, LoadProblem> {
         let mut running = Running(
-            self.command()
+            self.command(arguments)
                 .and_then(|mut command| command.spawn())
                 .map_err(LoadProblem::Compiler)?,
         );
@@ -144,7 +159,7 @@ impl CompilerProcess {
         })
     }
 
-    fn command(&self) -> io::Result<Command> {
+    fn command(&self, arguments: &[&str]) -> io::Result<Command> {
         let program = match &self.program {
             Some(program) => program.clone(),
             // What runs, also when another version lies in its place by now.
@@ -158,6 +173,7 @@ impl CompilerProcess {
             .arg(VERB)
             .args(["--cpu-s", &cpu.as_secs().to_string()])
             .args(["--memory-bytes", &memory_bytes.to_string()])
+            .args(arguments)
             .env_clear()
             .current_dir("/")
             // Ctrl-C is for the host, which then ends what it began.

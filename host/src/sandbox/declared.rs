@@ -80,6 +80,18 @@ impl SettingKind {
         }
     }
 
+    /// In the word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Text => "text",
+            Self::Array => "array",
+            Self::Table => "table",
+        }
+    }
+
     fn takes(self, value: &Value) -> bool {
         match self {
             Self::Boolean => value.is_boolean(),

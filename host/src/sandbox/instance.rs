@@ -75,7 +75,11 @@ pub(super) enum NoInstance {
     /// What it says of its settings cannot be used.
     Declaration(String),
     /// Its settings are not what it says that it takes.
-    Settings(Vec<SettingMistake>),
+    Settings {
+        mistakes: Vec<SettingMistake>,
+        /// The settings that it takes.
+        takes: Vec<Setting>,
+    },
     /// It broke a bound or trapped.
     Fault(CallError),
 }
@@ -138,22 +142,21 @@ impl Instance {
     /// # Errors
     /// As [`Instance::new`]; and when the settings are not those that it takes.
     pub(super) fn first(plugin: &Loaded, settings: &str) -> Result<(Self, Vec<Setting>), NoInstance> {
-        let mut store = store(plugin, "");
-        let asked = plugin.linked.instantiate(&mut store).and_then(|(every, exports)| {
-            let settings = every.millrace_pipeline_plugin().call_settings(&mut store)?;
-            Ok((every, exports, settings))
-        });
-        let (every, exports, says) = match asked {
-            Ok(asked) => asked,
-            Err(error) => return Err(no_instance(&error, &mut store)),
-        };
-        let takes = declared::settings(says).map_err(NoInstance::Declaration)?;
+        let (store, every, exports, takes) = asked(plugin)?;
         let mistakes = declared::mistakes(&takes, settings);
         if !mistakes.is_empty() {
-            return Err(NoInstance::Settings(mistakes));
+            return Err(NoInstance::Settings { mistakes, takes });
         }
         let instance = configured(plugin, store, &every, exports, settings)?;
         Ok((instance, takes))
+    }
+
+    /// Makes an instance and asks it which settings it takes.
+    ///
+    /// # Errors
+    /// When it does not say, traps, or crosses a bound.
+    pub(super) fn settings(plugin: &Loaded) -> Result<Vec<Setting>, NoInstance> {
+        asked(plugin).map(|(.., takes)| takes)
     }
 
     /// Lets an instance that has served before begin another call: its clock and its log start anew.
@@ -256,7 +259,7 @@ impl From<NoInstance> for CallError {
                 text: format!("declares its settings in another way than when it was loaded: {text}"),
             },
             // Asked for at load alone.
-            NoInstance::Settings(_) => Self::Fault {
+            NoInstance::Settings { .. } => Self::Fault {
                 class: ReasonClass::Trap,
                 text: "does not take the settings that it took when it was loaded".to_owned(),
             },
@@ -288,6 +291,22 @@ fn store(plugin: &Loaded, message_id: &str) -> Store<State> {
     store.set_hostcall_fuel(CONFIGURE_HANDOVER_BYTES);
     store.data_mut().log.begin(message_id);
     store
+}
+
+/// An instance that said which settings it takes.
+fn asked(plugin: &Loaded) -> Result<(Store<State>, EveryPlugin, Exports, Vec<Setting>), NoInstance> {
+    let mut store = store(plugin, "");
+    let asked = plugin.linked.instantiate(&mut store).and_then(|(every, exports)| {
+        let settings = every.millrace_pipeline_plugin().call_settings(&mut store)?;
+        Ok((every, exports, settings))
+    });
+    match asked {
+        Ok((every, exports, says)) => {
+            let takes = declared::settings(says).map_err(NoInstance::Declaration)?;
+            Ok((store, every, exports, takes))
+        }
+        Err(error) => Err(no_instance(&error, &mut store)),
+    }
 }
 
 fn configured(

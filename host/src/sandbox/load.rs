@@ -35,7 +35,7 @@ pub(super) const FILE_MAX_BYTES: u64 = 32 << 20;
 const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
 
 /// Interfaces of ours that a plugin may import, without their version.
-const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:pipeline/log"];
+pub(super) const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:pipeline/log"];
 
 /// The version of the contract.
 const OUR_VERSION: &str = "0.1.0";
@@ -99,6 +99,24 @@ impl Loader {
     /// # Errors
     /// The first step that fails.
     pub(super) fn load(&mut self, config: &PluginConfig, role: Role) -> Result<Loaded, LoadProblem> {
+        let mut loaded = self.linked(config, role)?;
+        loaded.settings = try_out(&loaded, || {
+            Instance::first(&loaded, &config.settings).map(|(_, takes)| takes)
+        })?;
+        Ok(loaded)
+    }
+
+    /// Reads a plugin and asks it which settings it takes, whatever it is given.
+    ///
+    /// # Errors
+    /// The first step that fails.
+    pub(super) fn settings(&mut self, config: &PluginConfig, role: Role) -> Result<Vec<Setting>, LoadProblem> {
+        let loaded = self.linked(config, role)?;
+        try_out(&loaded, || Instance::settings(&loaded))
+    }
+
+    /// Everything but the trial.
+    fn linked(&mut self, config: &PluginConfig, role: Role) -> Result<Loaded, LoadProblem> {
         let bytes = read(&config.path)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         if let Some(expected) = &config.sha256
@@ -124,16 +142,14 @@ impl Loader {
             memory_bytes: config.memory_bytes,
         };
         let log = Arc::new(LineQuota::new(LINES_PER_SECOND));
-        let mut loaded = Loaded {
+        Ok(Loaded {
             compiled,
             identity: Arc::new(identity),
             linked,
             allowance,
             log,
             settings: Vec::new(),
-        };
-        loaded.settings = try_out(&loaded, &config.settings)?;
-        Ok(loaded)
+        })
     }
 
     /// Versions that were compiled.
@@ -170,7 +186,7 @@ impl fmt::Debug for Loader {
 }
 
 /// Reads the file whole, so that what is checked is what runs, whatever happens to the file.
-fn read(path: &Path) -> Result<Vec<u8>, LoadProblem> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadProblem> {
     let mut file = File::open(path).map_err(LoadProblem::Read)?;
     let before = stamp(&file)?;
     let mut bytes = Vec::new();
@@ -283,33 +299,30 @@ fn misfit(linker_says: &str) -> LoadProblem {
     LoadProblem::Link(text)
 }
 
-/// Makes one instance under the limits of a call, and lets it say which settings it takes and accept those that it has.
+/// Makes one instance under the limits of a call, and does what `first` does with it.
 ///
 /// On a thread of its own, because a call is charged by the CPU time of its thread, and because the workers may all be
 /// busy with the plugins that this one is to replace.
-fn try_out(loaded: &Loaded, settings: &str) -> Result<Vec<Setting>, LoadProblem> {
+fn try_out<T: Send>(loaded: &Loaded, first: impl FnOnce() -> Result<T, NoInstance> + Send) -> Result<T, LoadProblem> {
     let trial = thread::scope(|scope| {
         let trial = thread::Builder::new().name("sandbox-trial".to_owned());
-        let trial = trial.spawn_scoped(scope, || {
-            Instance::first(loaded, settings).map(|(instance, takes)| (instance.memory_peak(), takes))
-        });
-        trial.map(thread::ScopedJoinHandle::join)
+        trial.spawn_scoped(scope, first).map(thread::ScopedJoinHandle::join)
     });
     match trial {
-        Ok(Ok(Ok((memory_peak, takes)))) => {
-            tracing::debug!(plugin = %loaded.identity.name, version = loaded.identity.version(), memory_peak, "plugin accepted its settings");
-            Ok(takes)
+        Ok(Ok(Ok(answer))) => {
+            tracing::debug!(plugin = %loaded.identity.name, version = loaded.identity.version(), "plugin passed its trial");
+            Ok(answer)
         }
         Ok(Ok(Err(NoInstance::Misfit(text)))) => Err(misfit(&text)),
         Ok(Ok(Err(NoInstance::Refused(text)))) => Err(LoadProblem::Settings(text)),
         Ok(Ok(Err(NoInstance::Declaration(text)))) => Err(LoadProblem::Declaration(text)),
-        Ok(Ok(Err(NoInstance::Settings(mistakes)))) => Err(LoadProblem::SettingMistakes(mistakes)),
+        Ok(Ok(Err(NoInstance::Settings { mistakes, takes }))) => Err(LoadProblem::SettingMistakes { mistakes, takes }),
         Ok(Ok(Err(NoInstance::Fault(fault)))) => Err(LoadProblem::Trial(fault)),
         Ok(Err(panic)) => Err(LoadProblem::Host(panic_text(panic.as_ref()))),
         Err(error) => Err(LoadProblem::Thread(error)),
     }
 }
 
-fn without_version(name: &str) -> &str {
+pub(super) fn without_version(name: &str) -> &str {
     name.split_once('@').map_or(name, |(base, _)| base)
 }

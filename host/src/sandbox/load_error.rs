@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::text::size;
-use super::{CallError, Role, SettingMistake};
+use super::{CallError, Role, Setting, SettingMistake};
 
 /// Why a plugin cannot be taken into service.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +105,13 @@ pub enum LoadProblem {
     #[error("it declares its settings wrongly: {0}")]
     Declaration(String),
     /// Its settings are not those that it takes.
-    #[error("{}", told(.0))]
-    SettingMistakes(Vec<SettingMistake>),
+    #[error("{}", told(.mistakes))]
+    SettingMistakes {
+        /// What is wrong with them.
+        mistakes: Vec<SettingMistake>,
+        /// The settings that it takes.
+        takes: Vec<Setting>,
+    },
     /// It failed in its trial.
     #[error("it failed when it was given its settings: it {0}")]
     Trial(CallError),

@@ -5,9 +5,11 @@ mod load_error;
 
 mod compile;
 mod compiler_process;
+mod describe;
 mod versions;
 
 mod plugin;
+mod scrutiny;
 
 mod bindings;
 mod declared;
@@ -35,11 +37,13 @@ mod fuzz;
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
 pub use self::declared::{Setting, SettingKind, SettingMistake};
+pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::meter::PluginCounts;
 pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;
+pub use self::scrutiny::StartCost;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -261,10 +265,10 @@ impl Drop for Sandbox {
 
 impl Role {
     /// All of them.
-    const ALL: [Self; 3] = [Self::Preprocess, Self::Transform, Self::Route];
+    pub const ALL: [Self; 3] = [Self::Preprocess, Self::Transform, Self::Route];
 
     /// The interface that its world exports.
-    fn interface(self) -> &'static str {
+    pub fn interface(self) -> &'static str {
         match self {
             Self::Preprocess => "millrace:pipeline/preprocess@0.1.0",
             Self::Transform => "millrace:pipeline/transform@0.1.0",

@@ -205,7 +205,7 @@ impl Plugin {
         &self.meter
     }
 
-    fn instance(&self, message_id: &str) -> Result<Instance, CallError> {
+    pub(super) fn instance(&self, message_id: &str) -> Result<Instance, CallError> {
         Ok(Instance::new(&self.loaded, &self.settings, message_id)?)
     }
 

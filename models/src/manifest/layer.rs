@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 
+use super::keys_layer;
 use super::raw::{Extent, RawLayer};
 use super::{MAX_EXTENT, MAX_LAYERS, MAX_NESTING, Mistake};
 
@@ -64,11 +65,17 @@ pub(crate) struct Window {
 }
 
 /// What the keys say where they are absent, as in PyTorch.
-const EPS: f64 = 1e-5;
-const SLOPE: f64 = 0.01;
-
-const KINDS: &str = "conv2d, batch-norm, linear, relu, leaky-relu, gelu, silu, sigmoid, softmax, max-pool, avg-pool, \
-                     adaptive-avg-pool, global-avg-pool, global-max-pool, flatten, dropout, residual";
+pub(super) const EPS: f64 = 1e-5;
+pub(super) const SLOPE: f64 = 0.01;
+pub(super) const STRIDE: usize = 1;
+pub(super) const PADDING: usize = 0;
+pub(super) const DILATION: usize = 1;
+pub(super) const GROUPS: usize = 1;
+pub(super) const BIAS: bool = true;
+pub(super) const AFFINE: bool = true;
+pub(super) const APPROXIMATE: bool = false;
+pub(super) const CEIL: bool = false;
+pub(super) const COUNT_PADDING: bool = true;
 
 /// Checks a list of layers, and the lists within it.
 pub(super) fn check_list(raw: Vec<Spanned<RawLayer>>) -> Result<Vec<Layer>, Mistake> {
@@ -131,17 +138,17 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, depth: usize, count: &
         "batch-norm" => LayerKind::BatchNorm {
             name: named(name)?,
             eps: fields.eps()?,
-            affine: take(&mut fields.raw.affine).unwrap_or(true),
+            affine: take(&mut fields.raw.affine).unwrap_or(AFFINE),
         },
         "linear" => LayerKind::Linear {
             name: named(name)?,
             out: fields.width()?,
-            bias: take(&mut fields.raw.bias).unwrap_or(true),
+            bias: take(&mut fields.raw.bias).unwrap_or(BIAS),
         },
         "relu" => LayerKind::Relu,
         "leaky-relu" => LayerKind::LeakyRelu { slope: fields.slope()? },
         "gelu" => LayerKind::Gelu {
-            approximate: take(&mut fields.raw.approximate).unwrap_or(false),
+            approximate: take(&mut fields.raw.approximate).unwrap_or(APPROXIMATE),
         },
         "silu" => LayerKind::Silu,
         "sigmoid" => LayerKind::Sigmoid,
@@ -149,7 +156,7 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, depth: usize, count: &
         "max-pool" => LayerKind::MaxPool(fields.pool(Dilated::Yes)?),
         "avg-pool" => LayerKind::AvgPool {
             pool: fields.pool(Dilated::No)?,
-            count_padding: take(&mut fields.raw.count_padding).unwrap_or(true),
+            count_padding: take(&mut fields.raw.count_padding).unwrap_or(COUNT_PADDING),
         },
         "adaptive-avg-pool" => LayerKind::AdaptiveAvgPool {
             out: fields.extent("out")?,
@@ -164,7 +171,7 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, depth: usize, count: &
         }
         "residual" => residual(fields, place, depth, count)?,
         other => {
-            let message = format!("{place}: unknown type `{other}`; known are {KINDS}");
+            let message = format!("{place}: unknown type `{other}`; known are {}", keys_layer::kinds());
             return Err(Mistake::new(raw.kind.span().start, message));
         }
     };
@@ -179,12 +186,12 @@ fn conv2d(name: String, fields: &mut Fields<'_>) -> Result<Conv2d, Mistake> {
         out: fields.width()?,
         window: Window {
             kernel,
-            stride: fields.extent_or("stride", [1, 1])?,
+            stride: fields.extent_or("stride", [STRIDE; 2])?,
             padding: fields.padding()?,
-            dilation: fields.extent_or("dilation", [1, 1])?,
+            dilation: fields.extent_or("dilation", [DILATION; 2])?,
         },
         groups: fields.groups()?,
-        bias: take(&mut fields.raw.bias).unwrap_or(true),
+        bias: take(&mut fields.raw.bias).unwrap_or(BIAS),
     })
 }
 
@@ -245,7 +252,7 @@ impl Fields<'_> {
     fn padding(&mut self) -> Result<[usize; 2], Mistake> {
         match self.raw.padding.take() {
             Some(extent) => self.bounded("padding", &extent, 0),
-            None => Ok([0, 0]),
+            None => Ok([PADDING; 2]),
         }
     }
 
@@ -279,7 +286,7 @@ impl Fields<'_> {
 
     fn groups(&mut self) -> Result<usize, Mistake> {
         match self.raw.groups.take() {
-            None => Ok(1),
+            None => Ok(GROUPS),
             Some(groups) if (1..=MAX_EXTENT).contains(groups.get_ref()) => Ok(*groups.get_ref() as usize),
             Some(groups) => {
                 let message = format!(
@@ -332,10 +339,10 @@ impl Fields<'_> {
             return Err(Mistake::new(at, message));
         }
         let dilation = match dilated {
-            Dilated::Yes => self.extent_or("dilation", [1, 1])?,
-            Dilated::No => [1, 1],
+            Dilated::Yes => self.extent_or("dilation", [DILATION; 2])?,
+            Dilated::No => [DILATION; 2],
         };
-        let ceil = take(&mut self.raw.ceil).unwrap_or(false);
+        let ceil = take(&mut self.raw.ceil).unwrap_or(CEIL);
         Ok(Pool {
             window: Window {
                 kernel,

@@ -1,10 +1,15 @@
 //! `model.toml`, checked by itself: no weights are read here. Every mistake has a line and a column.
 
+mod keys;
+mod keys_layer;
 mod layer;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use keys::{reference, schema};
 pub(crate) use layer::{Conv2d, Layer, LayerKind, Pool, Window};
 use raw::{RawAccuracy, RawInput, RawManifest, RawOutput, RawSamples, RawWeights};
 use toml::Spanned;
@@ -24,7 +29,7 @@ pub(crate) const MAX_EXTENT: u32 = 1 << 20;
 /// Most labels.
 const MAX_LABELS: usize = 1 << 20;
 /// The largest difference of a recorded output that is still right, where the file does not say.
-const SAMPLE_TOLERANCE: f32 = 1e-3;
+const SAMPLE_TOLERANCE: f64 = 1e-3;
 
 /// What `model.toml` says, checked as far as that goes without the weights.
 #[derive(Debug, Clone)]
@@ -344,7 +349,7 @@ fn check_samples(raw: RawSamples) -> Result<SampleSource, Mistake> {
     let file = file_name(&raw.file)?;
     let format = format_of(&file).ok_or_else(|| unknown_format(&raw.file, "samples are in one of these"))?;
     let tolerance = match &raw.tolerance {
-        None => SAMPLE_TOLERANCE,
+        None => SAMPLE_TOLERANCE as f32,
         Some(given) if *given.get_ref() > 0.0 && given.get_ref().is_finite() => *given.get_ref() as f32,
         Some(given) => {
             return Err(Mistake::new(

@@ -1,5 +1,7 @@
 //! `millrace reload`, `rollback`, `pause` and `resume`: asks for a change, and says what came of it.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -8,6 +10,7 @@ use clap::Args;
 use super::status::trial;
 use super::table::style_of;
 use super::{Host, HostArguments, json_line, lines};
+use crate::admin::ClientError;
 use crate::cli::output::{plain, print};
 use crate::config::Name;
 use crate::control::{Change, ChangeOutcome, Command, Status};
@@ -74,6 +77,45 @@ pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<Exi
         false => print("accepted; `millrace history` will say what came of it")?,
     };
     Ok(ExitCode::SUCCESS)
+}
+
+/// What came of a reload, in words.
+pub(in crate::cli) enum Reloaded {
+    /// What the file names serves.
+    Made(String),
+    /// It was refused, or undone.
+    Not(String),
+}
+
+/// Whether a host runs this file.
+///
+/// # Errors
+/// When there is one that does not answer, or none can be asked.
+pub(in crate::cli) async fn is_there(file: &Path) -> anyhow::Result<bool> {
+    let host = Host::of_file(file)?;
+    match host.client.status().await {
+        Ok(_) => Ok(true),
+        Err(ClientError::Away { source, .. })
+            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(host.explain(error)),
+    }
+}
+
+/// Has the host that runs this file read it again, and waits until that is done or refused.
+///
+/// # Errors
+/// When there is no answer.
+pub(in crate::cli) async fn reload_of(file: &Path) -> anyhow::Result<Reloaded> {
+    let host = Host::of_file(file)?;
+    let change = host.client.change(&Command::Reload).await;
+    let change = change.map_err(|error| host.explain(error))?;
+    Ok(match change.outcome {
+        ChangeOutcome::Done | ChangeOutcome::Unchanged => Reloaded::Made(told(&change) + &trials(&host, &change).await),
+        ChangeOutcome::Refused | ChangeOutcome::Undone => Reloaded::Not(told(&change)),
+    })
 }
 
 pub(in crate::cli) async fn rollback(options: RollbackOptions) -> anyhow::Result<ExitCode> {

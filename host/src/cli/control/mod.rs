@@ -16,7 +16,9 @@ use super::output;
 use crate::admin::{Client, ClientError, Place, find_socket};
 use crate::config::{ControlConfig, Secret, control_of};
 
-pub(super) use change::{PipelineOptions, ReloadOptions, RollbackOptions, pause, reload, resume, rollback};
+pub(super) use change::{
+    PipelineOptions, ReloadOptions, Reloaded, RollbackOptions, is_there, pause, reload, reload_of, resume, rollback,
+};
 pub(super) use history::{Options as HistoryOptions, history};
 pub(super) use status::{Options as StatusOptions, status};
 
@@ -92,6 +94,16 @@ impl HostArguments {
 }
 
 impl Host {
+    /// The host that runs a file, if one does.
+    fn of_file(file: &Path) -> anyhow::Result<Self> {
+        let (place, token) = place_of(file)?;
+        let given = text_of(TOKEN_VARIABLE, &|name| std::env::var_os(name))?.map(Secret::new);
+        Ok(Self {
+            client: Client::new(place, given.or(token)),
+            file: Some(file.to_owned()),
+        })
+    }
+
     /// What to say where there is no answer.
     fn explain(&self, error: ClientError) -> anyhow::Error {
         match (&self.file, error) {

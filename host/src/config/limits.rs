@@ -1,0 +1,287 @@
+//! Where each value must lie, what may be chosen, and what holds where the file says nothing: one constant each, for
+//! the checks and for the declared keys. Knows no table.
+
+use std::time::Duration;
+
+use millrace_models::DeviceChoice;
+use millrace_schema::{Bounds, Words};
+use serde_json::Value;
+
+use super::units::{show_duration, show_size};
+use super::values::Bytes;
+use super::{Isolation, ProbeOutcome, QueueType};
+
+/// Where a number must lie, and what it is where the file says nothing.
+pub(super) struct Limits<T> {
+    pub(super) key: &'static str,
+    pub(super) min: T,
+    pub(super) max: T,
+    pub(super) default: T,
+}
+
+/// Limits whose greatest value is nothing that anybody reaches.
+pub(super) struct AtLeast<T: 'static>(pub(super) &'static Limits<T>);
+
+/// A few words, what each stands for, and which holds where the file says nothing.
+pub(super) struct Choice<T: 'static> {
+    pub(super) words: &'static [(&'static str, T)],
+    pub(super) default: T,
+}
+
+/// A limit's value as the file writes it.
+pub(super) trait Show: Copy + PartialOrd {
+    fn show(self) -> String;
+
+    /// As JSON: what is written in quotes is a string.
+    fn value(self) -> Value {
+        self.show().into()
+    }
+}
+
+// What RabbitMQ 4 takes by default (`max_message_size`), and what any RabbitMQ takes at most.
+pub(super) const BROKER_MAX_MESSAGE: Limits<Bytes> = Limits {
+    key: "max_message",
+    min: Bytes(1),
+    max: Bytes(512 << 20),
+    default: Bytes(16 << 20),
+};
+
+// A broker that confirms nothing for ten minutes is as good as gone, and its consumer timeout (30 minutes) is near.
+pub(super) const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
+    key: "confirm_timeout",
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(600),
+    default: Duration::from_secs(30),
+};
+
+// Each worker may hold a plugin's whole memory; more threads than this are no machine that exists. The default is the
+// number of cores.
+pub(super) const WORKERS: Limits<i128> = Limits {
+    key: "workers",
+    min: 1,
+    max: 1_024,
+    default: 1,
+};
+
+// Service managers kill after 30 seconds or more; a drain must end before.
+pub(super) const DRAIN: Limits<Duration> = Limits {
+    key: "drain",
+    min: Duration::ZERO,
+    max: Duration::from_secs(3_600),
+    default: Duration::from_secs(25),
+};
+
+// Less than this no host starts in; more is no machine that exists. Where the key is absent, the machine's is the limit.
+pub(super) const HOST_MEMORY: Limits<Bytes> = Limits {
+    key: "memory",
+    min: Bytes(64 << 20),
+    max: Bytes(1 << 50),
+    default: Bytes(1 << 50),
+};
+
+/// Changes are taken up by themselves.
+pub(super) const WATCH: bool = true;
+
+/// Devices that have a name of their own.
+pub(super) const DEVICE: Choice<DeviceChoice> = Choice {
+    words: &[
+        ("auto", DeviceChoice::Auto),
+        ("gpu", DeviceChoice::Gpu),
+        ("cpu", DeviceChoice::Cpu),
+    ],
+    default: DeviceChoice::Auto,
+};
+
+// A batch is padded and warmed up at its largest size before the first message.
+pub(super) const MAX_BATCH: Limits<i128> = Limits {
+    key: "max_batch",
+    min: 1,
+    max: 4_096,
+    default: 1,
+};
+
+// Two milliseconds are little beside a forward pass, and enough to fill a batch under load.
+pub(super) const MAX_WAIT: Limits<Duration> = Limits {
+    key: "max_wait",
+    min: Duration::ZERO,
+    max: Duration::from_secs(10),
+    default: Duration::from_millis(2),
+};
+
+// The clock of the sandbox ticks in milliseconds; a call of more than five minutes is no call.
+pub(super) const DEADLINE: Limits<Duration> = Limits {
+    key: "deadline",
+    min: Duration::from_millis(1),
+    max: Duration::from_secs(300),
+    default: Duration::from_secs(1),
+};
+
+// One page of WebAssembly, and all that 32 bits can address.
+pub(super) const MEMORY: Limits<Bytes> = Limits {
+    key: "memory",
+    min: Bytes(64 << 10),
+    max: Bytes(4 << 30),
+    default: Bytes(256 << 20),
+};
+
+/// How long an instance lives.
+pub(super) const ISOLATION: Choice<Isolation> = Choice {
+    words: &[("message", Isolation::Message), ("worker", Isolation::Worker)],
+    default: Isolation::Message,
+};
+
+// What AMQP's 16 bits hold; its 0 means no bound, which nothing here is allowed to be. 256 is enough to keep batches
+// full while results are confirmed.
+pub(super) const PREFETCH_QUEUE: Limits<i128> = Limits {
+    key: "prefetch",
+    min: 1,
+    max: 65_535,
+    default: 256,
+};
+
+// A folder is near: less is needed in flight.
+pub(super) const PREFETCH_FOLDER: Limits<i128> = Limits {
+    default: 64,
+    ..PREFETCH_QUEUE
+};
+
+/// How a queue is declared.
+pub(super) const QUEUE_TYPE: Choice<QueueType> = Choice {
+    words: &[
+        ("quorum", QueueType::Quorum),
+        ("classic", QueueType::Classic { durable: DURABLE }),
+        ("passive", QueueType::Passive),
+    ],
+    default: QueueType::Quorum,
+};
+
+/// A classic queue survives a restart of the broker.
+pub(super) const DURABLE: bool = true;
+
+// One and two more; a thousand are a loop.
+pub(super) const ATTEMPTS: Limits<i128> = Limits {
+    key: "attempts",
+    min: 1,
+    max: 1_000,
+    default: 3,
+};
+
+/// Plugins that a message passes before the model, or after it: each costs a call.
+pub(super) const CHAIN_MAX: usize = 8;
+
+// Far above a camera's JPEG; 256 of them still fit into a small machine. No broker takes a message above the greatest.
+pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
+    key: "max_message",
+    min: Bytes(1),
+    max: Bytes(512 << 20),
+    default: Bytes(8 << 20),
+};
+
+/// Messages that a trial sees.
+pub(super) const TRIAL_MESSAGES_DEFAULT: u32 = 100;
+
+/// Messages that may fail.
+pub(super) const TRIAL_FAILURES_DEFAULT: u32 = 2;
+
+// A trial of more messages than this never ends, and until it ends both versions are in memory.
+pub(super) const TRIAL_MESSAGES: Limits<i128> = Limits {
+    key: "messages",
+    min: 0,
+    max: 100_000,
+    default: TRIAL_MESSAGES_DEFAULT as i128,
+};
+
+pub(super) const TRIAL_FAILURES: Limits<i128> = Limits {
+    key: "failures",
+    default: TRIAL_FAILURES_DEFAULT as i128,
+    ..TRIAL_MESSAGES
+};
+
+// A version that must not be slower at all would be undone by chance, one time in two.
+pub(super) const SLOWER: Limits<f64> = Limits {
+    key: "slower",
+    min: 1.1,
+    max: 1_000.0,
+    default: 5.0,
+};
+
+/// What must come of a probe.
+pub(super) const OUTCOME: Choice<ProbeOutcome> = Choice {
+    words: &[
+        ("results", ProbeOutcome::Results),
+        ("skip", ProbeOutcome::Skip),
+        ("reject", ProbeOutcome::Reject),
+    ],
+    default: ProbeOutcome::Results,
+};
+
+impl<T: Show + Sync> Bounds for Limits<T> {
+    fn min(&self) -> Option<Value> {
+        Some(self.min.value())
+    }
+
+    fn max(&self) -> Option<Value> {
+        Some(self.max.value())
+    }
+
+    fn default(&self) -> Option<Value> {
+        Some(self.default.value())
+    }
+}
+
+impl<T: Show + Sync> Bounds for AtLeast<T> {
+    fn min(&self) -> Option<Value> {
+        self.0.min()
+    }
+
+    fn max(&self) -> Option<Value> {
+        None
+    }
+
+    fn default(&self) -> Option<Value> {
+        None
+    }
+}
+
+impl<T: PartialEq + Sync> Words for Choice<T> {
+    fn words(&self) -> Vec<&'static str> {
+        self.words.iter().map(|(word, _)| *word).collect()
+    }
+
+    fn default(&self) -> &'static str {
+        let word = self.words.iter().find(|(_, value)| *value == self.default);
+        word.map(|(word, _)| *word).unwrap_or_default()
+    }
+}
+
+impl Show for i128 {
+    fn show(self) -> String {
+        self.to_string()
+    }
+
+    fn value(self) -> Value {
+        i64::try_from(self).map_or(Value::Null, Value::from)
+    }
+}
+
+impl Show for f64 {
+    fn show(self) -> String {
+        self.to_string()
+    }
+
+    fn value(self) -> Value {
+        self.into()
+    }
+}
+
+impl Show for Duration {
+    fn show(self) -> String {
+        show_duration(self)
+    }
+}
+
+impl Show for Bytes {
+    fn show(self) -> String {
+        show_size(self.0)
+    }
+}

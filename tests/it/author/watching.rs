@@ -1,0 +1,124 @@
+//! `plugin watch` beside a host that runs: what is saved serves, and what does not build changes nothing.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Child;
+
+use anyhow::{Context, Result, ensure};
+use millrace_tests::control::Control;
+use millrace_tests::host::Mill;
+use millrace_tests::samples::pictures;
+use millrace_tests::scene::Plugin;
+use millrace_tests::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{beside, build, mill, millrace, new};
+
+/// A watch that runs; dropping it ends it.
+struct Watching {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Watching {
+    fn start(mill: &Mill, arguments: &[&str]) -> Result<Self> {
+        let log = mill.path("watch.log");
+        let file = File::create(&log)?;
+        let mut command = millrace(mill, arguments)?;
+        command.stdout(file.try_clone()?).stderr(file);
+        Ok(Self {
+            child: command.spawn()?,
+            log,
+        })
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it said something so often.
+    fn wait(&self, what: &str, times: usize) -> Result<()> {
+        let waited = wait_for(&format!("{what:?}"), || {
+            (self.said().matches(what).count() >= times).then_some(())
+        });
+        waited.with_context(|| self.said())
+    }
+
+    fn interrupt(mut self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("no process id")?;
+        kill_process(pid, Signal::INT)?;
+        let status = wait_for("the end of the watch", || self.child.try_wait().ok().flatten())?;
+        ensure!(status.success(), "{status}: {}", self.said());
+        Ok(())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // Errors here say that it is gone already.
+        if self.child.kill().is_ok() {
+            self.child.wait().ok();
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> {
+    let plugins = [Plugin::shipped("decode-image")?, beside("saved-one.wasm")];
+    let mill = mill(
+        &plugins.each_ref(),
+        "preprocess = \"decode-image\"\nroute = \"saved-one\"",
+    )?;
+    new(&mill, "saved-one", "route")?;
+    build(&mill, "saved-one")?;
+    let mut host = mill.start()?;
+    host.wait_ready()?;
+    let control = Control(mill.path("control.sock"));
+    let sample = pictures()?.into_iter().next().context("no sample")?;
+    let result = |name: &str| -> Result<serde_json::Value> {
+        std::fs::write(mill.path(&format!("inbox/{name}")), &sample.png)?;
+        let path = mill.path(&format!("out/{name}.json"));
+        let text = wait_for("a result", || std::fs::read(&path).ok().filter(|text| !text.is_empty()))?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    assert_eq!(result("a.png")?["label"], sample.label.as_str());
+
+    let watching = Watching::start(&mill, &["plugin", "watch", "saved-one", "--file", "plugins.toml"])?;
+    // What is there serves already.
+    watching.wait("nothing to change: generation 1 serves", 1)?;
+    watching.wait("watching saved-one", 1)?;
+
+    let source = mill.path("saved-one/src/lib.rs");
+    let text = std::fs::read_to_string(&source)?;
+    let saved = text.replace("\"label\": best.label", "\"label\": \"of the save\"");
+    ensure!(saved != text, "the scaffold's router has other words");
+    std::fs::write(&source, &saved)?;
+    watching.wait("generation 2 serves", 1)?;
+    watching.wait("given to the host in", 2)?;
+    assert_eq!(result("b.png")?["label"], "of the save");
+
+    std::fs::write(&source, saved.replace("prediction.top(1)", "prediction.top(\"one\")"))?;
+    watching.wait("error[E0308]: mismatched types", 1)?;
+    watching.wait("watching saved-one", 3)?;
+    ensure!(watching.said().contains("src/lib.rs:"), "{}", watching.said());
+    assert_eq!(control.status()?["generation"], 2);
+
+    // It builds, and cannot serve: the host says no, and its file is as it was.
+    let before = std::fs::read(mill.path("saved-one.wasm"))?;
+    std::fs::write(
+        &source,
+        saved
+            .replace("true => Ok(Self", "true if false => Ok(Self")
+            .replace("false => Err", "_ => Err"),
+    )?;
+    watching.wait("refused", 1)?;
+    watching.wait("saved-one.wasm is as it was", 1)?;
+    assert_eq!(std::fs::read(mill.path("saved-one.wasm"))?, before);
+    assert_eq!(result("c.png")?["label"], "of the save");
+    assert_eq!(control.status()?["generation"], 2);
+
+    host.stop()?;
+    std::fs::write(&source, &text)?;
+    watching.wait("no host runs plugins.toml", 1)?;
+    watching.interrupt()
+}
