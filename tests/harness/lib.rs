@@ -6,6 +6,7 @@ pub mod amqp;
 pub mod attacks;
 pub mod broker;
 pub mod certificates;
+pub mod clang;
 pub mod control;
 pub mod fake_broker;
 pub mod flow;

@@ -8,6 +8,8 @@ mod chains;
 mod check;
 mod confirms;
 mod connection;
+#[cfg(test)]
+mod contract;
 mod crash;
 mod dlq;
 mod folder;

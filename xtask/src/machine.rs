@@ -15,8 +15,8 @@ pub(crate) struct Package {
     is_there: fn() -> bool,
 }
 
-/// A broker for the tests to start, and software Vulkan for the path that a GPU takes.
-pub(crate) const NEEDED_BY_TESTS: &[Package] = &[RABBITMQ, MESA];
+/// A broker for the tests to start, software Vulkan for the path that a GPU takes, and what builds the guests in C.
+pub(crate) const NEEDED_BY_TESTS: &[Package] = &[RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS];
 /// A broker alone.
 pub(crate) const NEEDED_BY_BENCH: &[Package] = &[RABBITMQ];
 
@@ -36,6 +36,36 @@ const MESA: Package = Package {
         })
     },
 };
+const CLANG: Package = Package {
+    name: "clang",
+    why: IN_C,
+    is_there: || answers("clang", &["--version"]),
+};
+const LINKER: Package = Package {
+    name: "lld",
+    why: IN_C,
+    is_there: || answers("wasm-ld", &["--version"]),
+};
+const C_LIBRARY: Package = Package {
+    name: "wasi-libc",
+    why: IN_C,
+    is_there: || Path::new("/usr/include/wasm32-wasi/stdlib.h").exists(),
+};
+const C_BUILTINS: Package = Package {
+    name: "libclang-rt-dev-wasm32",
+    why: IN_C,
+    is_there: || {
+        let asked = Command::new("clang")
+            .args([
+                "--target=wasm32-wasi",
+                "--rtlib=compiler-rt",
+                "--print-libgcc-file-name",
+            ])
+            .output();
+        asked.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
+    },
+};
+const IN_C: &str = "the tests build plugins in C";
 const WASM_TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
 
 /// Installs the packages that are missing.

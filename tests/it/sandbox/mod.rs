@@ -16,14 +16,14 @@ use millrace::sandbox::{CallError, Compiler, Plugin, Role, Sandbox};
 use millrace_tests::samples::guest;
 
 /// Core modules: what a plugin is built as when nothing is to be imported.
-const MODULE: &str = "wasm32-unknown-unknown";
+pub(crate) const MODULE: &str = "wasm32-unknown-unknown";
 /// Components that import what the standard library wants.
-const COMPONENT: &str = "wasm32-wasip2";
+pub(crate) const COMPONENT: &str = "wasm32-wasip2";
 
 /// Long enough that no call but an endless one needs it, short enough to be waited for.
 const DEADLINE: Duration = Duration::from_millis(300);
 
-fn config(path: PathBuf) -> PluginConfig {
+pub(crate) fn config(path: PathBuf) -> PluginConfig {
     PluginConfig {
         name: Name::new("guest").unwrap(),
         path,
@@ -65,7 +65,7 @@ fn load(sandbox: &Sandbox, config: &PluginConfig, role: Role) -> Arc<Plugin> {
     sandbox.load(config, role).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn message(id: &str, body: &[u8]) -> Arc<Message> {
+pub(crate) fn message(id: &str, body: &[u8]) -> Arc<Message> {
     Arc::new(Message {
         id: id.to_owned(),
         body: Arc::new(body.to_vec()),
@@ -75,7 +75,7 @@ fn message(id: &str, body: &[u8]) -> Arc<Message> {
 }
 
 /// What the small network takes.
-fn wants() -> Arc<TensorType> {
+pub(crate) fn wants() -> Arc<TensorType> {
     Arc::new(TensorType {
         shape: vec![3, 32, 32],
         element: Element::Byte,
