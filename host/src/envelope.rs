@@ -114,6 +114,11 @@ impl Timings {
     pub fn record(&mut self, stage: Stage, took: Duration) {
         self.0.push((stage, took));
     }
+
+    /// What a stage took.
+    pub fn of(&self, stage: Stage) -> Option<Duration> {
+        self.0.iter().find(|(of, _)| *of == stage).map(|(_, took)| *took)
+    }
 }
 
 impl fmt::Display for Timings {
@@ -150,7 +155,7 @@ pub(crate) fn digest(body: &[u8]) -> String {
     Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_reserved(header: &str) -> bool {
+pub(crate) fn is_reserved(header: &str) -> bool {
     let header = header.to_ascii_lowercase();
     header.starts_with("x-") || header == "cc" || header == "bcc"
 }

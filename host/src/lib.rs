@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod breaker;
+pub mod cases;
 mod chain;
 pub mod cli;
 pub mod config;

@@ -96,12 +96,18 @@ impl Stages {
             let made = made.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
             passed(attempt, Stage::Preprocess, plugin);
             message = Arc::new(message.with(made));
+            if let Some(seen) = &mut attempt.notes.seen {
+                seen.messages.push(Arc::clone(&message));
+            }
         }
         let (plugin, wants) = (&self.plugins.preprocess, self.model.wants());
         let call = || plugin.preprocess(&self.lane, &message, wants);
         let tensor = self.call(attempt, Stage::Preprocess, plugin, call).await;
         let tensor = tensor.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
         passed(attempt, Stage::Preprocess, plugin);
+        if let Some(seen) = &mut attempt.notes.seen {
+            seen.tensor = Some(tensor.clone());
+        }
         Ok(tensor)
     }
 
@@ -126,7 +132,11 @@ impl Stages {
         })?;
         attempt.ticket.passed(Stage::Infer, self.model.digest());
         attempt.notes.label = prediction.top(1).pop().map(|best| best.label);
-        Ok(Arc::new(prediction))
+        let prediction = Arc::new(prediction);
+        if let Some(seen) = &mut attempt.notes.seen {
+            seen.prediction = Some(Arc::clone(&prediction));
+        }
+        Ok(prediction)
     }
 
     async fn route(
@@ -151,6 +161,9 @@ impl Stages {
         let mut outbounds = made.map_err(|error| self.failed(attempt, Stage::Route, plugin, error))?;
         for plugin in &self.plugins.after {
             outbounds = self.transformed(attempt, plugin, outbounds).await?;
+        }
+        if let Some(seen) = &mut attempt.notes.seen {
+            seen.results = Some(outbounds.clone());
         }
         Ok(outbounds)
     }

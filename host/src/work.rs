@@ -7,7 +7,7 @@ use crate::breaker::{Culprit, Ticket};
 use crate::connect::Parcel;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
-use crate::message::{Envelope, Message};
+use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::tally::Tally;
 use crate::trial::Pace;
@@ -64,6 +64,21 @@ pub struct Notes {
     pub label: Option<String>,
     /// Whether a plugin said `skip`.
     pub skipped: bool,
+    /// What each stage made, where somebody looks on: never in service.
+    pub seen: Option<Box<Seen>>,
+}
+
+/// What each stage made of a message.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Each transformer before the preprocessor.
+    pub messages: Vec<Arc<Message>>,
+    /// The preprocessor.
+    pub tensor: Option<Tensor>,
+    /// The model.
+    pub prediction: Option<Arc<Prediction>>,
+    /// The router, and the transformers after it.
+    pub results: Option<Vec<Outbound>>,
 }
 
 /// How the work failed, where plugins or a model may be to blame for it: what another version may do better.

@@ -4,6 +4,7 @@ mod author;
 mod bounds;
 mod breaker;
 mod broker;
+mod cases;
 mod chains;
 mod check;
 mod confirms;

@@ -20,6 +20,9 @@ pub struct Options {
     /// Says what it holds, and compiles nothing
     #[arg(long)]
     describe: bool,
+    /// Whether the code counts fuel
+    #[arg(long)]
+    fuel: bool,
 }
 
 pub(super) fn compile(options: &Options) -> anyhow::Result<ExitCode> {
@@ -30,7 +33,7 @@ pub(super) fn compile(options: &Options) -> anyhow::Result<ExitCode> {
     };
     match options.describe {
         true => sandbox::describe_in_this_process(&limits)?,
-        false => sandbox::compile_in_this_process(&limits)?,
+        false => sandbox::compile_in_this_process(&limits, options.fuel)?,
     }
     Ok(ExitCode::SUCCESS)
 }

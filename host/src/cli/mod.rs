@@ -9,6 +9,7 @@ mod online;
 mod output;
 mod plugin;
 mod receive;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -54,7 +55,10 @@ Examples:
   millrace plugin new crop --role preprocess
   millrace plugin check crop.wasm         whether a host would take it, and what it costs
   millrace dlq ls                         the dead letters of plugins.toml
-  millrace dlq requeue --reason refused   back into their queue, with what they had";
+  millrace dlq requeue --reason refused   back into their queue, with what they had
+  millrace dlq save order-7 dark-cat      as a case: a folder with what it had
+  millrace replay dark-cat                through the pipeline of plugins.toml, without broker or GPU
+  millrace plugin test                    the plugin in this folder, on its cases";
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,7 +98,9 @@ pub enum Verb {
     Receive(receive::Options),
     /// Lists dead letters, shows and saves them, and puts their messages back
     Dlq(dlq::Options),
-    /// Makes, builds, checks and shows plugins, and swaps them into a running host at every save
+    /// Runs a saved dead letter, or a case, through a pipeline without broker or GPU, and shows what each stage does
+    Replay(replay::Options),
+    /// Makes, builds, tries, tests, measures, checks and shows plugins, and swaps them into a running host at every save
     #[command(subcommand)]
     Plugin(plugin::Verb),
     /// Compiles one plugin for the host that started it
@@ -158,6 +164,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Send(options) => block_on(send::send(options)),
         Verb::Receive(options) => block_on(receive::receive(options)),
         Verb::Dlq(options) => block_on(dlq::dlq(options)),
+        Verb::Replay(options) => block_on(replay::replay(options)),
         Verb::Plugin(verb) => plugin::execute(verb),
         // Without a runtime: its limits are for every thread.
         Verb::CompilePlugin(options) => compile_plugin::compile(&options),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_models::DeviceChoice;
 use toml::Spanned;
@@ -21,6 +22,14 @@ use super::raw::{RawBroker, RawConfig, RawDevice, RawHost, RawModel, RawPlugin};
 use super::table::Report;
 use super::values::Text;
 use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
+
+/// What a call may take where nobody says otherwise: CPU time, and bytes of memory.
+pub fn default_limits() -> (Duration, usize) {
+    (
+        DEADLINE.default,
+        usize::try_from(MEMORY.default.0).unwrap_or(usize::MAX),
+    )
+}
 
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;

@@ -31,6 +31,8 @@ mod links;
 
 mod whereabouts;
 
+pub mod case;
+
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use millrace_models::DeviceChoice;
 use crate::plugins::Plugins;
 
 pub(crate) use broker_url::Endpoint;
+pub use check::default_limits;
 pub use globs::Globs;
 use mistakes::Source;
 pub(crate) use mistakes::did_you_mean;

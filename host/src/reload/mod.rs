@@ -3,6 +3,7 @@
 
 mod parts;
 mod probe;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use parts::{HeldBack, Part, Parts, PluginPart, changes};
 pub use probe::{ProbeError, probe};
+pub use replay::{Replayed, replay};
 
 use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};

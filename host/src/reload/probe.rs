@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::breaker::Breaker;
+use super::replay::{Replayed, replay};
 use crate::config::{PipelineConfig, ProbeConfig, ProbeOutcome};
 use crate::connect::Parcel;
 use crate::disposition::{Disposition, ReasonClass};
 use crate::generation::Stages;
 use crate::message::Message;
-use crate::quota::LineQuota;
-use crate::tally::Tally;
-use crate::work::{Attempt, Notes, Work};
+use crate::work::Notes;
 
 /// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,20 +52,8 @@ pub async fn probe(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) ->
             content_type: mime_guess::from_path(&probe.file).first_raw().map(str::to_owned),
             ..Message::default()
         };
-        // What it does is no message's: nothing of it is counted or told.
-        let (tally, lines) = (Tally::default(), LineQuota::new(0));
-        let breaker = Breaker::new(pipeline.name.as_str(), CancellationToken::new());
-        let mut attempt = Attempt {
-            pipeline: pipeline.name.as_str(),
-            host_id,
-            message: Arc::new(message),
-            tally: &tally,
-            lines: &lines,
-            ticket: breaker.ticket_of_suspect(),
-            notes: Notes::default(),
-        };
-        let made = stages.results(&mut attempt).await;
-        if let Err(found) = judge(probe, &made, &attempt.notes) {
+        let Replayed { made, notes } = replay(pipeline.name.as_str(), stages, message, host_id, None).await;
+        if let Err(found) = judge(probe, &made, &notes) {
             return Err(ProbeError::Unexpected {
                 file: shown,
                 expected: expected(probe),

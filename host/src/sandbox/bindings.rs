@@ -76,7 +76,7 @@ pub(super) mod route {
 }
 
 /// The interface that the message is in.
-const TYPES: &str = "millrace:pipeline/types@0.1.0";
+pub(super) const TYPES: &str = "millrace:pipeline/types@0.1.0";
 
 /// What a guest's `message` handle means: the one message of the call in progress.
 ///

@@ -80,12 +80,13 @@ fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// Compiles what stdin holds and puts the answer on stdout: the whole life of a process that does nothing else.
+/// Compiles what stdin holds and puts the answer on stdout: the whole life of a process that does nothing else. Code that
+/// counts fuel is for measuring.
 ///
 /// # Errors
 /// When its limits cannot be set, or nobody reads its answer.
-pub fn compile_in_this_process(limits: &CompileLimits) -> io::Result<()> {
-    answer_in_this_process(limits, machine_code)
+pub fn compile_in_this_process(limits: &CompileLimits, counts_fuel: bool) -> io::Result<()> {
+    answer_in_this_process(limits, |bytes| machine_code(bytes, counts_fuel))
 }
 
 /// Makes something of what stdin holds and puts it on stdout, or why there is nothing.
@@ -118,8 +119,8 @@ pub(super) fn answer_in_this_process(
     stdout.flush()
 }
 
-fn machine_code(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
-    let engine = engine::for_compiling().map_err(|error| NotCompiled::from(&error))?;
+fn machine_code(bytes: Vec<u8>, counts_fuel: bool) -> Result<Vec<u8>, NotCompiled> {
+    let engine = engine::for_compiling(counts_fuel).map_err(|error| NotCompiled::from(&error))?;
     let bytes = component_bytes(bytes)?;
     engine
         .precompile_component(&bytes)

@@ -67,6 +67,8 @@ pub struct CompilerProcess {
     pub program: Option<PathBuf>,
     /// What each may cost.
     pub limits: CompileLimits,
+    /// Whether the code counts fuel: for measuring, and never for serving.
+    pub counts_fuel: bool,
 }
 
 /// A process that is not left behind.
@@ -174,6 +176,7 @@ impl CompilerProcess {
             .args(["--cpu-s", &cpu.as_secs().to_string()])
             .args(["--memory-bytes", &memory_bytes.to_string()])
             .args(arguments)
+            .args(self.counts_fuel.then_some("--fuel"))
             .env_clear()
             .current_dir("/")
             // Ctrl-C is for the host, which then ends what it began.
@@ -249,7 +252,14 @@ mod tests {
             ..CompileLimits::default()
         };
         let program = Some(program);
-        (folder, CompilerProcess { program, limits })
+        (
+            folder,
+            CompilerProcess {
+                program,
+                limits,
+                counts_fuel: false,
+            },
+        )
     }
 
     #[test]

@@ -53,7 +53,20 @@ const BACKTRACE_FRAMES: usize = 16;
 /// # Errors
 /// When the platform does not have what the engine needs, such as address space for the pool or a thread.
 pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
+    with_pool(config(), workers)
+}
+
+/// As [`start`], but it counts fuel, which costs time: for measuring, and never for serving.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_metering(workers: usize) -> wasmtime::Result<Engine> {
     let mut config = config();
+    config.consume_fuel(true);
+    with_pool(config, workers)
+}
+
+fn with_pool(mut config: Config, workers: usize) -> wasmtime::Result<Engine> {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers)));
     let engine = Engine::new(&config)?;
     let weak = engine.weak();
@@ -63,14 +76,14 @@ pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-/// An engine that compiles for those that [`start`] builds, and reserves nothing: wasmtime refuses machine code of another
+/// An engine that compiles for those that [`start`] builds, or [`start_metering`], and reserves nothing: wasmtime refuses machine code of another
 /// configuration, and where instances come from is no part of it.
 ///
 /// # Errors
 /// When the platform does not have what the engine needs.
-pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
+pub(super) fn for_compiling(counts_fuel: bool) -> wasmtime::Result<Engine> {
     // One function after the other: what serves has the other cores, and the memory of one function is a bound.
-    Engine::new(config().parallel_compilation(false))
+    Engine::new(config().parallel_compilation(false).consume_fuel(counts_fuel))
 }
 
 /// Advances the epoch for as long as anybody holds the engine.

@@ -19,7 +19,7 @@ use crate::disposition::ReasonClass;
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// Component-model handles that a guest may hold at once: a message, a prediction and the standard streams are few.
-const HANDLES_MAX: usize = 64;
+pub(super) const HANDLES_MAX: usize = 64;
 
 /// What a guest may hand over at once while it is configured: log lines, and the text of an error.
 const CONFIGURE_HANDOVER_BYTES: usize = 1 << 20;

@@ -32,7 +32,7 @@ use crate::quota::LineQuota;
 pub(super) const FILE_MAX_BYTES: u64 = 32 << 20;
 
 /// What every plugin exports beside its role.
-const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
+pub(super) const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
 
 /// Interfaces of ours that a plugin may import, without their version.
 pub(super) const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:pipeline/log"];

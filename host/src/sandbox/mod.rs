@@ -27,8 +27,10 @@ mod text;
 
 mod engine;
 mod footprint;
+mod measure;
 mod meter;
 mod residents;
+mod timed;
 mod workers;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use self::declared::{Setting, SettingKind, SettingMistake};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
+pub use self::measure::{Asked, Cost, Gauge, Measured};
 pub use self::meter::PluginCounts;
 pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;

@@ -14,7 +14,15 @@ use super::{COMPONENT, MODULE, config, first_byte, hostile, load};
 /// A sandbox that compiles as the host does, with limits of its own.
 pub(super) fn sandbox(limits: CompileLimits) -> Sandbox {
     let program = Some(binary().unwrap());
-    Sandbox::start(1, Compiler::Child(CompilerProcess { program, limits })).unwrap()
+    Sandbox::start(
+        1,
+        Compiler::Child(CompilerProcess {
+            program,
+            limits,
+            counts_fuel: false,
+        }),
+    )
+    .unwrap()
 }
 
 /// A preprocessor that is valid, small, and more than a compiler can stand: every local lives through every loop.

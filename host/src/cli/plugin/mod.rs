@@ -1,17 +1,32 @@
-//! `millrace plugin`: what the author of a plugin does, from nothing to a plugin in a running host. One file a verb.
+//! `millrace plugin`: what the author of a plugin does, from nothing to a plugin in a running host. One file a verb. Whatever
+//! a plugin, a message or a case says is printed escaped.
+
+mod new;
 
 mod build;
+mod watch;
+
+mod run;
+mod test;
+
+mod bench;
+mod benched;
+
 mod check;
 mod inspect;
-mod new;
-mod watch;
 
 mod cargo;
 mod component;
+mod shown;
+mod subject;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+
+pub(super) use shown::{body, labels, results, tensor};
+
+use super::block_on;
 
 /// `millrace plugin`
 #[derive(Debug, Subcommand)]
@@ -22,6 +37,12 @@ pub enum Verb {
     Build(build::Options),
     /// Builds and tests at every save, and swaps the plugin into a running host
     Watch(watch::Options),
+    /// Gives a plugin one message, and shows what it makes of it
+    Run(run::Options),
+    /// Runs a plugin's cases (exit code 1 when one fails)
+    Test(test::Options),
+    /// Measures what a plugin's cases cost, and compares with what they cost before
+    Bench(bench::Options),
     /// Says whether a host would take a plugin into service, what it needs and what it costs (exit code 2 when it would not)
     Check(check::Options),
     /// Shows what a plugin's file says of itself: its WIT, its makers, its metadata
@@ -32,8 +53,11 @@ pub(super) fn execute(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::New(options) => new::new(&options),
         Verb::Build(options) => build::build(&options),
-        Verb::Watch(options) => super::block_on(watch::watch(options)),
-        Verb::Check(options) => super::block_on(check::check(options)),
+        Verb::Watch(options) => block_on(watch::watch(options)),
+        Verb::Run(options) => block_on(run::run(options)),
+        Verb::Test(options) => block_on(test::test(options)),
+        Verb::Bench(options) => block_on(bench::bench(options)),
+        Verb::Check(options) => block_on(check::check(options)),
         Verb::Inspect(options) => inspect::inspect(&options),
     }
 }

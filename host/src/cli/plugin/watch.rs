@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::build::made;
 use super::cargo::{self, CargoArguments};
-use super::component;
+use super::{component, test};
+use crate::cases::{Defaults, FindError, Judged, Runner, Suite};
 use crate::cli::error_label;
 use crate::cli::output::{self, plain};
 use crate::watch::Watch as Files;
@@ -138,7 +139,6 @@ fn tell(error: &str) {
 }
 
 /// What came of a crate's cases.
-#[expect(dead_code, reason = "there is nothing that runs cases yet")]
 enum Cases {
     /// There are none.
     None,
@@ -149,7 +149,27 @@ enum Cases {
 }
 
 /// Runs the cases of a crate with what was just built of it.
-#[expect(clippy::unused_async, reason = "running cases will wait")]
-async fn run_cases(_folder: &Path, _wasm: &Path) -> anyhow::Result<Cases> {
-    Ok(Cases::None)
+async fn run_cases(folder: &Path, wasm: &Path) -> anyhow::Result<Cases> {
+    let cases = folder.join("cases");
+    if !cases.is_dir() {
+        return Ok(Cases::None);
+    }
+    let suite = Suite {
+        plugin: wasm.to_owned(),
+        cases,
+        defaults: Defaults::default(),
+        pictures: None,
+    };
+    let mut text = String::new();
+    let each = |judged: &Judged| text.extend([test::shown(judged).as_str(), "\n"]);
+    let report = match suite.run(&Runner::start()?, each).await {
+        Ok(report) => report,
+        Err(FindError::None(_)) => return Ok(Cases::None),
+        Err(error) => return Err(error.into()),
+    };
+    text += test::summary(&report).trim_start();
+    Ok(match report.n_failed() {
+        0 => Cases::Passed(text),
+        _ => Cases::Failed(text),
+    })
 }

@@ -87,6 +87,19 @@ impl Broker {
         }
     }
 
+    /// A broker that is never asked: it makes addresses, and connects nowhere.
+    pub fn offline(config: &BrokerConfig, host_id: &str) -> Self {
+        let link = Arc::new(Link::new(config.access(), format!("millrace {host_id}")));
+        let (publisher, _) = Publisher::new(Arc::clone(&link), host_id.to_owned(), config.confirm_timeout);
+        Self {
+            consuming: Arc::clone(&link),
+            publishing: link,
+            publisher,
+            publishing_task: tokio::spawn(std::future::ready(())),
+            max_message_bytes: config.max_message_bytes,
+        }
+    }
+
     /// Connects once, to tell a broker that says no from one that is away.
     ///
     /// # Errors

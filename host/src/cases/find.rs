@@ -1,0 +1,108 @@
+//! Which cases there are. Opens none of them.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::case::LETTER_FILE;
+
+/// More files than this are no folder of cases.
+const CASES_MAX: usize = 4096;
+
+/// Cases of one folder, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// The folder.
+    pub path: PathBuf,
+    // Invariant: not empty.
+    /// Their files.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why there are no cases.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The folder cannot be read.
+    #[error("the cases in `{}` cannot be read: {source}", path.display())]
+    Read {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is nothing in it.
+    #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {LETTER_FILE}", .0.display())]
+    None(PathBuf),
+    /// There is too much in it.
+    #[error("there are more than {CASES_MAX} cases in `{}`", .0.display())]
+    TooMany(PathBuf),
+}
+
+/// Finds the cases of a folder: its `.toml` files, and folders with a `case.json`. A path that is itself a case is the
+/// only one.
+///
+/// # Errors
+/// When there are none.
+pub fn find(path: &Path) -> Result<Folder, FindError> {
+    if path.is_file() {
+        return Ok(alone(path));
+    }
+    let letter = path.join(LETTER_FILE);
+    if letter.is_file() {
+        return Ok(alone(&letter));
+    }
+    let failed = |source| FindError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        let letter = entry.join(LETTER_FILE);
+        if entry.extension().is_some_and(|ending| ending == "toml") && entry.is_file() {
+            files.push(entry);
+        } else if letter.is_file() {
+            files.push(letter);
+        }
+        if files.len() > CASES_MAX {
+            return Err(FindError::TooMany(path.to_owned()));
+        }
+    }
+    files.sort();
+    match files.is_empty() {
+        true => Err(FindError::None(path.to_owned())),
+        false => Ok(Folder {
+            path: path.to_owned(),
+            files,
+        }),
+    }
+}
+
+fn alone(file: &Path) -> Folder {
+    Folder {
+        path: file.parent().unwrap_or(Path::new(".")).to_owned(),
+        files: vec![file.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_toml_files_and_saved_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert!(matches!(find(folder.path()), Err(FindError::None(_))));
+        assert!(matches!(find(&path("nothing")), Err(FindError::Read { .. })));
+        std::fs::write(path("b.toml"), "").unwrap();
+        std::fs::write(path("b.png"), "").unwrap();
+        std::fs::create_dir(path("a")).unwrap();
+        std::fs::write(path("a/case.json"), "").unwrap();
+        std::fs::create_dir(path("c.toml")).unwrap();
+        assert_eq!(
+            find(folder.path()).unwrap().files,
+            [path("a/case.json"), path("b.toml")]
+        );
+        assert_eq!(find(&path("a")).unwrap().files, [path("a/case.json")]);
+        assert_eq!(find(&path("b.toml")).unwrap().files, [path("b.toml")]);
+    }
+}

@@ -1,0 +1,79 @@
+//! What came out of a call.
+
+use std::time::Duration;
+
+use crate::config::case::Outcome;
+use crate::message::{Outbound, Score, Tensor, Transformed};
+use crate::sandbox::{CallError, Refusal, Role};
+
+/// What came out of a call.
+#[derive(Debug)]
+pub struct Found {
+    /// What the plugin is.
+    pub role: Role,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The text of a refusal or fault, bounded and escaped.
+    pub text: String,
+    /// What it made.
+    pub made: Made,
+    /// How long the call took.
+    pub took: Duration,
+}
+
+/// What a plugin makes.
+#[derive(Debug)]
+pub enum Made {
+    /// Nothing: it refused or failed.
+    Nothing,
+    /// A tensor, and the best labels of the model that it was made for.
+    Tensor {
+        /// The tensor.
+        tensor: Tensor,
+        /// Best first; empty without a model.
+        labels: Vec<Score>,
+    },
+    /// Results.
+    Results(Vec<Outbound>),
+    /// A message.
+    Message(Transformed),
+}
+
+impl Found {
+    /// What a call that gave nothing came to; `None` when the sandbox has stopped, which says nothing about the plugin.
+    pub fn of_error(role: Role, error: CallError, took: Duration) -> Option<Self> {
+        let (outcome, text) = match error {
+            CallError::Refused(Refusal::Reject(text)) => (Outcome::Reject, text),
+            CallError::Refused(Refusal::Retry(text)) => (Outcome::Retry, text),
+            CallError::Refused(Refusal::Skip(text)) => (Outcome::Skip, text),
+            CallError::Fault { class, text } | CallError::BadOutput { class, text } => (Outcome::Fault(class), text),
+            CallError::Stopped => return None,
+        };
+        Some(Self {
+            role,
+            outcome,
+            text,
+            made: Made::Nothing,
+            took,
+        })
+    }
+
+    /// What a call that succeeded came to.
+    pub fn ok(role: Role, made: Made, took: Duration) -> Self {
+        Self {
+            role,
+            outcome: Outcome::Ok,
+            text: String::new(),
+            made,
+            took,
+        }
+    }
+
+    /// The best label.
+    pub fn label(&self) -> Option<&str> {
+        match &self.made {
+            Made::Tensor { labels, .. } => labels.first().map(|best| best.label.as_str()),
+            _ => None,
+        }
+    }
+}

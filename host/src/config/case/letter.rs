@@ -1,0 +1,195 @@
+//! A saved dead letter as a case: the `case.json` that `millrace dlq save` writes, with the body beside it. All of it is
+//! untrusted.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::message::read_bounded;
+use super::{Budget, Case, Expected, Outcome, Record, alone, read};
+use crate::config::mistakes::{Mistake, Span, quoted};
+use crate::config::{ConfigErrors, default_limits};
+use crate::disposition::{ReasonClass, Stage};
+use crate::message::Message;
+
+/// What a saved letter is called in its folder.
+pub const LETTER_FILE: &str = "case.json";
+
+/// What `case.json` says that it is.
+const FORMAT: &str = "millrace-case/1";
+
+#[derive(Debug, Deserialize)]
+struct Saved {
+    format: String,
+    body: String,
+    body_sha256: Option<String>,
+    message: SavedMessage,
+    #[serde(default)]
+    letter: SavedLetter,
+    expect: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SavedMessage {
+    id: String,
+    correlation_id: Option<String>,
+    reply_to: Option<String>,
+    content_type: Option<String>,
+    source: String,
+    key: String,
+    attempt: u32,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct SavedLetter {
+    reason: Option<String>,
+    text: Option<String>,
+    stage: Option<String>,
+    pipeline: Option<String>,
+    plugin: Option<String>,
+}
+
+/// Parses a `case.json` and reads the body that it names.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
+    let fail = |span: Option<Span>, message: String| Err(alone(path, text, Mistake::at(span, message)));
+    let saved: Saved = match serde_json::from_str(text) {
+        Ok(saved) => saved,
+        Err(error) => return fail(place(text, &error), format!("this is no saved case: {error}")),
+    };
+    if saved.format != FORMAT {
+        return fail(
+            None,
+            format!("the format is {}, and {FORMAT:?} is read", quoted(&saved.format)),
+        );
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A name and no path: whoever sent a letter must not choose which file is read.
+    let mut parts = Path::new(&saved.body).components();
+    let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
+        return fail(None, format!("the body {} is no file beside it", quoted(&saved.body)));
+    };
+    let body = match read_bounded(&folder.join(name)) {
+        Ok(body) => body,
+        Err(why) => return fail(None, format!("the body {}: {why}", quoted(&saved.body))),
+    };
+    let digest = format!("{:x}", Sha256::digest(&body));
+    if saved.body_sha256.as_ref().is_some_and(|said| *said != digest) {
+        return fail(
+            None,
+            format!("the body {} is not the one that was saved", quoted(&saved.body)),
+        );
+    }
+    let expected = match &saved.expect {
+        Some(expect) => Some(expected(expect, path)?),
+        None => None,
+    };
+    let (deadline, memory_bytes) = default_limits();
+    let folder_name = std::path::absolute(folder).ok();
+    let name = folder_name
+        .as_deref()
+        .and_then(Path::file_name)
+        .unwrap_or(OsStr::new("case"));
+    Ok(Case {
+        name: name.to_string_lossy().into_owned(),
+        path: path.to_owned(),
+        message: Arc::new(message(saved.message, body)),
+        settings: None,
+        deadline,
+        memory_bytes,
+        model: None,
+        wants: None,
+        prediction: None,
+        expected,
+        budget: Budget::default(),
+        record: Some(record(saved.letter)),
+    })
+}
+
+fn message(saved: SavedMessage, body: Vec<u8>) -> Message {
+    Message {
+        id: saved.id,
+        correlation_id: saved.correlation_id,
+        reply_to: saved.reply_to,
+        source: saved.source,
+        key: saved.key,
+        attempt: saved.attempt.max(1),
+        content_type: saved.content_type,
+        headers: saved.headers,
+        body: Arc::new(body),
+        ..Message::default()
+    }
+}
+
+fn record(saved: SavedLetter) -> Record {
+    const STAGES: [Stage; 5] = [
+        Stage::Receive,
+        Stage::Preprocess,
+        Stage::Infer,
+        Stage::Route,
+        Stage::Deliver,
+    ];
+    let stage = STAGES
+        .into_iter()
+        .find(|stage| saved.stage.as_deref() == Some(stage.as_str()));
+    Record {
+        stage,
+        class: saved.reason.unwrap_or_default(),
+        text: saved.text.unwrap_or_default(),
+        pipeline: saved.pipeline,
+        plugin: saved.plugin,
+    }
+}
+
+impl Record {
+    /// What a plugin that does `stage` must make of the message, by the record; `None` where the message never came to it
+    /// or the record does not say.
+    pub fn expected(&self, stage: Stage) -> Option<Expected> {
+        let failed_in = self.stage?;
+        let outcome = match failed_in.cmp(&stage) {
+            std::cmp::Ordering::Less => return None,
+            std::cmp::Ordering::Greater => Outcome::Ok,
+            std::cmp::Ordering::Equal => self.outcome()?,
+        };
+        Some(Expected {
+            outcome,
+            reason: None,
+            tensor: None,
+            label: None,
+            results: None,
+            message: None,
+        })
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        match self.class.as_str() {
+            class if class == ReasonClass::Refused.as_str() => Some(Outcome::Reject),
+            class if class == ReasonClass::AttemptsSpent.as_str() => Some(Outcome::Retry),
+            class => Outcome::WORDS
+                .iter()
+                .find(|(word, _)| *word == class)
+                .map(|(_, outcome)| *outcome),
+        }
+    }
+}
+
+/// What `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
+fn expected(value: &Value, path: &Path) -> Result<Expected, ConfigErrors> {
+    let fail = |message: String| alone(path, "", Mistake::at(None, message));
+    let table: toml::Value =
+        serde_json::from_value(value.clone()).map_err(|error| fail(format!("`expect`: {error}")))?;
+    let text = toml::to_string(&table).map_err(|error| fail(format!("`expect`: {error}")))?;
+    read::expected(&text, path)
+}
+
+/// Where an error of the JSON parser is.
+fn place(text: &str, error: &serde_json::Error) -> Option<Span> {
+    let line = error.line().checked_sub(1)?;
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let at = before.saturating_add(error.column().saturating_sub(1)).min(text.len());
+    Some(at..at)
+}

@@ -1,0 +1,243 @@
+//! A case: a message and what a plugin must make of it, as data. Read from `cases/*.toml` and from saved dead letters;
+//! knows nothing of how one is run.
+
+mod expect;
+mod letter;
+mod message;
+mod read;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::mistakes::{Mistake, Source};
+use super::{ConfigErrors, Sound};
+use crate::disposition::{ReasonClass, Stage};
+use crate::message::{Element, Message, Tensor, TensorType};
+
+pub use letter::LETTER_FILE;
+
+/// The largest body, and the largest file that a case compares with.
+pub const BODY_MAX_BYTES: u64 = 64 << 20;
+
+/// How far a number may be off where a case says nothing: written figures have four digits.
+pub const TOLERANCE: f64 = 0.001;
+
+/// A case, read and checked; what it names beside its body is not opened.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The file's name without its ending, or that of a saved letter's folder.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// The message.
+    pub message: Arc<Message>,
+    /// The plugin's settings as a JSON object, where it says any.
+    pub settings: Option<String>,
+    /// CPU time of a call.
+    pub deadline: Duration,
+    /// Memories and tables of an instance together.
+    pub memory_bytes: usize,
+    /// A model folder.
+    pub model: Option<PathBuf>,
+    /// What a preprocessor is asked for, where no model says it.
+    pub wants: Option<TensorType>,
+    /// What a router is shown.
+    pub prediction: Option<SaidPrediction>,
+    /// What must come out.
+    pub expected: Option<Expected>,
+    /// What it may cost.
+    pub budget: Budget,
+    /// What became of it, where it is a saved dead letter.
+    pub record: Option<Record>,
+}
+
+/// What a router is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SaidPrediction {
+    /// The model's name.
+    pub model: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a prediction comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// It is said.
+    Said {
+        /// Scores by label.
+        scores: Vec<(String, f32)>,
+        /// Raw outputs.
+        outputs: Vec<Tensor>,
+    },
+    /// The case's model runs on the tensor of a preprocessor.
+    Made {
+        /// The preprocessor's file.
+        preprocess: PathBuf,
+        /// Its settings as a JSON object.
+        settings: String,
+    },
+}
+
+/// What comes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A tensor, results or a message.
+    Ok,
+    /// The plugin says `reject`.
+    Reject,
+    /// The plugin says `retry`.
+    Retry,
+    /// The plugin says `skip`.
+    Skip,
+    /// The plugin refuses its settings.
+    Settings,
+    /// It breaks a bound, traps, or returns what nobody takes.
+    Fault(ReasonClass),
+}
+
+/// What must come out. What is not said is not compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expected {
+    /// What must come of the call.
+    pub outcome: Outcome,
+    /// Is contained in the text of the refusal or fault.
+    pub reason: Option<String>,
+    /// Of a preprocessor.
+    pub tensor: Option<ExpectedTensor>,
+    /// The model's best label for the tensor.
+    pub label: Option<String>,
+    /// Of a router: every result.
+    pub results: Option<Vec<ExpectedResult>>,
+    /// Of a transformer.
+    pub message: Option<ExpectedBody>,
+}
+
+/// A tensor that must come out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpectedTensor {
+    /// Its shape.
+    pub shape: Option<Vec<u32>>,
+    /// Its element.
+    pub element: Option<Element>,
+    /// Its least element.
+    pub min: Option<f64>,
+    /// Its largest element.
+    pub max: Option<f64>,
+    /// The mean of its elements.
+    pub mean: Option<f64>,
+    /// The digest of its elements.
+    pub sha256: Option<String>,
+    /// A file with its elements.
+    pub file: Option<PathBuf>,
+    /// How far a figure or an element may be off.
+    pub tolerance: f64,
+}
+
+/// A result that must come out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpectedResult {
+    /// Its destination.
+    pub destination: Option<String>,
+    /// Its key; empty for none.
+    pub key: Option<String>,
+    /// The rest.
+    pub body: ExpectedBody,
+}
+
+/// A body with its content type and headers that must come out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpectedBody {
+    /// Its content type; empty for none.
+    pub content_type: Option<String>,
+    /// Headers that it must have.
+    pub headers: Vec<(String, String)>,
+    /// Values in it by JSON pointer.
+    pub json: Vec<(String, Value)>,
+    /// The whole of it.
+    pub text: Option<String>,
+    /// Its digest.
+    pub sha256: Option<String>,
+    /// A file with the whole of it.
+    pub file: Option<PathBuf>,
+    /// How far a number may be off.
+    pub tolerance: f64,
+}
+
+/// What a case may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// Fuel of instantiating, configuring and the call.
+    pub fuel: Option<u64>,
+    /// Bytes of memories and tables.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What became of a message that was saved as a dead letter. All of it is untrusted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// The stage that it failed in, where that is a stage of ours.
+    pub stage: Option<Stage>,
+    /// The class of its reason.
+    pub class: String,
+    /// Its reason in words.
+    pub text: String,
+    /// The pipeline.
+    pub pipeline: Option<String>,
+    /// The plugin that it failed in.
+    pub plugin: Option<String>,
+}
+
+impl Case {
+    /// Reads a case: a `.toml` file, or the `case.json` of a saved dead letter.
+    ///
+    /// # Errors
+    /// Every mistake of the file at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = super::document::read(path)?;
+        match path.extension() {
+            Some(ending) if ending == "json" => letter::parse(&text, path),
+            _ => read::parse(&text, path),
+        }
+    }
+}
+
+impl Outcome {
+    /// Every outcome with its word in a case.
+    pub const WORDS: [(&str, Self); 11] = [
+        ("ok", Self::Ok),
+        ("reject", Self::Reject),
+        ("retry", Self::Retry),
+        ("skip", Self::Skip),
+        ("settings", Self::Settings),
+        ("trap", Self::Fault(ReasonClass::Trap)),
+        ("deadline", Self::Fault(ReasonClass::Deadline)),
+        ("memory", Self::Fault(ReasonClass::Memory)),
+        ("output-too-large", Self::Fault(ReasonClass::OutputTooLarge)),
+        ("bad-tensor", Self::Fault(ReasonClass::BadTensor)),
+        ("denied", Self::Fault(ReasonClass::Denied)),
+    ];
+
+    /// Its word in a case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fault(class) => class.as_str(),
+            other => Self::WORDS
+                .iter()
+                .find(|(_, outcome)| *outcome == other)
+                .map_or("ok", |(word, _)| word),
+        }
+    }
+}
+
+/// A mistake after which nothing else can be looked at.
+fn alone(path: &Path, text: &str, mistake: Mistake) -> ConfigErrors {
+    ConfigErrors::new(Arc::new(Source::new(path, text)), Sound::default(), vec![mistake])
+}

@@ -1,0 +1,170 @@
+//! Whole cases: good ones, and bad ones beside the text that they must give.
+//!
+//! `UPDATE_SNAPSHOTS=1` writes the texts anew.
+
+use super::*;
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/config/case/testdata")
+        .join(name)
+}
+
+#[test]
+fn bad_cases_give_their_text() {
+    let entries = std::fs::read_dir(testdata("bad")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    assert!(paths.len() > 3);
+    for path in paths {
+        let Err(errors) = Case::load(&path) else {
+            panic!("{} was taken", path.display());
+        };
+        let folder = testdata("").display().to_string();
+        let actual = errors.to_string().replace(&folder, "").trim_end().to_owned() + "\n";
+        let snapshot = path.with_extension("err");
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&snapshot, &actual).unwrap();
+        }
+        let expected = std::fs::read_to_string(&snapshot).unwrap_or_default();
+        assert_eq!(expected, actual, "{} differs:\n{actual}", snapshot.display());
+    }
+}
+
+#[test]
+fn what_a_case_says_is_what_it_gives() {
+    let case = Case::load(&testdata("good/full.toml")).unwrap();
+    assert_eq!(case.name, "full");
+    let Message {
+        id,
+        source,
+        key,
+        attempt,
+        redelivered,
+        content_type,
+        headers,
+        body,
+        ..
+    } = &*case.message;
+    assert_eq!((id.as_str(), source.as_str(), key.as_str()), ("m-1", "images", "cats"));
+    assert_eq!((*attempt, *redelivered, content_type), (2, true, &None));
+    let expected = [("width", "7"), ("camera", "${NAME}")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!((headers.as_slice(), body.as_slice()), (&expected[..], &b"\x89PNG"[..]));
+    assert_eq!(
+        case.settings.as_deref(),
+        Some(r#"{"deep":{"a":[1,2.5,true]},"resize":"nearest"}"#)
+    );
+    assert_eq!((case.deadline, case.memory_bytes), (Duration::from_secs(2), 8 << 20));
+    let Some(SaidPrediction {
+        model,
+        origin: Origin::Said { scores, outputs },
+    }) = &case.prediction
+    else {
+        panic!("{:?}", case.prediction)
+    };
+    assert_eq!((model.as_str(), outputs.len()), ("shapes", 1));
+    assert_eq!(
+        scores,
+        &[("star".to_owned(), 0.75), ("arrow".to_owned(), 1.0)],
+        "in the order of the file"
+    );
+    let expected = case.expected.unwrap();
+    let results = expected.results.unwrap();
+    assert_eq!(
+        (results.len(), results[0].body.headers.len(), results[0].body.json.len()),
+        (1, 2, 2)
+    );
+    assert_eq!(expected.tensor.unwrap().tolerance, 0.5);
+    assert_eq!(
+        case.budget,
+        Budget {
+            fuel: Some(12_000_000),
+            memory_bytes: Some(1 << 20)
+        }
+    );
+}
+
+#[test]
+fn what_a_case_leaves_out_has_its_default() {
+    let case = Case::load(&testdata("good/minimal.toml")).unwrap();
+    // printf '' | sha256sum
+    assert!(case.message.id.starts_with("e3b0c44298fc1c14"));
+    assert_eq!((case.message.source.as_str(), case.message.attempt), ("cases", 1));
+    assert_eq!((case.deadline, case.memory_bytes), (Duration::from_secs(1), 256 << 20));
+    assert!(case.expected.is_none() && case.settings.is_none() && case.prediction.is_none());
+}
+
+/// What `case.json` says beside its format and its body.
+fn saved(letter: &str, more: &str) -> String {
+    format!(
+        r#"{{"format": "millrace-case/1", "body": "body.bin", "message": {{"id": "m", "correlation_id": null, "reply_to": null,
+        "content_type": null, "source": "images", "key": "k", "attempt": 3, "headers": [["a", "1"]]}}, "letter": {letter}{more}}}"#
+    )
+}
+
+fn load(text: &str) -> Result<Case, String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("body.bin"), "body").unwrap();
+    let path = folder.path().join(LETTER_FILE);
+    std::fs::write(&path, text).unwrap();
+    Case::load(&path).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn a_saved_letter_expects_what_it_says() {
+    let outcome = |stage: &str, class: &str, of: Stage| {
+        let letter = format!(r#"{{"stage": "{stage}", "reason": "{class}", "text": "why"}}"#);
+        let case = load(&saved(&letter, "")).unwrap();
+        case.record.unwrap().expected(of).map(|expected| expected.outcome)
+    };
+    let fault = |class| Some(Outcome::Fault(class));
+    assert_eq!(
+        outcome("preprocess", "refused", Stage::Preprocess),
+        Some(Outcome::Reject)
+    );
+    assert_eq!(
+        outcome("preprocess", "attempts-spent", Stage::Preprocess),
+        Some(Outcome::Retry)
+    );
+    assert_eq!(
+        outcome("preprocess", "trap", Stage::Preprocess),
+        fault(ReasonClass::Trap)
+    );
+    assert_eq!(outcome("preprocess", "trap", Stage::Route), None);
+    assert_eq!(outcome("route", "denied", Stage::Preprocess), Some(Outcome::Ok));
+    assert_eq!(outcome("route", "denied", Stage::Route), fault(ReasonClass::Denied));
+    assert_eq!(outcome("deliver", "malformed", Stage::Route), Some(Outcome::Ok));
+    assert_eq!(outcome("receive", "malformed", Stage::Preprocess), None);
+    assert_eq!(outcome("preprocess", "host-fault", Stage::Preprocess), None);
+    assert_eq!(outcome("nowhere", "trap", Stage::Preprocess), None);
+}
+
+#[test]
+fn a_saved_letter_is_read_as_it_was() {
+    let case = load(&saved("{}", r#", "expect": {"outcome": "reject", "reason": "no"}"#)).unwrap();
+    assert_eq!((case.message.attempt, case.message.body.as_slice()), (3, &b"body"[..]));
+    assert_eq!(case.expected.unwrap().outcome, Outcome::Reject);
+    for (text, expected) in [
+        ("{", "this is no saved case"),
+        (&saved("{}", "").replace("case/1", "case/2"), "the format is"),
+        (
+            &saved("{}", "").replace("body.bin", "../../etc/passwd"),
+            "is no file beside it",
+        ),
+        (
+            &saved("{}", "").replace("body.bin", "/etc/passwd"),
+            "is no file beside it",
+        ),
+        (&saved("{}", "").replace("body.bin", "other"), "cannot be read"),
+        (
+            &saved("{}", r#", "body_sha256": "00""#),
+            "is not the one that was saved",
+        ),
+        (&saved("{}", r#", "expect": {"outcom": 3}"#), "did you mean `outcome`?"),
+    ] {
+        let error = load(text).unwrap_err();
+        assert!(error.contains(expected), "no {expected:?} in:\n{error}");
+    }
+}
