@@ -70,7 +70,7 @@ fn a_residual_network_under_a_key_computes_what_pytorch_does() {
 fn the_example_of_the_guide_loads_as_it_is_written() {
     let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/model-folder.md")).unwrap();
     let (_, rest) = guide
-        .split_once("write `models/cats/model.toml`:\n\n```toml\n")
+        .split_once("write `models/cats/model.toml`:\n\n```toml file=models/cats/model.toml\n")
         .unwrap();
     let (manifest, _) = rest.split_once("```").unwrap();
     let folder = copy(&data("cats"));

@@ -329,6 +329,17 @@ impl Broker {
         Ok(text)
     }
 
+    /// The words by which a shell runs one of the broker's scripts on this node.
+    pub fn script(&self, name: &str) -> String {
+        let command = self.command(name);
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let variables: String = variables
+            .map(|(name, value)| format!("{}='{}' ", name.display(), value.display()))
+            .collect();
+        let program = command.get_program().display();
+        format!("env {variables}'{program}' --quiet --node '{}'", self.node)
+    }
+
     /// What the node wrote on its terminal and into its log.
     pub fn log(&self) -> String {
         let read = |name: &str| std::fs::read_to_string(self.path(name)).unwrap_or_default();

@@ -82,15 +82,19 @@ pub fn pictures() -> Result<Vec<Sample>> {
 /// # Errors
 /// When it is not there.
 pub fn guest(target: &str, name: &str) -> Result<PathBuf> {
-    let folder = match std::env::var_os("MILLRACE_GUESTS") {
-        Some(folder) => PathBuf::from(folder),
-        None => crate::host::target_folder()?.join("guests"),
-    };
-    let path = folder.join(target).join(format!("{name}.wasm"));
+    let path = guests()?.join(target).join(format!("{name}.wasm"));
     ensure!(
         path.exists(),
         "{} is missing: run `cargo xtask guests` first",
         path.display()
     );
     Ok(path)
+}
+
+/// The folder of all guests.
+pub(crate) fn guests() -> Result<PathBuf> {
+    match std::env::var_os("MILLRACE_GUESTS") {
+        Some(folder) => Ok(PathBuf::from(folder)),
+        None => Ok(crate::host::target_folder()?.join("guests")),
+    }
 }

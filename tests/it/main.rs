@@ -1,6 +1,7 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
 mod author;
+mod book;
 mod bounds;
 mod breaker;
 mod broker;

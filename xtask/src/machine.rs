@@ -15,8 +15,10 @@ pub(crate) struct Package {
     is_there: fn() -> bool,
 }
 
-/// A broker for the tests to start, software Vulkan for the path that a GPU takes, and what builds the guests in C.
-pub(crate) const NEEDED_BY_TESTS: &[Package] = &[RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS];
+/// A broker for the tests to start, software Vulkan for the path that a GPU takes, what builds the guests in C, and what the
+/// book uses.
+pub(crate) const NEEDED_BY_TESTS: &[Package] =
+    &[RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS, CURL, PIKA, NUMPY];
 /// A broker alone.
 pub(crate) const NEEDED_BY_BENCH: &[Package] = &[RABBITMQ];
 
@@ -66,6 +68,23 @@ const C_BUILTINS: Package = Package {
     },
 };
 const IN_C: &str = "the tests build plugins in C";
+const CURL: Package = Package {
+    name: "curl",
+    why: "the book asks a host by it",
+    is_there: || answers("curl", &["--version"]),
+};
+const PIKA: Package = Package {
+    name: "python3-pika",
+    why: "the book begins at a consumer in Python",
+    is_there: || answers(PYTHON, &["-c", "import pika"]),
+};
+const NUMPY: Package = Package {
+    name: "python3-numpy",
+    why: "the book begins at a consumer in Python",
+    is_there: || answers(PYTHON, &["-c", "import numpy"]),
+};
+/// The one that the distribution's packages are for.
+const PYTHON: &str = "/usr/bin/python3";
 const WASM_TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
 
 /// Installs the packages that are missing.

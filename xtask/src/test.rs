@@ -1,6 +1,6 @@
 //! Everything that a change must pass, in one command, with one closing table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -11,8 +11,20 @@ use crate::machine;
 use crate::project::{Program, Project};
 use crate::step::{self, Outcome, Tally};
 
-/// The release of `cargo deny` that the checks were written for.
-const DENY_VERSION: &str = "0.20.2";
+/// What says whether a dependency may be there: four minutes of one core to build.
+const DENY: Tool = Tool {
+    package: "cargo-deny",
+    version: "0.20.2",
+    more: &[],
+    building: "build cargo-deny",
+};
+/// What makes the book's pages. Without its server and its search it is built in a minute and a half of one core.
+const MDBOOK: Tool = Tool {
+    package: "mdbook",
+    version: "0.5.4",
+    more: &["--no-default-features"],
+    building: "build mdbook",
+};
 /// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
 pub(crate) const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
 /// The test that compares generated files with what the code makes.
@@ -48,10 +60,14 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         )?);
         let mut doc = project.cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
         outcomes.push(step::run("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?);
-        let deny = project.target.join("tools/bin/cargo-deny");
-        if !machine::says(&deny, "--version", DENY_VERSION) {
-            outcomes.push(install_deny(project)?);
-        }
+        let (mdbook, built) = MDBOOK.find(project)?;
+        outcomes.extend(built);
+        let mut book = Command::new(mdbook);
+        book.args(["build", "docs", "--dest-dir"])
+            .arg(project.target.join("book"));
+        outcomes.push(step::run("book", book.current_dir(&project.root))?);
+        let (deny, built) = DENY.find(project)?;
+        outcomes.extend(built);
         // It looks at what every platform would build, and has no way to the registry.
         step::must_succeed(&mut project.cargo(["fetch", "--locked"]))?;
         let mut deny = Command::new(deny);
@@ -83,25 +99,41 @@ fn set_up<'a>(tests: &'a mut Command, project: &Project, guests: &Path, host: &P
     project.quiet_vulkan(tests)
 }
 
-/// Builds `cargo deny` among the tools in the target folder, which outlive a checkout: four minutes of one core, once.
-fn install_deny(project: &Project) -> Result<Outcome> {
-    let tools = project.target.join("tools");
-    // A folder of its own: it has other features of the same crates. It is not worth keeping.
-    let build = tools.join("build");
-    let mut install = project.cargo([
-        "install",
-        "--locked",
-        "--force",
-        "--version",
-        DENY_VERSION,
-        "cargo-deny",
-    ]);
-    install.env("CARGO_TARGET_DIR", &build).arg("--root").arg(tools);
-    let outcome = step::run("build cargo-deny", &mut install)?;
-    if build.exists() {
-        std::fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
+/// A program that cargo builds from the registry, in the release that the checks were written for.
+struct Tool {
+    package: &'static str,
+    version: &'static str,
+    /// More that is said to cargo.
+    more: &'static [&'static str],
+    /// The name of the step that builds it.
+    building: &'static str,
+}
+
+impl Tool {
+    /// The program among the tools in the target folder, which outlive a checkout, and how it was built where it was not there.
+    fn find(&self, project: &Project) -> Result<(PathBuf, Option<Outcome>)> {
+        let tools = project.target.join("tools");
+        let program = tools.join("bin").join(self.package);
+        if machine::says(&program, "--version", self.version) {
+            return Ok((program, None));
+        }
+        // A folder of its own: it has other features of the same crates. It is not worth keeping.
+        let build = tools.join("build");
+        let mut install = project.cargo([
+            "install",
+            "--locked",
+            "--force",
+            "--version",
+            self.version,
+            self.package,
+        ]);
+        install.args(self.more).env("CARGO_TARGET_DIR", &build);
+        let outcome = step::run(self.building, install.arg("--root").arg(tools))?;
+        if build.exists() {
+            std::fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
+        }
+        Ok((program, Some(outcome)))
     }
-    Ok(outcome)
 }
 
 /// Prints the table and, alone on the last line, the count of the tests.
