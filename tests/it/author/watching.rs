@@ -93,17 +93,27 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
     let saved = text.replace("\"label\": best.label", "\"label\": \"of the save\"");
     ensure!(saved != text, "the scaffold's router has other words");
     std::fs::write(&source, &saved)?;
+    watching.wait("a case failed: no host is given this version", 1)?;
+    watching.wait("watching saved-one", 2)?;
+    assert_eq!(control.status()?["generation"], 1);
+
+    let case = mill.path("saved-one/cases/first.toml");
+    let expects = std::fs::read_to_string(&case)?;
+    let expected = expects.replace("\"/label\" = \"star\"", "\"/label\" = \"of the save\"");
+    ensure!(expected != expects, "the scaffold's case has other words");
+    std::fs::write(&case, expected)?;
     watching.wait("generation 2 serves", 1)?;
     watching.wait("given to the host in", 2)?;
     assert_eq!(result("b.png")?["label"], "of the save");
 
     std::fs::write(&source, saved.replace("prediction.top(1)", "prediction.top(\"one\")"))?;
     watching.wait("error[E0308]: mismatched types", 1)?;
-    watching.wait("watching saved-one", 3)?;
+    watching.wait("watching saved-one", 4)?;
     ensure!(watching.said().contains("src/lib.rs:"), "{}", watching.said());
     assert_eq!(control.status()?["generation"], 2);
 
-    // It builds, and cannot serve: the host says no, and its file is as it was.
+    // It builds, no case says otherwise, and it cannot serve: the host says no, and its file is as it was.
+    std::fs::remove_file(&case)?;
     let before = std::fs::read(mill.path("saved-one.wasm"))?;
     std::fs::write(
         &source,

@@ -143,7 +143,7 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
         ),
         (
             exports.to_owned(),
-            "it does not fit the contract: export `millrace:pipeline/plugin@0.1.0` does not have export `configure`",
+            "it does not fit the contract: export `millrace:pipeline/plugin@0.1.0` does not have export `settings`",
         ),
         (
             functions.to_owned(),
