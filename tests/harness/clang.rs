@@ -55,10 +55,9 @@ pub fn build_with(folder: &Path, guest: &str, change: impl FnOnce(String) -> Str
 /// The block of the book that builds a guest.
 fn command(guest: &str) -> Result<String> {
     let book = std::fs::read_to_string(root().join(BOOK))?;
-    let mut blocks = book
-        .split("```sh\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
+    // What stands behind `sh` is for whoever follows the whole book.
+    let fenced = book.split("```sh").skip(1).filter_map(|rest| rest.split_once('\n'));
+    let mut blocks = fenced.filter_map(|(_, rest)| rest.split("```").next());
     let output = format!("-o {guest}.wasm");
     let block = blocks.find(|block| block.contains(&output));
     Ok(block
