@@ -121,7 +121,7 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
     let functions = r#"(core module $m (func (export "f") (result i32) i32.const 0))
         (core instance $c (instantiate $m))
         (func $f (result u32) (canon lift (core func $c "f")))
-        (instance $plugin (export "configure" (func $f)))
+        (instance $plugin (export "settings" (func $f)) (export "configure" (func $f)))
         (instance $preprocess (export "preprocess" (func $f)))
         (export "millrace:pipeline/preprocess@0.1.0" (instance $preprocess))
         (export "millrace:pipeline/plugin@0.1.0" (instance $plugin))"#;
@@ -143,12 +143,12 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
         ),
         (
             exports.to_owned(),
-            "it does not fit the contract: export `millrace:pipeline/plugin@0.1.0` does not have export `configure`",
+            "it does not fit the contract: export `millrace:pipeline/plugin@0.1.0` does not have export `settings`",
         ),
         (
             functions.to_owned(),
             "it does not fit the contract: failed to convert function to given type: \
-             type mismatch with parameters: expected 1-tuple, found 0-tuple",
+             type mismatch with results: expected `list` found `u32`",
         ),
     ];
     let folder = tempfile::tempdir().unwrap();
