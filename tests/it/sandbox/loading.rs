@@ -158,6 +158,21 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
     }
 }
 
+/// A Python interpreter is put together of 38; how many are too many is told.
+#[test]
+fn a_component_may_be_put_together_of_64_core_instances() {
+    let text = |n| {
+        let instances = "(core instance (instantiate $m))".repeat(n);
+        format!("(component (core module $m) {instances})")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (n, expected) in [(64, "it is no preprocessor: "), (65, "contains 65 core module instances")] {
+        let bytes = wat::component(&text(n)).unwrap();
+        let found = refused(&file(&folder, &bytes), Role::Preprocess);
+        assert!(found.contains(expected), "{n}: {found}");
+    }
+}
+
 #[test]
 fn an_import_that_is_not_granted_is_named() {
     let text = refused(&config(guest(COMPONENT, "wants-clock").unwrap()), Role::Preprocess);
