@@ -21,8 +21,13 @@ pub(super) const RESIDENTS_PER_WORKER: usize = 6;
 /// Memories of one component. Guests have one; a component that was composed of two has two.
 const MEMORIES_PER_COMPONENT: u32 = 2;
 
-/// Core instances of one component: the guest's module and the shims that componentizing puts around it.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
+/// Core instances of one component: the guest's module and the shims that componentizing puts around it. Rust has 4; a
+/// Python interpreter with its libraries linked beside it has 38.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+
+/// What wasmtime itself keeps of one core instance, beside the plugin's memory: its functions and globals. The decoder of
+/// pictures has 12 KiB, that interpreter 237 KiB.
+const CORE_INSTANCE_BYTES: usize = 320 << 10;
 
 /// Tables of one component: the guest's own and the shims'.
 const TABLES_PER_COMPONENT: u32 = 8;
@@ -130,6 +135,7 @@ fn pool(workers: usize) -> PoolingAllocationConfig {
         .total_stacks(0)
         .total_gc_heaps(0)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_core_instance_size(CORE_INSTANCE_BYTES)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memories_per_module(1)

@@ -121,7 +121,7 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
     let functions = r#"(core module $m (func (export "f") (result i32) i32.const 0))
         (core instance $c (instantiate $m))
         (func $f (result u32) (canon lift (core func $c "f")))
-        (instance $plugin (export "configure" (func $f)))
+        (instance $plugin (export "settings" (func $f)) (export "configure" (func $f)))
         (instance $preprocess (export "preprocess" (func $f)))
         (export "millrace:pipeline/preprocess@0.1.0" (instance $preprocess))
         (export "millrace:pipeline/plugin@0.1.0" (instance $plugin))"#;
@@ -148,13 +148,28 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
         (
             functions.to_owned(),
             "it does not fit the contract: failed to convert function to given type: \
-             type mismatch with parameters: expected 1-tuple, found 0-tuple",
+             type mismatch with results: expected `list` found `u32`",
         ),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (text, expected) in rows {
         let bytes = wat::component(&format!("(component {text})")).unwrap();
         assert_eq!(refused(&file(&folder, &bytes), Role::Preprocess), expected);
+    }
+}
+
+/// A Python interpreter is put together of 38; how many are too many is told.
+#[test]
+fn a_component_may_be_put_together_of_64_core_instances() {
+    let text = |n| {
+        let instances = "(core instance (instantiate $m))".repeat(n);
+        format!("(component (core module $m) {instances})")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (n, expected) in [(64, "it is no preprocessor: "), (65, "contains 65 core module instances")] {
+        let bytes = wat::component(&text(n)).unwrap();
+        let found = refused(&file(&folder, &bytes), Role::Preprocess);
+        assert!(found.contains(expected), "{n}: {found}");
     }
 }
 
