@@ -29,6 +29,9 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 /// pictures has 12 KiB, that interpreter 237 KiB.
 const CORE_INSTANCE_BYTES: usize = 320 << 10;
 
+/// What an instance may take beside its memory and tables.
+pub(super) const BESIDE_MEMORY_BYTES: usize = CORE_INSTANCES_PER_COMPONENT as usize * CORE_INSTANCE_BYTES;
+
 /// Tables of one component: the guest's own and the shims'.
 const TABLES_PER_COMPONENT: u32 = 8;
 

@@ -1,6 +1,6 @@
 //! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
 
-use super::engine::{KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
+use super::engine::{BESIDE_MEMORY_BYTES, KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
 use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes};
 use crate::config::{Isolation, PluginConfig};
 use crate::message::TensorType;
@@ -13,9 +13,10 @@ pub const RESULTS_MAX_BYTES: u64 = ROUTE_HANDOVER_BYTES as u64;
 pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a PluginConfig>) -> u64 {
     let (mut kept, mut running) = (Vec::new(), 0);
     for plugin in plugins {
+        let bytes = (plugin.memory_bytes as u64).saturating_add(BESIDE_MEMORY_BYTES as u64);
         match plugin.isolation {
-            Isolation::Worker => kept.push(plugin.memory_bytes as u64),
-            Isolation::Message => running = running.max(plugin.memory_bytes as u64),
+            Isolation::Worker => kept.push(bytes),
+            Isolation::Message => running = running.max(bytes),
         }
     }
     kept.sort_unstable_by(|a, b| b.cmp(a));
@@ -65,9 +66,13 @@ mod tests {
         }
         let (fresh, kept) = (|n| plugin(Isolation::Message, n), |n| plugin(Isolation::Worker, n));
         check(1, &[], 8);
-        check(2, &[fresh(256), fresh(64)], 2 * (256 + 8));
-        check(2, &[fresh(256), kept(64), kept(32)], 2 * (256 + 64 + 32 + 8));
+        check(2, &[fresh(256), fresh(64)], 2 * (256 + 20 + 8));
+        check(2, &[fresh(256), kept(64), kept(32)], 2 * (256 + 64 + 32 + 3 * 20 + 8));
         // No worker keeps more than six.
-        check(1, &(1..=10).map(kept).collect::<Vec<_>>(), 10 + 9 + 8 + 7 + 6 + 5 + 8);
+        check(
+            1,
+            &(1..=10).map(kept).collect::<Vec<_>>(),
+            10 + 9 + 8 + 7 + 6 + 5 + 6 * 20 + 8,
+        );
     }
 }

@@ -166,7 +166,10 @@ fn a_component_may_be_put_together_of_64_core_instances() {
         format!("(component (core module $m) {instances})")
     };
     let folder = tempfile::tempdir().unwrap();
-    for (n, expected) in [(64, "it is no preprocessor: "), (65, "contains 65 core module instances")] {
+    for (n, expected) in [
+        (64, "it is no preprocessor: "),
+        (65, "contains 65 core module instances"),
+    ] {
         let bytes = wat::component(&text(n)).unwrap();
         let found = refused(&file(&folder, &bytes), Role::Preprocess);
         assert!(found.contains(expected), "{n}: {found}");
