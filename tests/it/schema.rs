@@ -58,10 +58,12 @@ fn files(folder: &str, end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The blocks of TOML in a page.
+/// The blocks of TOML in a page that stand alone: not those that go on where another one ended.
 fn blocks(page: &str) -> impl Iterator<Item = &str> {
-    let after = page.split("```toml\n").skip(1);
-    after.filter_map(|rest| rest.split("```").next())
+    let after = page.split("```toml").skip(1);
+    let blocks = after.filter_map(|rest| rest.split_once('\n'));
+    let alone = blocks.filter(|(fence, _)| !fence.contains("after=") && !fence.contains(" append"));
+    alone.filter_map(|(_, text)| text.split("```").next())
 }
 
 #[test]
