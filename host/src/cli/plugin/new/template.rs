@@ -142,6 +142,7 @@ impl Crate<'_> {
             file("Cargo.toml", include_str!("templates/manifest.in")),
             file("build.rs", include_str!("templates/build.rs.in")),
             file("README.md", include_str!("templates/README.md.in")),
+            file(".cargo/config.toml", include_str!("templates/cargo.in")),
             file(".gitignore", include_str!("templates/gitignore.in")),
             file(".vscode/extensions.json", include_str!("templates/extensions.json.in")),
             file("src/lib.rs", words.source),
