@@ -109,6 +109,7 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
             "" => name.get_ref().to_string(),
             prefix => format!("{prefix}.{}", name.get_ref()),
         };
+        source.name(key.clone(), name.span());
         match value.get_ref() {
             DeValue::Table(table) => {
                 note_places(table, &key, source);

@@ -65,6 +65,8 @@ pub(super) struct Source {
     secrets: Vec<Span>,
     /// Values by dotted key; tables by where their name is written.
     places: BTreeMap<String, Span>,
+    // Where the names themselves are, for what is wrong with a name.
+    names: BTreeMap<String, Span>,
 }
 
 impl Mistake {
@@ -118,6 +120,11 @@ impl ConfigErrors {
     /// Where a key is in the file, as [`Config::locate`](super::Config::locate) says.
     pub fn locate(&self, key: &str) -> Option<Span> {
         self.source.locate(key)
+    }
+
+    /// Where the name of a key is in the file.
+    pub fn locate_name(&self, key: &str) -> Option<Span> {
+        self.source.locate_name(key)
     }
 
     /// The mistakes, in the order of the file.
@@ -181,6 +188,7 @@ impl Source {
             text: text.to_owned(),
             secrets,
             places: BTreeMap::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -196,6 +204,15 @@ impl Source {
 
     pub(super) fn place(&mut self, key: String, span: Span) {
         self.places.insert(key, span);
+    }
+
+    pub(super) fn name(&mut self, key: String, span: Span) {
+        self.names.insert(key, span);
+    }
+
+    /// Where the name of a dotted key is.
+    pub(super) fn locate_name(&self, key: &str) -> Option<Span> {
+        self.names.get(key).cloned()
     }
 
     /// Where a dotted key is, or else the nearest table above it.

@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, War
 use crate::connect::amqp;
 use crate::inference::{ModelMeter, Served, Serving};
 use crate::memory::{self, MemoryBound};
-use crate::sandbox::{LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
+use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
 
 /// Everything that a file names, read and checked, on no device yet.
 #[derive(Debug)]
@@ -160,11 +160,12 @@ fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec
         LoadProblem::SettingMistakes { mistakes, .. } => {
             let at = |mistake: &SettingMistake| {
                 let table = format!("plugin.{name}.settings");
-                let key = mistake.key.as_ref().map(|key| format!("{table}.{key}"));
-                let found = Mistake::at(
-                    errors.locate(&key.unwrap_or(table)),
-                    format!("plugin `{name}`: {}", mistake.text),
-                );
+                let place = match &mistake.about {
+                    About::Name(key) => errors.locate_name(&format!("{table}.{key}")),
+                    About::Value(key) => errors.locate(&format!("{table}.{key}")),
+                    About::Table => errors.locate(&table),
+                };
+                let found = Mistake::at(place, format!("plugin `{name}`: {}", mistake.text));
                 match &mistake.hint {
                     Some(hint) => found.hint(hint),
                     None => found,

@@ -59,12 +59,23 @@ pub enum SettingKind {
 /// What is wrong with the settings that a plugin is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingMistake {
-    /// The key that it is about; none where one is missing.
-    pub key: Option<String>,
+    /// What of the table it is about.
+    pub about: About,
     /// What is wrong.
     pub text: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+/// What of a `settings` table a mistake is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// The name of this key.
+    Name(String),
+    /// The value of this key.
+    Value(String),
+    /// What is not there.
+    Table,
 }
 
 impl SettingKind {
@@ -181,7 +192,7 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
         match takes.iter().find(|setting| setting.name == *key) {
             None => mistakes.push(unknown(takes, key)),
             Some(setting) if !setting.kind.takes(value) => mistakes.push(SettingMistake {
-                key: Some(key.clone()),
+                about: About::Value(key.clone()),
                 text: format!(
                     "the setting `{key}` must be {}, found {}",
                     setting.kind.noun(),
@@ -197,7 +208,7 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
                     .map(|meant| format!(", did you mean `{meant}`?"))
                     .unwrap_or_default();
                 mistakes.push(SettingMistake {
-                    key: Some(key.clone()),
+                    about: About::Value(key.clone()),
                     text: format!("the setting `{key}` has no such choice{meant}"),
                     hint: Some(format!("it is one of {}", quoted(choices.iter()))),
                 });
@@ -210,7 +221,7 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
         .filter(|setting| setting.required && !given.contains_key(&setting.name))
     {
         mistakes.push(SettingMistake {
-            key: None,
+            about: About::Table,
             text: format!("the setting `{}` is missing", setting.name),
             hint: Some(format!("it must be {}: {}", setting.kind.noun(), setting.help)),
         });
@@ -227,7 +238,7 @@ fn unknown(takes: &[Setting], key: &str) -> SettingMistake {
         None => (String::new(), Some(format!("it takes {}", quoted(names())))),
     };
     SettingMistake {
-        key: Some(key.to_owned()),
+        about: About::Name(key.to_owned()),
         text: format!("the plugin has no setting `{shown}`{meant}"),
         hint,
     }

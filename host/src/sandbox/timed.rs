@@ -1,7 +1,9 @@
 //! How long it takes to copy a message into a plugin and its answer out of it: values that are copied as any other and
 //! note the time. Knows no plugin.
 //!
-//! wasmtime copies between its own entry and exit of a call, where nobody else can hold a watch.
+//! wasmtime copies between its own entry and exit of a call, where nobody else can hold a watch. The types that its derive
+//! macros use are not promised to stay: where an update takes them away, this file goes, and `plugin bench` tells copying
+//! and running together.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
