@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod manifest;
 mod model;
+mod near;
 mod plan;
 mod runner;
 mod samples;
