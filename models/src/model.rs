@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::ModelError;
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, Normalisation, Source};
 use crate::plan::{self, Plan};
+use crate::runner::RunError;
 use crate::samples::Samples;
 use crate::scores::Activation;
 use crate::tensor::{Element, TensorType};
@@ -79,6 +80,15 @@ impl Model {
                 samples,
             }),
         })
+    }
+
+    /// Runs the recorded samples on the CPU backend, as many as 10 s are enough for, or a test tensor where there are none;
+    /// what is known to be right is not run again. Tells `progress` how many were run, of how many. Blocking.
+    ///
+    /// # Errors
+    /// When the layers and the weights are not the network that the samples were recorded with, or yield no numbers.
+    pub fn reproduce_samples(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
+        crate::runner::reproduce(self, progress)
     }
 
     /// The name in `model.toml`, or the folder's.

@@ -30,7 +30,8 @@ fn distance(from: &[char], to: &[char]) -> usize {
             let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
             let changed = at(&row, column) + usize::from(letter != other);
             let mut least = changed.min(at(&next, column) + 1).min(at(&row, column + 1) + 1);
-            let is_swapped = previous == Some(other) && column.checked_sub(1).and_then(|one| to.get(one)) == Some(letter);
+            let is_swapped =
+                previous == Some(other) && column.checked_sub(1).and_then(|one| to.get(one)) == Some(letter);
             if is_swapped && column > 0 {
                 least = least.min(at(&before, column - 1).saturating_add(1));
             }

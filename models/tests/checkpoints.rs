@@ -43,7 +43,9 @@ fn global(module: &str, name: &str) -> Vec<u8> {
 }
 
 fn dictionary(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let items = items.iter().flat_map(|(key, value)| [text(key), value.clone()].concat());
+    let items = items
+        .iter()
+        .flat_map(|(key, value)| [text(key), value.clone()].concat());
     [b"}(".to_vec(), items.collect(), b"u".to_vec()].concat()
 }
 
@@ -66,15 +68,27 @@ fn tensor(offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
     let rest = [vec![b'K', offset], tuple(shape), tuple(strides), b"\x89".to_vec()];
     let hooks = [global("collections", "OrderedDict"), b")R".to_vec()];
     let function = global("torch._utils", "_rebuild_tensor_v2");
-    [function, storage.concat(), rest.concat(), hooks.concat(), b"tR".to_vec()].concat()
+    [
+        function,
+        storage.concat(),
+        rest.concat(),
+        hooks.concat(),
+        b"tR".to_vec(),
+    ]
+    .concat()
 }
 
 fn weights() -> [(&'static str, Vec<u8>); 2] {
-    [("fc.weight", tensor(0, &[2, 2], &[2, 1])), ("fc.bias", tensor(4, &[2], &[1]))]
+    [
+        ("fc.weight", tensor(0, &[2, 2], &[2, 1])),
+        ("fc.bias", tensor(4, &[2], &[1])),
+    ]
 }
 
 fn state_dict() -> Vec<u8> {
-    let items = weights().into_iter().flat_map(|(key, value)| [text(key), value].concat());
+    let items = weights()
+        .into_iter()
+        .flat_map(|(key, value)| [text(key), value].concat());
     let made = [global("collections", "OrderedDict"), b")R(".to_vec()].concat();
     [made, items.collect(), b"u".to_vec()].concat()
 }
@@ -111,7 +125,10 @@ fn zipped(root: Vec<u8>) -> Vec<u8> {
 /// As `torch.save` wrote before, and does with `_use_new_zipfile_serialization=False`.
 fn legacy(root: Vec<u8>) -> Vec<u8> {
     let magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19".to_vec();
-    let system = dictionary(&[("protocol_version", b"M\xe9\x03".to_vec()), ("little_endian", b"\x88".to_vec())]);
+    let system = dictionary(&[
+        ("protocol_version", b"M\xe9\x03".to_vec()),
+        ("little_endian", b"\x88".to_vec()),
+    ]);
     let keys = [b"]".to_vec(), text("0"), b"a".to_vec()].concat();
     let pickles = [magic, b"M\xe9\x03".to_vec(), system, root, keys].map(pickle);
     let length = (NUMBERS.len() as u64).to_le_bytes().to_vec();
@@ -177,7 +194,9 @@ fn whatever_python_stands_beside_the_weights_is_passed_over() {
         check(name, &legacy(root));
     }
     // All of them at once, and the weights in the middle; newer protocols count what they remember from the beginning.
-    let explicit = objects.iter().filter(|(name, _)| name.ends_with('0') || name.ends_with('2'));
+    let explicit = objects
+        .iter()
+        .filter(|(name, _)| name.ends_with('0') || name.ends_with('2'));
     let mut items: Vec<(&str, Vec<u8>)> = explicit.map(|(name, object)| (name.as_str(), object.clone())).collect();
     items.insert(items.len() / 2, ("state_dict", state_dict()));
     check("all objects", &zipped(dictionary(&items)));
@@ -194,19 +213,45 @@ fn weights_are_found_in_whatever_holds_them() {
         ("a dictionary of its own class", with_items(&class("train", "Weights"))),
         (
             "a dictionary of its own class, with attributes",
-            [with_items(&class("train", "Weights")), dictionary(&[("device", text("cpu"))]), b"b".to_vec()].concat(),
+            [
+                with_items(&class("train", "Weights")),
+                dictionary(&[("device", text("cpu"))]),
+                b"b".to_vec(),
+            ]
+            .concat(),
         ),
         (
             "a defaultdict",
-            with_items(&[global("collections", "defaultdict"), global("builtins", "list"), b"\x85R".to_vec()].concat()),
+            with_items(
+                &[
+                    global("collections", "defaultdict"),
+                    global("builtins", "list"),
+                    b"\x85R".to_vec(),
+                ]
+                .concat(),
+            ),
         ),
         (
             "an ordered dictionary of an old protocol",
             [
                 global("collections", "OrderedDict"),
                 b"((l".to_vec(),
-                [b"(l".to_vec(), text(weight_name), b"a".to_vec(), weight.clone(), b"aa".to_vec()].concat(),
-                [b"(l".to_vec(), text(bias_name), b"a".to_vec(), bias.clone(), b"aa".to_vec()].concat(),
+                [
+                    b"(l".to_vec(),
+                    text(weight_name),
+                    b"a".to_vec(),
+                    weight.clone(),
+                    b"aa".to_vec(),
+                ]
+                .concat(),
+                [
+                    b"(l".to_vec(),
+                    text(bias_name),
+                    b"a".to_vec(),
+                    bias.clone(),
+                    b"aa".to_vec(),
+                ]
+                .concat(),
                 b"tR".to_vec(),
             ]
             .concat(),
@@ -216,11 +261,23 @@ fn weights_are_found_in_whatever_holds_them() {
             dictionary(&weights().map(|(key, value)| {
                 let call = global("torch._utils", "_rebuild_parameter");
                 let hooks = [global("collections", "OrderedDict"), b")R".to_vec()].concat();
-                (key, [call, b"(".to_vec(), value, b"\x88".to_vec(), hooks, b"tR".to_vec()].concat())
+                (
+                    key,
+                    [call, b"(".to_vec(), value, b"\x88".to_vec(), hooks, b"tR".to_vec()].concat(),
+                )
             })),
         ),
-        ("a tensor turned round", dictionary(&[(weight_name, tensor(0, &[2, 2], &[1, 2])), (bias_name, bias.clone())])),
-        ("a whole module", module(&[], &[("fc", module(&[("weight", weight.clone()), ("bias", bias.clone())], &[]))])),
+        (
+            "a tensor turned round",
+            dictionary(&[(weight_name, tensor(0, &[2, 2], &[1, 2])), (bias_name, bias.clone())]),
+        ),
+        (
+            "a whole module",
+            module(
+                &[],
+                &[("fc", module(&[("weight", weight.clone()), ("bias", bias.clone())], &[]))],
+            ),
+        ),
     ];
     for (what, root) in &held {
         check(what, &zipped(root.clone()));
@@ -229,7 +286,13 @@ fn weights_are_found_in_whatever_holds_them() {
         let listed = [b"(".to_vec(), b"K\x01".to_vec(), root.clone(), b"l".to_vec()].concat();
         check(what, &zipped(listed.clone()));
         // A tuple with names for its members.
-        let named = [global("train", "Saved"), b"(K\x01".to_vec(), root.clone(), b"t\x81".to_vec()].concat();
+        let named = [
+            global("train", "Saved"),
+            b"(K\x01".to_vec(),
+            root.clone(),
+            b"t\x81".to_vec(),
+        ]
+        .concat();
         check(what, &zipped(named));
     }
     let deflated = archive(
@@ -245,7 +308,10 @@ fn module(parameters: &[(&str, Vec<u8>)], modules: &[(&str, Vec<u8>)]) -> Vec<u8
         ("training", b"\x88".to_vec()),
         ("_parameters", dictionary(parameters)),
         ("_buffers", dictionary(&[("passing", tensor(0, &[1], &[1]))])),
-        ("_non_persistent_buffers_set", [b"\x8f(".to_vec(), text("passing"), b"\x90".to_vec()].concat()),
+        (
+            "_non_persistent_buffers_set",
+            [b"\x8f(".to_vec(), text("passing"), b"\x90".to_vec()].concat(),
+        ),
         ("_modules", dictionary(modules)),
     ]);
     [global("net", "Net"), b")\x81".to_vec(), state, b"b".to_vec()].concat()
@@ -259,10 +325,22 @@ fn a_refusal_says_what_was_found_and_what_to_do() {
         [made, of, b"b".to_vec()].concat()
     };
     let hidden = dictionary(&[("run", namespace(dictionary(&[("weights", state_dict())])))]);
-    refused("weights within an object", &zipped(hidden), &["`argparse.Namespace` at `run`", save]);
-    let numbers = beside().into_iter().find(|(name, _)| name.starts_with("numpy array by protocol 2")).unwrap().1;
+    refused(
+        "weights within an object",
+        &zipped(hidden),
+        &["`argparse.Namespace` at `run`", save],
+    );
+    let numbers = beside()
+        .into_iter()
+        .find(|(name, _)| name.starts_with("numpy array by protocol 2"))
+        .unwrap()
+        .1;
     let arrays = dictionary(&[("fc.weight", numbers.clone())]);
-    refused("NumPy's arrays", &pickle(arrays), &["NumPy's", "_reconstruct` at `fc.weight`", "torch.from_numpy"]);
+    refused(
+        "NumPy's arrays",
+        &pickle(arrays),
+        &["NumPy's", "_reconstruct` at `fc.weight`", "torch.from_numpy"],
+    );
     let by_pickle = [global("torch.storage", "_load_from_bytes"), b"C\x01a\x85R".to_vec()].concat();
     let wrapped = [
         global("torch._utils", "_rebuild_tensor_v2"),
@@ -271,8 +349,16 @@ fn a_refusal_says_what_was_found_and_what_to_do() {
         [b"K\x00".to_vec(), tuple(&[1]), tuple(&[1]), b"\x89N".to_vec()].concat(),
         b"tR".to_vec(),
     ];
-    refused("what `pickle` wrote", &pickle(dictionary(&[("fc.weight", wrapped.concat())])), &["pickle", save]);
-    refused("a pickle of numbers", &pickle(dictionary(&[("epoch", b"K\x01".to_vec())])), &["without a tensor", save]);
+    refused(
+        "what `pickle` wrote",
+        &pickle(dictionary(&[("fc.weight", wrapped.concat())])),
+        &["pickle", save],
+    );
+    refused(
+        "a pickle of numbers",
+        &pickle(dictionary(&[("epoch", b"K\x01".to_vec())])),
+        &["without a tensor", save],
+    );
     refused("a tensor alone", &zipped(tensor(0, &[2], &[1])), &["one tensor", save]);
     refused(
         "a weight of whole numbers",
@@ -294,14 +380,30 @@ fn a_refusal_says_what_was_found_and_what_to_do() {
         items.push((key, sparse.clone()));
         zipped(dictionary(&items))
     };
-    refused("a sparse weight", &with_sparse("fc.bias"), &["`fc.bias`", "_rebuild_sparse_tensor"]);
-    refused("a view beyond its storage", &zipped(dictionary(&[
-        ("fc.weight", tensor(0, &[2, 2], &[2, 1])),
-        ("fc.bias", tensor(5, &[2], &[1])),
-    ])), &["`fc.bias`", "beyond its storage"]);
-    refused("a pickle that ends", &zipped(state_dict()[..40].to_vec()), &["weights.pth"]);
+    refused(
+        "a sparse weight",
+        &with_sparse("fc.bias"),
+        &["`fc.bias`", "_rebuild_sparse_tensor"],
+    );
+    refused(
+        "a view beyond its storage",
+        &zipped(dictionary(&[
+            ("fc.weight", tensor(0, &[2, 2], &[2, 1])),
+            ("fc.bias", tensor(5, &[2], &[1])),
+        ])),
+        &["`fc.bias`", "beyond its storage"],
+    );
+    refused(
+        "a pickle that ends",
+        &zipped(state_dict()[..40].to_vec()),
+        &["weights.pth"],
+    );
     let big = archive(
-        &[("w/data.pkl", &pickle(state_dict())), ("w/byteorder", b"big"), ("w/data/0", &storage())],
+        &[
+            ("w/data.pkl", &pickle(state_dict())),
+            ("w/byteorder", b"big"),
+            ("w/data/0", &storage()),
+        ],
         CompressionMethod::Stored,
     );
     refused("another byte order", &big, &["big-endian"]);
@@ -314,13 +416,29 @@ fn what_a_pickle_may_take_is_bounded() {
     let twice = |n: usize| [b"\x80\x02K\x01".to_vec(), vec![b'2'; n], b".".to_vec()].concat();
     refused("too many values", &twice((8 << 20) + 1), &["Python values"]);
     // Lists that hold the one before them twice: as many ways to its end as there are atoms in the world.
-    let bomb = (0..200).fold(b"]".to_vec(), |inner, _| [b"(".to_vec(), inner, b"2l".to_vec()].concat());
+    let bomb = (0..200).fold(b"]".to_vec(), |inner, _| {
+        [b"(".to_vec(), inner, b"2l".to_vec()].concat()
+    });
     refused("lists that double", &pickle(bomb.clone()), &["hold each other"]);
-    check("lists that double, at a depth that is passed over", &zipped(dictionary(&[
-        ("state_dict", state_dict()),
-        ("deep", (0..100).fold(b"]".to_vec(), |inner, _| [b"(".to_vec(), inner, b"l".to_vec()].concat())),
-    ])));
+    check(
+        "lists that double, at a depth that is passed over",
+        &zipped(dictionary(&[
+            ("state_dict", state_dict()),
+            (
+                "deep",
+                (0..100).fold(b"]".to_vec(), |inner, _| [b"(".to_vec(), inner, b"l".to_vec()].concat()),
+            ),
+        ])),
+    );
     // A length that no file has.
-    refused("a long text", b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.", &["ends in the middle"]);
-    refused("a frame", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.", &["value that is not there"]);
+    refused(
+        "a long text",
+        b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+        &["ends in the middle"],
+    );
+    refused(
+        "a frame",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.",
+        &["value that is not there"],
+    );
 }

@@ -44,9 +44,15 @@ fn zip(names: &[&str]) -> Vec<u8> {
 fn files_that_are_something_else_are_named_with_the_way_out() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 44703\n";
     check(pointer, &["Git LFS", "git lfs pull"]);
-    check(b"<!DOCTYPE html>\n<html><head><title>Sign in</title>", &["HTML", "log in", "download"]);
+    check(
+        b"<!DOCTYPE html>\n<html><head><title>Sign in</title>",
+        &["HTML", "log in", "download"],
+    );
     check(b"\n  <HTML><body>404", &["HTML"]);
-    check(b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", &["XML", "refuses access"]);
+    check(
+        b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+        &["XML", "refuses access"],
+    );
     check(
         b"{\"metadata\": {\"total_size\": 12}, \"weight_map\": {\"fc.weight\": \"model-00001-of-00002.safetensors\"}}",
         &["index", "several files", "save_file"],
@@ -54,7 +60,10 @@ fn files_that_are_something_else_are_named_with_the_way_out() {
     check(b"{\"error\": \"not found\"}", &["JSON"]);
     check(b"", &["empty"]);
     check(&[0; 4096], &["zeros", "fetch"]);
-    check(b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x10graph", &["ONNX", "numpy_helper"]);
+    check(
+        b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x10graph",
+        &["ONNX", "numpy_helper"],
+    );
     check(b"\x08\x08\x3a\x10\x0a\x04node", &["ONNX"]);
     check(b"\x08\x01\x12\x20\x0a\x05\x12\x03tensorflow..serve", &["TensorFlow"]);
     check(b"\x89HDF\r\n\x1a\n\0\0\0\0", &["HDF5", "Keras"]);
@@ -66,7 +75,10 @@ fn files_that_are_something_else_are_named_with_the_way_out() {
     check(b"\xfd7zXZ\0", &["xz -d"]);
     check(b"\x89PNG\r\n\x1a\n", &["picture"]);
     check(&zip(&["arr_0.npy", "fc.weight.npy"]), &["NumPy", "numpy.load"]);
-    check(&zip(&["m/data.pkl", "m/constants.pkl", "m/code/net.py"]), &["TorchScript", "torch.jit.load"]);
+    check(
+        &zip(&["m/data.pkl", "m/constants.pkl", "m/code/net.py"]),
+        &["TorchScript", "torch.jit.load"],
+    );
     check(&zip(&["metadata.json", "config.json", "model.weights.h5"]), &["Keras"]);
     check(&zip(&["MAR-INF/MANIFEST.json", "net.pth"]), &["TorchServe"]);
     check(&zip(&["readme.txt"]), &["torch.save did not write", "unzip"]);
@@ -80,7 +92,10 @@ fn a_format_under_the_name_of_another_is_told() {
     let weights = safetensors(&[("fc.weight", &[2, 2], vec![1.0; 4])]);
     for file in ["weights.pth", "weights.bpk"] {
         let error = error_of(file, &weights);
-        assert!(error.contains("safetensors") && error.contains("format = \"safetensors\""), "{error}");
+        assert!(
+            error.contains("safetensors") && error.contains("format = \"safetensors\""),
+            "{error}"
+        );
     }
     let pickle = b"\x80\x02}X\x01\0\0\0aK\x01s.";
     for (file, contents) in [
@@ -89,7 +104,10 @@ fn a_format_under_the_name_of_another_is_told() {
         ("weights.safetensors", zip(&["m/data.pkl", "m/data/0"]).as_slice()),
     ] {
         let error = error_of(file, contents);
-        assert!(error.contains("PyTorch") && error.contains("format = \"pytorch\""), "{error}");
+        assert!(
+            error.contains("PyTorch") && error.contains("format = \"pytorch\""),
+            "{error}"
+        );
     }
 }
 

@@ -147,7 +147,10 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
                 Some(meant) => format!(", did you mean `{meant}`?"),
                 None => String::new(),
             };
-            let message = format!("{place}: unknown type `{other}`{meant}; known are {}", keys_layer::kinds());
+            let message = format!(
+                "{place}: unknown type `{other}`{meant}; known are {}",
+                keys_layer::kinds()
+            );
             mistakes.push(Mistake::new(kind_at, message));
             return None;
         }
@@ -203,6 +206,9 @@ impl Fields<'_> {
     }
 
     fn missing(&mut self, key: &str) {
+        if self.raw.unread.contains(&key) {
+            return;
+        }
         self.wrong(self.at, &format!("`{key}` is missing"));
     }
 
@@ -210,6 +216,7 @@ impl Fields<'_> {
         match name {
             Some(name) if !name.get_ref().is_empty() => return name.into_inner(),
             Some(name) => self.wrong(name.span().start, "`name` is empty"),
+            None if self.raw.unread.contains(&"name") => {}
             None => self.wrong(
                 self.at,
                 "`name` is missing: what its weights' names begin with in the file",
@@ -295,7 +302,10 @@ impl Fields<'_> {
     fn eps(&mut self) -> f64 {
         match self.raw.eps.take() {
             Some(eps) if *eps.get_ref() > 0.0 && *eps.get_ref() < 1.0 => return *eps.get_ref(),
-            Some(eps) => self.wrong(eps.span().start, &format!("`eps` is {}, not within 0 to 1", eps.get_ref())),
+            Some(eps) => self.wrong(
+                eps.span().start,
+                &format!("`eps` is {}, not within 0 to 1", eps.get_ref()),
+            ),
             None => {}
         }
         EPS

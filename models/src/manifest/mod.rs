@@ -176,7 +176,9 @@ fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
     }
     let weights = raw.weights.and_then(|weights| check_weights(weights, mistakes));
     let samples = raw.samples.map(|samples| check_samples(&samples, mistakes));
-    let accuracy = raw.accuracy.and_then(|accuracy| keep(check_accuracy(&accuracy), mistakes)?);
+    let accuracy = raw
+        .accuracy
+        .and_then(|accuracy| keep(check_accuracy(&accuracy), mistakes)?);
     let ((input, normalisation), (labels, labels_at, activation)) = (input?, output?);
     Some(Manifest {
         name: raw.name,
@@ -205,7 +207,10 @@ fn keep<T>(checked: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T
 
 fn check_input(raw: &RawInput, mistakes: &mut Vec<Mistake>) -> Option<(TensorType, Option<Normalisation>)> {
     let shape = raw.shape.as_ref().and_then(|shape| keep(check_shape(shape), mistakes));
-    let element = raw.element.as_ref().and_then(|element| keep(check_element(element), mistakes));
+    let element = raw
+        .element
+        .as_ref()
+        .and_then(|element| keep(check_element(element), mistakes));
     let input = TensorType {
         shape: shape?,
         element: element?,
@@ -456,10 +461,14 @@ fn format_of(file: &str) -> Option<Format> {
 /// Neither the extension nor a key says how the file is written.
 fn unknown_format(given: &Spanned<String>, hint: &str) -> Mistake {
     let name = given.get_ref();
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let ending = Path::new(name)
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
     let known = match ending {
         "bin" | "ckpt" | "pkl" => " (such a file is often PyTorch's: `format = \"pytorch\"`)",
-        "onnx" | "pb" | "h5" | "keras" | "hdf5" | "tflite" | "gguf" | "npy" | "npz" | "engine" | "mlmodel" | "msgpack" => {
+        "onnx" | "pb" | "h5" | "keras" | "hdf5" | "tflite" | "gguf" | "npy" | "npz" | "engine" | "mlmodel"
+        | "msgpack" => {
             " (such a file is not read: write the weights by torch.save(model.state_dict(), \"weights.pth\"))"
         }
         "json" => " (such a file is an index or a configuration: name the file of weights)",

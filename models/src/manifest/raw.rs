@@ -91,6 +91,8 @@ pub(super) struct RawLayer {
     pub(super) p: Option<Spanned<f64>>,
     pub(super) body: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) shortcut: Option<Spanned<Vec<Spanned<RawLayer>>>>,
+    /// Keys that are there and cannot be read, which is told already.
+    pub(super) unread: Vec<&'static str>,
 }
 
 /// `5` or `[5, 3]`: the same for both axes, or height and width.
@@ -111,6 +113,7 @@ pub(super) fn read(text: &str, mistakes: &mut Vec<Mistake>) -> RawManifest {
         text,
         mistakes,
         n_layers: 0,
+        unread: Vec::new(),
     };
     reader.file(file.get_ref())
 }
@@ -119,6 +122,8 @@ struct Reader<'a> {
     text: &'a str,
     mistakes: &'a mut Vec<Mistake>,
     n_layers: usize,
+    /// Keys of the layer in hand that cannot be read.
+    unread: Vec<&'static str>,
 }
 
 /// A table, and which of its keys were asked for.
@@ -151,13 +156,19 @@ impl Reader<'_> {
             description: self.plain(&mut file, "description"),
             licence: licence.or(license),
             provenance: self.plain(&mut file, "provenance"),
-            input: self.required_table(&mut file, "input", "[input]").map(|of| self.input(of)),
+            input: self
+                .required_table(&mut file, "input", "[input]")
+                .map(|of| self.input(of)),
             output: self
                 .table(&mut file, "output", "[output]")
                 .map_or_else(RawOutput::default, |of| self.output(of)),
-            weights: self.required_table(&mut file, "weights", "[weights]").map(|of| self.weights(of)),
+            weights: self
+                .required_table(&mut file, "weights", "[weights]")
+                .map(|of| self.weights(of)),
             samples: self.table(&mut file, "samples", "[samples]").map(|of| self.samples(of)),
-            accuracy: self.table(&mut file, "accuracy", "[accuracy]").map(|of| self.accuracy(of)),
+            accuracy: self
+                .table(&mut file, "accuracy", "[accuracy]")
+                .map(|of| self.accuracy(of)),
             layer: self.layers(&mut file, "layer", 0).map(Spanned::into_inner),
         };
         if !keys.contains_key("layer") {
@@ -221,7 +232,12 @@ impl Reader<'_> {
     }
 
     /// A list of layers, and those within them.
-    fn layers(&mut self, of: &mut Table<'_>, key: &'static str, depth: usize) -> Option<Spanned<Vec<Spanned<RawLayer>>>> {
+    fn layers(
+        &mut self,
+        of: &mut Table<'_>,
+        key: &'static str,
+        depth: usize,
+    ) -> Option<Spanned<Vec<Spanned<RawLayer>>>> {
         let list = of.get(key)?;
         let DeValue::Array(items) = list.get_ref() else {
             self.wrong((list.span(), "a list of layers"), key);
@@ -254,13 +270,14 @@ impl Reader<'_> {
     }
 
     fn layer(&mut self, mut of: Table<'_>, depth: usize) -> RawLayer {
+        let around = std::mem::take(&mut self.unread);
         let of = &mut of;
         let kind = self.value(of, "type");
         if kind.is_none() && !of.keys.contains_key("type") {
             let message = "`type` is missing: which layer it is".to_owned();
             self.mistakes.push(Mistake::new(of.at, message));
         }
-        let raw = RawLayer {
+        let mut raw = RawLayer {
             kind,
             name: self.value(of, "name"),
             out: self.value(of, "out"),
@@ -279,7 +296,9 @@ impl Reader<'_> {
             p: self.value(of, "p"),
             body: self.layers(of, "body", depth + 1),
             shortcut: self.layers(of, "shortcut", depth + 1),
+            unread: Vec::new(),
         };
+        raw.unread = std::mem::replace(&mut self.unread, around);
         self.refuse_rest(of);
         raw
     }
@@ -297,7 +316,8 @@ impl Reader<'_> {
 
     fn required_table<'t>(&mut self, of: &mut Table<'t>, key: &'static str, title: &'static str) -> Option<Table<'t>> {
         if !of.keys.contains_key(key) {
-            self.mistakes.push(Mistake::new(0, format!("the table {title} is missing")));
+            self.mistakes
+                .push(Mistake::new(0, format!("the table {title} is missing")));
         }
         self.table(of, key, title)
     }
@@ -325,9 +345,14 @@ impl Reader<'_> {
         self.value(of, key)
     }
 
-    fn wrong(&mut self, (at, expected): Wrong, key: &str) {
-        let found: String = self.text.get(at.clone()).unwrap_or_default().chars().take(FOUND_MAX_CHARS).collect();
-        let message = format!("`{key}` is {expected}, found `{}`", found.escape_debug());
+    fn wrong(&mut self, (at, expected): Wrong, key: &'static str) {
+        let found = self.text.get(at.clone()).unwrap_or_default().chars();
+        let found: String = found
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .take(FOUND_MAX_CHARS)
+            .collect();
+        self.unread.push(key);
+        let message = format!("`{key}` is {expected}, found `{found}`");
         self.mistakes.push(Mistake::new(at.start, message));
     }
 

@@ -1,7 +1,5 @@
 //! From layers and weights to a plan: shapes are inferred layer by layer, and every misfit names its layer.
 
-use std::collections::BTreeSet;
-
 use super::fold::{self, BatchNorm};
 use super::names;
 use super::shape::{Flow, Unfit};
@@ -309,13 +307,7 @@ impl Builder<'_> {
         })
     }
 
-    fn residual(
-        &mut self,
-        layer: &Layer,
-        body: &[Layer],
-        shortcut: &[Layer],
-        flow: Flow,
-    ) -> Result<(Op, Flow), Stop> {
+    fn residual(&mut self, layer: &Layer, body: &[Layer], shortcut: &[Layer], flow: Flow) -> Result<(Op, Flow), Stop> {
         let (body, shortcut) = (self.sequence(body, flow), self.sequence(shortcut, flow));
         let (Some((body, body_flow)), Some((shortcut, shortcut_flow))) = (body, shortcut) else {
             return Err(None); // told within them

@@ -62,7 +62,11 @@ pub(super) fn missing(wanted: &[Vec<String>], prefix: &str, weights: &WeightFile
     }
     let there: Vec<String> = weights.names().map(str::to_owned).collect();
     let beside = weights.beside().map(|beside| format!("; {beside}")).unwrap_or_default();
-    let message = format!("it lacks the weights {}; it has {}{beside}", listed.join(", "), shown(&there));
+    let message = format!(
+        "it lacks the weights {}; it has {}{beside}",
+        listed.join(", "),
+        shown(&there)
+    );
     Some(ModelError::Weights {
         path: weights.path().to_owned(),
         message,

@@ -30,7 +30,10 @@ pub(super) fn entries(contents: Vec<u8>) -> Result<Contents, String> {
             Some(bytes) => Ok(bytes.to_vec()),
             None => Err("a tensor lies outside the file".to_owned()),
         };
-        (name, Entry::new(info.shape.clone(), number(info.dtype), Box::new(bytes)))
+        (
+            name,
+            Entry::new(info.shape.clone(), number(info.dtype), Box::new(bytes)),
+        )
     });
     Ok(Contents {
         entries: entries.collect(),

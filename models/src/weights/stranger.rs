@@ -41,12 +41,16 @@ pub(super) fn named(path: &Path, format: Format) -> Option<String> {
 }
 
 fn of_text(text: &[u8]) -> Option<String> {
-    let begins = |with: &str| text.get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()));
+    let begins = |with: &str| {
+        text.get(..with.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()))
+    };
     if begins("version https://git-lfs") {
         return Some("it is a pointer of Git LFS and not the file: run `git lfs pull` where it was cloned".to_owned());
     }
     if begins("<!doctype html") || begins("<html") || begins("<head") {
-        let hint = "a page to log in at, or a page about the file: open the address in a browser and download the file itself";
+        let hint =
+            "a page to log in at, or a page about the file: open the address in a browser and download the file itself";
         return Some(format!("it is an HTML page ({hint})"));
     }
     if begins("<?xml") {
@@ -83,10 +87,14 @@ fn of_bytes(head: &[u8]) -> Option<String> {
         ));
     }
     if at(0, b"GGUF") || at(0, b"lmgg") || at(0, b"ggjt") {
-        return Some(format!("it is a GGUF file, of llama.cpp: take the weights that it was made of, {SAVE}"));
+        return Some(format!(
+            "it is a GGUF file, of llama.cpp: take the weights that it was made of, {SAVE}"
+        ));
     }
     if at(4, b"TFL3") {
-        return Some(format!("it is a model of TensorFlow Lite: a PyTorch network with its weights is written by {SAVE}"));
+        return Some(format!(
+            "it is a model of TensorFlow Lite: a PyTorch network with its weights is written by {SAVE}"
+        ));
     }
     if at(0, b"\x1f\x8b") {
         return packed("gzip", "gzip -d");
@@ -142,19 +150,26 @@ fn of_archive(end: &[u8]) -> Option<String> {
         ));
     }
     if has("MAR-INF") {
-        return Some("it is an archive of TorchServe: unpack it (`unzip`) and name the file of weights in it".to_owned());
+        return Some(
+            "it is an archive of TorchServe: unpack it (`unzip`) and name the file of weights in it".to_owned(),
+        );
     }
     if has("archive_format") || has("extra/") || has("models/model") {
-        return Some(format!("it is a program that torch.export wrote: write the weights alone, {SAVE}"));
+        return Some(format!(
+            "it is a program that torch.export wrote: write the weights alone, {SAVE}"
+        ));
     }
-    Some("it is a zip archive that torch.save did not write: unpack it (`unzip`) and name the file of weights in it".to_owned())
+    Some(
+        "it is a zip archive that torch.save did not write: unpack it (`unzip`) and name the file of weights in it"
+            .to_owned(),
+    )
 }
 
 /// One of the formats that are read, under the name of another.
 fn of_another_format(head: &[u8], length: u64, format: Format) -> Option<String> {
     let safetensors = head.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
-    let is_safetensors = safetensors.is_some_and(|header| header <= HEADER_MAX_BYTES.min(length))
-        && head.get(8) == Some(&b'{');
+    let is_safetensors =
+        safetensors.is_some_and(|header| header <= HEADER_MAX_BYTES.min(length)) && head.get(8) == Some(&b'{');
     let is_pickle = matches!(head, [0x80, 0..=5, ..]) || head.starts_with(b"PK");
     let (is, as_format) = match format {
         Format::Safetensors if is_pickle => ("PyTorch's", "pytorch"),
@@ -171,7 +186,10 @@ fn of_another_format(head: &[u8], length: u64, format: Format) -> Option<String>
 fn of_protobuf(path: &Path, head: &[u8]) -> Option<String> {
     let ends_in = |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
     let has = |part: &[u8]| head.windows(part.len()).any(|found| found == part);
-    let is_message = matches!(head, [0x08, 0..=0x7f, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..]);
+    let is_message = matches!(
+        head,
+        [0x08, 0..=0x7f, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..]
+    );
     if ends_in("pb") || is_message && (has(b"tensorflow") || has(b"serve")) {
         return Some(format!(
             "it is a graph of TensorFlow: a PyTorch network with its weights is written by {SAVE}"
@@ -189,7 +207,8 @@ fn of_protobuf(path: &Path, head: &[u8]) -> Option<String> {
 
 fn end_of(file: &mut File, length: u64) -> Option<Vec<u8>> {
     use std::io::{Seek, SeekFrom};
-    file.seek(SeekFrom::Start(length.saturating_sub(ARCHIVE_END_BYTES))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(ARCHIVE_END_BYTES)))
+        .ok()?;
     let mut end = Vec::new();
     file.take(ARCHIVE_END_BYTES).read_to_end(&mut end).ok()?;
     Some(end)

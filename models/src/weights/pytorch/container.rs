@@ -54,7 +54,10 @@ pub(super) struct Archive {
 pub(super) fn open(path: &Path) -> Result<(Pickle, Storages), String> {
     let mut file = File::open(path).map_err(told)?;
     let mut head = Vec::new();
-    file.by_ref().take(LEGACY_SEARCH_BYTES as u64).read_to_end(&mut head).map_err(told)?;
+    file.by_ref()
+        .take(LEGACY_SEARCH_BYTES as u64)
+        .read_to_end(&mut head)
+        .map_err(told)?;
     file.seek(SeekFrom::Start(0)).map_err(told)?;
     if head.starts_with(b"PK") {
         return zip(file, File::open(path).map_err(told)?);
@@ -73,11 +76,17 @@ fn zip(file: File, again: File) -> Result<(Pickle, Storages), String> {
     if zip.len() > MAX_ENTRIES {
         return Err(format!("an archive of more than {MAX_ENTRIES} entries"));
     }
-    let names: Vec<String> = zip.file_names().filter_map(|name| Some(name.ok()?.to_string())).collect();
+    let names: Vec<String> = zip
+        .file_names()
+        .filter_map(|name| Some(name.ok()?.to_string()))
+        .collect();
     let roots = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));
-    let root = roots.filter(|root| root.is_empty() || root.ends_with('/')).min_by_key(|root| root.len());
+    let root = roots
+        .filter(|root| root.is_empty() || root.ends_with('/'))
+        .min_by_key(|root| root.len());
     let root = root.ok_or("an archive without a `data.pkl`")?.to_owned();
-    let is_script = |name: &String| *name == format!("{root}constants.pkl") || name.starts_with(&format!("{root}code/"));
+    let is_script =
+        |name: &String| *name == format!("{root}constants.pkl") || name.starts_with(&format!("{root}code/"));
     if names.iter().any(is_script) {
         return Err("a TorchScript archive".to_owned());
     }
@@ -85,7 +94,9 @@ fn zip(file: File, again: File) -> Result<(Pickle, Storages), String> {
     if order.is_ok_and(|order| order.trim_ascii() == b"big") {
         return Err("its numbers are big-endian: save it again on another machine".to_owned());
     }
-    let index = zip.index_for_name(&format!("{root}data.pkl")).ok_or("an archive without a `data.pkl`")?;
+    let index = zip
+        .index_for_name(&format!("{root}data.pkl"))
+        .ok_or("an archive without a `data.pkl`")?;
     let pickle = zip.by_index(index).map_err(|error| error.to_string())?;
     let pickle = Pickle::read(&mut BufReader::new(pickle.take(MAX_PICKLE_BYTES)))?;
     let archive = Archive {
@@ -119,7 +130,10 @@ fn legacy(file: File) -> Result<(Pickle, Storages), String> {
     let mut at = input.stream_position().map_err(told)?;
     let sizes = storage_sizes(&pickle);
     let mut places = BTreeMap::new();
-    for key in keys.sequence(keys.root).ok_or("a legacy file without the names of its storages")? {
+    for key in keys
+        .sequence(keys.root)
+        .ok_or("a legacy file without the names of its storages")?
+    {
         let key = match (*key, keys.text(*key)) {
             (Value::Int(number), _) => number.to_string(),
             (_, text) => text.unwrap_or_default().to_owned(),
@@ -133,7 +147,9 @@ fn legacy(file: File) -> Result<(Pickle, Storages), String> {
         let length = length.checked_mul(element_bytes as u64);
         let place = length.and_then(|length| Some((at.checked_add(8)?, length)));
         let end = place.and_then(|(start, length)| Some((start, length, start.checked_add(length)?)));
-        let (start, length, end) = end.filter(|(_, _, end)| *end <= file_bytes).ok_or("it ends in the middle")?;
+        let (start, length, end) = end
+            .filter(|(_, _, end)| *end <= file_bytes)
+            .ok_or("it ends in the middle")?;
         places.insert(key, (start, length));
         at = end;
     }
@@ -183,7 +199,8 @@ impl Archive {
             return Err("it reaches beyond its storage".to_owned());
         }
         if is_stored && (start, length) != (0, size) {
-            let place = place.filter(|at| kept == size && at.checked_add(size).is_some_and(|end| end <= self.file_bytes));
+            let place =
+                place.filter(|at| kept == size && at.checked_add(size).is_some_and(|end| end <= self.file_bytes));
             let place = place.ok_or("its storage reaches beyond the file")?;
             return read_at(&self.file, place + start, length);
         }
@@ -210,7 +227,9 @@ fn entry(zip: &mut ZipArchive<BufReader<File>>, name: &str, limit: u64) -> Resul
     let index = zip.index_for_name(name).ok_or("an entry is not there")?;
     let has_checksum = zip.by_index_raw(index).map_err(|error| error.to_string())?.crc32() != 0;
     let options = ZipReadOptions::new().ignore_crc32(!has_checksum);
-    let entry = zip.by_index_with_options(index, options).map_err(|error| error.to_string())?;
+    let entry = zip
+        .by_index_with_options(index, options)
+        .map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     // One byte more: reading to the end is what looks at the checksum.
     entry.take(limit + 1).read_to_end(&mut bytes).map_err(told)?;

@@ -68,7 +68,11 @@ fn entry(view: Result<View, String>, storages: &Arc<Storages>) -> Entry {
     let bytes = move || {
         let beyond = || "it reaches beyond its storage".to_owned();
         let (numbers, range) = view.extent().ok_or_else(beyond)?;
-        let bytes = |numbers: usize| (numbers as u64).checked_mul(view.element_bytes as u64).ok_or_else(beyond);
+        let bytes = |numbers: usize| {
+            (numbers as u64)
+                .checked_mul(view.element_bytes as u64)
+                .ok_or_else(beyond)
+        };
         let read = match numbers {
             0 => Vec::new(),
             _ => storages.read(&view.storage, bytes(range.start)?, bytes(range.len())?)?,
@@ -91,7 +95,10 @@ fn nothing_in(found: &Found, root: &str) -> String {
     let passed: Vec<String> = found.passed.iter().map(|(class, at)| told(class, at)).collect();
     match passed.as_slice() {
         [] => format!("it is a pickle without a tensor (a {root}): {WAY_OUT}"),
-        _ => format!("it has no tensor that is not part of another object ({}): {WAY_OUT}", passed.join(", ")),
+        _ => format!(
+            "it has no tensor that is not part of another object ({}): {WAY_OUT}",
+            passed.join(", ")
+        ),
     }
 }
 

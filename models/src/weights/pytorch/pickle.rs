@@ -287,7 +287,11 @@ impl<R: BufRead> Machine<'_, R> {
                     return self.push(Value::Other("str"));
                 };
                 // Python quotes what protocol 0 calls a string; names have nothing in them that would be escaped.
-                let unquoted = if op == b'S' { line.trim_matches(['\'', '"']) } else { &line };
+                let unquoted = if op == b'S' {
+                    line.trim_matches(['\'', '"'])
+                } else {
+                    &line
+                };
                 return self.push_text(unquoted.into());
             }
             b'U' | b'C' | 0x8c => self.number(1)?,

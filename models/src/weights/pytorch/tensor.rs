@@ -68,7 +68,9 @@ fn rebuilt_by(pickle: &Pickle, callable: Value, arguments: Value) -> Rebuilt {
         // A subclass of a tensor is made of a plain one by (function, class, arguments, state).
         ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => match arguments {
             [callable, _, arguments, ..]
-                if pickle.global(*callable).is_some_and(|inner| inner.module == "torch._utils") =>
+                if pickle
+                    .global(*callable)
+                    .is_some_and(|inner| inner.module == "torch._utils") =>
             {
                 rebuilt_by(pickle, *callable, *arguments)
             }
@@ -112,7 +114,9 @@ fn view(pickle: &Pickle, arguments: &[Value], dtype: Option<Kind>) -> Result<Vie
         storage: storage.key,
         number,
         element_bytes,
-        offset: offset.checked_add(storage.view_offset).ok_or("its offset is too large")?,
+        offset: offset
+            .checked_add(storage.view_offset)
+            .ok_or("its offset is too large")?,
         shape,
         strides,
         reach: match in_bytes {
@@ -128,7 +132,10 @@ pub(super) fn storage(pickle: &Pickle, id: Value) -> Result<Storage, String> {
         return Err("its storage has no name and no length".to_owned());
     };
     if pickle.text(*tag) != Some("storage") {
-        return Err(format!("it is kept as {}, and not in a storage", pickle.type_name(*tag)));
+        return Err(format!(
+            "it is kept as {}, and not in a storage",
+            pickle.type_name(*tag)
+        ));
     }
     let class = match pickle.global(*of) {
         Some(global) => &global.name,
@@ -164,13 +171,16 @@ impl View {
     /// How many numbers it has, and from where to where in its storage they are, all in numbers. Nothing where that is
     /// beyond the storage.
     pub(super) fn extent(&self) -> Option<(usize, std::ops::Range<usize>)> {
-        let numbers = self.shape.iter().try_fold(1_usize, |product, axis| product.checked_mul(*axis))?;
+        let numbers = self
+            .shape
+            .iter()
+            .try_fold(1_usize, |product, axis| product.checked_mul(*axis))?;
         if numbers == 0 {
             return Some((0, 0..0));
         }
-        let axes = self.shape.iter().zip(&self.strides);
-        let last = axes.fold(Some(self.offset), |at, (axis, stride)| {
-            at?.checked_add(axis.checked_sub(1)?.checked_mul(*stride)?)
+        let mut axes = self.shape.iter().zip(&self.strides);
+        let last = axes.try_fold(self.offset, |at, (axis, stride)| {
+            at.checked_add(axis.checked_sub(1)?.checked_mul(*stride)?)
         })?;
         let end = last.checked_add(1).filter(|end| *end <= self.reach)?;
         Some((numbers, self.offset..end))

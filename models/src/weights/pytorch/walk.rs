@@ -76,7 +76,9 @@ impl<'a> Walk<'a> {
         }
         self.n_visits += 1;
         if self.n_visits > MAX_VISITS {
-            return Err(format!("its Python objects hold each other more than {MAX_VISITS} times"));
+            return Err(format!(
+                "its Python objects hold each other more than {MAX_VISITS} times"
+            ));
         }
         if self.path.contains(&value) || self.path.len() == MAX_DEPTH || name.len() > MAX_NAME_BYTES {
             return Ok(());
@@ -126,7 +128,10 @@ impl<'a> Walk<'a> {
         match function.map(|function| function.name.as_str()) {
             // Old protocols write an ordered dictionary as a list of pairs.
             Some("OrderedDict") if is_plain("OrderedDict") => {
-                let pairs = arguments.first().and_then(|list| self.pickle.sequence(*list)).unwrap_or_default();
+                let pairs = arguments
+                    .first()
+                    .and_then(|list| self.pickle.sequence(*list))
+                    .unwrap_or_default();
                 let pair = |pair: &Value| match self.pickle.sequence(*pair) {
                     Some([key, value]) => Some((*key, *value)),
                     _ => None,
@@ -161,7 +166,10 @@ impl<'a> Walk<'a> {
             _ => return None,
         };
         let has = |table: &str| attributes.iter().any(|(key, _)| pickle.text(*key) == Some(table));
-        MODULE_TABLES.iter().all(|table| has(table)).then_some(attributes.as_slice())
+        MODULE_TABLES
+            .iter()
+            .all(|table| has(table))
+            .then_some(attributes.as_slice())
     }
 
     /// What the module's `state_dict()` would have: parameters, buffers that are kept, and those of the modules in it.
@@ -171,7 +179,10 @@ impl<'a> Walk<'a> {
             found.map(|(_, value)| *value)
         };
         let passing = attribute("_non_persistent_buffers_set");
-        let tables: Vec<(&str, Value)> = MODULE_TABLES.iter().filter_map(|of| Some((*of, attribute(of)?))).collect();
+        let tables: Vec<(&str, Value)> = MODULE_TABLES
+            .iter()
+            .filter_map(|of| Some((*of, attribute(of)?)))
+            .collect();
         let passing = self.set(passing);
         for (table, value) in tables {
             let items = match self.pickle.node(value) {
