@@ -53,7 +53,10 @@ pub(crate) fn build(manifest: &Manifest, source: &Source, weights: &mut WeightFi
         layout: manifest.weights.layout,
         errors: Vec::new(),
         peak_elements: input.elements(),
+        kept_elements: 0,
+        window_elements: 0,
         weight_bytes: 0,
+        largest_weight_bytes: 0,
         work: 0,
     };
     let built = builder.sequence(&manifest.layers, input);
@@ -65,7 +68,9 @@ pub(crate) fn build(manifest: &Manifest, source: &Source, weights: &mut WeightFi
             ops,
             output: output.axes(),
             peak_elements: builder.peak_elements,
+            window_elements: builder.window_elements,
             weight_bytes: builder.weight_bytes,
+            largest_weight_bytes: builder.largest_weight_bytes,
         }),
         _ => Err(ModelError::of(errors)),
     }
@@ -79,7 +84,11 @@ struct Builder<'a> {
     /// What is wrong so far; building goes on, with nothing in the place of a weight that does not fit.
     errors: Vec<ModelError>,
     peak_elements: usize,
+    /// What the residual layers around keep.
+    kept_elements: usize,
+    window_elements: u64,
     weight_bytes: u64,
+    largest_weight_bytes: u64,
     work: u64,
 }
 
@@ -96,7 +105,7 @@ impl Builder<'_> {
                     return None;
                 }
             };
-            self.peak_elements = self.peak_elements.max(flow.elements().saturating_add(next.elements()));
+            self.hold(flow.elements().saturating_add(next.elements()));
             flow = next;
         }
         Some((ops, flow))
@@ -203,6 +212,10 @@ impl Builder<'_> {
             .map_err(|unfit| self.unfit(layer, unfit))?;
         self.spend(layer, window, channels / groups, next)?;
         let [height, width] = window.kernel;
+        let under = (height as u64)
+            .saturating_mul(width as u64)
+            .saturating_mul((channels / groups) as u64);
+        self.window_elements = self.window_elements.max(under.saturating_add((out / groups) as u64));
         let shape = vec![*out, channels / groups, height, width];
         let data = self.take(layer, &format!("{name}.weight"), &shape);
         let bias = self.bias(layer, name, *bias, *out);
@@ -249,6 +262,11 @@ impl Builder<'_> {
         let next = slid.map_err(|unfit| self.unfit(layer, unfit))?;
         self.spend(layer, &pool.window, 1, next)?;
         Ok(next)
+    }
+
+    /// Notes that so many numbers are there at once, beside what is kept.
+    fn hold(&mut self, elements: usize) {
+        self.peak_elements = self.peak_elements.max(self.kept_elements.saturating_add(elements));
     }
 
     /// Counts a window over so many channels, moved to every number of `next`.
@@ -308,7 +326,15 @@ impl Builder<'_> {
     }
 
     fn residual(&mut self, layer: &Layer, body: &[Layer], shortcut: &[Layer], flow: Flow) -> Result<(Op, Flow), Stop> {
-        let (body, shortcut) = (self.sequence(body, flow), self.sequence(shortcut, flow));
+        // The input is kept while the body runs, and then what the body yields.
+        let around = self.kept_elements;
+        self.kept_elements = around.saturating_add(flow.elements());
+        let body = self.sequence(body, flow);
+        let yielded = body.as_ref().map_or(0, |(_, flow)| flow.elements());
+        self.kept_elements = around.saturating_add(yielded);
+        let shortcut = self.sequence(shortcut, flow);
+        self.kept_elements = around;
+        self.hold(yielded.saturating_mul(3));
         let (Some((body, body_flow)), Some((shortcut, shortcut_flow))) = (body, shortcut) else {
             return Err(None); // told within them
         };
@@ -350,9 +376,9 @@ impl Builder<'_> {
         let elements = shape
             .iter()
             .fold(1u64, |product, axis| product.saturating_mul(*axis as u64));
-        self.weight_bytes = self
-            .weight_bytes
-            .saturating_add(elements.saturating_mul(size_of::<f32>() as u64));
+        let bytes = elements.saturating_mul(size_of::<f32>() as u64);
+        self.weight_bytes = self.weight_bytes.saturating_add(bytes);
+        self.largest_weight_bytes = self.largest_weight_bytes.max(bytes);
         if self.weight_bytes > MAX_WEIGHT_BYTES {
             let unfit = (
                 format!("at most {MAX_WEIGHT_BYTES} bytes of weights"),

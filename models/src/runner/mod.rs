@@ -22,7 +22,7 @@ const PADDED_STEP: usize = 4;
 /// Items that the CPU backend takes at a time. It spreads the items of a batch over the cores by itself, and
 /// is fastest at 8 to 16 of them (a LeNet on two cores: 3,300 images/s at 1, 8,700 at 16, 5,300 at 64);
 /// chunks side by side on threads of our own were no faster.
-const CPU_CHUNK: usize = 16;
+pub(crate) const CPU_CHUNK: usize = 16;
 
 /// One item's result.
 #[derive(Debug, Clone)]
