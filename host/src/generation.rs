@@ -52,6 +52,8 @@ pub struct Stages {
     pub attempts: u32,
     /// Bytes of the largest message that a plugin is given.
     pub max_message_bytes: usize,
+    /// Bytes of the bodies of a message's results together.
+    pub max_results_bytes: usize,
 }
 
 /// What came of the work on a message, and by which stages.

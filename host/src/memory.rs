@@ -8,7 +8,7 @@ use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceC
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
 use crate::reload::Loaded;
-use crate::sandbox::{RESULTS_MAX_BYTES, TransformOf, handovers_bytes, instances_bytes};
+use crate::sandbox::{TransformOf, handovers_bytes, instances_bytes, results_bytes};
 
 /// What is kept of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
 /// once as it came and once as plugins see it.
@@ -17,6 +17,12 @@ const ENVELOPE_BYTES: u64 = 256 << 10;
 /// The process itself: code, threads, the compiler while it loads, and what the allocator keeps for later. Measured:
 /// 64 MiB at its height with four plugins and a small model; the rest is for larger ones.
 const BASE_BYTES: u64 = 256 << 20;
+
+/// Pipelines and models of which the arithmetic is shown; more make no line.
+const WORKINGS_MAX: usize = 3;
+
+/// What is small for a message: pictures of cameras are larger, those of networks smaller.
+pub const SMALL_MESSAGE_BYTES: usize = 1 << 20;
 
 /// The most that the process may take by its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +77,12 @@ impl MemoryBound {
             let models = config.models.iter().filter(move |(name, _)| used(name));
             models.filter_map(|(name, settings)| Some((loaded.model(name)?, settings)))
         };
-        let models = used_models().map(|(model, settings)| model.memory_bytes(settings.max_batch));
+        let models = used_models().map(|(model, settings)| model.memory_bytes(&settings.device, settings.max_batch));
+        // While one is warmed up, its weights are on the CPU backend too, to compare.
+        let reference = used_models()
+            .map(|(model, _)| model.weight_bytes())
+            .max()
+            .unwrap_or_default();
         let workers = config.host.workers;
         let transforms = pipelines().filter(|pipeline| !pipeline.plugins.before.is_empty());
         let transforms = transforms.map(|pipeline| TransformOf::Message {
@@ -96,10 +107,9 @@ impl MemoryBound {
                     tensor_bytes(model.input()).max(prediction)
                 })
             }),
-            // While they are transformed one after the other, what was made is there beside what it is made of.
-            results: sum(&|pipeline| match pipeline.plugins.after.is_empty() {
-                true => RESULTS_MAX_BYTES,
-                false => RESULTS_MAX_BYTES.saturating_mul(2),
+            results: sum(&|pipeline| {
+                let are_transformed = !pipeline.plugins.after.is_empty();
+                results_bytes(pipeline.max_results_bytes, are_transformed)
             }),
             publishing: broker.map_or(0, |broker| {
                 u64::from(UNCONFIRMED_MAX_BYTES).max(broker.max_message_bytes as u64)
@@ -107,7 +117,10 @@ impl MemoryBound {
             plugins: instances_bytes(workers, used_plugins),
             handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input()), transforms),
             // A new version is warmed up beside the one that it is to replace.
-            models: models.fold(0, u64::saturating_add).saturating_mul(2),
+            models: models
+                .fold(0, u64::saturating_add)
+                .saturating_mul(2)
+                .saturating_add(reference),
             base: BASE_BYTES,
         }
     }
@@ -142,7 +155,7 @@ impl MemoryBound {
                 "results",
                 self.results,
                 "prefetch x what a router may return",
-                "`prefetch` of a source",
+                "`max_results` of a pipeline, or `prefetch` of a source",
             ),
             term(
                 "publishing",
@@ -170,6 +183,62 @@ impl MemoryBound {
             ),
             term("base", self.base, "the process itself", "nothing"),
         ]
+    }
+
+    /// How each term comes about, in the order of [`Self::terms`]: what is multiplied with what, pipeline by pipeline.
+    pub fn workings(config: &Config, loaded: &Loaded) -> [String; 8] {
+        // A part of the file by itself: every term is a sum over pipelines, but for what they share.
+        let each = |term: &dyn Fn(&Self) -> u64| {
+            let parts = config.pipelines.iter().map(|(name, pipeline)| {
+                let mut alone = config.clone();
+                alone.pipelines.retain(|other, _| other == name);
+                let bytes = term(&Self::of(&alone, loaded));
+                let n_messages = prefetch(pipeline).max(1);
+                format!("{n_messages} x {}", shown(bytes.div_ceil(n_messages)))
+            });
+            let parts: Vec<String> = parts.collect();
+            match parts.get(WORKINGS_MAX..) {
+                Some([_, ..]) => String::new(),
+                _ => parts.join(" + "),
+            }
+        };
+        let workers = config.host.workers;
+        let bound = Self::of(config, loaded);
+        let by_worker = |bytes: u64| format!("{workers} x {}", shown(bytes.div_ceil(workers.max(1) as u64)));
+        let models = config.models.iter().filter_map(|(name, settings)| {
+            let model = loaded
+                .model(name)
+                .filter(|_| config.pipelines.values().any(|used| used.model == *name))?;
+            let one = model.memory_bytes(&settings.device, settings.max_batch);
+            let batch = model.batch_items(&settings.device, settings.max_batch);
+            Some(format!("2 x {} ({batch} at a time)", shown(one)))
+        });
+        let models: Vec<String> = models.take(WORKINGS_MAX).collect();
+        [
+            each(&|bound| bound.messages),
+            each(&|bound| bound.tensors),
+            each(&|bound| bound.results),
+            String::new(),
+            by_worker(bound.plugins),
+            by_worker(bound.handovers),
+            models.join(" + "),
+            String::new(),
+        ]
+    }
+
+    /// What the sum would be, did the broker let through messages of at most [`SMALL_MESSAGE_BYTES`]: said where messages
+    /// are most of it.
+    pub fn with_small_messages(config: &Config, loaded: &Loaded) -> Option<u64> {
+        let bound = Self::of(config, loaded);
+        let broker = config.broker.as_ref()?;
+        if bound.messages < bound.total() / 2 || broker.max_message_bytes <= SMALL_MESSAGE_BYTES {
+            return None;
+        }
+        let mut smaller = config.clone();
+        if let Some(broker) = &mut smaller.broker {
+            broker.max_message_bytes = SMALL_MESSAGE_BYTES;
+        }
+        Some(Self::of(&smaller, loaded).total())
     }
 
     /// What to say when the bound is above what is allowed: nothing when it is not.

@@ -14,7 +14,7 @@ use crate::failpoints::{self, Place};
 use crate::generation::Stages;
 use crate::inference::{Approach, InferError};
 use crate::message::{Envelope, Outbound, Prediction, Tensor};
-use crate::sandbox::{CallError, Called, Plugin, RESULT_BODIES_MAX_BYTES, Refusal, TransformOf};
+use crate::sandbox::{CallError, Called, Plugin, Refusal, TransformOf};
 use crate::tally::{Call, Tally};
 use crate::work::{Attempt, Work, reject};
 
@@ -156,7 +156,7 @@ impl Stages {
         prediction: &Arc<Prediction>,
     ) -> Result<Vec<Outbound>, Disposition> {
         let (message, plugin) = (Arc::clone(&attempt.message), &self.plugins.route);
-        let call = || plugin.route(&self.lane, &message, prediction);
+        let call = || plugin.route_within(&self.lane, &message, prediction, self.max_results_bytes);
         let made = self.call(attempt, Stage::Route, plugin, call).await;
         let mut outbounds = made.map_err(|error| self.failed(attempt, Stage::Route, plugin, error))?;
         for plugin in &self.plugins.after {
@@ -177,13 +177,18 @@ impl Stages {
         outbounds: Vec<Outbound>,
     ) -> Result<Vec<Outbound>, Disposition> {
         let (mut finished, mut skipped, mut n_bytes) = (Vec::new(), None, 0_usize);
+        let max_bytes = self.max_results_bytes;
         for outbound in outbounds {
             let (destination, key) = (outbound.destination.clone(), outbound.key.clone());
             let seen = Arc::new(outbound.seen(&attempt.message));
-            let call = || plugin.transform(&self.lane, &seen, TransformOf::Result);
+            let call = || plugin.transform(&self.lane, &seen, TransformOf::Result { max_bytes });
             match self.call(attempt, Stage::Route, plugin, call).await {
                 Ok(made) => {
                     n_bytes = n_bytes.saturating_add(made.body.len());
+                    if n_bytes > max_bytes {
+                        let text = format!("made {n_bytes} bytes of results, allowed {max_bytes}");
+                        return Err(blame(plugin, Stage::Route, ReasonClass::OutputTooLarge, text));
+                    }
                     finished.push(Outbound {
                         destination,
                         key,
@@ -195,10 +200,6 @@ impl Stages {
                 Err(CallError::Refused(Refusal::Skip(text))) => skipped = Some(text),
                 Err(error) => return Err(self.failed(attempt, Stage::Route, plugin, error)),
             }
-        }
-        if n_bytes > RESULT_BODIES_MAX_BYTES {
-            let text = format!("made {n_bytes} bytes of results, allowed {RESULT_BODIES_MAX_BYTES}");
-            return Err(blame(plugin, Stage::Route, ReasonClass::OutputTooLarge, text));
         }
         match skipped {
             Some(text) if finished.is_empty() => {

@@ -70,9 +70,33 @@ pub enum ModelError {
         /// What the file has, in hexadecimal.
         found: String,
     },
+    /// More than one of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<ModelError>),
+}
+
+fn lines(errors: &[ModelError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 impl ModelError {
+    /// One or several, of which there must be one.
+    pub(crate) fn of(mut errors: Vec<Self>) -> Self {
+        match errors.len() {
+            1 => errors.remove(0),
+            _ => Self::Several(errors),
+        }
+    }
+
+    /// Each by itself.
+    pub fn each(self) -> Vec<Self> {
+        match self {
+            Self::Several(errors) => errors.into_iter().flat_map(Self::each).collect(),
+            one => vec![one],
+        }
+    }
+
     /// The file that the error is about.
     pub fn path(&self) -> &Path {
         match self {
@@ -82,6 +106,7 @@ impl ModelError {
             | Self::Mismatch { path, .. }
             | Self::Weights { path, .. }
             | Self::Digest { path, .. } => path,
+            Self::Several(errors) => errors.first().map_or(Path::new(""), Self::path),
         }
     }
 
@@ -89,6 +114,7 @@ impl ModelError {
     pub fn place(&self) -> Option<(usize, usize)> {
         match self {
             Self::Manifest { line, column, .. } | Self::Mismatch { line, column, .. } => Some((*line, *column)),
+            Self::Several(errors) => errors.first()?.place(),
             _ => None,
         }
     }

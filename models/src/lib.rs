@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod manifest;
 mod model;
+mod near;
 mod plan;
 mod runner;
 mod samples;
@@ -21,7 +22,7 @@ pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, devices};
 pub use error::ModelError;
 pub use manifest::{reference as manifest_reference, schema as manifest_schema};
 pub use model::{MANIFEST_FILE, Model};
-pub use runner::{ItemOutput, RunError, Runner};
+pub use runner::{Another, ItemOutput, RunError, Runner};
 pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
 
 /// What a caught panic says, on one line.

@@ -7,13 +7,18 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::device::{CPU_MAX_BATCH, DeviceChoice, GPU_MAX_BATCH};
 use crate::error::ModelError;
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, Normalisation, Source};
 use crate::plan::{self, Plan};
+use crate::runner::{CPU_CHUNK, RunError};
 use crate::samples::Samples;
 use crate::scores::Activation;
 use crate::tensor::{Element, TensorType};
 use crate::weights;
+
+/// Windows that the CPU backend unfolds at a time on each core (`TILE_SIZE` in burn-flex's `ops/conv.rs`).
+const UNFOLDED_WINDOWS: u64 = 512;
 
 /// The name of the file that describes a model, within its folder.
 pub const MANIFEST_FILE: &str = "model.toml";
@@ -81,6 +86,15 @@ impl Model {
         })
     }
 
+    /// Runs the recorded samples on the CPU backend, as many as 10 s are enough for, or a test tensor where there are none;
+    /// what is known to be right is not run again. Tells `progress` how many were run, of how many. Blocking.
+    ///
+    /// # Errors
+    /// When the layers and the weights are not the network that the samples were recorded with, or yield no numbers.
+    pub fn reproduce_samples(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
+        crate::runner::reproduce(self, progress)
+    }
+
     /// The name in `model.toml`, or the folder's.
     pub fn name(&self) -> &str {
         &self.inner.name
@@ -112,16 +126,36 @@ impl Model {
         self.inner.plan.weight_bytes
     }
 
-    /// The most memory that it takes on this machine while it runs batches of at most `max_batch` items, on whatever
-    /// device: a GPU's memory is counted as if it were the machine's, which on a software device it is.
-    pub fn memory_bytes(&self, max_batch: Option<usize>) -> u64 {
-        let max_batch = max_batch.unwrap_or(crate::device::GPU_MAX_BATCH) as u64;
+    /// How many items run at a time on a device of this choice: the CPU backend takes a batch in pieces.
+    pub fn batch_items(&self, device: &DeviceChoice, max_batch: Option<usize>) -> usize {
+        match device.is_cpu() {
+            true => max_batch.unwrap_or(CPU_MAX_BATCH).min(CPU_CHUNK),
+            false => max_batch.unwrap_or(GPU_MAX_BATCH),
+        }
+    }
+
+    /// The most memory that it takes on this machine while it runs on a device of this choice, with batches of at most
+    /// `max_batch` items: a GPU's memory is counted as if it were the machine's, which on a software device it is.
+    pub fn memory_bytes(&self, device: &DeviceChoice, max_batch: Option<usize>) -> u64 {
         let plan = self.plan();
-        let peak = (plan.peak_elements as u64).saturating_mul(size_of::<f32>() as u64);
-        // Once as they were read and once on the device; between two operations what goes in, what comes out, and as
-        // much again for the operation's own.
-        let batch = peak.saturating_mul(2).saturating_mul(max_batch);
-        plan.weight_bytes.saturating_mul(2).saturating_add(batch)
+        let n_items = self.batch_items(device, max_batch) as u64;
+        let bytes = |elements: u64| elements.saturating_mul(size_of::<f32>() as u64);
+        // What goes into an operation, what comes out and what is kept beside it, and as much again for the operation's
+        // own: a convolution brings its input into another order.
+        let batch = bytes(plan.peak_elements as u64)
+            .saturating_mul(2)
+            .saturating_mul(n_items);
+        // Each core unfolds so many windows at a time, and keeps what comes of them.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let unfolded = bytes(plan.window_elements)
+            .saturating_mul(UNFOLDED_WINDOWS)
+            .saturating_mul(cores);
+        // Weights are there once as they were read and once on the device; those of one layer once more, turned round.
+        plan.weight_bytes
+            .saturating_mul(2)
+            .saturating_add(plan.largest_weight_bytes)
+            .saturating_add(batch)
+            .saturating_add(unfolded)
     }
 
     /// What `model.toml` says about itself.

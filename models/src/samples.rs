@@ -19,6 +19,9 @@ pub(crate) struct Samples {
     pub(crate) items: Vec<(Tensor, Vec<f32>)>,
     /// The largest difference of an output that is still right.
     pub(crate) tolerance: f32,
+    /// The file's name, and its digest.
+    pub(crate) file: String,
+    pub(crate) sha256: String,
 }
 
 impl Samples {
@@ -34,9 +37,18 @@ impl Samples {
             message,
         };
         // Samples change nothing that a model computes, so they are not in its digest.
-        let (mut file, _) = weights::open(&path, source.format, &mut Sha256::new())?;
+        let (mut file, sha256) = weights::open(&path, source.format, &mut Sha256::new())?;
         let (Some(inputs), Some(outputs)) = (file.shape("input"), file.shape("output")) else {
-            return Err(failed("samples are two tensors, `input` and `output`".to_owned()));
+            let there: Vec<String> = file
+                .names()
+                .take(4)
+                .map(|name| format!("`{}`", name.escape_debug()))
+                .collect();
+            let message = format!(
+                "samples are two tensors, `input` and `output`; it has {}",
+                there.join(", ")
+            );
+            return Err(failed(message));
         };
         let n_samples = inputs.first().copied().unwrap_or(0);
         let shape: Vec<usize> = input.shape.iter().map(|axis| *axis as usize).collect();
@@ -71,6 +83,8 @@ impl Samples {
         Ok(Self {
             items,
             tolerance: source.tolerance,
+            file: source.file.clone(),
+            sha256,
         })
     }
 }

@@ -114,7 +114,29 @@ fn mistakes_in_the_manifest_have_a_place() {
     check(
         "\"linear\"",
         "\"liner\"",
-        &["model.toml:13:8", "unknown type `liner`", "linear"],
+        &[
+            "model.toml:13:8",
+            "unknown type `liner`, did you mean `linear`?",
+            "known are",
+        ],
+    );
+    check(
+        "shape =",
+        "shap =",
+        &[
+            "model.toml:3:1",
+            "unknown field `shap` in [input], did you mean `shape`?",
+        ],
+    );
+    check(
+        "shape = [2]",
+        "",
+        &["model.toml:2:1", "`shape` is missing from [input]"],
+    );
+    check(
+        "weights.safetensors",
+        "weights.bin",
+        &["often PyTorch's", "format = \"pytorch\""],
     );
     check(
         "name = \"fc\"",
@@ -143,6 +165,106 @@ fn mistakes_in_the_manifest_have_a_place() {
 }
 
 #[test]
+fn all_mistakes_are_told_at_once() {
+    let manifest = r#"
+input = { shape = [2, 2], element = "bytes", colour = 1 }
+weights = { file = "../w.pth", format = "onnx", sha256 = "12" }
+samples = { file = "s.txt", tolerance = 0 }
+accuracy = { held_out = 2.0 }
+output = { labels = [], activation = 1 }
+nmae = "shapes"
+
+[[layer]]
+type = "conv2d"
+out = 0
+kernel = "3"
+stride = [1, 2, 3]
+slope = 1.0
+
+[[layer]]
+type = "residual"
+body = [{ type = "linear" }, { type = "relu", out = 1 }, 3]
+shortcut = 1
+"#;
+    let errors = error_of(made(manifest, &[]).path()).each();
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let told = told.join("\n");
+    for (place, what) in [
+        ("2:19", "2 axes"),
+        ("2:37", "unknown element `bytes`"),
+        ("2:46", "unknown field `colour` in [input]"),
+        ("3:20", "not the name of a file"),
+        ("3:41", "unknown format `onnx`"),
+        ("3:58", "no SHA-256"),
+        ("4:20", "ends in none of"),
+        ("4:41", "`tolerance`"),
+        ("5:25", "`held_out`"),
+        ("6:38", "`activation` is a text in quotes, found `1`"),
+        ("7:1", "unknown field `nmae` in model.toml, did you mean `name`?"),
+        ("9:1", "layer 1 (conv2d): `name` is missing"),
+        ("11:7", "layer 1 (conv2d): `out` is 0"),
+        ("12:10", "`kernel` is a whole number, or two of them"),
+        ("13:10", "`stride` is a whole number, or two of them"),
+        ("14:9", "layer 1 (conv2d): this type takes no `slope`"),
+        ("18:9", "layer 2 body 1 (linear): `out` is missing"),
+        ("18:53", "layer 2 body 2 (relu): this type takes no `out`"),
+        ("18:58", "`body` is a layer"),
+        ("19:12", "`shortcut` is a list of layers"),
+    ] {
+        let found = told
+            .lines()
+            .any(|line| line.contains(&format!("model.toml:{place}: ")) && line.contains(what));
+        assert!(found, "{place} {what} is not in:\n{told}");
+    }
+    assert!(!told.contains("`kernel` is missing"), "{told}");
+    let places: Vec<_> = errors.iter().map(|error| error.place().unwrap()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn all_weights_that_do_not_fit_are_told_at_once() {
+    let manifest = r#"
+input = { shape = [2], element = "float" }
+weights = { file = "weights.safetensors" }
+
+[[layer]]
+type = "linear"
+name = "fc1"
+out = 3
+
+[[layer]]
+type = "batch-norm"
+name = "bn"
+
+[[layer]]
+type = "linear"
+name = "fc2"
+out = 2
+"#;
+    let weights: [(&str, &[usize], Vec<f32>); 8] = [
+        ("fc1.weight", &[3, 3], vec![0.0; 9]),
+        ("fc1.bias", &[2], vec![0.0; 2]),
+        ("bn.weight", &[3], vec![0.0; 3]),
+        ("bn.bias", &[4], vec![0.0; 4]),
+        ("bn.running_maen", &[3], vec![0.0; 3]),
+        ("bn.running_var", &[3], vec![0.0; 3]),
+        ("fc2.weight", &[3, 2], vec![0.0; 6]),
+        ("fc2.bais", &[2], vec![0.0; 2]),
+    ];
+    let text = error_of(made(manifest, &weights).path()).to_string();
+    for part in [
+        "model.toml:5:1: layer 1 (linear `fc1`): expected `fc1.weight` of shape [3, 2], found [3, 3]",
+        "`fc1.bias` of shape [3], found [2]",
+        "model.toml:10:1: layer 2 (batch-norm `bn`): expected `bn.bias` of shape [3], found [4]",
+        "layer 3 (linear `fc2`): expected `fc2.weight` of shape [2, 3], found [3, 2]: the other way round",
+        "lacks the weights `bn.running_mean` (did you mean `bn.running_maen`?), `fc2.bias` (did you mean `fc2.bais`?)",
+        "no layer uses its weights `bn.running_maen`, `fc2.bais`",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+}
+
+#[test]
 fn mistakes_in_the_network_name_the_layer() {
     check(
         "labels = [\"no\", \"yes\"]",
@@ -163,8 +285,9 @@ fn mistakes_in_the_network_name_the_layer() {
         "\"fc\"",
         "\"head\"",
         &[
-            "lacks the weights `head.weight`, `head.bias`",
+            "lacks the weights `head.weight` (did you mean `fc.weight`?), `head.bias`",
             "it has `fc.bias`, `fc.weight`",
+            "no layer uses its weights `fc.bias`, `fc.weight`",
         ],
     );
     check(

@@ -2,6 +2,8 @@
 
 // Said here, so that the lints know helpers for tests too.
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod folders;
@@ -9,5 +11,7 @@ mod folders;
 mod fuzz;
 #[cfg(test)]
 mod parity;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod trainer;

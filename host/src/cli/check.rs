@@ -8,7 +8,7 @@ use comfy_table::{Table, presets};
 use super::{FileArguments, MISTAKEN, online, output};
 use crate::config::{BrokerConfig, Config, Rendering};
 use crate::memory::{self, MemoryBound};
-use crate::reload::{self, Gathered};
+use crate::reload::{self, Gathered, Loaded};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 
 /// `millrace check`
@@ -41,7 +41,7 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
         output::count(config.pipelines.len(), "pipeline"),
         output::count(config.plugins.len(), "plugin"),
         output::count(config.models.len(), "model"),
-        memory_table(&MemoryBound::of(&config, &loaded)),
+        memory_table(&config, &loaded),
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -63,16 +63,29 @@ async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
 }
 
 /// The most memory that a run of the file may take, term by term.
-fn memory_table(bound: &MemoryBound) -> String {
+fn memory_table(config: &Config, loaded: &Loaded) -> String {
+    let bound = MemoryBound::of(config, loaded);
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_header(["MEMORY", "AT MOST", "FROM"]);
-    for term in bound.terms() {
-        table.add_row([term.name, &memory::shown(term.bytes), term.from]);
+    for (term, working) in bound.terms().iter().zip(MemoryBound::workings(config, loaded)) {
+        let from = match working.is_empty() {
+            true => term.from.to_owned(),
+            false => format!("{working}: {}", term.from),
+        };
+        table.add_row([term.name, &memory::shown(term.bytes), &from]);
     }
     table.add_row(["together", &memory::shown(bound.total()), ""]);
-    table.trim_fmt()
+    let table = table.trim_fmt();
+    match MemoryBound::with_small_messages(config, loaded) {
+        Some(total) => format!(
+            "{table}\n\nMessages are counted as large as the broker lets them be: with `max_message = \"1MiB\"` in [broker] it is {} \
+             together.",
+            memory::shown(total)
+        ),
+        None => table,
+    }
 }
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.

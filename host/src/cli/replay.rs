@@ -106,6 +106,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
         destinations: destinations(&config, &pipeline)?,
         attempts: pipeline.attempts,
         max_message_bytes: pipeline.max_message_bytes,
+        max_results_bytes: pipeline.max_results_bytes,
     };
     let (name, message) = (pipeline.name.as_str(), (*case.message).clone());
     let replayed = reload::replay(name, &stages, message, "replay", Some(Seen::default())).await;

@@ -6,7 +6,9 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
-use super::limits::{ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE};
+use super::limits::{
+    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE,
+};
 use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, References};
@@ -42,6 +44,7 @@ impl Checker<'_, '_> {
         let route = self.chain(&raw.route, UseKind::Route, &plugins);
         let attempts = self.within(&raw.attempts, &ATTEMPTS);
         let max_message_bytes = self.size_bytes(&raw.max_message, &MAX_MESSAGE);
+        let max_results_bytes = self.size_bytes(&raw.max_results, &MAX_RESULTS);
         let mut destinations = BTreeMap::new();
         for destination in &raw.destinations {
             let name = self.name(destination.name, &destination.span, "destination");
@@ -68,6 +71,7 @@ impl Checker<'_, '_> {
             model: model?,
             attempts: u32::try_from(attempts).unwrap_or(1),
             max_message_bytes,
+            max_results_bytes,
             destinations,
             trial,
             probes,

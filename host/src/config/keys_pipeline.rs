@@ -4,8 +4,8 @@ use millrace_schema::{Declared, Form, Section, When};
 
 use super::keys::{NAME, PATH, SIZE};
 use super::limits::{
-    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SLOWER,
-    TRIAL_FAILURES, TRIAL_MESSAGES,
+    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE,
+    SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES,
 };
 
 /// Names of queues, exchanges and routing keys: AMQP's short strings. Bytes are counted when the file is read.
@@ -70,6 +70,14 @@ pub(super) static PIPELINE: Section = Section {
             Form::Quantity(&SIZE, &MAX_MESSAGE),
             "\"8MiB\"",
             "The largest message that reaches a plugin; a larger one becomes a dead letter.",
+        )
+        .at_home(),
+        Declared::new(
+            "max_results",
+            Form::Quantity(&SIZE, &MAX_RESULTS),
+            "\"256KiB\"",
+            "The bodies of one message's results together; more is a fault of the plugin. Where results are small, say so: \
+            `prefetch` times this is counted as memory.",
         )
         .at_home(),
         Declared::new(

@@ -177,6 +177,14 @@ pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
     default: Bytes(8 << 20),
 };
 
+// The contract lets a router return 8 MiB.
+pub(super) const MAX_RESULTS: Limits<Bytes> = Limits {
+    key: "max_results",
+    min: Bytes(1 << 10),
+    max: Bytes(8 << 20),
+    default: Bytes(8 << 20),
+};
+
 /// Messages that a trial sees.
 pub(super) const TRIAL_MESSAGES_DEFAULT: u32 = 100;
 

@@ -219,6 +219,8 @@ pub struct PipelineConfig {
     pub attempts: u32,
     /// The largest message that reaches a plugin.
     pub max_message_bytes: usize,
+    /// The most that the bodies of one message's results have together.
+    pub max_results_bytes: usize,
     /// Destinations by the name that routers use.
     pub destinations: BTreeMap<Name, DestinationConfig>,
     /// When a new version of a plugin or of the model is undone.

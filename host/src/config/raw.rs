@@ -117,6 +117,8 @@ pub(super) struct RawPipeline<'t> {
     pub(super) dead_letter: Key<Text>,
     /// The largest message that reaches a plugin: `max_message = "8MiB"`.
     pub(super) max_message: Key<Bytes>,
+    /// The results of one message together: `max_results = "8MiB"`.
+    pub(super) max_results: Key<Bytes>,
     /// `[pipeline.NAME.destination.NAME]`
     pub(super) destinations: Vec<RawDestination<'t>>,
     /// How a new version is watched at first: `[pipeline.NAME.trial]`.
@@ -312,6 +314,7 @@ impl<'t> RawPipeline<'t> {
             attempts: table.key("attempts", report),
             dead_letter: table.key("dead_letter", report),
             max_message: table.key("max_message", report),
+            max_results: table.key("max_results", report),
             destinations: read_named(&mut table, "destination", report, RawDestination::read),
             trial: table.table("trial", report).map(|table| RawTrial::read(table, report)),
             probes: table

@@ -6,11 +6,14 @@ mod probe;
 mod replay;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use millrace_models::{Device, DeviceError, Model, RunError};
+use millrace_models::{Device, DeviceError, Model, ModelError, RunError};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 pub use parts::{HeldBack, Part, Parts, PluginPart, changes};
 pub use probe::{ProbeError, probe};
@@ -22,6 +25,9 @@ use crate::connect::amqp;
 use crate::inference::{ModelMeter, Served, Serving};
 use crate::memory::{self, MemoryBound};
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
+
+/// How often it is told how many of a model's samples were run.
+const SAMPLES_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything that a file names, read and checked, on no device yet.
 #[derive(Debug)]
@@ -144,15 +150,43 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
         errors.push(Mistake::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
     }
     for (name, model) in &sound.models {
-        match Model::load(&model.path) {
+        match load_model(name, &model.path) {
             Ok(model) => drop(loaded.models.insert(name.clone(), model)),
-            Err(error) => {
+            Err(mistakes) => {
                 let span = errors.locate(&format!("model.{name}.path"));
-                errors.push(Mistake::at(span, format!("model `{name}`: {}", Chain(&error))));
+                for mut mistake in mistakes {
+                    mistake.span.clone_from(&span);
+                    errors.push(mistake);
+                }
             }
         }
     }
     loaded
+}
+
+/// A model that gives what was recorded of it. What differs is found here, before any device is opened: a device is wrong
+/// only where the CPU backend is right.
+fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
+    let mistake = |error: &dyn Error| Mistake::at(None, format!("model `{name}`: {}", Chain(error)));
+    let each = |error: ModelError| error.each().iter().map(|error| mistake(error)).collect::<Vec<_>>();
+    let model = Model::load(path).map_err(each)?;
+    let mut told = Instant::now();
+    let reproduced = model.reproduce_samples(&mut |n_run, of| {
+        if told.elapsed() >= SAMPLES_TOLD_EVERY {
+            told = Instant::now();
+            info!(model = %name, n_run, of, "running the recorded samples on the CPU");
+        }
+    });
+    match reproduced {
+        Ok(_) => Ok(model),
+        Err(error) => {
+            let found = mistake(&error);
+            Err(vec![match error.hint() {
+                Some(hint) => found.hint(hint),
+                None => found,
+            }])
+        }
+    }
 }
 
 fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {

@@ -1,12 +1,20 @@
 //! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
 
 use super::engine::{BESIDE_MEMORY_BYTES, KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
-use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes};
+use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes, result_headers_bytes};
 use crate::config::{Isolation, PluginConfig};
 use crate::message::TensorType;
 
-/// The most that the results of one message take until they are confirmed.
-pub const RESULTS_MAX_BYTES: u64 = ROUTE_HANDOVER_BYTES as u64;
+/// The most that the results of one message take until they are confirmed, with bodies of so many bytes: their headers
+/// are there once more as they are sent. While they are transformed one after the other, what was made is there beside
+/// what it is made of, and each result has headers of its own.
+pub fn results_bytes(max_bytes: usize, are_transformed: bool) -> u64 {
+    let of = |headers: usize| (max_bytes as u64).saturating_add(2 * headers as u64);
+    match are_transformed {
+        false => of(result_headers_bytes(max_bytes)),
+        true => of(result_headers_bytes(usize::MAX)).saturating_mul(2),
+    }
+}
 
 /// The most that the instances of these plugins take: of each worker the one that runs, those that it keeps, and what
 /// stays resident of slots that nobody uses.

@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn results_that_pass_fit_into_an_envelope(given in vec(outbound(), 0..10)) {
-        match outbounds(given.clone()) {
+        match outbounds(given.clone(), super::RESULT_BODIES_MAX_BYTES) {
             Ok(passed) => {
                 prop_assert_eq!(passed.len(), given.len());
                 prop_assert!(passed.len() <= 8);

@@ -211,6 +211,7 @@ impl Instance {
         &mut self,
         message: &Arc<Message>,
         prediction: &Arc<Prediction>,
+        max_bytes: usize,
     ) -> Result<Vec<Outbound>, CallError> {
         let Exports::Route(world) = &self.exports else {
             return Err(wrong_role(Role::Route));
@@ -226,7 +227,7 @@ impl Instance {
             .call_route(&mut self.store, message, prediction);
         self.end();
         match answer {
-            Ok(Ok(outbounds)) => output::outbounds(outbounds),
+            Ok(Ok(outbounds)) => output::outbounds(outbounds, max_bytes),
             Ok(Err(refusal)) => Err(output::refusal(refusal)),
             Err(error) => Err(fault(&error, self.store.data(), output::ROUTE_HANDOVER_BYTES)),
         }

@@ -40,7 +40,7 @@ pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
 pub use self::declared::{About, Setting, SettingKind, SettingMistake};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
-pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
+pub use self::footprint::{handovers_bytes, instances_bytes, results_bytes};
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::measure::{Asked, Cost, Gauge, Measured};
 pub use self::meter::PluginCounts;

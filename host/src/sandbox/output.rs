@@ -56,7 +56,10 @@ pub enum TransformOf {
         max_bytes: usize,
     },
     /// A result, on its way to its destination.
-    Result,
+    Result {
+        /// Bytes that its body may have.
+        max_bytes: usize,
+    },
 }
 
 impl TransformOf {
@@ -64,7 +67,7 @@ impl TransformOf {
     pub(super) fn handover_bytes(self) -> usize {
         match self {
             Self::Message { max_bytes } => max_bytes.saturating_add(2 * MESSAGE_HEADERS_MAX_BYTES),
-            Self::Result => ROUTE_HANDOVER_BYTES,
+            Self::Result { .. } => ROUTE_HANDOVER_BYTES,
         }
     }
 }
@@ -108,8 +111,9 @@ pub(super) fn tensor(tensor: types::Tensor, wants: &TensorType) -> Result<Tensor
     })
 }
 
-/// Takes results that an envelope can hold; whether they may go where they name is their destination's business.
-pub(super) fn outbounds(outbounds: Vec<route::Outbound>) -> Result<Vec<Outbound>, CallError> {
+/// Takes results that an envelope can hold, with bodies of so many bytes together; whether they may go where they name is
+/// their destination's business.
+pub(super) fn outbounds(outbounds: Vec<route::Outbound>, max_bytes: usize) -> Result<Vec<Outbound>, CallError> {
     if outbounds.len() > OUTBOUNDS_MAX {
         return Err(too_large(format!(
             "returned {} results, allowed {OUTBOUNDS_MAX}",
@@ -119,11 +123,20 @@ pub(super) fn outbounds(outbounds: Vec<route::Outbound>) -> Result<Vec<Outbound>
     let bodies = outbounds
         .iter()
         .fold(0_usize, |sum, outbound| sum.saturating_add(outbound.body.len()));
-    if bodies > RESULT_BODIES_MAX_BYTES {
+    if bodies > max_bytes {
         return Err(too_large(format!(
             "returned {} of results, allowed {}",
             size(bodies),
-            size(RESULT_BODIES_MAX_BYTES)
+            size(max_bytes)
+        )));
+    }
+    // Headers take as much as bodies may, and at least what one result may have.
+    let headers: usize = outbounds.iter().map(headers_bytes).sum();
+    let allowed = result_headers_bytes(max_bytes);
+    if headers > allowed {
+        let (found, allowed) = (size(headers), size(allowed));
+        return Err(too_large(format!(
+            "returned results with {found} of headers, allowed {allowed}"
         )));
     }
     outbounds.into_iter().map(outbound).collect()
@@ -133,7 +146,7 @@ pub(super) fn outbounds(outbounds: Vec<route::Outbound>) -> Result<Vec<Outbound>
 pub(super) fn transformed(transformed: transform::Transformed, of: TransformOf) -> Result<Transformed, CallError> {
     let (what, allowed) = match of {
         TransformOf::Message { max_bytes } => ("message", max_bytes),
-        TransformOf::Result => ("result", RESULT_BODIES_MAX_BYTES),
+        TransformOf::Result { max_bytes } => ("result", max_bytes),
     };
     if transformed.body.len() > allowed {
         let (found, allowed) = (size(transformed.body.len()), size(allowed));
@@ -144,7 +157,7 @@ pub(super) fn transformed(transformed: transform::Transformed, of: TransformOf) 
     }
     let headers = match of {
         TransformOf::Message { .. } => message_headers(transformed.headers)?,
-        TransformOf::Result => headers(transformed.headers)?,
+        TransformOf::Result { .. } => headers(transformed.headers)?,
     };
     Ok(Transformed {
         body: transformed.body,
@@ -176,6 +189,18 @@ pub(super) fn refusal(refusal: types::Refusal) -> CallError {
         types::Refusal::Retry(text) => Refusal::Retry(tame(&text)),
         types::Refusal::Skip(text) => Refusal::Skip(tame(&text)),
     })
+}
+
+/// Bytes of headers that results with bodies of so many bytes may have together.
+pub(super) fn result_headers_bytes(max_bytes: usize) -> usize {
+    max_bytes.clamp(HEADERS_MAX_BYTES, OUTBOUNDS_MAX * HEADERS_MAX_BYTES)
+}
+
+fn headers_bytes(outbound: &route::Outbound) -> usize {
+    let headers = outbound.headers.iter();
+    headers
+        .map(|header| header.name.len().saturating_add(header.value.len()))
+        .sum()
 }
 
 fn outbound(outbound: route::Outbound) -> Result<Outbound, CallError> {
@@ -344,6 +369,10 @@ mod tests {
         }
     }
 
+    const OF_RESULT: TransformOf = TransformOf::Result {
+        max_bytes: RESULT_BODIES_MAX_BYTES,
+    };
+
     #[test]
     fn what_a_transformer_makes_is_bounded() {
         #[track_caller]
@@ -374,22 +403,22 @@ mod tests {
             &[("a", &value)],
             "returned a message with 1 headers of 256 KiB, allowed 4096 of 256 KiB",
         );
-        check(TransformOf::Result, 1025, &[("a", "b")], "ok");
+        check(OF_RESULT, 1025, &[("a", "b")], "ok");
         check(
-            TransformOf::Result,
+            OF_RESULT,
             RESULT_BODIES_MAX_BYTES + 1,
             &[],
             "returned a result of 8 MiB, allowed 8 MiB",
         );
         let text = "returned the header `a` with the character `\\n` in its value";
-        check(TransformOf::Result, 0, &[("a", "b\nc")], text);
+        check(OF_RESULT, 0, &[("a", "b\nc")], text);
     }
 
     #[test]
     fn results_are_bounded_and_clean() {
         #[track_caller]
         fn check(results: Vec<route::Outbound>, class: ReasonClass, expected: &str) {
-            match outbounds(results) {
+            match outbounds(results, RESULT_BODIES_MAX_BYTES) {
                 Err(CallError::BadOutput { class: found, text }) => {
                     assert_eq!((found, text.as_str()), (class, expected));
                 }
@@ -397,7 +426,13 @@ mod tests {
             }
         }
         use ReasonClass::{Denied, OutputTooLarge};
-        assert!(outbounds(vec![result("results", &[("trace", "größe")]); 8]).is_ok());
+        assert!(
+            outbounds(
+                vec![result("results", &[("trace", "größe")]); 8],
+                RESULT_BODIES_MAX_BYTES
+            )
+            .is_ok()
+        );
         check(
             vec![result("r", &[]); 9],
             OutputTooLarge,
@@ -410,6 +445,19 @@ mod tests {
             OutputTooLarge,
             "returned 8 MiB of results, allowed 8 MiB",
         );
+        // A pipeline may allow less; headers then take as much, and at least what one result may have.
+        let mut small = result("r", &[]);
+        small.body = vec![0; 600];
+        let allowed = |results, max_bytes| outbounds(results, max_bytes).map_err(|error| error.to_string());
+        assert!(allowed(vec![small.clone()], 1024).is_ok());
+        let two = allowed(vec![small.clone(), small], 1024).unwrap_err();
+        assert_eq!(two, "returned 1 KiB of results, allowed 1 KiB");
+        let value = "v".repeat(40 << 10);
+        let headed = || result("r", &[("a", &value)]);
+        assert!(allowed(vec![headed()], 1024).is_ok());
+        assert!(allowed(vec![headed(), headed()], 128 << 10).is_ok());
+        let two = allowed(vec![headed(), headed()], 1024).unwrap_err();
+        assert_eq!(two, "returned results with 80 KiB of headers, allowed 64 KiB");
         let long = "n".repeat(256);
         check(
             vec![result(&long, &[])],

@@ -13,7 +13,7 @@ use super::load::Loaded;
 use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
 use super::workers::{Job, Stopped, Workers};
-use super::{CallError, Called, Lane, Role, Setting, TransformOf, fault};
+use super::{CallError, Called, Lane, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, fault};
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
@@ -110,9 +110,21 @@ impl Plugin {
         message: &Arc<Message>,
         prediction: &Arc<Prediction>,
     ) -> Called<Vec<Outbound>> {
+        self.route_within(lane, message, prediction, RESULT_BODIES_MAX_BYTES)
+            .await
+    }
+
+    /// The same, for results with bodies of so many bytes together.
+    pub async fn route_within(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        prediction: &Arc<Prediction>,
+        max_bytes: usize,
+    ) -> Called<Vec<Outbound>> {
         let (call_message, prediction) = (Arc::clone(message), Arc::clone(prediction));
         self.call(lane, message, move |instance| {
-            instance.route(&call_message, &prediction)
+            instance.route(&call_message, &prediction, max_bytes)
         })
         .await
     }

@@ -40,6 +40,7 @@ impl Supervisor {
                 destinations,
                 attempts: pipeline.attempts,
                 max_message_bytes: pipeline.max_message_bytes,
+                max_results_bytes: pipeline.max_results_bytes,
             };
             bound.insert(name.clone(), Arc::new(stages));
         }
@@ -94,6 +95,7 @@ impl Supervisor {
             destinations: stages.destinations.clone(),
             attempts: stages.attempts,
             max_message_bytes: stages.max_message_bytes,
+            max_results_bytes: stages.max_results_bytes,
         };
         self.on_trial.insert(name.clone(), id);
         let ended = self.trials.clone();

@@ -28,7 +28,7 @@ const CPU_NAME: &str = "cpu";
 const CPU_BACKEND: &str = "burn-flex";
 /// Most items of a batch on the CPU backend: its throughput stops growing at 8 to 16 items, while the wait
 /// grows with every item.
-const CPU_MAX_BATCH: usize = 16;
+pub(crate) const CPU_MAX_BATCH: usize = 16;
 /// Most items of a batch on a GPU: enough to fill one with a small network.
 pub(crate) const GPU_MAX_BATCH: usize = 64;
 
@@ -104,6 +104,17 @@ pub fn devices() -> Vec<DeviceInfo> {
         auto: chosen.is_none(),
     });
     infos
+}
+
+impl DeviceChoice {
+    /// Whether it comes to the CPU backend on this machine.
+    pub(crate) fn is_cpu(&self) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Auto => best_gpu(adapters()).is_none(),
+            Self::Gpu | Self::Adapter(_) => false,
+        }
+    }
 }
 
 impl Device {

@@ -199,8 +199,13 @@ const fn plain(name: &'static str, help: &'static str) -> Kind {
     Kind { name, help, keys: &[] }
 }
 
+/// The names of the kinds.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let kinds = LAYER.kinds.iter().flat_map(|kinds| kinds.of);
+    kinds.map(|kind| kind.name)
+}
+
 /// The kinds, for who names another.
 pub(super) fn kinds() -> String {
-    let kinds = LAYER.kinds.iter().flat_map(|kinds| kinds.of);
-    kinds.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+    names().collect::<Vec<_>>().join(", ")
 }

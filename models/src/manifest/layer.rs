@@ -4,7 +4,8 @@ use toml::Spanned;
 
 use super::keys_layer;
 use super::raw::{Extent, RawLayer};
-use super::{MAX_EXTENT, MAX_LAYERS, MAX_NESTING, Mistake};
+use super::{MAX_EXTENT, Mistake};
+use crate::near::nearest;
 
 /// A layer that has every key it needs and none that it does not take.
 #[derive(Debug, Clone)]
@@ -77,89 +78,60 @@ pub(super) const APPROXIMATE: bool = false;
 pub(super) const CEIL: bool = false;
 pub(super) const COUNT_PADDING: bool = true;
 
-/// Checks a list of layers, and the lists within it.
-pub(super) fn check_list(raw: Vec<Spanned<RawLayer>>) -> Result<Vec<Layer>, Mistake> {
-    let mut count = 0;
-    check_nested(raw, "layer ", 0, &mut count)
+/// Checks a list of layers, and the lists within it. A layer with a mistake is in the list with something in its place.
+pub(super) fn check_list(raw: Vec<Spanned<RawLayer>>, mistakes: &mut Vec<Mistake>) -> Vec<Layer> {
+    check_nested(raw, "layer ", mistakes)
 }
 
-fn check_nested(
-    raw: Vec<Spanned<RawLayer>>,
-    prefix: &str,
-    depth: usize,
-    count: &mut usize,
-) -> Result<Vec<Layer>, Mistake> {
-    let mut layers = Vec::new();
-    for (index, layer) in raw.into_iter().enumerate() {
+fn check_nested(raw: Vec<Spanned<RawLayer>>, prefix: &str, mistakes: &mut Vec<Mistake>) -> Vec<Layer> {
+    let layers = raw.into_iter().enumerate().filter_map(|(index, layer)| {
         let at = layer.span().start;
-        *count += 1;
-        if *count > MAX_LAYERS {
-            return Err(Mistake::new(at, format!("more than {MAX_LAYERS} layers")));
-        }
-        if depth > MAX_NESTING {
-            return Err(Mistake::new(
-                at,
-                format!("residual layers nested more than {MAX_NESTING} deep"),
-            ));
-        }
-        layers.push(check_layer(
-            layer.into_inner(),
-            &format!("{prefix}{}", index + 1),
-            at,
-            depth,
-            count,
-        )?);
-    }
-    Ok(layers)
+        check_layer(layer.into_inner(), &format!("{prefix}{}", index + 1), at, mistakes)
+    });
+    layers.collect()
 }
 
-fn check_layer(mut raw: RawLayer, place: &str, at: usize, depth: usize, count: &mut usize) -> Result<Layer, Mistake> {
-    let kind_name = raw.kind.get_ref().clone();
+fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mistake>) -> Option<Layer> {
+    let kind_at = raw.kind.as_ref()?.span().start; // told already where it is missing
+    let kind_name = raw.kind.take()?.into_inner();
     let name = raw.name.take();
     let label = match &name {
         Some(name) => format!("{place} ({kind_name} `{}`)", name.get_ref()),
         None => format!("{place} ({kind_name})"),
     };
-    let named = |name: Option<Spanned<String>>| match name {
-        Some(name) if !name.get_ref().is_empty() => Ok(name.into_inner()),
-        Some(name) => Err(Mistake::new(name.span().start, format!("{label}: `name` is empty"))),
-        None => Err(Mistake::new(
-            at,
-            format!("{label}: `name` is missing: what its weights' names begin with in the file"),
-        )),
-    };
     let fields = &mut Fields {
         raw: &mut raw,
         label: &label,
         at,
+        mistakes,
     };
     let kind = match kind_name.as_str() {
-        "conv2d" => LayerKind::Conv2d(conv2d(named(name)?, fields)?),
+        "conv2d" => LayerKind::Conv2d(conv2d(name, fields)),
         "batch-norm" => LayerKind::BatchNorm {
-            name: named(name)?,
-            eps: fields.eps()?,
+            name: fields.named(name),
+            eps: fields.eps(),
             affine: take(&mut fields.raw.affine).unwrap_or(AFFINE),
         },
         "linear" => LayerKind::Linear {
-            name: named(name)?,
-            out: fields.width()?,
+            name: fields.named(name),
+            out: fields.width(),
             bias: take(&mut fields.raw.bias).unwrap_or(BIAS),
         },
         "relu" => LayerKind::Relu,
-        "leaky-relu" => LayerKind::LeakyRelu { slope: fields.slope()? },
+        "leaky-relu" => LayerKind::LeakyRelu { slope: fields.slope() },
         "gelu" => LayerKind::Gelu {
             approximate: take(&mut fields.raw.approximate).unwrap_or(APPROXIMATE),
         },
         "silu" => LayerKind::Silu,
         "sigmoid" => LayerKind::Sigmoid,
         "softmax" => LayerKind::Softmax,
-        "max-pool" => LayerKind::MaxPool(fields.pool(Dilated::Yes)?),
+        "max-pool" => LayerKind::MaxPool(fields.pool(Dilated::Yes)),
         "avg-pool" => LayerKind::AvgPool {
-            pool: fields.pool(Dilated::No)?,
+            pool: fields.pool(Dilated::No),
             count_padding: take(&mut fields.raw.count_padding).unwrap_or(COUNT_PADDING),
         },
         "adaptive-avg-pool" => LayerKind::AdaptiveAvgPool {
-            out: fields.extent("out")?,
+            out: fields.extent("out"),
         },
         "global-avg-pool" => LayerKind::AdaptiveAvgPool { out: [1, 1] },
         "global-max-pool" => LayerKind::GlobalMaxPool,
@@ -169,48 +141,57 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, depth: usize, count: &
             take(&mut fields.raw.p);
             LayerKind::Dropout
         }
-        "residual" => residual(fields, place, depth, count)?,
+        "residual" => residual(fields, place),
         other => {
-            let message = format!("{place}: unknown type `{other}`; known are {}", keys_layer::kinds());
-            return Err(Mistake::new(raw.kind.span().start, message));
+            let meant = match nearest(other, keys_layer::names()) {
+                Some(meant) => format!(", did you mean `{meant}`?"),
+                None => String::new(),
+            };
+            let message = format!(
+                "{place}: unknown type `{other}`{meant}; known are {}",
+                keys_layer::kinds()
+            );
+            mistakes.push(Mistake::new(kind_at, message));
+            return None;
         }
     };
-    refuse_rest(&raw, &label)?;
-    Ok(Layer { label, at, kind })
+    refuse_rest(&raw, &label, mistakes);
+    Some(Layer { label, at, kind })
 }
 
-fn conv2d(name: String, fields: &mut Fields<'_>) -> Result<Conv2d, Mistake> {
-    let kernel = fields.extent("kernel")?;
-    Ok(Conv2d {
-        name,
-        out: fields.width()?,
+fn conv2d(name: Option<Spanned<String>>, fields: &mut Fields<'_>) -> Conv2d {
+    Conv2d {
+        name: fields.named(name),
+        out: fields.width(),
         window: Window {
-            kernel,
-            stride: fields.extent_or("stride", [STRIDE; 2])?,
-            padding: fields.padding()?,
-            dilation: fields.extent_or("dilation", [DILATION; 2])?,
+            kernel: fields.extent("kernel"),
+            stride: fields.extent_or("stride", [STRIDE; 2]),
+            padding: fields.padding(),
+            dilation: fields.extent_or("dilation", [DILATION; 2]),
         },
-        groups: fields.groups()?,
+        groups: fields.groups(),
         bias: take(&mut fields.raw.bias).unwrap_or(BIAS),
-    })
+    }
 }
 
-fn residual(fields: &mut Fields<'_>, place: &str, depth: usize, count: &mut usize) -> Result<LayerKind, Mistake> {
-    let Some(body) = take(&mut fields.raw.body) else {
-        return Err(fields.missing("body"));
-    };
+fn residual(fields: &mut Fields<'_>, place: &str) -> LayerKind {
+    let body = take(&mut fields.raw.body);
+    if body.is_none() {
+        fields.missing("body");
+    }
     let shortcut = take(&mut fields.raw.shortcut).unwrap_or_default();
-    Ok(LayerKind::Residual {
-        body: check_nested(body, &format!("{place} body "), depth + 1, count)?,
-        shortcut: check_nested(shortcut, &format!("{place} shortcut "), depth + 1, count)?,
-    })
+    LayerKind::Residual {
+        body: check_nested(body.unwrap_or_default(), &format!("{place} body "), fields.mistakes),
+        shortcut: check_nested(shortcut, &format!("{place} shortcut "), fields.mistakes),
+    }
 }
 
-/// The keys of one layer that are not taken yet.
+/// The keys of one layer that are not taken yet. What is wrong is a mistake, and has something that is right in its place.
 struct Fields<'a> {
     raw: &'a mut RawLayer,
     label: &'a str,
     at: usize,
+    mistakes: &'a mut Vec<Mistake>,
 }
 
 #[derive(PartialEq)]
@@ -220,8 +201,28 @@ enum Dilated {
 }
 
 impl Fields<'_> {
-    fn missing(&self, key: &str) -> Mistake {
-        Mistake::new(self.at, format!("{}: `{key}` is missing", self.label))
+    fn wrong(&mut self, at: usize, what: &str) {
+        self.mistakes.push(Mistake::new(at, format!("{}: {what}", self.label)));
+    }
+
+    fn missing(&mut self, key: &str) {
+        if self.raw.unread.contains(&key) {
+            return;
+        }
+        self.wrong(self.at, &format!("`{key}` is missing"));
+    }
+
+    fn named(&mut self, name: Option<Spanned<String>>) -> String {
+        match name {
+            Some(name) if !name.get_ref().is_empty() => return name.into_inner(),
+            Some(name) => self.wrong(name.span().start, "`name` is empty"),
+            None if self.raw.unread.contains(&"name") => {}
+            None => self.wrong(
+                self.at,
+                "`name` is missing: what its weights' names begin with in the file",
+            ),
+        }
+        String::new()
     }
 
     fn slot(&mut self, key: &str) -> &mut Option<Spanned<Extent>> {
@@ -235,115 +236,112 @@ impl Fields<'_> {
     }
 
     /// Two numbers of at least 1.
-    fn extent(&mut self, key: &str) -> Result<[usize; 2], Mistake> {
+    fn extent(&mut self, key: &str) -> [usize; 2] {
         match self.slot(key).take() {
             Some(extent) => self.bounded(key, &extent, 1),
-            None => Err(self.missing(key)),
+            None => {
+                self.missing(key);
+                [1; 2]
+            }
         }
     }
 
-    fn extent_or(&mut self, key: &str, default: [usize; 2]) -> Result<[usize; 2], Mistake> {
+    fn extent_or(&mut self, key: &str, default: [usize; 2]) -> [usize; 2] {
         match self.slot(key).take() {
             Some(extent) => self.bounded(key, &extent, 1),
-            None => Ok(default),
+            None => default,
         }
     }
 
-    fn padding(&mut self) -> Result<[usize; 2], Mistake> {
+    fn padding(&mut self) -> [usize; 2] {
         match self.raw.padding.take() {
             Some(extent) => self.bounded("padding", &extent, 0),
-            None => Ok([PADDING; 2]),
+            None => [PADDING; 2],
         }
     }
 
     /// `out` as one number.
-    fn width(&mut self) -> Result<usize, Mistake> {
+    fn width(&mut self) -> usize {
         let Some(out) = self.raw.out.take() else {
-            return Err(self.missing("out"));
+            self.missing("out");
+            return 1;
         };
-        match out.get_ref() {
-            Extent::One(_) => self.bounded("out", &out, 1).map(|[width, _]| width),
-            Extent::Two(_) => Err(Mistake::new(
-                out.span().start,
-                format!("{}: `out` is one number here", self.label),
-            )),
+        if matches!(out.get_ref(), Extent::Two(_)) {
+            self.wrong(out.span().start, "`out` is one number here");
+            return 1;
         }
+        let [width, _] = self.bounded("out", &out, 1);
+        width
     }
 
-    fn bounded(&self, key: &str, extent: &Spanned<Extent>, least: u32) -> Result<[usize; 2], Mistake> {
+    fn bounded(&mut self, key: &str, extent: &Spanned<Extent>, least: u32) -> [usize; 2] {
         let pair = match *extent.get_ref() {
             Extent::One(both) => [both, both],
             Extent::Two(pair) => pair,
         };
-        for value in pair {
-            if value < least || value > MAX_EXTENT {
-                let message = format!("{}: `{key}` is {value}, not within {least} to {MAX_EXTENT}", self.label);
-                return Err(Mistake::new(extent.span().start, message));
-            }
+        if let Some(value) = pair.into_iter().find(|value| !(least..=MAX_EXTENT).contains(value)) {
+            let what = format!("`{key}` is {value}, not within {least} to {MAX_EXTENT}");
+            self.wrong(extent.span().start, &what);
+            return [1; 2];
         }
-        Ok(pair.map(|value| value as usize))
+        pair.map(|value| value as usize)
     }
 
-    fn groups(&mut self) -> Result<usize, Mistake> {
+    fn groups(&mut self) -> usize {
         match self.raw.groups.take() {
-            None => Ok(GROUPS),
-            Some(groups) if (1..=MAX_EXTENT).contains(groups.get_ref()) => Ok(*groups.get_ref() as usize),
+            Some(groups) if (1..=MAX_EXTENT).contains(groups.get_ref()) => return *groups.get_ref() as usize,
             Some(groups) => {
-                let message = format!(
-                    "{}: `groups` is {}, not within 1 to {MAX_EXTENT}",
-                    self.label,
-                    groups.get_ref()
-                );
-                Err(Mistake::new(groups.span().start, message))
+                let what = format!("`groups` is {}, not within 1 to {MAX_EXTENT}", groups.get_ref());
+                self.wrong(groups.span().start, &what);
             }
+            None => {}
         }
+        GROUPS
     }
 
-    fn eps(&mut self) -> Result<f64, Mistake> {
+    fn eps(&mut self) -> f64 {
         match self.raw.eps.take() {
-            None => Ok(EPS),
-            Some(eps) if *eps.get_ref() > 0.0 && *eps.get_ref() < 1.0 => Ok(*eps.get_ref()),
-            Some(eps) => {
-                let message = format!("{}: `eps` is {}, not within 0 to 1", self.label, eps.get_ref());
-                Err(Mistake::new(eps.span().start, message))
-            }
+            Some(eps) if *eps.get_ref() > 0.0 && *eps.get_ref() < 1.0 => return *eps.get_ref(),
+            Some(eps) => self.wrong(
+                eps.span().start,
+                &format!("`eps` is {}, not within 0 to 1", eps.get_ref()),
+            ),
+            None => {}
         }
+        EPS
     }
 
-    fn slope(&mut self) -> Result<f64, Mistake> {
+    fn slope(&mut self) -> f64 {
         match self.raw.slope.take() {
-            None => Ok(SLOPE),
-            Some(slope) if slope.get_ref().is_finite() => Ok(*slope.get_ref()),
-            Some(slope) => Err(Mistake::new(
-                slope.span().start,
-                format!("{}: `slope` is not a finite number", self.label),
-            )),
+            Some(slope) if slope.get_ref().is_finite() => return *slope.get_ref(),
+            Some(slope) => self.wrong(slope.span().start, "`slope` is not a finite number"),
+            None => {}
         }
+        SLOPE
     }
 
-    fn pool(&mut self, dilated: Dilated) -> Result<Pool, Mistake> {
-        let kernel = self.extent("kernel")?;
-        let stride = self.extent_or("stride", kernel)?;
+    fn pool(&mut self, dilated: Dilated) -> Pool {
+        let kernel = self.extent("kernel");
+        let stride = self.extent_or("stride", kernel);
         let at = self
             .raw
             .padding
             .as_ref()
             .map_or(self.at, |padding| padding.span().start);
-        let padding = self.padding()?;
+        let padding = self.padding();
         if kernel
             .iter()
             .zip(padding)
             .any(|(kernel, padding)| padding * 2 > *kernel)
         {
-            let message = format!("{}: `padding` is more than half of `kernel`", self.label);
-            return Err(Mistake::new(at, message));
+            self.wrong(at, "`padding` is more than half of `kernel`");
         }
         let dilation = match dilated {
-            Dilated::Yes => self.extent_or("dilation", [DILATION; 2])?,
+            Dilated::Yes => self.extent_or("dilation", [DILATION; 2]),
             Dilated::No => [DILATION; 2],
         };
         let ceil = take(&mut self.raw.ceil).unwrap_or(CEIL);
-        Ok(Pool {
+        Pool {
             window: Window {
                 kernel,
                 stride,
@@ -351,7 +349,7 @@ impl Fields<'_> {
                 dilation,
             },
             ceil,
-        })
+        }
     }
 }
 
@@ -359,8 +357,8 @@ fn take<T>(slot: &mut Option<Spanned<T>>) -> Option<T> {
     slot.take().map(Spanned::into_inner)
 }
 
-/// An error for the first key that the layer's kind does not take.
-fn refuse_rest(raw: &RawLayer, label: &str) -> Result<(), Mistake> {
+/// A mistake for each key that the layer's kind does not take.
+fn refuse_rest(raw: &RawLayer, label: &str, mistakes: &mut Vec<Mistake>) {
     fn start<T>(slot: &Option<Spanned<T>>) -> Option<usize> {
         slot.as_ref().map(|value| value.span().start)
     }
@@ -382,8 +380,7 @@ fn refuse_rest(raw: &RawLayer, label: &str) -> Result<(), Mistake> {
         ("body", start(&raw.body)),
         ("shortcut", start(&raw.shortcut)),
     ];
-    match rest.into_iter().find_map(|(key, start)| Some((key, start?))) {
-        Some((key, at)) => Err(Mistake::new(at, format!("{label}: this type takes no `{key}`"))),
-        None => Ok(()),
+    for (key, at) in rest.into_iter().filter_map(|(key, start)| Some((key, start?))) {
+        mistakes.push(Mistake::new(at, format!("{label}: this type takes no `{key}`")));
     }
 }

@@ -135,32 +135,52 @@ impl Source {
 
 impl Manifest {
     /// Parses and checks the text.
+    ///
+    /// # Errors
+    /// Every mistake, in the order of the text.
     pub(crate) fn parse(source: &Source) -> Result<Self, ModelError> {
-        let raw: RawManifest = toml::from_str(&source.text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            source.mistake(Mistake::new(at, error.message().to_owned()))
-        })?;
-        check(raw).map_err(|mistake| source.mistake(mistake))
+        let mut mistakes = Vec::new();
+        let raw = raw::read(&source.text, &mut mistakes);
+        let manifest = check(raw, &mut mistakes).filter(|_| mistakes.is_empty());
+        mistakes.sort_by_key(|mistake| mistake.at);
+        // A table that cannot be read is a mistake already.
+        let unread = || Mistake::new(0, "it cannot be read".to_owned());
+        manifest.ok_or_else(|| {
+            if mistakes.is_empty() {
+                mistakes.push(unread());
+            }
+            ModelError::of(mistakes.into_iter().map(|mistake| source.mistake(mistake)).collect())
+        })
     }
 }
 
-fn check(raw: RawManifest) -> Result<Manifest, Mistake> {
-    let (input, normalisation) = check_input(&raw.input)?;
-    let (labels, labels_at, activation) = check_output(raw.output)?;
-    if raw.layer.is_empty() {
-        return Err(Mistake::new(0, "the layer list is empty".to_owned()));
+fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
+    let input = raw.input.and_then(|input| check_input(&input, mistakes));
+    let output = keep(check_output(raw.output), mistakes);
+    let n_before = mistakes.len();
+    let layers = raw.layer.map(|layers| layer::check_list(layers, mistakes));
+    if layers.as_ref().is_some_and(Vec::is_empty) && mistakes.len() == n_before {
+        mistakes.push(Mistake::new(0, "the layer list is empty".to_owned()));
     }
-    let layers = layer::check_list(raw.layer)?;
-    let ends_in_softmax = layers
-        .last()
-        .is_some_and(|layer| matches!(layer.kind, LayerKind::Softmax));
-    if ends_in_softmax && !labels.is_empty() && activation != Activation::None {
+    let last = layers.iter().flatten().last();
+    let ends_in_softmax = last.is_some_and(|layer| matches!(layer.kind, LayerKind::Softmax));
+    if let Some((labels, labels_at, activation)) = &output
+        && ends_in_softmax
+        && !labels.is_empty()
+        && *activation != Activation::None
+    {
         let message = "the network ends in a softmax layer, so its outputs are scores already: `activation` must be \
                        \"none\", or the layer go"
             .to_owned();
-        return Err(Mistake::new(labels_at, message));
+        mistakes.push(Mistake::new(*labels_at, message));
     }
-    Ok(Manifest {
+    let weights = raw.weights.and_then(|weights| check_weights(weights, mistakes));
+    let samples = raw.samples.map(|samples| check_samples(&samples, mistakes));
+    let accuracy = raw
+        .accuracy
+        .and_then(|accuracy| keep(check_accuracy(&accuracy), mistakes)?);
+    let ((input, normalisation), (labels, labels_at, activation)) = (input?, output?);
+    Some(Manifest {
         name: raw.name,
         description: raw.description,
         licence: raw.licence,
@@ -170,40 +190,60 @@ fn check(raw: RawManifest) -> Result<Manifest, Mistake> {
         labels,
         labels_at,
         activation,
-        weights: check_weights(raw.weights)?,
-        samples: raw.samples.map(check_samples).transpose()?,
-        held_out_accuracy: raw.accuracy.map(|accuracy| check_accuracy(&accuracy)).transpose()?,
-        layers,
+        weights: weights?,
+        samples: match samples {
+            Some(samples) => Some(samples?),
+            None => None,
+        },
+        held_out_accuracy: accuracy,
+        layers: layers?,
     })
 }
 
-fn check_input(raw: &RawInput) -> Result<(TensorType, Option<Normalisation>), Mistake> {
-    let shape = raw.shape.get_ref();
+/// What is right; what is wrong goes to the others.
+fn keep<T>(checked: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    checked.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+fn check_input(raw: &RawInput, mistakes: &mut Vec<Mistake>) -> Option<(TensorType, Option<Normalisation>)> {
+    let shape = raw.shape.as_ref().and_then(|shape| keep(check_shape(shape), mistakes));
+    let element = raw
+        .element
+        .as_ref()
+        .and_then(|element| keep(check_element(element), mistakes));
+    let input = TensorType {
+        shape: shape?,
+        element: element?,
+    };
+    let normalisation = keep(check_normalisation(raw, &input), mistakes)?;
+    Some((input, normalisation))
+}
+
+fn check_shape(given: &Spanned<Vec<u32>>) -> Result<Vec<u32>, Mistake> {
+    let shape = given.get_ref();
     if !matches!(shape.len(), 1 | 3) {
         let message = format!(
             "`shape` has {} axes; it is [channels, height, width] or [features]",
             shape.len()
         );
-        return Err(Mistake::new(raw.shape.span().start, message));
+        return Err(Mistake::new(given.span().start, message));
     }
     if let Some(axis) = shape.iter().find(|axis| !(1..=MAX_EXTENT).contains(*axis)) {
         let message = format!("`shape` has an axis of {axis}, not within 1 to {MAX_EXTENT}");
-        return Err(Mistake::new(raw.shape.span().start, message));
+        return Err(Mistake::new(given.span().start, message));
     }
-    let element = match raw.element.get_ref().as_str() {
-        "byte" => Element::Byte,
-        "float" => Element::Float,
+    Ok(shape.clone())
+}
+
+fn check_element(given: &Spanned<String>) -> Result<Element, Mistake> {
+    match given.get_ref().as_str() {
+        "byte" => Ok(Element::Byte),
+        "float" => Ok(Element::Float),
         other => {
             let message = format!("unknown element `{other}`; it is \"byte\" or \"float\"");
-            return Err(Mistake::new(raw.element.span().start, message));
+            Err(Mistake::new(given.span().start, message))
         }
-    };
-    let input = TensorType {
-        shape: shape.clone(),
-        element,
-    };
-    let normalisation = check_normalisation(raw, &input)?;
-    Ok((input, normalisation))
+    }
 }
 
 fn check_normalisation(raw: &RawInput, input: &TensorType) -> Result<Option<Normalisation>, Mistake> {
@@ -299,41 +339,56 @@ fn check_output(raw: RawOutput) -> Result<(Vec<String>, usize, Activation), Mist
     Ok((labels, at, activation))
 }
 
-fn check_weights(raw: RawWeights) -> Result<WeightSource, Mistake> {
-    let file = file_name(&raw.file)?;
-    let format = match &raw.format {
-        None => format_of(&file).ok_or_else(|| unknown_format(&raw.file, "say which `format` it is"))?,
-        Some(given) => match given.get_ref().as_str() {
-            "safetensors" => Format::Safetensors,
-            "pytorch" => Format::Pytorch,
-            "burn" => Format::Burn,
-            other => {
-                let message = format!("unknown format `{other}`; it is \"safetensors\", \"pytorch\" or \"burn\"");
-                return Err(Mistake::new(given.span().start, message));
+fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightSource> {
+    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), mistakes));
+    let format = match (&raw.format, &raw.file, &file) {
+        (Some(given), ..) => keep(check_format(given), mistakes),
+        (None, Some(given), Some(file)) => {
+            let format = format_of(file);
+            if format.is_none() {
+                mistakes.push(unknown_format(given, "say which `format` it is"));
             }
-        },
+            format
+        }
+        _ => None,
     };
     let layout = match &raw.layout {
-        None if format == Format::Burn => Layout::Burn,
-        None => Layout::Pytorch,
-        Some(given) => match given.get_ref().as_str() {
-            "pytorch" => Layout::Pytorch,
-            "burn" => Layout::Burn,
-            other => {
-                let message = format!("unknown layout `{other}`; it is \"pytorch\" or \"burn\"");
-                return Err(Mistake::new(given.span().start, message));
-            }
-        },
+        None if format == Some(Format::Burn) => Some(Layout::Burn),
+        None => Some(Layout::Pytorch),
+        Some(given) => keep(check_layout(given), mistakes),
     };
-    let sha256 = raw.sha256.map(|given| check_sha256(&given)).transpose()?;
-    Ok(WeightSource {
-        file,
-        format,
+    let sha256 = raw.sha256.and_then(|given| keep(check_sha256(&given), mistakes));
+    Some(WeightSource {
+        file: file?,
+        format: format?,
         sha256,
         key: raw.key.map(Spanned::into_inner),
-        layout,
+        layout: layout?,
         ignore: raw.ignore,
     })
+}
+
+fn check_format(given: &Spanned<String>) -> Result<Format, Mistake> {
+    match given.get_ref().as_str() {
+        "safetensors" => Ok(Format::Safetensors),
+        "pytorch" => Ok(Format::Pytorch),
+        "burn" => Ok(Format::Burn),
+        other => {
+            let message = format!("unknown format `{other}`; it is \"safetensors\", \"pytorch\" or \"burn\"");
+            Err(Mistake::new(given.span().start, message))
+        }
+    }
+}
+
+fn check_layout(given: &Spanned<String>) -> Result<Layout, Mistake> {
+    match given.get_ref().as_str() {
+        "pytorch" => Ok(Layout::Pytorch),
+        "burn" => Ok(Layout::Burn),
+        other => {
+            let message = format!("unknown layout `{other}`; it is \"pytorch\" or \"burn\"");
+            Err(Mistake::new(given.span().start, message))
+        }
+    }
 }
 
 fn check_sha256(given: &Spanned<String>) -> Result<String, Mistake> {
@@ -345,33 +400,38 @@ fn check_sha256(given: &Spanned<String>) -> Result<String, Mistake> {
     Ok(digest)
 }
 
-fn check_samples(raw: RawSamples) -> Result<SampleSource, Mistake> {
-    let file = file_name(&raw.file)?;
-    let format = format_of(&file).ok_or_else(|| unknown_format(&raw.file, "samples are in one of these"))?;
+fn check_samples(raw: &RawSamples, mistakes: &mut Vec<Mistake>) -> Option<SampleSource> {
+    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), mistakes));
+    let format = file.as_deref().and_then(format_of);
+    if let (Some(given), Some(_), None) = (&raw.file, &file, format) {
+        mistakes.push(unknown_format(given, "samples are in one of these"));
+    }
     let tolerance = match &raw.tolerance {
         None => SAMPLE_TOLERANCE as f32,
         Some(given) if *given.get_ref() > 0.0 && given.get_ref().is_finite() => *given.get_ref() as f32,
         Some(given) => {
-            return Err(Mistake::new(
-                given.span().start,
-                "`tolerance` is a finite number above 0".to_owned(),
-            ));
+            let message = "`tolerance` is a finite number above 0".to_owned();
+            mistakes.push(Mistake::new(given.span().start, message));
+            return None;
         }
     };
-    Ok(SampleSource {
-        file,
-        format,
+    Some(SampleSource {
+        file: file?,
+        format: format?,
         tolerance,
     })
 }
 
-fn check_accuracy(raw: &RawAccuracy) -> Result<f64, Mistake> {
-    let held_out = *raw.held_out.get_ref();
+fn check_accuracy(raw: &RawAccuracy) -> Result<Option<f64>, Mistake> {
+    let Some(given) = &raw.held_out else {
+        return Ok(None); // told already
+    };
+    let held_out = *given.get_ref();
     if !(0.0..=1.0).contains(&held_out) || raw.items == Some(0) {
         let message = "`held_out` is a share within 0 to 1, of at least one item".to_owned();
-        return Err(Mistake::new(raw.held_out.span().start, message));
+        return Err(Mistake::new(given.span().start, message));
     }
-    Ok(held_out)
+    Ok(Some(held_out))
 }
 
 /// A model folder is self-contained: its files have plain names, no paths that lead out of it.
@@ -400,9 +460,20 @@ fn format_of(file: &str) -> Option<Format> {
 
 /// Neither the extension nor a key says how the file is written.
 fn unknown_format(given: &Spanned<String>, hint: &str) -> Mistake {
-    let message = format!(
-        "`{}` ends in none of .safetensors, .pth, .pt and .bpk: {hint}",
-        given.get_ref()
-    );
+    let name = given.get_ref();
+    let ending = Path::new(name)
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
+    let known = match ending {
+        "bin" | "ckpt" | "pkl" => " (such a file is often PyTorch's: `format = \"pytorch\"`)",
+        "onnx" | "pb" | "h5" | "keras" | "hdf5" | "tflite" | "gguf" | "npy" | "npz" | "engine" | "mlmodel"
+        | "msgpack" => {
+            " (such a file is not read: write the weights by torch.save(model.state_dict(), \"weights.pth\"))"
+        }
+        "json" => " (such a file is an index or a configuration: name the file of weights)",
+        _ => "",
+    };
+    let message = format!("`{name}` ends in none of .safetensors, .pth, .pt and .bpk: {hint}{known}");
     Mistake::new(given.span().start, message)
 }

@@ -1,7 +1,5 @@
 //! From layers and weights to a plan: shapes are inferred layer by layer, and every misfit names its layer.
 
-use std::collections::BTreeSet;
-
 use super::fold::{self, BatchNorm};
 use super::names;
 use super::shape::{Flow, Unfit};
@@ -17,8 +15,11 @@ const MAX_WEIGHT_BYTES: u64 = 4 << 30;
 const MAX_WINDOW_ELEMENTS: u64 = 1 << 17;
 /// Most multiplications of one item, all layers together: 24 times those of ResNet-152 at 224x224.
 const MAX_WORK: u64 = 1 << 38;
-/// PyTorch's counter in every batch-norm; inference does not use it.
-const UNUSED_COUNTER: &str = "num_batches_tracked";
+/// Most misfits of weights that are told one by one.
+const MAX_ERRORS: usize = 16;
+
+/// Why a layer has no output: told here, or told already.
+type Stop = Option<ModelError>;
 
 /// Builds the plan of a manifest from its weight file.
 pub(crate) fn build(manifest: &Manifest, source: &Source, weights: &mut WeightFile) -> Result<Plan, ModelError> {
@@ -30,7 +31,6 @@ pub(crate) fn build(manifest: &Manifest, source: &Source, weights: &mut WeightFi
     names::list_wanted(&manifest.layers, &mut wanted);
     let names: Vec<String> = wanted.iter().flatten().cloned().collect();
     let prefix = find_prefix(weights.names(), &names, manifest.weights.key.as_deref()).map_err(failed)?;
-    names::check_missing(&wanted, &prefix, weights)?;
     let input = Flow::of_input(&manifest.input.shape).map_err(|(expected, found)| {
         let (line, column) = source.place(0);
         let layer = "the input".to_owned();
@@ -43,29 +43,37 @@ pub(crate) fn build(manifest: &Manifest, source: &Source, weights: &mut WeightFi
             found,
         }
     })?;
+    let missing = names::missing(&wanted, &prefix, weights);
+    let used = names.iter().map(|name| format!("{prefix}{name}")).collect();
+    let unused = names::unused(weights, &prefix, &used, &manifest.weights.ignore);
     let mut builder = Builder {
         source,
         weights,
         prefix,
         layout: manifest.weights.layout,
-        used: BTreeSet::new(),
+        errors: Vec::new(),
         peak_elements: input.elements(),
+        kept_elements: 0,
+        window_elements: 0,
         weight_bytes: 0,
+        largest_weight_bytes: 0,
         work: 0,
     };
-    let (ops, output) = builder.sequence(&manifest.layers, input)?;
-    names::check_unused(
-        builder.weights,
-        &builder.prefix,
-        &builder.used,
-        &manifest.weights.ignore,
-    )?;
-    Ok(Plan {
-        ops,
-        output: output.axes(),
-        peak_elements: builder.peak_elements,
-        weight_bytes: builder.weight_bytes,
-    })
+    let built = builder.sequence(&manifest.layers, input);
+    let mut errors = builder.errors;
+    errors.truncate(MAX_ERRORS);
+    errors.extend(missing.into_iter().chain(unused));
+    match built {
+        Some((ops, output)) if errors.is_empty() => Ok(Plan {
+            ops,
+            output: output.axes(),
+            peak_elements: builder.peak_elements,
+            window_elements: builder.window_elements,
+            weight_bytes: builder.weight_bytes,
+            largest_weight_bytes: builder.largest_weight_bytes,
+        }),
+        _ => Err(ModelError::of(errors)),
+    }
 }
 
 struct Builder<'a> {
@@ -73,33 +81,47 @@ struct Builder<'a> {
     weights: &'a mut WeightFile,
     prefix: String,
     layout: Layout,
-    used: BTreeSet<String>,
+    /// What is wrong so far; building goes on, with nothing in the place of a weight that does not fit.
+    errors: Vec<ModelError>,
     peak_elements: usize,
+    /// What the residual layers around keep.
+    kept_elements: usize,
+    window_elements: u64,
     weight_bytes: u64,
+    largest_weight_bytes: u64,
     work: u64,
 }
 
 impl Builder<'_> {
-    fn sequence(&mut self, layers: &[Layer], input: Flow) -> Result<(Vec<Op>, Flow), ModelError> {
+    /// Operations, and what the last yields; nothing where a layer does not fit what reaches it.
+    fn sequence(&mut self, layers: &[Layer], input: Flow) -> Option<(Vec<Op>, Flow)> {
         let mut ops = Vec::new();
         let mut flow = input;
         for layer in layers {
-            let next = self.layer(layer, flow, &mut ops)?;
-            self.peak_elements = self.peak_elements.max(flow.elements().saturating_add(next.elements()));
+            let next = match self.layer(layer, flow, &mut ops) {
+                Ok(next) => next,
+                Err(stop) => {
+                    self.errors.extend(stop);
+                    return None;
+                }
+            };
+            self.hold(flow.elements().saturating_add(next.elements()));
             flow = next;
         }
-        Ok((ops, flow))
+        Some((ops, flow))
     }
 
     /// Appends the operation of a layer; what it yields.
-    fn layer(&mut self, layer: &Layer, flow: Flow, ops: &mut Vec<Op>) -> Result<Flow, ModelError> {
+    fn layer(&mut self, layer: &Layer, flow: Flow, ops: &mut Vec<Op>) -> Result<Flow, Stop> {
         let unfit = |unfit| self.unfit(layer, unfit);
         let (op, next) = match &layer.kind {
             LayerKind::Conv2d(conv) => self.conv2d(layer, conv, flow)?,
             LayerKind::Linear { name, out, bias } => self.linear(layer, name, *out, *bias, flow)?,
             LayerKind::BatchNorm { name, eps, affine } => {
                 let norm = self.batch_norm(layer, name, *eps, *affine, flow.channels())?;
-                fold::push(ops, &norm).map_err(|unfit| self.unfit(layer, unfit))?;
+                if self.errors.is_empty() {
+                    fold::push(ops, &norm).map_err(|unfit| self.unfit(layer, unfit))?;
+                }
                 return Ok(flow);
             }
             LayerKind::Dropout => return Ok(flow),
@@ -190,9 +212,13 @@ impl Builder<'_> {
             .map_err(|unfit| self.unfit(layer, unfit))?;
         self.spend(layer, window, channels / groups, next)?;
         let [height, width] = window.kernel;
+        let under = (height as u64)
+            .saturating_mul(width as u64)
+            .saturating_mul((channels / groups) as u64);
+        self.window_elements = self.window_elements.max(under.saturating_add((out / groups) as u64));
         let shape = vec![*out, channels / groups, height, width];
-        let data = self.take(layer, &format!("{name}.weight"), &shape)?;
-        let bias = self.bias(layer, name, *bias, *out)?;
+        let data = self.take(layer, &format!("{name}.weight"), &shape);
+        let bias = self.bias(layer, name, *bias, *out);
         let weight = Array { shape, data };
         Ok((
             Op::Conv2d {
@@ -219,10 +245,10 @@ impl Builder<'_> {
         };
         let weight_name = format!("{name}.weight");
         let data = match self.layout {
-            Layout::Burn => self.take(layer, &weight_name, &[features, out])?,
-            Layout::Pytorch => transpose(&self.take(layer, &weight_name, &[out, features])?, features),
+            Layout::Burn => self.take(layer, &weight_name, &[features, out]),
+            Layout::Pytorch => transpose(&self.take(layer, &weight_name, &[out, features]), features),
         };
-        let bias = self.bias(layer, name, bias, out)?;
+        let bias = self.bias(layer, name, bias, out);
         let weight = Array {
             shape: vec![features, out],
             data,
@@ -236,6 +262,11 @@ impl Builder<'_> {
         let next = slid.map_err(|unfit| self.unfit(layer, unfit))?;
         self.spend(layer, &pool.window, 1, next)?;
         Ok(next)
+    }
+
+    /// Notes that so many numbers are there at once, beside what is kept.
+    fn hold(&mut self, elements: usize) {
+        self.peak_elements = self.peak_elements.max(self.kept_elements.saturating_add(elements));
     }
 
     /// Counts a window over so many channels, moved to every number of `next`.
@@ -256,11 +287,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn bias(&mut self, layer: &Layer, name: &str, bias: bool, out: usize) -> Result<Option<Vec<f32>>, ModelError> {
-        if !bias {
-            return Ok(None);
-        }
-        self.take(layer, &format!("{name}.bias"), &[out]).map(Some)
+    fn bias(&mut self, layer: &Layer, name: &str, bias: bool, out: usize) -> Option<Vec<f32>> {
+        bias.then(|| self.take(layer, &format!("{name}.bias"), &[out]))
     }
 
     fn batch_norm(
@@ -280,16 +308,14 @@ impl Builder<'_> {
             self.take(layer, &format!("{name}.{name_in_file}"), &[channels])
         };
         let (gamma, beta) = match affine {
-            true => (Some(either("weight", "gamma")?), Some(either("bias", "beta")?)),
+            true => (Some(either("weight", "gamma")), Some(either("bias", "beta"))),
             false => (None, None),
         };
-        let mean = self.take(layer, &format!("{name}.running_mean"), &[channels])?;
-        let variance = self.take(layer, &format!("{name}.running_var"), &[channels])?;
+        let mean = self.take(layer, &format!("{name}.running_mean"), &[channels]);
+        let variance = self.take(layer, &format!("{name}.running_var"), &[channels]);
         if let Some(negative) = variance.iter().find(|variance| **variance < 0.0) {
             return Err(self.unfit(layer, ("a running_var of at least 0".to_owned(), negative.to_string())));
         }
-        let counter = format!("{}{name}.{UNUSED_COUNTER}", self.prefix);
-        self.used.insert(counter);
         Ok(BatchNorm {
             gamma,
             beta,
@@ -299,26 +325,44 @@ impl Builder<'_> {
         })
     }
 
-    fn residual(
-        &mut self,
-        layer: &Layer,
-        body: &[Layer],
-        shortcut: &[Layer],
-        flow: Flow,
-    ) -> Result<(Op, Flow), ModelError> {
-        let (body, body_flow) = self.sequence(body, flow)?;
-        let (shortcut, shortcut_flow) = self.sequence(shortcut, flow)?;
+    fn residual(&mut self, layer: &Layer, body: &[Layer], shortcut: &[Layer], flow: Flow) -> Result<(Op, Flow), Stop> {
+        // The input is kept while the body runs, and then what the body yields.
+        let around = self.kept_elements;
+        self.kept_elements = around.saturating_add(flow.elements());
+        let body = self.sequence(body, flow);
+        let yielded = body.as_ref().map_or(0, |(_, flow)| flow.elements());
+        self.kept_elements = around.saturating_add(yielded);
+        let shortcut = self.sequence(shortcut, flow);
+        self.kept_elements = around;
+        self.hold(yielded.saturating_mul(3));
+        let (Some((body, body_flow)), Some((shortcut, shortcut_flow))) = (body, shortcut) else {
+            return Err(None); // told within them
+        };
         if body_flow != shortcut_flow {
             let expected = format!("a shortcut that yields {body_flow} as its body does");
-            return Err(self.unfit(layer, (expected, shortcut_flow.to_string())));
+            return Err(Some(self.unfit(layer, (expected, shortcut_flow.to_string()))));
         }
         Ok((Op::Residual { body, shortcut }, body_flow))
     }
 
-    /// Reads a weight that must have this shape.
-    fn take(&mut self, layer: &Layer, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    /// Reads a weight that must have this shape; empty, and told, where it cannot be read or has another.
+    fn take(&mut self, layer: &Layer, name: &str, shape: &[usize]) -> Vec<f32> {
         let name = format!("{}{name}", self.prefix);
-        let found = self.weights.shape(&name).unwrap_or_default();
+        if !self.weights.has(&name) {
+            return Vec::new(); // told with all that are missing
+        }
+        self.read(layer, &name, shape).unwrap_or_else(|error| {
+            self.errors.push(error);
+            Vec::new()
+        })
+    }
+
+    fn read(&mut self, layer: &Layer, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        if let Some(why) = self.weights.unreadable(name) {
+            let unfit = (format!("`{name}` of floats"), why.to_owned());
+            return Err(self.unfit(layer, unfit));
+        }
+        let found = self.weights.shape(name).unwrap_or_default();
         if found != shape {
             let reversed: Vec<usize> = shape.iter().rev().copied().collect();
             let hint = if found == reversed.as_slice() {
@@ -332,9 +376,9 @@ impl Builder<'_> {
         let elements = shape
             .iter()
             .fold(1u64, |product, axis| product.saturating_mul(*axis as u64));
-        self.weight_bytes = self
-            .weight_bytes
-            .saturating_add(elements.saturating_mul(size_of::<f32>() as u64));
+        let bytes = elements.saturating_mul(size_of::<f32>() as u64);
+        self.weight_bytes = self.weight_bytes.saturating_add(bytes);
+        self.largest_weight_bytes = self.largest_weight_bytes.max(bytes);
         if self.weight_bytes > MAX_WEIGHT_BYTES {
             let unfit = (
                 format!("at most {MAX_WEIGHT_BYTES} bytes of weights"),
@@ -342,11 +386,10 @@ impl Builder<'_> {
             );
             return Err(self.unfit(layer, unfit));
         }
-        let (number, data) = self.weights.read(&name)?;
+        let (number, data) = self.weights.read(name)?;
         if number == Number::U8 {
             return Err(self.unfit(layer, (format!("`{name}` of floats"), "bytes".to_owned())));
         }
-        self.used.insert(name);
         Ok(data)
     }
 

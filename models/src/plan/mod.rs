@@ -15,9 +15,14 @@ pub(crate) struct Plan {
     pub(crate) ops: Vec<Op>,
     /// Without the batch axis.
     pub(crate) output: Vec<usize>,
-    /// Most numbers that one item takes between two operations, both sides counted.
+    /// Most numbers that one item takes around an operation: what goes in, what comes out, and what a residual layer
+    /// keeps meanwhile.
     pub(crate) peak_elements: usize,
+    /// Most numbers under a window of a convolution, and of what comes of it, together.
+    pub(crate) window_elements: u64,
     pub(crate) weight_bytes: u64,
+    /// Those of the layer that has most of them.
+    pub(crate) largest_weight_bytes: u64,
 }
 
 /// One operation. Layouts are Burn's: convolutions `[out, in / groups, height, width]`, linear weights `[in, out]`.

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::error::ModelError;
 use crate::manifest::{Conv2d, Layer, LayerKind};
+use crate::near::nearest;
 use crate::weights::WeightFile;
 
 /// How many names an error lists.
 const SHOWN: usize = 8;
+/// How many names a missing one is compared with.
+const CANDIDATES: usize = 4096;
 
 /// The names of every weight that the layers need, each with those it may go by.
 pub(super) fn list_wanted(layers: &[Layer], wanted: &mut Vec<Vec<String>>) {
@@ -36,7 +39,8 @@ pub(super) fn list_wanted(layers: &[Layer], wanted: &mut Vec<Vec<String>>) {
     }
 }
 
-pub(super) fn check_missing(wanted: &[Vec<String>], prefix: &str, weights: &WeightFile) -> Result<(), ModelError> {
+/// The weights that the file lacks, as one error: each with the name that may be meant.
+pub(super) fn missing(wanted: &[Vec<String>], prefix: &str, weights: &WeightFile) -> Option<ModelError> {
     let missing = wanted
         .iter()
         .filter(|names| !names.iter().any(|name| weights.has(&format!("{prefix}{name}"))));
@@ -44,11 +48,26 @@ pub(super) fn check_missing(wanted: &[Vec<String>], prefix: &str, weights: &Weig
         .filter_map(|names| Some(format!("{prefix}{}", names.first()?)))
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return None;
+    }
+    let needed: BTreeSet<String> = wanted.iter().flatten().map(|name| format!("{prefix}{name}")).collect();
+    let spare = || weights.names().filter(|name| !needed.contains(*name));
+    let meant = |name: &String| match nearest(name, spare().take(CANDIDATES)) {
+        Some(near) => format!("`{}` (did you mean `{}`?)", name.escape_debug(), near.escape_debug()),
+        None => format!("`{}`", name.escape_debug()),
+    };
+    let mut listed: Vec<String> = missing.iter().take(SHOWN).map(meant).collect();
+    if missing.len() > SHOWN {
+        listed.push(format!("{} more", missing.len() - SHOWN));
     }
     let there: Vec<String> = weights.names().map(str::to_owned).collect();
-    let message = format!("it lacks the weights {}; it has {}", shown(&missing), shown(&there));
-    Err(ModelError::Weights {
+    let beside = weights.beside().map(|beside| format!("; {beside}")).unwrap_or_default();
+    let message = format!(
+        "it lacks the weights {}; it has {}{beside}",
+        listed.join(", "),
+        shown(&there)
+    );
+    Some(ModelError::Weights {
         path: weights.path().to_owned(),
         message,
     })
@@ -68,12 +87,12 @@ fn shown(names: &[String]) -> String {
 }
 
 /// A weight that no layer uses says that the layer list is not the network it was trained as.
-pub(super) fn check_unused(
+pub(super) fn unused(
     weights: &WeightFile,
     prefix: &str,
     used: &BTreeSet<String>,
     ignore: &[String],
-) -> Result<(), ModelError> {
+) -> Option<ModelError> {
     let unused = weights.names().filter(|name| {
         let Some(name_within) = name.strip_prefix(prefix) else {
             return false;
@@ -83,17 +102,21 @@ pub(super) fn check_unused(
                 .strip_prefix(start.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         });
-        !ignored && !used.contains(*name)
+        // PyTorch's counter in every batch-norm; inference does not use it.
+        let is_counter = name
+            .strip_suffix("num_batches_tracked")
+            .is_some_and(|norm| used.contains(&format!("{norm}running_mean")));
+        !ignored && !is_counter && !used.contains(*name)
     });
     let unused: Vec<String> = unused.map(str::to_owned).collect();
     if unused.is_empty() {
-        return Ok(());
+        return None;
     }
     let message = format!(
         "no layer uses its weights {}: the layer list is not this network, or they belong into `ignore`",
         shown(&unused)
     );
-    Err(ModelError::Weights {
+    Some(ModelError::Weights {
         path: weights.path().to_owned(),
         message,
     })

@@ -4,6 +4,8 @@ mod input;
 mod network;
 mod verify;
 
+pub(crate) use verify::reproduce;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use network::{Fault, Network};
@@ -20,7 +22,7 @@ const PADDED_STEP: usize = 4;
 /// Items that the CPU backend takes at a time. It spreads the items of a batch over the cores by itself, and
 /// is fastest at 8 to 16 of them (a LeNet on two cores: 3,300 images/s at 1, 8,700 at 16, 5,300 at 64);
 /// chunks side by side on threads of our own were no faster.
-const CPU_CHUNK: usize = 16;
+pub(crate) const CPU_CHUNK: usize = 16;
 
 /// One item's result.
 #[derive(Debug, Clone)]
@@ -43,6 +45,54 @@ pub enum RunError {
     /// The device computes wrong numbers.
     #[error("the device computes wrong numbers: {0}")]
     WrongNumbers(String),
+    /// The network is not the one that the samples were recorded with: no device is to blame.
+    #[error("the layers and weights are not the network of the recorded samples: {what}")]
+    AnotherNetwork {
+        /// Which sample, what was expected, and what came out.
+        what: String,
+        /// What it may be.
+        hint: Another,
+    },
+    /// The network itself yields what is no number.
+    #[error("the network's outputs are not finite: {0}")]
+    NotFinite(String),
+}
+
+/// Why samples may not be reproduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Another {
+    /// What was recorded is what the activation makes of the outputs.
+    AfterActivation,
+    /// The outputs are nearly right.
+    Nearly,
+    /// Anything.
+    Network,
+}
+
+impl RunError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::AnotherNetwork { hint, .. } => Some(match hint {
+                Another::AfterActivation => {
+                    "the samples were recorded behind the activation: record the raw outputs, or set `activation = \"none\"` and \
+                     add the activation as the last layer"
+                }
+                Another::Nearly => {
+                    "the outputs are nearly right: compare `mean`, `std`, `scale` and each `eps` with the training code; for \
+                     samples that were recorded in half precision raise `tolerance`"
+                }
+                Another::Network => {
+                    "compare the layers with `forward`, call by call: an activation, the order, `padding` or the pooling; then \
+                     the normalisation and which checkpoint it is; or record the samples anew, with `model.eval()`"
+                }
+            }),
+            Self::NotFinite(_) => {
+                Some("a weight or a normalisation is too large for 32 bits: look at the training's last checkpoints")
+            }
+            Self::DeviceLost(_) | Self::Failed(_) | Self::WrongNumbers(_) => None,
+        }
+    }
 }
 
 /// A model on a device, used by one thread.
@@ -111,7 +161,8 @@ impl Runner {
     /// output), and the model folder's recorded samples where there are any (the folder's tolerance).
     ///
     /// # Errors
-    /// When the device fails, or computes something else.
+    /// When the device fails, or computes something else than the CPU backend; when that does not compute what was
+    /// recorded, or no numbers.
     pub fn warm_up(&mut self, progress: &mut dyn FnMut(usize)) -> Result<(), RunError> {
         verify::warm_up(self, progress)
     }

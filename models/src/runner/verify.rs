@@ -1,7 +1,11 @@
 //! Whether a device computes what it should: against the CPU backend, and against recorded samples.
 //! A device that computes wrong says nothing.
 
-use super::{Fault, RunError, Runner};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Another, Fault, RunError, Runner};
 use crate::device::Device;
 use crate::model::Model;
 use crate::tensor::{Element, Tensor, TensorData};
@@ -14,11 +18,26 @@ const TOLERANCE: f32 = 1e-3;
 /// Where a generator starts; any number does.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Most samples' time on the CPU backend when a folder is checked.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Outputs that are told of a sample, the largest first.
+const TOP: usize = 3;
+/// Folders whose samples are known to be right are not run again; so many are remembered.
+const KNOWN_MAX: usize = 64;
+/// A difference of this share of the largest output is one of rounding, and not of another network.
+const NEARLY: f32 = 0.02;
+
+/// Digests of models and of their samples, for as long as this process lives.
+static KNOWN: Mutex<VecDeque<(String, String)>> = Mutex::new(VecDeque::new());
+
 pub(super) fn warm_up(runner: &Runner, progress: &mut dyn FnMut(usize)) -> Result<(), RunError> {
     let inputs = seeded(&runner.model, N_SEEDED);
     let reference = Runner::new(&runner.model, &Device::cpu(), N_SEEDED)?;
     let expected = reference.forward(&inputs).map_err(told)?;
     let expected: Vec<&[f32]> = expected.chunks(runner.n_outputs.max(1)).collect();
+    for row in &expected {
+        check_finite(row, "a test tensor")?;
+    }
     let scale = expected
         .iter()
         .flat_map(|row| row.iter())
@@ -37,23 +56,129 @@ pub(super) fn warm_up(runner: &Runner, progress: &mut dyn FnMut(usize)) -> Resul
             })?;
         }
     }
-    check_samples(runner)
+    check_samples(runner, &reference)
 }
 
-fn check_samples(runner: &Runner) -> Result<(), RunError> {
+fn check_samples(runner: &Runner, reference: &Runner) -> Result<(), RunError> {
     let Some(samples) = runner.model.samples() else {
         return Ok(());
     };
     for (index, (input, expected)) in samples.items.iter().enumerate() {
         let outputs = runner.forward(std::slice::from_ref(input)).map_err(told)?;
-        compare(&outputs, expected, samples.tolerance).map_err(|difference| {
-            RunError::WrongNumbers(format!(
-                "{}: sample {index} of the model folder has another recorded output: {difference}",
-                runner.device.name()
-            ))
-        })?;
+        let Err(difference) = compare(&outputs, expected, samples.tolerance) else {
+            continue;
+        };
+        // The device is to blame only for what the CPU backend computes as it was recorded.
+        check_sample(reference, index)?;
+        return Err(RunError::WrongNumbers(format!(
+            "{}: sample {index} of {} is not what was recorded, and the CPU backend computes what was: {difference}",
+            runner.device.name(),
+            samples.file
+        )));
     }
     Ok(())
+}
+
+/// Runs the recorded samples, or a test tensor where there are none, on the CPU backend, as many as there is time for.
+/// `progress` is told how many were run, of how many.
+pub(crate) fn reproduce(model: &Model, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
+    let known = (
+        model.digest().to_owned(),
+        model.samples().map_or("", |samples| &samples.sha256).to_owned(),
+    );
+    if known_samples().contains(&known) {
+        return Ok(0);
+    }
+    let began = Instant::now();
+    let reference = Runner::new(model, &Device::cpu(), 1)?;
+    let n_samples = model.samples().map_or(0, |samples| samples.items.len());
+    if n_samples == 0 {
+        let outputs = reference.forward(&seeded(model, 1)).map_err(told)?;
+        check_finite(&outputs, "a test tensor")?;
+    }
+    let mut n_run = 0;
+    while n_run < n_samples && (n_run == 0 || began.elapsed() < PATIENCE) {
+        check_sample(&reference, n_run)?;
+        n_run += 1;
+        progress(n_run, n_samples);
+    }
+    let mut all = known_samples();
+    all.truncate(KNOWN_MAX - 1);
+    all.push_front(known);
+    Ok(n_run)
+}
+
+fn known_samples() -> MutexGuard<'static, VecDeque<(String, String)>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compares one sample with what the CPU backend computes: where that differs, the network is another one.
+fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
+    let Some((samples, (input, expected))) = reference
+        .model
+        .samples()
+        .and_then(|samples| Some((samples, samples.items.get(index)?)))
+    else {
+        return Ok(());
+    };
+    let outputs = reference.forward(std::slice::from_ref(input)).map_err(told)?;
+    let name = format!("sample {index} of {}", samples.file);
+    check_finite(&outputs, &name)?;
+    if compare(&outputs, expected, samples.tolerance).is_ok() {
+        return Ok(());
+    }
+    let differences = outputs
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (found - expected).abs());
+    let largest = differences
+        .enumerate()
+        .max_by(|(_, one), (_, other)| one.total_cmp(other));
+    let (at, largest) = largest.unwrap_or_default();
+    let labels = reference.model.labels();
+    let what = format!(
+        "{name}: the largest outputs are to be {}, and are {}; the largest difference is {largest} at {}, allowed is {}",
+        top(expected, labels),
+        top(&outputs, labels),
+        label(at, labels),
+        samples.tolerance
+    );
+    let scores = reference.model.activation().apply(&outputs);
+    let after_activation = compare(&scores, expected, samples.tolerance).is_ok();
+    let scale = expected.iter().fold(0.0, |most: f32, output| most.max(output.abs()));
+    Err(RunError::AnotherNetwork {
+        what,
+        hint: match after_activation {
+            true => Another::AfterActivation,
+            false if largest <= NEARLY * scale => Another::Nearly,
+            false => Another::Network,
+        },
+    })
+}
+
+fn check_finite(outputs: &[f32], of: &str) -> Result<(), RunError> {
+    match outputs.iter().position(|output| !output.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(RunError::NotFinite(format!("{of}: output {index} on the CPU backend"))),
+    }
+}
+
+/// The largest of some outputs, in words.
+fn top(outputs: &[f32], labels: &[String]) -> String {
+    let mut order: Vec<(usize, &f32)> = outputs.iter().enumerate().collect();
+    order.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let told = order
+        .into_iter()
+        .take(TOP)
+        .map(|(index, output)| format!("{} {output}", label(index, labels)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+fn label(index: usize, labels: &[String]) -> String {
+    match labels.get(index) {
+        Some(label) => format!("`{}`", label.escape_debug().take(40).collect::<String>()),
+        None => format!("output {index}"),
+    }
 }
 
 /// A fault before any message was taken: nothing is told about a batch, so the device is not trusted.

@@ -1,13 +1,11 @@
 //! Burn's own `.bpk`: the only room that knows that crate.
 
-use std::collections::BTreeMap;
-
 use burn_pack::{Bytes, DType, Reader};
 
-use super::Entry;
 use super::number::Number;
+use super::{Contents, Entry};
 
-pub(super) fn entries(contents: Vec<u8>) -> Result<BTreeMap<String, Entry>, String> {
+pub(super) fn entries(contents: Vec<u8>) -> Result<Contents, String> {
     let failed = |error: burn_pack::Error| format!("no Burn file: {error}");
     let reader = Reader::from_bytes(Bytes::from_bytes_vec(contents)).map_err(failed)?;
     let entries = reader.into_tensors().map_err(failed)?.into_iter().map(|tensor| {
@@ -17,25 +15,21 @@ pub(super) fn entries(contents: Vec<u8>) -> Result<BTreeMap<String, Entry>, Stri
             Ok(bytes) => Ok(bytes.to_vec()),
             Err(error) => Err(error.to_string()),
         };
-        (
-            name,
-            Entry {
-                shape,
-                number,
-                bytes: Box::new(bytes),
-            },
-        )
+        (name, Entry::new(shape, number, Box::new(bytes)))
     });
-    Ok(entries.collect())
+    Ok(Contents {
+        entries: entries.collect(),
+        beside: None,
+    })
 }
 
-fn number(dtype: DType) -> Option<Number> {
+fn number(dtype: DType) -> Result<Number, String> {
     match dtype {
-        DType::F16 => Some(Number::F16),
-        DType::BF16 => Some(Number::Bf16),
-        DType::F32 => Some(Number::F32),
-        DType::F64 => Some(Number::F64),
-        DType::U8 => Some(Number::U8),
-        _ => None,
+        DType::F16 => Ok(Number::F16),
+        DType::BF16 => Ok(Number::Bf16),
+        DType::F32 => Ok(Number::F32),
+        DType::F64 => Ok(Number::F64),
+        DType::U8 => Ok(Number::U8),
+        other => Err(format!("{other:?}")),
     }
 }

@@ -5,6 +5,7 @@ mod names;
 mod number;
 mod pytorch;
 mod safetensors;
+mod stranger;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +22,7 @@ pub(crate) use names::find_prefix;
 pub(crate) use number::Number;
 
 /// Longest weight file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_FILE_BYTES: u64 = 4 << 30;
 /// Most elements of one tensor: a gigabyte of `f32`.
 pub(crate) const MAX_TENSOR_ELEMENTS: usize = 1 << 28;
 /// Tensors may share storage, so a small file can unfold to much; what is read is bounded by the file's length.
@@ -39,24 +40,66 @@ pub(crate) struct WeightFile {
     file_bytes: u64,
     read_bytes: u64,
     entries: BTreeMap<String, Entry>,
+    beside: Option<String>,
+}
+
+/// What a file holds.
+pub(crate) struct Contents {
+    pub(crate) entries: BTreeMap<String, Entry>,
+    /// What else it has that somebody may miss, and what to do about it.
+    pub(crate) beside: Option<String>,
 }
 
 /// One tensor of the file.
 pub(crate) struct Entry {
-    pub(crate) shape: Vec<usize>,
-    // `None` for types that no weight has: quantised, boolean, complex.
-    pub(crate) number: Option<Number>,
-    pub(crate) bytes: Box<dyn Fn() -> Result<Vec<u8>, String> + Send>,
+    shape: Vec<usize>,
+    data: Data,
+}
+
+/// Reads the bytes of one tensor.
+type ReadBytes = Box<dyn Fn() -> Result<Vec<u8>, String> + Send>;
+
+enum Data {
+    Numbers(Number, ReadBytes),
+    /// A tensor that is there and cannot be a weight, and why.
+    Unreadable(String),
+}
+
+impl Entry {
+    /// A tensor of these numbers; of a type that no weight has, by its name, it is there and cannot be read.
+    pub(crate) fn new(shape: Vec<usize>, number: Result<Number, String>, bytes: ReadBytes) -> Self {
+        match number {
+            Ok(number) => Self {
+                shape,
+                data: Data::Numbers(number, bytes),
+            },
+            Err(name) => {
+                let why = format!("its numbers are {name}, and weights are f16, bf16, f32 or f64");
+                Self::unreadable(shape, why)
+            }
+        }
+    }
+
+    /// A tensor of which no weight can be made; whoever needs it hears why.
+    pub(crate) fn unreadable(shape: Vec<usize>, why: String) -> Self {
+        let data = Data::Unreadable(why);
+        Self { shape, data }
+    }
 }
 
 /// Hashes and opens a weight file. `digest` is told every byte; the second value is the file's own SHA-256.
 pub(crate) fn open(path: &Path, format: Format, digest: &mut Sha256) -> Result<(WeightFile, String), ModelError> {
     let before = stamp(path)?;
     let (contents, sha256) = read_and_hash(path, before.0, format, digest)?;
-    let entries = guarded(path, || match format {
+    let parsed = guarded(path, || match format {
         Format::Safetensors => safetensors::entries(contents),
         Format::Pytorch => pytorch::entries(path),
         Format::Burn => burn::entries(contents),
+    });
+    // Looked at only when it is not what it is to be: nothing that can be read is taken for something else.
+    let Contents { entries, beside } = parsed.map_err(|error| match stranger::named(path, format) {
+        Some(what) => weights_error(path, what),
+        None => error,
     })?;
     // The PyTorch reader opens the path again: what it saw must be what was hashed.
     if stamp(path)? != before {
@@ -74,6 +117,7 @@ pub(crate) fn open(path: &Path, format: Format, digest: &mut Sha256) -> Result<(
             file_bytes: before.0,
             read_bytes: 0,
             entries,
+            beside,
         },
         sha256,
     ))
@@ -82,6 +126,19 @@ pub(crate) fn open(path: &Path, format: Format, digest: &mut Sha256) -> Result<(
 impl WeightFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What else the file has that somebody may miss.
+    pub(crate) fn beside(&self) -> Option<&str> {
+        self.beside.as_deref()
+    }
+
+    /// Why a tensor that is there cannot be read.
+    pub(crate) fn unreadable(&self, name: &str) -> Option<&str> {
+        match &self.entries.get(name)?.data {
+            Data::Unreadable(why) => Some(why),
+            Data::Numbers(..) => None,
+        }
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -112,11 +169,9 @@ impl WeightFile {
             );
             return Err(weights_error(&self.path, message));
         };
-        let Some(number) = entry.number else {
-            return Err(weights_error(
-                &self.path,
-                format!("tensor `{name}` is not of f16, bf16, f32, f64 or u8"),
-            ));
+        let (number, bytes) = match &entry.data {
+            Data::Numbers(number, bytes) => (*number, bytes),
+            Data::Unreadable(why) => return Err(weights_error(&self.path, format!("tensor `{name}`: {why}"))),
         };
         self.read_bytes += (elements * number.bytes()) as u64;
         if self.read_bytes > self.file_bytes.saturating_mul(MAX_UNFOLDING).max(UNFOLDING_FLOOR_BYTES) {
@@ -126,7 +181,13 @@ impl WeightFile {
             );
             return Err(weights_error(&self.path, message));
         }
-        let bytes = guarded(&self.path, || (entry.bytes)())?;
+        let bytes = guarded(&self.path, bytes).map_err(|error| match error {
+            ModelError::Weights { path, message } => {
+                let message = format!("tensor `{name}`: {message}");
+                ModelError::Weights { path, message }
+            }
+            other => other,
+        })?;
         if bytes.len() != elements * number.bytes() {
             let message = format!("tensor `{name}` has {} bytes for {elements} numbers", bytes.len());
             return Err(weights_error(&self.path, message));

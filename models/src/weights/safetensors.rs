@@ -1,17 +1,16 @@
 //! `.safetensors`: the only room that knows that crate.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::Entry;
 use super::number::Number;
+use super::{Contents, Entry};
 
 /// The length of the header stands in front of it.
 const LENGTH_BYTES: usize = 8;
 
-pub(super) fn entries(contents: Vec<u8>) -> Result<BTreeMap<String, Entry>, String> {
+pub(super) fn entries(contents: Vec<u8>) -> Result<Contents, String> {
     let contents = Arc::new(contents);
     let (header_bytes, metadata) =
         SafeTensors::read_metadata(&contents).map_err(|error| format!("no safetensors file: {error}"))?;
@@ -33,23 +32,22 @@ pub(super) fn entries(contents: Vec<u8>) -> Result<BTreeMap<String, Entry>, Stri
         };
         (
             name,
-            Entry {
-                shape: info.shape.clone(),
-                number: number(info.dtype),
-                bytes: Box::new(bytes),
-            },
+            Entry::new(info.shape.clone(), number(info.dtype), Box::new(bytes)),
         )
     });
-    Ok(entries.collect())
+    Ok(Contents {
+        entries: entries.collect(),
+        beside: None,
+    })
 }
 
-fn number(dtype: Dtype) -> Option<Number> {
+fn number(dtype: Dtype) -> Result<Number, String> {
     match dtype {
-        Dtype::F16 => Some(Number::F16),
-        Dtype::BF16 => Some(Number::Bf16),
-        Dtype::F32 => Some(Number::F32),
-        Dtype::F64 => Some(Number::F64),
-        Dtype::U8 => Some(Number::U8),
-        _ => None,
+        Dtype::F16 => Ok(Number::F16),
+        Dtype::BF16 => Ok(Number::Bf16),
+        Dtype::F32 => Ok(Number::F32),
+        Dtype::F64 => Ok(Number::F64),
+        Dtype::U8 => Ok(Number::U8),
+        other => Err(format!("{other:?}")),
     }
 }
