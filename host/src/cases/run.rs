@@ -95,16 +95,16 @@ pub enum CannotRun {
         role: Role,
     },
     /// The model cannot be read.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Model(#[from] ModelError),
     /// There is no device.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Device(#[from] DeviceError),
     /// The model fails.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Run(#[from] RunError),
     /// The model fails for this tensor.
-    #[error("the model gives no prediction: {0}")]
+    #[error("the model gives no prediction")]
     Infer(#[from] InferError),
     /// There is no engine.
     #[error(transparent)]

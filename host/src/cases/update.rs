@@ -21,7 +21,7 @@ use crate::message::Outbound;
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     /// A file cannot be read or written.
-    #[error("cannot write `{}`: {source}", path.display())]
+    #[error("cannot write `{}`", path.display())]
     File {
         /// The file.
         path: PathBuf,
