@@ -38,7 +38,7 @@ mod fuzz;
 
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
-pub use self::declared::{About, Setting, SettingKind, SettingMistake};
+pub use self::declared::{About, NamedDestination, Setting, SettingKind, SettingMistake};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{RESULTS_MAX_BYTES, handovers_bytes, instances_bytes};
 pub use self::load_error::{LoadError, LoadProblem};

@@ -12,7 +12,6 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::component::{self, FileArgument};
-use crate::chain::Chain;
 use crate::cli::output::{self, plain};
 use crate::cli::{MISTAKEN, error_label};
 use crate::config::PluginConfig;
@@ -49,7 +48,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
     let settings = component::settings(options.settings.as_deref())?;
     let description = match component::describe(path) {
         Ok(description) => description,
-        Err(error) => return Ok(refused(&Chain(&error).to_string())),
+        Err(error) => return Ok(refused(&component::explained(&error))),
     };
     output::print(about(path, &description))?;
     let roles = description.roles();
@@ -69,13 +68,13 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
     for role in roles {
         let (takes, compiled_in) = match asked(&sandbox, &config, role) {
             Ok(asked) => asked,
-            Err(error) => return Ok(refused(&error.to_string())),
+            Err(error) => return Ok(refused(&component::explained(&error))),
         };
         // What it takes is told even where what it is given is refused.
         output::print(format_args!("\n{}", settings_table(&takes)))?;
         let plugin = match sandbox.load(&config, role) {
             Ok(plugin) => plugin,
-            Err(error) => return Ok(refused(&Chain(&error).to_string())),
+            Err(error) => return Ok(refused(&component::explained(&error))),
         };
         let cost = match plugin.start_cost() {
             Ok(cost) => cost,
@@ -120,7 +119,7 @@ fn about(path: &Path, description: &Description) -> String {
         let grant = match Grant::of(import) {
             Grant::Contract => "the contract: granted to every plugin",
             Grant::Inert => "there, but inert: granted to every plugin",
-            Grant::None => "nothing: no plugin is granted it",
+            Grant::None => "nothing: no plugin is granted it, whatever `grant` says",
         };
         imports.add_row([plain(import, CELL_CHARS).as_str(), grant]);
     }

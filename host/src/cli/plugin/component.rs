@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
+use crate::chain::Chain;
 use crate::cli::output::plain;
 use crate::config::{Isolation, Name, PluginConfig};
 use crate::sandbox::{Compiler, CompilerProcess, Description, LoadError, Sandbox, SandboxError};
@@ -43,6 +44,12 @@ pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
         path: path.to_owned(),
         problem,
     })
+}
+
+/// Why a plugin cannot be loaded, and what to do about it.
+pub(super) fn explained(error: &LoadError) -> String {
+    let hint = error.problem.hint().map(|hint| format!("\n{hint}"));
+    format!("{}{}", Chain(error), hint.unwrap_or_default())
 }
 
 /// The name that a plugin would have in `plugins.toml`.
