@@ -186,11 +186,11 @@ impl Suite {
     }
 
     fn verdict(&self, case: &Case, ran: &Ran) -> Verdict {
-        let (expected, record) = match expectation(case, ran.found.role) {
-            Ok(expectation) => expectation,
+        let expected = match expectation(case, ran.found.role) {
+            Ok(expected) => expected,
             Err(verdict) => return verdict,
         };
-        let mut compared = compare(&expected, record, &ran.found);
+        let mut compared = compare(&expected, &ran.found);
         if let Some(cost) = &ran.cost {
             budget(case, cost, &mut compared);
         }
@@ -216,9 +216,9 @@ impl Suite {
 }
 
 /// What a case expects of a plugin of a role.
-fn expectation(case: &Case, role: Role) -> Result<(Expected, Option<&crate::config::case::Record>), Verdict> {
+fn expectation(case: &Case, role: Role) -> Result<Expected, Verdict> {
     if let Some(expected) = &case.expected {
-        return Ok((expected.clone(), None));
+        return Ok(expected.clone());
     }
     let Some(record) = &case.record else {
         let text = "it expects nothing: `--update` writes what came out into it, for you to read";
@@ -231,7 +231,7 @@ fn expectation(case: &Case, role: Role) -> Result<(Expected, Option<&crate::conf
         Role::Transform => None,
     };
     match stage.and_then(|stage| record.expected(stage)) {
-        Some(expected) => Ok((expected, Some(record))),
+        Some(expected) => Ok(expected),
         None => Err(Verdict::Skipped(format!("its record says nothing about a {role}"))),
     }
 }
