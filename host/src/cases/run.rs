@@ -17,7 +17,7 @@ use crate::envelope;
 use crate::inference::{InferError, Served, Serving};
 use crate::message::{Outbound, Prediction, Tensor, TensorType};
 use crate::sandbox::{
-    Asked, CallError, Compiler, CompilerProcess, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox,
+    Asked, CallError, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox,
     SandboxError, TransformOf,
 };
 
@@ -123,7 +123,7 @@ impl Runner {
     /// # Errors
     /// When it cannot start.
     pub fn start() -> Result<Self, SandboxError> {
-        let sandbox = Sandbox::start(WORKERS, Compiler::Child(CompilerProcess::default()))?;
+        let sandbox = Sandbox::start(WORKERS, Compiler::of_author())?;
         Ok(Self {
             lane: sandbox.lane(1),
             sandbox,

@@ -22,7 +22,7 @@ use crate::connect::amqp::Broker;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::generation::Stages;
 use crate::reload::{self, HeldBack, Replayed};
-use crate::sandbox::{Compiler, CompilerProcess, Plugin, Sandbox};
+use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::work::Seen;
 
 /// The broker that nobody asks: results are addressed as they would be, and stay here.
@@ -90,7 +90,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     };
     let pipeline = choose(&config, &options, &case)?;
     override_parts(&mut config, &options, &pipeline)?;
-    let sandbox = Sandbox::start(config.host.workers, Compiler::Child(CompilerProcess::default()))?;
+    let sandbox = Sandbox::start(config.host.workers, Compiler::of_author())?;
     let gathered = match reload::gather(Ok((config, Vec::new())), &sandbox) {
         Ok(gathered) => gathered,
         Err(errors) => return mistaken(errors.render(rendering)),

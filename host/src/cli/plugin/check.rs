@@ -4,7 +4,7 @@ mod yields;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -14,8 +14,7 @@ use serde_json::Value;
 use super::component::{self, FileArgument};
 use crate::cli::output::{self, plain};
 use crate::cli::{MISTAKEN, error_label};
-use crate::config::PluginConfig;
-use crate::sandbox::{Description, Grant, LoadError, Role, Sandbox, Setting, StartCost};
+use crate::sandbox::{Description, Grant, Role, Setting, StartCost};
 
 /// `millrace plugin check`
 #[derive(Debug, Args)]
@@ -66,8 +65,8 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
     let sandbox = component::sandbox()?;
     let config = component::config(path, settings)?;
     for role in roles {
-        let (takes, compiled_in) = match asked(&sandbox, &config, role) {
-            Ok(asked) => asked,
+        let takes = match sandbox.settings_of(&config, role) {
+            Ok(takes) => takes,
             Err(error) => return Ok(refused(&component::explained(&error))),
         };
         // What it takes is told even where what it is given is refused.
@@ -80,6 +79,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
             Ok(cost) => cost,
             Err(error) => return Ok(refused(&format!("{}: it {error}", path.display()))),
         };
+        let compiled_in = sandbox.compile_time(&description.digest).unwrap_or_default();
         output::print(format_args!("\n{}", costs(compiled_in, &cost)))?;
         if let Some(folder) = &options.model {
             let yields = yields::told(&sandbox, &plugin, folder).await;
@@ -96,17 +96,6 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
 fn refused(why: &str) -> ExitCode {
     anstream::eprintln!("{}: {}", error_label(), component::lines(why));
     ExitCode::from(MISTAKEN)
-}
-
-/// The settings that it takes, and how long it took to compile: asked twice, it is compiled once, so that the difference is
-/// what compiling costs.
-fn asked(sandbox: &Sandbox, config: &PluginConfig, role: Role) -> Result<(Vec<Setting>, Duration), LoadError> {
-    let began = Instant::now();
-    let takes = sandbox.settings_of(config, role)?;
-    let first = began.elapsed();
-    let began = Instant::now();
-    drop(sandbox.settings_of(config, role)?);
-    Ok((takes, first.saturating_sub(began.elapsed())))
 }
 
 fn about(path: &Path, description: &Description) -> String {
