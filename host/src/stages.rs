@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::{debug, warn};
 
 use crate::breaker::Culprit;
+use crate::chain::Chain;
 use crate::connect::Parcel;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Facts;
@@ -225,7 +226,7 @@ impl Stages {
             let envelope = facts.result(message, &outbound, index);
             let envelope = envelope.map_err(|error| (last, error.to_string()))?;
             let parcel = destination.parcel(message, outbound, index, envelope);
-            parcel.map_err(|error| (router, error.to_string()))
+            parcel.map_err(|error| (router, Chain(&error).to_string()))
         });
         let parcels = parcels
             .collect::<Result<_, _>>()

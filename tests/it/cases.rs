@@ -440,20 +440,23 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
     has(
         &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
         0,
-        &["case.json"],
+        &[
+            "case.json",
+            "expects processed (results, or a skip); where the refusal was right, save it with --expect reject",
+        ],
     );
     let model = model().display().to_string();
     let (rejects, decode) = ("rejects.wasm", guest(TARGETS[0], "decode-image")?.display().to_string());
     let test = |wasm: &str, more: &[&str]| {
         mill.run(&[&["plugin", "test", wasm, "--cases", "letters", "--model", &model], more].concat())
     };
-    // The record holds for the plugin that it was written by, and not for a corrected one.
-    has(&test(rejects, &[])?, 0, &["ok       star", "1 passed, 0 failed"]);
+    // The build that the letter was written by fails its case, and a corrected one passes it.
     has(
-        &test(&decode, &[])?,
+        &test(rejects, &[])?,
         1,
-        &["FAILED   star", "expected  reject", "found     ok"],
+        &["FAILED   star", "expected  results, or a skip", "found     reject"],
     );
+    has(&test(&decode, &[])?, 0, &["ok       star", "1 passed, 0 failed"]);
     // A router never saw it: nothing ran, so nothing is known.
     let route = guest(TARGETS[0], "by-label")?.display().to_string();
     has(&test(&route, &[])?, 1, &["skipped  star"]);
@@ -466,6 +469,7 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
             "preprocess: decode-image@",
             "refused in preprocess",
             "the same as recorded",
+            "expected  results, or a skip\n          it is not so",
         ],
     );
     let other = format!("decode-image={decode}");
@@ -480,14 +484,73 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
             "1. to `results`",
             "1 result",
             "differs from the record",
+            "expected  results, or a skip\n          so it is",
         ],
     );
     assert_eq!(mill.files("out"), [""; 0], "a replay sends nothing");
 
-    // What is right now is written beside the record, and holds from then on.
+    // A failure is not written down as what must come. What is right now is written beside the record, and holds from then on.
+    has(&test(rejects, &["--update"])?, 1, &["its message still fails (reject)"]);
     has(&test(&decode, &["--update"])?, 0, &["wrote"]);
     has(&test(&decode, &[])?, 0, &["1 passed, 0 failed"]);
     has(&test(rejects, &[])?, 1, &["expected  ok", "found     reject"]);
+
+    // A refusal that was right is a case that holds it.
+    std::fs::remove_dir_all(mill.path("letters"))?;
+    let save = ["dlq", "save", "star.png", "letters/right", "--expect", "reject"];
+    has(&mill.run(&save)?, 0, &["expects reject\n"]);
+    has(&test(rejects, &[])?, 0, &["1 passed, 0 failed"]);
+    has(&test(&decode, &[])?, 1, &["expected  reject", "found     ok"]);
+    has(&mill.run(&["replay", "letters/right"])?, 0, &["so it is"]);
+    has(
+        &mill.run(&["replay", "letters/right", "--plugin", &other])?,
+        1,
+        &["it is not so"],
+    );
+    Ok(())
+}
+
+#[test]
+fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_passes() -> Result<()> {
+    let plugin = millrace_tests::scene::Plugin::with_settings;
+    let route = millrace_tests::scene::Plugin::shipped("by-label")?;
+    let head = head(&[&plugin("hostile", "mode = \"trap\"")?, &route]);
+    let mill = Mill::new(&format!(
+        "{head}\n[pipeline.images]\nsource = {{ folder = \"inbox\" }}\npreprocess = \"hostile\"\nmodel = \"shapes\"\n\
+         route = \"by-label\"\n[pipeline.images.destination.results]\nfolder = \"out\"\n"
+    ))?;
+    std::fs::create_dir(mill.path("inbox"))?;
+    write_star(&mill, Path::new("inbox/star.png"))?;
+    assert_eq!(mill.run(&["run", "plugins.toml", "--once"])?.code, Some(0));
+    has(
+        &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
+        0,
+        &["expects no-fault (any answer but a fault)"],
+    );
+    let hostile = guest(TARGETS[0], "hostile")?.display().to_string();
+    let model = model().display().to_string();
+    let test = |mode: &str| {
+        let settings = format!("{{\"mode\": \"{mode}\"}}");
+        let more = ["--cases", "letters", "--model", &model, "--settings", &settings];
+        mill.run(&[&["plugin", "test", &hostile], &more[..]].concat())
+    };
+    for broken in ["trap", "huge-output", "wrong-shape"] {
+        has(&test(broken)?, 1, &["expected  any answer but a fault", "found     "]);
+    }
+    for mended in ["ok", "reject", "skip", "retry"] {
+        has(&test(mended)?, 0, &["1 passed, 0 failed"]);
+    }
+    let text = std::fs::read_to_string(mill.path("plugins.toml"))?;
+    for (mode, code, verdict) in [
+        ("trap", 1, "it is not so"),
+        ("reject", 0, "so it is"),
+        ("ok", 0, "so it is"),
+    ] {
+        let changed = text.replace("mode = \"trap\"", &format!("mode = \"{mode}\""));
+        std::fs::write(mill.path("changed.toml"), changed)?;
+        let replayed = mill.run(&["replay", "letters/star", "--file", "changed.toml"])?;
+        has(&replayed, code, &["expected  any answer but a fault", verdict]);
+    }
     Ok(())
 }
 

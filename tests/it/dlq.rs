@@ -467,6 +467,7 @@ async fn a_saved_letter_is_a_complete_case() -> Result<()> {
         serde_json::json!([["colour", "red"], ["n", "5"]])
     );
     assert_eq!(case["letter"]["reason"], "refused");
+    assert_eq!(case["expect"], serde_json::json!({ "outcome": "processed" }));
     assert_eq!(case["original"]["headers"]["n"]["i32"], 5);
     let ended = desk.dlq(&["save", "order-1", "cases/first"])?;
     assert!(

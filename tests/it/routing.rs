@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use millrace_tests::amqp::{Client, Parcel, QueueKind};
 use millrace_tests::broker::Broker;
+use millrace_tests::host::Mill;
 use millrace_tests::samples::{Sample, pictures};
 use millrace_tests::scene::{Plugin, Scene};
 use millrace_tests::{PATIENCE, wait_for};
@@ -73,11 +74,65 @@ async fn one_message_may_have_several_results() -> Result<()> {
     host.stop()
 }
 
+#[test]
+fn a_destination_that_the_settings_name_and_no_pipeline_declares_is_found_by_check() -> Result<()> {
+    let check = |settings: &str, code: i32, parts: &[&str]| -> Result<()> {
+        let plugins = [
+            Plugin::shipped("decode-image")?,
+            Plugin::with_settings("by-label", settings)?,
+        ];
+        let head = millrace_tests::scene::head(&plugins.each_ref());
+        let pipeline = |name: &str, destination: &str| {
+            format!(
+                "[pipeline.{name}]\nsource = {{ folder = \"in-{name}\" }}\npreprocess = \"decode-image\"\nmodel = \"shapes\"\n\
+                 route = \"by-label\"\n[pipeline.{name}.destination.{destination}]\nfolder = \"out-{name}\"\n"
+            )
+        };
+        let mill = Mill::new(&format!(
+            "{head}\n{}{}",
+            pipeline("one", "results"),
+            pipeline("two", "stars")
+        ))?;
+        for folder in ["in-one", "in-two"] {
+            std::fs::create_dir(mill.path(folder))?;
+        }
+        let ended = mill.run(&["check", "plugins.toml"])?;
+        assert_eq!(ended.code, Some(code), "{settings}: {ended:?}");
+        for part in parts {
+            assert!(ended.stderr.contains(part), "no {part:?} in {}", ended.stderr);
+        }
+        Ok(())
+    };
+    check(
+        "labels = { star = \"star\" }",
+        2,
+        &[
+            "the router `by-label` sends to `star`, which is no destination of the pipeline `one`",
+            "declare it by `[pipeline.one.destination.star]`",
+            "plugins.toml:",
+            "1 mistake",
+        ],
+    )?;
+    check("default = \"resluts\"", 2, &["did you mean `results`?"])?;
+    check("default = \"Results\"", 2, &["the name of a destination is"])?;
+    // Each is there in one of the two, and what holds by default may never be chosen.
+    check("labels = { star = \"stars\" }", 0, &["warning", "the pipeline `one`"])?;
+    check(
+        "top_k = 1",
+        0,
+        &[
+            "sends to `results` by the default of `default`",
+            "or set `default` to one that there is",
+        ],
+    )
+}
+
 #[tokio::test]
 async fn a_destination_that_is_not_declared_is_denied() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
-        route: Plugin::with_settings("by-label", "default = \"nowhere\"")?,
+        // No settings name it: it is made of the label.
+        route: Plugin::with_settings("top-k-fanout", "k = 1, destination = \"nowhere-{label}\"")?,
         ..Scene::new(broker)?
     };
     let mill = scene.mill()?;
@@ -88,7 +143,7 @@ async fn a_destination_that_is_not_declared_is_denied() -> Result<()> {
     let letter = letters.first().context("no dead letter")?;
     assert_eq!(letter.header("x-millrace-reason"), "denied");
     assert_eq!(letter.header("x-millrace-stage"), "route");
-    assert_eq!(letter.header("x-millrace-plugin"), "by-label");
+    assert_eq!(letter.header("x-millrace-plugin"), "top-k-fanout");
     assert!(letter.header("x-millrace-text").contains("nowhere"), "{letter:?}");
     host.stop()?;
     assert_eq!(client.count(&scene.results).await?, 0);

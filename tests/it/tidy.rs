@@ -36,7 +36,7 @@ fn the_house_rules_hold() -> Result<()> {
 
 #[test]
 fn every_rule_can_be_broken() {
-    let rows: [(&str, &str, &str); 8] = [
+    let rows: [(&str, &str, &str); 11] = [
         ("host/src/a.rs", "use x;", "does not begin with `//!`"),
         ("host/src/a.rs", "//! A.\nuse lapin::Channel;", "`lapin` belongs"),
         ("host/src/connect/amqp/a.rs", "//! A.\nuse lapin::Channel;", ""),
@@ -57,6 +57,17 @@ fn every_rule_can_be_broken() {
         ),
         ("tests/it/a.rs", &["//! A.\n#[", "ignore]"].concat(), "skips a test"),
         ("models/src/a.rs", &["//! A.\nto", "do!()"].concat(), "is not finished"),
+        (
+            "host/src/a.rs",
+            "//! A.\n#[error(\"no {0}\")]\nA(#[from] B),",
+            "says its cause twice",
+        ),
+        (
+            "host/src/a.rs",
+            "//! A.\n#[error(\"no {source}\")]\nA {\n source: B },",
+            "says its cause twice",
+        ),
+        ("host/src/a.rs", "//! A.\n#[error(\"no {0}\")]\nA(B),\nC(#[from] D)", ""),
     ];
     for (name, text, expected) in rows {
         let found = complaints(name, text).join("; ");
@@ -104,7 +115,27 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     if code.contains(concat!("to", "do!")) {
         complaints.push("is not finished".to_owned());
     }
+    for shown in said_twice(&code) {
+        complaints.push(format!("an error says its cause twice: {shown}"));
+    }
     complaints
+}
+
+/// Errors whose words hold their cause: whoever tells an error tells its causes behind it.
+fn said_twice(code: &str) -> Vec<&str> {
+    let mut lines = code.lines().map(str::trim).peekable();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if !line.starts_with(concat!("#[", "error(\"")) {
+            continue;
+        }
+        let variant = lines.peek().copied().unwrap_or_default();
+        let is_first = variant.contains(concat!("(#[", "from]")) || variant.contains(concat!("(#[", "source]"));
+        if line.contains("{source") || (line.contains("{0") && is_first) {
+            found.push(line);
+        }
+    }
+    found
 }
 
 /// Whether code names a crate: in a path (`lapin::`), or in a `use` of the crate itself.

@@ -20,8 +20,11 @@ pub struct Folder {
 /// Why there are no cases.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
+    /// There is no such folder.
+    #[error("there is no folder `{}` with cases, and no such case: --cases names another", .0.display())]
+    Missing(PathBuf),
     /// The folder cannot be read.
-    #[error("the cases in `{}` cannot be read: {source}", path.display())]
+    #[error("the cases in `{}` cannot be read", path.display())]
     Read {
         /// The folder.
         path: PathBuf,
@@ -49,9 +52,12 @@ pub fn find(path: &Path) -> Result<Folder, FindError> {
     if letter.is_file() {
         return Ok(alone(&letter));
     }
-    let failed = |source| FindError::Read {
-        path: path.to_owned(),
-        source,
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => FindError::Missing(path.to_owned()),
+        _ => FindError::Read {
+            path: path.to_owned(),
+            source,
+        },
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
@@ -92,7 +98,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         assert!(matches!(find(folder.path()), Err(FindError::None(_))));
-        assert!(matches!(find(&path("nothing")), Err(FindError::Read { .. })));
+        let missing = find(&path("nothing")).unwrap_err();
+        let expected = format!(
+            "there is no folder `{}` with cases, and no such case: --cases names another",
+            path("nothing").display()
+        );
+        assert_eq!(crate::chain::Chain(&missing).to_string(), expected);
         std::fs::write(path("b.toml"), "").unwrap();
         std::fs::write(path("b.png"), "").unwrap();
         std::fs::create_dir(path("a")).unwrap();

@@ -42,7 +42,7 @@ pub enum PictureError {
         source: std::io::Error,
     },
     /// It cannot be encoded.
-    #[error("the picture cannot be encoded: {0}")]
+    #[error("the picture cannot be encoded")]
     Encode(#[from] png::EncodingError),
     /// It is no PNG that can be compared with.
     #[error("{0}")]

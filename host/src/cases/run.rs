@@ -17,8 +17,8 @@ use crate::envelope;
 use crate::inference::{InferError, Served, Serving};
 use crate::message::{Outbound, Prediction, Tensor, TensorType};
 use crate::sandbox::{
-    Asked, CallError, Compiler, CompilerProcess, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox,
-    SandboxError, TransformOf,
+    Asked, CallError, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox, SandboxError,
+    TransformOf,
 };
 
 /// Labels that are looked at.
@@ -95,16 +95,16 @@ pub enum CannotRun {
         role: Role,
     },
     /// The model cannot be read.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Model(#[from] ModelError),
     /// There is no device.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Device(#[from] DeviceError),
     /// The model fails.
-    #[error("the model cannot be used: {0}")]
+    #[error("the model cannot be used")]
     Run(#[from] RunError),
     /// The model fails for this tensor.
-    #[error("the model gives no prediction: {0}")]
+    #[error("the model gives no prediction")]
     Infer(#[from] InferError),
     /// There is no engine.
     #[error(transparent)]
@@ -123,7 +123,7 @@ impl Runner {
     /// # Errors
     /// When it cannot start.
     pub fn start() -> Result<Self, SandboxError> {
-        let sandbox = Sandbox::start(WORKERS, Compiler::Child(CompilerProcess::default()))?;
+        let sandbox = Sandbox::start(WORKERS, Compiler::of_author())?;
         Ok(Self {
             lane: sandbox.lane(1),
             sandbox,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::compare::{Compared, compare};
 use super::{CannotRun, Defaults, Difference, FindError, Found, Runner, find, update};
+use crate::chain::Chain;
 use crate::config::ConfigErrors;
 use crate::config::case::{Case, Expected, Outcome};
 use crate::disposition::Stage;
@@ -160,7 +161,7 @@ impl Suite {
         for file in &find(&self.cases)?.files {
             let updated = match Case::load(file) {
                 Ok(case) => match self.ran(runner, &case).await {
-                    Ok(ran) => update(&case, &ran.found).map_err(|error| error.to_string()),
+                    Ok(ran) => update(&case, &ran.found).map_err(|error| Chain(&error).to_string()),
                     Err(error) => Err(told(&error)),
                 },
                 Err(errors) => Err(errors.to_string()),
@@ -185,11 +186,11 @@ impl Suite {
     }
 
     fn verdict(&self, case: &Case, ran: &Ran) -> Verdict {
-        let (expected, record) = match expectation(case, ran.found.role) {
-            Ok(expectation) => expectation,
+        let expected = match expectation(case, ran.found.role) {
+            Ok(expected) => expected,
             Err(verdict) => return verdict,
         };
-        let mut compared = compare(&expected, record, &ran.found);
+        let mut compared = compare(&expected, &ran.found);
         if let Some(cost) = &ran.cost {
             budget(case, cost, &mut compared);
         }
@@ -200,7 +201,8 @@ impl Suite {
         if let (Some((expected, found)), Some(folder)) = (&compared.pictures, &self.pictures) {
             let path = folder.join(format!("{}.png", plain_name(&case.name)));
             let written = std::fs::create_dir_all(folder).map_err(|error| error.to_string());
-            let written = written.and_then(|()| expected.beside(found).write(&path).map_err(|error| error.to_string()));
+            let picture_of = expected.beside(found);
+            let written = written.and_then(|()| picture_of.write(&path).map_err(|error| Chain(&error).to_string()));
             match written {
                 Ok(()) => picture = Some(path),
                 Err(error) => compared.differs("picture", "one of the difference", &error),
@@ -214,9 +216,9 @@ impl Suite {
 }
 
 /// What a case expects of a plugin of a role.
-fn expectation(case: &Case, role: Role) -> Result<(Expected, Option<&crate::config::case::Record>), Verdict> {
+fn expectation(case: &Case, role: Role) -> Result<Expected, Verdict> {
     if let Some(expected) = &case.expected {
-        return Ok((expected.clone(), None));
+        return Ok(expected.clone());
     }
     let Some(record) = &case.record else {
         let text = "it expects nothing: `--update` writes what came out into it, for you to read";
@@ -229,7 +231,7 @@ fn expectation(case: &Case, role: Role) -> Result<(Expected, Option<&crate::conf
         Role::Transform => None,
     };
     match stage.and_then(|stage| record.expected(stage)) {
-        Some(expected) => Ok((expected, Some(record))),
+        Some(expected) => Ok(expected),
         None => Err(Verdict::Skipped(format!("its record says nothing about a {role}"))),
     }
 }
@@ -255,8 +257,11 @@ fn budget(case: &Case, cost: &Cost, compared: &mut Compared) {
 /// An error with its causes.
 fn told(error: &CannotRun) -> String {
     match error {
-        CannotRun::Load(LoadError { problem, .. }) => format!("the plugin cannot be loaded: {problem}"),
-        other => crate::chain::Chain(other).to_string(),
+        CannotRun::Load(LoadError { problem, .. }) => {
+            let hint = problem.hint().map(|hint| format!("\n{hint}"));
+            format!("the plugin cannot be loaded: {problem}{}", hint.unwrap_or_default())
+        }
+        other => Chain(other).to_string(),
     }
 }
 

@@ -15,14 +15,14 @@ use super::MISTAKEN;
 use super::output::{plain, print};
 use super::plugin::{body, labels, results, tensor};
 use crate::cases;
-use crate::config::case::{Case, Outcome, Record};
+use crate::config::case::{Case, ExpectedOutcome, Outcome, Record};
 use crate::config::{Config, Name, PipelineConfig, Rendering, Secret};
 use crate::connect::Destination;
 use crate::connect::amqp::Broker;
-use crate::disposition::{Disposition, Reason, Stage};
+use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::generation::Stages;
 use crate::reload::{self, HeldBack, Replayed};
-use crate::sandbox::{Compiler, CompilerProcess, Plugin, Sandbox};
+use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::work::Seen;
 
 /// The broker that nobody asks: results are addressed as they would be, and stay here.
@@ -47,7 +47,8 @@ Examples:
   millrace replay dark-cat --plugin decode-image=target/wasm32-wasip2/release/decode_image.wasm
   millrace replay dark-cat --model shapes=models/shapes-next
 
-The exit code is 0 when the message would now be processed (results, or a skip), and 1 when it would still fail.";
+The exit code is 0 when what a saved letter expects comes of it (`dlq save` says what), and for any other case when the message
+would be processed (results, or a skip); else it is 1.";
 
 /// `millrace replay`
 #[derive(Debug, Args)]
@@ -89,7 +90,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     };
     let pipeline = choose(&config, &options, &case)?;
     override_parts(&mut config, &options, &pipeline)?;
-    let sandbox = Sandbox::start(config.host.workers, Compiler::Child(CompilerProcess::default()))?;
+    let sandbox = Sandbox::start(config.host.workers, Compiler::of_author())?;
     let gathered = match reload::gather(Ok((config, Vec::new())), &sandbox) {
         Ok(gathered) => gathered,
         Err(errors) => return mistaken(errors.render(rendering)),
@@ -111,8 +112,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     let (name, message) = (pipeline.name.as_str(), (*case.message).clone());
     let replayed = reload::replay(name, &stages, message, "replay", Some(Seen::default())).await;
     print(shown(&pipeline, &stages, &case, &replayed).trim_end())?;
-    let is_processed = matches!(replayed.made, Ok(_) | Err(Disposition::Ack));
-    Ok(if is_processed {
+    Ok(if is_as_expected(expected(&case), &replayed) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -258,12 +258,38 @@ fn shown(pipeline: &PipelineConfig, stages: &Stages, case: &Case, replayed: &Rep
             "differs from the record"
         };
         writeln!(text, "recorded  {recorded}\n          {verdict}").unwrap_or_default();
-    } else if let Some(expected) = &case.expected
-        && expected.outcome != Outcome::Ok
-    {
-        writeln!(text, "expected  {}", expected.outcome.as_str()).unwrap_or_default();
+        let expected = expected(case);
+        let verdict = match is_as_expected(expected, replayed) {
+            true => "so it is",
+            false => "it is not so",
+        };
+        writeln!(text, "expected  {}\n          {verdict}", expected.told()).unwrap_or_default();
     }
     text
+}
+
+/// What must come of a message. What a case says of one plugin says nothing about a pipeline; a saved letter is about all of it.
+fn expected(case: &Case) -> ExpectedOutcome {
+    match (&case.record, &case.expected) {
+        (Some(_), Some(expected)) => expected.outcome,
+        (Some(record), None) => ExpectedOutcome::against(&record.class),
+        (None, _) => ExpectedOutcome::Processed,
+    }
+}
+
+fn is_as_expected(expected: ExpectedOutcome, replayed: &Replayed) -> bool {
+    let outcome = match &replayed.made {
+        Ok(_) => Outcome::Ok,
+        Err(Disposition::Ack) => Outcome::Skip,
+        Err(Disposition::Retry(_)) => Outcome::Retry,
+        Err(Disposition::Reject(reason)) => match reason.class {
+            ReasonClass::Refused => Outcome::Reject,
+            ReasonClass::AttemptsSpent => Outcome::Retry,
+            class => Outcome::Fault(class),
+        },
+        Err(Disposition::Return | Disposition::Quarantine { .. }) => return false,
+    };
+    expected.allows(outcome)
 }
 
 fn outcome(replayed: &Replayed) -> String {

@@ -16,6 +16,8 @@ pub(super) const TOLERANCE: Limits<f64> = Limits {
 const DIGEST: Form = Form::Text("^[0-9A-Fa-f]{64}$");
 const OUTCOMES: Few = Few(&[
     "ok",
+    "processed",
+    "no-fault",
     "reject",
     "retry",
     "skip",
@@ -39,7 +41,7 @@ pub(super) static EXPECT: Section = Section {
             "outcome",
             Form::Words(&OUTCOMES),
             "\"ok\"",
-            "`\"ok\"`; what the plugin may answer: `\"reject\"`, `\"retry\"`, `\"skip\"`; how it may fail: `\"trap\"`, \
+            "`\"ok\"`; `\"processed\"`: ok or a skip; `\"no-fault\"`: any answer but a fault; what the plugin may answer: `\"reject\"`, `\"retry\"`, `\"skip\"`; how it may fail: `\"trap\"`, \
             `\"deadline\"`, `\"memory\"`, `\"output-too-large\"`, `\"bad-tensor\"`, `\"denied\"`; and `\"settings\"`: it \
             refuses its settings, or they are not such as it declares.",
         ),
@@ -51,7 +53,7 @@ pub(super) static EXPECT: Section = Section {
         )
         .or("any")
         .with(&["outcome"])
-        .unless(&[When::Matches("outcome", "^ok$")]),
+        .unless(&[When::Matches("outcome", "^(ok|processed|no-fault)$")]),
         Declared::new("tensor", Form::Table(&TENSOR), "", "The tensor of a preprocessor.")
             .or("any")
             .unless(FAILED),

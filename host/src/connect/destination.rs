@@ -92,7 +92,7 @@ pub enum Denied {
     #[error(transparent)]
     TooLong(#[from] TooLong),
     /// The broker would not take it.
-    #[error("the result cannot be published: {0}")]
+    #[error("the result cannot be published")]
     Unfit(#[from] amqp::Unfit),
 }
 

@@ -1,6 +1,7 @@
 //! From a file to what can serve: read, compile, check, warm up. Start-up is a change of the empty set; a step that fails
 //! changes nothing.
 
+mod destinations;
 mod parts;
 mod probe;
 mod replay;
@@ -96,6 +97,9 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         Err(errors) => (None, Vec::new(), errors),
     };
     let loaded = load(sandbox, &mut errors);
+    if let Some(config) = &config {
+        destinations::check(config, &loaded, &mut errors, &mut warnings);
+    }
     if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
         let bound = MemoryBound::of(config, &loaded);
         match config.host.memory_bytes {
@@ -212,10 +216,12 @@ fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec
         LoadProblem::Memory { .. } => "memory",
         _ => "path",
     };
-    vec![Mistake::at(
-        errors.locate(&format!("plugin.{name}.{key}")),
-        Chain(error).to_string(),
-    )]
+    let span = errors.locate(&format!("plugin.{name}.{key}"));
+    let hint = error.problem.hint().map(str::to_owned);
+    vec![Mistake {
+        hint,
+        ..Mistake::at(span, Chain(error).to_string())
+    }]
 }
 
 impl Loaded {

@@ -1,11 +1,15 @@
 //! From a file's bytes to machine code, in this process or in one of its own. Knows no world and no settings.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::code_cache::{CodeCache, Key};
 use super::compiler_process::{CompileLimits, CompilerProcess};
 use super::engine;
 use super::fault::panic_text;
@@ -29,6 +33,19 @@ pub enum Compiler {
     InProcess,
     /// Each file in a process of its own: one that no compiler can stand harms nobody.
     Child(CompilerProcess),
+    /// The same, and what was compiled once is found the next time: for whoever tries one file again and again, and never for
+    /// a host that serves.
+    Kept(CompilerProcess, Arc<CodeCache>),
+}
+
+/// What a file was compiled to.
+pub(super) struct Compilation {
+    /// Machine code and types.
+    pub(super) component: Component,
+    /// How long it took, when it was compiled.
+    pub(super) took: Duration,
+    /// Whether it was compiled now.
+    pub(super) is_fresh: bool,
 }
 
 /// What there is in place of machine code; each goes from the child to its parent by its letter and text.
@@ -49,34 +66,99 @@ impl Compiler {
     ///
     /// # Errors
     /// When it is no plugin, or costs more than a plugin may.
-    pub(super) fn compile(&self, engine: &Engine, bytes: Vec<u8>) -> Result<Component, LoadProblem> {
+    pub(super) fn compile(&self, engine: &Engine, bytes: Vec<u8>) -> Result<Compilation, LoadProblem> {
         check_kind(&bytes)?;
+        let began = Instant::now();
         let component = match self {
             Self::InProcess => {
                 let bytes = component_bytes(bytes)?;
                 Component::from_binary(engine, &bytes)
             }
-            Self::Child(compiler) => {
-                let answer = compiler.compile(&bytes)?;
-                match read_answer(&answer) {
-                    Some(Ok(code)) => deserialize(engine, code),
-                    Some(Err(NotCompiled::OutOfMemory)) => return Err(compiler.out_of_memory()),
-                    Some(Err(problem)) => return Err(problem.into()),
-                    None => return Err(LoadProblem::Host("the compiler gave no answer".to_owned())),
+            Self::Child(compiler) => deserialize(engine, &by_child(compiler, &bytes)?),
+            Self::Kept(compiler, cache) => {
+                let key = Key::new(&bytes, engine_digest(engine), compiler.counts_fuel);
+                if let Some(found) = key.as_ref().and_then(|key| kept(engine, cache, key, compiler)) {
+                    return Ok(found);
                 }
+                let code = by_child(compiler, &bytes)?;
+                if let Some(key) = &key {
+                    cache.keep(key, &code, began.elapsed());
+                }
+                deserialize(engine, &code)
             }
         };
         // What is wrong here in a child's machine code is what the pool of instances has no room for.
-        component.map_err(|error| NotCompiled::from(&error).into())
+        let component = component.map_err(|error| LoadProblem::from(NotCompiled::from(&error)))?;
+        Ok(Compilation {
+            component,
+            took: began.elapsed(),
+            is_fresh: true,
+        })
     }
+
+    /// The process that each file gets, where it gets one.
+    pub(super) fn process(&self) -> Option<&CompilerProcess> {
+        match self {
+            Self::InProcess => None,
+            Self::Child(process) | Self::Kept(process, _) => Some(process),
+        }
+    }
+
+    /// That of the verbs of authors, who try one file again and again.
+    pub fn of_author() -> Self {
+        Self::Kept(CompilerProcess::default(), CodeCache::of_user())
+    }
+}
+
+/// Machine code that a process of its own made of a file.
+fn by_child(compiler: &CompilerProcess, bytes: &[u8]) -> Result<Vec<u8>, LoadProblem> {
+    let mut answer = compiler.compile(bytes)?;
+    match read_answer(&answer) {
+        Some(Ok(_)) => {
+            answer.remove(0); // the letter
+            Ok(answer)
+        }
+        Some(Err(NotCompiled::OutOfMemory)) => Err(compiler.out_of_memory()),
+        Some(Err(problem)) => Err(problem.into()),
+        None => Err(LoadProblem::Host("the compiler gave no answer".to_owned())),
+    }
+}
+
+/// What was compiled before; what cannot be used of it is forgotten.
+fn kept(engine: &Engine, cache: &CodeCache, key: &Key, compiler: &CompilerProcess) -> Option<Compilation> {
+    let entry = cache.find(key, compiler.limits.code_bytes)?;
+    match deserialize(engine, &entry.code) {
+        Ok(component) => {
+            tracing::debug!(n_bytes = entry.code.len(), "found a plugin compiled");
+            Some(Compilation {
+                component,
+                took: entry.took,
+                is_fresh: false,
+            })
+        }
+        Err(error) => {
+            tracing::debug!(%error, "compiled code that was kept does not fit");
+            cache.forget(key);
+            None
+        }
+    }
+}
+
+/// What of an engine its code depends on: wasmtime's version, its settings, what the processor can do.
+fn engine_digest(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
 }
 
 #[expect(unsafe_code, reason = "wasmtime cannot check machine code that another process made")]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes were made by the compiler of this very binary and came by a pipe that only the two processes
-    // hold; no file, no cache and no other user had them in between. wasmtime itself checks that its version and the
-    // engine's configuration are the same. So what is trusted is the compiler, as it is when it runs in this process;
-    // a program that has another one compile for it vouches for that one.
+    // hold. wasmtime itself checks that its version and the engine's configuration are the same. So what is trusted is the
+    // compiler, as it is when it runs in this process; a program that has another one compile for it vouches for that one.
+    // In the verbs of authors, and never in a host that serves, they may have lain in a file in between: in a folder that
+    // belongs to the user and is closed to everybody else, under a key of this very binary, with a digest. Whoever can
+    // write there can write whatever the user runs.
     unsafe { Component::deserialize(engine, code) }
 }
 

@@ -78,6 +78,20 @@ pub enum About {
     Table,
 }
 
+/// A destination that a plugin sends to, by its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDestination {
+    /// The setting that names it, and in a table its key: `labels.cat`.
+    pub setting: String,
+    /// Its name: without control characters.
+    pub name: String,
+    /// Whether that is the setting's default, and said in no file.
+    pub is_default: bool,
+}
+
+/// What a JSON Schema says of a text that is the name of a destination.
+const DESTINATION: &str = "millrace-destination";
+
 impl SettingKind {
     /// With its article.
     pub fn noun(self) -> &'static str {
@@ -181,6 +195,42 @@ fn json(name: &str, what: &str, text: Option<String>) -> Result<Option<Value>, S
     value
         .map(Some)
         .map_err(|error| format!("the {what} of `{name}` is no JSON: {error}"))
+}
+
+/// The destinations that a plugin's settings name, where it says which of them do: by the schema of a text, or of what is in
+/// a list or a table. A text with a brace is a pattern of the plugin's, and no name.
+pub(super) fn destinations(takes: &[Setting], given: &str) -> Vec<NamedDestination> {
+    let given: Map<String, Value> = serde_json::from_str(given).unwrap_or_default();
+    let mut named = Vec::new();
+    for setting in takes {
+        let (is_default, value) = match (given.get(&setting.name), &setting.default) {
+            (Some(value), _) => (false, value),
+            (None, Some(default)) => (true, default),
+            (None, None) => continue,
+        };
+        let is_marked =
+            |schema: Option<&Value>| schema.and_then(|schema| schema.get("format")?.as_str()) == Some(DESTINATION);
+        let of_items = |key: &str| is_marked(setting.schema.as_ref().and_then(|schema| schema.get(key)));
+        let places: Vec<(String, &Value)> = match value {
+            Value::String(_) if is_marked(setting.schema.as_ref()) => vec![(setting.name.clone(), value)],
+            Value::Array(items) if of_items("items") => items.iter().map(|item| (setting.name.clone(), item)).collect(),
+            Value::Object(fields) if of_items("additionalProperties") => {
+                let place = |key: &String| format!("{}.{key}", setting.name);
+                fields.iter().map(|(key, value)| (place(key), value)).collect()
+            }
+            _ => continue,
+        };
+        let names = places
+            .into_iter()
+            .filter_map(|(place, value)| Some((place, value.as_str()?)))
+            .filter(|(_, name)| !name.contains('{'));
+        named.extend(names.map(|(setting, name)| NamedDestination {
+            setting,
+            name: tame(name),
+            is_default,
+        }));
+    }
+    named
 }
 
 /// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
@@ -330,6 +380,55 @@ mod tests {
             &[
                 "the setting `field` must be a string, found a boolean",
                 "the setting `rate` must be a number, found a string",
+            ],
+        );
+    }
+
+    #[test]
+    fn destinations_are_found_where_the_plugin_says_that_they_are() {
+        let marked = |name: &str, kind, schema: &str, default: Option<&str>| plugin::Setting {
+            schema: Some(schema.to_owned()),
+            default: default.map(str::to_owned),
+            ..setting(name, kind)
+        };
+        let format = r#"{"format":"millrace-destination"}"#;
+        let takes = settings(vec![
+            marked("results", plugin::SettingKind::Text, format, Some("\"results\"")),
+            marked("unsure", plugin::SettingKind::Text, format, None),
+            marked(
+                "copies",
+                plugin::SettingKind::Array,
+                &format!(r#"{{"items":{format}}}"#),
+                None,
+            ),
+            marked(
+                "labels",
+                plugin::SettingKind::Table,
+                &format!(r#"{{"additionalProperties":{format}}}"#),
+                Some("{}"),
+            ),
+            setting("key", plugin::SettingKind::Text),
+        ])
+        .unwrap();
+        let check = |given: &str, expected: &[(&str, &str, bool)]| {
+            let named = destinations(&takes, given);
+            let named: Vec<(&str, &str, bool)> = named
+                .iter()
+                .map(|one| (one.setting.as_str(), one.name.as_str(), one.is_default))
+                .collect();
+            assert_eq!(named, expected, "{given}");
+        };
+        check("{}", &[("results", "results", true)]);
+        check(
+            r#"{"results": "of-{label}", "unsure": "people", "key": "no-destination"}"#,
+            &[("unsure", "people", false)],
+        );
+        check(
+            r#"{"results": "a\u001b", "copies": ["b", 3], "labels": {"cat": "cats"}}"#,
+            &[
+                ("results", "a\\u{1b}", false),
+                ("copies", "b", false),
+                ("labels.cat", "cats", false),
             ],
         );
     }

@@ -124,9 +124,9 @@ pub fn describe(compiler: &Compiler, path: &Path) -> Result<Description, LoadPro
     check_kind(&bytes)?;
     let digest = format!("{:x}", Sha256::digest(&bytes));
     let n_bytes = bytes.len();
-    let json = match compiler {
-        Compiler::InProcess => json(bytes)?,
-        Compiler::Child(process) => {
+    let json = match compiler.process() {
+        None => json(bytes)?,
+        Some(process) => {
             let answer = process.describe(&bytes)?;
             match read_answer(&answer) {
                 Some(Ok(json)) => json.to_owned(),

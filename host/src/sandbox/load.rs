@@ -7,13 +7,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use super::compile::{Compiler, detail};
+use super::compile::{Compilation, Compiler, detail};
 use super::declared::Setting;
 use super::fault::panic_text;
 use super::instance::{Allowance, Instance, Linked, NoInstance};
@@ -152,6 +152,11 @@ impl Loader {
         })
     }
 
+    /// How long compiling a version took, while it is kept.
+    pub(super) fn compile_time(&mut self, digest: &str) -> Option<Duration> {
+        self.versions.find(digest).map(|compiled| compiled.took)
+    }
+
     /// Versions that were compiled.
     pub(super) fn n_compiled(&self) -> u64 {
         self.n_compiled
@@ -161,16 +166,21 @@ impl Loader {
         if let Some(compiled) = self.versions.find(&digest) {
             return Ok(compiled);
         }
-        let (began, n_bytes) = (Instant::now(), bytes.len());
-        let component = self.compiler.compile(&self.engine, bytes)?;
-        self.n_compiled += 1;
-        tracing::debug!(
+        let n_bytes = bytes.len();
+        let Compilation {
+            component,
+            took,
+            is_fresh,
+        } = self.compiler.compile(&self.engine, bytes)?;
+        if is_fresh {
+            self.n_compiled += 1;
+            tracing::debug!(digest, n_bytes, took_ms = took.as_millis(), "compiled a plugin");
+        }
+        let compiled = Arc::new(Compiled {
             digest,
-            n_bytes,
-            took_ms = began.elapsed().as_millis(),
-            "compiled a plugin"
-        );
-        let compiled = Arc::new(Compiled { digest, component });
+            component,
+            took,
+        });
         self.versions.add(&compiled);
         Ok(compiled)
     }

@@ -152,6 +152,21 @@ pub enum LoadProblem {
     Thread(std::io::Error),
 }
 
+impl LoadProblem {
+    /// What its author can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Ungranted(_) => Some(UNGRANTED),
+            _ => None,
+        }
+    }
+}
+
+/// Tools that make components of interpreters import all that a program could want, and have a switch against it.
+const UNGRANTED: &str = "nothing can be granted to a plugin yet: leave such imports out by the switch of the tool that makes the \
+    component: `--stub-wasi` of componentize-py, `--disable all` of jco; a program in Rust or C imports what its code uses, so \
+    that it must not ask for the time, for files or for the network";
+
 fn shown(bytes: u64) -> String {
     size(usize::try_from(bytes).unwrap_or(usize::MAX))
 }

@@ -19,7 +19,7 @@ use super::load::{PLUGIN_INTERFACE, read};
 use super::load_error::LoadProblem;
 use super::state::State;
 use super::timed::{Stopwatch, TimedAnswer, TimedBody};
-use super::{CompilerProcess, LoadError, Plugin, SandboxError, TransformOf, engine, inert, limits, output};
+use super::{CodeCache, CompilerProcess, LoadError, Plugin, SandboxError, TransformOf, engine, inert, limits, output};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction, TensorType};
@@ -116,10 +116,11 @@ impl Gauge {
             true => engine::start_metering(1),
             false => engine::start(1),
         };
-        let compiler = Compiler::Child(CompilerProcess {
+        let process = CompilerProcess {
             counts_fuel,
             ..CompilerProcess::default()
-        });
+        };
+        let compiler = Compiler::Kept(process, CodeCache::of_user());
         Ok(Self {
             engine: engine.map_err(failed)?,
             compiler,
@@ -164,7 +165,7 @@ impl Gauge {
         {
             return Ok(component.clone());
         }
-        let component = self.compiler.compile(&self.engine, same(path, digest)?)?;
+        let component = self.compiler.compile(&self.engine, same(path, digest)?)?.component;
         *last = Some((digest.to_owned(), component.clone()));
         Ok(component)
     }

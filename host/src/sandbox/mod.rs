@@ -3,6 +3,7 @@
 mod load;
 mod load_error;
 
+mod code_cache;
 mod compile;
 mod compiler_process;
 mod describe;
@@ -36,9 +37,10 @@ mod workers;
 #[cfg(test)]
 mod fuzz;
 
+pub use self::code_cache::CodeCache;
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
-pub use self::declared::{About, Setting, SettingKind, SettingMistake};
+pub use self::declared::{About, NamedDestination, Setting, SettingKind, SettingMistake};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{handovers_bytes, instances_bytes, results_bytes};
 pub use self::load_error::{LoadError, LoadProblem};

@@ -13,7 +13,9 @@ use super::load::Loaded;
 use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
 use super::workers::{Job, Stopped, Workers};
-use super::{CallError, Called, Lane, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, fault};
+use super::{
+    CallError, Called, Lane, NamedDestination, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, declared, fault,
+};
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
@@ -58,6 +60,11 @@ impl Plugin {
     /// The settings that it takes.
     pub fn settings(&self) -> &[Setting] {
         &self.loaded.settings
+    }
+
+    /// The destinations that its settings name, as far as it says so.
+    pub fn destinations(&self) -> Vec<NamedDestination> {
+        declared::destinations(&self.loaded.settings, &self.settings)
     }
 
     /// Calls the preprocessor; the tensor is of the type `wants`.

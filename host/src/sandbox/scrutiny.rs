@@ -41,6 +41,14 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// How long it took to compile what has this digest, when it was compiled; it may have been another run that did.
+    pub fn compile_time(&self, digest: &str) -> Option<Duration> {
+        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
+        loader.compile_time(digest)
+    }
+}
+
 impl Plugin {
     /// Measures what an instance costs before its first call. Blocking.
     ///

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use wasmtime::component::Component;
 
@@ -18,6 +19,8 @@ pub(super) struct Compiled {
     pub(super) digest: String,
     /// Machine code and types.
     pub(super) component: Component,
+    /// How long it took to compile.
+    pub(super) took: Duration,
 }
 
 /// Finds what was compiled before.
@@ -75,6 +78,7 @@ mod tests {
         Arc::new(Compiled {
             digest: version.to_string(),
             component,
+            took: Duration::ZERO,
         })
     }
 

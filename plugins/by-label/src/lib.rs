@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millrace_plugin::json::Classification;
-use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router, Score};
+use millrace_plugin::{Destination, Message, Outbound, Prediction, Refusal, Router, Score};
 
 /// The plugin.
 #[derive(Debug)]
@@ -15,11 +15,11 @@ millrace_plugin::settings! {
     /// The `settings` table in `plugins.toml`.
     pub struct Settings {
         /// Destinations by label: a table from label to the name of a destination of the pipeline.
-        pub labels: BTreeMap<String, String> = BTreeMap::new(),
+        pub labels: Destination<BTreeMap<String, String>> = Destination(BTreeMap::new()),
         /// The destination of every label that `labels` does not name.
-        pub default: String = DEFAULT_DESTINATION.to_owned(),
+        pub default: Destination = Destination(DEFAULT_DESTINATION.to_owned()),
         /// The destination of a prediction whose best score is below `unsure_below`, whatever its label.
-        pub unsure: Option<String>,
+        pub unsure: Option<Destination>,
         /// The least score that a prediction needs to be routed by its label; set both or neither.
         pub unsure_below: Option<f32>,
         /// How many of the best classes the result lists, at least 1.
@@ -47,8 +47,8 @@ impl Router for ByLabel {
         if settings
             .labels
             .values()
-            .chain(&settings.unsure)
-            .chain([&settings.default])
+            .chain(settings.unsure.as_deref())
+            .chain([&*settings.default])
             .any(String::is_empty)
         {
             return Err("a destination is empty".to_owned());
@@ -68,7 +68,7 @@ impl Router for ByLabel {
 impl ByLabel {
     fn destination(&self, best: &Score) -> &str {
         match &self.settings.unsure {
-            Some(unsure) if self.is_unsure(best) => unsure,
+            Some(unsure) if self.is_unsure(best) => unsure.as_str(),
             _ => self.settings.labels.get(&best.label).unwrap_or(&self.settings.default),
         }
     }

@@ -4,7 +4,7 @@ mod sample;
 mod share;
 
 use millrace_plugin::json::Classification;
-use millrace_plugin::{Message, Outbound, Prediction, Refusal, Router};
+use millrace_plugin::{Destination, Message, Outbound, Prediction, Refusal, Router};
 
 use sample::Why;
 use share::is_within;
@@ -19,9 +19,9 @@ millrace_plugin::settings! {
     /// The `settings` table in `plugins.toml`.
     pub struct Settings {
         /// The destination of each result.
-        pub destination: String = "results".to_owned(),
+        pub destination: Destination = Destination("results".to_owned()),
         /// The destination of the copies.
-        pub samples: String = "samples".to_owned(),
+        pub samples: Destination = Destination("samples".to_owned()),
         /// A message whose best score is at least the first and below the second of these two is unsure.
         pub between: Option<[f32; 2]>,
         /// A message whose best score is less than this above the second best is unsure.
@@ -74,7 +74,7 @@ impl Router for SampleByScore {
         seen.unsure = Some(why != Why::Chance);
         seen.top
             .truncate(usize::try_from(self.settings.top_k).unwrap_or(usize::MAX));
-        let result = Outbound::json(&self.settings.destination, &seen)
+        let result = Outbound::json(&*self.settings.destination, &seen)
             .map_err(|error| Refusal::reject(format!("the result cannot be written as JSON: {error}")))?;
         let rate = if why == Why::Chance {
             self.settings.rate_others

@@ -39,6 +39,7 @@
 // What the macros expand to names this crate, here too.
 extern crate self as millrace_plugin;
 
+mod destination;
 pub mod header;
 #[cfg(feature = "pixels")]
 pub mod image;
@@ -63,6 +64,7 @@ pub mod export;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use destination::Destination;
 pub use label_pattern::LabelPattern;
 pub use log::{Level, write};
 pub use message::{Message, Property};
@@ -78,3 +80,58 @@ pub use transformed::Transformed;
 pub use serde;
 /// The crate that JSON results are written with.
 pub use serde_json;
+
+/// The examples of the README are run like those of the code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+#[cfg(test)]
+mod tests {
+    /// Names after `pub use`, `pub mod` and `macro_rules!`; what is hidden begins with two underscores.
+    fn exported() -> Vec<String> {
+        let sources = [
+            include_str!("lib.rs"),
+            include_str!("log.rs"),
+            include_str!("role.rs"),
+            include_str!("settings.rs"),
+        ];
+        let mut names = Vec::new();
+        let mut is_hidden = false;
+        for line in sources.iter().flat_map(|source| source.lines()) {
+            if let Some(used) = line.strip_prefix("pub use ") {
+                let used = used.rsplit("::").next().unwrap_or_default();
+                let used = used.trim_matches(['{', '}', ';']).split(", ");
+                names.extend(used.map(str::to_owned));
+            } else if let Some(module) = line.strip_prefix("pub mod ").filter(|_| !is_hidden) {
+                names.push(module.trim_matches(';').to_owned());
+            } else if let Some(name) = line.strip_prefix("macro_rules! ") {
+                names.push(format!("{}!", name.trim_end_matches(" {")));
+            }
+            is_hidden = line == "#[doc(hidden)]";
+        }
+        names.retain(|name| !name.starts_with("__"));
+        names
+    }
+
+    #[test]
+    fn the_readme_names_everything_that_is_exported() {
+        let readme = include_str!("../README.md");
+        let names = exported();
+        for name in [
+            "Transformer",
+            "export_transformer!",
+            "settings!",
+            "warn!",
+            "testing",
+            "serde",
+        ] {
+            assert!(names.iter().any(|known| known == name), "no {name} in {names:?}");
+        }
+        let missing: Vec<_> = names
+            .iter()
+            .filter(|name| !readme.contains(&format!("`{name}`")) && !readme.contains(&format!("`{name}::")))
+            .collect();
+        assert!(missing.is_empty(), "the README does not name {missing:?}");
+    }
+}

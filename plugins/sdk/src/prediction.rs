@@ -25,8 +25,26 @@ impl Serialize for Score {
         let mut class = writer.serialize_struct("Score", 3)?;
         class.serialize_field("label", &self.label)?;
         class.serialize_field("index", &self.index)?;
-        class.serialize_field("score", &self.score)?;
+        class.serialize_field("score", &self.decimal())?;
         class.end()
+    }
+}
+
+impl Score {
+    /// The score for JSON: the number whose decimal is the shortest that reads back as the same score.
+    ///
+    /// A value of `serde_json` holds every number as an `f64`, and 0.9 as an `f32` is 0.8999999761581421 as an `f64`.
+    ///
+    /// ```
+    /// use millrace_plugin::Score;
+    /// use millrace_plugin::serde_json::json;
+    ///
+    /// let best = Score { index: 4, label: "cat".to_owned(), score: 0.9 };
+    /// assert_eq!(json!({ "score": best.decimal() }).to_string(), r#"{"score":0.9}"#);
+    /// assert_eq!(json!({ "best": best }).to_string(), r#"{"best":{"index":4,"label":"cat","score":0.9}}"#);
+    /// ```
+    pub fn decimal(&self) -> f64 {
+        crate::json::decimal(self.score)
     }
 }
 

@@ -9,7 +9,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use millrace_plugin::serde_json::{self, Value};
-use millrace_plugin::{LabelPattern, Message, Outbound, Prediction, Refusal, Router, header};
+use millrace_plugin::{Destination, LabelPattern, Message, Outbound, Prediction, Refusal, Router, header};
 
 use facts::{Facts, Needs};
 use node::Node;
@@ -34,7 +34,7 @@ millrace_plugin::settings! {
         /// The result as text with placeholders, in place of `template`.
         pub text: Option<String>,
         /// The destination of each result; `{label}` in it is the best label written as a name, `{index}` its index.
-        pub destination: LabelPattern = LabelPattern::verbatim("results"),
+        pub destination: Destination<LabelPattern> = Destination(LabelPattern::verbatim("results")),
         /// The routing key, a text with placeholders; the destination's own where it is left out.
         pub key: Option<String>,
         /// Headers of the result: a table from name to a text with placeholders.
@@ -103,7 +103,7 @@ impl Router for ToSchema {
             ));
         }
         Ok(Self {
-            destination: settings.destination,
+            destination: settings.destination.0,
             content_type,
             body,
             key,

@@ -2,7 +2,7 @@
 
 use millrace_plugin::json::Classification;
 use millrace_plugin::serde::Serialize;
-use millrace_plugin::{LabelPattern, Message, Outbound, Prediction, Refusal, Router, Score};
+use millrace_plugin::{Destination, LabelPattern, Message, Outbound, Prediction, Refusal, Router, Score};
 
 /// The plugin.
 #[derive(Debug)]
@@ -18,11 +18,11 @@ millrace_plugin::settings! {
         /// The least score that a class needs to have a result.
         pub min_score: Option<f32>,
         /// The destination of each result; `{label}` in it is the class's label written as a name, `{index}` its index.
-        pub destination: LabelPattern = LabelPattern::verbatim("results"),
+        pub destination: Destination<LabelPattern> = Destination(LabelPattern::verbatim("results")),
         /// The routing key of each result, made as `destination` is; the destination's own where it is left out.
         pub key: Option<LabelPattern>,
         /// The destination of the best class where no class has `min_score`; no result where it is left out.
-        pub otherwise: Option<LabelPattern>,
+        pub otherwise: Option<Destination<LabelPattern>>,
     }
 }
 

@@ -133,7 +133,10 @@ async fn it_transforms() -> Result<()> {
     };
     for target in [COMPONENT, MODULE] {
         let plugin = sandbox.load(&old(target)?, Role::Transform)?;
-        for of in [TransformOf::Message { max_bytes: 1 << 20 }, TransformOf::Result { max_bytes: 8 << 20 }] {
+        for of in [
+            TransformOf::Message { max_bytes: 1 << 20 },
+            TransformOf::Result { max_bytes: 8 << 20 },
+        ] {
             let made = plugin.transform(&lane, &sent.clone().into(), of).await.answer?;
             assert_eq!(String::from_utf8_lossy(&made.body), "body transformed");
             assert_eq!(made.content_type, sent.content_type);
@@ -143,7 +146,9 @@ async fn it_transforms() -> Result<()> {
         assert_refuses(|body| {
             let (plugin, lane) = (&plugin, &lane);
             async move {
-                let answer = plugin.transform(lane, &message("m", body), TransformOf::Result { max_bytes: 8 << 20 }).await;
+                let answer = plugin
+                    .transform(lane, &message("m", body), TransformOf::Result { max_bytes: 8 << 20 })
+                    .await;
                 answer.answer.map(|_| ())
             }
         })

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value, json};
 
 use super::output::{harmless, print};
 use super::place::digest;
 use super::show::Kind;
 use super::{Held, PlaceArguments};
+use crate::config::case::ExpectedOutcome;
 use crate::connect::folder::write_new;
 use crate::letter::Letter;
 use crate::message::Message;
@@ -28,6 +30,9 @@ pub(super) struct Options {
     /// Which one, where several letters have the same id; 1 is the first
     #[arg(long, value_name = "N")]
     nth: Option<usize>,
+    /// What must come of it from now on [default: `processed` where it was refused, else `no-fault`]
+    #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(ExpectedOutcome::WORDS.map(|(word, _)| word)))]
+    expect: Option<String>,
     #[command(flatten)]
     place: PlaceArguments,
 }
@@ -59,16 +64,43 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     if dir.join(CASE).symlink_metadata().is_ok() {
         bail!("`{}` has a case already", dir.display());
     }
-    let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name)?)?) + "\n";
+    let asked = options.expect.as_deref();
+    let asked = asked.and_then(|asked| ExpectedOutcome::WORDS.into_iter().find(|(word, _)| *word == asked));
+    let expected = match asked {
+        Some((_, expected)) => expected,
+        None => ExpectedOutcome::against(held.letter().class()),
+    };
+    let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name, expected)?)?) + "\n";
     // The case last: a folder that has one is complete.
     write_new(&dir.join(&name), &mut *held.open_body()?)?;
     write_new(&dir.join(CASE), &mut case.as_bytes())?;
-    print(format_args!("{}: {CASE}, {name}", dir.display()))?;
+    print(format_args!(
+        "{}: {CASE}, {name}\n{}",
+        dir.display(),
+        told(expected, asked.is_some())
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The case. `message` is what a plugin saw, `letter` what became of it, and `original` what it had on the wire.
-fn as_json(held: &Held, body: &str) -> anyhow::Result<Value> {
+/// What the case expects, and how to have it expect something else.
+fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
+    let (word, means) = (expected.as_str(), expected.told());
+    let means = if word == means {
+        String::new()
+    } else {
+        format!(" ({means})")
+    };
+    let else_ = match (is_asked, expected) {
+        (true, _) => "",
+        (false, ExpectedOutcome::Processed) => "; where the refusal was right, save it with --expect reject",
+        (false, _) => "; --expect says otherwise",
+    };
+    format!("expects {word}{means}{else_}")
+}
+
+/// The case. `message` is what a plugin saw, `letter` what became of it, `original` what it had on the wire, and `expect` what
+/// must come of it from now on.
+fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
     let letter = held.letter();
     let Message {
         id,
@@ -97,6 +129,7 @@ fn as_json(held: &Held, body: &str) -> anyhow::Result<Value> {
             // Pairs and not an object: plugins see them in this order.
             "headers": headers,
         },
+        "expect": { "outcome": expected.as_str() },
         "letter": facts(letter),
         "original": letter.original,
     }))

@@ -4,7 +4,7 @@ mod yields;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -12,11 +12,9 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::component::{self, FileArgument};
-use crate::chain::Chain;
 use crate::cli::output::{self, plain};
 use crate::cli::{MISTAKEN, error_label};
-use crate::config::PluginConfig;
-use crate::sandbox::{Description, Grant, LoadError, Role, Sandbox, Setting, StartCost};
+use crate::sandbox::{Description, Grant, Role, Setting, StartCost};
 
 /// `millrace plugin check`
 #[derive(Debug, Args)]
@@ -49,7 +47,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
     let settings = component::settings(options.settings.as_deref())?;
     let description = match component::describe(path) {
         Ok(description) => description,
-        Err(error) => return Ok(refused(&Chain(&error).to_string())),
+        Err(error) => return Ok(refused(&component::explained(&error))),
     };
     output::print(about(path, &description))?;
     let roles = description.roles();
@@ -67,20 +65,21 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
     let sandbox = component::sandbox()?;
     let config = component::config(path, settings)?;
     for role in roles {
-        let (takes, compiled_in) = match asked(&sandbox, &config, role) {
-            Ok(asked) => asked,
-            Err(error) => return Ok(refused(&error.to_string())),
+        let takes = match sandbox.settings_of(&config, role) {
+            Ok(takes) => takes,
+            Err(error) => return Ok(refused(&component::explained(&error))),
         };
         // What it takes is told even where what it is given is refused.
         output::print(format_args!("\n{}", settings_table(&takes)))?;
         let plugin = match sandbox.load(&config, role) {
             Ok(plugin) => plugin,
-            Err(error) => return Ok(refused(&Chain(&error).to_string())),
+            Err(error) => return Ok(refused(&component::explained(&error))),
         };
         let cost = match plugin.start_cost() {
             Ok(cost) => cost,
             Err(error) => return Ok(refused(&format!("{}: it {error}", path.display()))),
         };
+        let compiled_in = sandbox.compile_time(&description.digest).unwrap_or_default();
         output::print(format_args!("\n{}", costs(compiled_in, &cost)))?;
         if let Some(folder) = &options.model {
             let yields = yields::told(&sandbox, &plugin, folder).await;
@@ -99,17 +98,6 @@ fn refused(why: &str) -> ExitCode {
     ExitCode::from(MISTAKEN)
 }
 
-/// The settings that it takes, and how long it took to compile: asked twice, it is compiled once, so that the difference is
-/// what compiling costs.
-fn asked(sandbox: &Sandbox, config: &PluginConfig, role: Role) -> Result<(Vec<Setting>, Duration), LoadError> {
-    let began = Instant::now();
-    let takes = sandbox.settings_of(config, role)?;
-    let first = began.elapsed();
-    let began = Instant::now();
-    drop(sandbox.settings_of(config, role)?);
-    Ok((takes, first.saturating_sub(began.elapsed())))
-}
-
 fn about(path: &Path, description: &Description) -> String {
     let kind = match description.is_component {
         true => "a component",
@@ -120,7 +108,7 @@ fn about(path: &Path, description: &Description) -> String {
         let grant = match Grant::of(import) {
             Grant::Contract => "the contract: granted to every plugin",
             Grant::Inert => "there, but inert: granted to every plugin",
-            Grant::None => "nothing: no plugin is granted it",
+            Grant::None => "nothing: no plugin is granted it, whatever `grant` says",
         };
         imports.add_row([plain(import, CELL_CHARS).as_str(), grant]);
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
+use crate::chain::Chain;
 use crate::cli::output::plain;
 use crate::config::{Isolation, Name, PluginConfig};
-use crate::sandbox::{Compiler, CompilerProcess, Description, LoadError, Sandbox, SandboxError};
+use crate::sandbox::{Compiler, Description, LoadError, Sandbox, SandboxError};
 
 /// The longest name of an import that is printed.
 const NAME_CHARS: usize = 200;
@@ -23,9 +24,9 @@ const MEMORY_BYTES: usize = 256 << 20;
 /// The largest file of settings.
 const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
-/// The compiler of every verb: strangers' files are theirs alone.
+/// The compiler of every verb: strangers' files are theirs alone, and what was compiled once is found the next time.
 pub(super) fn compiler() -> Compiler {
-    Compiler::Child(CompilerProcess::default())
+    Compiler::of_author()
 }
 
 /// An engine for one caller.
@@ -43,6 +44,12 @@ pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
         path: path.to_owned(),
         problem,
     })
+}
+
+/// Why a plugin cannot be loaded, and what to do about it.
+pub(super) fn explained(error: &LoadError) -> String {
+    let hint = error.problem.hint().map(|hint| format!("\n{hint}"));
+    format!("{}{}", Chain(error), hint.unwrap_or_default())
 }
 
 /// The name that a plugin would have in `plugins.toml`.

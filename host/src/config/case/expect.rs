@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeArray;
 
 use super::values::{self, Headers, Shape};
-use super::{Expected, ExpectedBody, ExpectedResult, ExpectedTensor, Outcome};
+use super::{Expected, ExpectedBody, ExpectedOutcome, ExpectedResult, ExpectedTensor, Outcome};
 use crate::config::check::Checker;
 use crate::config::keys_expect::{self, TOLERANCE};
 use crate::config::mistakes::{Mistake, Span};
@@ -35,15 +35,17 @@ pub(super) fn read(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Expec
     table.finish(&belongs, report);
 
     let outcome = checker
-        .choice(&outcome, "outcome", &Outcome::WORDS)
-        .unwrap_or(Outcome::Ok);
-    if outcome == Outcome::Ok {
+        .choice(&outcome, "outcome", &ExpectedOutcome::WORDS)
+        .unwrap_or(ExpectedOutcome::Is(Outcome::Ok));
+    let is_ok = outcome == ExpectedOutcome::Is(Outcome::Ok);
+    if is_ok || matches!(outcome, ExpectedOutcome::NoFault | ExpectedOutcome::Processed) {
         checker.refuse(
             &reason,
-            "`reason` has no meaning with the outcome `ok`",
+            &format!("`reason` has no meaning with the outcome `{}`", outcome.as_str()),
             "say the `outcome` that gives a reason",
         );
-    } else {
+    }
+    if !is_ok {
         let spans = [
             ("tensor", tensor.given().map(|it| it.get_ref().span().clone())),
             ("label", label.given().map(Spanned::span)),

@@ -10,10 +10,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::message::read_bounded;
-use super::{Budget, Case, Expected, Outcome, Record, alone, read};
+use super::{Budget, Case, Expected, ExpectedOutcome, Outcome, Record, alone, read};
 use crate::config::mistakes::{Mistake, Span, quoted};
 use crate::config::{ConfigErrors, default_limits};
-use crate::disposition::{ReasonClass, Stage};
+use crate::disposition::Stage;
 use crate::message::Message;
 
 /// What a saved letter is called in its folder.
@@ -146,14 +146,14 @@ fn record(saved: SavedLetter) -> Record {
 }
 
 impl Record {
-    /// What a plugin that does `stage` must make of the message, by the record; `None` where the message never came to it
-    /// or the record does not say.
+    /// What a plugin that does `stage` must make of the message where its case says nothing: not again what is recorded.
+    /// `None` where the message never came to it or the record does not say.
     pub fn expected(&self, stage: Stage) -> Option<Expected> {
         let failed_in = self.stage?;
         let outcome = match failed_in.cmp(&stage) {
             std::cmp::Ordering::Less => return None,
-            std::cmp::Ordering::Greater => Outcome::Ok,
-            std::cmp::Ordering::Equal => self.outcome()?,
+            std::cmp::Ordering::Greater => ExpectedOutcome::Is(Outcome::Ok),
+            std::cmp::Ordering::Equal => ExpectedOutcome::against(&self.class),
         };
         Some(Expected {
             outcome,
@@ -164,20 +164,9 @@ impl Record {
             message: None,
         })
     }
-
-    fn outcome(&self) -> Option<Outcome> {
-        match self.class.as_str() {
-            class if class == ReasonClass::Refused.as_str() => Some(Outcome::Reject),
-            class if class == ReasonClass::AttemptsSpent.as_str() => Some(Outcome::Retry),
-            class => Outcome::WORDS
-                .iter()
-                .find(|(word, _)| *word == class)
-                .map(|(_, outcome)| *outcome),
-        }
-    }
 }
 
-/// What `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
+/// What `dlq save` and `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
 fn expected(value: &Value, path: &Path) -> Result<Expected, ConfigErrors> {
     let fail = |message: String| alone(path, "", Mistake::at(None, message));
     let table: toml::Value =

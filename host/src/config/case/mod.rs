@@ -103,11 +103,22 @@ pub enum Outcome {
     Fault(ReasonClass),
 }
 
+/// What may come of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedOutcome {
+    /// This and nothing else.
+    Is(Outcome),
+    /// Any answer: whatever is no fault.
+    NoFault,
+    /// The message is dealt with: `ok` or `skip`.
+    Processed,
+}
+
 /// What must come out. What is not said is not compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     /// What must come of the call.
-    pub outcome: Outcome,
+    pub outcome: ExpectedOutcome,
     /// Is contained in the text of the refusal or fault.
     pub reason: Option<String>,
     /// Of a preprocessor.
@@ -233,6 +244,65 @@ impl Outcome {
                 .iter()
                 .find(|(_, outcome)| *outcome == other)
                 .map_or("ok", |(word, _)| word),
+        }
+    }
+}
+
+impl ExpectedOutcome {
+    /// Every expectation with its word in a case.
+    pub const WORDS: [(&str, Self); 13] = [
+        ("ok", Self::Is(Outcome::Ok)),
+        ("processed", Self::Processed),
+        ("no-fault", Self::NoFault),
+        ("reject", Self::Is(Outcome::Reject)),
+        ("retry", Self::Is(Outcome::Retry)),
+        ("skip", Self::Is(Outcome::Skip)),
+        ("settings", Self::Is(Outcome::Settings)),
+        ("trap", Self::Is(Outcome::Fault(ReasonClass::Trap))),
+        ("deadline", Self::Is(Outcome::Fault(ReasonClass::Deadline))),
+        ("memory", Self::Is(Outcome::Fault(ReasonClass::Memory))),
+        (
+            "output-too-large",
+            Self::Is(Outcome::Fault(ReasonClass::OutputTooLarge)),
+        ),
+        ("bad-tensor", Self::Is(Outcome::Fault(ReasonClass::BadTensor))),
+        ("denied", Self::Is(Outcome::Fault(ReasonClass::Denied))),
+    ];
+
+    /// What is expected of a message that became a dead letter of this class: that it does not become one again for the same
+    /// reason. A message over which a plugin failed may be refused; one that was refused may not.
+    pub fn against(class: &str) -> Self {
+        let is_refusal = [ReasonClass::Refused, ReasonClass::AttemptsSpent].map(ReasonClass::as_str);
+        match is_refusal.contains(&class) {
+            true => Self::Processed,
+            false => Self::NoFault,
+        }
+    }
+
+    /// Whether this may come.
+    pub fn allows(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Is(expected) => expected == outcome,
+            Self::NoFault => !matches!(outcome, Outcome::Fault(_) | Outcome::Settings),
+            Self::Processed => matches!(outcome, Outcome::Ok | Outcome::Skip),
+        }
+    }
+
+    /// Its word in a case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(outcome) => outcome.as_str(),
+            Self::NoFault => "no-fault",
+            Self::Processed => "processed",
+        }
+    }
+
+    /// The same for people.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Is(outcome) => outcome.as_str(),
+            Self::NoFault => "any answer but a fault",
+            Self::Processed => "results, or a skip",
         }
     }
 }

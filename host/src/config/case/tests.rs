@@ -113,39 +113,62 @@ fn load(text: &str) -> Result<Case, String> {
 }
 
 #[test]
-fn a_saved_letter_expects_what_it_says() {
+fn a_saved_letter_expects_that_its_failure_does_not_come_again() {
     let outcome = |stage: &str, class: &str, of: Stage| {
         let letter = format!(r#"{{"stage": "{stage}", "reason": "{class}", "text": "why"}}"#);
         let case = load(&saved(&letter, "")).unwrap();
         case.record.unwrap().expected(of).map(|expected| expected.outcome)
     };
-    let fault = |class| Some(Outcome::Fault(class));
-    assert_eq!(
-        outcome("preprocess", "refused", Stage::Preprocess),
-        Some(Outcome::Reject)
-    );
-    assert_eq!(
-        outcome("preprocess", "attempts-spent", Stage::Preprocess),
-        Some(Outcome::Retry)
-    );
-    assert_eq!(
-        outcome("preprocess", "trap", Stage::Preprocess),
-        fault(ReasonClass::Trap)
-    );
+    let (no_fault, processed) = (Some(ExpectedOutcome::NoFault), Some(ExpectedOutcome::Processed));
+    let ok = Some(ExpectedOutcome::Is(Outcome::Ok));
+    assert_eq!(outcome("preprocess", "refused", Stage::Preprocess), processed);
+    assert_eq!(outcome("preprocess", "attempts-spent", Stage::Preprocess), processed);
+    assert_eq!(outcome("preprocess", "trap", Stage::Preprocess), no_fault);
     assert_eq!(outcome("preprocess", "trap", Stage::Route), None);
-    assert_eq!(outcome("route", "denied", Stage::Preprocess), Some(Outcome::Ok));
-    assert_eq!(outcome("route", "denied", Stage::Route), fault(ReasonClass::Denied));
-    assert_eq!(outcome("deliver", "malformed", Stage::Route), Some(Outcome::Ok));
+    assert_eq!(outcome("route", "denied", Stage::Preprocess), ok);
+    assert_eq!(outcome("route", "denied", Stage::Route), no_fault);
+    assert_eq!(outcome("deliver", "malformed", Stage::Route), ok);
     assert_eq!(outcome("receive", "malformed", Stage::Preprocess), None);
-    assert_eq!(outcome("preprocess", "host-fault", Stage::Preprocess), None);
+    assert_eq!(outcome("preprocess", "host-fault", Stage::Preprocess), no_fault);
     assert_eq!(outcome("nowhere", "trap", Stage::Preprocess), None);
+}
+
+#[test]
+fn what_may_come_is_told_apart() {
+    let trap = Outcome::Fault(ReasonClass::Trap);
+    let all = [
+        Outcome::Ok,
+        Outcome::Skip,
+        Outcome::Reject,
+        Outcome::Retry,
+        Outcome::Settings,
+        trap,
+    ];
+    let allowed = |expected: ExpectedOutcome| all.map(|outcome| expected.allows(outcome));
+    assert_eq!(
+        allowed(ExpectedOutcome::NoFault),
+        [true, true, true, true, false, false]
+    );
+    assert_eq!(
+        allowed(ExpectedOutcome::Processed),
+        [true, true, false, false, false, false]
+    );
+    assert_eq!(
+        allowed(ExpectedOutcome::Is(trap)),
+        [false, false, false, false, false, true]
+    );
 }
 
 #[test]
 fn a_saved_letter_is_read_as_it_was() {
     let case = load(&saved("{}", r#", "expect": {"outcome": "reject", "reason": "no"}"#)).unwrap();
     assert_eq!((case.message.attempt, case.message.body.as_slice()), (3, &b"body"[..]));
-    assert_eq!(case.expected.unwrap().outcome, Outcome::Reject);
+    assert_eq!(case.expected.unwrap().outcome, ExpectedOutcome::Is(Outcome::Reject));
+    for (word, outcome) in ExpectedOutcome::WORDS {
+        let expect = format!(r#", "expect": {{"outcome": "{word}"}}"#);
+        assert_eq!(load(&saved("{}", &expect)).unwrap().expected.unwrap().outcome, outcome);
+        assert_eq!(outcome.as_str(), word);
+    }
     for (text, expected) in [
         ("{", "this is no saved case"),
         (&saved("{}", "").replace("case/1", "case/2"), "the format is"),
@@ -163,6 +186,14 @@ fn a_saved_letter_is_read_as_it_was() {
             "is not the one that was saved",
         ),
         (&saved("{}", r#", "expect": {"outcom": 3}"#), "did you mean `outcome`?"),
+        (
+            &saved("{}", r#", "expect": {"outcome": "no-fault", "reason": "x"}"#),
+            "`reason` has no meaning with the outcome `no-fault`",
+        ),
+        (
+            &saved("{}", r#", "expect": {"outcome": "processed", "label": "x"}"#),
+            "`label` has no meaning with the outcome `processed`",
+        ),
     ] {
         let error = load(text).unwrap_err();
         assert!(error.contains(expected), "no {expected:?} in:\n{error}");
