@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod amqp;
 pub mod attacks;
+pub mod bindings;
 pub mod book;
 pub mod broker;
 pub mod certificates;

@@ -1,13 +1,14 @@
 //! The schemas that editors read: they are what the code makes, take what the host takes, and refuse what it refuses.
 //!
-//! `cargo xtask generate` writes the schemas and the tables of the reference anew; `UPDATE_SNAPSHOTS=1` the texts beside
-//! bad files.
+//! `cargo xtask generate` writes the schemas, the tables of the reference and the SDK's bindings anew; `UPDATE_SNAPSHOTS=1`
+//! the texts beside bad files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use jsonschema_valid::schemas::Draft;
 use millrace_schema::json_of;
+use millrace_tests::bindings;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::root;
 use millrace_tests::scene::{Plugin, head};
@@ -69,7 +70,8 @@ fn blocks(page: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn generated_files_are_what_the_code_makes() -> Result<()> {
     let pretty = |schema: Value| format!("{schema:#}\n");
-    let rows = [
+    let mut rows: Vec<(String, String)> = bindings::modules(root())?;
+    let made = [
         ("schema/plugins.schema.json", pretty(millrace::config::schema())),
         ("schema/model.schema.json", pretty(millrace_models::manifest_schema())),
         ("schema/case.schema.json", pretty(millrace::config::case_schema())),
@@ -82,11 +84,12 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
             millrace_models::manifest_reference(&read("docs/model-folder.md")?)?,
         ),
     ];
+    rows.extend(made.map(|(path, made)| (path.to_owned(), made)));
     for (path, made) in rows {
         if std::env::var_os("UPDATE_GENERATED").is_some() {
-            std::fs::write(root().join(path), &made)?;
+            std::fs::write(root().join(&path), &made)?;
         }
-        let kept = read(path).unwrap_or_default();
+        let kept = read(&path).unwrap_or_default();
         ensure!(
             kept == made,
             "{path} is not what the code makes: `cargo xtask generate` writes it anew"

@@ -12,9 +12,6 @@ const VERSION: &str = "0.1.0";
 /// Where the SDK is in a crate that has one of its own.
 const OWN_SDK: &str = "millrace/sdk";
 
-/// What the SDK's sources call the contract in this repository, and what in a new crate.
-const WIT_PATHS: (&str, &str) = ("\"../../wit", "\"../wit");
-
 /// A crate to be made.
 pub(super) struct Crate<'a> {
     pub(super) name: &'a str,
@@ -160,7 +157,6 @@ impl Crate<'_> {
                 SDK_MANIFEST => {
                     manifest::standalone(text, WORKSPACE).context("the SDK in this binary cannot stand alone")?
                 }
-                path if path.ends_with(".rs") => text.replace(WIT_PATHS.0, WIT_PATHS.1),
                 _ => (*text).to_owned(),
             };
             // With another SDK come its own contract and versions; the schemas are for the editor.
@@ -276,7 +272,9 @@ mod tests {
         let manifest = text(&files, "millrace/sdk/Cargo.toml");
         assert!(!manifest.contains("workspace"), "{manifest}");
         assert!(text(&files, "millrace/wit/pipeline.wit").contains("package millrace:pipeline@"));
-        assert!(text(&files, "millrace/sdk/src/bindings.rs").contains("path: \"../wit\""));
+        // Nothing of the generator is built with a plugin.
+        assert!(!manifest.contains("macros"), "{manifest}");
+        assert!(text(&files, "millrace/sdk/src/bindings/route.rs").contains("Generated: "));
         let lock: Table = text(&files, "Cargo.lock").parse().unwrap();
         let packages = lock["package"].as_array().unwrap();
         let names: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
