@@ -11,6 +11,7 @@ pub use settings::Settings;
 #[derive(Debug)]
 pub struct DecodeImage {
     decoder: Decoder,
+    limits: Limits,
     normalisation: Option<Normalisation>,
     settings: Settings,
 }
@@ -28,9 +29,15 @@ impl Preprocessor for DecodeImage {
         let decoder = Decoder::default()
             .with_limits(limits)
             .with_background(settings.background)
+            .with_alpha(settings.alpha)
+            .with_turn(settings.orientation)
             .with_formats(settings.formats.iter().copied());
+        if settings.shorter_side == Some(0) {
+            return Err("`shorter_side` is 0, a picture has at least one pixel".to_owned());
+        }
         Ok(Self {
             decoder,
+            limits,
             normalisation: Normalisation::of_settings(&settings.mean, &settings.std)?,
             settings,
         })
@@ -39,7 +46,11 @@ impl Preprocessor for DecodeImage {
     fn preprocess(&mut self, message: &Message, wants: &TensorType) -> Result<Tensor, Refusal> {
         let target = Target::of(wants)?.with_order(self.settings.order);
         let picture = target.coloured(self.decoder.message(message, &target)?);
-        let picture = picture.fit(target.width(), target.height(), self.settings.fit, self.settings.resize);
+        let (width, height, filter) = (target.width(), target.height(), self.settings.resize);
+        let picture = match self.settings.shorter_side {
+            Some(side) => picture.shorter_side(side, filter, &self.limits)?.centred(width, height),
+            None => picture.fit(width, height, self.settings.fit, filter),
+        };
         Ok(match &self.normalisation {
             Some(normalisation) => target.normalised(&picture, normalisation)?,
             None => target.tensor(&picture)?,

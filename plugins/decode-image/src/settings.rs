@@ -1,6 +1,6 @@
 //! The `settings` table in `plugins.toml`; the README beside this crate is its reference.
 
-use millrace_plugin::image::{Colour, Filter, Fit, Format, Limits, Order};
+use millrace_plugin::image::{Alpha, Colour, Filter, Fit, Format, Limits, Order, Turn};
 
 millrace_plugin::settings! {
     /// The `settings` table.
@@ -9,8 +9,15 @@ millrace_plugin::settings! {
         pub resize: Filter = Filter::Bilinear,
         /// What becomes of a picture of another aspect ratio.
         pub fit: Fit = Fit::Stretch,
+        /// As torchvision's `Resize` and `CenterCrop`: the picture is resized so that its shorter side has this many pixels, and the
+        /// model's size is cut out of its centre. In place of `fit`.
+        pub shorter_side: Option<u32>,
         /// The colour behind transparent pixels, as `#rrggbb`.
         pub background: Colour = Colour::WHITE,
+        /// What becomes of transparency: `blend` lays the picture over `background`, `ignore` takes all colours as they are.
+        pub alpha: Alpha = Alpha::Blend,
+        /// What becomes of the orientation that a camera writes: `upright` turns the picture, `ignore` leaves it as it lies.
+        pub orientation: Turn = Turn::Upright,
         /// The formats that are taken: `png`, `jpeg`, `webp` and `gif`. Raw RGB always is.
         pub formats: Vec<Format> = Format::AVAILABLE.to_vec(),
         /// Which channel comes first.

@@ -1,6 +1,8 @@
 //! Turns pictures into the tensor that the model takes without distorting them: the sides that are left over get bars.
 
-use millrace_plugin::image::{Colour, Decoder, Filter, Format, Letterbox, Limits, Normalisation, Order, Place, Target};
+use millrace_plugin::image::{
+    Alpha, Colour, Decoder, Filter, Format, Letterbox, Limits, Normalisation, Order, Place, Target, Turn,
+};
 use millrace_plugin::{Message, Preprocessor, Refusal, Tensor, TensorType};
 
 millrace_plugin::settings! {
@@ -16,6 +18,10 @@ millrace_plugin::settings! {
         pub resize: Filter = Filter::Bilinear,
         /// The colour behind transparent pixels, as `#rrggbb`.
         pub background: Colour = Colour::WHITE,
+        /// What becomes of transparency: `blend` lays the picture over `background`, `ignore` takes all colours as they are.
+        pub alpha: Alpha = Alpha::Blend,
+        /// What becomes of the orientation that a camera writes: `upright` turns the picture, `ignore` leaves it as it lies.
+        pub orientation: Turn = Turn::Upright,
         /// The formats that are taken: `png`, `jpeg`, `webp` and `gif`. Raw RGB always is.
         pub formats: Vec<Format> = Format::AVAILABLE.to_vec(),
         /// Which channel comes first.
@@ -67,6 +73,8 @@ impl Preprocessor for LetterboxImage {
             decoder: Decoder::default()
                 .with_limits(limits)
                 .with_background(settings.background)
+                .with_alpha(settings.alpha)
+                .with_turn(settings.orientation)
                 .with_formats(settings.formats),
             letterbox,
             order: settings.order,

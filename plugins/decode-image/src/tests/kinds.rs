@@ -28,9 +28,9 @@ fn every_kind_of_png_is_decoded() {
     check("grey 1", png(2, 1, Grayscale, One, &[0b0100_0000]), [[0; 3], [255; 3]]);
     check("grey 4", png(2, 1, Grayscale, Four, &[0x0a]), [[0; 3], [170; 3]]);
     check(
-        "grey 16",
-        png(2, 1, Grayscale, Sixteen, &[7, 0, 200, 255]),
-        [[7; 3], [200; 3]],
+        "grey alpha 16",
+        png(2, 1, GrayscaleAlpha, Sixteen, &[100, 9, 255, 255, 7, 0, 0, 0]),
+        [[100; 3], [255, 0, 128]],
     );
     check(
         "grey alpha",

@@ -93,9 +93,19 @@ pub(crate) fn over(mut pixels: Vec<u8>, background: Colour) -> Vec<u8> {
     pixels
 }
 
-/// One of them.
+/// Takes the colours of RGBA pixels as they are, in place.
 #[cfg(any(feature = "png", feature = "webp"))]
-fn over_one([red, green, blue, alpha]: [u8; 4], Colour([r, g, b]): Colour) -> [u8; 3] {
+pub(crate) fn drop_alpha(pixels: &mut Vec<u8>) {
+    let n_pixels = pixels.len() / 4;
+    for at in 0..n_pixels {
+        pixels.copy_within(at * 4..at * 4 + 3, at * 3);
+    }
+    pixels.truncate(n_pixels * 3);
+}
+
+/// One pixel over a background.
+#[cfg(any(feature = "png", feature = "webp"))]
+pub(crate) fn over_one([red, green, blue, alpha]: [u8; 4], Colour([r, g, b]): Colour) -> [u8; 3] {
     [blend(red, r, alpha), blend(green, g, alpha), blend(blue, b, alpha)]
 }
 

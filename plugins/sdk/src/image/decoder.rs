@@ -1,7 +1,7 @@
 //! From bytes to a picture: what they are is told by their first bytes, and only formats that are wanted are taken.
 
 use super::raw::Raw;
-use super::{Colour, Format, ImageError, Limits, Picture, Target, format};
+use super::{Colour, Format, ImageError, Limits, Orientation, Picture, Target, format};
 use crate::Message;
 
 /// Decodes pictures of the formats that it is told to take, within limits.
@@ -14,7 +14,38 @@ pub struct Decoder {
         expect(dead_code, reason = "no format without them has transparent pixels")
     )]
     pub(crate) background: Colour,
+    /// What becomes of transparency.
+    #[cfg_attr(
+        not(any(feature = "png", feature = "webp", feature = "gif")),
+        expect(dead_code, reason = "no format without them has transparent pixels")
+    )]
+    pub(crate) alpha: Alpha,
+    turn: Turn,
     formats: Vec<Format>,
+}
+
+crate::choice! {
+    /// What becomes of transparency.
+    #[derive(Default)]
+    pub enum Alpha {
+        /// The picture is laid over a background.
+        #[default]
+        Blend = "blend",
+        /// The colours of all pixels count, those that nobody sees too: as Pillow's `convert("RGB")` has it.
+        Ignore = "ignore",
+    }
+}
+
+crate::choice! {
+    /// What becomes of the orientation that a camera writes.
+    #[derive(Default)]
+    pub enum Turn {
+        /// The picture is turned to be the right way up, as by Pillow's `ImageOps.exif_transpose`.
+        #[default]
+        Upright = "upright",
+        /// The picture is left as it lies in the file, as `Image.open` leaves it.
+        Ignore = "ignore",
+    }
 }
 
 impl Default for Decoder {
@@ -23,6 +54,8 @@ impl Default for Decoder {
         Self {
             limits: Limits::default(),
             background: Colour::WHITE,
+            alpha: Alpha::Blend,
+            turn: Turn::Upright,
             formats: Format::AVAILABLE.to_vec(),
         }
     }
@@ -37,6 +70,16 @@ impl Decoder {
     /// With another colour behind transparent pixels.
     pub fn with_background(self, background: Colour) -> Self {
         Self { background, ..self }
+    }
+
+    /// With another way to treat transparency.
+    pub fn with_alpha(self, alpha: Alpha) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// With another way to treat the orientation that a camera writes.
+    pub fn with_turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// With some formats only: each decoder that a stranger cannot reach is one that cannot be attacked.
@@ -103,6 +146,15 @@ impl Decoder {
             begin,
             reason,
         })
+    }
+
+    /// Which way up a picture with these metadata is to be looked at.
+    #[cfg(any(feature = "png", feature = "jpeg", feature = "webp", feature = "gif"))]
+    pub(crate) fn orientation(&self, exif: &[u8], xmp: &[u8]) -> Orientation {
+        match self.turn {
+            Turn::Upright => Orientation::from_metadata(exif, xmp),
+            Turn::Ignore => Orientation::default(),
+        }
     }
 
     fn recognise(&self, body: &[u8]) -> Option<Format> {

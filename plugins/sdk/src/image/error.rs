@@ -132,6 +132,18 @@ pub enum ImageError {
         /// The picture's height.
         height: u32,
     },
+    /// With the shorter side that is asked for it is larger than [`Limits`](super::Limits) allow.
+    #[error(
+        "resized to a shorter side of {side} pixels, the picture is of {width}x{height}, beyond the limits of size"
+    )]
+    Enlarged {
+        /// The shorter side.
+        side: u32,
+        /// The width that goes with it.
+        width: u32,
+        /// The height that goes with it.
+        height: u32,
+    },
     /// Bytes cannot be normalised.
     #[error("the model wants bytes, which it normalises itself: `mean` and `std` are for models that want floats")]
     NormalisedBytes,

@@ -44,7 +44,7 @@ mod png;
 mod webp;
 
 pub use colour::Colour;
-pub use decoder::Decoder;
+pub use decoder::{Alpha, Decoder, Turn};
 pub use error::ImageError;
 pub use fit::{Fit, Letterbox, Place};
 pub use format::Format;

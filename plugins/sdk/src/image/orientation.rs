@@ -13,8 +13,6 @@ pub struct Orientation {
 
 /// The tag of the orientation in the first directory.
 const TAG: u16 = 0x112;
-/// The type of an unsigned 16-bit number.
-const SHORT: u16 = 3;
 /// Bytes of a directory's entry.
 const ENTRY_BYTES: usize = 12;
 
@@ -22,8 +20,21 @@ impl Orientation {
     /// Reads it from Exif data, which begin with a TIFF header, or with "Exif" and then that. What cannot be read leaves the picture as it lies:
     /// broken metadata are no reason to refuse pixels.
     pub fn from_exif(exif: &[u8]) -> Self {
-        let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-        Self::find(tiff).unwrap_or_default()
+        Self::from_metadata(exif, &[])
+    }
+
+    /// Reads it from Exif data and, where these do not have it, from XMP: as Pillow's `ImageOps.exif_transpose`, which
+    /// takes any type of number, and of several the first.
+    pub fn from_metadata(exif: &[u8], xmp: &[u8]) -> Self {
+        let mut tiff = exif;
+        while let Some(rest) = tiff.strip_prefix(b"Exif\0\0") {
+            tiff = rest;
+        }
+        let tag = match Tiff::new(tiff).and_then(|tiff| tiff.orientation()) {
+            Some(tag) => tag,
+            None => in_xmp(xmp),
+        };
+        tag.and_then(Self::from_tag).unwrap_or_default()
     }
 
     /// By the number in the tag.
@@ -44,43 +55,6 @@ impl Orientation {
             flip_horizontal,
             flip_vertical,
         })
-    }
-
-    fn find(exif: &[u8]) -> Option<Self> {
-        let big_endian = match exif.get(..4)? {
-            b"MM\0*" => true,
-            b"II*\0" => false,
-            _ => return None,
-        };
-        let short = |at: usize| {
-            let bytes: [u8; 2] = exif.get(at..at.checked_add(2)?)?.try_into().ok()?;
-            Some(if big_endian {
-                u16::from_be_bytes(bytes)
-            } else {
-                u16::from_le_bytes(bytes)
-            })
-        };
-        let long = |at: usize| {
-            let bytes: [u8; 4] = exif.get(at..at.checked_add(4)?)?.try_into().ok()?;
-            Some(if big_endian {
-                u32::from_be_bytes(bytes)
-            } else {
-                u32::from_le_bytes(bytes)
-            })
-        };
-        let directory = long(4)? as usize;
-        let entries = usize::from(short(directory)?);
-        for entry in 0..entries {
-            let at = directory.checked_add(2 + entry * ENTRY_BYTES)?;
-            if short(at)? == TAG {
-                return if short(at + 2)? == SHORT {
-                    Self::from_tag(short(at + 8)?)
-                } else {
-                    None
-                };
-            }
-        }
-        None
     }
 
     /// Turned once more, so that left and right change places.
@@ -164,6 +138,106 @@ impl Orientation {
         let rows = move |y: usize| if self.flip_vertical { height - 1 - y } else { y } * down;
         (0..height).flat_map(move |y| (0..width).map(move |x| rows(y) + columns(x)))
     }
+}
+
+/// What XMP says, in either of the two ways to write it.
+fn in_xmp(xmp: &[u8]) -> Option<u16> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let behind = |at: usize| xmp.get(at + NAME.len()..).unwrap_or_default();
+    let places = xmp.windows(NAME.len()).enumerate().filter(|(_, name)| *name == NAME);
+    let mut digits = places.filter_map(|(at, _)| match behind(at) {
+        [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => Some(digit - b'0'),
+        _ => None,
+    });
+    digits.next().map(u16::from)
+}
+
+/// The directories of a TIFF file, which is what Exif data are.
+#[derive(Debug, Clone, Copy)]
+struct Tiff<'a> {
+    bytes: &'a [u8],
+    big_endian: bool,
+}
+
+impl<'a> Tiff<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        let big_endian = match bytes.get(..4)? {
+            b"MM\0*" => true,
+            b"II*\0" => false,
+            _ => return None,
+        };
+        Some(Self { bytes, big_endian })
+    }
+
+    fn number<const N: usize>(&self, at: usize) -> Option<u64> {
+        let mut bytes: [u8; N] = self.bytes.get(at..at.checked_add(N)?)?.try_into().ok()?;
+        if !self.big_endian {
+            bytes.reverse();
+        }
+        Some(bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// The orientation of the first directory: nothing where there is none, and inside of that nothing where it is no
+    /// whole number.
+    fn orientation(&self) -> Option<Option<u16>> {
+        let directory = usize::try_from(self.number::<4>(4)?).ok()?;
+        for entry in 0..self.number::<2>(directory)? as usize {
+            let at = directory.checked_add(2 + entry * ENTRY_BYTES)?;
+            if self.number::<2>(at)? == u64::from(TAG) {
+                return self.value(at);
+            }
+        }
+        None
+    }
+
+    /// The first number of an entry.
+    fn value(&self, entry: usize) -> Option<Option<u16>> {
+        let kind = self.number::<2>(entry + 2)?;
+        let size: u64 = match kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 => 8,
+            _ => return None,
+        };
+        let count = self.number::<4>(entry + 4)?;
+        let at = if size.saturating_mul(count) <= 4 {
+            entry + 8
+        } else {
+            let at = usize::try_from(self.number::<4>(entry + 8)?).ok()?;
+            // Of values that are cut off nothing is taken.
+            let end = usize::try_from(size.checked_mul(count)?).ok()?.checked_add(at)?;
+            self.bytes.get(at..end)?;
+            at
+        };
+        if count == 0 {
+            return Some(None);
+        }
+        let number = match kind {
+            // Bytes and texts are no numbers.
+            1 | 2 | 7 => return Some(None),
+            6 => self.number::<1>(at)?,
+            3 | 8 => self.number::<2>(at)?,
+            4 | 9 | 13 => self.number::<4>(at)?,
+            16 => self.number::<8>(at)?,
+            11 => whole(f64::from(f32::from_bits(self.number::<4>(at)? as u32))),
+            12 => whole(f64::from_bits(self.number::<8>(at)?)),
+            _ => {
+                let (number, of) = (self.number::<4>(at)?, self.number::<4>(at + 4)?);
+                if of > 0 && number.is_multiple_of(of) {
+                    number / of
+                } else {
+                    0
+                }
+            }
+        };
+        Some(u16::try_from(number).ok())
+    }
+}
+
+/// A number that is whole; 0, which is no orientation, of another one.
+fn whole(number: f64) -> u64 {
+    if number.fract() == 0.0 { number as u64 } else { 0 }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::canvas;
 use super::colour::luma;
 use super::region::centred;
 use super::resample::{self, Filter};
-use super::{Colour, Fit, ImageError, Letterbox, Orientation, Place, Region};
+use super::{Colour, Fit, ImageError, Letterbox, Limits, Orientation, Place, Region};
 
 /// A picture: eight bits a channel, grey or RGB, never empty.
 ///
@@ -175,6 +175,50 @@ impl Picture {
         self.resize_region(Region::whole(of_width, of_height), width, height, filter)
     }
 
+    /// As large as it is when its shorter side has so many pixels: torchvision's `Resize` of one number.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Enlarged`] where that is more than the limits allow, as of a picture of one row.
+    pub fn shorter_side(&self, side: u32, filter: Filter, limits: &Limits) -> Result<Self, ImageError> {
+        let side = side.max(1);
+        let (width, height) = self.size();
+        // The longer side is rounded down.
+        let longer = |long: u32, short: u32| {
+            let longer = u64::from(side) * u64::from(long) / u64::from(short.max(1));
+            u32::try_from(longer).unwrap_or(u32::MAX)
+        };
+        let (to_width, to_height) = if width <= height {
+            (side, longer(height, width))
+        } else {
+            (longer(width, height), side)
+        };
+        limits
+            .check_size(to_width, to_height)
+            .map_err(|_| ImageError::Enlarged {
+                side,
+                width: to_width,
+                height: to_height,
+            })?;
+        Ok(self.resize(to_width, to_height, filter))
+    }
+
+    /// The part of this size in its centre, with black bars where it is smaller: torchvision's `CenterCrop`.
+    pub fn centred(self, width: u32, height: u32) -> Self {
+        let (width, height) = (width.max(1), height.max(1));
+        let (own_width, own_height) = self.size();
+        let region = Region {
+            left: centred(own_width.saturating_sub(width)),
+            top: centred(own_height.saturating_sub(height)),
+            width: width.min(own_width),
+            height: height.min(own_height),
+        };
+        let part = self.cut(self.orientation.lay_region(region, own_width, own_height));
+        // Of an odd number of rows or columns that are left over, the larger half is behind the picture.
+        let (left, top) = ((width - region.width) / 2, (height - region.height) / 2);
+        part.padded(width, height, Colour::BLACK, left, top)
+    }
+
     /// The largest part of the right aspect ratio in its centre, resized: nothing is distorted, and nothing is empty.
     pub fn cover(&self, width: u32, height: u32, filter: Filter) -> Self {
         let (width, height) = (width.max(1), height.max(1));
@@ -211,7 +255,10 @@ impl Picture {
             self.size()
         };
         let picture = self.resize(inner_width, inner_height, letterbox.filter);
-        picture.padded(width, height, letterbox.fill, letterbox.place)
+        let (left, top) = letterbox
+            .place
+            .at(width.saturating_sub(inner_width), height.saturating_sub(inner_height));
+        picture.padded(width, height, letterbox.fill, left, top)
     }
 
     /// On a larger ground of a colour. A grey picture gets three channels where that is no grey.
@@ -229,7 +276,8 @@ impl Picture {
                 height: own_height,
             });
         }
-        Ok(self.padded(width, height, fill, place))
+        let (left, top) = place.at(width - own_width, height - own_height);
+        Ok(self.padded(width, height, fill, left, top))
     }
 
     /// The size of [`Picture::contain`], with the roundings of Pillow.
@@ -293,14 +341,13 @@ impl Picture {
         rows.map(move |row| row.get(columns.clone()).unwrap_or_default())
     }
 
-    /// On a ground that is large enough.
-    fn padded(self, width: u32, height: u32, fill: Colour, place: Place) -> Self {
+    /// On a ground that is large enough, so far from its left and its upper edge.
+    fn padded(self, width: u32, height: u32, fill: Colour, left: u32, top: u32) -> Self {
         let (inner_width, inner_height) = self.size();
         if (inner_width, inner_height) == (width, height) {
             return self;
         }
         let picture = if fill.is_grey() { self } else { self.into_rgb() };
-        let (left, top) = place.at(width.saturating_sub(inner_width), height.saturating_sub(inner_height));
         let region = Region {
             left,
             top,

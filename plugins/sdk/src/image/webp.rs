@@ -7,8 +7,8 @@ use std::io::Cursor;
 
 use image_webp::WebPDecoder;
 
-use super::colour::over;
-use super::{Decoder as Options, Format, ImageError, Orientation, Picture, Region, canvas};
+use super::colour::{drop_alpha, over};
+use super::{Alpha, Colour, Decoder as Options, Format, ImageError, Picture, Region, canvas};
 
 /// Bytes of a chunk's name and length.
 const HEADER_BYTES: usize = 8;
@@ -27,6 +27,7 @@ struct File<'a> {
     alpha: Option<&'a [u8]>,
     picture: Option<Coded<'a>>,
     exif: Option<&'a [u8]>,
+    xmp: Option<&'a [u8]>,
 }
 
 /// The coded pixels.
@@ -68,15 +69,23 @@ pub(crate) fn decode(body: &[u8], options: &Options) -> Result<Picture, ImageErr
     }
     let mut pixels = vec![0; size];
     decoder.read_image(&mut pixels).map_err(undecodable)?;
+    // What is free of the screen is transparent black.
+    let free = match options.alpha {
+        Alpha::Blend => options.background,
+        Alpha::Ignore => Colour::BLACK,
+    };
     if channels == 4 {
-        pixels = over(pixels, options.background);
+        match options.alpha {
+            Alpha::Blend => pixels = over(pixels, options.background),
+            Alpha::Ignore => drop_alpha(&mut pixels),
+        }
     }
     if (place.width, place.height) != (width, height) {
-        let mut screen = canvas::filled(width, height, 3, options.background);
+        let mut screen = canvas::filled(width, height, 3, free);
         canvas::paste(&mut screen, width, 3, place, &pixels);
         pixels = screen;
     }
-    let orientation = file.exif.map(Orientation::from_exif).unwrap_or_default();
+    let orientation = options.orientation(file.exif.unwrap_or_default(), file.xmp.unwrap_or_default());
     Ok(Picture::rgb(width, height, pixels)?.with_orientation(orientation))
 }
 
@@ -108,6 +117,7 @@ impl<'a> File<'a> {
                 b"VP8X" if file.screen.is_none() => file.screen = Some(screen(data)?),
                 b"ANMF" if file.picture.is_none() => file.frame(data)?,
                 b"EXIF" => file.exif = file.exif.or(Some(data)),
+                b"XMP " => file.xmp = file.xmp.or(Some(data)),
                 _ => file.coded(name, data)?,
             }
             // In a simple file there is nothing behind the picture.

@@ -1,6 +1,8 @@
 //! Pictures against what Pillow makes of the same ones, and what authors rely on.
 
+mod damage;
 mod geometry;
+mod jpeg;
 mod pillow;
 mod tensors;
 

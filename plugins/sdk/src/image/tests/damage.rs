@@ -1,0 +1,190 @@
+//! Damage, format by format: a file is whole when all of it was read, and nothing is left of it.
+
+use super::super::{Decoder, Limits};
+
+const GIF: &[u8] = include_bytes!("../../../testdata/image/animated.gif");
+const PART: &[u8] = include_bytes!("../../../testdata/image/part.gif");
+
+fn error(file: &[u8]) -> String {
+    match Decoder::default().decode(file) {
+        Ok(picture) => format!("a picture of {:?}", picture.size()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn adler(bytes: &[u8]) -> u32 {
+    let (mut a, mut b) = (1u32, 0u32);
+    for &byte in bytes {
+        a = (a + u32::from(byte)) % 65_521;
+        b = (b + a) % 65_521;
+    }
+    b << 16 | a
+}
+
+/// A stream of zlib's that is not compressed.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let length = bytes.len() as u16;
+    let lengths = [length.to_le_bytes(), (!length).to_le_bytes()].concat();
+    [b"\x78\x01\x01".as_slice(), &lengths, bytes, &adler(bytes).to_be_bytes()].concat()
+}
+
+fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let checked = [name.as_slice(), data].concat();
+    [
+        &(data.len() as u32).to_be_bytes(),
+        checked.as_slice(),
+        &crc32fast::hash(&checked).to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// A PNG of 2x2 grey pixels, of which some chunks are as they are given.
+fn png(header: &[u8; 5], before: &[u8], data: &[u8], behind: &[u8]) -> Vec<u8> {
+    let header = [b"\0\0\0\x02\0\0\0\x02".as_slice(), header].concat();
+    let signature = b"\x89PNG\r\n\x1a\n";
+    let end = chunk(b"IEND", b"");
+    [
+        signature.as_slice(),
+        &chunk(b"IHDR", &header),
+        before,
+        data,
+        behind,
+        &end,
+    ]
+    .concat()
+}
+
+const GREY: &[u8; 5] = b"\x08\0\0\0\0";
+const PIXELS: &[u8] = b"\0\x01\x02\0\x03\x04";
+
+#[test]
+fn a_png_is_what_its_chunks_say() {
+    let data = chunk(b"IDAT", &stored(PIXELS));
+    let whole = png(
+        GREY,
+        &chunk(b"tIME", b"\x07\xe8\x01\x01\0\0\0"),
+        &data,
+        &chunk(b"tEXt", b"a\0b"),
+    );
+    assert_eq!(error(&whole), "a picture of (2, 2)");
+    let behind = [whole.as_slice(), b"what is behind the end"].concat();
+    assert_eq!(error(&behind), "a picture of (2, 2)");
+    // Every byte has a checksum, or is one.
+    for at in 0..whole.len() {
+        for bits in [0x01, 0x20, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= bits;
+            assert!(!error(&damaged).starts_with("a picture"), "byte {at}, {bits:#x}");
+        }
+    }
+    for length in 8..whole.len() {
+        let text = error(&whole[..length]);
+        assert_eq!(text, "a truncated PNG: the end of the picture is missing", "{length}");
+    }
+
+    let check = |file: Vec<u8>, expected: &str| assert_eq!(error(&file), format!("a {expected}"));
+    let mut wrong_time = whole.clone();
+    wrong_time[33 + 8] ^= 1;
+    check(wrong_time, "PNG whose chunk tIME has a wrong checksum");
+    let mut wrong_sum = stored(PIXELS);
+    *wrong_sum.last_mut().unwrap() ^= 1;
+    check(
+        png(GREY, b"", &chunk(b"IDAT", &wrong_sum), b""),
+        "PNG that cannot be decoded: WrongChecksum",
+    );
+    let without_sum = &stored(PIXELS)[..stored(PIXELS).len() - 4];
+    check(
+        png(GREY, b"", &chunk(b"IDAT", without_sum), b""),
+        "truncated PNG: its pixels have no end",
+    );
+    let of = |pixels: &[u8]| png(GREY, b"", &chunk(b"IDAT", &stored(pixels)), b"");
+    check(of(&PIXELS[..5]), "PNG with fewer pixels than its header says");
+    check(
+        of(b"\0\x01\x02\0\x03\x04\0"),
+        "PNG with more pixels than its header says",
+    );
+    check(of(&[0; 5000]), "PNG with more pixels than its header says");
+    check(
+        of(b"\x05\x01\x02\0\x03\x04"),
+        "PNG with a row whose filter is not known",
+    );
+    let twice = [stored(PIXELS), stored(PIXELS)].concat();
+    check(
+        png(GREY, b"", &chunk(b"IDAT", &twice), b""),
+        "PNG with data behind the end of its pixels",
+    );
+    check(png(GREY, b"", b"", b""), "PNG without a picture");
+    let apart = [
+        chunk(b"IDAT", &stored(PIXELS)[..9]),
+        chunk(b"tEXt", b"a\0b"),
+        chunk(b"IDAT", &stored(PIXELS)[9..]),
+    ]
+    .concat();
+    check(png(GREY, b"", &apart, b""), "PNG whose pixels are in two places");
+    check(
+        png(GREY, &chunk(b"CgBI", b""), &data, b""),
+        "PNG with a chunk CgBI that is not known",
+    );
+    check(
+        png(b"\x08\0\0\0\x02", b"", &data, b""),
+        "PNG with a header that is not known",
+    );
+    check(
+        png(b"\x03\0\0\0\0", b"", &data, b""),
+        "PNG of 3 bits a sample with colours of kind 0, which there are not",
+    );
+    check(
+        png(b"\x10\0\0\0\0", b"", &data, b""),
+        "PNG of grey of sixteen bits, of which a model was trained with no eight for certain: send eight",
+    );
+    check(png(b"\x08\x03\0\0\0", b"", &data, b""), "PNG without its palette");
+    let palette = chunk(b"PLTE", &[9; 12]);
+    check(
+        png(b"\x08\x03\0\0\0", &palette, &data, b""),
+        "PNG with a pixel of a colour that its palette does not have",
+    );
+    check(
+        png(b"\x08\x03\0\0\0", &chunk(b"PLTE", &[9; 4]), &data, b""),
+        "PNG with a palette that cannot be",
+    );
+    check(
+        png(GREY, &chunk(b"tRNS", &[9; 4]), &data, b""),
+        "PNG with a transparency that cannot be",
+    );
+    let control = [b"\0\0\0\0".as_slice(), b"\0\0\0\x01\0\0\0\x02", &[0; 14]].concat();
+    check(
+        png(GREY, &chunk(b"fcTL", &control), &data, b""),
+        "PNG whose first picture is not as large as it",
+    );
+}
+
+#[test]
+fn a_gif_is_whole_up_to_its_trailer() {
+    for file in [GIF, PART] {
+        assert!(error(file).starts_with("a picture"));
+        for length in 6..file.len() {
+            let text = error(&file[..length]);
+            assert!(
+                text.starts_with("a truncated GIF: ") || text.starts_with("a GIF "),
+                "{length}: {text}"
+            );
+        }
+    }
+    assert_eq!(
+        error(&GIF[..GIF.len() - 1]),
+        "a truncated GIF: the end of the picture is missing"
+    );
+    assert_eq!(error(&[GIF, b"what is behind the end"].concat()), error(GIF));
+}
+
+/// Nobody makes a filter of nothing: what a header promises is asked of the limits first.
+#[test]
+fn limits_come_before_memory() {
+    let limits = Limits {
+        max_bytes: 5,
+        ..Limits::default()
+    };
+    let file = png(GREY, b"", &chunk(b"IDAT", &stored(PIXELS)), b"");
+    let error = Decoder::default().with_limits(limits).decode(&file).unwrap_err();
+    assert_eq!(error.to_string(), "decoding the picture takes 6 bytes, the limit is 5");
+}
