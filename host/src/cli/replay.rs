@@ -21,6 +21,7 @@ use crate::connect::Destination;
 use crate::connect::amqp::Broker;
 use crate::disposition::{Disposition, Reason, Stage};
 use crate::generation::Stages;
+use crate::recall::Recall;
 use crate::reload::{self, HeldBack, Replayed};
 use crate::sandbox::{Compiler, CompilerProcess, Plugin, Sandbox};
 use crate::work::Seen;
@@ -106,6 +107,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
         destinations: destinations(&config, &pipeline)?,
         attempts: pipeline.attempts,
         max_message_bytes: pipeline.max_message_bytes,
+        recall: Recall::default(),
     };
     let (name, message) = (pipeline.name.as_str(), (*case.message).clone());
     let replayed = reload::replay(name, &stages, message, "replay", Some(Seen::default())).await;

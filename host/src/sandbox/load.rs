@@ -69,8 +69,7 @@ pub(super) struct Loader {
 /// A plugin that is ready to be instantiated.
 pub(super) struct Loaded {
     /// What it was compiled from.
-    #[expect(dead_code, reason = "keeps it for the loader to find")]
-    compiled: Arc<Compiled>,
+    pub(super) compiled: Arc<Compiled>,
     /// Name and digest.
     pub(super) identity: Arc<PluginIdentity>,
     /// Linked and type-checked.
@@ -162,6 +161,7 @@ impl Loader {
             return Ok(compiled);
         }
         let (began, n_bytes) = (Instant::now(), bytes.len());
+        let kept = Arc::from(bytes.as_slice());
         let component = self.compiler.compile(&self.engine, bytes)?;
         self.n_compiled += 1;
         tracing::debug!(
@@ -170,7 +170,11 @@ impl Loader {
             took_ms = began.elapsed().as_millis(),
             "compiled a plugin"
         );
-        let compiled = Arc::new(Compiled { digest, component });
+        let compiled = Arc::new(Compiled {
+            digest,
+            bytes: kept,
+            component,
+        });
         self.versions.add(&compiled);
         Ok(compiled)
     }

@@ -3,9 +3,11 @@
 
 mod back;
 mod error;
+mod held;
 mod pipelines;
 mod publish;
 mod status;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,8 +21,10 @@ use tracing::{info, warn};
 
 pub use error::ChangeError;
 use pipelines::Pipelines;
+use publish::Leaving;
 pub use status::StatusView;
 use status::{Roster, roster};
+use undone::Memory;
 
 use crate::chain::Chain;
 use crate::config::{Config, Name, PipelineConfig, Rendering};
@@ -35,6 +39,32 @@ use crate::trial::TrialEnded;
 
 /// Who changes what the watch noticed.
 pub const WATCH: &str = "file";
+
+/// A change that may take its time.
+#[derive(Debug, Clone)]
+pub enum Asked<'a> {
+    /// The file, or something that it names, may have changed.
+    Read {
+        /// Who noticed.
+        by: &'a str,
+    },
+    /// Somebody asks for it.
+    Command {
+        /// What.
+        command: Command,
+        /// Who.
+        by: String,
+    },
+}
+
+/// What a change takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taking {
+    /// Nothing that was undone before.
+    Untried,
+    /// Everything, and what was undone is forgotten; but only if it is taken up.
+    Everything,
+}
 
 /// What the supervisor is given once.
 #[derive(Debug)]
@@ -72,6 +102,10 @@ pub struct Supervisor {
     // What a rollback by hand goes back to.
     older: BTreeMap<Name, PluginPart>,
     held_back: HeldBack,
+    // What is held back, for the next process.
+    memory: Memory,
+    // Pipelines that wait since they have nothing but what is held back, and why; they are paused, too.
+    stood_down: BTreeMap<Name, String>,
     paused: BTreeSet<Name>,
     watched: Vec<PathBuf>,
     current: Current,
@@ -98,6 +132,8 @@ impl Supervisor {
             on_trial: BTreeMap::new(),
             older: BTreeMap::new(),
             held_back: HeldBack::default(),
+            memory: Memory::default(),
+            stood_down: BTreeMap::new(),
             paused: BTreeSet::new(),
             watched: Vec::new(),
             current,
@@ -141,59 +177,73 @@ impl Supervisor {
     ///
     /// # Errors
     /// The step that failed.
-    pub async fn start(&mut self, gathered: Gathered) -> Result<(), ChangeError> {
+    pub async fn start(&mut self, mut gathered: Gathered) -> Result<(), ChangeError> {
         let began = Instant::now();
-        let changes = self.apply(gathered).await?;
+        let told = self.hold_back(&mut gathered).await;
+        let mut changes = self.apply(gathered, Taking::Untried).await?;
+        changes.extend(told);
         self.record("start", began, changes, Ok(()));
         Ok(())
     }
 
-    /// Reads the file and what it names again, and swaps what changed. Refused, everything goes on as it was.
-    pub async fn reload(&mut self, by: &str) -> Change {
-        let began = Instant::now();
-        let made = self.try_reload().await;
-        let (changes, made) = match made {
-            Ok(changes) => (changes, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        self.record(by, began, changes, made)
-    }
-
-    /// Does what somebody asks for.
+    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and begun anew.
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.
-    pub async fn ask(&mut self, command: Command, by: &str) -> Result<Change, Unanswered> {
-        let began = Instant::now();
+    pub async fn make(&mut self, asked: &Asked<'_>) -> Result<Change, Unanswered> {
+        let (command, by) = match asked {
+            Asked::Read { by } => return Ok(self.reload(by, Taking::Untried).await),
+            Asked::Command { command, by } => (command, by),
+        };
         match command {
-            Command::Reload => {
-                self.held_back.clear();
-                Ok(self.reload(by).await)
-            }
-            Command::Rollback { plugin } => {
-                let changes = self.roll_back(&plugin)?;
-                Ok(self.record(by, began, changes, Ok(())))
-            }
-            Command::Pause { pipeline } => {
-                let name = self.pipeline(&pipeline)?;
-                let is_new = self.paused.insert(name.clone());
-                self.pipelines.drain(&name);
-                let changes = is_new.then(|| format!("pipeline {name}: paused"));
-                Ok(self.record(by, began, changes.into_iter().collect(), Ok(())))
-            }
+            Command::Reload => Ok(self.reload(by, Taking::Everything).await),
             Command::Resume { pipeline } => {
-                let name = self.pipeline(&pipeline)?;
+                let (began, name) = (Instant::now(), self.pipeline(pipeline)?);
                 let mut changes = Vec::new();
                 if self.paused.contains(&name) {
                     if let Err(error) = self.resume(&name).await {
                         return Ok(self.record(by, began, Vec::new(), Err(error)));
                     }
                     self.paused.remove(&name);
+                    self.stood_down.remove(&name);
                     changes.push(format!("pipeline {name}: resumed"));
                 }
                 Ok(self.record(by, began, changes, Ok(())))
             }
+            Command::Rollback { .. } | Command::Pause { .. } => self.ask_urgent(command, by),
         }
+    }
+
+    /// Makes a change that waits for nothing.
+    ///
+    /// # Errors
+    /// When there is no such plugin or pipeline.
+    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<Change, Unanswered> {
+        let began = Instant::now();
+        match command {
+            Command::Rollback { plugin } => {
+                let changes = self.roll_back(plugin, by)?;
+                Ok(self.record(by, began, changes, Ok(())))
+            }
+            Command::Pause { pipeline } => {
+                let name = self.pipeline(pipeline)?;
+                let is_new = self.paused.insert(name.clone());
+                self.pipelines.drain(&name);
+                let changes = is_new.then(|| format!("pipeline {name}: paused"));
+                Ok(self.record(by, began, changes.into_iter().collect(), Ok(())))
+            }
+            Command::Reload | Command::Resume { .. } => Err(Unanswered::Busy),
+        }
+    }
+
+    /// Reads the file and what it names again, and swaps what changed. Refused, everything goes on as it was.
+    async fn reload(&mut self, by: &str, taking: Taking) -> Change {
+        let began = Instant::now();
+        let (changes, made) = match self.try_reload(taking).await {
+            Ok(changes) => (changes, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        self.record(by, began, changes, made)
     }
 
     /// A pipeline's task ended.
@@ -232,7 +282,7 @@ impl Supervisor {
         (self.broker, self.premises.sandbox)
     }
 
-    async fn try_reload(&mut self) -> Result<Vec<String>, ChangeError> {
+    async fn try_reload(&mut self, taking: Taking) -> Result<Vec<String>, ChangeError> {
         let Some(config) = &self.config else {
             return Err(ChangeError::Stopping);
         };
@@ -271,21 +321,34 @@ impl Supervisor {
                 fixed.join(" and ")
             )));
         }
-        self.apply(gathered).await
+        self.apply(gathered, taking).await
     }
 
     /// Takes a file and what it names into service: what did not change serves on, sources that did not change are not
     /// touched. Everything that can fail is done before anything is changed.
-    async fn apply(&mut self, gathered: Gathered) -> Result<Vec<String>, ChangeError> {
+    async fn apply(&mut self, gathered: Gathered, taking: Taking) -> Result<Vec<String>, ChangeError> {
         let Gathered { config, loaded, .. } = gathered;
         let id = self.current.load().id + 1;
         self.connect(&config).await?;
         let device_lost = &self.premises.device_lost;
+        let nothing = HeldBack::default();
+        let held_back = match taking {
+            Taking::Untried => &self.held_back,
+            Taking::Everything => &nothing,
+        };
         let parts = loaded
-            .serve(&config, &self.parts, &self.held_back, id, device_lost)
+            .serve(&config, &self.parts, held_back, id, device_lost)
             .await?;
-        let changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
+        let mut changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
+        match self.config.is_none() {
+            true => self.stand_down(&parts)?,
+            false => {
+                let free = self.may_serve(&parts, taking);
+                changes.extend(free.iter().map(|name| format!("pipeline {name}: serves again")));
+            }
+        }
         if changes.is_empty() {
+            self.forget(taking);
             return Ok(changes);
         }
         let stages = self.bind(&config, &parts, id)?;
@@ -294,20 +357,29 @@ impl Supervisor {
                 continue;
             };
             if self.is_unproved(name, pipeline, &parts) {
-                let probed = reload::probe(pipeline, stages, &self.premises.host_id).await;
+                // In a lane of its own: what serves may keep the workers busy with what is to be replaced.
+                let stages = stages.in_lane(self.premises.sandbox.lane(config.pipelines.len().saturating_add(1)));
+                let probed = reload::probe(pipeline, &stages, &self.premises.host_id).await;
                 probed.map_err(|source| ChangeError::Probe {
                     pipeline: name.clone(),
                     source,
                 })?;
             }
         }
-        let sources = self.open_sources(&config).await?;
+        let free = self.may_serve(&parts, taking);
+        let sources = self.open_sources(&config, &free).await?;
 
         self.premises.instruments.show(&config.pipelines);
         self.watched = reload::watched(&config);
         let before = self.config.replace(config);
         self.parts = parts;
-        self.publish(id, stages);
+        self.forget(taking);
+        self.publish(id, stages, Leaving::Replaced);
+        for name in &free {
+            self.paused.remove(name);
+            self.stood_down.remove(name);
+        }
+        self.show_stood_down();
         for (name, source) in sources {
             self.pipelines.drain(&name);
             self.pipelines.start(&name, source);
@@ -317,12 +389,21 @@ impl Supervisor {
         for name in gone {
             self.pipelines.drain(&name);
             self.paused.remove(&name);
+            self.stood_down.remove(&name);
             self.proven.remove(&name);
             self.on_trial.remove(&name);
             self.ended(&name);
         }
         self.show();
         Ok(changes)
+    }
+
+    /// What was undone may be tried again, where it was asked for and is taken up.
+    fn forget(&mut self, taking: Taking) {
+        if taking == Taking::Everything {
+            self.held_back.clear();
+            self.memory.forget(|_| true);
+        }
     }
 
     /// Connects when a pipeline first needs the broker.
@@ -358,7 +439,7 @@ impl Supervisor {
 
     /// Opens the sources of pipelines that are new or whose source or destinations changed. One that changed takes over
     /// from the one before, which finishes what it has in hand.
-    async fn open_sources(&self, config: &Config) -> Result<Vec<(Name, Source)>, ChangeError> {
+    async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Source)>, ChangeError> {
         let mut sources = Vec::new();
         for (name, pipeline) in &config.pipelines {
             let before = self.config.as_ref().and_then(|config| config.pipelines.get(name));
@@ -367,7 +448,8 @@ impl Supervisor {
                     && before.destinations == pipeline.destinations
                     && before.max_message_bytes == pipeline.max_message_bytes
             });
-            if is_same || self.paused.contains(name) {
+            let is_free = free.contains(name);
+            if (is_same || self.paused.contains(name)) && !is_free {
                 continue;
             }
             let source = self.pipelines.open(pipeline, self.broker.as_ref()).await?;
@@ -393,7 +475,7 @@ impl Supervisor {
 
     fn show(&self) {
         self.roster
-            .store(Arc::new(roster(&self.parts, &self.proven, &self.older)));
+            .store(Arc::new(roster(&self.parts, &self.proven, &self.older, &self.stood_down)));
     }
 
     /// Writes a change into the log and the history.
