@@ -84,7 +84,7 @@ impl<S: Work> Serving<S> {
         let Some(trial) = &self.trial else {
             return run(&self.stages, attempt).await;
         };
-        match trial.begin() {
+        match trial.begin().await {
             Standing::Passed => run(&self.stages, attempt).await,
             Standing::Undone(previous) => run(&previous, attempt).await,
             Standing::Beside(previous) => self.beside(trial, &previous, attempt).await,

@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::config::{Name, TrialConfig};
 use crate::control::TrialStatus;
@@ -35,6 +36,10 @@ const PREVIOUS_FAILS: u32 = 3;
 /// serve.
 const FIRST_SHARE: usize = 1;
 
+/// How long a message waits for the new stages to have a hand free, and how long these may have another in it before that is
+/// no use: most messages take less, and a few that come at once are tried one after the other.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrialEnded {
@@ -54,6 +59,7 @@ pub struct Trial<S> {
     limits: TrialConfig,
     // std Mutex: never held over an await.
     state: Mutex<State<S>>,
+    freed: Notify,
     // One event for each trial: bounded by what begins them.
     ended: mpsc::UnboundedSender<TrialEnded>,
 }
@@ -154,33 +160,57 @@ impl<S> Trial<S> {
             generation,
             limits,
             state: Mutex::new(state),
+            freed: Notify::new(),
             ended,
         }
     }
 
-    /// A message begins.
-    pub fn begin(self: &Arc<Self>) -> Standing<S> {
+    /// A message begins: as soon as the new stages have a hand free, or it is seen that this will take long.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn begin(self: &Arc<Self>) -> Standing<S> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            let previous = match self.begin_now() {
+                Ok(standing) => return standing,
+                Err(previous) => previous,
+            };
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep_until(until) => return Standing::Beside(previous),
+            }
+        }
+    }
+
+    /// What a message is processed with that does not wait; the previous stages, where it may as well wait a little.
+    fn begin_now(self: &Arc<Self>) -> Result<Standing<S>, Arc<S>> {
         let mut state = self.lock();
         let Some(previous) = state.previous.clone() else {
-            return Standing::Passed;
+            return Ok(Standing::Passed);
         };
         if state.phase == Phase::Undone {
-            return Standing::Undone(previous);
+            return Ok(Standing::Undone(previous));
         }
         if state.hands.len() >= state.share {
-            return Standing::Beside(previous);
+            let is_stuck = state.hands.front().is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
+            return match is_stuck {
+                true => Ok(Standing::Beside(previous)),
+                false => Err(previous),
+            };
         }
         state.last_hand += 1;
         let hand = state.last_hand;
         state.hands.push_back((hand, Instant::now()));
-        Standing::OnTrial {
+        Ok(Standing::OnTrial {
             previous,
             is_pair: state.pairs.len() < self.n_pairs(),
             place: Place {
                 trial: Arc::clone(self),
                 hand,
             },
-        }
+        })
     }
 
     /// A message was processed.
@@ -191,7 +221,10 @@ impl<S> Trial<S> {
         }
         state.n_seen += 1;
         match came {
-            Came::Fine => state.share += 1,
+            Came::Fine => {
+                state.share += 1;
+                self.freed.notify_waiters();
+            }
             Came::AsBefore => {}
             Came::Worse(how) => {
                 state.n_worse += 1;
@@ -291,6 +324,7 @@ impl<S> Trial<S> {
             generation: self.generation,
             worse,
         };
+        self.freed.notify_waiters();
         if self.ended.send(ended).is_err() {
             tracing::debug!("a trial ended after its host");
         }
@@ -305,6 +339,7 @@ impl<S> Trial<S> {
 impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         self.trial.lock().hands.retain(|(hand, _)| *hand != self.hand);
+        self.trial.freed.notify_waiters();
     }
 }
 

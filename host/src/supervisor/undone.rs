@@ -1,10 +1,12 @@
 //! What was undone, remembered beside the file so that a restart does not bring it back: which version, when and why, and
 //! the bytes of the plugin that served in its place. Knows no generation, and nothing of how versions are loaded.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -68,13 +70,17 @@ pub(super) struct Copy {
     pub(super) bytes: Arc<[u8]>,
 }
 
-/// The memory of one file. Writing waits for a disk: on a thread for that, one after the other.
-#[derive(Debug, Clone, Default)]
+/// The memory of one file. Writing waits for a disk: on a thread for that, in the order in which it was asked for.
+#[derive(Clone, Default)]
 pub(super) struct Memory {
     // Nothing before the first change says where the file is.
     folder: Option<PathBuf>,
+    // What is to be written; one for each undo, rollback and reload.
+    waiting: Arc<Mutex<VecDeque<Write>>>,
     writing: Arc<Mutex<()>>,
 }
+
+type Write = Box<dyn FnOnce() + Send>;
 
 impl Version {
     /// A version by its table in the file, in whatever form shows all of it.
@@ -107,6 +113,7 @@ impl Memory {
         let folder = file.parent().zip(file.file_name());
         Self {
             folder: folder.map(|(folder, name)| folder.join(FOLDER).join(name)),
+            waiting: Arc::default(),
             writing: Arc::default(),
         }
     }
@@ -139,8 +146,10 @@ impl Memory {
     /// Remembers what was undone, and what served in its place.
     pub(super) fn add(&self, undone: Vec<Undone>, copies: Vec<Copy>) {
         self.change(move |all| {
-            all.retain(|old| !undone.iter().any(|new| new.version == old.version));
-            all.extend(undone);
+            for new in undone {
+                all.retain(|old| old.version != new.version);
+                all.push(new);
+            }
             let surplus = all.len().saturating_sub(UNDONE_MAX);
             all.drain(..surplus);
             copies
@@ -159,7 +168,6 @@ impl Memory {
         let Some(folder) = self.folder.clone() else { return };
         let memory = self.clone();
         let write = move || {
-            let _one_at_a_time = memory.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let before = memory.all();
             let mut all = before.clone();
             let copies = change(&mut all);
@@ -173,10 +181,35 @@ impl Memory {
                 );
             }
         };
+        self.lock().push_back(Box::new(write));
+        let own = self.clone();
+        let write_all = move || {
+            let _one_at_a_time = own.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                // A statement of its own: others may ask while one is written.
+                let next = own.lock().pop_front();
+                match next {
+                    Some(write) => write(),
+                    None => return,
+                }
+            }
+        };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(write)),
-            Err(_) => write(),
+            Ok(runtime) => drop(runtime.spawn_blocking(write_all)),
+            Err(_) => write_all(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Write>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 

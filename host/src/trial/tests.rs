@@ -57,7 +57,7 @@ fn one_that_fails_no_more_than_it_may_passes_and_lets_go_of_the_previous() {
     trial.compare(pace(100, 100), pace(100, 100));
     assert_eq!(events.try_recv().unwrap().worse, None);
     assert!(trial.status().is_none() && trial.previous().is_none() && !trial.is_unproven());
-    assert!(matches!(trial.begin(), Standing::Passed));
+    assert!(matches!(trial.begin_now(), Ok(Standing::Passed)));
 }
 
 #[test]
@@ -68,23 +68,22 @@ fn one_that_fails_more_often_is_undone_once_and_at_once() {
     trial.saw(Came::Worse("out of bounds".to_owned()));
     let worse = events.try_recv().unwrap().worse.unwrap();
     assert!(worse.contains("2 of 3") && worse.ends_with("out of bounds"), "{worse}");
-    assert!(matches!(trial.begin(), Standing::Undone(_)));
+    assert!(matches!(trial.begin_now(), Ok(Standing::Undone(_))));
     trial.saw(Came::Worse("late".to_owned()));
     assert!(events.try_recv().is_err());
 }
 
-#[test]
-fn new_stages_are_given_more_messages_as_they_prove_themselves() {
+#[tokio::test(start_paused = true)]
+async fn new_stages_are_given_more_messages_as_they_prove_themselves() {
     let (trial, _events) = trial(limits(100, 5));
     let share = || {
-        let places: Vec<_> = std::iter::from_fn(|| match trial.begin() {
-            Standing::OnTrial { place, .. } => Some(place),
+        let places: Vec<_> = std::iter::from_fn(|| match trial.begin_now() {
+            Ok(Standing::OnTrial { place, .. }) => Some(place),
             _ => None,
         })
         .collect();
         let status = trial.status().unwrap();
         assert_eq!(status.in_hand, places.len() as u64);
-        assert!(matches!(trial.begin(), Standing::Beside(_)), "the rest is for the previous ones");
         places.len()
     };
     // All that came through in one round are twice as many in the next.
@@ -97,6 +96,23 @@ fn new_stages_are_given_more_messages_as_they_prove_themselves() {
     assert_eq!(shares, [1, 2, 4, 8, 16]);
     trial.saw(Came::Worse("trap".to_owned()));
     assert_eq!(share(), 1);
+
+    // Who comes meanwhile waits a little, and is processed by the previous ones; when it is seen to take long, at once.
+    let began = Instant::now();
+    let Standing::OnTrial { place, .. } = trial.begin().await else {
+        panic!("a hand is free")
+    };
+    assert!(matches!(trial.begin().await, Standing::Beside(_)));
+    assert_eq!(began.elapsed(), PATIENCE);
+    assert!(matches!(trial.begin().await, Standing::Beside(_)));
+    assert_eq!(began.elapsed(), PATIENCE);
+    drop(place);
+    let Standing::OnTrial { place, .. } = trial.begin().await else {
+        panic!("a hand is free")
+    };
+    let (waiting, ()) = tokio::join!(trial.begin(), async { drop(place) });
+    assert!(matches!(waiting, Standing::OnTrial { .. }));
+    assert_eq!(began.elapsed(), PATIENCE);
 }
 
 #[test]
@@ -110,7 +126,7 @@ fn previous_stages_that_fail_for_all_that_the_new_ones_process_are_no_measure() 
     assert!(events.try_recv().is_err());
     (0..3).for_each(|_| trial.previous_failed());
     assert_eq!(events.try_recv().unwrap().worse, None);
-    assert!(matches!(trial.begin(), Standing::Passed));
+    assert!(matches!(trial.begin_now(), Ok(Standing::Passed)));
 }
 
 #[test]
