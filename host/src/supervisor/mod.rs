@@ -1,6 +1,7 @@
 //! Changes what runs: the one task that owns the file, the parts that serve and the pipelines. The start is its first
 //! change. Knows no message, and nothing of how parts are loaded.
 
+mod ask;
 mod back;
 mod error;
 mod held;
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use ask::Asked;
+use ask::Taking;
 pub use error::ChangeError;
 use pipelines::Pipelines;
 use publish::Leaving;
@@ -30,7 +33,7 @@ use crate::chain::Chain;
 use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::connect::Source;
 use crate::connect::amqp::Broker;
-use crate::control::{Change, ChangeOutcome, Command, History, Unanswered};
+use crate::control::{Change, ChangeOutcome, History};
 use crate::generation::{Current, Generation};
 use crate::instruments::{Instruments, uses_broker};
 use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
@@ -39,32 +42,6 @@ use crate::trial::TrialEnded;
 
 /// Who changes what the watch noticed.
 pub const WATCH: &str = "file";
-
-/// A change that may take its time.
-#[derive(Debug, Clone)]
-pub enum Asked<'a> {
-    /// The file, or something that it names, may have changed.
-    Read {
-        /// Who noticed.
-        by: &'a str,
-    },
-    /// Somebody asks for it.
-    Command {
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-}
-
-/// What a change takes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taking {
-    /// Nothing that was undone before.
-    Untried,
-    /// Everything, and what was undone is forgotten; but only if it is taken up.
-    Everything,
-}
 
 /// What the supervisor is given once.
 #[derive(Debug)]
@@ -184,56 +161,6 @@ impl Supervisor {
         changes.extend(told);
         self.record("start", began, changes, Ok(()));
         Ok(())
-    }
-
-    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and begun anew.
-    ///
-    /// # Errors
-    /// When there is no such plugin or pipeline.
-    pub async fn make(&mut self, asked: &Asked<'_>) -> Result<Change, Unanswered> {
-        let (command, by) = match asked {
-            Asked::Read { by } => return Ok(self.reload(by, Taking::Untried).await),
-            Asked::Command { command, by } => (command, by),
-        };
-        match command {
-            Command::Reload => Ok(self.reload(by, Taking::Everything).await),
-            Command::Resume { pipeline } => {
-                let (began, name) = (Instant::now(), self.pipeline(pipeline)?);
-                let mut changes = Vec::new();
-                if self.paused.contains(&name) {
-                    if let Err(error) = self.resume(&name).await {
-                        return Ok(self.record(by, began, Vec::new(), Err(error)));
-                    }
-                    self.paused.remove(&name);
-                    self.stood_down.remove(&name);
-                    changes.push(format!("pipeline {name}: resumed"));
-                }
-                Ok(self.record(by, began, changes, Ok(())))
-            }
-            Command::Rollback { .. } | Command::Pause { .. } => self.ask_urgent(command, by),
-        }
-    }
-
-    /// Makes a change that waits for nothing.
-    ///
-    /// # Errors
-    /// When there is no such plugin or pipeline.
-    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<Change, Unanswered> {
-        let began = Instant::now();
-        match command {
-            Command::Rollback { plugin } => {
-                let changes = self.roll_back(plugin, by)?;
-                Ok(self.record(by, began, changes, Ok(())))
-            }
-            Command::Pause { pipeline } => {
-                let name = self.pipeline(pipeline)?;
-                let is_new = self.paused.insert(name.clone());
-                self.pipelines.drain(&name);
-                let changes = is_new.then(|| format!("pipeline {name}: paused"));
-                Ok(self.record(by, began, changes.into_iter().collect(), Ok(())))
-            }
-            Command::Reload | Command::Resume { .. } => Err(Unanswered::Busy),
-        }
     }
 
     /// Reads the file and what it names again, and swaps what changed. Refused, everything goes on as it was.
@@ -456,21 +383,6 @@ impl Supervisor {
             sources.extend(source.map(|source| (name.clone(), source)));
         }
         Ok(sources)
-    }
-
-    async fn resume(&mut self, name: &Name) -> Result<(), ChangeError> {
-        let pipeline = self.config.as_ref().and_then(|config| config.pipelines.get(name));
-        let Some(pipeline) = pipeline else { return Ok(()) };
-        if let Some(source) = self.pipelines.open(pipeline, self.broker.as_ref()).await? {
-            self.pipelines.start(name, source);
-        }
-        Ok(())
-    }
-
-    fn pipeline(&self, name: &str) -> Result<Name, Unanswered> {
-        let mut names = self.config.iter().flat_map(|config| config.pipelines.keys());
-        let unknown = || Unanswered::Unknown(format!("there is no pipeline `{}`", name.escape_debug()));
-        names.find(|known| known.as_str() == name).cloned().ok_or_else(unknown)
     }
 
     fn show(&self) {
