@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::connect::{GaveUp, HOLD_LIMIT};
 use crate::disposition::{Reason, ReasonClass, Stage};
-use machine::{Change, Machine, Turn};
+use machine::{Change, Failure, Machine, Turn};
 
 /// How often a waiting pipeline looks whether the culprit is still in service.
 const LOOK: Duration = Duration::from_secs(1);
@@ -149,6 +149,11 @@ impl Breaker {
         }
     }
 
+    /// Others serve from now on: closes where the culprit is not among them.
+    pub fn swapped(&self, is_served: impl Fn(&Culprit) -> bool) {
+        self.forget_unless(is_served);
+    }
+
     /// What it waits for, while it is open.
     pub fn opened(&self) -> Option<Opened> {
         self.machine().opened(Instant::now())
@@ -244,14 +249,52 @@ impl Ticket {
         self.breaker.tell(change);
     }
 
-    /// Asks what becomes of a message that a stage failed for; one that is kept waits for its turn again.
-    pub fn failed(&mut self, culprit: Culprit, generation: u64, reason: &Reason) -> Verdict {
+    /// Waits until what runs is to be kept without being tried: others found out that it fails, at a high price. Never
+    /// for a probe, and it outlives the ticket.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub fn keeps_all(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (breaker, is_probe) = (self.breaker.clone(), matches!(self.standing, Standing::Probes(_)));
+        async move {
+            loop {
+                let changed = breaker.0.changed.notified();
+                if !is_probe && breaker.machine().keeps_all() {
+                    return;
+                }
+                changed.await;
+            }
+        }
+    }
+
+    /// Waits for its turn once more: what came of it until now is of no account.
+    pub fn begins_anew(&mut self) {
+        let mut machine = self.breaker.machine();
+        match std::mem::replace(&mut self.standing, Standing::Waits) {
+            Standing::Waits => return,
+            Standing::Runs => {}
+            Standing::Probes(opened) => machine.probe_ended(opened),
+        }
+        machine.n_waiting += 1;
+        drop(machine);
+        self.breaker.0.changed.notify_waiters();
+    }
+
+    /// Asks what becomes of a message that a stage failed for, after plugins had used so much CPU time; one that is kept
+    /// waits for its turn again.
+    pub fn failed(&mut self, culprit: Culprit, generation: u64, reason: &Reason, cost: Duration) -> Verdict {
         let probe = match self.standing {
             Standing::Probes(opened) => Some(opened),
             Standing::Waits | Standing::Runs => None,
         };
         let mut machine = self.breaker.machine();
-        let (verdict, change) = machine.failed(culprit, generation, reason, probe, Instant::now());
+        let failure = Failure {
+            culprit,
+            generation,
+            reason,
+            cost,
+        };
+        let (verdict, change) = machine.failed(failure, probe, Instant::now());
         self.standing = match verdict {
             Verdict::Kept => {
                 machine.n_waiting += 1;

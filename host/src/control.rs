@@ -36,6 +36,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it is a way out of something bad, and so must not wait for a change that is being made.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Rollback { .. } | Self::Pause { .. } => true,
+            Self::Reload | Self::Resume { .. } => false,
+        }
+    }
+}
+
 /// A change that was asked for, and the way back to who asked.
 #[derive(Debug)]
 pub struct Request {
@@ -183,6 +193,12 @@ pub struct TrialStatus {
     pub of: u64,
     /// Messages that failed and that the version before could process.
     pub worse: u64,
+    /// Messages that it has in its hands.
+    #[serde(default)]
+    pub in_hand: u64,
+    /// For how long it has had the oldest of them, in seconds.
+    #[serde(default)]
+    pub oldest_s: u64,
 }
 
 /// What was changed, when, by whom, and what came of it. Bounded.
@@ -199,9 +215,17 @@ struct Entries {
     kept: VecDeque<Change>,
 }
 
+/// Where requests arrive: those that cannot wait by a way of their own.
+#[derive(Debug)]
+pub struct Requests {
+    urgent: mpsc::Receiver<Request>,
+    ordinary: mpsc::Receiver<Request>,
+}
+
 /// Asks a running host. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
+    urgent: mpsc::Sender<Request>,
     requests: mpsc::Sender<Request>,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
     history: Arc<History>,
@@ -209,17 +233,20 @@ pub struct Control {
 
 impl Control {
     /// A way to ask, and where requests arrive.
-    pub fn new(
-        status: Arc<dyn Fn() -> Status + Send + Sync>,
-        history: Arc<History>,
-    ) -> (Self, mpsc::Receiver<Request>) {
-        let (requests, receiver) = mpsc::channel(WAITING_MAX);
+    pub fn new(status: Arc<dyn Fn() -> Status + Send + Sync>, history: Arc<History>) -> (Self, Requests) {
+        let (urgent, urgent_receiver) = mpsc::channel(WAITING_MAX);
+        let (requests, ordinary) = mpsc::channel(WAITING_MAX);
         let control = Self {
+            urgent,
             requests,
             status,
             history,
         };
-        (control, receiver)
+        let requests = Requests {
+            urgent: urgent_receiver,
+            ordinary,
+        };
+        (control, requests)
     }
 
     /// The host at this moment.
@@ -254,12 +281,45 @@ impl Control {
         by: String,
     ) -> Result<oneshot::Receiver<Result<Change, Unanswered>>, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, by, reply };
-        self.requests.try_send(request).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
-        })?;
+        let requests = match command.is_urgent() {
+            true => &self.urgent,
+            false => &self.requests,
+        };
+        requests
+            .try_send(Request { command, by, reply })
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
+                mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
+            })?;
         Ok(answer)
+    }
+}
+
+impl Requests {
+    /// The next one; `None` when nobody can ask any more.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn recv(&mut self) -> Option<Request> {
+        tokio::select! {
+            biased; // what cannot wait goes first
+            Some(request) = self.urgent.recv() => Some(request),
+            request = self.ordinary.recv() => request,
+        }
+    }
+
+    /// The next one that must not wait for the change that is being made.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn recv_urgent(&mut self) -> Option<Request> {
+        self.urgent.recv().await
+    }
+
+    /// Refuses all that come from now on.
+    pub fn close(&mut self) {
+        self.urgent.close();
+        self.ordinary.close();
     }
 }
 

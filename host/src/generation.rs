@@ -8,11 +8,12 @@ use arc_swap::ArcSwap;
 use crate::config::Name;
 use crate::connect::{Destination, Parcel};
 use crate::disposition::{Disposition, Stage};
-use crate::inference::Served;
+use crate::inference::{Company, Served};
 use crate::plugins::Plugins;
+use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
-use crate::trial::{Standing, Trial};
-use crate::work::{Attempt, Work, failure};
+use crate::trial::{Came, Standing, Trial};
+use crate::work::{Attempt, Notes, Work, failure};
 
 /// The current generation; a message loads it once, when its processing begins, and keeps what it loaded.
 pub type Current<S = Stages> = Arc<ArcSwap<Generation<S>>>;
@@ -54,6 +55,8 @@ pub struct Stages {
     pub max_message_bytes: usize,
     /// Bytes of the bodies of a message's results together.
     pub max_results_bytes: usize,
+    /// Takes back what is in their hands.
+    pub recall: Recall,
 }
 
 /// What came of the work on a message, and by which stages.
@@ -65,57 +68,162 @@ impl<S: Work> Serving<S> {
         Self { stages, trial: None }
     }
 
-    /// Whether a build of a plugin or model does a stage's work here.
+    /// Whether a build of a plugin or model does a stage's work for every message: the one that what fails for everything
+    /// is put down to. What a trial goes back to is not among them.
     pub fn has(&self, stage: Stage, digest: &str) -> bool {
-        let previous = self.trial.as_ref().and_then(|trial| trial.previous());
-        let mut all = std::iter::once(&self.stages).chain(&previous);
-        all.any(|stages| stages.has(stage, digest))
+        self.stages.has(stage, digest)
     }
 
-    /// Makes the results of a message. On trial, what the new stages fail is made at once by the previous ones, and what
-    /// comes of that stands.
-    pub async fn results(&self, attempt: &mut Attempt<'_>) -> Made<S> {
-        let stages = Arc::clone(&self.stages);
-        let standing = self.trial.as_ref().map(|trial| (trial, trial.begin()));
-        let Some((trial, standing)) = standing else {
-            let made = stages.results(attempt).await;
-            return (stages, made);
+    /// Whether a build may have worked on a message that begins now.
+    pub fn may_use(&self, stage: Stage, digest: &str) -> bool {
+        let previous = self.trial.as_ref().and_then(|trial| trial.previous());
+        self.has(stage, digest) || previous.is_some_and(|previous| previous.has(stage, digest))
+    }
+
+    /// Makes the results of a message; nothing where it was taken back, to begin anew with what serves then. On trial, what
+    /// the new stages fail is made at once by the previous ones, and what comes of that stands.
+    pub async fn results(&self, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+        let Some(trial) = &self.trial else {
+            return run(&self.stages, attempt).await;
         };
-        let (previous, is_pair) = match standing {
-            Standing::OnTrial { previous, is_pair } => (previous, is_pair),
-            Standing::Passed => {
-                let made = stages.results(attempt).await;
-                return (stages, made);
-            }
-            Standing::Undone(previous) => {
-                let made = previous.results(attempt).await;
-                return (previous, made);
-            }
-        };
-        let made = stages.results(attempt).await;
-        let failed = failure(&made, attempt);
-        if failed.is_none() && !is_pair {
-            trial.saw(None);
-            return (stages, made);
-        }
-        let first = std::mem::take(&mut attempt.notes);
-        let again = previous.results(attempt).await;
-        match failed {
-            Some(how) => {
-                let is_worse = failure(&again, attempt).is_none() && !matches!(again, Err(Disposition::Return));
-                trial.saw(is_worse.then_some(how));
-                (previous, again)
-            }
-            None => {
-                if failure(&again, attempt).is_none() {
-                    trial.compare(first.pace, attempt.notes.pace);
+        match trial.begin().await {
+            Standing::Passed => run(&self.stages, attempt).await,
+            Standing::Undone(previous) => run(&previous, attempt).await,
+            Standing::Beside(previous) => self.beside(trial, &previous, attempt).await,
+            Standing::OnTrial {
+                previous,
+                is_pair,
+                place,
+            } => {
+                if is_pair {
+                    attempt.notes.company = Company::Alone;
                 }
-                attempt.notes = first;
-                trial.saw(None);
-                (stages, made)
+                let made = run(&self.stages, attempt).await;
+                drop(place);
+                let (stages, made) = made?;
+                match (failure(&made, attempt), is_pair) {
+                    (None, false) => {
+                        trial.saw(Came::Fine);
+                        Some((stages, made))
+                    }
+                    (None, true) => self.compared(trial, &previous, attempt, made).await,
+                    (Some(how), _) => self.failed(trial, &previous, attempt, (made, how)).await,
+                }
             }
         }
     }
+
+    /// The new stages made something of one of a pair: the previous ones are only measured.
+    async fn compared(
+        &self,
+        trial: &Trial<S>,
+        previous: &Arc<S>,
+        attempt: &mut Attempt<'_>,
+        made: Result<Vec<Parcel>, Disposition>,
+    ) -> Option<Made<S>> {
+        let first = again(attempt);
+        attempt.notes.company = Company::Alone;
+        if let Some((_, again)) = run(previous, attempt).await {
+            match failure(&again, attempt) {
+                None => trial.compare(first.pace, attempt.notes.pace),
+                Some(_) => self.previous_failed(trial, previous),
+            }
+        }
+        attempt.notes = first;
+        trial.saw(Came::Fine);
+        Some((Arc::clone(&self.stages), made))
+    }
+
+    /// The new stages failed: what the previous ones make of it stands.
+    async fn failed(
+        &self,
+        trial: &Trial<S>,
+        previous: &Arc<S>,
+        attempt: &mut Attempt<'_>,
+        (made, how): (Result<Vec<Parcel>, Disposition>, String),
+    ) -> Option<Made<S>> {
+        let first = again(attempt);
+        attempt.notes.company = first.company;
+        let (_, again) = run(previous, attempt).await?;
+        let is_returned = matches!(again, Err(Disposition::Return));
+        match failure(&again, attempt) {
+            None if is_returned => trial.saw(Came::AsBefore),
+            None => {
+                trial.previous_passed();
+                trial.saw(Came::Worse(how));
+            }
+            Some(_) => {
+                trial.compare(first.pace, attempt.notes.pace);
+                trial.saw(Came::AsBefore);
+            }
+        }
+        if trial.is_undone() {
+            // Those that are in its hands need not find out for themselves.
+            self.stages.recall().take_back();
+        }
+        // Where both fail by themselves, what is current is to blame: of the other nobody can be rid.
+        match is_own_fault(self.stages.as_ref(), &made) && is_own_fault(previous.as_ref(), &again) {
+            true => {
+                attempt.notes = first;
+                Some((Arc::clone(&self.stages), made))
+            }
+            false => Some((Arc::clone(previous), again)),
+        }
+    }
+
+    /// The new stages have enough in their hands; but they may be what mends what the previous ones fail.
+    async fn beside(&self, trial: &Trial<S>, previous: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+        let made = run(previous, attempt).await?.1;
+        if failure(&made, attempt).is_none() {
+            trial.previous_passed();
+            return Some((Arc::clone(previous), made));
+        }
+        again(attempt);
+        let (stages, made) = run(&self.stages, attempt).await?;
+        if failure(&made, attempt).is_none() {
+            self.previous_failed(trial, previous);
+        }
+        Some((stages, made))
+    }
+
+    fn previous_failed(&self, trial: &Trial<S>, previous: &Arc<S>) {
+        trial.previous_failed();
+        if trial.previous().is_none() {
+            previous.recall().take_back();
+        }
+    }
+}
+
+/// Lets stages make the results of a message, unless it is taken back from them, or is to be kept.
+async fn run<S: Work>(stages: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+    let kept = attempt.ticket.keeps_all();
+    let made = tokio::select! {
+        biased; // what was taken back does not begin
+        () = stages.recall().is_taken_back() => None,
+        () = kept => None,
+        made = stages.results(attempt) => Some(made),
+    };
+    match made {
+        Some(made) => Some((Arc::clone(stages), made)),
+        None => {
+            attempt.notes = Notes::default();
+            None
+        }
+    }
+}
+
+/// Begins once more with a message that has lost time already; gives what was learned of it until now.
+fn again(attempt: &mut Attempt<'_>) -> Notes {
+    let again = Notes {
+        comes_first: true,
+        ..Notes::default()
+    };
+    std::mem::replace(&mut attempt.notes, again)
+}
+
+/// Whether stages failed in a way that may be one for every message.
+fn is_own_fault<S: Work>(stages: &S, made: &Result<Vec<Parcel>, Disposition>) -> bool {
+    matches!(made, Err(Disposition::Reject(reason)) if stages.culprit(reason).is_some())
 }
 
 // Not derived: that would ask for stages that can be cloned.

@@ -152,6 +152,7 @@ impl Instruments {
                 is_open: waits.is_some_and(|waits| waits.is_open.load(Ordering::Relaxed)),
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
+                stuck: None,
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.tally.counts(),
             }

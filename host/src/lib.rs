@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod plugins;
 pub mod progress;
 pub mod quota;
+pub mod recall;
 pub mod reload;
 pub mod run;
 pub mod sandbox;

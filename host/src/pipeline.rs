@@ -205,7 +205,14 @@ impl<W: Work> Pipeline<W> {
             .is_some_and(|serving| serving.has(culprit.stage, &culprit.digest))
     }
 
-    /// Makes the results, until what comes of it stands: what the breaker keeps begins anew, with what then serves.
+    /// Whether a culprit was replaced: its failures say nothing about what serves, and it is not to cost a message.
+    fn is_replaced(&self, culprit: &Culprit) -> bool {
+        self.serving()
+            .is_some_and(|serving| !serving.may_use(culprit.stage, &culprit.digest))
+    }
+
+    /// Makes the results, until what comes of it stands: what the breaker keeps, or what was taken back from a version that
+    /// left, begins anew, with what then serves.
     /// `work` becomes what made them.
     async fn work_until_it_stands(
         &self,
@@ -224,20 +231,27 @@ impl<W: Work> Pipeline<W> {
                 // A source that hands out its suspects among the others.
                 *alone = Some(self.gate.alone().await);
             }
-            let (by, made) = self.work(&serving, attempt, alone.is_some()).await;
+            let Some((by, made)) = self.work(&serving, attempt, alone.is_some()).await else {
+                if alone.is_none() {
+                    attempt.ticket.begins_anew();
+                } else if self.breaker.opened().is_some() {
+                    return Err(Disposition::Return);
+                }
+                continue;
+            };
             *work = by;
-            match judge(work.as_ref(), attempt, made) {
+            match self.judge(work.as_ref(), attempt, made) {
                 Some(made) => return made,
                 // The host outlived it, so that it is innocent.
                 None if alone.is_some() => return Err(Disposition::Return),
-                None => {}
+                None => attempt.notes = Notes::default(),
             }
         }
     }
 
     /// Makes the results. A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as
     /// a test case.
-    async fn work(&self, serving: &Serving<W>, attempt: &mut Attempt<'_>, is_alone: bool) -> Made<W> {
+    async fn work(&self, serving: &Serving<W>, attempt: &mut Attempt<'_>, is_alone: bool) -> Option<Made<W>> {
         let among = match is_alone {
             true => None,
             false => Some(self.gate.among().await),
@@ -248,8 +262,33 @@ impl<W: Work> Pipeline<W> {
             error!("the host panicked over this message: please report it with the dead letter");
             let text = "the host panicked over this message".to_owned();
             let panicked = reject(Stage::Receive, ReasonClass::HostFault, text);
-            (Arc::clone(&serving.stages), Err(panicked))
+            Some((Arc::clone(&serving.stages), Err(panicked)))
         })
+    }
+
+    /// What the breaker makes of what came of the work; nothing where the message begins anew.
+    fn judge(
+        &self,
+        work: &W,
+        attempt: &mut Attempt<'_>,
+        made: Result<Vec<Parcel>, Disposition>,
+    ) -> Option<Result<Vec<Parcel>, Disposition>> {
+        let Err(Disposition::Reject(reason)) = made else {
+            return Some(made);
+        };
+        let Some(culprit) = work.culprit(&reason) else {
+            return Some(Err(Disposition::Reject(reason)));
+        };
+        if self.is_replaced(&culprit) {
+            attempt.ticket.begins_anew();
+            return None;
+        }
+        let cost = attempt.notes.pace.plugins;
+        match attempt.ticket.failed(culprit, work.generation(), &reason, cost) {
+            Verdict::Kept => None,
+            Verdict::ProbeFailed if attempt.message.attempt < work.attempts() => Some(Err(Disposition::Retry(reason))),
+            Verdict::Stands | Verdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
+        }
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
@@ -269,25 +308,6 @@ impl<W: Work> Pipeline<W> {
     fn span(&self, taken: &Taken) -> Span {
         let Message { id, attempt, .. } = &taken.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
-    }
-}
-
-/// What the breaker makes of what came of the work; nothing where the message is kept.
-fn judge<W: Work>(
-    work: &W,
-    attempt: &mut Attempt<'_>,
-    made: Result<Vec<Parcel>, Disposition>,
-) -> Option<Result<Vec<Parcel>, Disposition>> {
-    let Err(Disposition::Reject(reason)) = made else {
-        return Some(made);
-    };
-    let Some(culprit) = work.culprit(&reason) else {
-        return Some(Err(Disposition::Reject(reason)));
-    };
-    match attempt.ticket.failed(culprit, work.generation(), &reason) {
-        Verdict::Kept => None,
-        Verdict::ProbeFailed if attempt.message.attempt < work.attempts() => Some(Err(Disposition::Retry(reason))),
-        Verdict::Stands | Verdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
     }
 }
 

@@ -10,11 +10,11 @@ use tracing::{error, info, warn};
 use crate::admin::{Admin, AdminError, ControlServer};
 use crate::config::HostConfig;
 use crate::connect::folder::Until;
-use crate::control::{Control, History, Request};
+use crate::control::{Change, Control, History, Request, Requests, Unanswered};
 use crate::instruments::Instruments;
 use crate::reload::Gathered;
 use crate::sandbox::Sandbox;
-use crate::supervisor::{ChangeError, Premises, Supervisor, WATCH};
+use crate::supervisor::{Asked, ChangeError, Premises, Supervisor, WATCH};
 use crate::tally::Tally;
 use crate::trial::TrialEnded;
 use crate::watch::Watch;
@@ -71,7 +71,7 @@ pub struct Host {
     until: Until,
     supervisor: Supervisor,
     trials: mpsc::UnboundedReceiver<TrialEnded>,
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
     watch: Option<Watch>,
     device_lost: CancellationToken,
     drain: CancellationToken,
@@ -251,17 +251,54 @@ impl Host {
         tokio::select! {
             Some(name) = supervisor.pipelines().next_ended() => supervisor.ended(&name),
             Some(ended) = trials.recv() => supervisor.trial_ended(ended),
-            Some(Request { command, by, reply }) = requests.recv() => {
-                let answer = supervisor.ask(command, &by).await;
-                if reply.send(answer).is_err() {
-                    info!(by, "a change was made, and nobody waited for its answer");
-                }
+            Some(request) = requests.recv() => Self::ask(supervisor, trials, requests, request).await,
+            () = orders.reload.notified(), if *until == Until::Stopped => {
+                drop(Self::make(supervisor, trials, requests, &Asked::Read { by: "SIGHUP" }).await);
             }
-            () = orders.reload.notified(), if *until == Until::Stopped => drop(supervisor.reload("SIGHUP").await),
-            () = changed(watch) => drop(supervisor.reload(WATCH).await),
+            () = changed(watch) => drop(Self::make(supervisor, trials, requests, &Asked::Read { by: WATCH }).await),
         }
         if let Some(watch) = watch {
             watch.set(supervisor.watched());
+        }
+    }
+
+    /// Does what somebody asks for, and answers.
+    async fn ask(
+        supervisor: &mut Supervisor,
+        trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
+        requests: &mut Requests,
+        request: Request,
+    ) {
+        let Request { command, by, reply } = request;
+        let asked = Asked::Command {
+            command,
+            by: by.clone(),
+        };
+        let answer = Self::make(supervisor, trials, requests, &asked).await;
+        if reply.send(answer).is_err() {
+            info!(by, "a change was made, and nobody waited for its answer");
+        }
+    }
+
+    /// Makes a change. One that is on its way has changed nothing yet: a trial that ends meanwhile and whoever asks for a way
+    /// back do not wait for compilers, probes and devices, and it begins anew after them.
+    async fn make(
+        supervisor: &mut Supervisor,
+        trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
+        requests: &mut Requests,
+        asked: &Asked<'_>,
+    ) -> Result<Change, Unanswered> {
+        loop {
+            tokio::select! {
+                biased; // the ways back before everything else
+                Some(ended) = trials.recv() => supervisor.trial_ended(ended),
+                Some(Request { command, by, reply }) = requests.recv_urgent() => {
+                    if reply.send(supervisor.ask_urgent(&command, &by)).is_err() {
+                        info!(by, "a change was made, and nobody waited for its answer");
+                    }
+                }
+                answer = supervisor.make(asked) => return answer,
+            }
         }
     }
 }

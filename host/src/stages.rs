@@ -13,9 +13,10 @@ use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Facts;
 use crate::failpoints::{self, Place};
 use crate::generation::Stages;
-use crate::inference::{Approach, InferError};
+use crate::inference::{Approach, InferError, Inferred};
 use crate::message::{Envelope, Outbound, Prediction, Tensor};
-use crate::sandbox::{CallError, Called, Plugin, Refusal, TransformOf};
+use crate::recall::Recall;
+use crate::sandbox::{CallError, Called, Lane, Plugin, Refusal, TransformOf};
 use crate::tally::{Call, Tally};
 use crate::work::{Attempt, Work, reject};
 
@@ -36,6 +37,10 @@ impl Work for Stages {
             Stage::Route => self.plugins.concluding().any(is_it),
             Stage::Receive | Stage::Deliver => false,
         }
+    }
+
+    fn recall(&self) -> &Recall {
+        &self.recall
     }
 
     fn culprit(&self, reason: &Reason) -> Option<Culprit> {
@@ -78,6 +83,21 @@ impl Work for Stages {
 }
 
 impl Stages {
+    /// The same for calls in another lane, in nobody's service yet.
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self {
+            generation: self.generation,
+            plugins: self.plugins.clone(),
+            model: Arc::clone(&self.model),
+            lane,
+            destinations: self.destinations.clone(),
+            attempts: self.attempts,
+            max_message_bytes: self.max_message_bytes,
+            max_results_bytes: self.max_results_bytes,
+            recall: Recall::default(),
+        }
+    }
+
     async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
         failpoints::pass(Place::Preprocess, &attempt.message.id).await;
         let began = Instant::now();
@@ -92,7 +112,10 @@ impl Stages {
             max_bytes: self.max_message_bytes,
         };
         for plugin in &self.plugins.before {
-            let call = || plugin.transform(&self.lane, &message, of);
+            let call = |lane: Lane| {
+                let message = &message;
+                async move { plugin.transform(&lane, message, of).await }
+            };
             let made = self.call(attempt, Stage::Preprocess, plugin, call).await;
             let made = made.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
             passed(attempt, Stage::Preprocess, plugin);
@@ -102,7 +125,10 @@ impl Stages {
             }
         }
         let (plugin, wants) = (&self.plugins.preprocess, self.model.wants());
-        let call = || plugin.preprocess(&self.lane, &message, wants);
+        let call = |lane: Lane| {
+            let message = &message;
+            async move { plugin.preprocess(&lane, message, wants).await }
+        };
         let tensor = self.call(attempt, Stage::Preprocess, plugin, call).await;
         let tensor = tensor.map_err(|error| self.failed(attempt, Stage::Preprocess, plugin, error))?;
         passed(attempt, Stage::Preprocess, plugin);
@@ -119,10 +145,10 @@ impl Stages {
         tensor: Tensor,
     ) -> Result<Arc<Prediction>, Disposition> {
         let began = Instant::now();
-        let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
-        attempt.notes.pace.infer = began.elapsed();
+        let (deadline, company) = (attempt.message.deadline, attempt.notes.company);
+        let inferred = self.model.infer_in(approach, tensor, deadline, company).await;
         took(attempt, Stage::Infer, began);
-        let prediction = prediction.map_err(|error| {
+        let Inferred { prediction, device } = inferred.map_err(|error| {
             let class = match error {
                 InferError::DeviceLost => return Disposition::Return,
                 InferError::NonFinite { .. } => ReasonClass::NonFinite,
@@ -131,6 +157,7 @@ impl Stages {
             };
             reject(Stage::Infer, class, error.to_string())
         })?;
+        attempt.notes.pace.device = device;
         attempt.ticket.passed(Stage::Infer, self.model.digest());
         attempt.notes.label = prediction.top(1).pop().map(|best| best.label);
         let prediction = Arc::new(prediction);
@@ -157,7 +184,11 @@ impl Stages {
         prediction: &Arc<Prediction>,
     ) -> Result<Vec<Outbound>, Disposition> {
         let (message, plugin) = (Arc::clone(&attempt.message), &self.plugins.route);
-        let call = || plugin.route_within(&self.lane, &message, prediction, self.max_results_bytes);
+        let max_bytes = self.max_results_bytes;
+        let call = |lane: Lane| {
+            let message = &message;
+            async move { plugin.route_within(&lane, message, prediction, max_bytes).await }
+        };
         let made = self.call(attempt, Stage::Route, plugin, call).await;
         let mut outbounds = made.map_err(|error| self.failed(attempt, Stage::Route, plugin, error))?;
         for plugin in &self.plugins.after {
@@ -182,7 +213,10 @@ impl Stages {
         for outbound in outbounds {
             let (destination, key) = (outbound.destination.clone(), outbound.key.clone());
             let seen = Arc::new(outbound.seen(&attempt.message));
-            let call = || plugin.transform(&self.lane, &seen, TransformOf::Result { max_bytes });
+            let call = |lane: Lane| {
+                let seen = &seen;
+                async move { plugin.transform(&lane, seen, TransformOf::Result { max_bytes }).await }
+            };
             match self.call(attempt, Stage::Route, plugin, call).await {
                 Ok(made) => {
                     n_bytes = n_bytes.saturating_add(made.body.len());
@@ -273,21 +307,25 @@ impl Stages {
         }
     }
 
-    /// Calls a plugin; after a fault once more, at once and in a fresh instance.
+    /// Calls a plugin; after a fault once more, in a fresh instance, and before all that have not begun.
     async fn call<T, F>(
         &self,
         attempt: &mut Attempt<'_>,
         stage: Stage,
         plugin: &Plugin,
-        mut call: impl FnMut() -> F,
+        mut call: impl FnMut(Lane) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Called<T>>,
     {
         let tally = attempt.tally;
         let counted = |call| self.counted(tally, stage, plugin, call);
-        let first = counted(call()).await;
-        attempt.notes.pace.plugins += first.ran;
+        let lane = match attempt.notes.comes_first {
+            true => self.lane.first(),
+            false => self.lane.clone(),
+        };
+        let first = counted(call(lane)).await;
+        attempt.notes.pace.plugins += first.cpu;
         match first.answer {
             Err(CallError::Fault { class, text }) => {
                 if attempt.lines.may_tell() {
@@ -295,8 +333,12 @@ impl Stages {
                     let generation = self.generation;
                     warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
                 }
-                let second = counted(call()).await;
-                attempt.notes.pace.plugins += second.ran;
+                if plugin.ails() {
+                    self.recall.ails();
+                }
+                attempt.notes.comes_first = true;
+                let second = counted(call(self.lane.first())).await;
+                attempt.notes.pace.plugins += second.cpu;
                 second.answer
             }
             answer => answer,

@@ -1,23 +1,44 @@
-//! The trial of a new generation's stages beside those that they replaced: each message that they fail is tried again at
-//! once on the previous ones, so that a bad version costs no message, and a bad message condemns no version. Knows no
-//! source and no plugin.
+//! The trial of a new generation's stages beside those that they replaced: they are given a few messages at a time, and more
+//! as they prove themselves. Each message that they fail is tried again at once on the previous ones, so that a bad version
+//! costs no message, and a bad message condemns no version. Knows no source and no plugin.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::config::{Name, TrialConfig};
 use crate::control::TrialStatus;
 
-/// Messages that both versions process, for their times to be compared: under the same load, on the same message.
-const PAIRS: u32 = 20;
+/// Messages that both versions process, for what they cost to be compared: the same message, on the same machine.
+pub const PAIRS: u32 = 20;
 
-/// The fewest pairs that say anything.
-const PAIRS_MIN: usize = 10;
+/// Of those, how many must cost the new version more than `slower` times as much, and [`CPU_MIN`] or [`DEVICE_MIN`] more.
+///
+/// Where both are equal, and one pair in five is off by so much by chance, this undoes fewer than one swap in ten million.
+pub const SLOWER_PAIRS: usize = 17;
 
-/// Less than this is no difference: it is lost in what else a message costs.
-const DIFFERENCE_MIN: Duration = Duration::from_micros(500);
+/// So many in a row from the first on need no more to be sure.
+pub const SLOWER_AT_ONCE: usize = 12;
+
+/// A plugin that takes less CPU time than this more for a message is not slower: caches and clocks make as much.
+pub const CPU_MIN: Duration = Duration::from_millis(1);
+
+/// The same of a model's device, which is timed by the clock on the wall: on a CPU it shares the cores with everybody.
+pub const DEVICE_MIN: Duration = Duration::from_millis(5);
+
+/// The previous stages are no measure any more when they fail for so many messages in a row that the new ones process.
+const PREVIOUS_FAILS: u32 = 3;
+
+/// Messages that the new stages have in their hands at once before any came through: while they hold one worker, the others
+/// serve.
+const FIRST_SHARE: usize = 1;
+
+/// How long a message waits for the new stages to have a hand free, and how long these may have another in it before that is
+/// no use: most messages take less, and a few that come at once are tried one after the other.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +59,7 @@ pub struct Trial<S> {
     limits: TrialConfig,
     // std Mutex: never held over an await.
     state: Mutex<State<S>>,
+    freed: Notify,
     // One event for each trial: bounded by what begins them.
     ended: mpsc::UnboundedSender<TrialEnded>,
 }
@@ -47,9 +69,14 @@ struct State<S> {
     phase: Phase,
     // Let go of when the new stages have passed.
     previous: Option<Arc<S>>,
-    n_begun: u32,
+    // The messages in the hands of the new stages, by when they came, the oldest first; at most `share`.
+    hands: VecDeque<(u64, Instant)>,
+    last_hand: u64,
+    // Grows by one with each message that comes through: twice as many in each round.
+    share: usize,
     n_seen: u32,
     n_worse: u32,
+    n_previous_failed: u32,
     pairs: Vec<(Pace, Pace)>,
 }
 
@@ -69,20 +96,43 @@ pub enum Standing<S> {
         previous: Arc<S>,
         /// Whether both process it.
         is_pair: bool,
+        /// To be dropped when the new stages are done with it.
+        place: Place<S>,
     },
+    /// The previous stages: the new ones have as many in their hands as they have shown that they can bear.
+    Beside(Arc<S>),
     /// The new stages alone.
     Passed,
     /// The previous stages alone.
     Undone(Arc<S>),
 }
 
-/// How long a message took, without waiting for a sandbox worker.
+/// What came of a message that the new stages were given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Came {
+    /// They processed it.
+    Fine,
+    /// They failed for it, as the previous ones did.
+    AsBefore,
+    /// They failed for it, in these words, and the previous ones processed it.
+    Worse(String),
+}
+
+/// A message in the hands of new stages, until it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the place to another"]
+pub struct Place<S> {
+    trial: Arc<Trial<S>>,
+    hand: u64,
+}
+
+/// What a message cost, without any waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pace {
-    /// In plugins.
+    /// CPU time of its calls.
     pub plugins: Duration,
-    /// Until its prediction was there.
-    pub infer: Duration,
+    /// Time of the device.
+    pub device: Duration,
 }
 
 impl<S> Trial<S> {
@@ -97,9 +147,12 @@ impl<S> Trial<S> {
         let state = State {
             phase: Phase::Running,
             previous: Some(previous),
-            n_begun: 0,
+            hands: VecDeque::new(),
+            last_hand: 0,
+            share: FIRST_SHARE,
             n_seen: 0,
             n_worse: 0,
+            n_previous_failed: 0,
             pairs: Vec::new(),
         };
         Self {
@@ -107,89 +160,160 @@ impl<S> Trial<S> {
             generation,
             limits,
             state: Mutex::new(state),
+            freed: Notify::new(),
             ended,
         }
     }
 
-    /// A message begins.
-    pub fn begin(&self) -> Standing<S> {
-        let mut state = self.lock();
-        let Some(previous) = state.previous.clone() else {
-            return Standing::Passed;
-        };
-        if state.phase == Phase::Undone {
-            return Standing::Undone(previous);
+    /// A message begins: as soon as the new stages have a hand free, or it is seen that this will take long.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn begin(self: &Arc<Self>) -> Standing<S> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            let previous = match self.begin_now() {
+                Ok(standing) => return standing,
+                Err(previous) => previous,
+            };
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep_until(until) => return Standing::Beside(previous),
+            }
         }
-        state.n_begun = state.n_begun.saturating_add(1);
-        let is_pair = state.n_begun <= PAIRS.min(self.limits.messages);
-        Standing::OnTrial { previous, is_pair }
     }
 
-    /// A message was processed; `worse` says how the new stages failed where the previous ones did not.
-    pub fn saw(&self, worse: Option<String>) {
+    /// What a message is processed with that does not wait; the previous stages, where it may as well wait a little.
+    fn begin_now(self: &Arc<Self>) -> Result<Standing<S>, Arc<S>> {
+        let mut state = self.lock();
+        let Some(previous) = state.previous.clone() else {
+            return Ok(Standing::Passed);
+        };
+        if state.phase == Phase::Undone {
+            return Ok(Standing::Undone(previous));
+        }
+        if state.hands.len() >= state.share {
+            let is_stuck = state
+                .hands
+                .front()
+                .is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
+            return match is_stuck {
+                true => Ok(Standing::Beside(previous)),
+                false => Err(previous),
+            };
+        }
+        state.last_hand += 1;
+        let hand = state.last_hand;
+        state.hands.push_back((hand, Instant::now()));
+        Ok(Standing::OnTrial {
+            previous,
+            is_pair: state.pairs.len() < self.n_pairs(),
+            place: Place {
+                trial: Arc::clone(self),
+                hand,
+            },
+        })
+    }
+
+    /// A message was processed.
+    pub fn saw(&self, came: Came) {
         let mut state = self.lock();
         if state.phase != Phase::Running {
             return;
         }
         state.n_seen += 1;
-        if let Some(how) = worse {
-            state.n_worse += 1;
-            if state.n_worse > self.limits.failures {
-                let (n_worse, n_seen) = (state.n_worse, state.n_seen);
-                let why = format!(
-                    "it failed for {n_worse} of {n_seen} messages that the version before can process; at the last: {how}"
-                );
-                return self.undo(&mut state, why);
+        match came {
+            Came::Fine => {
+                state.share += 1;
+                self.freed.notify_waiters();
+            }
+            Came::AsBefore => {}
+            Came::Worse(how) => {
+                state.n_worse += 1;
+                state.share = FIRST_SHARE;
+                if state.n_worse > self.limits.failures {
+                    let (n_worse, n_seen) = (state.n_worse, state.n_seen);
+                    let why = format!(
+                        "it failed for {n_worse} of {n_seen} messages that the version before can process; at the last: {how}"
+                    );
+                    return self.undo(&mut state, why);
+                }
             }
         }
-        if state.n_seen >= self.limits.messages {
-            state.phase = Phase::Passed;
-            state.previous = None;
-            self.end(None);
-        }
+        self.pass_if_proved(&mut state);
     }
 
-    /// Both processed a message.
+    /// Both processed a message, and the same came of it.
     pub fn compare(&self, new: Pace, previous: Pace) {
         let mut state = self.lock();
-        if state.phase != Phase::Running {
+        if state.phase != Phase::Running || state.pairs.len() >= self.n_pairs() {
             return;
         }
         state.pairs.push((new, previous));
-        if state.pairs.len() < PAIRS_MIN.min(usize::try_from(self.limits.messages).unwrap_or(PAIRS_MIN)) {
-            return;
+        match slower(&state.pairs, self.limits.slower) {
+            Some(why) => self.undo(&mut state, why),
+            None => self.pass_if_proved(&mut state),
         }
-        let slower = [
-            ("its plugins", (|pace| pace.plugins) as fn(Pace) -> Duration),
-            ("its model", |pace| pace.infer),
-        ];
-        for (what, of) in slower {
-            let new = median(state.pairs.iter().map(|(new, _)| of(*new)));
-            let previous = median(state.pairs.iter().map(|(_, previous)| of(*previous)));
-            let is_slower = new.as_secs_f64() > previous.as_secs_f64() * self.limits.slower;
-            if is_slower && new.saturating_sub(previous) > DIFFERENCE_MIN {
-                let (n_pairs, limit) = (state.pairs.len(), self.limits.slower);
-                let why = format!(
-                    "{what} took {new:.1?} for a message where the version before took {previous:.1?} (medians of {n_pairs} messages that both processed); `slower` allows {limit} times"
-                );
-                return self.undo(&mut state, why);
-            }
+    }
+
+    /// The previous stages answered a message.
+    pub fn previous_passed(&self) {
+        self.lock().n_previous_failed = 0;
+    }
+
+    /// The previous stages failed for a message that the new ones processed.
+    pub fn previous_failed(&self) {
+        let mut state = self.lock();
+        state.n_previous_failed += 1;
+        if state.phase == Phase::Running && state.n_previous_failed >= PREVIOUS_FAILS {
+            self.pass(&mut state);
         }
     }
 
     /// How far it is, while it lasts.
     pub fn status(&self) -> Option<TrialStatus> {
         let state = self.lock();
+        let oldest = state.hands.front();
         (state.phase == Phase::Running).then(|| TrialStatus {
             seen: state.n_seen.into(),
             of: self.limits.messages.into(),
             worse: state.n_worse.into(),
+            in_hand: state.hands.len() as u64,
+            oldest_s: oldest.map_or(0, |(_, since)| since.elapsed().as_secs()),
         })
     }
 
     /// The stages that messages may still be processed with beside the new ones.
     pub fn previous(&self) -> Option<Arc<S>> {
         self.lock().previous.clone()
+    }
+
+    /// Whether the new stages have not passed.
+    pub fn is_unproven(&self) -> bool {
+        self.lock().phase != Phase::Passed
+    }
+
+    /// Whether the new stages were found worse.
+    pub fn is_undone(&self) -> bool {
+        self.lock().phase == Phase::Undone
+    }
+
+    fn n_pairs(&self) -> usize {
+        PAIRS.min(self.limits.messages) as usize
+    }
+
+    /// A backlog brings hundreds of messages before the first pairs are done: so many messages alone prove nothing.
+    fn pass_if_proved(&self, state: &mut State<S>) {
+        if state.n_seen >= self.limits.messages && state.pairs.len() >= self.n_pairs() {
+            self.pass(state);
+        }
+    }
+
+    fn pass(&self, state: &mut State<S>) {
+        state.phase = Phase::Passed;
+        state.previous = None;
+        self.end(None);
     }
 
     fn undo(&self, state: &mut State<S>, why: String) {
@@ -203,6 +327,7 @@ impl<S> Trial<S> {
             generation: self.generation,
             worse,
         };
+        self.freed.notify_waiters();
         if self.ended.send(ended).is_err() {
             tracing::debug!("a trial ended after its host");
         }
@@ -214,6 +339,47 @@ impl<S> Trial<S> {
     }
 }
 
+impl<S> Drop for Place<S> {
+    fn drop(&mut self) {
+        self.trial.lock().hands.retain(|(hand, _)| *hand != self.hand);
+        self.trial.freed.notify_waiters();
+    }
+}
+
+/// Why the new version is slower, where so many pairs say so that chance does not.
+fn slower(pairs: &[(Pace, Pace)], times: f64) -> Option<String> {
+    let plugins = slower_at(pairs, times, ("its plugins took", "of CPU time", CPU_MIN), |pace| {
+        pace.plugins
+    });
+    plugins.or_else(|| {
+        slower_at(pairs, times, ("its model took", "of its device", DEVICE_MIN), |pace| {
+            pace.device
+        })
+    })
+}
+
+/// The same of one thing that it costs.
+fn slower_at(
+    pairs: &[(Pace, Pace)],
+    times: f64,
+    (what, unit, min): (&str, &str, Duration),
+    of: fn(&Pace) -> Duration,
+) -> Option<String> {
+    let is_slower = |(new, previous): &&(Pace, Pace)| {
+        let (new, previous) = (of(new), of(previous));
+        new.as_secs_f64() > previous.as_secs_f64() * times && new.saturating_sub(previous) > min
+    };
+    let (n_slower, n_pairs) = (pairs.iter().filter(is_slower).count(), pairs.len());
+    let is_sure = n_slower >= SLOWER_PAIRS || (n_slower == n_pairs && n_pairs >= SLOWER_AT_ONCE);
+    is_sure.then(|| {
+        let new = median(pairs.iter().map(|(new, _)| of(new)));
+        let previous = median(pairs.iter().map(|(_, previous)| of(previous)));
+        format!(
+            "{what} {new:.1?} {unit} for a message where the version before took {previous:.1?} (medians); for {n_slower} of {n_pairs} messages that both processed it took more than {times} times as much, which is what `slower` allows, and over {min:?} more"
+        )
+    })
+}
+
 fn median(durations: impl Iterator<Item = Duration>) -> Duration {
     let mut durations: Vec<Duration> = durations.collect();
     durations.sort_unstable();
@@ -221,75 +387,4 @@ fn median(durations: impl Iterator<Item = Duration>) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn trial(limits: TrialConfig) -> (Trial<&'static str>, mpsc::UnboundedReceiver<TrialEnded>) {
-        let (ended, events) = mpsc::unbounded_channel();
-        let name = Name::new("images").unwrap();
-        (Trial::new(name, 2, limits, Arc::new("previous"), ended), events)
-    }
-
-    fn limits(messages: u32, failures: u32) -> TrialConfig {
-        TrialConfig {
-            messages,
-            failures,
-            slower: 5.0,
-        }
-    }
-
-    #[test]
-    fn one_that_fails_no_more_than_it_may_passes_and_lets_go_of_the_previous() {
-        let (trial, mut events) = trial(limits(4, 1));
-        trial.saw(Some("trap".to_owned()));
-        for _ in 0..2 {
-            trial.saw(None);
-        }
-        assert_eq!(trial.status().unwrap().seen, 3);
-        assert!(events.try_recv().is_err());
-        trial.saw(None);
-        assert_eq!(events.try_recv().unwrap().worse, None);
-        assert!(trial.status().is_none() && trial.previous().is_none());
-        assert!(matches!(trial.begin(), Standing::Passed));
-    }
-
-    #[test]
-    fn one_that_fails_more_often_is_undone_once_and_at_once() {
-        let (trial, mut events) = trial(limits(100, 1));
-        trial.saw(Some("trap".to_owned()));
-        trial.saw(None);
-        trial.saw(Some("out of bounds".to_owned()));
-        let worse = events.try_recv().unwrap().worse.unwrap();
-        assert!(worse.contains("2 of 3") && worse.ends_with("out of bounds"), "{worse}");
-        assert!(matches!(trial.begin(), Standing::Undone(_)));
-        trial.saw(Some("late".to_owned()));
-        assert!(events.try_recv().is_err());
-    }
-
-    #[test]
-    fn one_that_is_slower_on_the_same_messages_is_undone_and_noise_is_not() {
-        #[track_caller]
-        fn check(new_us: u64, previous_us: u64, is_undone: bool) {
-            let (trial, mut events) = trial(limits(100, 1));
-            let pace = |us| Pace {
-                plugins: Duration::from_micros(us),
-                infer: Duration::from_micros(100),
-            };
-            for _ in 0..PAIRS_MIN {
-                trial.compare(pace(new_us), pace(previous_us));
-            }
-            assert_eq!(events.try_recv().is_ok(), is_undone);
-        }
-        check(10_000, 1000, true);
-        check(4000, 1000, false);
-        // Ten times of next to nothing.
-        check(100, 10, false);
-    }
-
-    #[test]
-    fn only_the_first_messages_are_processed_by_both() {
-        let (trial, _events) = trial(limits(100, 1));
-        let pairs = (0..50).filter(|_| matches!(trial.begin(), Standing::OnTrial { is_pair: true, .. }));
-        assert_eq!(pairs.count(), 20);
-    }
-}
+mod tests;

@@ -7,8 +7,10 @@ use crate::breaker::{Culprit, Ticket};
 use crate::connect::Parcel;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
+use crate::inference::Company;
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
+use crate::recall::Recall;
 use crate::tally::Tally;
 use crate::trial::Pace;
 
@@ -22,6 +24,9 @@ pub trait Work: Send + Sync + 'static {
 
     /// Whether a build of a plugin or model does work of a stage.
     fn has(&self, stage: Stage, digest: &str) -> bool;
+
+    /// Takes back what is in its hands.
+    fn recall(&self) -> &Recall;
 
     /// Who failed, where it may fail for every message; a refusal is an answer.
     fn culprit(&self, reason: &Reason) -> Option<Culprit>;
@@ -58,8 +63,12 @@ pub struct Attempt<'a> {
 pub struct Notes {
     /// What each stage took.
     pub timings: Timings,
-    /// What of that was not waiting for a sandbox worker.
+    /// What it cost, without any waiting.
     pub pace: Pace,
+    /// What its tensor is run beside.
+    pub company: Company,
+    /// Whether its calls come before those of messages that have lost no time yet.
+    pub comes_first: bool,
     /// The best label, where the model is a classifier.
     pub label: Option<String>,
     /// Whether a plugin said `skip`.

@@ -2,10 +2,10 @@
 //! the host but what it writes into results.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tokio::time::{MissedTickBehavior, interval};
@@ -48,6 +48,8 @@ struct Shared {
     is_last: AtomicBool,
     /// No more is taken.
     is_over: AtomicBool,
+    /// So many are published at once, before the next that keeps the pace.
+    n_at_once: AtomicUsize,
     seen: Mutex<Seen>,
 }
 
@@ -55,6 +57,8 @@ struct Shared {
 struct Seen {
     oracle: Oracle,
     results: Vec<Arrival>,
+    /// When each result came.
+    came: Vec<Instant>,
     dead: Vec<Arrival>,
     labels: BTreeMap<String, String>,
 }
@@ -81,6 +85,19 @@ impl Flow {
     /// How many messages were published.
     pub fn n_published(&self) -> usize {
         self.shared.seen().oracle.attempted.len()
+    }
+
+    /// Publishes so many at once, beside those that keep the pace: a backlog.
+    pub fn burst(&self, n: usize) {
+        self.shared.n_at_once.fetch_add(n, Ordering::SeqCst);
+    }
+
+    /// The longest time in which no result came, from a place in their order on, until now.
+    pub fn longest_gap_from(&self, from: usize) -> Duration {
+        let mut came: Vec<Instant> = self.shared.seen().came.iter().skip(from).copied().collect();
+        came.push(Instant::now());
+        let gaps = came.iter().zip(came.iter().skip(1)).map(|(one, next)| *next - *one);
+        gaps.max().unwrap_or_default()
     }
 
     /// How many results came.
@@ -233,6 +250,7 @@ async fn run(scene: &Scene, shared: &Shared) -> Result<()> {
         take(&client, &scene.results, shared, |seen, arrival| {
             seen.oracle.result(&arrival.correlation_id);
             seen.results.push(arrival);
+            seen.came.push(Instant::now());
         }),
         take(&client, &scene.dead, shared, |seen, arrival| {
             seen.oracle.dead_letter(&arrival.correlation_id);
@@ -250,23 +268,26 @@ async fn publish(client: &Client, scene: &Scene, shared: &Shared) -> Result<()> 
     let samples = pictures()?;
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for (number, sample) in samples.iter().cycle().enumerate() {
+    let mut numbered = samples.iter().cycle().enumerate();
+    loop {
         pace.tick().await;
         if shared.is_last.load(Ordering::SeqCst) {
-            break;
+            return Ok(());
         }
-        let id = number.to_string();
-        {
+        let n = 1 + shared.n_at_once.swap(0, Ordering::SeqCst);
+        let mut parcels = Vec::with_capacity(n);
+        for (number, sample) in numbered.by_ref().take(n) {
+            let id = number.to_string();
             let mut seen = shared.seen();
             seen.oracle.attempt(&id);
             seen.labels.insert(id.clone(), sample.label.clone());
+            parcels.push(Parcel::new(&id, sample.png.clone()));
         }
-        client
-            .publish(&scene.input, &Parcel::new(&id, sample.png.clone()))
-            .await?;
-        shared.seen().oracle.confirm(&id);
+        let ids: Vec<String> = parcels.iter().filter_map(|parcel| parcel.id.clone()).collect();
+        client.publish_all(&scene.input, parcels).await?;
+        let mut seen = shared.seen();
+        ids.iter().for_each(|id| seen.oracle.confirm(id));
     }
-    Ok(())
 }
 
 async fn take(client: &Client, queue: &str, shared: &Shared, note: impl Fn(&mut Seen, Arrival)) -> Result<()> {

@@ -84,6 +84,7 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         let (n_held, what, lasts_s) = (holding.n_held, &holding.what, holding.lasts.as_secs());
         why.push(format!("holding {n_held} for {lasts_s} s: {what}"));
     }
+    why.extend(pipeline.stuck.clone());
     if let Some(opened) = &pipeline.breaker {
         let (culprit, class, lasts_s) = (&opened.culprit, opened.class, opened.lasts.as_secs());
         let probe = match opened.probe_in.as_secs() {
@@ -123,6 +124,7 @@ mod tests {
                 is_open: true,
                 holding: None,
                 breaker: None,
+                stuck: None,
                 n_opened: 0,
                 counts: Default::default(),
             }],
@@ -175,6 +177,12 @@ mod tests {
         };
         let said = r#"holding 2 for 7 s: queue `a\"b`"#;
         check(|view| view.pipelines[0].holding = Some(holding), 503, said);
+        let stuck = || "the version on trial".to_owned();
+        check(
+            |view| view.pipelines[0].stuck = Some(stuck()),
+            503,
+            r#""why":["the version on trial"]"#,
+        );
         let opened = Opened {
             culprit: Culprit {
                 stage: Stage::Preprocess,

@@ -69,6 +69,8 @@ pub struct PipelineView {
     pub holding: Option<Holding>,
     /// Who fails for everything.
     pub breaker: Option<Opened>,
+    /// What keeps it waiting for somebody, or for a version that makes no progress.
+    pub stuck: Option<String>,
     /// How often its breaker opened.
     pub n_opened: u64,
     /// What became of its messages.

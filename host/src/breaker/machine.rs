@@ -17,6 +17,20 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before jitter, which at most doubles it: five minutes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(150);
 
+/// CPU time of a message's failure from which on those that wait behind it do not try for themselves: with hundreds in
+/// hand, each to cost as much, nothing else would run for minutes.
+const COSTLY: Duration = Duration::from_millis(20);
+
+/// A message that a stage failed for.
+#[derive(Debug)]
+pub(super) struct Failure<'r> {
+    pub(super) culprit: Culprit,
+    pub(super) generation: u64,
+    pub(super) reason: &'r Reason,
+    /// CPU time that plugins used for the message.
+    pub(super) cost: Duration,
+}
+
 /// Where a breaker is.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
@@ -36,6 +50,7 @@ struct Open {
     since: Instant,
     probe_at: Instant,
     is_probing: bool,
+    is_costly: bool,
     pauses: ExponentialBackoff,
 }
 
@@ -116,12 +131,16 @@ impl Machine {
     /// A stage failed for a message; `probe` where that was the probe after so many openings.
     pub(super) fn failed(
         &mut self,
-        culprit: Culprit,
-        generation: u64,
-        reason: &Reason,
+        failure: Failure<'_>,
         probe: Option<u64>,
         now: Instant,
     ) -> (Verdict, Option<Change>) {
+        let Failure {
+            culprit,
+            generation,
+            reason,
+            cost,
+        } = failure;
         let is_probe = probe == Some(self.n_opened);
         if let Some(open) = &mut self.open {
             if !is_probe {
@@ -150,6 +169,7 @@ impl Machine {
             since: now,
             probe_at: now + pause,
             is_probing: false,
+            is_costly: cost >= COSTLY || reason.class == ReasonClass::Deadline,
             pauses,
         });
         let change = Change::Opened {
@@ -160,6 +180,11 @@ impl Machine {
             pause,
         };
         (Verdict::Kept, Some(change))
+    }
+
+    /// Whether it is open, and those in hand are not to find out for themselves.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_costly)
     }
 
     /// A probe ended without a word about the culprit: the next may follow at once.

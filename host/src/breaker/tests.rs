@@ -37,7 +37,7 @@ async fn running(breaker: &Breaker) -> Ticket {
 }
 
 fn fail(ticket: &mut Ticket) -> Verdict {
-    ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap())
+    ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap(), Duration::ZERO)
 }
 
 /// Opens it, and gives the message that opened it, which is kept.
@@ -80,8 +80,13 @@ async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
             let mut ticket = running(&breaker).await;
             match event {
                 '+' => ticket.passed(Stage::Preprocess, "a"),
-                'm' => drop(ticket.failed(culprit(Stage::Infer, "m"), 1, &trap())),
-                build => drop(ticket.failed(culprit(Stage::Preprocess, &build.to_string()), 1, &trap())),
+                'm' => drop(ticket.failed(culprit(Stage::Infer, "m"), 1, &trap(), Duration::ZERO)),
+                build => drop(ticket.failed(
+                    culprit(Stage::Preprocess, &build.to_string()),
+                    1,
+                    &trap(),
+                    Duration::ZERO,
+                )),
             }
         }
         assert_eq!(breaker.opened().is_some(), opens, "{events}");
@@ -199,4 +204,26 @@ async fn what_is_kept_goes_back_when_a_drain_begins_or_it_waited_too_long() {
     breaker.0.drain.cancel();
     assert!(is_now(breaker.ticket().turn(served)).await);
     assert_eq!(breaker.machine().n_waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_kept_when_others_found_out_at_a_high_price_that_it_fails() {
+    // Rows: what each failure cost, and whether what runs beside is to be kept at once.
+    for (cost_ms, is_kept) in [(1, false), (1000, true)] {
+        let breaker = breaker();
+        let mut beside = running(&breaker).await;
+        for _ in 0..THRESHOLD {
+            let mut ticket = running(&breaker).await;
+            let cost = Duration::from_millis(cost_ms);
+            ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap(), cost);
+        }
+        assert_eq!(is_now(beside.keeps_all()).await, is_kept, "{cost_ms}");
+        beside.begins_anew();
+        assert_eq!(breaker.machine().n_waiting, 1);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        beside.turn(served).await.unwrap();
+        assert!(!is_now(beside.keeps_all()).await, "a probe runs to its end");
+        breaker.swapped(|_| false);
+        assert!(breaker.opened().is_none());
+    }
 }

@@ -21,6 +21,7 @@ use crate::connect::Destination;
 use crate::connect::amqp::Broker;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::generation::Stages;
+use crate::recall::Recall;
 use crate::reload::{self, HeldBack, Replayed};
 use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::work::Seen;
@@ -108,6 +109,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
         attempts: pipeline.attempts,
         max_message_bytes: pipeline.max_message_bytes,
         max_results_bytes: pipeline.max_results_bytes,
+        recall: Recall::default(),
     };
     let (name, message) = (pipeline.name.as_str(), (*case.message).clone());
     let replayed = reload::replay(name, &stages, message, "replay", Some(Seen::default())).await;

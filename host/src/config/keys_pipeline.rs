@@ -239,7 +239,7 @@ static TRIAL: Section = Section {
             "slower",
             Form::Number(&SLOWER),
             "5.0",
-            "How many times as long as before the median message may take.",
+            "How many times as much as before a message may cost: CPU time of the plugins, time of the device of the model.",
         )
         .at_home(),
     ],

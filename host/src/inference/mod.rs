@@ -73,13 +73,36 @@ pub enum InferError {
     DeviceLost,
 }
 
+/// A prediction, and what it cost.
+#[derive(Debug)]
+pub struct Inferred {
+    /// The prediction.
+    pub prediction: Prediction,
+    /// Time of the device: its share of the batch's, without waiting for it.
+    pub device: Duration,
+}
+
+/// What a tensor is run beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Company {
+    /// Whatever is in its batch.
+    #[default]
+    Batch,
+    /// Nothing: so that what it costs on one model can be compared with what it costs on another, whose batches are of
+    /// other sizes.
+    Alone,
+}
+
 /// The item owns the way back to who asked.
 #[derive(Debug)]
 struct Item {
     tensor: Tensor,
     deadline: Option<SystemTime>,
-    reply: oneshot::Sender<Result<Prediction, InferError>>,
+    company: Company,
+    reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<Inferred, InferError>>;
 
 impl Served {
     /// Puts a model on a device, warms it up and checks its numbers; seconds to minutes.
@@ -186,10 +209,29 @@ impl Served {
         tensor: Tensor,
         deadline: Option<SystemTime>,
     ) -> Result<Prediction, InferError> {
+        let inferred = self.infer_in(approach, tensor, deadline, Company::Batch).await;
+        inferred.map(|inferred| inferred.prediction)
+    }
+
+    /// As [`Self::infer`], and says what it cost.
+    ///
+    /// # Errors
+    /// By [`InferError`].
+    ///
+    /// # Cancellation
+    /// An item that waits is not run; a batch that runs is run to its end.
+    pub async fn infer_in(
+        &self,
+        approach: Approach,
+        tensor: Tensor,
+        deadline: Option<SystemTime>,
+        company: Company,
+    ) -> Result<Inferred, InferError> {
         let (reply, prediction) = oneshot::channel();
         approach.arrive(Item {
             tensor,
             deadline,
+            company,
             reply,
         });
         failpoints::pass(Place::Queued, "").await;
@@ -243,7 +285,7 @@ impl Worker {
     fn serve(mut self, queue: &Queue<Item>) {
         while let Some(Batch { items, closed }) = queue.next_batch() {
             self.meter.closed(closed, items.iter().map(|(came, _)| came.elapsed()));
-            // Who was cut off by the end of a drain no longer listens: its tensor need not run.
+            // Who was cut off by the end of a drain, or taken back, no longer listens: its tensor need not run.
             let items = items
                 .into_iter()
                 .map(|(_, item)| item)
@@ -253,6 +295,10 @@ impl Worker {
                 items.partition(|item| item.deadline.is_some_and(|deadline| deadline <= now));
             for item in expired {
                 answer(item.reply, Err(InferError::Expired));
+            }
+            let (alone, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.company == Company::Alone);
+            for item in alone {
+                self.run(vec![item]);
             }
             if !items.is_empty() {
                 self.run(items);
@@ -267,6 +313,7 @@ impl Worker {
         let predicted = self.predict(&tensors);
         let took = began.elapsed();
         self.meter.ran(took);
+        let each = took / u32::try_from(tensors.len()).unwrap_or(u32::MAX).max(1);
         match predicted {
             Ok(outputs) => {
                 debug!(
@@ -276,7 +323,7 @@ impl Worker {
                     "ran a batch"
                 );
                 for (reply, output) in replies.into_iter().zip(outputs) {
-                    answer(reply, self.prediction(output));
+                    answer(reply, self.inferred(output, each));
                 }
             }
             Err(RunError::DeviceLost(why)) => self.lose(&why, replies),
@@ -298,9 +345,10 @@ impl Worker {
         }
     }
 
-    fn run_singly(&mut self, tensors: Vec<Tensor>, replies: Vec<oneshot::Sender<Result<Prediction, InferError>>>) {
+    fn run_singly(&mut self, tensors: Vec<Tensor>, replies: Vec<Reply>) {
         let mut replies = replies.into_iter();
         for (tensor, reply) in tensors.into_iter().zip(replies.by_ref()) {
+            let began = Instant::now();
             match self.predict(std::slice::from_ref(&tensor)) {
                 Ok(outputs) => {
                     let none = || Err(InferError::Failed("the model gave no output".to_owned()));
@@ -309,7 +357,7 @@ impl Worker {
                         outputs
                             .into_iter()
                             .next()
-                            .map_or_else(none, |output| self.prediction(output)),
+                            .map_or_else(none, |output| self.inferred(output, began.elapsed())),
                     );
                 }
                 Err(RunError::DeviceLost(why)) => return self.lose(&why, vec![reply]),
@@ -319,12 +367,17 @@ impl Worker {
     }
 
     /// Nothing is to blame but the device: everything is held by its source, and the process must be left.
-    fn lose(&self, why: &str, replies: Vec<oneshot::Sender<Result<Prediction, InferError>>>) {
+    fn lose(&self, why: &str, replies: Vec<Reply>) {
         error!(model = &*self.name, why, "the device is lost");
         self.device_lost.cancel();
         replies
             .into_iter()
             .for_each(|reply| answer(reply, Err(InferError::DeviceLost)));
+    }
+
+    fn inferred(&self, output: ItemOutput, device: Duration) -> Result<Inferred, InferError> {
+        self.prediction(output)
+            .map(|prediction| Inferred { prediction, device })
     }
 
     fn prediction(&self, output: ItemOutput) -> Result<Prediction, InferError> {
@@ -348,7 +401,7 @@ impl Worker {
     }
 }
 
-fn answer(reply: oneshot::Sender<Result<Prediction, InferError>>, result: Result<Prediction, InferError>) {
+fn answer(reply: Reply, result: Result<Inferred, InferError>) {
     if reply.send(result).is_err() {
         debug!("a prediction came after its message was given up");
     }

@@ -16,7 +16,7 @@ use millrace_models::{Device, DeviceError, Model, ModelError, RunError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use parts::{HeldBack, Part, Parts, PluginPart, changes};
+pub use parts::{HeldBack, ModelPart, Part, Parts, PluginPart, changes};
 pub use probe::{ProbeError, probe};
 pub use replay::{Replayed, replay};
 
@@ -228,6 +228,16 @@ impl Loaded {
     /// A model that was read.
     pub fn model(&self, name: &Name) -> Option<&Model> {
         self.models.get(name)
+    }
+
+    /// The plugins that were read.
+    pub fn plugins(&self) -> impl Iterator<Item = (&Name, &Arc<Plugin>)> {
+        self.plugins.iter()
+    }
+
+    /// Puts a plugin in the place of the one that was read.
+    pub fn replace_plugin(&mut self, name: Name, plugin: Arc<Plugin>) {
+        self.plugins.insert(name, plugin);
     }
 
     /// Puts the models that do not serve yet on their devices, and gives every pipeline its parts: those of `serving` that

@@ -23,7 +23,7 @@ pub struct Part<T, C> {
 pub type PluginPart = Part<Plugin, PluginConfig>;
 
 /// A model that serves.
-pub(super) type ModelPart = Part<Served, ModelConfig>;
+pub type ModelPart = Part<Served, ModelConfig>;
 
 /// What serves one pipeline.
 #[derive(Debug, Clone)]
@@ -81,6 +81,14 @@ impl Parts {
         self.plugins.iter().find(|plugin| plugin.config.name.as_str() == name)
     }
 
+    /// The same with another version of the model.
+    pub fn with_model(&self, part: &ModelPart) -> Self {
+        Self {
+            plugins: self.plugins.clone(),
+            model: part.clone(),
+        }
+    }
+
     /// The same with another version of a plugin, wherever it is used.
     pub fn with_plugin(&self, part: &PluginPart) -> Self {
         let mut parts = self.clone();
@@ -105,6 +113,39 @@ impl HeldBack {
         if !Arc::ptr_eq(&undone.model.what, &kept.model.what) {
             let digest = undone.model.what.digest().to_owned();
             push(&mut self.models, (undone.model.config.clone(), digest));
+        }
+    }
+
+    /// Holds back a version of a plugin that was undone before this process began.
+    pub fn add_plugin(&mut self, config: PluginConfig, digest: String) {
+        push(&mut self.plugins, (config, digest));
+    }
+
+    /// The same of a model.
+    pub fn add_model(&mut self, config: ModelConfig, digest: String) {
+        push(&mut self.models, (config, digest));
+    }
+
+    /// The first part that is held back and serves all the same, in words: there is nothing to serve in its place.
+    pub fn among(&self, parts: &Parts) -> Option<String> {
+        let mut plugins = parts.plugins.iter();
+        let plugin = plugins.find(|part| self.has_plugin(&part.config, &part.what.identity().digest));
+        let model = &parts.model;
+        match plugin {
+            Some(part) => Some(format!(
+                "plugin `{}` ({})",
+                part.config.name,
+                part.what.identity().version()
+            )),
+            None if self.has_model(&model.config, model.what.digest()) => {
+                let digest = model.what.digest();
+                Some(format!(
+                    "model `{}` ({})",
+                    model.config.name,
+                    digest.get(..12).unwrap_or(digest)
+                ))
+            }
+            None => None,
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -
         }
         Some(breach @ Breach::Memory { .. }) => (ReasonClass::Memory, breach.to_string()),
         Some(breach @ Breach::Exit) => (ReasonClass::Trap, breach.to_string()),
+        // Nobody hears of it, and it says nothing about the plugin.
+        Some(Breach::Abandoned) => return CallError::Stopped,
         None => describe(error, output_max),
     };
     if class == ReasonClass::Trap

@@ -12,7 +12,7 @@ use super::declared::{self, Setting, SettingMistake};
 use super::fault::fault;
 use super::load::Loaded;
 use super::output::TransformOf;
-use super::state::State;
+use super::state::{Caller, State};
 use super::text::tame;
 use super::{CallError, Role, limits, output};
 use crate::disposition::ReasonClass;
@@ -123,13 +123,14 @@ impl Linked {
 }
 
 impl Instance {
-    /// Makes an instance and lets it accept its settings, within the bounds of one call that begins now and may go on
-    /// with the call of its role.
+    /// Makes an instance and lets it accept its settings, within the bounds of one call that begins now, ends when its
+    /// caller is gone, and may go on with the call of its role.
     ///
     /// # Errors
     /// When the plugin refuses its settings, traps, or crosses a bound.
-    pub(super) fn new(plugin: &Loaded, settings: &str, message_id: &str) -> Result<Self, NoInstance> {
+    pub(super) fn new(plugin: &Loaded, settings: &str, message_id: &str, caller: &Caller) -> Result<Self, NoInstance> {
         let mut store = store(plugin, message_id);
+        store.data_mut().caller = caller.clone();
         match plugin.linked.instantiate(&mut store) {
             Ok((every, exports)) => configured(plugin, store, &every, exports, settings),
             Err(error) => Err(no_instance(&error, &mut store)),
@@ -160,9 +161,10 @@ impl Instance {
     }
 
     /// Lets an instance that has served before begin another call: its clock and its log start anew.
-    pub(super) fn begin(&mut self, message_id: &str) {
+    pub(super) fn begin(&mut self, message_id: &str, caller: &Caller) {
         self.store.set_epoch_deadline(1);
         let state = self.store.data_mut();
+        state.caller = caller.clone();
         state.clock = limits::CallClock::start(self.allowance.deadline);
         state.log.begin(message_id);
     }

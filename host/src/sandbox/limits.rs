@@ -51,6 +51,9 @@ pub(super) enum Breach {
     /// It tried to end the process.
     #[error("called exit")]
     Exit,
+    /// Nobody waits for its answer any more: no fault of the plugin's.
+    #[error("nobody waits for it any more")]
+    Abandoned,
 }
 
 /// The time of one call, charged to the thread that it runs on.
@@ -109,6 +112,9 @@ impl CallClock {
 
 /// What the tick asks a running guest.
 pub(super) fn on_tick(store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
+    if store.data().caller.is_gone() {
+        return Err(Breach::Abandoned.into());
+    }
     store.data().clock.check()?;
     Ok(UpdateDeadline::Continue(1))
 }

@@ -69,8 +69,7 @@ pub(super) struct Loader {
 /// A plugin that is ready to be instantiated.
 pub(super) struct Loaded {
     /// What it was compiled from.
-    #[expect(dead_code, reason = "keeps it for the loader to find")]
-    compiled: Arc<Compiled>,
+    pub(super) compiled: Arc<Compiled>,
     /// Name and digest.
     pub(super) identity: Arc<PluginIdentity>,
     /// Linked and type-checked.
@@ -166,7 +165,7 @@ impl Loader {
         if let Some(compiled) = self.versions.find(&digest) {
             return Ok(compiled);
         }
-        let n_bytes = bytes.len();
+        let (n_bytes, kept) = (bytes.len(), Arc::from(bytes.as_slice()));
         let Compilation {
             component,
             took,
@@ -178,6 +177,7 @@ impl Loader {
         }
         let compiled = Arc::new(Compiled {
             digest,
+            bytes: kept,
             component,
             took,
         });

@@ -60,7 +60,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 use self::load::Loader;
-use self::workers::{LaneQueue, Workers};
+use self::workers::{LaneQueue, Order, Workers};
 use crate::config::PluginConfig;
 use crate::disposition::ReasonClass;
 
@@ -94,6 +94,7 @@ pub struct Sandbox {
 #[derive(Debug, Clone)]
 pub struct Lane {
     queue: Arc<LaneQueue>,
+    order: Order,
 }
 
 /// What a plugin answers instead of a result.
@@ -114,6 +115,8 @@ pub struct Called<T> {
     pub answer: Result<T, CallError>,
     /// How long it ran, without waiting for a worker.
     pub ran: Duration,
+    /// CPU time that it used.
+    pub cpu: Duration,
 }
 
 /// Why a call yields no result.
@@ -138,7 +141,7 @@ pub enum CallError {
         /// Expected and found.
         text: String,
     },
-    /// The workers have stopped.
+    /// The workers have stopped, or nobody waited for the answer any more.
     #[error("the sandbox has stopped")]
     Stopped,
 }
@@ -239,6 +242,7 @@ impl Sandbox {
     pub fn lane(&self, n_pipelines: usize) -> Lane {
         Lane {
             queue: Arc::new(self.workers.lane(n_pipelines)),
+            order: Order::InTurn,
         }
     }
 
@@ -258,6 +262,17 @@ impl Sandbox {
             if thread.join().is_err() {
                 tracing::error!("sandbox worker panicked");
             }
+        }
+    }
+}
+
+impl Lane {
+    /// The same lane for calls that come before all others in it and need no slot: a message that has lost time already
+    /// must not wait behind those that have not begun. A message makes one call at a time, which bounds them.
+    pub fn first(&self) -> Self {
+        Self {
+            queue: Arc::clone(&self.queue),
+            order: Order::First,
         }
     }
 }

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::instance::Instance;
+use super::limits::thread_cpu_time;
 use super::load::Loaded;
 use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
+use super::state::Caller;
 use super::workers::{Job, Stopped, Workers};
 use super::{
     CallError, Called, Lane, NamedDestination, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, declared, fault,
@@ -19,6 +21,9 @@ use super::{
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::{PluginIdentity, ReasonClass};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
+
+/// So many faults with no answer in between are a version that fails for everything: one bad message makes two.
+const AILS_AFTER: u32 = 3;
 
 /// A plugin that was compiled, linked, checked against its role and configured once.
 pub struct Plugin {
@@ -28,6 +33,8 @@ pub struct Plugin {
     // After a fault in one instance all of them are renewed: the message that is then tried again gets a fresh one, and
     // a state that was led astray ends everywhere.
     faults: AtomicU64,
+    // Since it last answered anything.
+    faults_in_row: AtomicU32,
     meter: Arc<PluginMeter>,
     memory_peak: AtomicUsize,
     workers: Arc<Workers>,
@@ -41,6 +48,7 @@ impl Plugin {
             isolation: config.isolation,
             settings: config.settings.clone(),
             faults: AtomicU64::new(0),
+            faults_in_row: AtomicU32::new(0),
             meter,
             memory_peak: AtomicUsize::new(0),
             workers: Arc::clone(workers),
@@ -50,6 +58,11 @@ impl Plugin {
     /// Name and digest.
     pub fn identity(&self) -> &Arc<PluginIdentity> {
         &self.loaded.identity
+    }
+
+    /// The file that it was loaded from.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.loaded.compiled.bytes
     }
 
     /// What it was loaded for.
@@ -67,13 +80,18 @@ impl Plugin {
         declared::destinations(&self.loaded.settings, &self.settings)
     }
 
+    /// Whether its last calls broke every one a bound or trapped: more than one bad message can do.
+    pub fn ails(&self) -> bool {
+        self.faults_in_row.load(Ordering::Relaxed) >= AILS_AFTER
+    }
+
     /// Calls the preprocessor; the tensor is of the type `wants`.
     ///
     /// It fails when the plugin refuses the message, breaks a bound, traps or returns another tensor; or the workers have
     /// stopped.
     ///
     /// # Cancellation
-    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    /// The call is not begun, or ends at the next tick.
     pub async fn preprocess(
         self: &Arc<Self>,
         lane: &Lane,
@@ -92,7 +110,7 @@ impl Plugin {
     /// It fails as [`Plugin::preprocess`] does; and when what it makes is larger than the next may take.
     ///
     /// # Cancellation
-    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    /// The call is not begun, or ends at the next tick.
     pub async fn transform(
         self: &Arc<Self>,
         lane: &Lane,
@@ -110,7 +128,7 @@ impl Plugin {
     /// workers have stopped.
     ///
     /// # Cancellation
-    /// A call that has begun goes on without its caller, and ends at the latest at its deadline.
+    /// The call is not begun, or ends at the next tick.
     pub async fn route(
         self: &Arc<Self>,
         lane: &Lane,
@@ -145,26 +163,29 @@ impl Plugin {
     ) -> Called<T> {
         let (reply, answer) = oneshot::channel();
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
+        // Until the answer is here, or whoever waits for it is dropped.
+        let (caller, _waiting) = Caller::new();
         let job = move |residents: &mut Residents| {
-            if reply.is_closed() {
+            if caller.is_gone() {
                 return;
             }
-            let began = Instant::now();
+            let (began, cpu_began) = (Instant::now(), thread_cpu_time());
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
-            let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, call)));
+            let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, &caller, call)));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: whoever gets it may count on nobody else holding the plugin.
             drop((plugin, message));
-            let ran = began.elapsed();
-            if reply.send(Called { answer, ran }).is_err() {
+            let (ran, cpu) = (began.elapsed(), thread_cpu_time().saturating_sub(cpu_began));
+            if reply.send(Called { answer, ran, cpu }).is_err() {
                 tracing::debug!("plugin call ended without its caller");
             }
         };
         let stopped = Called {
             answer: Err(CallError::Stopped),
             ran: Duration::ZERO,
+            cpu: Duration::ZERO,
         };
-        match lane.queue.submit(Job::new(&self.meter, job)).await {
+        match lane.queue.submit(Job::new(&self.meter, job), lane.order).await {
             Ok(()) => answer.await.unwrap_or(stopped),
             Err(Stopped) => stopped,
         }
@@ -175,10 +196,27 @@ impl Plugin {
         self: &Arc<Self>,
         residents: &mut Residents,
         message_id: &str,
+        caller: &Caller,
+        call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let answer = self.run_in_an_instance(residents, message_id, caller, call);
+        match answer {
+            Err(CallError::Stopped) => {}
+            Err(CallError::Fault { .. }) => drop(self.faults_in_row.fetch_add(1, Ordering::Relaxed)),
+            _ => self.faults_in_row.store(0, Ordering::Relaxed),
+        }
+        answer
+    }
+
+    fn run_in_an_instance<T>(
+        self: &Arc<Self>,
+        residents: &mut Residents,
+        message_id: &str,
+        caller: &Caller,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         if self.isolation == Isolation::Message {
-            let mut instance = self.instance(message_id)?;
+            let mut instance = self.instance(message_id, caller)?;
             let answer = call(&mut instance);
             self.saw(&instance);
             return answer;
@@ -186,20 +224,21 @@ impl Plugin {
         let faults = self.faults.load(Ordering::Relaxed);
         let mut instance = match residents.take(self, faults) {
             Some(mut instance) => {
-                instance.begin(message_id);
+                instance.begin(message_id, caller);
                 instance
             }
             None => {
                 residents.make_room();
-                self.instance(message_id)?
+                self.instance(message_id, caller)?
             }
         };
         let answer = call(&mut instance);
         self.saw(&instance);
-        if matches!(answer, Err(CallError::Fault { .. })) {
-            self.faults.fetch_add(1, Ordering::Relaxed);
-        } else {
-            residents.keep(self, faults, instance);
+        match answer {
+            Err(CallError::Fault { .. }) => drop(self.faults.fetch_add(1, Ordering::Relaxed)),
+            // Ended in the middle of a call: it can serve no other.
+            Err(CallError::Stopped) => {}
+            _ => residents.keep(self, faults, instance),
         }
         answer
     }
@@ -224,8 +263,8 @@ impl Plugin {
         &self.meter
     }
 
-    pub(super) fn instance(&self, message_id: &str) -> Result<Instance, CallError> {
-        Ok(Instance::new(&self.loaded, &self.settings, message_id)?)
+    pub(super) fn instance(&self, message_id: &str, caller: &Caller) -> Result<Instance, CallError> {
+        Ok(Instance::new(&self.loaded, &self.settings, message_id, caller)?)
     }
 
     fn host_panicked(&self, message_id: &str, panic: &(dyn std::any::Any + Send)) -> CallError {

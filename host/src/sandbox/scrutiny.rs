@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::fault::panic_text;
+use super::state::Caller;
 use super::{CallError, LoadError, LoadProblem, Plugin, Role, Sandbox, Setting};
 use crate::config::PluginConfig;
 
@@ -59,7 +60,7 @@ impl Plugin {
         let began = Instant::now();
         while all.len() < STARTS && (all.is_empty() || began.elapsed() < PATIENCE) {
             let start = Instant::now();
-            let instance = self.instance("")?;
+            let instance = self.instance("", &Caller::default())?;
             all.push(start.elapsed());
             memory_bytes = memory_bytes.max(instance.memory_peak());
         }

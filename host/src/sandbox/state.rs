@@ -1,6 +1,7 @@
 //! What a store holds for its guest: the call in progress, and the bounds around it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::limits::{CallClock, MemoryLimiter};
@@ -9,6 +10,20 @@ use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction};
 use crate::quota::LineQuota;
 
+/// Whoever waits for the answer of a call. With nobody left the call is ended at the next tick: it would hold a worker
+/// that others wait for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caller {
+    is_gone: Arc<AtomicBool>,
+}
+
+/// Held by the caller itself while it waits.
+#[derive(Debug)]
+#[must_use = "dropping it ends the call"]
+pub(super) struct Waiting {
+    is_gone: Arc<AtomicBool>,
+}
+
 /// The host's side of one instance.
 #[derive(Debug)]
 pub(super) struct State {
@@ -16,6 +31,8 @@ pub(super) struct State {
     pub(super) message: Option<Arc<Message>>,
     /// The prediction of the call in progress, for routers.
     pub(super) prediction: Option<Arc<Prediction>>,
+    /// Who waits for the call in progress.
+    pub(super) caller: Caller,
     /// The time of the call in progress.
     pub(super) clock: CallClock,
     /// What the instance's memories and tables take.
@@ -35,9 +52,32 @@ impl State {
         Self {
             message: None,
             prediction: None,
+            caller: Caller::default(),
             clock: CallClock::start(deadline),
             limiter: MemoryLimiter::new(memory_bytes),
             log: CallLog::new(Arc::clone(plugin), Arc::clone(log)),
         }
+    }
+}
+
+impl Caller {
+    /// A caller that waits, and what it holds meanwhile.
+    pub(super) fn new() -> (Self, Waiting) {
+        let is_gone = Arc::default();
+        let waiting = Waiting {
+            is_gone: Arc::clone(&is_gone),
+        };
+        (Self { is_gone }, waiting)
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.is_gone.store(true, Ordering::Relaxed);
     }
 }

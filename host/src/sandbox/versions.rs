@@ -17,6 +17,8 @@ const KEPT_MAX_BYTES: usize = 256 << 20;
 pub(super) struct Compiled {
     /// SHA-256 of the file.
     pub(super) digest: String,
+    /// The file: kept for as long as it may have to be put back, when another lies in its place on the disk.
+    pub(super) bytes: Arc<[u8]>,
     /// Machine code and types.
     pub(super) component: Component,
     /// How long it took to compile.
@@ -34,7 +36,8 @@ pub(super) struct Versions {
 impl Compiled {
     fn n_bytes(&self) -> usize {
         let image = self.component.image_range();
-        image.end.addr().saturating_sub(image.start.addr())
+        let code = image.end.addr().saturating_sub(image.start.addr());
+        code.saturating_add(self.bytes.len())
     }
 }
 
@@ -77,6 +80,7 @@ mod tests {
         let component = Component::from_binary(engine, b"\0asm\x0d\0\x01\0").unwrap();
         Arc::new(Compiled {
             digest: version.to_string(),
+            bytes: Arc::default(),
             component,
             took: Duration::ZERO,
         })

@@ -35,6 +35,15 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Stopped;
 
+/// When a job's turn is, among those of its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// After those that came before it, once the lane has a slot for it.
+    InTurn,
+    /// Before all that are not first themselves, without a slot.
+    First,
+}
+
 /// What the worker threads and everybody who has work for them share.
 pub(super) struct Workers {
     n_workers: usize,
@@ -69,6 +78,9 @@ struct LaneState {
     running: usize,
     // CPU time of its jobs that are over.
     used: Duration,
+    // Bounded by the messages in flight: each has at most one.
+    first: VecDeque<Job>,
+    // Bounded by the lane's slots.
     jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
 }
 
@@ -77,7 +89,7 @@ enum Next {
     Run {
         lane: u64,
         job: Job,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     },
     Retire,
     Stop,
@@ -146,6 +158,7 @@ impl Workers {
             share,
             running: 0,
             used: Duration::ZERO,
+            first: VecDeque::new(),
             jobs: VecDeque::new(),
         });
         drop(board);
@@ -172,7 +185,7 @@ impl Workers {
         let waiting: Vec<_> = board
             .lanes
             .iter_mut()
-            .map(|lane| std::mem::take(&mut lane.jobs))
+            .map(|lane| (std::mem::take(&mut lane.first), std::mem::take(&mut lane.jobs)))
             .collect();
         drop(board);
         self.changed.notify_all();
@@ -226,7 +239,7 @@ impl Workers {
             .is_some_and(|state| {
                 state.running = state.running.saturating_sub(1);
                 state.used = state.used.saturating_add(used);
-                !state.jobs.is_empty()
+                state.has_work()
             });
         drop(board);
         if waiting {
@@ -247,11 +260,11 @@ impl Board {
         let in_turn = (0..n_lanes).map(|step| self.next.wrapping_add(step) % n_lanes);
         let waiting = in_turn.filter_map(|index| {
             let lane = self.lanes.get(index)?;
-            (lane.running < lane.share && !lane.jobs.is_empty()).then_some((lane.used, index))
+            (lane.running < lane.share && lane.has_work()).then_some((lane.used, index))
         });
         let (used, index) = waiting.min_by_key(|(used, _)| *used)?;
         let lane = self.lanes.get_mut(index)?;
-        let (job, permit) = lane.jobs.pop_front()?;
+        let (job, permit) = lane.next()?;
         lane.running = lane.running.saturating_add(1);
         let lane = lane.id;
         (self.next, self.level) = (index.wrapping_add(1), used);
@@ -259,27 +272,46 @@ impl Board {
     }
 
     /// Queues a job of a lane.
-    fn add(&mut self, id: u64, job: Job, permit: OwnedSemaphorePermit) -> Result<(), Stopped> {
+    fn add(&mut self, id: u64, job: Job, permit: Option<OwnedSemaphorePermit>) -> Result<(), Stopped> {
         let level = self.level;
         let lane = self.lanes.iter_mut().find(|lane| lane.id == id).ok_or(Stopped)?;
-        if lane.jobs.is_empty() && lane.running == 0 {
+        if !lane.has_work() && lane.running == 0 {
             lane.used = lane.used.max(level);
         }
-        lane.jobs.push_back((job, permit));
+        match permit {
+            Some(permit) => lane.jobs.push_back((job, permit)),
+            None => lane.first.push_back(job),
+        }
         Ok(())
     }
 }
 
+impl LaneState {
+    fn has_work(&self) -> bool {
+        !self.first.is_empty() || !self.jobs.is_empty()
+    }
+
+    fn next(&mut self) -> Option<(Job, Option<OwnedSemaphorePermit>)> {
+        if let Some(job) = self.first.pop_front() {
+            return Some((job, None));
+        }
+        self.jobs.pop_front().map(|(job, permit)| (job, Some(permit)))
+    }
+}
+
 impl LaneQueue {
-    /// Queues a job as soon as the lane has room for it.
+    /// Queues a job: one that is first at once, another as soon as the lane has room for it.
     ///
     /// # Cancellation
     /// Before there is room, nothing happened; afterwards the job runs, whether anybody waits for its answer or not.
     ///
     /// # Errors
     /// When the workers have stopped.
-    pub(super) async fn submit(&self, job: Job) -> Result<(), Stopped> {
-        let permit = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Stopped)?;
+    pub(super) async fn submit(&self, job: Job, order: Order) -> Result<(), Stopped> {
+        let permit = match order {
+            Order::InTurn => Some(Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Stopped)?),
+            Order::First => None,
+        };
         let mut board = self.workers.board();
         if board.stopping {
             return Err(Stopped);
@@ -333,6 +365,7 @@ mod tests {
                 share: 2,
                 running: 0,
                 used: Duration::from_millis(*used_ms),
+                first: VecDeque::new(),
                 jobs: jobs.take(*n_jobs).collect(),
             }
         };
@@ -370,8 +403,20 @@ mod tests {
         let mut board = board(&[(500, 1), (0, 0)]);
         check(&mut board, &[0]);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        board.add(1, Job::new(&Arc::default(), |_| {}), permit).unwrap();
+        board.add(1, Job::new(&Arc::default(), |_| {}), Some(permit)).unwrap();
         let used: Vec<_> = board.lanes.iter().map(|lane| lane.used).collect();
         assert_eq!(used, [Duration::from_millis(500); 2]);
+    }
+
+    #[test]
+    fn a_job_that_is_first_comes_before_those_that_came_before_it() {
+        let mut board = board(&[(0, 3)]);
+        let meter = Arc::new(PluginMeter::default());
+        board.add(0, Job::new(&meter, |_| {}), None).unwrap();
+        let Some(Next::Run { job, permit, .. }) = board.take() else {
+            panic!("there is work");
+        };
+        assert!(Arc::ptr_eq(&job.meter, &meter) && permit.is_none());
+        assert!(matches!(board.take(), Some(Next::Run { permit: Some(_), .. })));
     }
 }

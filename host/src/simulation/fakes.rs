@@ -12,6 +12,7 @@ use crate::connect::settle::{Delivered, Purpose};
 use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
 use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};
 use crate::message::{Envelope, Message};
+use crate::recall::Recall;
 use crate::work::{Attempt, Work};
 
 /// One life of a host.
@@ -70,6 +71,19 @@ pub(super) struct Script {
     pub(super) host: Arc<Host>,
     pub(super) generation: u64,
     pub(super) ails: Option<Ailment>,
+    pub(super) recall: Recall,
+}
+
+/// A message that is worked on, until that is over or it is taken back. The dead work on nothing.
+struct Working<'h> {
+    host: &'h Host,
+    tag: u64,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.host.world.state().working.remove(&self.tag);
+    }
 }
 
 /// What a bad version does with every message.
@@ -400,6 +414,10 @@ impl Work for Script {
         false
     }
 
+    fn recall(&self) -> &Recall {
+        &self.recall
+    }
+
     fn culprit(&self, _: &Reason) -> Option<Culprit> {
         None
     }
@@ -414,13 +432,14 @@ impl Work for Script {
             state.begin(host.number, tag, id, message.attempt, is_apart);
             state.kinds[id]
         };
+        let working = Working { host, tag };
         host.step(20).await;
         if kind == Kind::Poison {
             *host.world.state().n_deaths_by.entry(id).or_default() += 1;
             host.world.kill(host.number);
         }
         host.live().await;
-        host.world.state().working.remove(&tag);
+        drop(working);
         let plugin = PluginIdentity {
             name: "script".to_owned(),
             digest: String::new(),

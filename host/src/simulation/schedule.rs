@@ -20,7 +20,9 @@ use crate::gate::Gate;
 use crate::generation::{Current, Generation, Serving};
 use crate::pipeline::Pipeline;
 use crate::quota::LineQuota;
+use crate::recall::Recall;
 use crate::trial::{Trial, TrialEnded};
+use crate::work::Work as _;
 
 /// Schedules in one run of the tests: some seconds.
 const N_SCHEDULES: u64 = 3000;
@@ -139,6 +141,7 @@ impl Schedule {
             host: Arc::clone(&host),
             generation: 1,
             ails: None,
+            recall: Recall::default(),
         });
         let pipelines = BTreeMap::from([(name.clone(), Serving::proven(Arc::clone(&proven)))]);
         let current: Current<Script> = Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines }));
@@ -199,6 +202,7 @@ impl Schedule {
             host: Arc::clone(&running.host),
             generation: id,
             ails,
+            recall: Recall::default(),
         };
         let trial = Trial::new(
             name.clone(),
@@ -212,7 +216,16 @@ impl Schedule {
             trial: Some(Arc::new(trial)),
         };
         let pipelines = BTreeMap::from([(name, serving)]);
-        running.current.store(Arc::new(Generation { id, pipelines }));
+        let before = running.current.swap(Arc::new(Generation { id, pipelines }));
+        // What was on trial may be bad; what passed keeps what it began with, unless somebody rolled it back.
+        let is_by_hand = self.random.chance(50);
+        for serving in before.pipelines.values() {
+            if let Some(trial) = &serving.trial
+                && (is_by_hand || trial.is_unproven())
+            {
+                serving.stages.recall().take_back();
+            }
+        }
     }
 
     async fn fault(&mut self) {
@@ -322,7 +335,10 @@ async fn supervise(current: Current<Script>, proven: Arc<Script>, mut trials: mp
             state.n_undone += 1;
             let pipelines = BTreeMap::from([(pipeline, Serving::proven(Arc::clone(&proven)))]);
             let id = generation + 1;
-            current.store(Arc::new(Generation { id, pipelines }));
+            let before = current.swap(Arc::new(Generation { id, pipelines }));
+            for serving in before.pipelines.values() {
+                serving.stages.recall().take_back();
+            }
         }
     }
 }

@@ -7,10 +7,12 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::Supervisor;
+use super::publish::Leaving;
+use super::undone::{Copy, Kind, Undone, Version};
 use crate::chain::Chain;
-use crate::config::Name;
+use crate::config::{ModelConfig, Name};
 use crate::control::{Change, ChangeOutcome, Unanswered};
-use crate::reload::{Parts, changes};
+use crate::reload::{Parts, PluginPart, changes};
 use crate::trial::TrialEnded;
 
 impl Supervisor {
@@ -43,6 +45,7 @@ impl Supervisor {
             }
         }
         let changes = self.republish(&before);
+        self.remember(&before, &why);
         let change = self.change("trial", began, changes);
         warn!(
             %pipeline, generation, reason = why, now = change.generation,
@@ -57,44 +60,109 @@ impl Supervisor {
         self.show();
     }
 
-    /// Puts the version of a plugin that served before in its place, wherever it is used.
-    pub(super) fn roll_back(&mut self, plugin: &str) -> Result<Vec<String>, Unanswered> {
-        let users = |parts: &Parts| parts.plugin(plugin).is_some();
+    /// Puts the version of a plugin that served before in its place, wherever it is used; or of a model, while that is there.
+    pub(super) fn roll_back(&mut self, name: &str, by: &str) -> Result<Vec<String>, Unanswered> {
+        let users = |parts: &Parts| parts.plugin(name).is_some();
         if !self.parts.values().any(users) {
-            return Err(Unanswered::Unknown(format!(
-                "no plugin `{}` serves",
-                plugin.escape_debug()
-            )));
+            return self.roll_back_model(name, by);
         }
         // While it is on trial, what it is measured by; else what served before that.
-        let proven = self.parts.iter().find_map(|(name, parts)| {
-            let (_, proven) = self.proven.get(name)?;
-            let (old, new) = (proven.plugin(plugin)?, parts.plugin(plugin)?);
+        let proven = self.parts.iter().find_map(|(pipeline, parts)| {
+            let (_, proven) = self.proven.get(pipeline)?;
+            let (old, new) = (proven.plugin(name)?, parts.plugin(name)?);
             (!Arc::ptr_eq(&old.what, &new.what)).then(|| old.clone())
         });
-        let Some(previous) = proven.or_else(|| self.older.get(plugin).cloned()) else {
+        let Some(previous) = proven.or_else(|| self.older.get(name).cloned()) else {
             return Err(Unanswered::Unknown(format!(
-                "no version of plugin `{plugin}` served before this one"
+                "no version of plugin `{name}` served before this one"
             )));
         };
+        for parts in self.parts.values() {
+            if let Some(old) = parts.plugin(name).filter(|old| !Arc::ptr_eq(&old.what, &previous.what)) {
+                self.older.insert(old.config.name.clone(), old.clone());
+            }
+        }
+        let changes = self.go_back(|parts| parts.with_plugin(&previous), by);
+        self.held_back.release(&previous);
+        let version = plugin_version(&previous);
+        self.memory.forget(move |held| *held == version);
+        Ok(changes)
+    }
+
+    /// Of a model the version before is there while the new one is on trial, and no longer: a device has room for one.
+    fn roll_back_model(&mut self, name: &str, by: &str) -> Result<Vec<String>, Unanswered> {
+        let unknown = |text: String| Err(Unanswered::Unknown(text));
+        let is_it = |parts: &&Parts| parts.model.config.name.as_str() == name;
+        if !self.parts.values().any(|parts| is_it(&parts)) {
+            return unknown(format!("no plugin and no model `{}` serves", name.escape_debug()));
+        }
+        let previous = self
+            .parts
+            .iter()
+            .filter(|(_, parts)| is_it(parts))
+            .find_map(|(pipeline, parts)| {
+                let (_, proven) = self.proven.get(pipeline)?;
+                (!Arc::ptr_eq(&proven.model.what, &parts.model.what)).then(|| proven.model.clone())
+            });
+        let Some(previous) = previous else {
+            return unknown(format!(
+                "no other version of model `{name}` is on a device: one that passed its trial takes the place of the one before; put the folder of that one back, and say `millrace reload`"
+            ));
+        };
+        let back = |parts: &Parts| match is_it(&parts) {
+            true => parts.with_model(&previous),
+            false => parts.clone(),
+        };
+        Ok(self.go_back(back, by))
+    }
+
+    /// Makes other parts current, and what later versions are measured by; what else is on trial stays on trial.
+    fn go_back(&mut self, back: impl Fn(&Parts) -> Parts, by: &str) -> Vec<String> {
         let before = self.parts.clone();
         let id = self.current.load().id + 1;
         for (name, parts) in &mut self.parts {
-            let back = parts.with_plugin(&previous);
-            if !back.same(parts) {
-                self.held_back.add(parts, &back);
-                if let Some(old) = parts.plugin(plugin) {
-                    self.older.insert(old.config.name.clone(), old.clone());
+            let after = back(parts);
+            if after.same(parts) {
+                continue;
+            }
+            self.held_back.add(parts, &after);
+            *parts = after;
+            if let Some((since, proven)) = self.proven.get_mut(name) {
+                let after = back(proven);
+                if !after.same(proven) {
+                    (*since, *proven) = (id, after);
                 }
-                *parts = back.clone();
-                self.proven.insert(name.clone(), (id, back));
-                self.on_trial.remove(name);
+            }
+            self.on_trial.remove(name);
+        }
+        let changes = self.republish(&before);
+        self.remember(&before, &format!("rolled back by {by}"));
+        self.show();
+        changes
+    }
+
+    /// Writes down what was there before and is not now, so that the next start does not take it up from the disk.
+    fn remember(&self, before: &BTreeMap<Name, Parts>, why: &str) {
+        let (mut undone, mut copies) = (Vec::new(), Vec::new());
+        for (name, old) in before {
+            let Some(new) = self.parts.get(name) else { continue };
+            for part in old.plugins.iter() {
+                let instead = new.plugin(part.config.name.as_str());
+                let Some(instead) = instead.filter(|instead| !Arc::ptr_eq(&instead.what, &part.what)) else {
+                    continue;
+                };
+                undone.push(Undone::now(plugin_version(part), why, Some(&plugin_version(instead))));
+                copies.push(Copy {
+                    digest: instead.what.identity().digest.clone(),
+                    bytes: Arc::clone(instead.what.bytes()),
+                });
+            }
+            if !Arc::ptr_eq(&old.model.what, &new.model.what) {
+                let version = model_version(&old.model.config, old.model.what.digest());
+                undone.push(Undone::now(version, why, None));
             }
         }
-        self.held_back.release(&previous);
-        let changes = self.republish(&before);
-        self.show();
-        Ok(changes)
+        self.memory.add(undone, copies);
     }
 
     /// Makes other parts current for the file that is.
@@ -104,10 +172,19 @@ impl Supervisor {
         };
         let id = self.current.load().id + 1;
         match self.bind(&config, &self.parts, id) {
-            Ok(stages) => self.publish(id, stages),
+            Ok(stages) => self.publish(id, stages, Leaving::Bad),
             // They were bound before: the same names fit.
             Err(error) => warn!(error = %Chain(&error), "what served before cannot be bound"),
         }
         changes((Some(&config), before), (&config, &self.parts))
     }
+}
+
+pub(super) fn plugin_version(part: &PluginPart) -> Version {
+    let name = part.config.name.as_str();
+    Version::new(Kind::Plugin, name, &part.what.identity().digest, &part.config)
+}
+
+pub(super) fn model_version(config: &ModelConfig, digest: &str) -> Version {
+    Version::new(Kind::Model, config.name.as_str(), digest, config)
 }

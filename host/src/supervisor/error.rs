@@ -57,6 +57,9 @@ pub enum ChangeError {
         /// Why not.
         source: FolderError,
     },
+    /// A run that ends by itself would wait for somebody for ever.
+    #[error("{0}: put another version in its place")]
+    Undone(String),
     /// The host is leaving.
     #[error("the host is stopping")]
     Stopping,
@@ -67,7 +70,7 @@ impl ChangeError {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Mistakes(_) => "check",
-            Self::Fixed(_) => "compare",
+            Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
             Self::Probe { .. } => "probe",
             Self::TooLong { .. } | Self::Broker { .. } | Self::Topology { .. } | Self::Folder { .. } => "connect",

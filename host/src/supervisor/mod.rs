@@ -1,11 +1,14 @@
 //! Changes what runs: the one task that owns the file, the parts that serve and the pipelines. The start is its first
 //! change. Knows no message, and nothing of how parts are loaded.
 
+mod ask;
 mod back;
 mod error;
+mod held;
 mod pipelines;
 mod publish;
 mod status;
+mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,16 +20,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use ask::Asked;
+use ask::Taking;
 pub use error::ChangeError;
 use pipelines::Pipelines;
+use publish::Leaving;
 pub use status::StatusView;
 use status::{Roster, roster};
+use undone::Memory;
 
 use crate::chain::Chain;
 use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::connect::Source;
 use crate::connect::amqp::Broker;
-use crate::control::{Change, ChangeOutcome, Command, History, Unanswered};
+use crate::control::{Change, ChangeOutcome, History};
 use crate::generation::{Current, Generation};
 use crate::instruments::{Instruments, uses_broker};
 use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
@@ -72,6 +79,10 @@ pub struct Supervisor {
     // What a rollback by hand goes back to.
     older: BTreeMap<Name, PluginPart>,
     held_back: HeldBack,
+    // What is held back, for the next process.
+    memory: Memory,
+    // Pipelines that wait since they have nothing but what is held back, and why; they are paused, too.
+    stood_down: BTreeMap<Name, String>,
     paused: BTreeSet<Name>,
     watched: Vec<PathBuf>,
     current: Current,
@@ -98,6 +109,8 @@ impl Supervisor {
             on_trial: BTreeMap::new(),
             older: BTreeMap::new(),
             held_back: HeldBack::default(),
+            memory: Memory::default(),
+            stood_down: BTreeMap::new(),
             paused: BTreeSet::new(),
             watched: Vec::new(),
             current,
@@ -141,59 +154,23 @@ impl Supervisor {
     ///
     /// # Errors
     /// The step that failed.
-    pub async fn start(&mut self, gathered: Gathered) -> Result<(), ChangeError> {
+    pub async fn start(&mut self, mut gathered: Gathered) -> Result<(), ChangeError> {
         let began = Instant::now();
-        let changes = self.apply(gathered).await?;
+        let told = self.hold_back(&mut gathered).await;
+        let mut changes = self.apply(gathered, Taking::Untried).await?;
+        changes.extend(told);
         self.record("start", began, changes, Ok(()));
         Ok(())
     }
 
     /// Reads the file and what it names again, and swaps what changed. Refused, everything goes on as it was.
-    pub async fn reload(&mut self, by: &str) -> Change {
+    async fn reload(&mut self, by: &str, taking: Taking) -> Change {
         let began = Instant::now();
-        let made = self.try_reload().await;
-        let (changes, made) = match made {
+        let (changes, made) = match self.try_reload(taking).await {
             Ok(changes) => (changes, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
         self.record(by, began, changes, made)
-    }
-
-    /// Does what somebody asks for.
-    ///
-    /// # Errors
-    /// When there is no such plugin or pipeline.
-    pub async fn ask(&mut self, command: Command, by: &str) -> Result<Change, Unanswered> {
-        let began = Instant::now();
-        match command {
-            Command::Reload => {
-                self.held_back.clear();
-                Ok(self.reload(by).await)
-            }
-            Command::Rollback { plugin } => {
-                let changes = self.roll_back(&plugin)?;
-                Ok(self.record(by, began, changes, Ok(())))
-            }
-            Command::Pause { pipeline } => {
-                let name = self.pipeline(&pipeline)?;
-                let is_new = self.paused.insert(name.clone());
-                self.pipelines.drain(&name);
-                let changes = is_new.then(|| format!("pipeline {name}: paused"));
-                Ok(self.record(by, began, changes.into_iter().collect(), Ok(())))
-            }
-            Command::Resume { pipeline } => {
-                let name = self.pipeline(&pipeline)?;
-                let mut changes = Vec::new();
-                if self.paused.contains(&name) {
-                    if let Err(error) = self.resume(&name).await {
-                        return Ok(self.record(by, began, Vec::new(), Err(error)));
-                    }
-                    self.paused.remove(&name);
-                    changes.push(format!("pipeline {name}: resumed"));
-                }
-                Ok(self.record(by, began, changes, Ok(())))
-            }
-        }
     }
 
     /// A pipeline's task ended.
@@ -232,7 +209,7 @@ impl Supervisor {
         (self.broker, self.premises.sandbox)
     }
 
-    async fn try_reload(&mut self) -> Result<Vec<String>, ChangeError> {
+    async fn try_reload(&mut self, taking: Taking) -> Result<Vec<String>, ChangeError> {
         let Some(config) = &self.config else {
             return Err(ChangeError::Stopping);
         };
@@ -271,21 +248,32 @@ impl Supervisor {
                 fixed.join(" and ")
             )));
         }
-        self.apply(gathered).await
+        self.apply(gathered, taking).await
     }
 
     /// Takes a file and what it names into service: what did not change serves on, sources that did not change are not
     /// touched. Everything that can fail is done before anything is changed.
-    async fn apply(&mut self, gathered: Gathered) -> Result<Vec<String>, ChangeError> {
+    async fn apply(&mut self, gathered: Gathered, taking: Taking) -> Result<Vec<String>, ChangeError> {
         let Gathered { config, loaded, .. } = gathered;
         let id = self.current.load().id + 1;
         self.connect(&config).await?;
         let device_lost = &self.premises.device_lost;
-        let parts = loaded
-            .serve(&config, &self.parts, &self.held_back, id, device_lost)
-            .await?;
-        let changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
+        let nothing = HeldBack::default();
+        let held_back = match taking {
+            Taking::Untried => &self.held_back,
+            Taking::Everything => &nothing,
+        };
+        let parts = loaded.serve(&config, &self.parts, held_back, id, device_lost).await?;
+        let mut changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
+        match self.config.is_none() {
+            true => self.stand_down(&parts)?,
+            false => {
+                let free = self.may_serve(&parts, taking);
+                changes.extend(free.iter().map(|name| format!("pipeline {name}: serves again")));
+            }
+        }
         if changes.is_empty() {
+            self.forget(taking);
             return Ok(changes);
         }
         let stages = self.bind(&config, &parts, id)?;
@@ -294,20 +282,29 @@ impl Supervisor {
                 continue;
             };
             if self.is_unproved(name, pipeline, &parts) {
-                let probed = reload::probe(pipeline, stages, &self.premises.host_id).await;
+                // In a lane of its own: what serves may keep the workers busy with what is to be replaced.
+                let stages = stages.in_lane(self.premises.sandbox.lane(config.pipelines.len().saturating_add(1)));
+                let probed = reload::probe(pipeline, &stages, &self.premises.host_id).await;
                 probed.map_err(|source| ChangeError::Probe {
                     pipeline: name.clone(),
                     source,
                 })?;
             }
         }
-        let sources = self.open_sources(&config).await?;
+        let free = self.may_serve(&parts, taking);
+        let sources = self.open_sources(&config, &free).await?;
 
         self.premises.instruments.show(&config.pipelines);
         self.watched = reload::watched(&config);
         let before = self.config.replace(config);
         self.parts = parts;
-        self.publish(id, stages);
+        self.forget(taking);
+        self.publish(id, stages, Leaving::Replaced);
+        for name in &free {
+            self.paused.remove(name);
+            self.stood_down.remove(name);
+        }
+        self.show_stood_down();
         for (name, source) in sources {
             self.pipelines.drain(&name);
             self.pipelines.start(&name, source);
@@ -317,12 +314,21 @@ impl Supervisor {
         for name in gone {
             self.pipelines.drain(&name);
             self.paused.remove(&name);
+            self.stood_down.remove(&name);
             self.proven.remove(&name);
             self.on_trial.remove(&name);
             self.ended(&name);
         }
         self.show();
         Ok(changes)
+    }
+
+    /// What was undone may be tried again, where it was asked for and is taken up.
+    fn forget(&mut self, taking: Taking) {
+        if taking == Taking::Everything {
+            self.held_back.clear();
+            self.memory.forget(|_| true);
+        }
     }
 
     /// Connects when a pipeline first needs the broker.
@@ -358,7 +364,7 @@ impl Supervisor {
 
     /// Opens the sources of pipelines that are new or whose source or destinations changed. One that changed takes over
     /// from the one before, which finishes what it has in hand.
-    async fn open_sources(&self, config: &Config) -> Result<Vec<(Name, Source)>, ChangeError> {
+    async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Source)>, ChangeError> {
         let mut sources = Vec::new();
         for (name, pipeline) in &config.pipelines {
             let before = self.config.as_ref().and_then(|config| config.pipelines.get(name));
@@ -367,7 +373,8 @@ impl Supervisor {
                     && before.destinations == pipeline.destinations
                     && before.max_message_bytes == pipeline.max_message_bytes
             });
-            if is_same || self.paused.contains(name) {
+            let is_free = free.contains(name);
+            if (is_same || self.paused.contains(name)) && !is_free {
                 continue;
             }
             let source = self.pipelines.open(pipeline, self.broker.as_ref()).await?;
@@ -376,24 +383,13 @@ impl Supervisor {
         Ok(sources)
     }
 
-    async fn resume(&mut self, name: &Name) -> Result<(), ChangeError> {
-        let pipeline = self.config.as_ref().and_then(|config| config.pipelines.get(name));
-        let Some(pipeline) = pipeline else { return Ok(()) };
-        if let Some(source) = self.pipelines.open(pipeline, self.broker.as_ref()).await? {
-            self.pipelines.start(name, source);
-        }
-        Ok(())
-    }
-
-    fn pipeline(&self, name: &str) -> Result<Name, Unanswered> {
-        let mut names = self.config.iter().flat_map(|config| config.pipelines.keys());
-        let unknown = || Unanswered::Unknown(format!("there is no pipeline `{}`", name.escape_debug()));
-        names.find(|known| known.as_str() == name).cloned().ok_or_else(unknown)
-    }
-
     fn show(&self) {
-        self.roster
-            .store(Arc::new(roster(&self.parts, &self.proven, &self.older)));
+        self.roster.store(Arc::new(roster(
+            &self.parts,
+            &self.proven,
+            &self.older,
+            &self.stood_down,
+        )));
     }
 
     /// Writes a change into the log and the history.

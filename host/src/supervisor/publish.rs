@@ -3,13 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::{ChangeError, Supervisor};
+use crate::breaker::Culprit;
 use crate::config::{Config, Name, PipelineConfig};
 use crate::connect::Destination;
 use crate::connect::amqp::{Broker, TooLong};
 use crate::generation::{Generation, Serving, Stages};
+use crate::recall::Recall;
 use crate::reload::Parts;
+use crate::sandbox::Plugin;
 use crate::trial::Trial;
+use crate::work::Work as _;
+
+/// Why stages leave service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Something newer is there.
+    Replaced,
+    /// A trial, or a person, found them bad.
+    Bad,
+}
 
 impl Supervisor {
     /// Binds parts to destinations.
@@ -41,14 +56,16 @@ impl Supervisor {
                 attempts: pipeline.attempts,
                 max_message_bytes: pipeline.max_message_bytes,
                 max_results_bytes: pipeline.max_results_bytes,
+                recall: Recall::default(),
             };
             bound.insert(name.clone(), Arc::new(stages));
         }
         Ok(bound)
     }
 
-    /// Makes stages current, new ones on trial beside the proven ones.
-    pub(super) fn publish(&mut self, id: u64, stages: BTreeMap<Name, Arc<Stages>>) {
+    /// Makes stages current, new ones on trial beside the proven ones. Messages are taken back from those that leave because
+    /// they are bad, or may be.
+    pub(super) fn publish(&mut self, id: u64, stages: BTreeMap<Name, Arc<Stages>>, leaving: Leaving) {
         let before = self.current.load_full();
         let mut pipelines = BTreeMap::new();
         for (name, stages) in stages {
@@ -61,7 +78,27 @@ impl Supervisor {
                 pipelines.insert(name.clone(), serving.clone());
             }
         }
-        self.current.store(Arc::new(Generation { id, pipelines }));
+        let now = Arc::new(Generation { id, pipelines });
+        self.current.store(Arc::clone(&now));
+        for (name, after) in &now.pipelines {
+            let breaker = self
+                .premises
+                .instruments
+                .get(name)
+                .and_then(|it| it.waits)
+                .map(|waits| waits.breaker);
+            if let Some(before) = before.pipelines.get(name) {
+                let culprit = breaker
+                    .as_ref()
+                    .and_then(|breaker| breaker.opened())
+                    .map(|opened| opened.culprit);
+                let_go(before, after, leaving, culprit.as_ref());
+            }
+            // Not when a message next looks: what waits for the old build goes on at once, and nobody names it any more.
+            if let Some(breaker) = breaker {
+                breaker.swapped(|culprit| after.has(culprit.stage, &culprit.digest));
+            }
+        }
     }
 
     fn trial(
@@ -91,12 +128,15 @@ impl Supervisor {
             generation: *since,
             plugins: proven.plugins.map(|plugin| Arc::clone(&plugin.what)),
             model: Arc::clone(&proven.model.what),
-            lane: stages.lane.clone(),
-            destinations: stages.destinations.clone(),
-            attempts: stages.attempts,
-            max_message_bytes: stages.max_message_bytes,
-            max_results_bytes: stages.max_results_bytes,
+            ..stages.in_lane(stages.lane.clone())
         };
+        if let Some(culprit) = self.culprit(name).filter(|it| previous.has(it.stage, &it.digest))
+            && !stages.has(culprit.stage, &culprit.digest)
+        {
+            info!(pipeline = %name, %culprit, "no trial: what it replaces fails for every message, and is no measure");
+            self.prove(name, id, parts);
+            return None;
+        }
         self.on_trial.insert(name.clone(), id);
         let ended = self.trials.clone();
         Some(Arc::new(Trial::new(
@@ -106,6 +146,12 @@ impl Supervisor {
             Arc::new(previous),
             ended,
         )))
+    }
+
+    /// Who keeps a pipeline's breaker open.
+    fn culprit(&self, name: &Name) -> Option<Culprit> {
+        let waits = self.premises.instruments.get(name)?.waits?;
+        waits.breaker.opened().map(|opened| opened.culprit)
     }
 
     /// Later versions are measured by these parts; the plugins that they replaced can be gone back to by hand.
@@ -118,6 +164,33 @@ impl Supervisor {
                 self.older.insert(old.config.name.clone(), old.clone());
             }
         }
+    }
+}
+
+/// Decides what becomes of the messages in the hands of stages that others replaced. A healthy, proven version finishes
+/// what it began.
+fn let_go(before: &Serving, after: &Serving, leaving: Leaving, culprit: Option<&Culprit>) {
+    let goes_on = |trial: &Arc<Trial<Stages>>| after.trial.as_ref().is_some_and(|after| Arc::ptr_eq(trial, after));
+    let is_unproven = before
+        .trial
+        .as_ref()
+        .is_some_and(|trial| trial.is_unproven() && !goes_on(trial));
+    let is_culprit = culprit.is_some_and(|culprit| {
+        let has = |serving: &Serving| serving.has(culprit.stage, &culprit.digest);
+        has(before) && !has(after)
+    });
+    let is_same = Arc::ptr_eq(&before.stages.model, &after.stages.model)
+        && before.stages.plugins.same(&after.stages.plugins, Arc::ptr_eq);
+    let is_bad = leaving == Leaving::Bad && !is_same;
+    let stays = |old: &Arc<Plugin>| after.stages.plugins.iter().any(|new| Arc::ptr_eq(old, new));
+    let ails = before.stages.plugins.iter().any(|old| old.ails() && !stays(old));
+    if Arc::ptr_eq(&before.stages, &after.stages) {
+        return;
+    }
+    if is_bad || is_unproven || is_culprit || ails {
+        before.stages.recall().take_back();
+    } else {
+        before.stages.recall().replaced();
     }
 }
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::config::Name;
-use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status};
+use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::generation::Current;
 use crate::instruments::Instruments;
 use crate::reload::{Parts, PluginPart};
@@ -34,12 +34,23 @@ pub struct StatusView {
 pub(super) struct Roster {
     plugins: Vec<PluginStatus>,
     models: Vec<ModelStatus>,
+    // Pipelines that wait, and why.
+    stood_down: BTreeMap<Name, String>,
 }
 
 impl StatusView {
     /// Everything that metrics and health show.
     pub fn view(&self) -> View {
-        let current = self.current.load();
+        let (current, roster) = (self.current.load(), self.roster.load());
+        let mut view = self.instruments.view();
+        for pipeline in &mut view.pipelines {
+            let trial = current
+                .pipelines
+                .get(&pipeline.name)
+                .and_then(|serving| serving.trial.as_ref()?.status());
+            let waits = roster.stood_down.get(&pipeline.name).cloned();
+            pipeline.stuck = waits.or_else(|| lags(&trial?, STUCK_AFTER_S));
+        }
         let models = current.pipelines.values().map(|serving| {
             let model = &serving.stages.model;
             (model.name().to_owned(), model.meter().counts())
@@ -53,7 +64,7 @@ impl StatusView {
                 .upgrade()
                 .map(|sandbox| sandbox.counts())
                 .unwrap_or_default(),
-            ..self.instruments.view()
+            ..view
         }
     }
 
@@ -63,7 +74,12 @@ impl StatusView {
         let is_connected = view.broker.as_ref().is_none_or(|broker| broker.is_consuming);
         let pipelines = view.pipelines.iter().map(|pipeline| {
             let serving = current.pipelines.get(&pipeline.name);
+            let trial = serving.and_then(|serving| serving.trial.as_ref()?.status());
             let (state, why) = state(pipeline, view.phase, is_connected);
+            let why = why.or_else(|| match pipeline.state {
+                PipelineState::Paused => roster.stood_down.get(&pipeline.name).cloned(),
+                _ => trial.as_ref().and_then(|trial| lags(trial, LAGS_AFTER_S)),
+            });
             PipelineStatus {
                 name: pipeline.name.to_string(),
                 state: state.to_owned(),
@@ -73,7 +89,7 @@ impl StatusView {
                 acked: pipeline.counts.n_acked(),
                 skipped: pipeline.counts.n_skipped,
                 rejected: pipeline.counts.rejected.values().sum(),
-                trial: serving.and_then(|serving| serving.trial.as_ref()?.status()),
+                trial,
             }
         });
         Status {
@@ -89,6 +105,29 @@ impl StatusView {
             last_change: self.history.last(),
         }
     }
+}
+
+/// Seconds that a version on trial may have a message in its hands before that is told.
+const LAGS_AFTER_S: u64 = 2;
+
+/// The same before the pipeline does not count as ready: its other messages are served beside it, so that this is no matter of
+/// one deadline.
+const STUCK_AFTER_S: u64 = 30;
+
+/// What a trial says of messages that it has had in its hands for so long.
+fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
+    let TrialStatus {
+        seen,
+        of,
+        in_hand,
+        oldest_s,
+        ..
+    } = trial;
+    (*in_hand > 0 && *oldest_s >= after_s).then(|| {
+        format!(
+            "the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"
+        )
+    })
 }
 
 fn phase(phase: Phase) -> &'static str {
@@ -130,6 +169,7 @@ pub(super) fn roster(
     parts: &BTreeMap<Name, Parts>,
     proven: &BTreeMap<Name, (u64, Parts)>,
     older: &BTreeMap<Name, PluginPart>,
+    stood_down: &BTreeMap<Name, String>,
 ) -> Roster {
     let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
     for (name, parts) in parts {
@@ -159,5 +199,6 @@ pub(super) fn roster(
     Roster {
         plugins: plugins.into_values().collect(),
         models: models.into_values().collect(),
+        stood_down: stood_down.clone(),
     }
 }

@@ -7,6 +7,7 @@ mod neighbour;
 mod report;
 mod subject;
 mod swaps;
+mod undone;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -41,8 +42,11 @@ struct Arguments {
 enum Verb {
     /// Drains a queue beside a hostile plugin and beside an honest one, in turn, and prints their ratios
     Neighbour,
-    /// Swaps plugins and models while messages come at 70 % of the drain rate, and prints their latency
+    /// Swaps plugins and models while messages come at 70 % of the drain rate, and prints their latency; then swaps to bad
+    /// versions under a backlog, and prints how soon each is undone
     Swaps,
+    /// The second half of `swaps` alone
+    Undone,
     /// Swaps plugins many times, and demands that memory, threads and files stay as they are
     Soak {
         /// How often
@@ -96,6 +100,7 @@ async fn main() -> Result<()> {
     match arguments.verb {
         Some(Verb::Neighbour) => return neighbour::run(&bench, arguments.rounds).await,
         Some(Verb::Swaps) => return swaps::run(&bench, arguments.rounds).await,
+        Some(Verb::Undone) => return undone::run(&bench).await,
         Some(Verb::Soak { swaps }) => return swaps::soak(&bench, swaps).await,
         Some(Verb::Echo { .. }) | None => {}
     }

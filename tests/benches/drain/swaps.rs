@@ -19,6 +19,7 @@ use millrace_tests::versions::version;
 use crate::measure::Bench;
 use crate::report::median;
 use crate::subject::{Body, Subject};
+use crate::undone;
 
 /// The part of the rate that everything here keeps up with, at which messages come. The client and the broker share the
 /// machine with the host: the drain of a queue that was filled before is faster than that.
@@ -68,9 +69,9 @@ impl Beside {
 }
 
 /// A host whose plugin and model are files of its own, to be replaced.
-struct Stage {
-    host: Host,
-    control: Control,
+pub(crate) struct Stage {
+    pub(crate) host: Host,
+    pub(crate) control: Control,
     plugin: PathBuf,
     model: PathBuf,
     bytes: Vec<u8>,
@@ -80,7 +81,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(scene: &Scene) -> Result<Self> {
+    pub(crate) fn start(scene: &Scene) -> Result<Self> {
         let bytes = fs::read(guest("wasm32-wasip2", "decode-image")?)?;
         let folder = tempfile::tempdir()?.keep();
         let (plugin, own_model) = (folder.join("decode-image.wasm"), folder.join("model"));
@@ -89,7 +90,7 @@ impl Stage {
         let scene = Scene {
             preprocess: Plugin {
                 path: plugin.clone(),
-                lines: String::new(),
+                lines: scene.preprocess.lines.clone(),
             },
             tables: format!("[host]\nwatch = false\n{CONTROL}\n"),
             ..scene.clone()
@@ -137,8 +138,13 @@ impl Stage {
     }
 
     fn replace(&self, number: u64) -> Result<()> {
+        self.put(&version(&self.bytes, number))
+    }
+
+    /// Puts a file in the plugin's place.
+    pub(crate) fn put(&self, wasm: &[u8]) -> Result<()> {
         let new = self.plugin.with_extension("new");
-        fs::write(&new, version(&self.bytes, number))?;
+        fs::write(&new, wasm)?;
         Ok(fs::rename(&new, &self.plugin)?)
     }
 }
@@ -192,7 +198,7 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
             shown_ms(of(|run| run.2))
         );
     }
-    Ok(())
+    undone::run(bench).await
 }
 
 /// The latencies in milliseconds of a block's messages, and how long its swaps took.

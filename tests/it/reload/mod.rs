@@ -1,9 +1,11 @@
 //! The host is changed while messages flow: what is good comes in, what is bad stays out or is undone, and no message is
 //! lost, doubled or turned into a dead letter over it.
 
+mod emergency;
 mod files;
 mod parts;
 mod refused;
+mod restart;
 mod trial;
 
 use std::path::PathBuf;

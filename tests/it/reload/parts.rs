@@ -9,7 +9,7 @@ use millrace_tests::unique;
 
 use super::*;
 
-fn copy_model(to: &std::path::Path) -> Result<()> {
+pub(super) fn copy_model(to: &std::path::Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(model())? {
         let path = entry?.path();

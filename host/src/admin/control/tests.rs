@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::control::{Command, History, Request, Status};
+use crate::control::{Command, History, Request, Requests, Status};
 
 const TOKEN: &str = "s3cret-s3cret-s3cret";
 
@@ -48,7 +48,7 @@ fn change(outcome: ChangeOutcome, by: &str) -> Change {
 struct Scene {
     server: ControlServer,
     folder: TempDir,
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
     history: Arc<History>,
 }
 

@@ -39,7 +39,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = ROLLBACK_EXAMPLES)]
 pub struct RollbackOptions {
-    /// The plugin
+    /// The plugin, or a model while it is on trial
     plugin: String,
     #[command(flatten)]
     host: HostArguments,

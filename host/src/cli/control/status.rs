@@ -112,7 +112,7 @@ fn pipelines(text: &mut String, status: &Status) -> std::fmt::Result {
 
 /// How far a trial is.
 pub(super) fn trial(trial: &TrialStatus) -> String {
-    let TrialStatus { seen, of, worse } = trial;
+    let TrialStatus { seen, of, worse, .. } = trial;
     match worse {
         0 => format!("{seen} of {of}"),
         worse => format!("{seen} of {of}, {worse} worse"),
@@ -199,6 +199,8 @@ mod tests {
                         seen: 37,
                         of: 100,
                         worse: 1,
+                        in_hand: 2,
+                        oldest_s: 0,
                     }),
                     ..pipeline("images", "running")
                 },
