@@ -78,6 +78,7 @@ impl Work for Stages {
 
 impl Stages {
     async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
+        let _at = attempt.tally.enter(Stage::Preprocess);
         failpoints::pass(Place::Preprocess, &attempt.message.id).await;
         let began = Instant::now();
         let made = self.tensor(attempt).await;
@@ -117,6 +118,7 @@ impl Stages {
         approach: Approach,
         tensor: Tensor,
     ) -> Result<Arc<Prediction>, Disposition> {
+        let _at = attempt.tally.enter(Stage::Infer);
         let began = Instant::now();
         let prediction = self.model.infer(approach, tensor, attempt.message.deadline).await;
         attempt.notes.pace.infer = began.elapsed();
@@ -144,6 +146,7 @@ impl Stages {
         attempt: &mut Attempt<'_>,
         prediction: Arc<Prediction>,
     ) -> Result<Vec<Outbound>, Disposition> {
+        let _at = attempt.tally.enter(Stage::Route);
         let began = Instant::now();
         let made = self.outbounds(attempt, &prediction).await;
         took(attempt, Stage::Route, began);

@@ -150,6 +150,7 @@ impl Place {
             "copy" => Self::Copy,
             "copied" => Self::Copied,
             "settled" => Self::Settled,
+            "stall" => Self::Stall,
             _ => return None,
         })
     }
