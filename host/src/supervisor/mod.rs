@@ -348,7 +348,7 @@ impl Supervisor {
             if source.is_permanent() {
                 return Err(ChangeError::Broker { url, source });
             }
-            warn!(error = %source, url, "the broker is away: waiting for it");
+            warn!(error = %source, url, "no connection to the broker yet: waiting for it");
         }
         self.broker = Some(broker);
         Ok(())

@@ -155,12 +155,18 @@ pub async fn receive(
     let mut consumer = channel.consume(name, FieldTable::default()).await.map_err(ended)?;
     let mut taking = true;
     while taking {
-        let Some(delivery) = consumer.next().await else {
-            let why = "the broker cancelled the consumer".to_owned();
-            return Err(ClientError::Receive {
-                queue: queue.to_owned(),
-                why,
-            });
+        let next = tokio::select! {
+            next = consumer.next() => next.ok_or("the broker cancelled the consumer"),
+            () = line.over() => Err("the connection is gone"),
+        };
+        let delivery = match next {
+            Ok(delivery) => delivery,
+            Err(why) => {
+                return Err(ClientError::Receive {
+                    queue: queue.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
         };
         let mut delivery = delivery.map_err(Failure::Answered).map_err(ended)?;
         let message = properties::message(queue, &mut delivery);
