@@ -166,7 +166,7 @@ pub struct ModelStatus {
 pub struct PipelineStatus {
     /// Its name in `plugins.toml`.
     pub name: String,
-    /// `starting`, `running`, `paused`, `draining`, `holding`, `breaker-open` or `disconnected`.
+    /// `starting`, `running`, `paused`, `draining`, `holding`, `breaker-open`, `disconnected` or `stalled`.
     pub state: String,
     /// Why it is in a state that somebody should look at.
     pub why: Option<String>,

@@ -30,6 +30,8 @@ pub(crate) enum Place {
     Copied,
     /// The source was told.
     Settled,
+    /// The watch over pipelines looks. Knows no id; `fail` makes it patient for a second alone.
+    Stall,
 }
 
 /// A failure that a place makes up.

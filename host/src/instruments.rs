@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -12,8 +14,9 @@ use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::breaker::Breaker;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::Hold;
-use crate::connect::amqp::Watch;
+use crate::connect::amqp::{Publishing, Status, Told, Waiting, Watch};
 use crate::tally::Tally;
+use crate::watchdog::{Found, Pulse, Stalled};
 
 /// Those of a host.
 #[derive(Debug)]
@@ -23,6 +26,10 @@ pub struct Instruments {
     broker: Mutex<Option<Watch>>,
     is_running: AtomicBool,
     drain: CancellationToken,
+    // What the start is doing, and since when.
+    doing: Mutex<Option<(String, Instant)>>,
+    // The longest that a pipeline may stand still; nothing before the first file.
+    bound: Mutex<Option<Duration>>,
 }
 
 /// Those of a pipeline.
@@ -38,6 +45,7 @@ pub struct Instrument {
     is_in_file: bool,
     // How often the breakers opened that it had when it ran before.
     n_opened_before: u64,
+    pulse: Pulse,
 }
 
 /// What a pipeline that runs may wait for.
@@ -49,6 +57,8 @@ pub struct Waits {
     pub breaker: Breaker,
     /// For its source, while this says `false`.
     pub is_open: Arc<AtomicBool>,
+    /// What its source waits for then.
+    pub told: Told,
 }
 
 impl Instruments {
@@ -59,12 +69,50 @@ impl Instruments {
             broker: Mutex::default(),
             is_running: AtomicBool::new(false),
             drain: drain.clone(),
+            doing: Mutex::default(),
+            bound: Mutex::default(),
         }
+    }
+
+    /// What the host does before it runs, for who asks why it does not.
+    pub fn doing(&self, what: impl Into<String>) {
+        *lock(&self.doing) = Some((what.into(), Instant::now()));
+    }
+
+    /// How long a pipeline may stand still before that is told.
+    pub fn bound(&self, bound: Duration) {
+        *lock(&self.bound) = Some(bound);
+    }
+
+    /// Looks whether every pipeline moves; `shortened` takes the place of the bound.
+    pub fn look(&self, now: Instant, shortened: Option<Duration>) -> Vec<(Name, Found, Option<Stalled>)> {
+        let Some(bound) = shortened.or(*lock(&self.bound)) else {
+            return Vec::new();
+        };
+        let broker = lock(&self.broker).as_ref().map(Watch::status);
+        let is_draining = self.drain.is_cancelled();
+        let mut all = Vec::new();
+        for (name, it) in self.lock().iter_mut() {
+            let is_explained =
+                is_draining || it.state != PipelineState::Running || it.waits_for_something(broker.as_ref());
+            let found = it.pulse.look(now, it.tally.motion(), is_explained, bound);
+            all.push((name.clone(), found, it.pulse.stalled().cloned()));
+        }
+        all
+    }
+
+    /// Ends the connections to the broker, which are made again; whether there are any.
+    pub fn cut(&self) -> bool {
+        let broker = lock(&self.broker);
+        if let Some(broker) = broker.as_ref() {
+            broker.cut();
+        }
+        broker.is_some()
     }
 
     /// Watches the connections to the broker.
     pub fn connected(&self, watch: Watch) {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        *lock(&self.broker) = Some(watch);
     }
 
     /// Shows the pipelines of a file, and no others.
@@ -81,6 +129,7 @@ impl Instruments {
                 uses_broker: false,
                 is_in_file: true,
                 n_opened_before: 0,
+                pulse: Pulse::default(),
             });
             instrument.uses_broker = uses_broker(pipeline);
         }
@@ -155,11 +204,18 @@ impl Instruments {
                 stuck: None,
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.tally.counts(),
+                source: waits.and_then(|waits| waits.told.waiting()),
+                stalled: it.pulse.stalled().cloned(),
             }
         });
-        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = lock(&self.broker);
+        let doing = lock(&self.doing).as_ref().map(|(what, since)| Waiting {
+            what: what.clone(),
+            lasts: Some(since.elapsed()),
+        });
         View {
             phase,
+            doing,
             broker: broker.as_ref().map(Watch::status),
             pipelines: pipelines.collect(),
             generation: None,
@@ -170,8 +226,22 @@ impl Instruments {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Instrument>> {
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pipelines)
     }
+}
+
+impl Instrument {
+    /// Whether something that has a name keeps it from moving.
+    fn waits_for_something(&self, broker: Option<&Status>) -> bool {
+        let waits = self.waits.as_ref();
+        let broker = broker.filter(|_| self.uses_broker);
+        waits.is_none_or(|waits| waits.hold.n_held() > 0 || waits.breaker.opened().is_some())
+            || broker.is_some_and(|broker| broker.publishing != Publishing::Open || broker.consuming_waits.is_some())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether messages come from the broker, or results go there.

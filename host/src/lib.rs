@@ -35,4 +35,5 @@ pub mod supervisor;
 pub mod tally;
 pub mod trial;
 pub mod watch;
+pub mod watchdog;
 pub mod work;

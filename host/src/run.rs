@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, AdminError, ControlServer};
@@ -18,6 +19,7 @@ use crate::supervisor::{Asked, ChangeError, Premises, Supervisor, WATCH};
 use crate::tally::Tally;
 use crate::trial::TrialEnded;
 use crate::watch::Watch;
+use crate::watchdog;
 
 /// After the drain's deadline, what is left is returned; that takes a moment, and no longer than this.
 const RETURN_GRACE: Duration = Duration::from_secs(5);
@@ -77,6 +79,8 @@ pub struct Host {
     drain: CancellationToken,
     cut: CancellationToken,
     instruments: Arc<Instruments>,
+    // Look while it lives.
+    _watchdog: AbortOnDropHandle<()>,
     // Serve while they live.
     _admin: Option<Admin>,
     _control: Option<ControlServer>,
@@ -130,6 +134,9 @@ impl Host {
             Until::Stopped => ControlServer::start(&settings.control, &file, control).await?,
             Until::Empty => None,
         };
+        let looked_at = Arc::clone(&instruments);
+        let watchdog = tokio::spawn(async move { watchdog::watch(&looked_at).await });
+        let watchdog = AbortOnDropHandle::new(watchdog);
         supervisor.start(gathered).await?;
         let watch = (settings.watch && orders.until == Until::Stopped).then(|| Watch::new(supervisor.watched()));
         instruments.running();
@@ -144,6 +151,7 @@ impl Host {
             drain,
             cut,
             instruments,
+            _watchdog: watchdog,
             _admin: admin,
             _control: control,
         })

@@ -99,6 +99,7 @@ impl Stages {
     }
 
     async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
+        let _at = attempt.tally.enter(Stage::Preprocess);
         failpoints::pass(Place::Preprocess, &attempt.message.id).await;
         let began = Instant::now();
         let made = self.tensor(attempt).await;
@@ -144,6 +145,7 @@ impl Stages {
         approach: Approach,
         tensor: Tensor,
     ) -> Result<Arc<Prediction>, Disposition> {
+        let _at = attempt.tally.enter(Stage::Infer);
         let began = Instant::now();
         let (deadline, company) = (attempt.message.deadline, attempt.notes.company);
         let inferred = self.model.infer_in(approach, tensor, deadline, company).await;
@@ -172,6 +174,7 @@ impl Stages {
         attempt: &mut Attempt<'_>,
         prediction: Arc<Prediction>,
     ) -> Result<Vec<Outbound>, Disposition> {
+        let _at = attempt.tally.enter(Stage::Route);
         let began = Instant::now();
         let made = self.outbounds(attempt, &prediction).await;
         took(attempt, Stage::Route, began);

@@ -52,6 +52,10 @@ pub struct Counts {
     pub stages: BTreeMap<Stage, Histogram>,
     /// From when a message was taken until it was settled.
     pub messages: Option<Histogram>,
+    /// Messages in hand, by the stage that they are at; the others wait for their turn, or are being settled.
+    pub at: BTreeMap<Stage, u64>,
+    /// Grows with everything that a message gets done: it is taken, called for, through a stage, settled.
+    pub n_steps: u64,
     // Invariant: the sum of what is acknowledged, skipped and rejected; kept, since a bar asks for it all the time.
     n_finished: u64,
 }
@@ -75,6 +79,24 @@ pub enum Outcome<'a> {
     Lost,
 }
 
+/// A message at a stage, while it is.
+#[derive(Debug)]
+pub struct At<'a> {
+    tally: &'a Tally,
+    stage: Stage,
+}
+
+/// What moves in a pipeline, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Motion {
+    /// As in [`Counts`].
+    pub n_steps: u64,
+    /// As in [`Counts`].
+    pub n_in_hand: u64,
+    /// As in [`Counts`].
+    pub at: BTreeMap<Stage, u64>,
+}
+
 /// One message in hand. Dropping it unsettled leaves a message that nobody accounts for: a bug of ours.
 #[derive(Debug)]
 #[must_use = "a message that is not settled is missing in the end"]
@@ -89,6 +111,7 @@ impl Tally {
         let mut counts = self.lock();
         counts.n_taken += 1;
         counts.n_in_hand += 1;
+        counts.n_steps += 1;
         InHand {
             tally: Arc::clone(self),
             taken: Instant::now(),
@@ -97,22 +120,41 @@ impl Tally {
 
     /// Counts a call of a plugin, by a constant that says what came of it.
     pub fn called(&self, call: Call<'_>, outcome: &'static str, took: Duration) {
-        self.lock().calls.add(call, outcome, took);
+        let mut counts = self.lock();
+        counts.n_steps += 1;
+        counts.calls.add(call, outcome, took);
     }
 
     /// Counts what a stage took.
     pub fn took(&self, stage: Stage, took: Duration) {
         let mut counts = self.lock();
+        counts.n_steps += 1;
         let stage = counts.stages.entry(stage).or_insert_with(|| Histogram::new(&TIMES));
         stage.add_time(took);
     }
 
     /// Does a stage's work, and counts what it took.
     pub async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
-        let began = Instant::now();
+        let (began, _at) = (Instant::now(), self.enter(stage));
         let done = work.await;
         self.took(stage, began.elapsed());
         done
+    }
+
+    /// A message comes to a stage, and leaves it when what this gives is dropped.
+    pub fn enter(&self, stage: Stage) -> At<'_> {
+        *self.lock().at.entry(stage).or_default() += 1;
+        At { tally: self, stage }
+    }
+
+    /// What moves, for who watches whether anything does.
+    pub fn motion(&self) -> Motion {
+        let counts = self.lock();
+        Motion {
+            n_steps: counts.n_steps,
+            n_in_hand: counts.n_in_hand,
+            at: counts.at.clone(),
+        }
     }
 
     /// Messages that are done with: acknowledged, skipped or rejected.
@@ -135,9 +177,19 @@ impl InHand {
     /// Counts what became of it.
     pub fn settle(self, outcome: Outcome<'_>) {
         let mut counts = self.tally.lock();
+        counts.n_steps += 1;
         counts.add_outcome(outcome);
         let messages = counts.messages.get_or_insert_with(|| Histogram::new(&TIMES));
         messages.add_time(self.taken.elapsed());
+    }
+}
+
+impl Drop for At<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.tally.lock();
+        if let Some(n) = counts.at.get_mut(&self.stage) {
+            *n = n.saturating_sub(1);
+        }
     }
 }
 

@@ -122,6 +122,21 @@ impl Client {
         Ok(())
     }
 
+    /// Declares a queue that goes when its last consumer does.
+    ///
+    /// # Errors
+    /// When it exists with other properties; the client is of no use then.
+    pub async fn declare_auto_delete(&self, queue: &str) -> Result<()> {
+        let options = QueueDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        self.channel
+            .queue_declare(short(queue)?, options, FieldTable::default())
+            .await?;
+        Ok(())
+    }
+
     /// Binds a queue to an exchange.
     ///
     /// # Errors
@@ -271,6 +286,39 @@ impl Client {
             .basic_consume(short(queue)?, short("")?, options, arguments)
             .await?;
         Ok(Taker { channel, consumer })
+    }
+
+    /// A consumer that has a classic queue to itself, for as long as it is kept.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn take_exclusively(&self, queue: &str) -> Result<Taker> {
+        let channel = self.connection.create_channel().await?;
+        let options = BasicConsumeOptions {
+            exclusive: true,
+            ..Default::default()
+        };
+        let consumer = channel
+            .basic_consume(short(queue)?, short("")?, options, FieldTable::default())
+            .await?;
+        Ok(Taker { channel, consumer })
+    }
+
+    /// Takes a message and gives it back, so that it is delivered again.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn give_back_one(&self, queue: &str) -> Result<()> {
+        let got = self
+            .channel
+            .basic_get(short(queue)?, BasicGetOptions::default())
+            .await?;
+        let options = BasicNackOptions {
+            requeue: true,
+            ..Default::default()
+        };
+        got.context("the queue is empty")?.delivery.acker.nack(options).await?;
+        Ok(())
     }
 
     /// Messages that are ready in a queue, as the broker's declare-ok says.

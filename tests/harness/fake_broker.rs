@@ -1,9 +1,10 @@
-//! A broker that answers publishes as a test says, late, in any order, many at once, or not at all, and that delivers
-//! properties as bytes, also those that no library would write. Speaks just enough of AMQP for one host.
+//! A broker that answers publishes as a test says, late, in any order, many at once, or not at all, that falls silent at
+//! any step, and that delivers properties as bytes, also those that no library would write. Speaks just enough of AMQP
+//! for one host.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +67,18 @@ pub enum Answer {
     Return(u64),
 }
 
+/// Where a broker falls silent: it takes what comes on that connection from then on, and answers nothing, not even by a
+/// heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// It accepts the connection.
+    Accept,
+    /// It takes a method of this class and number.
+    Method(u8, u8),
+    /// It takes a declaration of a queue whose name ends so.
+    Declare(&'static str),
+}
+
 struct Shared {
     queue: String,
     is_over: AtomicBool,
@@ -75,8 +88,17 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What is not delivered yet.
+    /// What is in the queue. Delivered, it stays there until it is acknowledged; the first has the tag 1.
     letters: Vec<Letter>,
+    /// Who consumes the queue: where, and on which channel.
+    consumer: Option<(TcpStream, u16)>,
+    /// Every connection that was made, to be cut.
+    streams: Vec<TcpStream>,
+    silence: Option<Silence>,
+    /// Connections that fell silent.
+    n_silent: usize,
+    /// Whether every publish is confirmed at once.
+    confirms: bool,
     /// The channels in confirm mode.
     outlets: Vec<Outlet>,
     publishes: Vec<Publish>,
@@ -123,6 +145,49 @@ impl FakeBroker {
             }
         });
         Ok(Self { port, shared })
+    }
+
+    /// Confirms every publish at once from now on.
+    pub fn confirm_all(&self) {
+        self.shared.state().confirms = true;
+    }
+
+    /// Falls silent at a step, on every connection that comes to it.
+    pub fn fall_silent(&self, at: Silence) {
+        let mut state = self.shared.state();
+        state.silence = Some(at);
+        state.n_silent = 0;
+    }
+
+    /// Ends every connection that there is.
+    pub fn cut(&self) {
+        self.shared.state().cut();
+    }
+
+    /// Speaks again to connections that are made from now on; those that are silent stay so.
+    pub fn speak(&self) {
+        self.shared.state().silence = None;
+    }
+
+    /// Connections that fell silent at the step.
+    pub fn n_silent(&self) -> usize {
+        self.shared.state().n_silent
+    }
+
+    /// Puts a message into the queue.
+    ///
+    /// # Errors
+    /// When the consumer's connection is gone.
+    pub fn push(&self, letter: Letter) -> Result<()> {
+        let mut state = self.shared.state();
+        let tag = u64::try_from(state.letters.len())? + 1;
+        let bytes = |channel| delivery(channel, tag, &self.shared.queue, &letter);
+        if let Some((stream, channel)) = &mut state.consumer {
+            // One that is gone is told again to the next.
+            stream.write_all(&bytes(*channel)).ok();
+        }
+        state.letters.push(letter);
+        Ok(())
     }
 
     /// The address for clients.
@@ -218,9 +283,13 @@ impl Shared {
 /// Serves one connection to its end.
 fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
     stream.set_nodelay(true)?;
+    shared.state().streams.push(stream.try_clone()?);
     let mut greeting = [0; 8];
     stream.read_exact(&mut greeting)?;
     ensure!(&greeting == b"AMQP\0\0\x09\x01", "no AMQP: {greeting:?}");
+    if shared.state().falls_silent(Silence::Accept) {
+        return swallow(&mut stream);
+    }
     let start = [&[0, 9], long(&[]).as_slice(), &long(b"PLAIN"), &long(b"en_US")].concat();
     stream.write_all(&method(0, 10, 10, &start))?;
     // The publishes whose header or body is still to come, by channel, with their length.
@@ -231,6 +300,10 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
             METHOD => {
                 let mut arguments = Bytes(&payload);
                 let id = (arguments.number(2)?, arguments.number(2)?);
+                if state.is_silence(id, &payload)? {
+                    drop(state);
+                    return swallow(&mut stream);
+                }
                 if id == (60, 40) {
                     coming.insert(channel, (state.begin(channel, &stream, &mut arguments)?, 0));
                     continue;
@@ -238,7 +311,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                 let answer = state.method(channel, id, &mut arguments, &stream)?;
                 stream.write_all(&answer)?;
                 if id == (60, 20) {
-                    for (tag, letter) in (1..).zip(state.letters_of(&payload, &shared.queue)?) {
+                    for (tag, letter) in state.letters_of(&payload, &shared.queue, (&stream, channel))? {
                         stream.write_all(&delivery(channel, tag, &shared.queue, &letter))?;
                     }
                 }
@@ -261,9 +334,20 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
         if coming.get_mut(&channel).is_some_and(is_complete)
             && let Some((publish, _)) = coming.remove(&channel)
         {
+            if state.confirms {
+                stream.write_all(&confirm(channel, 80, publish.tag, 0))?;
+            }
             state.publishes.push(publish);
         }
     }
+    Ok(())
+}
+
+/// Takes whatever comes, to the end of the connection.
+fn swallow(stream: &mut TcpStream) -> Result<()> {
+    let mut bytes = [0; 4096];
+    // An error is its end, too.
+    while stream.read(&mut bytes).is_ok_and(|n| n > 0) {}
     Ok(())
 }
 
@@ -289,13 +373,43 @@ impl State {
         })
     }
 
-    /// What is to be delivered to a consumer that begins: all of it, if it is one of this queue.
-    fn letters_of(&mut self, consume: &[u8], queue: &str) -> Result<Vec<Letter>> {
+    /// What is to be delivered to a consumer that begins, by tag: what is not acknowledged, if it is one of this queue.
+    fn letters_of(
+        &mut self,
+        consume: &[u8],
+        queue: &str,
+        (stream, channel): (&TcpStream, u16),
+    ) -> Result<Vec<(u64, Letter)>> {
         let consumed = Bytes(consume.get(6..).unwrap_or_default()).short()?;
-        Ok(match consumed == queue {
-            true => std::mem::take(&mut self.letters),
-            false => Vec::new(),
-        })
+        if consumed != queue {
+            return Ok(Vec::new());
+        }
+        self.consumer = Some((stream.try_clone()?, channel));
+        let all = (1..).zip(self.letters.iter().cloned());
+        Ok(all.filter(|(tag, _)| !self.acked.contains(tag)).collect())
+    }
+
+    fn falls_silent(&mut self, at: Silence) -> bool {
+        let falls = self.silence == Some(at);
+        self.n_silent += usize::from(falls);
+        falls
+    }
+
+    /// Whether a method is the step at which the broker falls silent.
+    fn is_silence(&mut self, (class, id): (u64, u64), payload: &[u8]) -> Result<bool> {
+        if let (Some(Silence::Declare(end)), (50, 10)) = (self.silence, (class, id)) {
+            let queue = Bytes(payload.get(6..).unwrap_or_default()).short()?;
+            return Ok(queue.ends_with(end) && self.falls_silent(Silence::Declare(end)));
+        }
+        Ok(self.falls_silent(Silence::Method(u8::try_from(class)?, u8::try_from(id)?)))
+    }
+
+    fn cut(&mut self) {
+        self.consumer = None;
+        for stream in self.streams.drain(..) {
+            // It may have ended by itself.
+            stream.shutdown(Shutdown::Both).ok();
+        }
     }
 
     /// What is answered to a method; nothing where none is due.
@@ -325,9 +439,16 @@ impl State {
             (50, 10) => {
                 arguments.take(2)?;
                 let queue = arguments.short()?;
-                answer(50, 11, &[short(queue.as_bytes()).as_slice(), &[0; 8]].concat())
+                // Suspects are looked for where there are some.
+                let is_sought = self.silence == Some(Silence::Method(60, 70)) && queue.ends_with(".suspect");
+                let n_ready = u32::from(is_sought).to_be_bytes();
+                answer(
+                    50,
+                    11,
+                    &[short(queue.as_bytes()).as_slice(), &n_ready, &[0; 4]].concat(),
+                )
             }
-            // basic: qos, consume, cancel, ack, reject, nack
+            // basic: qos, consume, cancel, get, ack, reject, nack
             (60, 10) => answer(60, 11, &[]),
             (60, 20) => answer(60, 21, &short(b"consumer")),
             (60, 30) => {
@@ -337,6 +458,7 @@ impl State {
                     _ => Vec::new(),
                 }
             }
+            (60, 70) => answer(60, 72, &short(b"")),
             (60, 80) => {
                 let tag = arguments.number(8)?;
                 ensure!(arguments.number(1)? == 0, "the host acknowledged more than one at once");

@@ -30,7 +30,7 @@ async fn readiness_follows_the_broker() -> Result<()> {
     assert_eq!(admin.get("/livez")?.0, 200);
     admin.wait_ready(
         503,
-        r#""phase":"running","pipelines":{"images":{"ready":false,"why":["waiting for the broker"]"#,
+        r#""phase":"running","pipelines":{"images":{"ready":false,"why":["waiting for the broker: the broker cannot be reached: "#,
     )?;
     // It answered before it began to warm up, which takes too short a time here to be seen from outside.
     let log = host.log();
@@ -69,16 +69,24 @@ async fn readiness_follows_the_broker() -> Result<()> {
 async fn a_held_message_is_seen_and_why() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = scene(broker)?;
-    let mill = scene.mill()?;
+    // Others own it: the host does not declare it again.
+    let line = format!("routing_key = \"{}\"", scene.results);
+    let mill = scene.mill_with(|text| text.replace(&line, &format!("{line}\ntype = \"passive\"")))?;
+    let client = Client::connect(&broker.url()).await?;
+    client
+        .declare(&scene.results, millrace_tests::amqp::QueueKind::Quorum)
+        .await?;
     let mut host = mill.start_ready()?;
     let admin = Admin::of(&mut host)?;
     admin.wait_ready(200, "")?;
-    let client = Client::connect(&broker.url()).await?;
     client.delete(&scene.results).await?;
     let sample = pictures()?.swap_remove(0);
     client.publish(&scene.input, &Parcel::new("held", sample.png)).await?;
     let health = admin.wait_ready(503, "holding 1 for")?;
-    assert!(health.contains(&scene.results), "{health}");
+    assert!(
+        health.contains(&scene.results) && health.contains("no queue takes it"),
+        "{health}"
+    );
     assert_eq!(admin.metric("millrace_held{pipeline=\"images\"}")?, Some(1.0));
     assert_eq!(admin.metric("millrace_in_hand{pipeline=\"images\"}")?, Some(1.0));
     client

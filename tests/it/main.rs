@@ -27,5 +27,6 @@ mod sandbox;
 mod schema;
 mod settlement;
 mod shipped_plugins;
+mod silence;
 mod suspects;
 mod tidy;

@@ -63,7 +63,10 @@ pub(super) fn answer(view: &View) -> Answer {
 fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     let mut why = Vec::new();
     match view.phase {
-        Phase::Starting => why.push("starting: models are warmed up and sources opened".to_owned()),
+        Phase::Starting => why.push(match &view.doing {
+            Some(doing) => format!("starting: {doing}"),
+            None => "starting".to_owned(),
+        }),
         Phase::Draining => why.push("draining".to_owned()),
         Phase::Running => {}
     }
@@ -74,11 +77,25 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     }
     if let Some(broker) = view.broker.as_ref().filter(|_| pipeline.uses_broker) {
         match broker.publishing {
-            Publishing::Connecting => why.push("waiting for the broker".to_owned()),
+            Publishing::Connecting => why.push(match &broker.publishing_waits {
+                Some(waiting) => waiting.to_string(),
+                None => "waiting for the broker".to_owned(),
+            }),
             Publishing::Blocked => why.push("blocked by the broker: it is short of memory or disk".to_owned()),
-            Publishing::Open if !pipeline.is_open => why.push("waiting for its source".to_owned()),
-            Publishing::Open => {}
+            Publishing::Open => {
+                let waits = broker.publishing_waits.iter().chain(&broker.consuming_waits);
+                why.extend(waits.map(ToString::to_string));
+            }
         }
+    }
+    if !pipeline.is_open && pipeline.state == PipelineState::Running && why.is_empty() {
+        why.push(match &pipeline.source {
+            Some(waiting) => format!("waiting for its source: {waiting}"),
+            None => "waiting for its source".to_owned(),
+        });
+    }
+    if let Some(stalled) = &pipeline.stalled {
+        why.push(format!("stalled: {stalled}"));
     }
     if let Some(holding) = &pipeline.holding {
         let (n_held, what, lasts_s) = (holding.n_held, &holding.what, holding.lasts.as_secs());
@@ -105,14 +122,18 @@ mod tests {
     use crate::breaker::{Culprit, Opened};
     use crate::config::Name;
     use crate::connect::Holding;
-    use crate::connect::amqp::Status;
+    use crate::connect::amqp::{Status, Waiting};
     use crate::disposition::{ReasonClass, Stage};
+    use crate::watchdog::Stalled;
 
     fn ready() -> View {
         View {
             phase: Phase::Running,
+            doing: None,
             broker: Some(Status {
                 is_consuming: true,
+                consuming_waits: None,
+                publishing_waits: None,
                 publishing: Publishing::Open,
                 n_consuming_made: 1,
                 n_publishing_made: 1,
@@ -126,6 +147,8 @@ mod tests {
                 breaker: None,
                 stuck: None,
                 n_opened: 0,
+                source: None,
+                stalled: None,
                 counts: Default::default(),
             }],
             generation: Some(1),
@@ -165,6 +188,41 @@ mod tests {
             "blocked by the broker",
         );
         check(|view| view.pipelines[0].is_open = false, 503, "waiting for its source");
+        let waiting = |what: &str| {
+            Some(Waiting {
+                what: what.to_owned(),
+                lasts: Some(Duration::from_secs(7)),
+            })
+        };
+        let start = |view: &mut View| {
+            view.phase = Phase::Starting;
+            view.doing = waiting("warming up");
+        };
+        check(start, 503, r#""why":["starting: warming up for 7 s"]"#);
+        let silent = |view: &mut View| {
+            broker(view).publishing = Publishing::Connecting;
+            broker(view).publishing_waits = waiting("waiting for the broker to answer");
+        };
+        check(silent, 503, r#""why":["waiting for the broker to answer for 7 s"]"#);
+        let late = |view: &mut View| broker(view).publishing_waits = waiting("waiting for the broker to answer");
+        check(late, 503, r#""why":["waiting for the broker to answer for 7 s"]"#);
+        let opening = |view: &mut View| {
+            view.pipelines[0].is_open = false;
+            view.pipelines[0].source = waiting("opening queue `a`");
+        };
+        check(
+            opening,
+            503,
+            r#""why":["waiting for its source: opening queue `a` for 7 s"]"#,
+        );
+        let stalled = Stalled {
+            lasts: Duration::from_secs(200),
+            bound: Duration::from_secs(185),
+            n_in_hand: 1,
+            at: Default::default(),
+        };
+        let said = "stalled: nothing has moved for 200 s";
+        check(|view| view.pipelines[0].stalled = Some(stalled), 503, said);
         let folder = |view: &mut View| {
             broker(view).publishing = Publishing::Blocked;
             view.pipelines[0].uses_broker = false;

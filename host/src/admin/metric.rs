@@ -52,6 +52,10 @@ pub(super) const BREAKER_OPEN: Metric = gauge(
     "Whether nothing is taken because a plugin or the model fails for everything.",
 );
 pub(super) const BREAKER_OPENED: Metric = counter("millrace_breaker_opened_total", "How often the breaker opened.");
+pub(super) const STALLED: Metric = gauge(
+    "millrace_stalled",
+    "Whether messages are in hand and nothing has moved for longer than every limit explains.",
+);
 pub(super) const PLUGIN_CALLS: Metric = counter(
     "millrace_plugin_calls_total",
     "Calls of a plugin, by what came of them; a message whose call faults is tried once more.",

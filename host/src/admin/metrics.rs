@@ -118,6 +118,9 @@ impl Page {
             u64::from(pipeline.breaker.is_some())
         });
         self.per_pipeline(&metric::BREAKER_OPENED, pipelines, |pipeline| pipeline.n_opened);
+        self.per_pipeline(&metric::STALLED, pipelines, |pipeline| {
+            u64::from(pipeline.stalled.is_some())
+        });
     }
 
     fn settled(&mut self, pipeline: &PipelineView) {
@@ -305,8 +308,11 @@ mod tests {
         tally.took(Stage::Infer, Duration::from_millis(3));
         let view = View {
             phase: Phase::Running,
+            doing: None,
             broker: Some(Status {
                 is_consuming: true,
+                consuming_waits: None,
+                publishing_waits: None,
                 publishing: Publishing::Blocked,
                 n_consuming_made: 2,
                 n_publishing_made: 1,
@@ -320,6 +326,8 @@ mod tests {
                 breaker: None,
                 stuck: None,
                 n_opened: 3,
+                source: None,
+                stalled: None,
                 counts: tally.counts(),
             }],
             generation: Some(11),

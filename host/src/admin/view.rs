@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use crate::breaker::Opened;
 use crate::config::Name;
 use crate::connect::Holding;
-use crate::connect::amqp::Status;
+use crate::connect::amqp::{Status, Waiting};
 use crate::control::ChangeOutcome;
 use crate::inference::ModelCounts;
 use crate::sandbox::PluginCounts;
 use crate::tally::Counts;
+use crate::watchdog::Stalled;
 
 /// A host at one moment.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Where in its life it is.
     pub phase: Phase,
+    /// What it does before it runs, where that is known.
+    pub doing: Option<Waiting>,
     /// The connections to the broker, where a pipeline needs them.
     pub broker: Option<Status>,
     /// Every pipeline of the file.
@@ -73,6 +76,10 @@ pub struct PipelineView {
     pub stuck: Option<String>,
     /// How often its breaker opened.
     pub n_opened: u64,
+    /// What its source waits for while it is not open.
+    pub source: Option<Waiting>,
+    /// That it stands still, where nothing explains it.
+    pub stalled: Option<Stalled>,
     /// What became of its messages.
     pub counts: Counts,
 }

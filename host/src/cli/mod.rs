@@ -129,6 +129,7 @@ impl BrokerArguments {
         BrokerAccess {
             amqp: Secret::new(self.amqp.clone()),
             ca: self.ca.clone(),
+            answer_timeout: BrokerAccess::ANSWER_TIMEOUT,
         }
     }
 }

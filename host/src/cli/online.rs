@@ -4,7 +4,7 @@ use crate::config::{
     BrokerConfig, Config, ConfigErrors, DestinationConfig, Mistake, Name, PipelineConfig, QueueSource, QueueType,
     SourceConfig, Warning,
 };
-use crate::connect::amqp::{ConnectError, Inspector, Presence, TopologyError};
+use crate::connect::amqp::{ConnectError, Inspector, Objection, Presence, TopologyError};
 
 /// What was found, each at its place in the file.
 pub(super) struct Findings<'c> {
@@ -74,14 +74,20 @@ impl Findings<'_> {
 
     async fn source(&mut self, inspector: &Inspector, name: &Name, source: &QueueSource) -> Result<(), Away> {
         let key = format!("pipeline.{name}.source.queue");
-        self.judge(&key, &source.queue, inspector.source(source).await)?;
+        let is_there = self.judge(&key, &source.queue, inspector.source(source).await)?;
         let dead_letters = inspector.dead_letters(&source.dead_letter).await;
         self.judge(
             &format!("pipeline.{name}.dead_letter"),
             &source.dead_letter,
             dead_letters,
         )?;
-        if source.declare == QueueType::Passive {
+        if source.declare == QueueType::Passive && is_there {
+            match inspector.objections(&source.queue).await {
+                Ok(objections) => objections
+                    .iter()
+                    .for_each(|found| self.object(&key, &source.queue, found)),
+                Err(error) => drop(self.judge(&key, &source.queue, Err(error))?),
+            }
             let text = format!(
                 "AMQP does not tell how queue `{}` was declared: if it is a quorum queue, see that a dead-letter exchange \
                  guards its delivery limit, because a message over the limit is lost without one",
@@ -104,16 +110,25 @@ impl Findings<'_> {
         };
         if exchange.is_empty() {
             let looked = inspector.destination(routing_key, *declare).await;
-            self.judge(&format!("{key}.routing_key"), routing_key, looked)
+            self.judge(&format!("{key}.routing_key"), routing_key, looked)?;
         } else {
             let looked = inspector.exchange(exchange).await.map(|()| Presence::There);
-            self.judge(&format!("{key}.exchange"), exchange, looked)
+            self.judge(&format!("{key}.exchange"), exchange, looked)?;
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, key: &str, queue: &str, objection: &Objection) {
+        match objection {
+            Objection::Refused(what, hint) => self.mistake(key, format!("queue `{queue}` {what}; {hint}")),
+            Objection::Loses(what) => self.warning(key, format!("queue `{queue}` {what}")),
         }
     }
 
-    fn judge(&mut self, key: &str, name: &str, looked: Result<Presence, TopologyError>) -> Result<(), Away> {
+    /// Tells what was found of a queue or an exchange; whether it is there and can be used.
+    fn judge(&mut self, key: &str, name: &str, looked: Result<Presence, TopologyError>) -> Result<bool, Away> {
         match looked {
-            Ok(Presence::There) => {}
+            Ok(Presence::There) => return Ok(true),
             Ok(Presence::ToBeDeclared) => {
                 self.warning(
                     key,
@@ -121,9 +136,11 @@ impl Findings<'_> {
                 );
             }
             Err(TopologyError::Connect(error)) => return Err(Away(error)),
+            // `millrace run` waits for it.
+            Err(error @ TopologyError::Busy { .. }) => self.warning(key, error.to_string()),
             Err(error) => self.mistake(key, error.to_string()),
         }
-        Ok(())
+        Ok(false)
     }
 
     fn mistake(&mut self, key: &str, text: String) {

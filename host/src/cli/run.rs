@@ -19,6 +19,9 @@ use crate::run::{Ended, Host, Orders};
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(100);
 
+/// A start that takes longer says what it does.
+const PATIENCE: Duration = Duration::from_millis(900);
+
 /// Signals this close together are one.
 const ONE_WISH: Duration = Duration::from_millis(300);
 
@@ -43,7 +46,14 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
     listen(&orders)?;
     let file = options.file;
-    let loaded = tokio::task::spawn_blocking(move || check::load(&file)).await?;
+    let mut loading = tokio::task::spawn_blocking(move || check::load(&file));
+    let loaded = match tokio::time::timeout(PATIENCE, &mut loading).await {
+        Ok(loaded) => loaded?,
+        Err(_) => {
+            info!("still compiling plugins and loading models");
+            loading.await?
+        }
+    };
     let (gathered, sandbox) = match loaded {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),

@@ -13,8 +13,8 @@ use toml::Spanned;
 use super::broker_url;
 use super::check_values::Expect;
 use super::limits::{
-    BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION, Limits, MAX_BATCH, MAX_WAIT,
-    MEMORY, WATCH, WORKERS,
+    ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION, Limits,
+    MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
 };
 use super::links::{Links, UseKind};
 use super::mistakes::Mistake;
@@ -123,6 +123,7 @@ impl Checker<'_, '_> {
             max_message_bytes: self.size_bytes(&raw.max_message, &BROKER_MAX_MESSAGE),
             amqp: Secret::new(amqp),
             confirm_timeout: self.within(&raw.confirm_timeout, &CONFIRM_TIMEOUT),
+            answer_timeout: self.within(&raw.answer_timeout, &ANSWER_TIMEOUT),
         }
     }
 

@@ -5,8 +5,8 @@ use millrace_schema::{Declared, File, Form, Section, Units};
 
 use super::keys_pipeline::PIPELINE;
 use super::limits::{
-    AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION, MAX_BATCH, MAX_WAIT,
-    MEMORY, WATCH, WORKERS,
+    ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION,
+    MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
 };
 use super::units;
 
@@ -85,6 +85,14 @@ static BROKER: Section = Section {
             Form::Quantity(&DURATION, &CONFIRM_TIMEOUT),
             "\"30s\"",
             "How long a publish may wait for its confirm before it counts as failed.",
+        )
+        .at_home(),
+        Declared::new(
+            "answer_timeout",
+            Form::Quantity(&DURATION, &ANSWER_TIMEOUT),
+            "\"10s\"",
+            "How long the broker may take to answer anything else: a login, a channel, a declaration. After that the \
+            connection is given up and made again.",
         )
         .at_home(),
     ],

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::units::{show_duration, show_size};
 use super::values::Bytes;
-use super::{Isolation, ProbeOutcome, QueueType};
+use super::{BrokerAccess, Isolation, ProbeOutcome, QueueType};
 
 /// Where a number must lie, and what it is where the file says nothing.
 pub(super) struct Limits<T> {
@@ -52,6 +52,15 @@ pub(super) const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
     min: Duration::from_millis(100),
     max: Duration::from_secs(600),
     default: Duration::from_secs(30),
+};
+
+// A broker that is alive answers within milliseconds, and one in another part of the world within a second or two; ten
+// are for one that is busy.
+pub(super) const ANSWER_TIMEOUT: Limits<Duration> = Limits {
+    key: "answer_timeout",
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(600),
+    default: BrokerAccess::ANSWER_TIMEOUT,
 };
 
 // Each worker may hold a plugin's whole memory; more threads than this are no machine that exists. The default is the

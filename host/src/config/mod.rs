@@ -109,6 +109,8 @@ pub struct BrokerAccess {
     pub amqp: Secret,
     /// The file with the authority that vouches for it; the system's where there is none.
     pub ca: Option<PathBuf>,
+    /// How long it may take to answer.
+    pub answer_timeout: Duration,
 }
 
 /// `[broker]`
@@ -122,6 +124,8 @@ pub struct BrokerConfig {
     pub max_message_bytes: usize,
     /// How long a publish may wait for its confirm before it counts as failed.
     pub confirm_timeout: Duration,
+    /// How long the broker may take to answer anything else before its connection is given up.
+    pub answer_timeout: Duration,
 }
 
 /// `[host]`
@@ -398,6 +402,9 @@ impl Config {
 }
 
 impl BrokerAccess {
+    /// How long a broker may take to answer where nothing is said.
+    pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// Where the broker listens.
     ///
     /// # Errors
@@ -413,6 +420,7 @@ impl BrokerConfig {
         BrokerAccess {
             amqp: self.amqp.clone(),
             ca: self.ca.clone(),
+            answer_timeout: self.answer_timeout,
         }
     }
 

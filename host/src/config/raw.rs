@@ -34,6 +34,8 @@ pub(super) struct RawBroker {
     pub(super) max_message: Key<Bytes>,
     /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
     pub(super) confirm_timeout: Key<Duration>,
+    /// How long the broker may take to answer anything else: `answer_timeout = "10s"`.
+    pub(super) answer_timeout: Key<Duration>,
 }
 
 /// `[host]`
@@ -242,6 +244,7 @@ impl RawBroker {
             ca: table.key("ca", report),
             max_message: table.key("max_message", report),
             confirm_timeout: table.key("confirm_timeout", report),
+            answer_timeout: table.key("answer_timeout", report),
         };
         table.finish(&keys::belongs, report);
         raw

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::amqp::{self, Broker, PublishError, TooLong};
 use super::folder::{self, FolderError};
-use crate::config::{DestinationConfig, Globs, SourceConfig};
+use crate::config::{DestinationConfig, Globs, QueueType, SourceConfig};
 use crate::message::{Envelope, Message, Outbound};
 
 /// A destination as `plugins.toml` declares it, bound to what it needs.
@@ -127,15 +127,15 @@ impl Destination {
                     exchange,
                     routing_key,
                     keys,
-                    ..
+                    declare,
                 },
                 Some(broker),
             ) => Some(Self::Exchange {
-                address: broker.address(exchange, routing_key)?,
+                address: broker.address(exchange, routing_key, *declare)?,
                 keys: keys.clone(),
             }),
             (DestinationConfig::Reply { allow }, Some(broker)) => Some(Self::Reply {
-                address: broker.address("", "")?,
+                address: broker.address("", "", QueueType::Passive)?,
                 allow: allow.clone(),
                 own_queue: match source {
                     SourceConfig::Queue(source) => Some(source.queue.clone()),

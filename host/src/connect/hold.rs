@@ -47,7 +47,7 @@ struct Inner {
 pub struct Holding {
     /// Messages that wait.
     pub n_held: usize,
-    /// What the first of them waits for.
+    /// What the first of them waits for, and what is in the way.
     pub what: String,
     /// For how long.
     pub lasts: Duration,
@@ -116,7 +116,7 @@ impl Hold {
     /// Tries until it succeeds, with backoff; `what` names the thing waited for, for the log.
     ///
     /// # Errors
-    /// [`GaveUp`] when the drain is over or the message was held too long.
+    /// [`GaveUp`] when the drain is over or the message was held too long, also where a try never returns.
     pub async fn until_done<T, E, F>(&self, what: impl Display, attempt: impl FnMut() -> F) -> Result<T, GaveUp>
     where
         E: Error,
@@ -139,44 +139,57 @@ impl Hold {
         E: Error,
         F: Future<Output = Result<T, E>>,
     {
-        let first = tokio::select! {
-            done = attempt() => done,
-            () = self.0.cut.cancelled() => return Err(GaveUp),
-        };
-        let error = match first {
+        let since = Instant::now();
+        let error = match self.within(&what, since, attempt()).await? {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let _held = Held::begin(&self.0, &what, &error);
-        let since = Instant::now();
+        let held = Held::begin(&self.0, &what, &error);
         for pause in backoff(RETRY_CAP) {
             let again = async {
                 tokio::time::sleep(pause).await;
                 attempt().await
             };
-            let done = tokio::select! {
-                done = again => done,
-                () = self.0.cut.cancelled() => return Err(GaveUp),
-            };
-            match done {
+            match self.within(&what, since, again).await? {
                 Ok(done) => return Ok(done),
-                Err(error) => debug!(%what, error = %Chain(&error), "still holding"),
+                Err(error) => {
+                    debug!(%what, error = %Chain(&error), "still holding");
+                    held.told(&what, &error);
+                }
             }
             if is_void() {
                 debug!(%what, "its source takes it back: it will come again");
                 return Err(GaveUp);
             }
-            if since.elapsed() > HOLD_LIMIT {
-                warn!(%what, held_s = since.elapsed().as_secs(), "held too long: returning the message");
-                return Err(GaveUp);
-            }
         }
         Err(GaveUp)
+    }
+
+    /// Awaits a try until the drain is over, or the limit of what is held since then: a try that never returns is held
+    /// no longer than one that fails again and again.
+    async fn within<T>(
+        &self,
+        what: &impl Display,
+        since: Instant,
+        attempt: impl Future<Output = T>,
+    ) -> Result<T, GaveUp> {
+        tokio::select! {
+            done = attempt => Ok(done),
+            () = self.0.cut.cancelled() => Err(GaveUp),
+            () = tokio::time::sleep_until(since + HOLD_LIMIT) => {
+                warn!(%what, held_s = since.elapsed().as_secs(), "held too long: returning the message");
+                Err(GaveUp)
+            }
+        }
     }
 }
 
 /// Counts one held message while it lives.
-struct Held<'a>(&'a Inner);
+struct Held<'a> {
+    inner: &'a Inner,
+    // Whether it is the one that is shown.
+    is_first: bool,
+}
 
 impl<'a> Held<'a> {
     fn begin(inner: &'a Inner, what: &impl Display, error: &impl Error) -> Self {
@@ -187,26 +200,37 @@ impl<'a> Held<'a> {
             n_held = *count;
         });
         if n_held == 1 {
-            *first = Some((what.to_string(), Instant::now()));
+            *first = Some((format!("{what}: {}", Chain(error)), Instant::now()));
             warn!(pipeline = inner.pipeline, %what, error = %Chain(error), "holding: taking nothing until it succeeds");
         } else {
             debug!(%what, error = %Chain(error), "holding");
         }
-        Self(inner)
+        Self {
+            inner,
+            is_first: n_held == 1,
+        }
+    }
+
+    /// What the last try ended with, which may not be what the first did.
+    fn told(&self, what: &impl Display, error: &impl Error) {
+        let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((told, _)) = first.as_mut().filter(|_| self.is_first) {
+            *told = format!("{what}: {}", Chain(error));
+        }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let mut first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut n_held = 0;
-        self.0.n_held.send_modify(|count| {
+        self.inner.n_held.send_modify(|count| {
             *count -= 1;
             n_held = *count;
         });
         if n_held == 0 {
             *first = None;
-            info!(pipeline = self.0.pipeline, "nothing is held any more");
+            info!(pipeline = self.inner.pipeline, "nothing is held any more");
         }
     }
 }
@@ -227,8 +251,61 @@ mod tests {
         let began = Instant::now();
         let held = hold.until_done("a", || ready(Err::<(), _>(Error::other("away"))));
         assert_eq!(held.await, Err(GaveUp));
-        assert!(began.elapsed() > HOLD_LIMIT && 2 * began.elapsed() < CONSUMER_TIMEOUT);
+        assert!(began.elapsed() >= HOLD_LIMIT && 2 * began.elapsed() < CONSUMER_TIMEOUT);
         assert_eq!(hold.n_held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_never_returns_is_held_no_longer_than_one_that_fails() {
+        let hold = Hold::new("images", CancellationToken::new());
+        let began = Instant::now();
+        let held = hold.until_done("a", pending::<Result<(), Error>>);
+        assert_eq!(held.await, Err(GaveUp));
+        assert_eq!(began.elapsed().as_secs(), HOLD_LIMIT.as_secs());
+        let mut tries = 0;
+        let again = || {
+            tries += 1;
+            let hangs = tries > 1;
+            async move {
+                if hangs {
+                    pending::<()>().await;
+                }
+                Err::<(), _>(Error::other("away"))
+            }
+        };
+        let began = Instant::now();
+        assert_eq!(hold.until_done("a", again).await, Err(GaveUp));
+        assert_eq!(began.elapsed().as_secs(), HOLD_LIMIT.as_secs());
+        assert_eq!(hold.n_held(), 0);
+
+        let cut = CancellationToken::new();
+        let hold = Hold::new("images", cut.clone());
+        let held = hold.until_done("a", pending::<Result<(), Error>>);
+        let (held, ()) = tokio::join!(held, async { cut.cancel() });
+        assert_eq!(held, Err(GaveUp));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_says_what_is_in_the_way() {
+        let hold = Hold::new("images", CancellationToken::new());
+        let mut tries = 0;
+        let held = hold.until_done("queue `a`", || {
+            tries += 1;
+            ready(Err::<(), _>(Error::other(if tries > 2 { "full" } else { "away" })))
+        });
+        let looking = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let first = hold.holding().map(|holding| holding.what);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            (first, hold.holding().map(|holding| holding.what))
+        };
+        tokio::select! {
+            _ = held => panic!("it was done"),
+            (first, last) = looking => {
+                assert_eq!(first.as_deref(), Some("queue `a`: away"));
+                assert_eq!(last.as_deref(), Some("queue `a`: full"));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -197,6 +197,16 @@ impl Source {
         }
     }
 
+    /// What it waits for while it is not open; goes on telling while the source runs.
+    pub fn told(&self) -> amqp::Told {
+        match self {
+            Self::Amqp(source) => source.told(),
+            Self::Folder(_) => amqp::Told::default(),
+            #[cfg(test)]
+            Self::Simulated(_) => amqp::Told::default(),
+        }
+    }
+
     /// Counts what waits or is in hand, where the source can tell: a folder. Goes on counting while the source runs.
     pub fn backlog(&self) -> Backlog {
         match self {

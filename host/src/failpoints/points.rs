@@ -52,7 +52,7 @@ pub(crate) fn hit(place: Place) -> Option<Fault> {
     due(points(), place, "")
         .into_iter()
         .filter_map(|action| act(place, &action))
-        .last()
+        .reduce(|_, last| last)
 }
 
 #[expect(clippy::panic, reason = "panicking is what it is for")]
@@ -150,6 +150,7 @@ impl Place {
             "copy" => Self::Copy,
             "copied" => Self::Copied,
             "settled" => Self::Settled,
+            "stall" => Self::Stall,
             _ => return None,
         })
     }

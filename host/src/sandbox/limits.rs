@@ -75,6 +75,11 @@ pub(super) struct MemoryLimiter {
     growing: usize,
 }
 
+/// The wall-clock time that a call may take whose CPU time has this limit.
+pub(crate) fn wall_time(deadline: Duration) -> Duration {
+    deadline.saturating_mul(WALL_FACTOR).saturating_add(WALL_SLACK)
+}
+
 impl CallClock {
     /// Starts a call on this thread.
     pub(super) fn start(deadline: Duration) -> Self {
@@ -82,7 +87,7 @@ impl CallClock {
             cpu_began: thread_cpu_time(),
             wall_began: Instant::now(),
             cpu_allowed: deadline,
-            wall_allowed: deadline.saturating_mul(WALL_FACTOR).saturating_add(WALL_SLACK),
+            wall_allowed: wall_time(deadline),
         }
     }
 

@@ -49,6 +49,7 @@ pub use self::meter::PluginCounts;
 pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;
 pub use self::scrutiny::StartCost;
+pub(crate) use limits::wall_time;
 
 use std::collections::BTreeMap;
 use std::fmt;

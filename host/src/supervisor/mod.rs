@@ -39,6 +39,7 @@ use crate::instruments::{Instruments, uses_broker};
 use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
 use crate::sandbox::Sandbox;
 use crate::trial::TrialEnded;
+use crate::watchdog;
 
 /// Who changes what the watch noticed.
 pub const WATCH: &str = "file";
@@ -257,6 +258,9 @@ impl Supervisor {
         let Gathered { config, loaded, .. } = gathered;
         let id = self.current.load().id + 1;
         self.connect(&config).await?;
+        let models: Vec<&str> = config.models.keys().map(Name::as_str).collect();
+        let doing = format!("warming up model {}", models.join(", "));
+        self.premises.instruments.doing(doing);
         let device_lost = &self.premises.device_lost;
         let nothing = HeldBack::default();
         let held_back = match taking {
@@ -277,6 +281,7 @@ impl Supervisor {
             return Ok(changes);
         }
         let stages = self.bind(&config, &parts, id)?;
+        self.premises.instruments.doing("running the probes");
         for (name, stages) in &stages {
             let Some(pipeline) = config.pipelines.get(name) else {
                 continue;
@@ -295,6 +300,7 @@ impl Supervisor {
         let sources = self.open_sources(&config, &free).await?;
 
         self.premises.instruments.show(&config.pipelines);
+        self.premises.instruments.bound(watchdog::bound(&config));
         self.watched = reload::watched(&config);
         let before = self.config.replace(config);
         self.parts = parts;
@@ -340,14 +346,16 @@ impl Supervisor {
             return Ok(());
         }
         let broker = Broker::start(settings, &self.premises.host_id);
+        // Before it answers: that it does not must be seen.
+        self.premises.instruments.doing("connecting to the broker");
+        self.premises.instruments.connected(broker.watch());
         if let Err(source) = broker.probe().await {
             let url = settings.shown_url();
             if source.is_permanent() {
                 return Err(ChangeError::Broker { url, source });
             }
-            warn!(error = %source, url, "the broker is away: waiting for it");
+            warn!(error = %source, url, "no connection to the broker yet: waiting for it");
         }
-        self.premises.instruments.connected(broker.watch());
         self.broker = Some(broker);
         Ok(())
     }
@@ -377,6 +385,9 @@ impl Supervisor {
             if (is_same || self.paused.contains(name)) && !is_free {
                 continue;
             }
+            self.premises
+                .instruments
+                .doing(format!("opening the source of pipeline `{name}`"));
             let source = self.pipelines.open(pipeline, self.broker.as_ref()).await?;
             sources.extend(source.map(|source| (name.clone(), source)));
         }

@@ -148,6 +148,7 @@ impl Pipelines {
             hold: Hold::new(name.as_str(), cut.clone()),
             breaker: Breaker::new(name.as_str(), drain.clone()),
             is_open: source.is_open(),
+            told: source.told(),
         };
         let pipeline = Arc::new(Pipeline {
             name: name.clone(),

@@ -71,11 +71,10 @@ impl StatusView {
     /// The host at this moment.
     pub fn status(&self) -> Status {
         let (view, current, roster) = (self.instruments.view(), self.current.load(), self.roster.load());
-        let is_connected = view.broker.as_ref().is_none_or(|broker| broker.is_consuming);
         let pipelines = view.pipelines.iter().map(|pipeline| {
             let serving = current.pipelines.get(&pipeline.name);
             let trial = serving.and_then(|serving| serving.trial.as_ref()?.status());
-            let (state, why) = state(pipeline, view.phase, is_connected);
+            let (state, why) = state(pipeline, &view);
             let why = why.or_else(|| match pipeline.state {
                 PipelineState::Paused => roster.stood_down.get(&pipeline.name).cloned(),
                 _ => trial.as_ref().and_then(|trial| lags(trial, LAGS_AFTER_S)),
@@ -139,12 +138,13 @@ fn phase(phase: Phase) -> &'static str {
 }
 
 /// What a pipeline does, and why where somebody should look at it: the first reason that keeps it from taking.
-fn state(pipeline: &PipelineView, host: Phase, is_connected: bool) -> (&'static str, Option<String>) {
+fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>) {
+    let broker = host.broker.as_ref();
     match pipeline.state {
-        PipelineState::Starting => return ("starting", None),
+        PipelineState::Starting => return ("starting", host.doing.as_ref().map(ToString::to_string)),
         PipelineState::Paused => return ("paused", None),
         PipelineState::Draining => return ("draining", None),
-        PipelineState::Running if host == Phase::Draining => return ("draining", None),
+        PipelineState::Running if host.phase == Phase::Draining => return ("draining", None),
         PipelineState::Running => {}
     }
     if let Some(opened) = &pipeline.breaker {
@@ -155,11 +155,20 @@ fn state(pipeline: &PipelineView, host: Phase, is_connected: bool) -> (&'static 
         let why = format!("{} messages wait: {}", holding.n_held, holding.what);
         return ("holding", Some(why));
     }
-    if pipeline.uses_broker && !is_connected {
-        return ("disconnected", Some("the broker is away".to_owned()));
+    if let Some(broker) = broker.filter(|broker| pipeline.uses_broker && !broker.is_consuming) {
+        let why = broker.consuming_waits.as_ref().or(broker.publishing_waits.as_ref());
+        let why = why.map_or_else(|| "the broker is away".to_owned(), ToString::to_string);
+        return ("disconnected", Some(why));
     }
     if !pipeline.is_open {
-        return ("disconnected", Some("its source is not open".to_owned()));
+        let why = pipeline
+            .source
+            .as_ref()
+            .map(|waiting| format!("its source is not open: {waiting}"));
+        return ("disconnected", why.or(Some("its source is not open".to_owned())));
+    }
+    if let Some(stalled) = &pipeline.stalled {
+        return ("stalled", Some(stalled.to_string()));
     }
     ("running", None)
 }

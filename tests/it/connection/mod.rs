@@ -2,6 +2,7 @@
 //! not hit goes on.
 
 mod network;
+mod queues;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -97,7 +98,8 @@ fn through(exchange: &str, scene: Scene) -> Scene {
 
 const BLOCKED: &str = "the broker blocks publishers: taking nothing until it unblocks";
 const CLOSED: &str = "the exchange is not there: declare it, and what is held goes on";
-const FORBIDDEN: &str = "publishing is not permitted: let the user write, and what is held goes on";
+const FORBIDDEN: &str =
+    "publishing is not permitted: grant the AMQP user write permission on the exchange, and what is held goes on";
 
 #[tokio::test]
 async fn an_exchange_that_vanishes_holds_its_own_messages_alone() -> Result<()> {
@@ -205,9 +207,9 @@ async fn permissions_and_passwords_that_are_changed_are_told_from_an_outage_and_
 
     broker.change_password(&user, "new")?;
     broker.close_connections()?;
-    let needs_a_person = "the broker says no: this needs a person";
     let asked = std::time::Instant::now();
-    run.host.wait_lines(PATIENCE, 3, needs_a_person)?;
+    run.host
+        .wait_lines(PATIENCE, 3, "no connection until its cause is mended")?;
     let log = broker.log();
     let n_refused = log.matches("PLAIN login refused").count();
     let at_most = 2 + asked.elapsed().as_secs() as usize;

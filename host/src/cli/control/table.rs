@@ -22,7 +22,7 @@ pub(super) fn style_of(word: &str) -> Style {
     match word {
         "running" | "done" => AnsiColor::Green.on_default(),
         "starting" | "paused" | "draining" => AnsiColor::Yellow.on_default(),
-        "holding" | "breaker-open" | "disconnected" | "refused" | "undone" => AnsiColor::Red.on_default(),
+        "holding" | "breaker-open" | "disconnected" | "stalled" | "refused" | "undone" => AnsiColor::Red.on_default(),
         _ => Style::new(),
     }
 }

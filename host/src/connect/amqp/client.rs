@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 
+use super::line::{self, Failure};
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
@@ -71,7 +71,7 @@ pub async fn send(
 ) -> Result<(), ClientError> {
     let routing_key = short("queue", queue)?;
     let link = Arc::new(Link::new(access.clone(), "millrace send".to_owned()));
-    link.connection().await?;
+    link.line().await?;
     let nonces = uuid::Uuid::new_v4().to_string();
     let (publisher, task) = Publisher::new(link, nonces, CONFIRM_TIMEOUT);
     let task = tokio::spawn(task);
@@ -87,6 +87,7 @@ pub async fn send(
                     source,
                 })?),
                 properties: file_properties(path)?,
+                home: None,
             });
             publisher
                 .publish(&publish)
@@ -143,52 +144,42 @@ pub async fn receive(
     mut take: impl FnMut(&Message) -> Taking,
 ) -> Result<(), ClientError> {
     let link = Link::new(access.clone(), "millrace receive".to_owned());
-    let connection = link.connection().await?;
-    let ended = |error: lapin::Error| ClientError::Receive {
+    let line = link.line().await?;
+    let ended = |failure: Failure| ClientError::Receive {
         queue: queue.to_owned(),
-        why: error.to_string(),
+        why: failure.to_string(),
     };
-    let channel = connection.create_channel().await.map_err(ended)?;
-    channel
-        .basic_qos(PREFETCH, BasicQosOptions::default())
-        .await
-        .map_err(ended)?;
+    let channel = line.channel().await.map_err(ended)?;
+    channel.prefetch(PREFETCH).await.map_err(ended)?;
     let name = short("queue", queue)?;
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = channel
-        .basic_consume(name, "".into(), options, arguments)
-        .await
-        .map_err(ended)?;
+    let mut consumer = channel.consume(name, FieldTable::default()).await.map_err(ended)?;
     let mut taking = true;
     while taking {
-        let Some(delivery) = consumer.next().await else {
-            let why = "the broker cancelled the consumer".to_owned();
-            return Err(ClientError::Receive {
-                queue: queue.to_owned(),
-                why,
-            });
+        let next = tokio::select! {
+            next = consumer.next() => next.ok_or("the broker cancelled the consumer"),
+            () = line.over() => Err("the connection is gone"),
         };
-        let mut delivery = delivery.map_err(ended)?;
+        let delivery = match next {
+            Ok(delivery) => delivery,
+            Err(why) => {
+                return Err(ClientError::Receive {
+                    queue: queue.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+        };
+        let mut delivery = delivery.map_err(Failure::Answered).map_err(ended)?;
         let message = properties::message(queue, &mut delivery);
         let taken = take(&message);
         taking = taken == Taking::More;
         if taken != Taking::Refused {
-            delivery.ack(BasicAckOptions::default()).await.map_err(ended)?;
+            line::ack(&delivery, link.limit()).await.map_err(ended)?;
         }
     }
     // What was prefetched beyond goes back now and not only when the connection is gone.
-    channel
-        .basic_nack(
-            0,
-            BasicNackOptions {
-                multiple: true,
-                requeue: true,
-            },
-        )
-        .await
-        .map_err(ended)?;
+    channel.give_back_up_to(0).await.map_err(ended)?;
     drop(consumer);
-    channel.close(200, "done".into()).await.map_err(ended)?;
+    channel.close().await.map_err(ended)?;
     link.close().await;
     Ok(())
 }

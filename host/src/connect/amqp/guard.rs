@@ -7,9 +7,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+
+use super::login::Login;
 
 /// Tables within tables that are passed on; what lies deeper is passed on as a byte array.
 const DEPTH_MAX: usize = 32;
@@ -48,6 +51,8 @@ pub(super) struct Guard<S> {
     n_collected: usize,
     /// Whether anything came yet.
     begun: bool,
+    /// How far the login is, which these frames tell.
+    login: Arc<Login>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +68,14 @@ enum Stage {
 }
 
 impl<S: AsyncRead> Guard<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(super) fn new(inner: S, login: Arc<Login>) -> Self {
         Self {
             inner: BufReader::with_capacity(BUFFER_BYTES, inner),
             stage: Stage::Head,
             frame: vec![0; HEAD_BYTES],
             n_collected: 0,
             begun: false,
+            login,
         }
     }
 
@@ -106,7 +112,10 @@ impl<S: AsyncRead> Guard<S> {
         if let Some((head, payload)) = self.frame.split_at_mut_checked(HEAD_BYTES) {
             // What cannot be read to its end is the library's to refuse.
             let _read_to_the_end = match head.first() {
-                Some(&METHOD) => Wire(payload).method(),
+                Some(&METHOD) => {
+                    self.login.heard(payload);
+                    Wire(payload).method()
+                }
                 _ => Wire(payload).header(),
             };
         }
@@ -329,7 +338,7 @@ mod tests {
     }
 
     async fn through(wire: &[u8], read_at_once: usize) -> io::Result<Vec<u8>> {
-        let mut guard = Guard::new(wire);
+        let mut guard = Guard::new(wire, Arc::default());
         let (mut got, mut buffer) = (Vec::new(), vec![0; read_at_once]);
         loop {
             match guard.read(&mut buffer).await? {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lapin::Connection;
-
+use super::kinds::{self, Objection};
+use super::line::Line;
 use super::link::{ConnectError, Link};
 use super::topology::{self, TopologyError};
 use crate::config::{BrokerConfig, QueueSource, QueueType};
@@ -12,7 +12,7 @@ use crate::config::{BrokerConfig, QueueSource, QueueType};
 #[derive(Debug)]
 pub struct Inspector {
     link: Link,
-    connection: Arc<Connection>,
+    line: Arc<Line>,
 }
 
 /// Whether something is there.
@@ -31,8 +31,8 @@ impl Inspector {
     /// When the broker is away, or says no.
     pub async fn connect(config: &BrokerConfig) -> Result<Self, ConnectError> {
         let link = Link::new(config.access(), "millrace check".to_owned());
-        let connection = link.connection().await?;
-        Ok(Self { link, connection })
+        let line = link.line().await?;
+        Ok(Self { link, line })
     }
 
     /// Looks at a source queue, as the file declares it.
@@ -40,7 +40,16 @@ impl Inspector {
     /// # Errors
     /// When it is not as the file says, may not be used, or is another's and not there.
     pub async fn source(&self, source: &QueueSource) -> Result<Presence, TopologyError> {
-        topology::inspect_source(&self.connection, source).await
+        topology::inspect_source(&self.line, source).await
+    }
+
+    /// What is to be said against a source queue that others declared.
+    ///
+    /// # Errors
+    /// [`TopologyError::Unfit`] for a stream, and whatever the broker says.
+    pub async fn objections(&self, queue: &str) -> Result<Vec<Objection>, TopologyError> {
+        kinds::refuse_streams(&self.line, queue).await?;
+        kinds::objections(&self.line, queue).await
     }
 
     /// Looks at a queue of dead letters.
@@ -48,7 +57,7 @@ impl Inspector {
     /// # Errors
     /// As [`Inspector::source`].
     pub async fn dead_letters(&self, queue: &str) -> Result<Presence, TopologyError> {
-        topology::inspect(&self.connection, queue, QueueType::Quorum).await
+        topology::inspect(&self.line, queue, QueueType::Quorum).await
     }
 
     /// Looks at a destination's queue, which is taken as it is; `declare` says what is done where it is missing.
@@ -56,7 +65,7 @@ impl Inspector {
     /// # Errors
     /// As [`Inspector::source`].
     pub async fn destination(&self, queue: &str, declare: QueueType) -> Result<Presence, TopologyError> {
-        topology::inspect(&self.connection, queue, declare).await
+        topology::inspect(&self.line, queue, declare).await
     }
 
     /// Looks at an exchange, which nobody here declares.
@@ -64,7 +73,7 @@ impl Inspector {
     /// # Errors
     /// When it is not there, or may not be used.
     pub async fn exchange(&self, exchange: &str) -> Result<(), TopologyError> {
-        topology::expect_exchange(&self.connection, exchange).await
+        topology::expect_exchange(&self.line, exchange).await
     }
 
     /// Takes leave.

@@ -1,23 +1,25 @@
 //! One connection to the broker, made again whenever it is gone. Knows nothing of queues.
 
-use std::sync::Arc;
+use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Connection, ErrorKind};
+use lapin::ErrorKind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::guard::SpeaksTls;
+use super::line::{Failure, Line, PATIENCE};
+use super::login::Login;
+use super::refusal::{Meaning, Refusal};
 use super::tls::TlsError;
 use super::transport;
 use crate::config::BrokerAccess;
 use crate::connect::hold::backoff;
-
-/// The longest a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How far apart the tries grow, before jitter: a broker that restarts is found again within ten seconds.
 const RECONNECT_CAP: Duration = Duration::from_secs(5);
@@ -33,14 +35,51 @@ pub(super) struct Link {
     // tokio's Mutex: held over the await of a connect, so that one caller connects and the others wait for it.
     current: Mutex<Current>,
     n_made: AtomicU64,
+    // std's Mutex: what is shown; never held over an await.
+    state: StdMutex<State>,
+    // Nobody is to wait for a connection that is being made when the host leaves.
+    leaving: CancellationToken,
 }
 
 #[derive(Debug)]
 enum Current {
     None,
-    Made(Arc<Connection>),
-    /// The broker said no, at this time.
-    Refused(ConnectError, Instant),
+    Made(Arc<Line>),
+    /// It could not be made, at this time.
+    Failed(ConnectError, Instant),
+}
+
+/// What a link is doing.
+#[derive(Debug, Clone)]
+enum State {
+    /// Nobody has asked for a connection yet.
+    Idle,
+    /// One is being made; what the tries before ended with.
+    Connecting {
+        login: Arc<Login>,
+        since: Instant,
+        before: Option<String>,
+    },
+    Made(Arc<Line>),
+    Failed(String),
+}
+
+/// What is waited for at a broker that there is no connection to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What, in words.
+    pub what: String,
+    /// For how long, where that is of interest.
+    pub lasts: Option<Duration>,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lasts {
+            Some(lasts) => write!(f, "{} for {} s", self.what, lasts.as_secs()),
+            None => f.write_str(&self.what),
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -49,6 +88,9 @@ pub enum ConnectError {
     /// The broker answers, and says no: credentials, virtual host. Waiting does not help.
     #[error("the broker refused the connection: {0}")]
     Refused(String),
+    /// The broker answers, and says no for now: a limit, an alarm.
+    #[error("the broker does not take the connection now: {0}")]
+    Busy(String),
     /// There is no safe connection.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -64,43 +106,107 @@ impl Link {
             name,
             current: Mutex::new(Current::None),
             n_made: AtomicU64::new(0),
+            state: StdMutex::new(State::Idle),
+            leaving: CancellationToken::new(),
         }
     }
 
-    /// The connection, made now if there is none.
-    pub(super) async fn connection(&self) -> Result<Arc<Connection>, ConnectError> {
+    /// How long the broker may take to answer.
+    pub(super) fn limit(&self) -> Duration {
+        self.access.answer_timeout
+    }
+
+    /// The connection, made now if there is none. Whoever waits while one is being made gets what comes of that, so that
+    /// nobody waits for longer than one try takes.
+    pub(super) async fn line(&self) -> Result<Arc<Line>, ConnectError> {
+        let asked = Instant::now();
         let mut current = self.current.lock().await;
         match &*current {
-            Current::Made(connection) if connection.status().connected() => return Ok(Arc::clone(connection)),
-            Current::Refused(error, since) if since.elapsed() < REFUSAL_PAUSE => return Err(error.clone()),
+            Current::Made(line) if line.is_up() => return Ok(Arc::clone(line)),
+            Current::Failed(error, at) if *at >= asked => return Err(error.clone()),
+            Current::Failed(error, at) if error.is_permanent() && at.elapsed() < REFUSAL_PAUSE => {
+                return Err(error.clone());
+            }
             _ => *current = Current::None,
         }
-        let connecting = transport::connect(&self.access, &self.name);
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
-        let late = |_| ConnectError::Away(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
-        match connected.map_err(late).and_then(|connected| connected) {
-            Ok(connection) => {
+        match self.connect().await {
+            Ok(line) => {
                 info!(connection = self.name, "connected to the broker");
-                let connection = Arc::new(connection);
-                *current = Current::Made(Arc::clone(&connection));
+                let line = Arc::new(line);
+                *current = Current::Made(Arc::clone(&line));
+                *self.state() = State::Made(Arc::clone(&line));
                 self.n_made.fetch_add(1, Ordering::Relaxed);
-                Ok(connection)
+                Ok(line)
             }
             Err(error) => {
-                if error.is_permanent() {
-                    *current = Current::Refused(error.clone(), Instant::now());
-                }
+                *self.state() = State::Failed(error.to_string());
+                *current = Current::Failed(error.clone(), Instant::now());
                 Err(error)
+            }
+        }
+    }
+
+    /// Connects within the limit; says so where that takes a while.
+    async fn connect(&self) -> Result<Line, ConnectError> {
+        let login = Arc::new(Login::default());
+        let connecting = State::Connecting {
+            login: Arc::clone(&login),
+            since: Instant::now(),
+            before: match &*self.state() {
+                State::Failed(error) => Some(error.clone()),
+                _ => None,
+            },
+        };
+        *self.state() = connecting;
+        let mut connecting = pin!(transport::connect(&self.access, &self.name, &login));
+        let limit = self.limit();
+        let mut late = pin!(tokio::time::sleep(limit));
+        let mut patience = pin!(tokio::time::sleep(PATIENCE));
+        let mut is_told = false;
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return connected,
+                () = self.leaving.cancelled() => return Err(ConnectError::Away("the host is leaving".to_owned())),
+                () = &mut late => {
+                    let text = format!("waited {} s for {}", limit.as_secs_f32(), login.waits_for());
+                    return Err(ConnectError::Away(text));
+                }
+                () = &mut patience, if !is_told => {
+                    is_told = true;
+                    warn!(connection = self.name, "still waiting for {}", login.waits_for());
+                }
             }
         }
     }
 
     /// Whether there is a connection now.
     pub(super) fn is_connected(&self) -> bool {
-        // While it is locked one is being made.
-        self.current
-            .try_lock()
-            .is_ok_and(|current| matches!(&*current, Current::Made(connection) if connection.status().connected()))
+        matches!(&*self.state(), State::Made(line) if line.is_up())
+    }
+
+    /// What is waited for; nothing while there is a connection that answers, and before anybody asked for one.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        let broken = |error: &str| Waiting {
+            what: format!("waiting for the broker: {error}"),
+            lasts: None,
+        };
+        match &*self.state() {
+            State::Idle => None,
+            State::Made(line) if line.is_up() => line.late().map(|(step, asked)| Waiting {
+                what: format!("waiting for the broker to answer `{step}`"),
+                lasts: Some(asked.elapsed()),
+            }),
+            State::Made(_) => Some(broken("the connection broke")),
+            State::Failed(error) => Some(broken(error)),
+            // A try that has only begun tells less than what the one before ended with.
+            State::Connecting { since, before, login } => match before {
+                Some(error) if since.elapsed() < PATIENCE => Some(broken(error)),
+                _ => Some(Waiting {
+                    what: format!("waiting for {}", login.waits_for()),
+                    lasts: Some(since.elapsed()),
+                }),
+            },
+        }
     }
 
     /// How often a connection was made.
@@ -108,20 +214,19 @@ impl Link {
         self.n_made.load(Ordering::Relaxed)
     }
 
-    /// Drops a connection that misbehaved, so that the next caller makes a new one.
-    pub(super) async fn abandon(&self, connection: &Arc<Connection>) {
-        let mut current = self.current.lock().await;
-        if matches!(&*current, Current::Made(current) if Arc::ptr_eq(current, connection)) {
-            *current = Current::None;
+    /// Ends the connection that there is, if there is one, so that the next caller makes a new one.
+    pub(super) fn cut(&self) {
+        if let State::Made(line) = &*self.state() {
+            line.cut();
         }
     }
 
-    /// Closes the connection in good order.
+    /// Closes the connection in good order, within a bound; none is made any more.
     pub(super) async fn close(&self) {
+        self.leaving.cancel();
         let current = std::mem::replace(&mut *self.current.lock().await, Current::None);
-        if let Current::Made(connection) = current
-            && connection.status().connected()
-            && let Err(error) = connection.close(200, "done".into()).await
+        if let Current::Made(line) = current
+            && let Err(error) = line.close().await
         {
             // A channel that was dropped a moment ago may be closing still: that is no news.
             debug!(connection = self.name, %error, "the connection was not closed in good order");
@@ -142,7 +247,7 @@ impl Link {
                     let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     match error.is_permanent() {
                         true => {
-                            error!(connection = self.name, %error, retry_ms, "the broker says no: this needs a person")
+                            error!(connection = self.name, %error, retry_ms, "no connection until its cause is mended")
                         }
                         false => warn!(connection = self.name, %error, retry_ms, "no connection to the broker"),
                     }
@@ -150,6 +255,10 @@ impl Link {
                 }
             }
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,7 +268,16 @@ impl ConnectError {
         match self {
             Self::Refused(_) => true,
             Self::Tls(error) => error.is_permanent(),
-            Self::Away(_) => false,
+            Self::Busy(_) | Self::Away(_) => false,
+        }
+    }
+}
+
+impl From<Failure> for ConnectError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Answered(error) => error.into(),
+            Failure::Silent { .. } | Failure::Gone { .. } => Self::Away(failure.to_string()),
         }
     }
 }
@@ -171,18 +289,13 @@ impl From<lapin::Error> for ConnectError {
         {
             return Self::Refused(format!("{SpeaksTls}; write `amqps://` for `amqp://` in its URL"));
         }
-        let refused = match error.kind() {
-            ErrorKind::ProtocolError(error) => matches!(
-                error.kind(),
-                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
-            ),
-            ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) => true,
-            _ => false,
-        };
-        if refused {
-            Self::Refused(error.to_string())
-        } else {
-            Self::Away(error.to_string())
+        if let ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) = error.kind() {
+            return Self::Refused(error.to_string());
+        }
+        match Refusal::of(&error) {
+            Some(refusal) if refusal.meaning == Meaning::Passes => Self::Busy(refusal.told()),
+            Some(refusal) => Self::Refused(refusal.told()),
+            None => Self::Away(error.to_string()),
         }
     }
 }

@@ -5,13 +5,18 @@
 
 mod client;
 mod copies;
+mod cord;
 mod guard;
 mod inspect;
+mod kinds;
 mod letters;
+mod line;
 mod link;
+mod login;
 mod outlet;
 mod properties;
 mod publisher;
+mod refusal;
 mod source;
 mod status;
 mod suspects;
@@ -29,17 +34,20 @@ use tokio::task::JoinHandle;
 
 pub use client::{ClientError, Taking, receive, send};
 pub use inspect::{Inspector, Presence};
+pub use kinds::Objection;
 pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
-pub use link::ConnectError;
+pub use line::Failure;
+pub use link::{ConnectError, Waiting};
 pub use properties::{TooLong, Unfit};
 pub use publisher::{PublishError, Publishing, UNCONFIRMED_MAX_BYTES};
-pub use source::{Receipt, Source};
+pub use source::{Receipt, Source, Told};
 pub use status::{Status, Watch};
 pub use suspects::Suspects;
 pub use tls::{TlsError, authorities};
+use topology::Home;
 pub use topology::TopologyError;
 
-use crate::config::{BrokerConfig, PipelineConfig, QueueSource};
+use crate::config::{BrokerConfig, PipelineConfig, QueueSource, QueueType};
 use crate::message::Envelope;
 use link::Link;
 use properties::short;
@@ -63,6 +71,7 @@ pub struct Address {
     routing_key: lapin::types::ShortString,
     mandatory: bool,
     max_message_bytes: usize,
+    home: Option<Home>,
 }
 
 /// A result that is ready to be published, again and again until it is confirmed.
@@ -105,7 +114,7 @@ impl Broker {
     /// # Errors
     /// Both, by [`ConnectError`].
     pub async fn probe(&self) -> Result<(), ConnectError> {
-        self.publishing.connection().await.map(drop)
+        self.publishing.line().await.map(drop)
     }
 
     /// A queue as a source, not yet subscribed.
@@ -118,11 +127,13 @@ impl Broker {
         )
     }
 
-    /// An exchange and a key as an address.
+    /// An exchange and a key as an address; on the default exchange `declare` says how the queue that the key names is
+    /// declared when it is gone.
     ///
     /// # Errors
     /// When one of them does not fit into 255 bytes.
-    pub fn address(&self, exchange: &str, routing_key: &str) -> Result<Address, TooLong> {
+    pub fn address(&self, exchange: &str, routing_key: &str, declare: QueueType) -> Result<Address, TooLong> {
+        let home = exchange.is_empty().then_some(Home::Destination(declare));
         let (exchange, routing_key) = (short("exchange", exchange)?, short("routing key", routing_key)?);
         Ok(Address {
             publisher: self.publisher.clone(),
@@ -130,6 +141,7 @@ impl Broker {
             routing_key,
             mandatory: true,
             max_message_bytes: self.max_message_bytes,
+            home,
         })
     }
 
@@ -166,6 +178,8 @@ impl Address {
     pub fn with_key(&self, routing_key: &str) -> Result<Self, TooLong> {
         Ok(Self {
             routing_key: short("routing key", routing_key)?,
+            // A plugin's key, or an asker's, is nobody's queue of the file.
+            home: None,
             ..self.clone()
         })
     }
@@ -193,6 +207,7 @@ impl Address {
             routing_key,
             mandatory,
             max_message_bytes,
+            home,
         } = self;
         let properties = properties::outgoing(envelope)?;
         properties::check_fit(&body, &properties, max_message_bytes)?;
@@ -204,6 +219,7 @@ impl Address {
                 mandatory,
                 body: Arc::new(body),
                 properties,
+                home,
             }),
         })
     }

@@ -5,6 +5,7 @@
 //! may be another publish's; every publish therefore carries a nonce header, and a return is matched by it.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -12,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::protocol::AMQPSoftError;
+use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, ShortString};
-use lapin::{Channel, Confirmation, Connection};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use super::line::{Channel, PATIENCE};
 use super::link::{ConnectError, Link};
 use super::publisher::{LOOK, Publish, PublishError};
-use super::topology::soft;
+use super::refusal::{Meaning, Refusal};
 use crate::connect::hold::backoff;
 use crate::failpoints::{self, Place};
 
@@ -86,19 +87,21 @@ impl Outlet {
     /// Serves until the last handle is gone.
     pub(super) async fn run(self, mut requests: mpsc::Receiver<Request>) {
         let mut life = Life::default();
-        while let Some((connection, channel)) = self.open(&mut requests).await {
+        while let Some(channel) = self.open(&mut requests).await {
             let mut pending = HashMap::new();
-            let serving = self.serve(&connection, &channel, &mut requests, &mut pending, &mut life);
+            let serving = self.serve(&channel, &mut requests, &mut pending, &mut life);
             let why = match serving.await {
                 Ended::Handles => {
-                    if let Err(error) = channel.close(200, "done".into()).await {
+                    if let Err(error) = channel.close().await {
                         debug!(%error, "the publishing channel was not closed in good order");
                     }
                     return;
                 }
                 Ended::Refused(error) => {
-                    self.tell_refused(&error, &mut life);
-                    error.to_string()
+                    let refusal = Refusal::of(&error);
+                    let why = refusal.as_ref().map_or_else(|| error.to_string(), Refusal::told);
+                    self.tell_refused(refusal.as_ref(), &why, &mut life);
+                    why
                 }
                 Ended::Gone(why) => {
                     warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "the publishing channel ended");
@@ -115,52 +118,77 @@ impl Outlet {
         }
     }
 
-    fn tell_refused(&self, error: &lapin::Error, life: &mut Life) {
+    fn tell_refused(&self, refusal: Option<&Refusal>, error: &str, life: &mut Life) {
         if std::mem::replace(&mut life.is_refused, true) {
             return;
         }
         let exchange = self.exchange.as_str();
-        match soft(error) {
-            Some(AMQPSoftError::NOTFOUND) => {
-                error!(exchange, %error, "the exchange is not there: declare it, and what is held goes on");
+        match refusal.map(|refusal| refusal.meaning) {
+            Some(Meaning::Missing) => {
+                error!(
+                    exchange,
+                    error, "the exchange is not there: declare it, and what is held goes on"
+                );
             }
-            Some(AMQPSoftError::ACCESSREFUSED) => {
-                error!(exchange, %error, "publishing is not permitted: let the user write, and what is held goes on");
+            Some(Meaning::Denied) => {
+                error!(
+                    exchange,
+                    error,
+                    "publishing is not permitted: grant the AMQP user write permission on the exchange, and what is held goes on"
+                );
             }
-            _ => warn!(exchange, %error, "the broker closed the publishing channel"),
+            _ => warn!(exchange, error, "the broker closed the publishing channel"),
         }
     }
 
-    /// Opens a channel, for ever; who asks between two tries is told at once. `None` when the last handle is gone.
-    async fn open(&self, requests: &mut mpsc::Receiver<Request>) -> Option<(Arc<Connection>, Channel)> {
+    /// Opens a channel, for ever; who asks while that takes long, or between two tries, is told at once. `None` when the
+    /// last handle is gone.
+    async fn open(&self, requests: &mut mpsc::Receiver<Request>) -> Option<Channel> {
         let mut pauses = backoff(REOPEN_CAP);
         loop {
-            match self.try_open().await {
-                Ok(made) => return Some(made),
+            let opened = {
+                let mut opening = pin!(self.try_open());
+                let soon = tokio::time::sleep(PATIENCE);
+                tokio::select! {
+                    opened = &mut opening => Some(opened),
+                    () = soon => self.turn_away(requests, opening).await,
+                }
+            };
+            match opened? {
+                Ok(channel) => return Some(channel),
                 // Who watches over the connection says so where the broker is away.
                 Err(error) => debug!(exchange = %self.exchange, %error, "no publishing channel"),
             }
             let pause = tokio::time::sleep(pauses.next().unwrap_or(REOPEN_CAP));
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    request = requests.recv() => answer(request?, Err(PublishError::Disconnected)),
-                }
-            }
+            self.turn_away(requests, pin!(pause)).await?;
         }
     }
 
-    async fn try_open(&self) -> Result<(Arc<Connection>, Channel), ConnectError> {
-        let connection = self.link.connection().await?;
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok((connection, channel))
+    /// Answers who asks meanwhile; `None` when the last handle is gone.
+    async fn turn_away<T>(
+        &self,
+        requests: &mut mpsc::Receiver<Request>,
+        mut meanwhile: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
+        loop {
+            let request = tokio::select! {
+                done = &mut meanwhile => return Some(done),
+                request = requests.recv() => request?,
+            };
+            let why = self.link.waiting();
+            let why = why.map_or(PublishError::Disconnected, |why| PublishError::NotSent(why.to_string()));
+            answer(request, Err(why));
+        }
+    }
+
+    async fn try_open(&self) -> Result<Channel, ConnectError> {
+        let channel = self.link.line().await?.channel().await?;
+        channel.confirm().await?;
+        Ok(channel)
     }
 
     async fn serve(
         &self,
-        connection: &Connection,
         channel: &Channel,
         requests: &mut mpsc::Receiver<Request>,
         pending: &mut HashMap<Nonce, Pending>,
@@ -178,7 +206,7 @@ impl Outlet {
                     take_resolved(&mut in_flight, &mut all);
                     note_nacks(&all, &mut nacked_since);
                     if let Err(error) = judge(all, pending, &mut returned) {
-                        return match connection.status().connected() {
+                        return match channel.line().is_up() {
                             true => Ended::Refused(error),
                             false => Ended::Gone(error.to_string()),
                         };
@@ -198,7 +226,7 @@ impl Outlet {
                     pending.insert(nonce, Pending { request, since: Instant::now() });
                 }
                 _ = look.tick() => {
-                    if let Some(why) = self.look(connection, channel, pending) {
+                    if let Some(why) = self.look(channel, pending) {
                         return Ended::Gone(why);
                     }
                 }
@@ -207,20 +235,18 @@ impl Outlet {
     }
 
     /// Tells what is wrong with the channel, if anything is. Confirm timers stand still while the connection is blocked.
-    fn look(
-        &self,
-        connection: &Connection,
-        channel: &Channel,
-        pending: &mut HashMap<Nonce, Pending>,
-    ) -> Option<String> {
-        if !connection.status().connected() {
+    /// A channel that confirms nothing is followed by another on the same connection, which serves other exchanges, too;
+    /// where that is not answered either, the connection is given up.
+    fn look(&self, channel: &Channel, pending: &mut HashMap<Nonce, Pending>) -> Option<String> {
+        let line = channel.line();
+        if !line.is_up() {
             return Some("the connection is gone".to_owned());
         }
         // With publishes in flight the broker's reason comes with their confirms.
-        if !channel.status().connected() && pending.is_empty() {
+        if !channel.is_up() && pending.is_empty() {
             return Some("the channel is gone".to_owned());
         }
-        if connection.status().blocked() {
+        if line.is_blocked() {
             for pending in pending.values_mut() {
                 pending.since = Instant::now();
             }
@@ -241,18 +267,12 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
             mandatory: publish.mandatory,
             immediate: false,
         };
-        let (exchange, routing_key) = (publish.exchange.clone(), publish.routing_key.clone());
-        let sent = channel
-            .basic_publish(exchange, routing_key, options, &publish.body, properties)
-            .await;
-        let confirmed = match sent {
-            Ok(confirm) => {
-                let subject = publish.properties.correlation_id().as_ref();
-                failpoints::pass(Place::Published, subject.map_or("", ShortString::as_str)).await;
-                confirm.await
-            }
-            Err(error) => Err(error),
+        let to = (publish.exchange.clone(), publish.routing_key.clone());
+        let sent = async || {
+            let subject = publish.properties.correlation_id().as_ref();
+            failpoints::pass(Place::Published, subject.map_or("", ShortString::as_str)).await;
         };
+        let confirmed = channel.publish(to, options, &publish.body, properties, sent).await;
         (nonce, confirmed)
     })
 }
@@ -321,7 +341,7 @@ fn judge(
                 confirmed.push((nonce, nacked));
             }
             // The broker's own words, where one of the errors has them, and not those of a publish that came after.
-            Err(error) if failed.as_ref().is_none_or(|failed| soft(failed).is_none()) => failed = Some(error),
+            Err(error) if failed.as_ref().is_none_or(|failed| Refusal::of(failed).is_none()) => failed = Some(error),
             Err(_) => {}
         }
     }

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lapin::BasicProperties;
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Connection};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::line::Line;
 use super::link::Link;
 use super::outlet::{Outlet, Request};
+use super::topology::Home;
 
 /// How often the state of the connection is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -31,6 +33,8 @@ pub(super) struct Publish {
     pub(super) mandatory: bool,
     pub(super) body: Arc<Vec<u8>>,
     pub(super) properties: BasicProperties,
+    /// The queue that the key names, on the default exchange, where the host may declare it.
+    pub(super) home: Option<Home>,
 }
 
 /// Why a publish is not known to have arrived. All of these are held and tried again.
@@ -59,9 +63,20 @@ pub enum PublishError {
     /// The channel ended before the confirm came: the exchange is missing, may not be written to, or the broker is gone.
     #[error("not confirmed: {0}")]
     Unconfirmed(String),
+    /// It was not sent yet: there is no channel now.
+    #[error("not sent yet: {0}")]
+    NotSent(String),
     /// There is no connection now.
     #[error("no connection to the broker")]
     Disconnected,
+    /// Its queue is gone, and cannot be declared again.
+    #[error("queue `{queue}` is gone, and cannot be declared again: {why}")]
+    Homeless {
+        /// The queue.
+        queue: String,
+        /// What the broker has against it.
+        why: String,
+    },
 }
 
 /// Whether publishing can succeed now.
@@ -122,11 +137,38 @@ impl Publisher {
         (publisher, task)
     }
 
-    /// Publishes and waits for the confirm.
+    /// Publishes and waits for the confirm. A queue that somebody deleted is declared again, where the file lets the host
+    /// declare it.
     ///
     /// # Errors
     /// Whenever the message is not known to have arrived; it may have.
     pub(super) async fn publish(&self, publish: &Arc<Publish>) -> Result<(), PublishError> {
+        let published = self.publish_once(publish).await;
+        match (&published, &publish.home) {
+            (Err(PublishError::Unroutable { .. }), Some(home)) if home.may_be_declared() => {
+                self.declare(home, publish.routing_key.as_str()).await?;
+                self.publish_once(publish).await
+            }
+            _ => published,
+        }
+    }
+
+    async fn declare(&self, home: &Home, queue: &str) -> Result<(), PublishError> {
+        let line = self.outlets.link.line().await;
+        let line = line.map_err(|_| PublishError::Disconnected)?;
+        match home.declare(&line, queue).await {
+            Ok(()) => {
+                info!(queue, "the queue was gone: declared again");
+                Ok(())
+            }
+            Err(error) => Err(PublishError::Homeless {
+                queue: queue.to_owned(),
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    async fn publish_once(&self, publish: &Arc<Publish>) -> Result<(), PublishError> {
         let bytes = u32::try_from(publish.body.len()).unwrap_or(u32::MAX);
         let _room = self
             .unconfirmed
@@ -181,19 +223,18 @@ impl Outlets {
 /// Keeps the connection made, and tells its state.
 async fn watch_over(link: &Link, state: &watch::Sender<Publishing>) {
     loop {
-        let connection = link.until_made(|| link.connection()).await;
+        let line = link.until_made(|| link.line()).await;
         let mut look = tokio::time::interval(LOOK);
-        while connection.status().connected() {
-            tell(state, &connection);
+        while line.is_up() {
+            tell(state, &line);
             look.tick().await;
         }
         state.send_replace(Publishing::Connecting);
-        link.abandon(&connection).await;
     }
 }
 
-fn tell(state: &watch::Sender<Publishing>, connection: &Connection) {
-    let now = match connection.status().blocked() {
+fn tell(state: &watch::Sender<Publishing>, line: &Line) {
+    let now = match line.is_blocked() {
         true => Publishing::Blocked,
         false => Publishing::Open,
     };

@@ -1,26 +1,27 @@
 //! A queue as a source: one consumer, made again whenever it ends.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, Consumer};
+use lapin::{BasicProperties, Consumer};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::copies;
+use super::kinds;
 use super::letters::Original;
-use super::link::{ConnectError, Link};
+use super::line::{self, Channel, Failure};
+use super::link::{ConnectError, Link, Waiting};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use super::suspects::Suspects;
-use super::topology::{self, TopologyError, suspect_queue};
-use crate::config::{DestinationConfig, PipelineConfig, QueueSource};
+use super::topology::{self, Home, TopologyError, Use, suspect_queue};
+use crate::config::{DestinationConfig, PipelineConfig, QueueSource, QueueType};
 use crate::connect::acquittal::Acquittal;
 use crate::connect::hold::backoff;
 use crate::connect::settle::{Delivered, Purpose};
@@ -29,10 +30,11 @@ use crate::letter::{ORIGINAL, QUEUE};
 use crate::message::{Envelope, Message};
 
 /// How far apart the tries to consume again may grow.
-const RESUBSCRIBE_CAP: Duration = Duration::from_secs(10);
+const RESUBSCRIBE_CAP: Duration = Duration::from_secs(5);
 
-/// How long telling the broker may take: a line that stands still for longer loses the channel soon.
-const TOLD_LIMIT: Duration = Duration::from_secs(10);
+/// How often a source to which nothing is delivered looks whether the broker still answers on its channel: a heartbeat
+/// tells of a connection, and not of a consumer.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// A queue that messages are taken from.
 #[derive(Debug)]
@@ -43,13 +45,23 @@ pub struct Source {
     subscription: Option<Subscription>,
     was_subscribed: bool,
     is_open: Arc<AtomicBool>,
+    told: Told,
 }
+
+/// What a source waits for, for whoever asks: nothing while it is open. std Mutex: never held over an await.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<Option<Doing>>>);
+
+/// What, and since when where it is being done.
+type Doing = (String, Option<Instant>);
 
 /// What every receipt of a queue needs.
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) publisher: Publisher,
-    pub(super) queue: QueueSource,
+    pub(super) queue: Arc<QueueSource>,
+    /// How long the broker may take to be told what became of a message.
+    told_limit: Duration,
     max_message_bytes: usize,
     pub(super) acquittal: Acquittal,
     pub(super) acquittal_apart: Acquittal,
@@ -58,9 +70,7 @@ pub(super) struct Owed {
 
 #[derive(Debug)]
 struct Subscription {
-    connection: Arc<Connection>,
-    // The channel closes when its last handle is dropped, and the consumer with it.
-    _channel: Channel,
+    channel: Channel,
     consumer: Consumer,
 }
 
@@ -85,7 +95,8 @@ impl Source {
         let destinations = pipeline.destinations.values().cloned().collect();
         let owed = Owed {
             publisher,
-            queue,
+            queue: Arc::new(queue),
+            told_limit: link.limit(),
             max_message_bytes: pipeline.max_message_bytes,
             acquittal: Acquittal::default(),
             acquittal_apart: Acquittal::default(),
@@ -98,12 +109,18 @@ impl Source {
             subscription: None,
             was_subscribed: false,
             is_open: Arc::default(),
+            told: Told::default(),
         }
     }
 
     /// Whether it consumes; goes on telling while it is used.
     pub fn is_open(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_open)
+    }
+
+    /// What it waits for while it is not open; goes on telling while it is used.
+    pub fn told(&self) -> Told {
+        self.told.clone()
     }
 
     /// Puts the redeliveries of the next minute down to this process itself.
@@ -122,8 +139,30 @@ impl Source {
     /// # Errors
     /// Whatever the broker says; see [`TopologyError::is_permanent`].
     pub async fn subscribe(&mut self) -> Result<(), TopologyError> {
-        let connection = self.link.connection().await?;
-        topology::declare_source(&connection, &self.owed.queue).await?;
+        let queue = &self.owed.queue.queue;
+        self.told.doing(format!("opening queue `{queue}`"));
+        let subscribed = self.try_subscribe().await;
+        match &subscribed {
+            Ok(_) => self.told.nothing(),
+            Err(error) => self.told.failed(error.to_string()),
+        }
+        let subscription = subscribed?;
+        info!(queue, prefetch = self.owed.queue.prefetch, "consuming");
+        self.is_open.store(true, Ordering::Relaxed);
+        if std::mem::replace(&mut self.was_subscribed, true) {
+            self.owed.acquittal.begin();
+        }
+        self.subscription = Some(subscription);
+        Ok(())
+    }
+
+    async fn try_subscribe(&self) -> Result<Subscription, TopologyError> {
+        let line = self.link.line().await?;
+        let QueueSource { queue, prefetch, .. } = &*self.owed.queue;
+        topology::declare_source(&line, &self.owed.queue).await?;
+        if self.owed.queue.declare == QueueType::Passive {
+            kinds::accept(&line, queue, !self.was_subscribed).await?;
+        }
         for destination in &self.destinations {
             if let DestinationConfig::Exchange {
                 exchange,
@@ -133,38 +172,17 @@ impl Source {
             } = destination
             {
                 if exchange.is_empty() {
-                    topology::declare_destination(&connection, routing_key, *declare).await?;
+                    topology::declare_destination(&line, routing_key, *declare).await?;
                 } else {
-                    topology::expect_exchange(&connection, exchange).await?;
+                    topology::expect_exchange(&line, exchange).await?;
                 }
             }
         }
-        let QueueSource { queue, prefetch, .. } = &self.owed.queue;
-        let channel = connection.create_channel().await.map_err(ConnectError::from)?;
-        channel
-            .basic_qos(*prefetch, BasicQosOptions::default())
-            .await
-            .map_err(ConnectError::from)?;
-        let consumer = channel
-            .basic_consume(
-                short("queue", queue)?,
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(|error| topology::refused("queue", queue, error))?;
-        info!(queue, prefetch, "consuming");
-        self.is_open.store(true, Ordering::Relaxed);
-        if std::mem::replace(&mut self.was_subscribed, true) {
-            self.owed.acquittal.begin();
-        }
-        self.subscription = Some(Subscription {
-            connection,
-            _channel: channel,
-            consumer,
-        });
-        Ok(())
+        let channel = topology::open(&line).await?;
+        channel.prefetch(*prefetch).await.map_err(ConnectError::from)?;
+        let consumer = channel.consume(short("queue", queue)?, FieldTable::default()).await;
+        let consumer = consumer.map_err(|failure| topology::refused(Use::Read, "queue", queue, failure))?;
+        Ok(Subscription { channel, consumer })
     }
 
     /// Waits until messages can be taken and their results published.
@@ -200,25 +218,62 @@ impl Source {
             let Some(subscription) = &mut self.subscription else {
                 continue;
             };
-            let why = match subscription.consumer.next().await {
-                Some(Ok(delivery)) => {
-                    let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
-                    return Receipt::take(delivery, &self.owed, suspicion);
+            let why = tokio::select! {
+                delivery = subscription.consumer.next() => match delivery {
+                    Some(Ok(delivery)) => {
+                        let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
+                        return Receipt::take(delivery, &self.owed, suspicion);
+                    }
+                    Some(Err(error)) => Failure::Answered(error).to_string(),
+                    None => "the broker cancelled the consumer".to_owned(),
+                },
+                () = subscription.channel.line().over() => "the connection is gone".to_owned(),
+                () = tokio::time::sleep(LOOK) => {
+                    match topology::count(&subscription.channel, &self.owed.queue.queue).await {
+                        Ok(_) => continue,
+                        Err(error) => error.to_string(),
+                    }
                 }
-                Some(Err(error)) => error.to_string(),
-                None => "the broker cancelled the consumer".to_owned(),
             };
             warn!(
                 queue = self.owed.queue.queue,
                 why, "consuming ended: what is in flight will be delivered again"
             );
-            if !subscription.connection.status().connected() {
-                let connection = Arc::clone(&subscription.connection);
-                self.link.abandon(&connection).await;
-            }
+            self.told.failed(why);
             self.subscription = None;
             self.is_open.store(false, Ordering::Relaxed);
         }
+    }
+}
+
+impl Told {
+    fn doing(&self, what: String) {
+        let mut told = self.lock();
+        // What went wrong before tells more than that it is tried again.
+        match &*told {
+            Some((_, None)) => {}
+            _ => *told = Some((what, Some(Instant::now()))),
+        }
+    }
+
+    fn failed(&self, why: String) {
+        *self.lock() = Some((why, None));
+    }
+
+    fn nothing(&self) {
+        *self.lock() = None;
+    }
+
+    /// What is waited for.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.lock().as_ref().map(|(what, since)| Waiting {
+            what: what.clone(),
+            lasts: since.map(|since| since.elapsed()),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Doing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,11 +328,13 @@ impl Delivered for Receipt {
     }
 
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
-        let QueueSource { queue, dead_letter, .. } = &self.owed.queue;
-        let (queue, is_suspect) = match &purpose {
-            Purpose::DeadLetter(_) => (dead_letter.clone(), false),
-            Purpose::Quarantine { .. } => (suspect_queue(queue), true),
-            Purpose::Retry { .. } | Purpose::PutBack => (queue.clone(), false),
+        let QueueSource { queue, dead_letter, .. } = &*self.owed.queue;
+        let (queue, home, is_suspect) = match &purpose {
+            Purpose::DeadLetter(_) => (dead_letter.clone(), Home::Kept, false),
+            Purpose::Quarantine { .. } => (suspect_queue(queue), Home::Kept, true),
+            Purpose::Retry { .. } | Purpose::PutBack => {
+                (queue.clone(), Home::Source(Arc::clone(&self.owed.queue)), false)
+            }
         };
         let properties = match purpose {
             Purpose::DeadLetter(envelope) => self.dead_letter(envelope),
@@ -290,6 +347,7 @@ impl Delivered for Receipt {
                 mandatory: true,
                 body: Arc::clone(&message.body),
                 properties,
+                home: Some(home),
             }))
         });
         let publish = publish
@@ -311,7 +369,8 @@ impl Delivered for Receipt {
     }
 
     async fn ack(self) -> Settled {
-        told(self.delivery.acker.ack(BasicAckOptions::default()), Settled::Done).await
+        let told = line::ack(&self.delivery, self.owed.told_limit).await;
+        settled(told, Settled::Done)
     }
 
     async fn nack(self) -> Settled {
@@ -319,11 +378,8 @@ impl Delivered for Receipt {
             // We know who gave it back, and that we live.
             self.owed.acquittal_apart.begin();
         }
-        let options = BasicNackOptions {
-            requeue: true,
-            multiple: false,
-        };
-        told(self.delivery.acker.nack(options), Settled::Returned).await
+        let told = line::give_back(&self.delivery, self.owed.told_limit).await;
+        settled(told, Settled::Returned)
     }
 }
 
@@ -333,12 +389,11 @@ impl fmt::Display for Copy {
     }
 }
 
-/// What became of telling the broker. An acknowledgement that lapin takes while its connection ends may never be answered.
-async fn told(telling: impl Future<Output = lapin::Result<bool>>, settled: Settled) -> Settled {
-    match tokio::time::timeout(TOLD_LIMIT, telling).await {
-        Ok(Ok(true)) => settled,
-        Ok(Ok(false)) => Settled::Lost("its channel is gone".to_owned()),
-        Ok(Err(error)) => Settled::Lost(error.to_string()),
-        Err(_) => Settled::Lost(format!("no answer within {} s", TOLD_LIMIT.as_secs())),
+/// What became of telling the broker.
+fn settled(told: Result<bool, Failure>, settled: Settled) -> Settled {
+    match told {
+        Ok(true) => settled,
+        Ok(false) => Settled::Lost("its channel is gone".to_owned()),
+        Err(failure) => Settled::Lost(failure.to_string()),
     }
 }

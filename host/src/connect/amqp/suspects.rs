@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::BasicGetOptions;
-use lapin::{Channel, Connection};
 use tracing::{debug, warn};
 
 use super::copies;
-use super::link::{ConnectError, Link};
+use super::line::Channel;
+use super::link::Link;
 use super::properties::short;
 use super::source::{Owed, Receipt};
-use super::topology::{self, TopologyError, suspect_queue};
+use super::topology::{self, TopologyError, Use, suspect_queue};
 use crate::connect::Taken;
 
 /// How often the queue is looked at for suspects of other hosts; our own are told at once.
@@ -27,7 +26,7 @@ pub struct Suspects {
     link: Arc<Link>,
     owed: Arc<Owed>,
     queue: String,
-    channel: Option<(Arc<Connection>, Channel)>,
+    channel: Option<Channel>,
     was_open: bool,
 }
 
@@ -52,7 +51,7 @@ impl Suspects {
             match self.count().await {
                 Ok(0) => {}
                 Ok(_) => return,
-                Err(error) => self.lose(&error).await,
+                Err(error) => self.lose(&error),
             }
             tokio::select! {
                 () = self.owed.new_suspect.notified() => {}
@@ -66,7 +65,7 @@ impl Suspects {
         match self.get().await {
             Ok(taken) => taken,
             Err(error) => {
-                self.lose(&error).await;
+                self.lose(&error);
                 None
             }
         }
@@ -74,8 +73,9 @@ impl Suspects {
 
     async fn get(&mut self) -> Result<Option<Taken>, TopologyError> {
         let queue = short("queue", &self.queue)?;
-        let got = self.channel().await?.basic_get(queue, BasicGetOptions::default()).await;
-        let Some(got) = got.map_err(ConnectError::from)? else {
+        let got = self.channel().await?.get(queue).await;
+        let got = got.map_err(|failure| topology::refused(Use::Read, "queue", &self.queue, failure))?;
+        let Some(got) = got else {
             return Ok(None);
         };
         let delivery = got.delivery;
@@ -93,38 +93,29 @@ impl Suspects {
     }
 
     async fn channel(&mut self) -> Result<&Channel, TopologyError> {
-        if self
-            .channel
-            .as_ref()
-            .is_some_and(|(_, channel)| !channel.status().connected())
-        {
+        if self.channel.as_ref().is_some_and(|channel| !channel.is_up()) {
             self.channel = None;
         }
         let open = match self.channel.take() {
             Some(open) => open,
             None => {
-                let connection = self.link.connection().await?;
+                let line = self.link.line().await?;
                 // Whoever deleted the queue closed the channel that looked for it.
-                topology::declare_kept(&connection, &self.queue).await?;
-                let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+                topology::declare_kept(&line, &self.queue).await?;
+                let channel = topology::open(&line).await?;
                 if std::mem::replace(&mut self.was_open, true) {
                     self.owed.acquittal_apart.begin();
                 }
-                (connection, channel)
+                channel
             }
         };
-        Ok(&self.channel.insert(open).1)
+        Ok(self.channel.insert(open))
     }
 
-    async fn lose(&mut self, error: &TopologyError) {
-        match &self.channel {
+    fn lose(&mut self, error: &TopologyError) {
+        match self.channel.take() {
             Some(_) => warn!(queue = self.queue, %error, "suspects cannot be taken"),
             None => debug!(queue = self.queue, %error, "suspects cannot be taken yet"),
-        }
-        if let Some((connection, _)) = self.channel.take()
-            && !connection.status().connected()
-        {
-            self.link.abandon(&connection).await;
         }
     }
 }

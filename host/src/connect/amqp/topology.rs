@@ -1,13 +1,15 @@
 //! Queues and exchanges: declared where they are missing, and told apart where they are not as the file says.
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use std::sync::Arc;
+
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use super::inspect::Presence;
+use super::line::{Channel, Failure, Line};
 use super::link::ConnectError;
 use super::properties::{TooLong, short};
+use super::refusal::{Meaning, Refusal};
 use crate::config::{QueueSource, QueueType};
 
 /// Why a queue or an exchange cannot be used.
@@ -38,15 +40,47 @@ pub enum TopologyError {
     },
     /// The user may not do what must be done.
     #[error(
-        "{what} `{name}` may not be used: {broker}; let the user of the broker's URL do it (`rabbitmqctl set_permissions`)"
+        "{what} `{name}` may not be used: {broker}; grant the AMQP user {permission} permission on it (`rabbitmqctl set_permissions`)"
     )]
     Denied {
         /// `queue` or `exchange`.
         what: &'static str,
         /// Its name.
         name: String,
+        /// `configure`, `read` or `write`.
+        permission: &'static str,
         /// The broker's words.
         broker: String,
+    },
+    /// It cannot be had now; waiting helps.
+    #[error("{what} `{name}` cannot be had yet: {broker}")]
+    Busy {
+        /// `queue` or `exchange`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The broker's words, and what to do about them.
+        broker: String,
+    },
+    /// It cannot be had for another reason; waiting does not help.
+    #[error("{what} `{name}` cannot be used: {broker}")]
+    Refused {
+        /// `queue` or `exchange`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The broker's words, and what to do about them.
+        broker: String,
+    },
+    /// A queue of a kind that loses messages here.
+    #[error("queue `{queue}` {problem}; {hint}")]
+    Unfit {
+        /// The queue.
+        queue: String,
+        /// What it is, and what would be lost.
+        problem: String,
+        /// What to use instead.
+        hint: &'static str,
     },
     /// A name does not fit.
     #[error(transparent)]
@@ -58,6 +92,7 @@ impl TopologyError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_permanent(),
+            Self::Busy { .. } => false,
             _ => true,
         }
     }
@@ -70,20 +105,18 @@ pub(super) fn suspect_queue(queue: &str) -> String {
 
 /// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit, and
 /// the queue of its suspects.
-pub(super) async fn declare_source(connection: &Connection, source: &QueueSource) -> Result<(), TopologyError> {
-    declare_kept(connection, &source.dead_letter).await?;
-    declare_kept(connection, &suspect_queue(&source.queue)).await?;
+pub(super) async fn declare_source(line: &Arc<Line>, source: &QueueSource) -> Result<(), TopologyError> {
+    declare_kept(line, &source.dead_letter).await?;
+    declare_kept(line, &suspect_queue(&source.queue)).await?;
     let over_limit = OverLimit::To(&source.dead_letter);
-    declare_queue(connection, &source.queue, source.declare, over_limit).await
+    declare_queue(line, &source.queue, source.declare, over_limit).await
 }
 
 /// Makes sure that a queue is there that loses nothing by being looked at; one that exists is taken as it is, because
 /// one that was declared before, without a limit, would be another queue to the broker.
-pub(super) async fn declare_kept(connection: &Connection, queue: &str) -> Result<(), TopologyError> {
-    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
-        Err(TopologyError::Missing { .. }) => {
-            declare_queue(connection, queue, QueueType::Quorum, OverLimit::Never).await
-        }
+pub(super) async fn declare_kept(line: &Arc<Line>, queue: &str) -> Result<(), TopologyError> {
+    match declare_queue(line, queue, QueueType::Passive, OverLimit::Usual).await {
+        Err(TopologyError::Missing { .. }) => declare_queue(line, queue, QueueType::Quorum, OverLimit::Never).await,
         declared => declared,
     }
 }
@@ -91,22 +124,52 @@ pub(super) async fn declare_kept(connection: &Connection, queue: &str) -> Result
 /// Messages that are ready in a queue of suspects.
 pub(super) async fn count(channel: &Channel, suspects: &str) -> Result<u32, TopologyError> {
     let (options, arguments) = declaration(QueueType::Passive, OverLimit::Usual);
-    let queue = short("queue", suspects)?;
-    let declared = channel.queue_declare(queue, options, arguments).await;
-    Ok(declared.map_err(ConnectError::from)?.message_count())
+    let declared = channel.declare(short("queue", suspects)?, options, arguments).await;
+    declared.map_err(|failure| refused(Use::Configure, "queue", suspects, failure))
 }
 
 /// Makes sure that a destination's queue is there; one that exists is taken as it is.
 pub(super) async fn declare_destination(
-    connection: &Connection,
+    line: &Arc<Line>,
     queue: &str,
     as_type: QueueType,
 ) -> Result<(), TopologyError> {
-    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
+    match declare_queue(line, queue, QueueType::Passive, OverLimit::Usual).await {
         Err(TopologyError::Missing { .. }) if as_type != QueueType::Passive => {
-            declare_queue(connection, queue, as_type, OverLimit::Usual).await
+            declare_queue(line, queue, as_type, OverLimit::Usual).await
         }
         declared => declared,
+    }
+}
+
+/// A queue that a result or a copy goes to, and how it is declared where it is missing.
+#[derive(Debug, Clone)]
+pub(super) enum Home {
+    /// As a destination's.
+    Destination(QueueType),
+    /// As a queue of the host's own, which keeps what it has.
+    Kept,
+    /// As the source.
+    Source(Arc<QueueSource>),
+}
+
+impl Home {
+    /// Whether the file lets the host declare it.
+    pub(super) fn may_be_declared(&self) -> bool {
+        match self {
+            Self::Destination(as_type) => *as_type != QueueType::Passive,
+            Self::Kept => true,
+            Self::Source(source) => source.declare != QueueType::Passive,
+        }
+    }
+
+    /// Declares it where somebody deleted it.
+    pub(super) async fn declare(&self, line: &Arc<Line>, queue: &str) -> Result<(), TopologyError> {
+        match self {
+            Self::Destination(as_type) => declare_destination(line, queue, *as_type).await,
+            Self::Kept => declare_kept(line, queue).await,
+            Self::Source(source) => declare_source(line, source).await,
+        }
     }
 }
 
@@ -114,22 +177,18 @@ pub(super) async fn declare_destination(
 ///
 /// Declaring what was seen a moment before makes the broker compare and changes nothing. Were it deleted in between, it
 /// would come back as `millrace run` declares it.
-pub(super) async fn inspect_source(connection: &Connection, source: &QueueSource) -> Result<Presence, TopologyError> {
-    let presence = inspect(connection, &source.queue, source.declare).await?;
+pub(super) async fn inspect_source(line: &Arc<Line>, source: &QueueSource) -> Result<Presence, TopologyError> {
+    let presence = inspect(line, &source.queue, source.declare).await?;
     if presence == Presence::There && source.declare != QueueType::Passive {
         let over_limit = OverLimit::To(&source.dead_letter);
-        declare_queue(connection, &source.queue, source.declare, over_limit).await?;
+        declare_queue(line, &source.queue, source.declare, over_limit).await?;
     }
     Ok(presence)
 }
 
 /// Whether a queue is there that is taken as it is; `as_type` says how it is declared where it is missing.
-pub(super) async fn inspect(
-    connection: &Connection,
-    queue: &str,
-    as_type: QueueType,
-) -> Result<Presence, TopologyError> {
-    match declare_queue(connection, queue, QueueType::Passive, OverLimit::Usual).await {
+pub(super) async fn inspect(line: &Arc<Line>, queue: &str, as_type: QueueType) -> Result<Presence, TopologyError> {
+    match declare_queue(line, queue, QueueType::Passive, OverLimit::Usual).await {
         Ok(()) => Ok(Presence::There),
         Err(TopologyError::Missing { .. }) if as_type != QueueType::Passive => Ok(Presence::ToBeDeclared),
         Err(error) => Err(error),
@@ -137,20 +196,11 @@ pub(super) async fn inspect(
 }
 
 /// Makes sure that an exchange is there.
-pub(super) async fn expect_exchange(connection: &Connection, exchange: &str) -> Result<(), TopologyError> {
+pub(super) async fn expect_exchange(line: &Arc<Line>, exchange: &str) -> Result<(), TopologyError> {
     let name = short("exchange", exchange)?;
-    let channel = connection.create_channel().await.map_err(ConnectError::from)?;
-    let options = ExchangeDeclareOptions {
-        passive: true,
-        ..Default::default()
-    };
-    match channel
-        .exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default())
-        .await
-    {
-        Ok(()) => Ok(()),
-        Err(error) => Err(refused("exchange", exchange, error)),
-    }
+    let channel = open(line).await?;
+    let looked = channel.expect_exchange(name).await;
+    looked.map_err(|failure| refused(Use::Configure, "exchange", exchange, failure))
 }
 
 /// What becomes of a message that was delivered more often than the queue allows.
@@ -170,25 +220,28 @@ const NEVER: i32 = i32::MAX;
 
 /// Declares one queue on a channel of its own, because the broker closes the channel of a declaration that it refuses.
 async fn declare_queue(
-    connection: &Connection,
+    line: &Arc<Line>,
     queue: &str,
     as_type: QueueType,
     over_limit: OverLimit<'_>,
 ) -> Result<(), TopologyError> {
     let name = short("queue", queue)?;
-    let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+    let channel = open(line).await?;
     let (options, arguments) = declaration(as_type, over_limit);
-    match channel.queue_declare(name, options, arguments).await {
-        Ok(_) => Ok(()),
-        Err(error) if soft(&error) == Some(AMQPSoftError::PRECONDITIONFAILED) => {
-            let hint = hint(connection, queue).await?;
-            Err(TopologyError::Inequivalent {
-                queue: queue.to_owned(),
-                broker: error.to_string(),
-                hint,
-            })
-        }
-        Err(error) => Err(refused("queue", queue, error)),
+    let Err(failure) = channel.declare(name, options, arguments).await else {
+        return Ok(());
+    };
+    match failure.refusal() {
+        Some(Refusal {
+            meaning: Meaning::Inequivalent,
+            words,
+            ..
+        }) => Err(TopologyError::Inequivalent {
+            queue: queue.to_owned(),
+            broker: words,
+            hint: hint(line, queue).await?,
+        }),
+        _ => Err(refused(Use::Configure, "queue", queue, failure)),
     }
 }
 
@@ -231,12 +284,12 @@ fn declaration(as_type: QueueType, over_limit: OverLimit<'_>) -> (QueueDeclareOp
 }
 
 /// Finds out how a queue was declared, by declaring it as others do: the broker agrees to what it already has.
-async fn hint(connection: &Connection, queue: &str) -> Result<String, TopologyError> {
+async fn hint(line: &Arc<Line>, queue: &str) -> Result<String, TopologyError> {
     for (durable, lines) in [(false, CLASSIC_TRANSIENT), (true, CLASSIC_DURABLE)] {
-        let channel = connection.create_channel().await.map_err(ConnectError::from)?;
+        let channel = open(line).await?;
         let (options, arguments) = declaration(QueueType::Classic { durable }, OverLimit::Usual);
         if channel
-            .queue_declare(short("queue", queue)?, options, arguments)
+            .declare(short("queue", queue)?, options, arguments)
             .await
             .is_ok()
         {
@@ -250,22 +303,37 @@ const CLASSIC_TRANSIENT: &str = "write into its table:\n    type = \"classic\"\n
 const CLASSIC_DURABLE: &str = "write into its table:\n    type = \"classic\"\n    durable = true";
 const PASSIVE: &str = "to use it as it is, write into its table:\n    type = \"passive\"";
 
+/// What is done with a queue or an exchange, for the permission that it takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Use {
+    /// Declaring it.
+    Configure,
+    /// Consuming it.
+    Read,
+}
+
 /// What the broker's refusal of an operation on one queue or exchange means.
-pub(super) fn refused(what: &'static str, name: &str, error: lapin::Error) -> TopologyError {
-    let (name, broker) = (name.to_owned(), error.to_string());
-    match soft(&error) {
-        Some(AMQPSoftError::NOTFOUND) => TopologyError::Missing { what, name, broker },
-        Some(AMQPSoftError::ACCESSREFUSED) => TopologyError::Denied { what, name, broker },
-        _ => TopologyError::Connect(error.into()),
+pub(super) fn refused(usage: Use, what: &'static str, name: &str, failure: Failure) -> TopologyError {
+    let Some(refusal) = failure.refusal() else {
+        return TopologyError::Connect(failure.into());
+    };
+    let (name, broker) = (name.to_owned(), refusal.told());
+    match refusal.meaning {
+        Meaning::Missing => TopologyError::Missing { what, name, broker },
+        Meaning::Denied => TopologyError::Denied {
+            what,
+            name,
+            permission: match usage {
+                Use::Configure => "configure",
+                Use::Read => "read",
+            },
+            broker,
+        },
+        Meaning::Passes => TopologyError::Busy { what, name, broker },
+        Meaning::Inequivalent | Meaning::Stands => TopologyError::Refused { what, name, broker },
     }
 }
 
-pub(super) fn soft(error: &lapin::Error) -> Option<AMQPSoftError> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => match error.kind() {
-            AMQPErrorKind::Soft(soft) => Some(soft.clone()),
-            AMQPErrorKind::Hard(_) => None,
-        },
-        _ => None,
-    }
+pub(super) async fn open(line: &Arc<Line>) -> Result<Channel, ConnectError> {
+    Ok(line.channel().await?)
 }

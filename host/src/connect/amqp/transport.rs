@@ -1,8 +1,9 @@
-//! The bytes below AMQP: TCP, TLS where the URL asks for it, and the guard. Knows no queue and no channel.
+//! The bytes below AMQP: TCP, TLS where the URL asks for it, the guard, and the cord by which the socket is ended. Knows
+//! no queue and no channel.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_compat::{Compat, CompatExt};
@@ -15,9 +16,13 @@ use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 
+use super::cord::Cord;
 use super::guard::Guard;
+use super::line::Line;
 use super::link::ConnectError;
+use super::login::{Login, Step};
 use super::properties::FRAME_BYTES;
 use super::tls;
 use crate::config::{BrokerAccess, Endpoint};
@@ -27,15 +32,21 @@ use crate::config::{BrokerAccess, Endpoint};
 const HEARTBEAT_S: u16 = 10;
 
 /// A connection that lapin can use, whatever is below it.
-type Socket = Compat<Guard<Either<TcpStream, TlsStream<TcpStream>>>>;
+type Socket = Compat<Cord<Guard<Either<TcpStream, TlsStream<TcpStream>>>>>;
 
-/// Connects and logs in.
-pub(super) async fn connect(access: &BrokerAccess, name: &str) -> Result<Connection, ConnectError> {
+/// Connects and logs in; `login` follows how far that is.
+///
+/// # Cancellation
+/// Ends the socket, and with it lapin's thread: a broker that is silent before it knows a heartbeat would keep both.
+pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login>) -> Result<Line, ConnectError> {
     let url = access.amqp.expose();
     let endpoint = access.endpoint().map_err(ConnectError::Refused)?;
     let mut uri: AMQPUri = url.parse().map_err(ConnectError::Refused)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    let socket = open(&endpoint, access).await?;
+    let cut = CancellationToken::new();
+    let unless_made = cut.clone().drop_guard();
+    let socket = open(&endpoint, access, login, &cut).await?;
+    login.reached(Step::Start);
     // lapin asks for a connection once: its own attempts to come back are off.
     let socket = Mutex::new(Some(socket));
     let hand_over = async move |_: AMQPUri, _: Runtime<Kit>| {
@@ -51,10 +62,17 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str) -> Result<Connect
         let text = format!("its `frame_max` is {frame_max}, and dead letters need {FRAME_BYTES}");
         return Err(ConnectError::Refused(text));
     }
-    Ok(connection)
+    let cut = unless_made.disarm();
+    Ok(Line::new(connection, cut, access.answer_timeout))
 }
 
-async fn open(endpoint: &Endpoint, access: &BrokerAccess) -> Result<Socket, ConnectError> {
+async fn open(
+    endpoint: &Endpoint,
+    access: &BrokerAccess,
+    login: &Arc<Login>,
+    cut: &CancellationToken,
+) -> Result<Socket, ConnectError> {
+    login.reached(Step::Tcp);
     let away = |error: io::Error| ConnectError::Away(format!("{}:{}: {error}", endpoint.host, endpoint.port));
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
         .await
@@ -62,11 +80,13 @@ async fn open(endpoint: &Endpoint, access: &BrokerAccess) -> Result<Socket, Conn
     // Acknowledgements are small and must not wait for company.
     stream.set_nodelay(true).map_err(away)?;
     let stream = if endpoint.is_tls {
+        login.reached(Step::Tls);
         Either::Right(tls::handshake(stream, &endpoint.host, access.ca.as_deref()).await?)
     } else {
         Either::Left(stream)
     };
-    Ok(Guard::new(stream).compat())
+    let guard = Guard::new(stream, Arc::clone(login));
+    Ok(Cord::new(guard, cut.clone()).compat())
 }
 
 type Kit = RuntimeParts<Tokio, Sockets>;

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::line::{self, Channel, Failure};
 use super::link::{ConnectError, Link};
 use super::properties::{TooLong, plain, short};
 use super::publisher::{Publish, PublishError, Publisher};
@@ -52,6 +52,9 @@ const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
 
 /// How long a message that is put back may wait for its confirm.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long its letter's acknowledgement may take: the letter stays where that is not known.
+const ACK_LIMIT: Duration = BrokerAccess::ANSWER_TIMEOUT;
 
 /// The dead letters that are in a queue now; those that come later are left alone.
 #[derive(Debug)]
@@ -126,13 +129,10 @@ impl Letters {
     pub async fn open(access: &BrokerAccess, queue: &str) -> Result<Self, LettersError> {
         let name = short("queue", queue)?;
         let link = Link::new(access.clone(), "millrace dlq".to_owned());
-        let connection = link.connection().await?;
-        let failed = |error: lapin::Error| LettersError::read(queue, &error);
-        let channel = connection.create_channel().await.map_err(failed)?;
-        let declared = channel
-            .queue_declare(name.clone(), PASSIVE, FieldTable::default())
-            .await;
-        let n_left = declared.map_err(failed)?.message_count();
+        let failed = |failure: Failure| LettersError::read(queue, &failure);
+        let channel = link.line().await?.channel().await.map_err(failed)?;
+        let declared = channel.declare(name.clone(), PASSIVE, FieldTable::default()).await;
+        let n_left = declared.map_err(failed)?;
         Ok(Self {
             link,
             channel,
@@ -156,10 +156,7 @@ impl Letters {
             return Ok(None);
         };
         self.n_left = n_left;
-        let got = self
-            .channel
-            .basic_get(self.queue.clone(), BasicGetOptions::default())
-            .await;
+        let got = self.channel.get(self.queue.clone()).await;
         let Some(message) = got.map_err(|error| LettersError::read(self.queue.as_str(), &error))? else {
             return Ok(None);
         };
@@ -177,21 +174,17 @@ impl Letters {
     /// # Errors
     /// The connection broke: then the broker takes them back by itself.
     pub async fn close(self) -> Result<(), LettersError> {
-        let options = BasicNackOptions {
-            multiple: true,
-            requeue: true,
-        };
         let tags: Vec<u64> = lock(&self.unsettled).iter().copied().collect();
         let (mut n_ready, mut in_order) = (self.n_ready().await?, true);
         for some in tags.chunks(GIVEN_BACK) {
             let Some(last) = some.last() else { continue };
-            let given_back = self.channel.basic_nack(*last, options).await;
+            let given_back = self.channel.give_back_up_to(*last).await;
             given_back.map_err(|error| LettersError::read(self.queue.as_str(), &error))?;
             n_ready = n_ready.saturating_add(u32::try_from(some.len()).unwrap_or(u32::MAX));
             // Somebody who takes letters meanwhile must not keep this waiting: then their order is of no use to anybody.
             in_order = in_order && self.wait_ready(n_ready).await?;
         }
-        let closed = self.channel.close(200, "done".into()).await;
+        let closed = self.channel.close().await;
         closed.map_err(|error| LettersError::read(self.queue.as_str(), &error))?;
         self.link.close().await;
         Ok(())
@@ -209,12 +202,9 @@ impl Letters {
     }
 
     async fn n_ready(&self) -> Result<u32, LettersError> {
-        let declared = self
-            .channel
-            .queue_declare(self.queue.clone(), PASSIVE, FieldTable::default());
+        let declared = self.channel.declare(self.queue.clone(), PASSIVE, FieldTable::default());
         let declared = declared.await;
-        let declared = declared.map_err(|error| LettersError::read(self.queue.as_str(), &error))?;
-        Ok(declared.message_count())
+        declared.map_err(|error| LettersError::read(self.queue.as_str(), &error))
     }
 }
 
@@ -224,7 +214,7 @@ fn lock(unsettled: &Unsettled) -> MutexGuard<'_, BTreeSet<u64>> {
 }
 
 impl LettersError {
-    fn read(queue: &str, error: &lapin::Error) -> Self {
+    fn read(queue: &str, error: &Failure) -> Self {
         Self::Read {
             queue: queue.to_owned(),
             why: error.to_string(),
@@ -314,9 +304,10 @@ impl PuttingBack {
             mandatory: true,
             body: Arc::new(std::mem::take(&mut delivery.data)),
             properties,
+            home: None,
         });
         self.publisher.publish(&publish).await?;
-        match delivery.acker.ack(BasicAckOptions::default()).await {
+        match line::ack(&delivery, ACK_LIMIT).await {
             Ok(true) => {
                 lock(&unsettled).remove(&delivery.delivery_tag);
                 Ok(())

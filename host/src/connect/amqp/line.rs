@@ -1,0 +1,349 @@
+//! A connection and its channels, as the rest of this room uses them: whatever is asked of the broker is answered within
+//! a bound, or the connection is given up. The only place that awaits lapin's answers (a test holds that). Knows no
+//! queue's meaning, and makes no connection.
+//!
+//! lapin answers a question by way of its I/O loop. A loop that is ending takes questions and answers none, and its
+//! connection says for a moment that it is connected; a peer that is silent below the heartbeat answers none either.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lapin::message::{BasicGetMessage, Delivery};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Confirmation, Connection, Consumer, ExchangeKind};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::refusal::Refusal;
+
+/// After so long without an answer it is told in the log; a broker that is well has answered by then.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What lapin may take to tell that a connection is gone whose socket is.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The longest that taking leave may take, where the broker may take longer for anything else: what is not closed in
+/// good order is closed by the end of the socket, and nothing is lost by that.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the broker did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// It did not answer; the connection is given up.
+    #[error("the broker did not answer `{step}` within {} s", limit.as_secs_f32())]
+    Silent {
+        /// The method of AMQP that was asked for.
+        step: &'static str,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The socket ended, and nobody else said so.
+    #[error("the connection was gone before the broker answered `{step}`")]
+    Gone {
+        /// The method of AMQP that was asked for.
+        step: &'static str,
+    },
+    /// It said no, or the connection broke.
+    #[error("{}", told(.0))]
+    Answered(lapin::Error),
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+pub(super) struct Line {
+    connection: Connection,
+    // Cancelled when the socket is gone; cancelling it ends the socket, and lapin's I/O loop with it.
+    cut: CancellationToken,
+    limit: Duration,
+    // What has not been answered for a while. std Mutex: never held over an await.
+    late: Mutex<Late>,
+}
+
+/// Questions that are not answered yet though a broker that is well would have; by their numbers.
+#[derive(Debug, Default)]
+struct Late {
+    n_asked: u64,
+    open: BTreeMap<u64, (&'static str, Instant)>,
+}
+
+/// One of them, while it is.
+struct IsLate<'a>(&'a Mutex<Late>, u64);
+
+/// A channel of a connection, which it keeps. The channel closes when its last handle is dropped, and its consumer with
+/// it.
+#[derive(Debug, Clone)]
+pub(super) struct Channel {
+    channel: lapin::Channel,
+    line: Arc<Line>,
+}
+
+impl Failure {
+    /// What the broker said, where it said something.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Answered(error) => Refusal::of(error),
+            Self::Silent { .. } | Self::Gone { .. } => None,
+        }
+    }
+}
+
+fn told(error: &lapin::Error) -> String {
+    Refusal::of(error).map_or_else(|| error.to_string(), |refusal| refusal.told())
+}
+
+impl Line {
+    /// `cut` ends its socket, and is cancelled when that ends by itself; `limit` bounds every answer.
+    pub(super) fn new(connection: Connection, cut: CancellationToken, limit: Duration) -> Self {
+        Self {
+            connection,
+            cut,
+            limit,
+            late: Mutex::default(),
+        }
+    }
+
+    /// What the broker has not answered for a while, and since when it was asked.
+    pub(super) fn late(&self) -> Option<(&'static str, Instant)> {
+        lock(&self.late).open.values().next().copied()
+    }
+
+    /// Whether it can be used: neither lapin nor the socket says that it is over.
+    pub(super) fn is_up(&self) -> bool {
+        self.connection.status().connected() && !self.cut.is_cancelled()
+    }
+
+    /// Whether the broker takes nothing from it now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Ends it at once, whatever the broker says: what waits for an answer has one then.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until it is over, and lapin has had the time to say so first.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub(super) async fn over(&self) {
+        self.cut.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    }
+
+    /// Opens a channel.
+    pub(super) async fn channel(self: &Arc<Self>) -> Result<Channel, Failure> {
+        let channel = self.answer("channel.open", self.connection.create_channel()).await?;
+        Ok(Channel {
+            channel,
+            line: Arc::clone(self),
+        })
+    }
+
+    /// Closes it in good order, where that can be had soon.
+    pub(super) async fn close(&self) -> Result<(), Failure> {
+        if !self.is_up() {
+            return Ok(());
+        }
+        let closing = self.connection.close(200, "done".into());
+        let closed = self
+            .within(self.limit.min(LEAVE_LIMIT), "connection.close", closing)
+            .await;
+        self.cut();
+        closed
+    }
+
+    async fn answer<T>(
+        &self,
+        step: &'static str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Failure> {
+        let mut answer = pin!(self.within(self.limit, step, answer));
+        match tokio::time::timeout(PATIENCE, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                warn!(
+                    step,
+                    limit_s = self.limit.as_secs_f32(),
+                    "the broker has not answered yet"
+                );
+                let _late = IsLate::begin(&self.late, step);
+                answer.await
+            }
+        }
+    }
+
+    /// Awaits an answer; without one in time the connection is given up. The time of a broker that blocks the
+    /// connection does not count: nothing is written to it then, not even the question.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        step: &'static str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Failure> {
+        let mut answer = pin!(answer);
+        loop {
+            tokio::select! {
+                answered = &mut answer => return answered.map_err(Failure::Answered),
+                () = self.over() => return Err(Failure::Gone { step }),
+                () = tokio::time::sleep(limit) => {}
+            }
+            if !self.is_blocked() {
+                self.cut();
+                return Err(Failure::Silent { step, limit });
+            }
+        }
+    }
+}
+
+impl<'a> IsLate<'a> {
+    fn begin(all: &'a Mutex<Late>, step: &'static str) -> Self {
+        let mut late = lock(all);
+        late.n_asked += 1;
+        let number = late.n_asked;
+        let asked = Instant::now().checked_sub(PATIENCE).unwrap_or_else(Instant::now);
+        late.open.insert(number, (step, asked));
+        Self(all, number)
+    }
+}
+
+impl Drop for IsLate<'_> {
+    fn drop(&mut self) {
+        lock(self.0).open.remove(&self.1);
+    }
+}
+
+fn lock(late: &Mutex<Late>) -> MutexGuard<'_, Late> {
+    late.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Channel {
+    /// The connection that it is on.
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Whether it can be used.
+    pub(super) fn is_up(&self) -> bool {
+        self.line.is_up() && self.channel.status().connected()
+    }
+
+    /// `confirm.select`
+    pub(super) async fn confirm(&self) -> Result<(), Failure> {
+        let selecting = self.channel.confirm_select(ConfirmSelectOptions::default());
+        self.line.answer("confirm.select", selecting).await
+    }
+
+    /// `basic.qos`
+    pub(super) async fn prefetch(&self, n_messages: u16) -> Result<(), Failure> {
+        let asking = self.channel.basic_qos(n_messages, BasicQosOptions::default());
+        self.line.answer("basic.qos", asking).await
+    }
+
+    /// `basic.consume`
+    pub(super) async fn consume(&self, queue: ShortString, arguments: FieldTable) -> Result<Consumer, Failure> {
+        let options = BasicConsumeOptions::default();
+        let consuming = self.channel.basic_consume(queue, "".into(), options, arguments);
+        self.line.answer("basic.consume", consuming).await
+    }
+
+    /// `basic.get`
+    pub(super) async fn get(&self, queue: ShortString) -> Result<Option<BasicGetMessage>, Failure> {
+        let getting = self.channel.basic_get(queue, BasicGetOptions::default());
+        self.line.answer("basic.get", getting).await
+    }
+
+    /// `queue.declare`; gives how many messages are ready in it.
+    pub(super) async fn declare(
+        &self,
+        queue: ShortString,
+        options: QueueDeclareOptions,
+        arguments: FieldTable,
+    ) -> Result<u32, Failure> {
+        let declaring = self.channel.queue_declare(queue, options, arguments);
+        let declared = self.line.answer("queue.declare", declaring).await?;
+        Ok(declared.message_count())
+    }
+
+    /// `exchange.declare` of one that others declare.
+    pub(super) async fn expect_exchange(&self, exchange: ShortString) -> Result<(), Failure> {
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let arguments = FieldTable::default();
+        let declaring = self
+            .channel
+            .exchange_declare(exchange, ExchangeKind::Direct, options, arguments);
+        self.line.answer("exchange.declare", declaring).await
+    }
+
+    /// `basic.publish`, and then the wait for its confirm. **Not bounded here**: the outlet that owns the channel gives
+    /// the connection up when one of its confirms is late, and all of them are answered then.
+    pub(super) async fn publish(
+        &self,
+        (exchange, routing_key): (ShortString, ShortString),
+        options: BasicPublishOptions,
+        body: &[u8],
+        properties: BasicProperties,
+        sent: impl AsyncFnOnce(),
+    ) -> lapin::Result<Confirmation> {
+        let publishing = self
+            .channel
+            .basic_publish(exchange, routing_key, options, body, properties);
+        let confirm = publishing.await?;
+        sent().await;
+        confirm.await
+    }
+
+    /// `basic.nack` of everything up to a delivery; 0 stands for all of them.
+    pub(super) async fn give_back_up_to(&self, delivery_tag: u64) -> Result<(), Failure> {
+        let options = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        let telling = self.channel.basic_nack(delivery_tag, options);
+        self.line.answer("basic.nack", telling).await
+    }
+
+    /// Closes it in good order, where that can be had soon.
+    pub(super) async fn close(&self) -> Result<(), Failure> {
+        let limit = self.line.limit.min(LEAVE_LIMIT);
+        let closing = self.channel.close(200, "done".into());
+        self.line.within(limit, "channel.close", closing).await
+    }
+}
+
+/// Acknowledges a delivery; `false` where lapin says that its channel is gone.
+///
+/// # Errors
+/// Without an answer within the limit: an acknowledgement that lapin takes while its connection ends may have none.
+pub(super) async fn ack(delivery: &Delivery, limit: Duration) -> Result<bool, Failure> {
+    told_within("basic.ack", limit, delivery.acker.ack(BasicAckOptions::default())).await
+}
+
+/// Gives a delivery back; as [`ack`].
+pub(super) async fn give_back(delivery: &Delivery, limit: Duration) -> Result<bool, Failure> {
+    let options = BasicNackOptions {
+        requeue: true,
+        multiple: false,
+    };
+    told_within("basic.nack", limit, delivery.acker.nack(options)).await
+}
+
+async fn told_within(
+    step: &'static str,
+    limit: Duration,
+    telling: impl Future<Output = lapin::Result<bool>>,
+) -> Result<bool, Failure> {
+    match tokio::time::timeout(limit, telling).await {
+        Ok(told) => told.map_err(Failure::Answered),
+        Err(_) => Err(Failure::Silent { step, limit }),
+    }
+}

@@ -1,0 +1,235 @@
+//! Notices when a pipeline stands still for longer than every bound that could explain it: says so, and says so again
+//! when it moves. Judges counts and a clock; knows no message, no broker and no plugin.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::config::{Config, Name};
+use crate::disposition::Stage;
+use crate::failpoints::{self, Place};
+use crate::instruments::Instruments;
+use crate::sandbox::wall_time;
+use crate::tally::Motion;
+
+/// How often it looks.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// What a batch may take on its device, and what a message may wait for its turn there: no device has a bound of its own.
+const DEVICE: Duration = Duration::from_secs(120);
+
+/// What a message may wait for a suspect that runs alone, beside what that takes.
+const SUSPECT: Duration = Duration::from_secs(5);
+
+/// Calls of one plugin for one message: one, once more after a fault, and both again by the version before while a new
+/// one is on trial.
+const CALLS: u32 = 4;
+
+/// Questions to the broker that a message may wait for, one after the other: the connection, a channel, its confirms, a
+/// queue that is declared again.
+const ANSWERS: u32 = 4;
+
+/// A pipeline that stands still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stalled {
+    /// Since its last step.
+    pub lasts: Duration,
+    /// What can be explained.
+    pub bound: Duration,
+    /// Messages in hand.
+    pub n_in_hand: u64,
+    /// Of these, by stage.
+    pub at: BTreeMap<Stage, u64>,
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            lasts,
+            bound,
+            n_in_hand,
+            at,
+        } = self;
+        let (lasts_s, bound_s) = (lasts.as_secs(), bound.as_secs());
+        write!(
+            f,
+            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_hand} in hand"
+        )?;
+        let n_at: u64 = at.values().sum();
+        let others = (n_in_hand.saturating_sub(n_at), "waiting or being settled".to_owned());
+        let all = at.iter().map(|(stage, n)| (*n, format!("at {stage}"))).chain([others]);
+        for (place, (n, what)) in all.filter(|(n, _)| *n > 0).enumerate() {
+            let before = if place == 0 { " (" } else { ", " };
+            write!(f, "{before}{n} {what}")?;
+        }
+        f.write_str(if *n_in_hand > 0 { ")" } else { "" })
+    }
+}
+
+/// What is known of how a pipeline moves.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse {
+    n_steps: u64,
+    // The last step, or the last moment at which there was nothing to do or something else to name.
+    since: Option<Instant>,
+    stalled: Option<Stalled>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing new.
+    Nothing,
+    /// It stands still.
+    Stalled,
+    /// It moves again.
+    Moves,
+}
+
+impl Pulse {
+    /// Looks at a pipeline; `is_explained` says that it has nothing to do or that what it waits for is named elsewhere.
+    pub(crate) fn look(&mut self, now: Instant, motion: Motion, is_explained: bool, bound: Duration) -> Found {
+        let has_moved = motion.n_steps != self.n_steps;
+        self.n_steps = motion.n_steps;
+        let since = *self.since.get_or_insert(now);
+        if has_moved || is_explained || motion.n_in_hand == 0 {
+            self.since = Some(now);
+            return match self.stalled.take() {
+                Some(_) => Found::Moves,
+                None => Found::Nothing,
+            };
+        }
+        let lasts = now.saturating_duration_since(since);
+        if lasts <= bound {
+            return Found::Nothing;
+        }
+        let Motion { n_in_hand, at, .. } = motion;
+        let stalled = Stalled {
+            lasts,
+            bound,
+            n_in_hand,
+            at,
+        };
+        match self.stalled.replace(stalled) {
+            Some(_) => Found::Nothing,
+            None => Found::Stalled,
+        }
+    }
+
+    /// Whether it stands still.
+    pub fn stalled(&self) -> Option<&Stalled> {
+        self.stalled.as_ref()
+    }
+}
+
+/// The longest that a pipeline with messages in hand may go without a step while nothing that it waits for has a name:
+/// what one message of any pipeline may take alone, since a suspect keeps the others waiting.
+pub(crate) fn bound(config: &Config) -> Duration {
+    let calls = |names: &mut dyn Iterator<Item = &Name>| -> Duration {
+        let plugins = names.filter_map(|name| config.plugins.get(name));
+        plugins.map(|plugin| wall_time(plugin.deadline) * CALLS).sum()
+    };
+    let longest = config
+        .pipelines
+        .values()
+        .map(|pipeline| calls(&mut pipeline.plugins.iter()));
+    let broker = config.broker.as_ref().map_or(Duration::ZERO, |broker| {
+        broker.confirm_timeout + broker.answer_timeout * ANSWERS
+    });
+    longest.max().unwrap_or_default() + DEVICE + SUSPECT + broker
+}
+
+/// Looks at every pipeline, for ever.
+pub(crate) async fn watch(instruments: &Instruments) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let shortened = failpoints::hit(Place::Stall).map(|_| LOOK);
+        for (name, found, stalled) in instruments.look(Instant::now(), shortened) {
+            match (found, stalled) {
+                (Found::Stalled, Some(stalled)) => {
+                    error!(pipeline = %name, in_hand = stalled.n_in_hand, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
+                    // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
+                    if stalled.is_at_the_broker() && instruments.cut() {
+                        error!(pipeline = %name, "giving up the connections to the broker: what is in hand will come again");
+                    }
+                }
+                (Found::Moves, _) => info!(pipeline = %name, "moves again"),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Stalled {
+    /// Whether everything in hand is done with plugins and model.
+    fn is_at_the_broker(&self) -> bool {
+        let inside = [Stage::Preprocess, Stage::Infer, Stage::Route];
+        inside.iter().all(|stage| self.at.get(stage).is_none_or(|n| *n == 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    fn motion(n_steps: u64, n_in_hand: u64) -> Motion {
+        Motion {
+            n_steps,
+            n_in_hand,
+            at: [(Stage::Deliver, n_in_hand)].into(),
+        }
+    }
+
+    #[test]
+    fn a_pipeline_stands_still_when_nothing_moves_and_nothing_explains_it() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        // When, steps so far, messages in hand, explained, and what is found.
+        let rows = [
+            (0, 0, 0, false, Found::Nothing),
+            // Nothing to do, however long.
+            (100, 0, 0, false, Found::Nothing),
+            (101, 1, 1, false, Found::Nothing),
+            (111, 1, 1, false, Found::Nothing),
+            (112, 1, 1, false, Found::Stalled),
+            // Told once.
+            (200, 1, 1, false, Found::Nothing),
+            (201, 2, 1, false, Found::Moves),
+            (212, 2, 1, false, Found::Stalled),
+            // What it waits for has a name now.
+            (213, 2, 1, true, Found::Moves),
+            (223, 2, 1, false, Found::Nothing),
+            (224, 2, 1, false, Found::Stalled),
+            (225, 3, 0, false, Found::Moves),
+        ];
+        let mut pulse = Pulse::default();
+        for (second, n_steps, n_in_hand, is_explained, expected) in rows {
+            let found = pulse.look(at(second), motion(n_steps, n_in_hand), is_explained, BOUND);
+            assert_eq!(found, expected, "at {second} s");
+        }
+        assert_eq!(pulse.stalled(), None);
+    }
+
+    #[test]
+    fn what_stands_still_says_where() {
+        let stalled = Stalled {
+            lasts: Duration::from_secs(200),
+            bound: Duration::from_secs(185),
+            n_in_hand: 6,
+            at: [(Stage::Infer, 2), (Stage::Route, 0), (Stage::Deliver, 3)].into(),
+        };
+        assert_eq!(
+            stalled.to_string(),
+            "nothing has moved for 200 s, and no limit explains more than 185 s: 6 in hand (2 at infer, 3 at deliver, 1 \
+             waiting or being settled)"
+        );
+        assert!(!stalled.is_at_the_broker());
+    }
+}
