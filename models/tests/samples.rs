@@ -45,7 +45,9 @@ fn what_was_recorded_is_reproduced_once() {
     for folder in [shapes_lenet(), data("article"), data("residual")] {
         let model = Model::load(&folder).unwrap();
         let mut told = Vec::new();
-        let n_run = model.reproduce_samples(&mut |n_run, of| told.push((n_run, of))).unwrap();
+        let n_run = model
+            .reproduce_samples(&mut |n_run, of| told.push((n_run, of)))
+            .unwrap();
         assert_eq!(told.last().map(|last| last.0), Some(n_run), "{}", folder.display());
         assert!(n_run > 0 && told.iter().all(|(n_run, of)| n_run <= of));
         assert_eq!(model.reproduce_samples(&mut |_, _| panic!("run again")).unwrap(), 0);
@@ -60,7 +62,16 @@ fn a_layer_list_that_is_another_network_is_no_fault_of_the_device() {
     let without = SMALL.replace("[[layer]]\ntype = \"relu\"", "");
     let (_folder, wrong) = small(&without, [1.0, 2.0, 3.0, -4.0], [5.0, 0.0]);
     let error = failure(&wrong);
-    assert!(matches!(error, RunError::AnotherNetwork { hint: Another::Network, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            RunError::AnotherNetwork {
+                hint: Another::Network,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     let text = error.to_string();
     for part in [
         "not the network of the recorded samples",
@@ -83,10 +94,28 @@ fn what_the_difference_may_come_from_is_told() {
     let manifest = SMALL.replace("[[layer]]\ntype = \"relu\"", "");
     let (_folder, model) = small(&manifest, [1.0, 0.0, 0.0, 0.0], scores);
     let error = failure(&model);
-    assert!(matches!(error, RunError::AnotherNetwork { hint: Another::AfterActivation, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            RunError::AnotherNetwork {
+                hint: Another::AfterActivation,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     let (_folder, model) = small(&manifest, [1.0, 2.0, 3.0, 4.0], [5.02, 11.0]);
     let error = failure(&model);
-    assert!(matches!(error, RunError::AnotherNetwork { hint: Another::Nearly, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            RunError::AnotherNetwork {
+                hint: Another::Nearly,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -95,7 +124,12 @@ fn outputs_that_are_no_numbers_are_told_by_themselves() {
     let (_folder, model) = small(SMALL, huge, [1.0, 3.0]);
     let error = model.reproduce_samples(&mut |_, _| {}).unwrap_err();
     assert!(matches!(error, RunError::NotFinite(_)), "{error}");
-    assert!(error.to_string().contains("not finite: sample 0 of samples.safetensors: output 0"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("not finite: sample 0 of samples.safetensors: output 0"),
+        "{error}"
+    );
     let without = SMALL.replace("samples = { file = \"samples.safetensors\" }", "");
     let twice = format!("{without}\n[[layer]]\ntype = \"linear\"\nname = \"fc2\"\nout = 2\nbias = false\n");
     let weights: [(&str, &[usize], Vec<f32>); 3] = [
