@@ -42,7 +42,7 @@ fn global(module: &str, name: &str) -> Vec<u8> {
     format!("c{module}\n{name}\n").into_bytes()
 }
 
-fn dictionary(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn dictionary(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let items = items
         .iter()
         .flat_map(|(key, value)| [text(key), value.clone()].concat());
@@ -85,7 +85,7 @@ fn weights() -> [(&'static str, Vec<u8>); 2] {
     ]
 }
 
-fn state_dict() -> Vec<u8> {
+pub(crate) fn state_dict() -> Vec<u8> {
     let items = weights()
         .into_iter()
         .flat_map(|(key, value)| [text(key), value].concat());
@@ -112,7 +112,7 @@ pub(crate) fn archive(files: &[(&str, &[u8])], compression: CompressionMethod) -
 }
 
 /// As `torch.save` writes since 1.6.
-fn zipped(root: Vec<u8>) -> Vec<u8> {
+pub(crate) fn zipped(root: Vec<u8>) -> Vec<u8> {
     let files: [(&str, &[u8]); 4] = [
         ("w/data.pkl", &pickle(root)),
         ("w/byteorder", b"little"),
@@ -123,7 +123,7 @@ fn zipped(root: Vec<u8>) -> Vec<u8> {
 }
 
 /// As `torch.save` wrote before, and does with `_use_new_zipfile_serialization=False`.
-fn legacy(root: Vec<u8>) -> Vec<u8> {
+pub(crate) fn legacy(root: Vec<u8>) -> Vec<u8> {
     let magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19".to_vec();
     let system = dictionary(&[
         ("protocol_version", b"M\xe9\x03".to_vec()),

@@ -535,6 +535,35 @@ fn a_batch_that_cannot_be_run_says_why_and_the_runner_goes_on() {
 }
 
 #[test]
+fn memory_is_counted_by_what_the_device_runs_at_a_time() {
+    use millrace_models::DeviceChoice::{Cpu, Gpu};
+    let model = Model::load(&data("article")).unwrap();
+    let bytes = |device, max_batch| model.memory_bytes(device, max_batch);
+    assert_eq!(bytes(&Cpu, None), bytes(&Cpu, Some(16)));
+    // The CPU backend takes a batch in pieces.
+    assert_eq!(bytes(&Cpu, Some(1024)), bytes(&Cpu, Some(16)));
+    assert!(bytes(&Cpu, Some(1)) < bytes(&Cpu, None));
+    assert_eq!(bytes(&Gpu, None), bytes(&Gpu, Some(64)));
+    assert!(bytes(&Cpu, None) < bytes(&Gpu, None));
+    assert!(bytes(&Cpu, Some(1)) > 2 * model.weight_bytes());
+    // What a residual layer keeps is counted: its input, while a body of the same size runs.
+    let layers = |residual: bool| {
+        let body = "{ type = \"relu\" }, { type = \"relu\" }";
+        let list = if residual {
+            format!("{{ type = \"residual\", body = [{body}] }}")
+        } else {
+            body.to_owned()
+        };
+        let manifest = format!(
+            "input = {{ shape = [1048576], element = \"float\" }}\nweights = {{ file = \"weights.safetensors\" }}\nlayer = [{list}]"
+        );
+        let folder = made(&manifest, &[]);
+        Model::load(folder.path()).unwrap().memory_bytes(&Cpu, Some(1))
+    };
+    assert_eq!((layers(false), layers(true)), (2 * 2 * (4 << 20), 2 * 3 * (4 << 20)));
+}
+
+#[test]
 fn a_batch_beyond_all_memory_is_refused_before_it_is_made() {
     let model = Model::load(&data("article")).unwrap();
     let device = millrace_models::Device::open(&millrace_models::DeviceChoice::Cpu).unwrap();

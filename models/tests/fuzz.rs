@@ -7,6 +7,7 @@ use millrace_fuzz::{bytes, config, peak_bytes, text};
 use millrace_models::Model;
 use tempfile::TempDir;
 
+use super::checkpoints::{beside, dictionary, legacy, state_dict, zipped};
 use super::folders::{data, safetensors, shapes_lenet};
 
 /// What a folder of a few kilobytes may unfold to, and the allocator's own rooms; what a header that lies asks for is
@@ -124,6 +125,16 @@ fn burn_weights() -> Vec<u8> {
     burn_pack::Writer::new(tensors).into_bytes().unwrap().to_vec()
 }
 
+/// Weights with one object of Python's beside them, in both files of PyTorch.
+fn checkpoints() -> Vec<Vec<u8>> {
+    let objects = beside().into_iter().step_by(5);
+    let files = objects.flat_map(|(_, object)| {
+        let root = dictionary(&[("beside", object), ("state_dict", state_dict())]);
+        [zipped(root.clone()), legacy(root)]
+    });
+    files.collect()
+}
+
 fn manifests() -> Vec<String> {
     let folders = [shapes_lenet(), data("article"), data("residual")];
     folders
@@ -149,6 +160,11 @@ proptest! {
     #[test]
     fn any_bytes_are_a_pickle_or_an_error(weights in bytes(vec![std::fs::read(data("residual").join("checkpoint.pt")).unwrap()])) {
         check(&manifest(&data("residual")), "checkpoint.pt", &weights)?;
+    }
+
+    #[test]
+    fn any_bytes_beside_weights_are_a_checkpoint_or_an_error(weights in bytes(checkpoints())) {
+        check(&SMALL.replace("weights.safetensors", "weights.pth"), "weights.pth", &weights)?;
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod fuzz;
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod strangers;
 #[cfg(test)]
 mod trainer;

@@ -244,7 +244,7 @@ fn a_recorded_sample_that_is_not_reproduced_stops_the_warm_up() {
     let model = Model::load(folder.path()).unwrap();
     let error = cpu_runner(&model, 4).warm_up(&mut |_| {}).unwrap_err();
     assert!(
-        matches!(&error, RunError::WrongNumbers(text) if text.contains("sample 7")),
+        matches!(&error, RunError::AnotherNetwork { what, .. } if what.contains("sample 7")),
         "{error}"
     );
 }

@@ -1,6 +1,8 @@
 //! `millrace check`: every mistake at once, and `run` refuses what `check` refuses.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use millrace_tests::host::Mill;
 use millrace_tests::scene::{Plugin, head};
 
@@ -111,6 +113,88 @@ folder = "out"
         let ended = mill.run(&["check", "plugins.toml"])?;
         assert_eq!(ended.code, Some(2), "{expected}: {ended:?}");
         assert!(ended.stderr.contains(expected), "no {expected:?} in:\n{}", ended.stderr);
+    }
+    Ok(())
+}
+
+/// A folder in the mill with the shipped model, one text of its `model.toml` replaced.
+fn model_with(mill: &Mill, from: &str, to: &str) -> Result<()> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/shapes-lenet");
+    std::fs::create_dir(mill.path("changed"))?;
+    for file in ["weights.safetensors", "samples.safetensors"] {
+        std::fs::copy(shipped.join(file), mill.path("changed").join(file))?;
+    }
+    let manifest = std::fs::read_to_string(shipped.join("model.toml"))?;
+    ensure!(manifest.contains(from), "{from}");
+    std::fs::write(mill.path("changed/model.toml"), manifest.replacen(from, to, 1))?;
+    Ok(())
+}
+
+#[test]
+fn a_model_that_is_another_network_is_found_by_check_and_told_alike_by_run() -> Result<()> {
+    let (decode, label) = (Plugin::shipped("decode-image")?, Plugin::shipped("by-label")?);
+    let config = head(&[&decode, &label]);
+    let line = config
+        .lines()
+        .find(|line| line.contains("shapes-lenet"))
+        .context("no model")?;
+    let config = config.replace(line, "path = \"changed\"")
+        + r#"
+[pipeline.pictures]
+source = { folder = "inbox" }
+preprocess = "decode-image"
+model = "shapes"
+route = "by-label"
+
+[pipeline.pictures.destination.results]
+folder = "out"
+"#;
+    let relu = "[[layer]]\ntype = \"relu\"\n";
+    let rows: [(&str, &str, &[&str]); 4] = [
+        ("provenance", "provenance", &[]),
+        (
+            relu,
+            "",
+            &[
+                "model `shapes`: the layers and weights are not the network of the recorded samples: sample 0 of samples.safetensors",
+                "the largest outputs are to be `",
+                "the largest difference is",
+                "compare the layers with `forward`",
+            ],
+        ),
+        (
+            "kernel = 5",
+            "kernel = 3",
+            &["expected `conv1.weight` of shape [6, 3, 3, 3], found [6, 3, 5, 5]"],
+        ),
+        (
+            "name = \"conv1\"",
+            "nmae = \"conv1\"\nkernal = 5",
+            &[
+                "unknown field `kernal` in [[layer]], did you mean `kernel`?",
+                "did you mean `name`?",
+                "`name` is missing",
+            ],
+        ),
+    ];
+    for (from, to, expected) in rows {
+        let mill = Mill::new(&config)?;
+        std::fs::create_dir(mill.path("inbox"))?;
+        model_with(&mill, from, to)?;
+        let ended = mill.run(&["check", "plugins.toml"])?;
+        let code = if expected.is_empty() { 0 } else { 2 };
+        assert_eq!(ended.code, Some(code), "{from}: {ended:?}");
+        for part in expected {
+            assert!(ended.stderr.contains(part), "no {part:?} in:\n{}", ended.stderr);
+        }
+        if code == 2 {
+            let refused = mill.run(&["run", "plugins.toml"])?;
+            assert_eq!(
+                (refused.code, refused.stderr),
+                (Some(2), ended.stderr),
+                "run and check say different things"
+            );
+        }
     }
     Ok(())
 }

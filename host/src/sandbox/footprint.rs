@@ -67,6 +67,16 @@ mod tests {
     }
 
     #[test]
+    fn results_are_counted_with_their_headers() {
+        let (kibi, mebi) = (1_u64 << 10, 1_u64 << 20);
+        assert_eq!(results_bytes(8 << 20, false), 9 * mebi);
+        assert_eq!(results_bytes(256 << 10, false), 768 * kibi);
+        // One result may have its headers however little its body may be.
+        assert_eq!(results_bytes(1 << 10, false), 129 * kibi);
+        assert_eq!(results_bytes(8 << 20, true), 18 * mebi);
+    }
+
+    #[test]
     fn a_worker_holds_the_instance_that_runs_and_those_that_it_keeps() {
         #[track_caller]
         fn check(workers: usize, plugins: &[PluginConfig], mebibytes: u64) {
