@@ -88,11 +88,14 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
             }
         }
     }
-    if !pipeline.is_open && pipeline.state == PipelineState::Running && why.is_empty() {
-        why.push(match &pipeline.source {
-            Some(waiting) => format!("waiting for its source: {waiting}"),
-            None => "waiting for its source".to_owned(),
-        });
+    if !pipeline.is_open && pipeline.state == PipelineState::Running {
+        match &pipeline.source {
+            // Where the connection is at fault, that is said.
+            Some(waiting) if why.iter().any(|said| said.contains(&waiting.what)) => {}
+            Some(waiting) => why.push(format!("waiting for its source: {waiting}")),
+            None if why.is_empty() => why.push("waiting for its source".to_owned()),
+            None => {}
+        }
     }
     if let Some(stalled) = &pipeline.stalled {
         why.push(format!("stalled: {stalled}"));

@@ -106,6 +106,8 @@ struct Outlets {
     confirm_timeout: Duration,
     // std's Mutex: never held over an await.
     open: Mutex<HashMap<ShortString, mpsc::Sender<Request>>>,
+    // tokio's Mutex: held over a declaration, which has a bound.
+    declaring: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     _alive: DropGuard,
 }
@@ -120,6 +122,7 @@ impl Publisher {
             nonces,
             confirm_timeout,
             open: Mutex::default(),
+            declaring: tokio::sync::Mutex::default(),
             tasks: tasks.clone(),
             _alive: gone.clone().drop_guard(),
         };
@@ -156,9 +159,13 @@ impl Publisher {
     async fn declare(&self, home: &Home, queue: &str) -> Result<(), PublishError> {
         let line = self.outlets.link.line().await;
         let line = line.map_err(|_| PublishError::Disconnected)?;
+        // Many may find it gone at once.
+        let _one = self.outlets.declaring.lock().await;
         match home.declare(&line, queue).await {
-            Ok(()) => {
-                info!(queue, "the queue was gone: declared again");
+            Ok(was_gone) => {
+                if was_gone {
+                    info!(queue, "the queue was gone: declared again");
+                }
                 Ok(())
             }
             Err(error) => Err(PublishError::Homeless {

@@ -163,13 +163,18 @@ impl Home {
         }
     }
 
-    /// Declares it where somebody deleted it.
-    pub(super) async fn declare(&self, line: &Arc<Line>, queue: &str) -> Result<(), TopologyError> {
-        match self {
-            Self::Destination(as_type) => declare_destination(line, queue, *as_type).await,
-            Self::Kept => declare_kept(line, queue).await,
-            Self::Source(source) => declare_source(line, source).await,
+    /// Declares it where somebody deleted it; whether it was gone.
+    pub(super) async fn declare(&self, line: &Arc<Line>, queue: &str) -> Result<bool, TopologyError> {
+        match inspect(line, queue, QueueType::Quorum).await? {
+            Presence::There => return Ok(false),
+            Presence::ToBeDeclared => {}
         }
+        match self {
+            Self::Destination(as_type) => declare_destination(line, queue, *as_type).await?,
+            Self::Kept => declare_kept(line, queue).await?,
+            Self::Source(source) => declare_source(line, source).await?,
+        }
+        Ok(true)
     }
 }
 
