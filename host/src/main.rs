@@ -2,16 +2,19 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use millrace::cli::{self, Arguments};
+use millrace::{cli, streams};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let progress = cli::start_log(&arguments);
+    let arguments = match cli::arguments() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    // What was said last is written before the process ends, also by a panic.
+    let (progress, _at_end) = cli::start_log(&arguments);
     match cli::execute(arguments.verb, &progress) {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("{}: {error:#}", cli::error_label());
+            streams::error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

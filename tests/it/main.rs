@@ -1,6 +1,7 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
 mod author;
+mod blame;
 mod book;
 mod bounds;
 mod breaker;
@@ -27,5 +28,6 @@ mod sandbox;
 mod schema;
 mod settlement;
 mod shipped_plugins;
+mod streams;
 mod suspects;
 mod tidy;

@@ -23,6 +23,7 @@ use crate::disposition::{Disposition, Reason, Stage};
 use crate::generation::Stages;
 use crate::reload::{self, HeldBack, Replayed};
 use crate::sandbox::{Compiler, CompilerProcess, Plugin, Sandbox};
+use crate::streams::{self, Severity};
 use crate::work::Seen;
 
 /// The broker that nobody asks: results are addressed as they would be, and stay here.
@@ -72,7 +73,7 @@ pub struct Options {
 pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     let rendering = Rendering::of_stderr();
     let mistaken = |text: String| {
-        anstream::eprintln!("{text}");
+        streams::say(Severity::Error, text);
         Ok(ExitCode::from(MISTAKEN))
     };
     let file = cases::find(&options.case)?;

@@ -14,6 +14,9 @@ const VARIABLE: &str = "MILLRACE_FAILPOINTS";
 /// How often a file is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long an abort waits until the log is written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Point {
     place: Place,
@@ -58,7 +61,11 @@ pub(crate) fn hit(place: Place) -> Option<Fault> {
 #[expect(clippy::panic, reason = "panicking is what it is for")]
 fn act(place: Place, action: &Action) -> Option<Fault> {
     match action {
-        Action::Abort => std::process::abort(),
+        Action::Abort => {
+            // What led here is what the test looks for.
+            crate::streams::flush(FLUSH_LIMIT);
+            std::process::abort()
+        }
         Action::Panic => panic!("the failpoint {place:?} panics"),
         Action::Fault(fault) => return Some(*fault),
         Action::Wait(pause) => std::thread::sleep(*pause),
@@ -143,6 +150,7 @@ impl Place {
         Some(match name {
             "delivered" => Self::Delivered,
             "preprocess" => Self::Preprocess,
+            "call" => Self::Call,
             "queued" => Self::Queued,
             "model" => Self::Model,
             "published" => Self::Published,

@@ -20,8 +20,10 @@ use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
 use crate::connect::amqp;
 use crate::inference::{ModelMeter, Served, Serving};
-use crate::memory::{self, MemoryBound};
+use crate::machine;
+use crate::memory::MemoryBound;
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
+use crate::streams;
 
 /// Everything that a file names, read and checked, on no device yet.
 #[derive(Debug)]
@@ -100,7 +102,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
                 }
             }
             None => {
-                let warning = memory::of_machine().and_then(|has| bound.judge(has, "this machine has"));
+                let warning = machine::memory().and_then(|has| bound.judge(has.bytes, has.by));
                 warnings.extend(warning.map(Warning));
             }
         }
@@ -148,7 +150,11 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
             Ok(model) => drop(loaded.models.insert(name.clone(), model)),
             Err(error) => {
                 let span = errors.locate(&format!("model.{name}.path"));
-                errors.push(Mistake::at(span, format!("model `{name}`: {}", Chain(&error))));
+                let message = format!("model `{name}`: {}", Chain(&error));
+                errors.push(match machine::scarcity_behind(&error) {
+                    Some(advice) => Mistake::of_machine(message, advice),
+                    None => Mistake::at(span, message),
+                });
             }
         }
     }
@@ -156,6 +162,9 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
 }
 
 fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {
+    if let Some(advice) = error.problem.advice() {
+        return vec![Mistake::of_machine(Chain(error).to_string(), advice)];
+    }
     let key = match &error.problem {
         LoadProblem::SettingMistakes { mistakes, .. } => {
             let at = |mistake: &SettingMistake| {
@@ -248,6 +257,8 @@ async fn start(
 ) -> Result<Arc<Served>, ServeError> {
     let name = &settings.name;
     let choice = settings.device.clone();
+    // Loaders and drivers of GPUs print by themselves what they miss.
+    let _captured = streams::capture();
     let opened = tokio::task::spawn_blocking(move || Device::open(&choice)).await;
     let device = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     let device = device.map_err(|source| ServeError::Device {

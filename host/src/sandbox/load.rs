@@ -167,7 +167,7 @@ impl Loader {
         tracing::debug!(
             digest,
             n_bytes,
-            took_ms = began.elapsed().as_millis(),
+            took_ms = crate::streams::millis(began.elapsed()),
             "compiled a plugin"
         );
         let compiled = Arc::new(Compiled { digest, component });

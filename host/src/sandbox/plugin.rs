@@ -15,7 +15,8 @@ use super::residents::Residents;
 use super::workers::{Job, Stopped, Workers};
 use super::{CallError, Called, Lane, Role, Setting, TransformOf, fault};
 use crate::config::{Isolation, PluginConfig};
-use crate::disposition::{PluginIdentity, ReasonClass};
+use crate::disposition::PluginIdentity;
+use crate::failpoints::{self, Place};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// A plugin that was compiled, linked, checked against its role and configured once.
@@ -132,7 +133,10 @@ impl Plugin {
             }
             let began = Instant::now();
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
-            let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, call)));
+            let answer = catch_unwind(AssertUnwindSafe(|| {
+                failpoints::hit(Place::Call);
+                plugin.run(residents, &message.id, call)
+            }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: whoever gets it may count on nobody else holding the plugin.
             drop((plugin, message));
@@ -213,10 +217,8 @@ impl Plugin {
         let panic = fault::panic_text(panic);
         let (name, version) = (&self.identity().name, self.identity().version());
         tracing::error!(plugin = %name, version, message_id, panic, "host panicked in a plugin call");
-        CallError::Fault {
-            class: ReasonClass::Trap,
-            text: format!("the host failed in this call: {panic}"),
-        }
+        // The instance went with the panic; the others are none that a plugin led astray.
+        CallError::Host { text: panic }
     }
 }
 

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::component::{self, FileArgument};
 use crate::chain::Chain;
+use crate::cli::MISTAKEN;
 use crate::cli::output::{self, plain};
-use crate::cli::{MISTAKEN, error_label};
 use crate::config::PluginConfig;
 use crate::sandbox::{Description, Grant, LoadError, Role, Sandbox, Setting, StartCost};
+use crate::streams;
 
 /// `millrace plugin check`
 #[derive(Debug, Args)]
@@ -95,7 +96,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 fn refused(why: &str) -> ExitCode {
-    anstream::eprintln!("{}: {}", error_label(), component::lines(why));
+    streams::error(component::lines(why));
     ExitCode::from(MISTAKEN)
 }
 

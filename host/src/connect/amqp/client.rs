@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::protocol::AMQPSoftError;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
 
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
+use super::topology::soft;
 use crate::config::BrokerAccess;
 use crate::message::Message;
 
@@ -20,6 +22,9 @@ const IN_FLIGHT: usize = 64;
 
 /// Messages that `receive` holds unprinted.
 const PREFETCH: u16 = 32;
+
+/// How often a queue that is not there is looked for.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a file's confirm may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -133,13 +138,15 @@ pub enum Taking {
     Refused,
 }
 
-/// Hands over what arrives until `take` wants no more; acknowledges what was taken.
+/// Hands over what arrives until `take` wants no more; acknowledges what was taken. A queue that is not there is waited
+/// for; `is_there` is told that it is not, once, and that it is.
 ///
 /// # Errors
-/// When the queue is not there, or the connection breaks.
+/// When the broker says no, or the connection breaks.
 pub async fn receive(
     access: &BrokerAccess,
     queue: &str,
+    mut is_there: impl FnMut(bool),
     mut take: impl FnMut(&Message) -> Taking,
 ) -> Result<(), ClientError> {
     let link = Link::new(access.clone(), "millrace receive".to_owned());
@@ -148,17 +155,22 @@ pub async fn receive(
         queue: queue.to_owned(),
         why: error.to_string(),
     };
-    let channel = connection.create_channel().await.map_err(ended)?;
-    channel
-        .basic_qos(PREFETCH, BasicQosOptions::default())
-        .await
-        .map_err(ended)?;
     let name = short("queue", queue)?;
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = channel
-        .basic_consume(name, "".into(), options, arguments)
-        .await
-        .map_err(ended)?;
+    let mut waits = false;
+    let (channel, mut consumer) = loop {
+        match consume(&connection, &name).await {
+            Ok(consuming) => break consuming,
+            // The broker closed the channel over it, and nothing else.
+            Err(error) if soft(&error) == Some(AMQPSoftError::NOTFOUND) => {
+                if !std::mem::replace(&mut waits, true) {
+                    is_there(false);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(error) => return Err(ended(error)),
+        }
+    };
+    is_there(true);
     let mut taking = true;
     while taking {
         let Some(delivery) = consumer.next().await else {
@@ -191,4 +203,15 @@ pub async fn receive(
     channel.close(200, "done".into()).await.map_err(ended)?;
     link.close().await;
     Ok(())
+}
+
+/// Subscribes to a queue, on a channel of its own.
+async fn consume(connection: &Connection, queue: &ShortString) -> lapin::Result<(Channel, Consumer)> {
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel
+        .basic_consume(queue.clone(), "".into(), options, arguments)
+        .await?;
+    Ok((channel, consumer))
 }
