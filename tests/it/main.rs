@@ -28,6 +28,7 @@ mod sandbox;
 mod schema;
 mod settlement;
 mod shipped_plugins;
+#[cfg(test)]
 mod streams;
 mod suspects;
 mod tidy;

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
+
 /// How diagnostics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -48,7 +50,9 @@ impl Style {
             Format::Text => format!("{}\n", anstream::adapter::strip_str(text)).into_bytes(),
             Format::Json => {
                 let text = anstream::adapter::strip_str(text).to_string();
-                json(severity, text.trim_end(), serde_json::Map::new())
+                // Its level says that it is an error.
+                let message = text.strip_prefix("error: ").unwrap_or(&text);
+                json(severity, message.trim_end(), None)
             }
         }
     }
@@ -66,25 +70,38 @@ impl Style {
     pub(super) fn lost(self, n_lines: u64, why: &str) -> Vec<u8> {
         const MESSAGE: &str = "log lines were lost";
         match self.format {
-            Format::Text => format!("{}  WARN {MESSAGE} lines={n_lines} why={why}\n", now()).into_bytes(),
-            Format::Json => {
-                let mut fields = serde_json::Map::new();
-                fields.insert("lines".to_owned(), n_lines.into());
-                fields.insert("why".to_owned(), why.into());
-                json(Severity::Warning, MESSAGE, fields)
-            }
+            Format::Text => format!("{}  WARN {MESSAGE} lines={n_lines} why={why:?}\n", now()).into_bytes(),
+            Format::Json => json(Severity::Warning, MESSAGE, Some((n_lines, why))),
         }
     }
 }
 
-fn json(severity: Severity, message: &str, fields: serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
-    let mut line = serde_json::Map::new();
-    line.insert("timestamp".to_owned(), now().into());
-    line.insert("level".to_owned(), severity.level().into());
-    line.insert("message".to_owned(), message.into());
-    line.extend(fields);
-    line.insert("target".to_owned(), "millrace".into());
-    format!("{}\n", serde_json::Value::Object(line)).into_bytes()
+/// A line in the order in which the log has its fields.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    target: &'static str,
+}
+
+fn json(severity: Severity, message: &str, lost: Option<(u64, &str)>) -> Vec<u8> {
+    let line = Line {
+        timestamp: now(),
+        level: severity.level(),
+        message,
+        lines: lost.map(|(n_lines, _)| n_lines),
+        why: lost.map(|(_, why)| why),
+        target: "millrace",
+    };
+    // Strings and numbers can always be written.
+    let mut line = serde_json::to_vec(&line).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 /// The time as the log has it.
@@ -133,7 +150,7 @@ mod tests {
         );
         let lost = String::from_utf8(plain.lost(7, "a full disk")).unwrap();
         assert!(
-            lost.ends_with("Z  WARN log lines were lost lines=7 why=a full disk\n"),
+            lost.ends_with("Z  WARN log lines were lost lines=7 why=\"a full disk\"\n"),
             "{lost}"
         );
     }
