@@ -1,7 +1,7 @@
 //! What can be asked of a running host, and what it answers: plain data, and the way to whoever changes the host. Knows
 //! no socket and no table.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -131,6 +131,29 @@ pub struct Status {
     pub pipelines: Vec<PipelineStatus>,
     /// The last change, whatever came of it.
     pub last_change: Option<Change>,
+    /// Whether every pipeline can take messages, and why not.
+    #[serde(default)]
+    pub readiness: Readiness,
+}
+
+/// Whether a host can take messages, and why not: what `/readyz` says, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether every pipeline can.
+    pub ready: bool,
+    /// `starting`, `running` or `draining`.
+    pub phase: String,
+    /// Those of the file, by name.
+    pub pipelines: BTreeMap<String, PipelineReadiness>,
+}
+
+/// Whether a pipeline can take messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineReadiness {
+    /// Whether it can.
+    pub ready: bool,
+    /// Every reason that keeps it from taking.
+    pub why: Vec<String>,
 }
 
 /// A plugin that serves.
@@ -211,7 +234,7 @@ pub struct History {
 #[derive(Debug, Default)]
 struct Entries {
     n_changes: u64,
-    by_outcome: std::collections::BTreeMap<ChangeOutcome, u64>,
+    by_outcome: BTreeMap<ChangeOutcome, u64>,
     kept: VecDeque<Change>,
 }
 

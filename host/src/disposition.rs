@@ -62,6 +62,10 @@ pub enum ReasonClass {
     ModelFailed,
     /// A plugin addressed what it may not: destination, key or header.
     Denied,
+    /// The message asks for its answer nowhere, or where none may go.
+    Unanswerable,
+    /// A result cannot go out because of what the message says: a key, a destination, its own size.
+    Undeliverable,
     /// Its deadline passed before it reached the device.
     Expired,
     /// The message is larger than the source allows, or its envelope cannot be read.
@@ -120,6 +124,8 @@ impl ReasonClass {
             Self::NonFinite => "non-finite",
             Self::ModelFailed => "model-failed",
             Self::Denied => "denied",
+            Self::Unanswerable => "unanswerable",
+            Self::Undeliverable => "undeliverable",
             Self::Expired => "expired",
             Self::Malformed => "malformed",
             Self::HostFault => "host-fault",

@@ -40,6 +40,13 @@ pub struct Timings(Vec<(Stage, Duration)>);
 )]
 pub struct ReservedHeader(String);
 
+impl ReservedHeader {
+    /// Its name, untrusted.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Facts<'_> {
     /// The envelope of a result; `index` is its place among the results of its message.
     ///

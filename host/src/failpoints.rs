@@ -16,6 +16,8 @@ pub(crate) enum Place {
     Delivered,
     /// Before the preprocessor is called.
     Preprocess,
+    /// A plugin is called, on a worker thread. Knows no id.
+    Call,
     /// Its tensor is in front of the model. Knows no id.
     Queued,
     /// A batch is on the device. Knows no id; may `fail`, or lose the device (`lost`).

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::admin::{Phase, PipelineState, PipelineView, View};
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Opened};
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::Hold;
 use crate::connect::amqp::{Publishing, Status, Told, Waiting, Watch};
+use crate::streams;
 use crate::tally::Tally;
 use crate::watchdog::{Found, Pulse, Stalled};
 
@@ -166,6 +167,15 @@ impl Instruments {
         self.lock().values().map(|it| Arc::clone(&it.tally)).collect()
     }
 
+    /// The breaker that is open for the longest, of those that are.
+    pub fn opened(&self) -> Option<(Name, Opened)> {
+        let pipelines = self.lock();
+        let opened = pipelines
+            .iter()
+            .filter_map(|(name, it)| Some((name.clone(), it.waits.as_ref()?.breaker.opened()?)));
+        opened.max_by_key(|(_, opened)| opened.lasts)
+    }
+
     /// Whether every message that was taken is in hand or was settled; what is missing is told.
     pub fn add_up(&self) -> bool {
         let mut all = true;
@@ -222,6 +232,7 @@ impl Instruments {
             changes: Vec::new(),
             models: BTreeMap::new(),
             plugins: Vec::new(),
+            n_log_lines_lost: streams::n_lost(),
         }
     }
 

@@ -95,6 +95,19 @@ impl Letter {
         }
     }
 
+    /// Why it is here, without the plugin that the words begin with: for where that is named already.
+    pub fn why(&self) -> &str {
+        let text = self.text();
+        let why = self.fact("plugin").and_then(|plugin| {
+            let rest = text
+                .strip_prefix("plugin `")?
+                .strip_prefix(plugin)?
+                .strip_prefix("` (")?;
+            Some(rest.split_once("): ")?.1)
+        });
+        why.unwrap_or(text)
+    }
+
     /// The attempt that was its last.
     pub fn attempt(&self) -> u32 {
         self.fact("attempt")
@@ -162,6 +175,23 @@ mod tests {
             assert_eq!(letter.is_called(id), expected, "{id:?}");
         }
         assert!(letter.is_called_exactly("order-7") && !letter.is_called_exactly("order"));
+    }
+
+    #[test]
+    fn the_reason_of_a_letter_does_not_begin_with_its_plugin() {
+        #[track_caller]
+        fn check(plugin: Option<&str>, text: &str, expected: &str) {
+            let mut letter = letter(&[("x-millrace-reason", "refused"), ("x-millrace-text", text)]);
+            if let Some(plugin) = plugin {
+                letter.headers.insert("x-millrace-plugin".to_owned(), plugin.to_owned());
+            }
+            assert_eq!(letter.why(), expected);
+        }
+        let text = "plugin `crop` (9f86d081884c, generation 3): no picture (of any kind): empty";
+        check(Some("crop"), text, "no picture (of any kind): empty");
+        check(Some("other"), text, text);
+        check(None, text, text);
+        check(Some("crop"), "plugin `crop` (9f86", "plugin `crop` (9f86");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod histogram;
 pub mod inference;
 pub mod instruments;
 pub mod letter;
+pub mod machine;
 pub mod memory;
 pub mod message;
 pub mod pipeline;
@@ -31,6 +32,7 @@ pub mod sandbox;
 #[cfg(test)]
 pub mod simulation;
 mod stages;
+pub mod streams;
 pub mod supervisor;
 pub mod tally;
 pub mod trial;

@@ -1,18 +1,24 @@
 //! The `millrace` binary: arguments, tracing, config, run, exit code; nothing else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser;
-use millrace::cli::{self, Arguments};
+use millrace::{cli, streams};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let progress = cli::start_log(&arguments);
-    match cli::execute(arguments.verb, &progress) {
-        Ok(code) => code,
-        Err(error) => {
-            anstream::eprintln!("{}: {error:#}", cli::error_label());
+    let arguments = match cli::arguments() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    // What was said last is written before the process ends, also by a panic.
+    let (progress, _at_end) = cli::start_log(&arguments);
+    // A panic was told by its hook. One of a library, for want of files or threads, is no other failure than an error.
+    match catch_unwind(AssertUnwindSafe(|| cli::execute(arguments.verb, &progress))) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            streams::error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
+        Err(_) => ExitCode::FAILURE,
     }
 }

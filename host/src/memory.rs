@@ -1,9 +1,6 @@
 //! What the process may take in memory: one formula over the file and the models that it names, checked before
 //! anything is taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
@@ -261,28 +258,6 @@ impl MemoryBound {
     }
 }
 
-/// What the machine lets this process have: the least of its control groups' limits, else its memory.
-pub fn of_machine() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let limits = path.into_iter().flat_map(|path| {
-        let folder = Path::new("/sys/fs/cgroup").join(path);
-        let folders: Vec<PathBuf> = folder.ancestors().map(Path::to_owned).collect();
-        folders.into_iter().filter_map(|folder| {
-            let limit = fs::read_to_string(folder.join("memory.max")).ok()?;
-            limit.trim().parse().ok() // `max` where there is none
-        })
-    });
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    limits.chain(mem_total(&memory)).min()
-}
-
-fn mem_total(meminfo: &str) -> Option<u64> {
-    let kibibytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = kibibytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 fn prefetch(pipeline: &PipelineConfig) -> u64 {
     match &pipeline.source {
         SourceConfig::Queue(queue) => queue.prefetch.into(),
@@ -363,16 +338,6 @@ mod tests {
             ),
             "{hint}"
         );
-    }
-
-    #[test]
-    fn the_machine_says_what_it_has() {
-        assert_eq!(
-            mem_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"),
-            Some(24_684_084 * 1024)
-        );
-        assert_eq!(mem_total("MemFree: 1 kB\n"), None);
-        assert!(of_machine().is_some_and(|bytes| bytes > 1 << 20));
     }
 
     #[test]

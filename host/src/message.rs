@@ -65,10 +65,30 @@ impl Message {
         }
     }
 
+    /// Whether it says a text in so many words: as a property, as a header, or as a JSON string in its body. What a plugin
+    /// passes on as the message has it was chosen by the message's publisher.
+    pub fn says(&self, text: &str) -> bool {
+        let properties = [&self.correlation_id, &self.reply_to, &self.content_type];
+        let mut texts = properties.into_iter().flatten().chain([&self.id, &self.key]);
+        let mut headers = self.headers.iter().flat_map(|(name, value)| [name, value]);
+        !text.is_empty()
+            && (texts.any(|said| said == text)
+                || headers.any(|said| said == text)
+                || contains(&self.body, format!("\"{text}\"").as_bytes()))
+    }
+
     /// Whether its deadline has passed.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
+}
+
+/// Whether bytes are somewhere in a body, as far as it is looked at.
+fn contains(body: &[u8], bytes: &[u8]) -> bool {
+    /// Longer than any JSON that says where to send something.
+    const LOOKED_AT_MAX_BYTES: usize = 1 << 20;
+    let body = body.get(..LOOKED_AT_MAX_BYTES).unwrap_or(body);
+    body.windows(bytes.len()).any(|part| part == bytes)
 }
 
 /// One class of a classifier with its score.
@@ -156,4 +176,28 @@ pub struct Envelope {
     pub content_type: Option<String>,
     /// `x-millrace-*` headers and, for results, the plugin's.
     pub headers: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_what_is_in_it_in_so_many_words() {
+        let message = Message {
+            id: "order-7".to_owned(),
+            correlation_id: Some("call-1".to_owned()),
+            key: "orders.eu".to_owned(),
+            headers: vec![("x-to".to_owned(), "customer.42".to_owned())],
+            body: Arc::new(br#"{"to": "cats", "n": 5}"#.to_vec()),
+            ..Message::default()
+        };
+        let check = |text: &str, expected: bool| assert_eq!(message.says(text), expected, "{text:?}");
+        for said in ["order-7", "call-1", "orders.eu", "x-to", "customer.42", "cats", "to"] {
+            check(said, true);
+        }
+        for not_said in ["", "order", "customer", "cat", "5", "dogs"] {
+            check(not_said, false);
+        }
+    }
 }

@@ -185,14 +185,21 @@ impl<W: Work> Pipeline<W> {
             let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
             let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
             failpoints::pass(Place::Settled, &attempt.message.id).await;
-            tell_settled(&settled);
-            counted.settle(outcome(&attempt, &disposition, &settled));
-            settled
+            (disposition, settled)
         };
-        match alone {
+        let finishing = AssertUnwindSafe(finishing).catch_unwind();
+        let finished = match alone {
             Some(alone) => alone.until(finishing).await,
             None => finishing.await,
-        }
+        };
+        let (outcome, settled) = match finished {
+            Ok((disposition, settled)) => (outcome(&attempt, &disposition, &settled), settled),
+            // Our bug: nothing was let go of, so that the message comes again.
+            Err(_) => (Outcome::Lost, Settled::Lost("the host panicked over it".to_owned())),
+        };
+        tell_settled(&settled);
+        counted.settle(outcome);
+        settled
     }
 
     /// What serves this pipeline now.

@@ -1,8 +1,8 @@
 //! What a run came to: a bar while it lasts, a table when it is over. Knows no source and no plugin.
 
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use comfy_table::modifiers::UTF8_ROUND_CORNERS;
@@ -10,6 +10,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::streams::{self, Footer};
 use crate::tally::{Counts, Tally};
 
 /// Rows of labels in a summary, the most frequent first; the others are added up in one.
@@ -17,9 +18,6 @@ const LABEL_ROWS_MAX: usize = 20;
 
 /// Longest label in a summary, in characters.
 const LABEL_CHARS_MAX: usize = 60;
-
-/// How often the bar's clock moves while nothing is settled.
-const TICK: Duration = Duration::from_millis(200);
 
 const TEMPLATE: &str = "{spinner} {bar:32} {pos}/{len} messages, {per_sec}, {eta} left";
 
@@ -30,16 +28,23 @@ pub struct Summary {
     elapsed: Duration,
 }
 
-/// A bar on standard error. Cheap to clone; invisible until it is shown.
-#[derive(Debug, Clone)]
+/// What a bar on standard error shows. Cheap to clone; invisible until it is shown, and drawn by whoever writes the log:
+/// a terminal that is held (Ctrl-S) holds up nobody else.
+#[derive(Debug, Clone, Default)]
 pub struct Progress {
-    bar: ProgressBar,
+    counts: Arc<Shown>,
 }
 
-/// Writes log lines to standard error without tearing the bar.
-#[derive(Debug, Clone)]
-pub struct LogWriter {
+#[derive(Debug, Default)]
+struct Shown {
+    n_finished: AtomicU64,
+    n_all: AtomicU64,
+}
+
+/// The bar, where the log is written.
+struct Bar {
     bar: ProgressBar,
+    counts: Arc<Shown>,
 }
 
 impl Summary {
@@ -116,47 +121,53 @@ impl fmt::Display for Summary {
 impl Progress {
     /// A bar that does not show.
     pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden()),
-        }
+        Self::default()
     }
 
     /// Shows the bar where standard error is a terminal; elsewhere it stays hidden.
     pub fn show(&self) {
-        if io::stderr().is_terminal() {
-            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-                self.bar.set_style(style);
-            }
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            self.bar.enable_steady_tick(TICK);
+        if streams::is_terminal() {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+            streams::show(Box::new(Bar::new(bar, &self.counts)));
         }
     }
 
     /// Moves the bar: messages done with, and messages that wait or are in flight. Cheap enough for every message.
     pub fn update(&self, n_finished: u64, backlog: usize) {
-        self.bar
-            .set_length(n_finished.saturating_add(u64::try_from(backlog).unwrap_or(u64::MAX)));
-        self.bar.set_position(n_finished);
+        let n_all = n_finished.saturating_add(u64::try_from(backlog).unwrap_or(u64::MAX));
+        self.counts.n_finished.store(n_finished, Ordering::Relaxed);
+        self.counts.n_all.store(n_all, Ordering::Relaxed);
     }
 
     /// Takes the bar away.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    /// A writer for the log.
-    pub fn log_writer(&self) -> LogWriter {
-        LogWriter { bar: self.bar.clone() }
+        streams::hide();
     }
 }
 
-impl Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bar.suspend(|| io::stderr().write(bytes))
+impl Bar {
+    fn new(bar: ProgressBar, counts: &Arc<Shown>) -> Self {
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        let counts = Arc::clone(counts);
+        Self { bar, counts }
+    }
+}
+
+impl Footer for Bar {
+    fn draw(&mut self) {
+        self.bar.set_length(self.counts.n_all.load(Ordering::Relaxed));
+        self.bar.set_position(self.counts.n_finished.load(Ordering::Relaxed));
+        self.bar.tick();
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+    fn aside(&mut self, write: &mut dyn FnMut()) {
+        self.bar.suspend(write);
+    }
+
+    fn finish(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
@@ -256,23 +267,15 @@ mod tests {
     fn a_bar_follows_the_counts() {
         ProgressStyle::with_template(TEMPLATE).expect("a template");
         let progress = Progress::hidden();
+        let hidden = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        let mut bar = Bar::new(hidden, &progress.counts);
         progress.update(3, 7);
-        assert_eq!((progress.bar.position(), progress.bar.length()), (3, Some(10)));
+        bar.draw();
+        assert_eq!((bar.bar.position(), bar.bar.length()), (3, Some(10)));
         // More files came than were done.
         progress.update(4, 20);
-        assert_eq!((progress.bar.position(), progress.bar.length()), (4, Some(24)));
-        progress.finish();
-    }
-
-    #[test]
-    fn a_log_writer_writes_all_it_is_given() {
-        let writer = Progress::hidden().log_writer();
-        assert_eq!(
-            writer.clone().write(b"a line past the bar\n").expect("standard error"),
-            20
-        );
-        // What the log's subscriber wants of it.
-        fn check(_: impl for<'a> tracing_subscriber::fmt::MakeWriter<'a>) {}
-        check(move || writer.clone());
+        bar.draw();
+        assert_eq!((bar.bar.position(), bar.bar.length()), (4, Some(24)));
+        bar.finish();
     }
 }

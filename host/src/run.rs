@@ -9,7 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, AdminError, ControlServer};
-use crate::config::HostConfig;
+use crate::breaker::Opened;
+use crate::config::{HostConfig, Name};
 use crate::connect::folder::Until;
 use crate::control::{Change, Control, History, Request, Requests, Unanswered};
 use crate::instruments::Instruments;
@@ -160,6 +161,12 @@ impl Host {
     /// What became of the messages, by pipeline.
     pub fn tallies(&self) -> Vec<Arc<Tally>> {
         self.instruments.tallies()
+    }
+
+    /// Which pipeline waits because a plugin or a model fails for everything, the one that waits for the longest.
+    pub fn opened(&self) -> impl Fn() -> Option<(Name, Opened)> + use<> {
+        let instruments = Arc::clone(&self.instruments);
+        move || instruments.opened()
     }
 
     /// Files that wait in the sources that are folders: what a progress bar counts to.

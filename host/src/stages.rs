@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use crate::breaker::Culprit;
 use crate::chain::Chain;
-use crate::connect::Parcel;
+use crate::connect::{GROWTH_MAX, Parcel, denied_or_undeliverable};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Facts;
 use crate::failpoints::{self, Place};
@@ -59,6 +59,8 @@ impl Work for Stages {
             | ReasonClass::Retried
             | ReasonClass::AttemptsSpent
             | ReasonClass::Malformed
+            | ReasonClass::Unanswerable
+            | ReasonClass::Undeliverable
             | ReasonClass::Expired
             | ReasonClass::HostFault => return None,
         };
@@ -255,23 +257,32 @@ impl Stages {
         let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
             let Some(destination) = self.destinations.get(outbound.destination.as_str()) else {
                 let (destination, pipeline) = (outbound.destination, attempt.pipeline);
+                let class = denied_or_undeliverable(message.says(&destination));
                 return Err((
                     router,
+                    class,
                     format!("no destination {destination:?} in pipeline `{pipeline}`"),
                 ));
             };
-            let envelope = facts.result(message, &outbound, index);
-            let envelope = envelope.map_err(|error| (last, error.to_string()))?;
+            let envelope = facts.result(message, &outbound, index).map_err(|error| {
+                let class = denied_or_undeliverable(message.headers.iter().any(|(name, _)| name == error.name()));
+                (last, class, error.to_string())
+            })?;
             let parcel = destination.parcel(message, outbound, index, envelope);
-            parcel.map_err(|error| (router, Chain(&error).to_string()))
+            parcel.map_err(|denied| (router, denied.class(message), Chain(&denied).to_string()))
         });
-        let parcels = parcels
-            .collect::<Result<_, _>>()
-            .map_err(|(plugin, text)| blame(plugin, Stage::Route, ReasonClass::Denied, text))?;
+        let parcels = match parcels.collect::<Result<_, _>>() {
+            Ok(parcels) => Ok(parcels),
+            Err((plugin, ReasonClass::Denied, text)) => {
+                return Err(blame(plugin, Stage::Route, ReasonClass::Denied, text));
+            }
+            // The message's own choice: what the plugins made of it can be used.
+            Err((_, class, text)) => Err(reject(Stage::Route, class, text)),
+        };
         for plugin in self.plugins.concluding() {
             passed(attempt, Stage::Route, plugin);
         }
-        Ok(parcels)
+        parcels
     }
 
     /// What a call's failure does to the message: every failure knows its disposition.
@@ -281,8 +292,23 @@ impl Stages {
                 passed(attempt, stage, plugin);
                 self.refused(attempt, stage, plugin, refusal)
             }
-            CallError::Fault { class, text } | CallError::BadOutput { class, text } => {
+            CallError::BadOutput { class, text, chosen } => {
+                let message = &attempt.message;
+                let is_said = chosen.is_some_and(|chosen| message.says(&chosen));
+                let is_large = message.body.len().saturating_mul(GROWTH_MAX) >= self.max_results_bytes;
+                if is_said || (stage == Stage::Route && class == ReasonClass::OutputTooLarge && is_large) {
+                    passed(attempt, stage, plugin);
+                    let name = &plugin.identity().name;
+                    let text = format!("plugin `{name}` {text}, which is as the message has it");
+                    return reject(stage, ReasonClass::Undeliverable, text);
+                }
                 blame(plugin, stage, class, text)
+            }
+            CallError::Fault { class, text } => blame(plugin, stage, class, text),
+            CallError::Host { text } => {
+                let name = &plugin.identity().name;
+                let text = format!("the host failed in a call of plugin `{name}`: {text}");
+                reject(stage, ReasonClass::HostFault, text)
             }
             CallError::Stopped => Disposition::Return,
         }

@@ -162,6 +162,12 @@ impl Tally {
         self.lock().n_finished
     }
 
+    /// Messages that plugins and model could process: acknowledged or skipped.
+    pub fn n_processed(&self) -> u64 {
+        let counts = self.lock();
+        counts.n_acked() + counts.n_skipped
+    }
+
     /// Everything at this moment.
     pub fn counts(&self) -> Counts {
         self.lock().clone()

@@ -31,9 +31,17 @@ impl Admin {
     /// # Errors
     /// When nobody answers.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.get_as("localhost", path)
+    }
+
+    /// As [`Admin::get`], by another name of the host.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn get_as(&self, name: &str, path: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.0, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {name}\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").context("no end of the head")?;

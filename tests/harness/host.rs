@@ -314,6 +314,17 @@ impl Host {
         ended.with_context(|| format!("the host's log:\n{}", self.log()))
     }
 
+    /// Asks it to drain, and gives its log and how it ended.
+    ///
+    /// # Errors
+    /// With the host's log when it does not end.
+    pub fn stop_with_log(self) -> Result<(String, ExitStatus)> {
+        let log = self.log.clone();
+        self.terminate()?;
+        let status = self.wait_end()?;
+        Ok((String::from_utf8_lossy(&std::fs::read(log)?).into_owned(), status))
+    }
+
     /// Asks it to drain, and demands exit code 0 and no panic in its log.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `millrace check`: every mistake at once, and `run` refuses what `check` refuses.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::host::Mill;
@@ -196,5 +197,34 @@ folder = "out"
             );
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_limit_of_open_files_is_no_mistake_of_the_file() -> Result<()> {
+    let mill = crate::folder::mill()?;
+    let check = mill.command(&["check", "plugins.toml"])?;
+    let mut told = 0;
+    for n_files in (8..48).step_by(2) {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {n_files}; exec \"$0\" check plugins.toml")]);
+        limited.arg(check.get_program()).current_dir(mill.path("."));
+        let ended = limited.output()?;
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(matches!(ended.status.code(), Some(0 | 1)), "{n_files}: {ended:?}");
+        assert!(
+            !said.contains("mistake in") && !said.contains("mistakes in"),
+            "{n_files}: {said}"
+        );
+        if said.contains("cannot run the compiler") {
+            assert!(said.contains("raise the limit (`ulimit -n`"), "{said}");
+            assert!(
+                said.ends_with("could not be checked: this is no mistake in it\n"),
+                "{said}"
+            );
+            told += 1;
+        }
+    }
+    assert!(told > 0, "no limit was one that only the compiler met");
     Ok(())
 }

@@ -139,6 +139,12 @@ async fn what_is_put_back_has_every_property_and_header_it_had() -> Result<()> {
     assert_eq!(line["message_id"], "order-7", "{line}");
     assert_eq!(line["queue"], scene.input.as_str(), "{line}");
     assert_eq!(line["reason"], "refused", "{line}");
+    // The table says why, and not only in which plugin.
+    let listed = mill.run(&["dlq", "ls"])?;
+    assert!(
+        listed.stdout.contains("decode-image@") && listed.stdout.contains("not a PNG"),
+        "{listed:?}"
+    );
     let ended = mill.run(&["dlq", "requeue", "order-7"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("1 message put back"), "{ended:?}");

@@ -185,10 +185,19 @@ async fn hostile_clients_of_the_admin_page_disturb_nothing() -> Result<()> {
         String::from_utf8_lossy(&answer)
     );
     let mut post = TcpStream::connect_timeout(&admin.0, PATIENCE)?;
-    post.write_all(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")?;
+    post.write_all(b"POST /metrics HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = String::new();
     post.read_to_string(&mut answer)?;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    // A web page that had its own name point here.
+    let mut page = TcpStream::connect_timeout(&admin.0, PATIENCE)?;
+    page.write_all(b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n")?;
+    let mut answer = String::new();
+    page.read_to_string(&mut answer)?;
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && !answer.contains("millrace_"),
+        "{answer}"
+    );
     assert_eq!(admin.get("/v1/pipelines")?.0, 404);
     admin.wait_ready(200, "")?;
     host.stop()

@@ -1,6 +1,7 @@
 //! The whole system, tested from outside: one binary, one module for each thing that must hold.
 
 mod author;
+mod blame;
 mod book;
 mod bounds;
 mod breaker;
@@ -28,5 +29,7 @@ mod schema;
 mod settlement;
 mod shipped_plugins;
 mod silence;
+#[cfg(test)]
+mod streams;
 mod suspects;
 mod tidy;

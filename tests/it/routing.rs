@@ -189,7 +189,7 @@ async fn an_answer_goes_where_the_message_asks_if_that_is_allowed() -> Result<()
     assert!(
         letters
             .iter()
-            .all(|letter| letter.header("x-millrace-reason") == "denied"),
+            .all(|letter| letter.header("x-millrace-reason") == "unanswerable"),
         "{letters:?}"
     );
     host.stop()?;

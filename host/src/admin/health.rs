@@ -1,51 +1,22 @@
 //! Whether every pipeline can take, and why not: `/readyz`.
 
-use std::collections::BTreeMap;
-
 use hyper::StatusCode;
-use serde::Serialize;
 
 use super::Answer;
 use super::view::{Phase, PipelineState, PipelineView, View};
 use crate::connect::amqp::Publishing;
+use crate::control::{PipelineReadiness, Readiness};
 
-/// The body: `{"ready":false,"phase":"running","pipelines":{"images":{"ready":false,"why":["..."]}}}`.
-#[derive(Debug, Serialize)]
-struct Health<'v> {
-    ready: bool,
-    phase: &'static str,
-    pipelines: BTreeMap<&'v str, PipelineHealth>,
-}
-
-#[derive(Debug, Serialize)]
-struct PipelineHealth {
-    ready: bool,
-    why: Vec<String>,
-}
-
-/// 200 where every pipeline can take, else 503; with each pipeline's reasons.
+/// 200 where every pipeline can take, else 503; with each pipeline's reasons:
+/// `{"ready":false,"phase":"running","pipelines":{"images":{"ready":false,"why":["..."]}}}`.
 pub(super) fn answer(view: &View) -> Answer {
-    let pipelines = view.pipelines.iter().map(|pipeline| {
-        let why = why(view, pipeline);
-        let ready = why.is_empty();
-        (pipeline.name.as_str(), PipelineHealth { ready, why })
-    });
-    let pipelines: BTreeMap<_, _> = pipelines.collect();
-    let health = Health {
-        ready: pipelines.values().all(|pipeline| pipeline.ready),
-        phase: match view.phase {
-            Phase::Starting => "starting",
-            Phase::Running => "running",
-            Phase::Draining => "draining",
-        },
-        pipelines,
-    };
-    let status = if health.ready {
+    let readiness = readiness(view);
+    let status = if readiness.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    match serde_json::to_string(&health) {
+    match serde_json::to_string(&readiness) {
         Ok(text) => Answer {
             status,
             content_type: "application/json",
@@ -56,6 +27,21 @@ pub(super) fn answer(view: &View) -> Answer {
             content_type: super::PLAIN,
             text: format!("{error}\n"),
         },
+    }
+}
+
+/// Whether every pipeline can take, and each one's reasons why not.
+pub fn readiness(view: &View) -> Readiness {
+    let pipelines = view.pipelines.iter().map(|pipeline| {
+        let why = why(view, pipeline);
+        let ready = why.is_empty();
+        (pipeline.name.to_string(), PipelineReadiness { ready, why })
+    });
+    let pipelines: std::collections::BTreeMap<_, _> = pipelines.collect();
+    Readiness {
+        ready: pipelines.values().all(|pipeline| pipeline.ready),
+        phase: view.phase.as_str().to_owned(),
+        pipelines,
     }
 }
 
@@ -158,6 +144,7 @@ mod tests {
             changes: Vec::new(),
             models: Default::default(),
             plugins: Vec::new(),
+            n_log_lines_lost: 0,
         }
     }
 

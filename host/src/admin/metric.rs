@@ -92,4 +92,8 @@ pub(super) const BROKER_CONNECTIONS: Metric = counter(
     "millrace_broker_connections_total",
     "How often a connection was made: once, and once more after each loss.",
 );
+pub(super) const LOG_LINES_LOST: Metric = counter(
+    "millrace_log_lines_lost_total",
+    "Lines of the log that were not written: its disk was full, or its reader left or did not read.",
+);
 pub(super) const MEMORY: Metric = gauge("process_resident_memory_bytes", "Memory of the process.");

@@ -30,6 +30,8 @@ pub(super) fn text(view: &View) -> String {
     if let Some(broker) = &view.broker {
         page.broker(broker);
     }
+    page.begin(&metric::LOG_LINES_LOST);
+    page.sample(&metric::LOG_LINES_LOST, "", view.n_log_lines_lost);
     page.begin(&metric::MEMORY);
     if let Some(bytes) = resident_bytes() {
         page.sample(&metric::MEMORY, "", bytes);
@@ -334,6 +336,7 @@ mod tests {
             changes: vec![(ChangeOutcome::Done, 10), (ChangeOutcome::Refused, 2)],
             models: [("shapes".to_owned(), model())].into(),
             plugins: vec![plugin()],
+            n_log_lines_lost: 7,
         };
         let text = text(&view);
         for line in [

@@ -10,6 +10,7 @@ mod server;
 mod view;
 
 pub use control::{Client, ClientError, ControlServer, Place, find_socket};
+pub use health::readiness;
 pub use pages::Admin;
 pub use view::{Phase, PipelineState, PipelineView, View};
 

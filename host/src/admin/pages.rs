@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use super::server::{Answered, answered, serve};
+use super::server::{Answered, answered, names_loopback, serve};
 use super::{AdminError, Answer, PLAIN, Viewer, health, metrics};
 
 /// The pages, served while it lives.
@@ -31,8 +31,10 @@ impl Admin {
         };
         let (bound, listener) = bound.await.map_err(|source| AdminError::Pages { address, source })?;
         info!(address = %bound, "serving health and metrics");
+        // What others reach they call by names that are not known here, and whatever is there is for everybody.
+        let is_public = !bound.ip().to_canonical().is_loopback();
         let task = tokio::spawn(serve(listener, move |request, _| {
-            std::future::ready(page(&request, &viewer))
+            std::future::ready(page(&request, is_public, &viewer))
         }));
         Ok(Self { address: bound, task })
     }
@@ -49,7 +51,11 @@ impl Drop for Admin {
     }
 }
 
-fn page(request: &Parts, viewer: &Viewer) -> Answered {
+fn page(request: &Parts, is_public: bool, viewer: &Viewer) -> Answered {
+    if !is_public && !names_loopback(&request.headers) {
+        let text = "the header `Host` does not name this machine\n".to_owned();
+        return answered(StatusCode::FORBIDDEN, PLAIN, text);
+    }
     let answer = answer(&request.method, request.uri.path(), viewer);
     answered(answer.status, answer.content_type, answer.text)
 }

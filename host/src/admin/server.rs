@@ -1,15 +1,18 @@
 //! Requests over HTTP: bounded connections, each with one bounded request and a bounded time. Knows no page.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -26,6 +29,9 @@ pub(super) const JSON: &str = "application/json";
 /// Connections at once: a scraper, a supervisor, a person, and some that were forgotten. Twice as many as changes wait
 /// for their turn, so that those who wait for one keep nobody from asking how it goes.
 const CONNECTIONS_MAX: usize = 32;
+
+/// Of these, those of one other machine: it cannot keep all others out.
+const CONNECTIONS_OF_ONE_MAX: usize = 8;
 
 /// A request's first line and headers.
 const HEAD_MAX_BYTES: usize = 16 << 10;
@@ -47,12 +53,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) type Answered = Response<Full<Bytes>>;
 
 /// Who is at the other end of a connection, as the kernel says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Peer {
     /// A user of this machine.
     User(u32),
     /// Somebody at an address.
     Address(IpAddr),
+}
+
+impl Peer {
+    /// How many connections it may have at once.
+    fn connections_max(self) -> usize {
+        match self {
+            Self::Address(address) if !address.is_loopback() => CONNECTIONS_OF_ONE_MAX,
+            Self::Address(_) | Self::User(_) => CONNECTIONS_MAX,
+        }
+    }
 }
 
 /// Where connections come from.
@@ -107,21 +123,32 @@ where
 {
     // Dropping it ends its connections.
     let mut connections = JoinSet::new();
+    let mut by_task = HashMap::new();
     loop {
         tokio::select! {
             // Beyond the limit they wait in the system's queue, which is bounded too.
             accepted = listener.next(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, peer)) => {
+                    let n_theirs = by_task.values().filter(|other| **other == peer).count();
+                    if n_theirs >= peer.connections_max() {
+                        debug!(?peer, "has too many connections: another is closed");
+                        continue;
+                    }
                     let answer = answer.clone();
-                    connections.spawn(connection(stream, move |parts| answer(parts, peer)));
+                    let task = connections.spawn(connection(stream, move |parts| answer(parts, peer)));
+                    by_task.insert(task.id(), peer);
                 }
                 Err(error) => {
                     debug!(%error, "a connection could not be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => if let Err(error) = ended {
-                debug!(%error, "a connection ended badly");
+            Some(ended) = connections.join_next_with_id() => match ended {
+                Ok((id, ())) => drop(by_task.remove(&id)),
+                Err(error) => {
+                    by_task.remove(&error.id());
+                    debug!(%error, "a connection ended badly");
+                }
             },
         }
     }
@@ -184,4 +211,19 @@ where
         }
         Err(_) => refused(StatusCode::BAD_REQUEST, "the body cannot be read"),
     })
+}
+
+/// Whether a request asks for this machine by a name of its own. A web page that had its own name point here asks for
+/// that one.
+pub(super) fn names_loopback(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(Ok(authority)) = host.map(Authority::from_str) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }

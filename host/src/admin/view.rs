@@ -31,6 +31,8 @@ pub struct View {
     pub models: BTreeMap<String, ModelCounts>,
     /// What the calls of each plugin cost.
     pub plugins: Vec<PluginCounts>,
+    /// Lines of the log that nobody could be given.
+    pub n_log_lines_lost: u64,
 }
 
 /// Where in its life a host is.
@@ -42,6 +44,17 @@ pub enum Phase {
     Running,
     /// Finishing what is in hand.
     Draining,
+}
+
+impl Phase {
+    /// The word in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// What a pipeline does.

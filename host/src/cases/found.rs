@@ -46,7 +46,10 @@ impl Found {
             CallError::Refused(Refusal::Reject(text)) => (Outcome::Reject, text),
             CallError::Refused(Refusal::Retry(text)) => (Outcome::Retry, text),
             CallError::Refused(Refusal::Skip(text)) => (Outcome::Skip, text),
-            CallError::Fault { class, text } | CallError::BadOutput { class, text } => (Outcome::Fault(class), text),
+            CallError::Fault { class, text } | CallError::BadOutput { class, text, .. } => {
+                (Outcome::Fault(class), text)
+            }
+            CallError::Host { text } => (Outcome::Fault(crate::disposition::ReasonClass::HostFault), text),
             CallError::Stopped => return None,
         };
         Some(Self {

@@ -10,6 +10,7 @@ use crate::config::{BrokerConfig, Config, Rendering};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered, Loaded};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
+use crate::streams::{self, Severity};
 
 /// `millrace check`
 #[derive(Debug, Args)]
@@ -50,14 +51,14 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
 async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
     let rendering = Rendering::of_stderr();
     let findings = online::look(config, broker).await.map_err(|online::Away(error)| {
-        anstream::eprintln!("{}: {}: {error}", super::error_label(), broker.shown_url());
+        streams::error(format_args!("{}: {error}", broker.shown_url()));
         ExitCode::FAILURE
     })?;
     if !findings.warnings.is_empty() {
-        anstream::eprintln!("{}", config.render_warnings(&findings.warnings, rendering));
+        streams::say(Severity::Warning, config.render_warnings(&findings.warnings, rendering));
     }
     findings.errors.into_result().map_err(|errors| {
-        anstream::eprintln!("{}", errors.render(rendering));
+        streams::say(Severity::Error, errors.render(rendering));
         ExitCode::from(MISTAKEN)
     })
 }
@@ -94,15 +95,21 @@ pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Sandbox), Exi
     let read = Config::load(&arguments.file);
     let workers = read.as_ref().map_or(1, |(config, _)| config.host.workers);
     let sandbox = Sandbox::start(workers, Compiler::Child(CompilerProcess::default())).map_err(|error| {
-        anstream::eprintln!("{}: {error}", super::error_label());
+        streams::error(&error);
         ExitCode::FAILURE
     })?;
     let gathered = reload::gather(read, &sandbox).map_err(|errors| {
-        anstream::eprintln!("{}", errors.render(rendering));
-        ExitCode::from(MISTAKEN)
+        streams::say(Severity::Error, errors.render(rendering));
+        match errors.are_machines() {
+            true => ExitCode::FAILURE,
+            false => ExitCode::from(MISTAKEN),
+        }
     })?;
     if !gathered.warnings.is_empty() {
-        anstream::eprintln!("{}", gathered.config.render_warnings(&gathered.warnings, rendering));
+        streams::say(
+            Severity::Warning,
+            gathered.config.render_warnings(&gathered.warnings, rendering),
+        );
     }
     Ok((gathered, sandbox))
 }

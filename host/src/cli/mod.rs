@@ -14,15 +14,16 @@ mod run;
 mod schema;
 mod send;
 
-use std::io::IsTerminal;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{BrokerAccess, Secret};
+use crate::config::{BrokerAccess, Secret, without_line_break};
 use crate::progress::Progress;
+use crate::streams::{self, AtEnd, Delivery, Format, LogWriter, Severity};
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
 /// tensor, runs a model over batches of them, lets a second plugin route each result, publishes it, and only then
@@ -49,6 +50,7 @@ Examples:
   millrace run plugins.toml               until SIGINT or SIGTERM, which drain
   millrace run plugins.toml --once        over the files in a folder, then a summary
   millrace status                         of the host that runs plugins.toml
+  millrace ready                          an exit code, for probes
   millrace reload --wait                  its plugins, models and pipelines, while messages flow
   millrace send image_queue *.png         with --amqp or AMQP_URL
   millrace receive result_queue --count 3
@@ -76,6 +78,8 @@ pub enum Verb {
     Run(run::Options),
     /// Shows what a running host serves, and how it does
     Status(control::StatusOptions),
+    /// Whether a running host can take messages: exit code 0, or 1 and why not
+    Ready(control::ReadyOptions),
     /// Has a running host read its file, and what it names, again
     Reload(control::ReloadOptions),
     /// Has a running host go back to the version of a plugin that served before
@@ -127,7 +131,8 @@ struct BrokerArguments {
 impl BrokerArguments {
     fn access(&self) -> BrokerAccess {
         BrokerAccess {
-            amqp: Secret::new(self.amqp.clone()),
+            // The variable may have been read from a file with a line break at its end.
+            amqp: Secret::new(without_line_break(&self.amqp).to_owned()),
             ca: self.ca.clone(),
             answer_timeout: BrokerAccess::ANSWER_TIMEOUT,
         }
@@ -155,6 +160,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Run(options) => block_on(run::run(options, progress)),
         Verb::Check(options) => block_on(check::check(&options)),
         Verb::Status(options) => block_on(control::status(options)),
+        Verb::Ready(options) => block_on(control::ready(options)),
         Verb::Reload(options) => block_on(control::reload(options)),
         Verb::Rollback(options) => block_on(control::rollback(options)),
         Verb::Pause(options) => block_on(control::pause(options)),
@@ -180,47 +186,82 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     code
 }
 
+/// Reads the command line. What is wrong with it, and what it asks clap for, is said here.
+///
+/// # Errors
+/// What the process ends with, where there is nothing else to do.
+pub fn arguments() -> Result<Arguments, ExitCode> {
+    let error = match Arguments::try_parse() {
+        Ok(arguments) => return Ok(arguments),
+        Err(error) => error,
+    };
+    let format = match asks_for_json(std::env::args_os()) {
+        true => Format::Json,
+        false => Format::Text,
+    };
+    let _at_end = streams::start(format, Delivery::Direct);
+    let text = error.render().ansi().to_string();
+    let text = text.trim_end();
+    if error.use_stderr() {
+        streams::say(Severity::Error, text);
+    } else if let Err(error) = streams::print(text) {
+        streams::error(error);
+        return Err(ExitCode::FAILURE);
+    }
+    Err(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Whether a command line that cannot be read asks for a log in JSON.
+fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    const OPTION: &str = "--log-format";
+    let arguments: Vec<OsString> = arguments.collect();
+    let apart = arguments
+        .windows(2)
+        .any(|pair| matches!(pair, [name, value] if name == OPTION && value == "json"));
+    apart || arguments.iter().any(|argument| argument == "--log-format=json")
+}
+
 /// Starts the log, on stderr, above the bar where one is shown.
-pub fn start_log(arguments: &Arguments) -> Progress {
+pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
     // lapin logs whole messages that come back, and device libraries log what only their authors read.
     const QUIET: &str = "lapin=off,wgpu=error,wgpu_core=error,wgpu_hal=off,naga=error,cubecl=error";
-    let default = if matches!(arguments.verb, Verb::Run(_)) {
-        "info"
-    } else {
-        "warn"
+    let (default, delivery) = match arguments.verb {
+        Verb::Run(_) => ("info", Delivery::Queued),
+        // Also of the child that compiles, whose limits are for every thread.
+        _ => ("warn", Delivery::Direct),
     };
+    let format = match arguments.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let at_end = streams::start(format, delivery);
     let asked = arguments.log.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(format!("{QUIET},{asked}")).unwrap_or_else(|error| {
-        anstream::eprintln!("{}: --log: {error}", error_label());
+        streams::error(format_args!("--log: {error}"));
         EnvFilter::new(format!("{QUIET},{default}"))
     });
-    let progress = Progress::hidden();
-    let above = progress.clone();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || above.log_writer());
+        .with_writer(LogWriter::default)
+        // It would print what it cannot write, and panic when it cannot print.
+        .log_internal_errors(false);
     match arguments.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Text => log.with_ansi(streams::is_terminal()).with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(tell_panic));
-    progress
+    (Progress::hidden(), at_end)
 }
 
 /// A panic is our bug, or one of a library that is caught where it is called; it goes where everything else is told.
-/// Its text may hold what a message or a file held.
+/// Its text may hold what a message or a file held. Nothing in here panics: that would end the process.
 fn tell_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = info.payload_as_str().unwrap_or_default();
     let text: String = text.chars().take(PANIC_CHARS).flat_map(char::escape_debug).collect();
     let at = info.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(thread = thread.name(), at, text, "panicked");
-}
-
-/// `error`, in the colour of errors.
-pub fn error_label() -> String {
-    let red = anstyle::AnsiColor::Red.on_default().bold();
-    format!("{red}error{red:#}")
+    streams::flush_panic();
 }
 
 /// The file that a verb works on.

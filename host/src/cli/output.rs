@@ -1,27 +1,6 @@
 //! What is printed: to whoever still reads, and nothing that a terminal would obey. Knows no verb.
 
-use std::fmt::Display;
-use std::io;
-
-/// Whether anybody reads what is printed: `head` leaves when it has enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    Reads,
-    Left,
-}
-
-/// Prints lines. A reader that left is no error, and no reason to panic.
-pub(super) fn print(text: impl Display) -> io::Result<Reader> {
-    print_to(&mut anstream::stdout(), text)
-}
-
-fn print_to(output: &mut impl io::Write, text: impl Display) -> io::Result<Reader> {
-    match writeln!(output, "{text}").and_then(|()| output.flush()) {
-        Ok(()) => Ok(Reader::Reads),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Left),
-        Err(error) => Err(error),
-    }
-}
+pub(super) use crate::streams::{Reader, print};
 
 /// Untrusted text on one line: control characters and what turns text around escaped, and cut after so many.
 pub(super) fn plain(text: &str, chars_max: usize) -> String {
@@ -76,13 +55,5 @@ mod tests {
         assert!(text.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text}");
         assert!(text.contains("é 猫"), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
-    }
-
-    #[test]
-    fn a_reader_that_left_is_no_error() {
-        let (reader, mut writer) = io::pipe().unwrap();
-        assert_eq!(print_to(&mut writer, "read").unwrap(), Reader::Reads);
-        drop(reader);
-        assert_eq!(print_to(&mut writer, "not read").unwrap(), Reader::Left);
     }
 }

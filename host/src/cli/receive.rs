@@ -1,14 +1,16 @@
 //! `millrace receive`: what arrives, for people or as JSON.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::BrokerArguments;
-use super::output::{Reader, print};
+use super::output::{Reader, plain, print};
 use crate::connect::amqp::{self, Taking};
 use crate::message::Message;
+use crate::streams::{self, Severity};
 
 /// The most of a body that is printed for people.
 const SHOWN_CHARS: usize = 2000;
@@ -16,7 +18,7 @@ const SHOWN_CHARS: usize = 2000;
 /// `millrace receive`
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The queue
+    /// The queue; one that is not there yet is waited for
     queue: String,
     /// Ends after this many messages; without it, at Ctrl-C
     #[arg(long, value_name = "N")]
@@ -45,7 +47,15 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
     let (arrived, mut arrivals) = tokio::sync::watch::channel(0_u64);
     let url = broker.access();
     let mut printed = Ok(Reader::Reads);
-    let receiving = amqp::receive(&url, &queue, |message| {
+    let is_missing = AtomicBool::new(false);
+    let look = |is_there: bool| {
+        is_missing.store(!is_there, Ordering::Relaxed);
+        if !is_there {
+            let text = format!("queue `{}` is not there yet: waiting for it", plain(&queue, 255));
+            streams::say(Severity::Note, text);
+        }
+    };
+    let receiving = amqp::receive(&url, &queue, look, |message| {
         printed = print(if json { as_json(message) } else { as_text(message) });
         if !matches!(printed, Ok(Reader::Reads)) {
             return Taking::Refused;
@@ -71,6 +81,12 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
     // Who reads no further has what they wanted.
     if printed? == Reader::Left {
         return Ok(ExitCode::SUCCESS);
+    }
+    if is_missing.load(Ordering::Relaxed) {
+        anyhow::bail!(
+            "there is no queue `{}`: `millrace run` declares the queues of its file",
+            plain(&queue, 255)
+        );
     }
     let complete = count.is_none_or(|count| *arrived.borrow() >= count);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -24,6 +24,7 @@ use crate::generation::Stages;
 use crate::recall::Recall;
 use crate::reload::{self, HeldBack, Replayed};
 use crate::sandbox::{Compiler, Plugin, Sandbox};
+use crate::streams::{self, Severity};
 use crate::work::Seen;
 
 /// The broker that nobody asks: results are addressed as they would be, and stay here.
@@ -74,7 +75,7 @@ pub struct Options {
 pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     let rendering = Rendering::of_stderr();
     let mistaken = |text: String| {
-        anstream::eprintln!("{text}");
+        streams::say(Severity::Error, text);
         Ok(ExitCode::from(MISTAKEN))
     };
     let file = cases::find(&options.case)?;

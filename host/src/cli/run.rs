@@ -21,6 +21,9 @@ const BAR_STEP: Duration = Duration::from_millis(100);
 
 /// A start that takes longer says what it does.
 const PATIENCE: Duration = Duration::from_millis(900);
+/// How long a run that is to end by itself waits for a plugin that fails for everything: nobody can replace it, and the
+/// breaker has tried some three messages by then.
+const ONCE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Signals this close together are one.
 const ONE_WISH: Duration = Duration::from_millis(300);
@@ -30,7 +33,8 @@ const ONE_WISH: Duration = Duration::from_millis(300);
 pub struct Options {
     #[command(flatten)]
     file: FileArguments,
-    /// Ends when the source folders are empty, and prints a summary
+    /// Ends when the source folders are empty, and prints a summary. Gives up (exit code 1) when a plugin or the model has
+    /// failed for every message for 15 s; what is left stays where it is
     #[arg(long)]
     once: bool,
 }
@@ -72,13 +76,20 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     };
     let tallies = started.tallies();
-    let (began, backlog) = (Instant::now(), started.backlog());
+    let (began, backlog, opened) = (Instant::now(), started.backlog(), started.opened());
     let ended = if options.once {
         progress.show();
+        let mut gave_up = None;
         let moving = async {
+            let mut patience = Patience::new();
             loop {
                 let n_finished = tallies.iter().map(|tally| tally.n_finished()).sum();
                 progress.update(n_finished, backlog());
+                let n_processed = tallies.iter().map(|tally| tally.n_processed()).sum();
+                if gave_up.is_none() && patience.is_over(n_processed, || opened().map(|(_, opened)| opened.lasts)) {
+                    gave_up = opened();
+                    orders.drain.cancel();
+                }
                 tokio::time::sleep(BAR_STEP).await;
             }
         };
@@ -88,6 +99,13 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         };
         progress.finish();
         output::print(Summary::new(&tallies, began.elapsed()))?;
+        if let Some((pipeline, opened)) = gave_up {
+            anyhow::bail!(
+                "{} fails for every message of pipeline `{pipeline}` ({}): gave up, and what is left stays in its folder",
+                opened.culprit,
+                opened.class
+            );
+        }
         ended
     } else {
         started.run(&orders).await
@@ -99,6 +117,29 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         Ended::CutOff => ExitCode::from(CUT_OFF),
         Ended::DeviceLost => ExitCode::from(DEVICE_LOST),
     })
+}
+
+/// How long nothing has come of a run's messages.
+struct Patience {
+    n_processed: u64,
+    since: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            n_processed: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether no message was processed for so long as there is patience, and a breaker was open all the time.
+    fn is_over(&mut self, n_processed: u64, opened: impl Fn() -> Option<Duration>) -> bool {
+        if n_processed != self.n_processed {
+            (self.n_processed, self.since) = (n_processed, Instant::now());
+        }
+        self.since.elapsed() >= ONCE_PATIENCE && opened().is_some_and(|lasts| lasts >= ONCE_PATIENCE)
+    }
 }
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once; SIGHUP reads the file again.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{MISTAKEN, output};
 use crate::config::{self, Config, Name, Rendering, Sound};
 use crate::sandbox::{self, Compiler, CompilerProcess, LoadProblem, Role, Sandbox};
+use crate::streams::{self, Severity};
 
 /// `millrace schema`
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ fn sound(file: &Path) -> Option<Arc<Sound>> {
         Ok((config, _)) => Some(config.errors().sound()),
         Err(errors) if !errors.sound().plugins.is_empty() => Some(errors.sound()),
         Err(errors) => {
-            anstream::eprintln!("{}", errors.render(Rendering::of_stderr()));
+            streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
             None
         }
     }
@@ -82,7 +83,7 @@ fn declared(sound: &Sound) -> anyhow::Result<BTreeMap<Name, Value>> {
             Err(error) => match error.problem {
                 LoadProblem::SettingMistakes { takes, .. } => takes,
                 _ => {
-                    anstream::eprintln!("{}: {}", super::error_label(), crate::chain::Chain(&error));
+                    streams::error(crate::chain::Chain(&error));
                     continue;
                 }
             },

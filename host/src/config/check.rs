@@ -152,7 +152,7 @@ impl Checker<'_, '_> {
         HostConfig {
             workers: usize::try_from(workers).unwrap_or(1),
             drain: self.within(&raw.drain, &DRAIN),
-            admin: raw.admin.given().and_then(|admin| self.loopback(admin)),
+            admin: self.admin(raw),
             memory_bytes: raw.memory.given().map(|_| self.within(&raw.memory, &HOST_MEMORY).0),
             control: self.control(raw),
             watch: raw.watch.given().map_or(WATCH, |watch| *watch.get_ref()),

@@ -29,6 +29,43 @@ const FORMS: &str =
     "it is \"auto\", \"off\", a path that ends in `.sock`, or an address with a port such as \"127.0.0.1:9465\"";
 
 impl Checker<'_, '_> {
+    /// Checks `admin` and `admin_public`.
+    pub(super) fn admin(&mut self, raw: &RawHost) -> Option<SocketAddr> {
+        let public = raw.admin_public.given().filter(|public| *public.get_ref());
+        let Some(admin) = raw.admin.given() else {
+            if let (Some(public), true) = (public, raw.admin.is_absent()) {
+                let warning = Mistake::at(public.span(), "there is nothing that could be public");
+                self.report
+                    .warning(warning.hint("leave it out, or serve health and metrics: `admin = \"0.0.0.0:9464\"`"));
+            }
+            return None;
+        };
+        let written = admin.get_ref();
+        let (message, hint) = match (written.value.parse::<SocketAddr>(), public) {
+            (Ok(address), Some(public)) => {
+                if address.ip().to_canonical().is_loopback() {
+                    let message = format!("{} is reached by this machine alone", written.quoted());
+                    let hint =
+                        "leave out `admin_public`, or take an address that others reach, such as \"0.0.0.0:9464\"";
+                    self.report.warning(Mistake::at(public.span(), message).hint(hint));
+                }
+                return Some(address);
+            }
+            (Ok(address), None) if address.ip().to_canonical().is_loopback() => return Some(address),
+            (Ok(_), None) => (
+                format!("{} can be reached from other machines", written.quoted()),
+                "take \"127.0.0.1:9464\"; or say `admin_public = true`, and everybody who reaches it reads counts and names, \
+                 and changes nothing",
+            ),
+            (Err(_), _) => (
+                format!("{} is no address with a port", written.quoted()),
+                "such as \"127.0.0.1:9464\" or \"[::1]:9464\"; port 0 takes one that is free",
+            ),
+        };
+        self.report.mistake(Mistake::at(admin.span(), message).hint(hint));
+        None
+    }
+
     /// Checks `control` and `control_token`.
     pub(super) fn control(&mut self, raw: &RawHost) -> ControlConfig {
         let address = raw

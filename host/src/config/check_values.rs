@@ -1,6 +1,5 @@
 //! The checks of single values: limits, words, names, paths, patterns. Knows no key.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use globset::Glob;
@@ -103,24 +102,6 @@ impl Checker<'_, '_> {
                 .mistake(Mistake::at(given.span(), message).hint(format!("it is {}", all.join(" or "))));
         }
         found
-    }
-
-    /// An address that only this machine reaches: what is served there asks nobody who they are.
-    pub(super) fn loopback(&mut self, text: &Spanned<Text>) -> Option<SocketAddr> {
-        let written = text.get_ref();
-        let (message, hint) = match written.value.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => return Some(address),
-            Ok(_) => (
-                format!("{} can be reached from other machines", written.quoted()),
-                "take \"127.0.0.1:9464\", and let a proxy that asks for credentials stand before it",
-            ),
-            Err(_) => (
-                format!("{} is no address with a port", written.quoted()),
-                "such as \"127.0.0.1:9464\" or \"[::1]:9464\"; port 0 takes one that is free",
-            ),
-        };
-        self.report.mistake(Mistake::at(text.span(), message).hint(hint));
-        None
     }
 
     /// A path, absolute; `None` where nothing is there.

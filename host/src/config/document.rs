@@ -13,6 +13,7 @@ use super::raw::RawConfig;
 use super::syntax::Syntax;
 use super::table::Report;
 use super::{Config, ConfigErrors, Sound, Warning};
+use crate::machine::scarcity;
 
 /// A thousand pipelines fit into this; a file that is larger is not one of ours.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -35,7 +36,13 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
     }
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) => return fail("", Mistake::at(None, format!("the file cannot be read: {error}"))),
+        Err(error) => {
+            let message = format!("the file cannot be read: {error}");
+            return match scarcity(&error) {
+                Some(advice) => fail("", Mistake::of_machine(message, advice)),
+                None => fail("", Mistake::at(None, message)),
+            };
+        }
     };
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();

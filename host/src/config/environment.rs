@@ -20,15 +20,25 @@ impl<'t> ExpandError<'t> {
     }
 }
 
+/// A string that was filled in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expanded<'t> {
+    /// The string.
+    pub(super) text: String,
+    /// The references whose values ended with a line break, which is left out.
+    pub(super) trimmed: Vec<&'t str>,
+}
+
 /// Puts variables of the environment in place of `${NAME}`; `$${` stands for `${`, and any other `$` for itself.
 ///
-/// What a variable holds is taken as it is: it is not searched for further names.
+/// What a variable holds is taken as it is, and not searched for further names; but one line break at its end is left out:
+/// it comes from the file or the command that the secret was read from, and no secret ends with one.
 pub(super) fn expand<'t>(
     text: &'t str,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, Vec<ExpandError<'t>>> {
+) -> Result<Expanded<'t>, Vec<ExpandError<'t>>> {
     let mut expanded = String::with_capacity(text.len());
-    let mut errors = Vec::new();
+    let (mut trimmed, mut errors) = (Vec::new(), Vec::new());
     let mut rest = text;
     while let Some((before, reference)) = rest.find("${").and_then(|at| rest.split_at_checked(at)) {
         if let Some(before) = before.strip_suffix('$') {
@@ -48,14 +58,30 @@ pub(super) fn expand<'t>(
         if !is_name(name) {
             errors.push(ExpandError::BadName(whole));
         } else if let Some(value) = variable(name) {
-            expanded.push_str(&value);
+            let kept = without_line_break(&value);
+            if kept.len() < value.len() {
+                trimmed.push(whole);
+            }
+            expanded.push_str(kept);
         } else {
             errors.push(ExpandError::Unset(whole));
         }
         rest = after;
     }
     expanded.push_str(rest);
-    if errors.is_empty() { Ok(expanded) } else { Err(errors) }
+    match errors.is_empty() {
+        true => Ok(Expanded {
+            text: expanded,
+            trimmed,
+        }),
+        false => Err(errors),
+    }
+}
+
+/// A value without the one line break that may be at its end.
+pub(crate) fn without_line_break(value: &str) -> &str {
+    let whole = value.strip_suffix("\r\n").or_else(|| value.strip_suffix('\n'));
+    whole.unwrap_or(value)
 }
 
 /// The names that shells and service managers can set.
@@ -70,7 +96,8 @@ mod tests {
 
     fn check(text: &str, expected: Result<&str, Vec<ExpandError<'_>>>) {
         let variable = |name: &str| (name == "HOME_1").then(|| "/home ${X}".to_owned());
-        assert_eq!(expand(text, &variable), expected.map(str::to_owned), "{text}");
+        let expanded = expand(text, &variable).map(|expanded| expanded.text);
+        assert_eq!(expanded, expected.map(str::to_owned), "{text}");
     }
 
     #[test]
@@ -88,5 +115,26 @@ mod tests {
         check("${A:-b}", Err(vec![ExpandError::BadName("${A:-b}")]));
         check("${}", Err(vec![ExpandError::BadName("${}")]));
         check("x ${HOME_1", Err(vec![ExpandError::Unclosed("${HOME_1")]));
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_of_a_value_is_left_out_and_told() {
+        fn check(value: &str, expected: &str, is_told: bool) {
+            let variable = |_: &str| Some(value.to_owned());
+            let expanded = expand("a ${SECRET} b", &variable).unwrap();
+            let trimmed = if is_told { vec!["${SECRET}"] } else { Vec::new() };
+            assert_eq!(
+                (expanded.text, expanded.trimmed),
+                (format!("a {expected} b"), trimmed),
+                "{value:?}"
+            );
+        }
+        check("hunter2", "hunter2", false);
+        check("hunter2\n", "hunter2", true);
+        check("hunter2\r\n", "hunter2", true);
+        check("hunter2\n\n", "hunter2\n", true);
+        check("two\nlines", "two\nlines", false);
+        check("\n", "", true);
+        check("hunter2 ", "hunter2 ", false);
     }
 }

@@ -5,8 +5,8 @@ use millrace_schema::{Declared, File, Form, Section, Units};
 
 use super::keys_pipeline::PIPELINE;
 use super::limits::{
-    ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION,
-    MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
+    ADMIN_PUBLIC, ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY,
+    ISOLATION, MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
 };
 use super::units;
 
@@ -124,10 +124,19 @@ static HOST: Section = Section {
             "admin",
             Form::Text(":[0-9]+$"),
             "\"127.0.0.1:9464\"",
-            "Where health and metrics are served over HTTP: an address of this machine alone (`127.0.0.1`, `[::1]`), since \
-            nobody is asked for credentials. Port `0` takes a free one, which the log names.",
+            "Where health and metrics are served over HTTP, to whoever asks: an address of this machine alone (`127.0.0.1`, \
+            `[::1]`), or with `admin_public` any. Port `0` takes a free one, which the log names.",
         )
         .or("nowhere")
+        .at_home(),
+        Declared::new(
+            "admin_public",
+            Form::Flag(ADMIN_PUBLIC),
+            "true",
+            "Whether `admin` may be an address that other machines reach, for a Prometheus or a probe elsewhere. Nothing can \
+            be changed there, and nobody is asked for credentials: the names of pipelines, queues, plugins and models are \
+            for everybody who gets that far.",
+        )
         .at_home(),
         Declared::new(
             "memory",

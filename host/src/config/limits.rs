@@ -91,6 +91,9 @@ pub(super) const HOST_MEMORY: Limits<Bytes> = Limits {
 /// Changes are taken up by themselves.
 pub(super) const WATCH: bool = true;
 
+/// Health and metrics are for this machine alone.
+pub(super) const ADMIN_PUBLIC: bool = false;
+
 /// Devices that have a name of their own.
 pub(super) const DEVICE: Choice<DeviceChoice> = Choice {
     words: &[

@@ -29,6 +29,8 @@ pub struct Mistake {
     pub hint: Option<String>,
     /// Another place that the mistake refers to, and what it is.
     pub context: Option<(Span, String)>,
+    /// Whether it is none of the file's: this machine cannot tell now whether the file is right.
+    pub is_machines: bool,
 }
 
 /// Something that can be run but is hardly meant.
@@ -77,6 +79,15 @@ impl Mistake {
             message: message.into(),
             hint: None,
             context: None,
+            is_machines: false,
+        }
+    }
+
+    /// Something that this machine lacks, and the file cannot be checked without; `advice` says what to do.
+    pub fn of_machine(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            is_machines: true,
+            ..Self::at(None, message).hint(advice)
         }
     }
 
@@ -137,6 +148,11 @@ impl ConfigErrors {
         self.mistakes.is_empty()
     }
 
+    /// Whether nothing is known to be wrong with the file: this machine lacks what it takes to check it.
+    pub fn are_machines(&self) -> bool {
+        !self.is_empty() && self.mistakes.iter().all(|mistake| mistake.is_machines)
+    }
+
     /// Turns a collection into a result.
     ///
     /// # Errors
@@ -148,9 +164,13 @@ impl ConfigErrors {
     /// All mistakes with file, line, column, the offending line and hints, and a last line that counts them.
     pub fn render(&self, rendering: Rendering) -> String {
         let mut text = self.source.render(Level::ERROR, &self.mistakes, rendering);
-        let (n, path) = (self.mistakes.len(), &self.source.display_path);
-        let plural = if n == 1 { "" } else { "s" };
-        text.push_str(&format!("\n\n{n} mistake{plural} in {path}"));
+        let n = self.mistakes.iter().filter(|mistake| !mistake.is_machines).count();
+        let (path, plural) = (&self.source.display_path, if n == 1 { "" } else { "s" });
+        let last = match self.are_machines() {
+            true => format!("{path} could not be checked: this is no mistake in it"),
+            false => format!("{n} mistake{plural} in {path}"),
+        };
+        text.push_str(&format!("\n\n{last}"));
         text
     }
 
@@ -247,6 +267,7 @@ impl Source {
     fn group<'a>(&'a self, level: &Level<'a>, mistake: &'a Mistake, shown: &'a str) -> Group<'a> {
         let title = level.clone().primary_title(mistake.message.as_str());
         let mut group = match &mistake.span {
+            None if mistake.is_machines => Group::with_title(title),
             None => title.element(Origin::path(self.display_path.as_str())),
             Some(span) => {
                 let mut snippet = Snippet::source(shown)

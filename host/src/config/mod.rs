@@ -51,6 +51,7 @@ use crate::plugins::Plugins;
 
 pub(crate) use broker_url::Endpoint;
 pub use check::default_limits;
+pub(crate) use environment::without_line_break;
 pub use globs::Globs;
 use mistakes::Source;
 pub(crate) use mistakes::did_you_mean;

@@ -47,6 +47,8 @@ pub(super) struct RawHost {
     pub(super) drain: Key<Duration>,
     /// Where health and metrics are served: `admin = "127.0.0.1:9464"`.
     pub(super) admin: Key<Text>,
+    /// Whether that may be an address that other machines reach: `admin_public = true`.
+    pub(super) admin_public: Key<bool>,
     /// What the process may take in memory: `memory = "4GiB"`.
     pub(super) memory: Key<Bytes>,
     /// Where the host can be asked to change: `control = "auto"`, `"off"`, `"millrace.sock"` or `"127.0.0.1:9465"`.
@@ -257,6 +259,7 @@ impl RawHost {
             workers: table.key("workers", report),
             drain: table.key("drain", report),
             admin: table.key("admin", report),
+            admin_public: table.key("admin_public", report),
             memory: table.key("memory", report),
             control: table.key("control", report),
             control_token: table.key("control_token", report),

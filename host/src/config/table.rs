@@ -128,7 +128,17 @@ impl<'a> Report<'a> {
     /// Fills the environment into a string.
     pub(super) fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
         let errors = match environment::expand(written, self.variable) {
-            Ok(expanded) => return Some(expanded),
+            Ok(expanded) => {
+                for reference in expanded.trimmed {
+                    let message = format!(
+                        "the value of {} ends with a line break, which is left out",
+                        quoted(reference)
+                    );
+                    let warning = Mistake::at(self.within(span, reference), message);
+                    self.warning(warning.hint("`printf %s` and `echo -n` write a secret without one"));
+                }
+                return Some(expanded.text);
+            }
             Err(errors) => errors,
         };
         for error in errors {

@@ -17,6 +17,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "AMQP_URL" => Some("amqp://guest:hunter2@localhost:5672/%2f".to_owned()),
         "CONTROL_TOKEN" => Some("hunter2-hunter2-hunter2".to_owned()),
+        "TOKEN_OF_A_FILE" => Some("hunter2-hunter2-hunter2\n".to_owned()),
         "SECRET" => Some("hunter2 \u{1b}[31m".to_owned()),
         _ => None,
     }

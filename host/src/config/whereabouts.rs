@@ -18,7 +18,7 @@ fn find(text: &str, path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> C
     let (table, _) = DeTable::parse_recoverable(text);
     let host = table.get_ref().get("host").and_then(|host| host.get_ref().as_table());
     let value = |key: &str| match host?.get(key)?.get_ref() {
-        DeValue::String(text) => environment::expand(text, variable).ok(),
+        DeValue::String(text) => environment::expand(text, variable).ok().map(|expanded| expanded.text),
         _ => None,
     };
     let Some(control) = value("control") else {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::amqp::{self, Broker, PublishError, TooLong};
 use super::folder::{self, FolderError};
 use crate::config::{DestinationConfig, Globs, QueueType, SourceConfig};
+use crate::disposition::ReasonClass;
 use crate::message::{Envelope, Message, Outbound};
 
 /// A destination as `plugins.toml` declares it, bound to what it needs.
@@ -75,25 +76,81 @@ pub enum Denied {
         key: String,
     },
     /// The message asks for no reply.
-    #[error("destination `{destination}` replies, and the message says no reply-to")]
+    #[error(
+        "destination `{destination}` sends an answer, and the message does not say where to: its publisher must set the \
+         property `reply-to`"
+    )]
     NoReplyTo {
         /// The destination.
         destination: String,
     },
     /// The message asks for a reply where none may go.
-    #[error("destination `{destination}` does not allow a reply to {reply_to:?}")]
+    #[error(
+        "destination `{destination}` does not allow a reply to {reply_to:?}, which the message asks for: its patterns say \
+         which queues may be asked for"
+    )]
     ReplyTo {
         /// The destination.
         destination: String,
         /// Where the message asked for its answer, untrusted.
         reply_to: String,
     },
-    /// A name does not fit.
-    #[error(transparent)]
-    TooLong(#[from] TooLong),
+    /// The message asks for a reply to a queue with a name that is longer than any.
+    #[error("the message asks for a reply where none can go: {0}")]
+    LongReplyTo(TooLong),
+    /// The key that the plugin chose is longer than any key.
+    #[error("{source}")]
+    LongKey {
+        /// The key, untrusted.
+        key: String,
+        /// How long it is.
+        source: TooLong,
+    },
     /// The broker would not take it.
     #[error("the result cannot be published")]
     Unfit(#[from] amqp::Unfit),
+}
+
+/// A result may be this many times as large as its message, and its size still be the message's: Base64 makes four bytes
+/// of three, and JSON has something around it.
+pub const GROWTH_MAX: usize = 2;
+
+impl Denied {
+    /// The class of what happened, which says whose choice it was.
+    ///
+    /// What a publisher chooses must not be charged to a plugin: a few messages in a row could open the pipeline's breaker,
+    /// or undo a version on trial. So only what the plugin chose is `denied`:
+    ///
+    /// | what may not be | chosen by the plugin | chosen by the message |
+    /// |---|---|---|
+    /// | a reply | never | always (`unanswerable`): the plugin named a destination that the file declares |
+    /// | a key | else | where the message says it in so many words (`undeliverable`) |
+    /// | a destination that the pipeline does not declare | else | where the message says its name |
+    /// | a header of the host's or the broker's | else | where the message has a header of that name |
+    /// | a body that the broker does not take | else | where the message is at least half as large |
+    /// | a name or a header that no envelope holds | else | where the message says it |
+    /// | results of more than a message may have | else | where the message is at least half as large |
+    /// | headers that do not fit into a frame | always: it is told how many it may set | never |
+    ///
+    /// A plugin that fails otherwise (a trap, a deadline) over large or strange messages has failed: it is to refuse them.
+    pub fn class(&self, message: &Message) -> ReasonClass {
+        let is_said = match self {
+            Self::NoReplyTo { .. } | Self::ReplyTo { .. } | Self::LongReplyTo(_) => return ReasonClass::Unanswerable,
+            Self::Key { key, .. } | Self::LongKey { key, .. } => message.says(key),
+            Self::Unfit(amqp::Unfit::Body { found, .. }) => message.body.len().saturating_mul(GROWTH_MAX) >= *found,
+            Self::Unfit(amqp::Unfit::TooLong(_) | amqp::Unfit::Headers { .. }) => false,
+        };
+        denied_or_undeliverable(is_said)
+    }
+}
+
+/// The class of a name that may not be; `is_said` where the message says it.
+pub fn denied_or_undeliverable(is_said: bool) -> ReasonClass {
+    if is_said {
+        ReasonClass::Undeliverable
+    } else {
+        ReasonClass::Denied
+    }
 }
 
 /// Why a result has not arrived yet.
@@ -168,7 +225,10 @@ impl Destination {
                     keys: Some(keys),
                 },
                 Some(key),
-            ) if keys.is_match(&key) => amqp_parcel(address.with_key(&key)?, body, &envelope, false),
+            ) if keys.is_match(&key) => match address.with_key(&key) {
+                Ok(address) => amqp_parcel(address, body, &envelope, false),
+                Err(source) => Err(Denied::LongKey { key, source }),
+            },
             (_, Some(key)) => Err(Denied::Key { destination, key }),
             (
                 Self::Reply {
@@ -179,9 +239,12 @@ impl Destination {
                 None,
             ) => match &message.reply_to {
                 None => Err(Denied::NoReplyTo { destination }),
-                Some(reply_to) if allow.is_match(reply_to) && own_queue.as_ref() != Some(reply_to) => {
-                    amqp_parcel(address.reply_to(reply_to)?, body, &envelope, true)
-                }
+                Some(reply_to) if allow.is_match(reply_to) && own_queue.as_ref() != Some(reply_to) => amqp_parcel(
+                    address.reply_to(reply_to).map_err(Denied::LongReplyTo)?,
+                    body,
+                    &envelope,
+                    true,
+                ),
                 Some(reply_to) => Err(Denied::ReplyTo {
                     destination,
                     reply_to: reply_to.clone(),

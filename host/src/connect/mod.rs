@@ -16,7 +16,7 @@ use crate::disposition::{Disposition, Reason};
 use crate::gate::Alone;
 use crate::message::{Envelope, Message};
 
-pub use destination::{DeliverError, Denied, Destination, Parcel};
+pub use destination::{DeliverError, Denied, Destination, GROWTH_MAX, Parcel, denied_or_undeliverable};
 pub(crate) use hold::HOLD_LIMIT;
 pub use hold::{GaveUp, Hold, Holding};
 

@@ -14,6 +14,9 @@ const VARIABLE: &str = "MILLRACE_FAILPOINTS";
 /// How often a file is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long an abort waits until the log is written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Point {
     place: Place,
@@ -49,16 +52,21 @@ pub(crate) async fn pass(place: Place, id: &str) {
 
 /// Passes a place on a thread of its own; gives the failure that is to be made up there.
 pub(crate) fn hit(place: Place) -> Option<Fault> {
-    due(points(), place, "")
-        .into_iter()
-        .filter_map(|action| act(place, &action))
-        .reduce(|_, last| last)
+    let mut last = None;
+    for action in due(points(), place, "") {
+        last = act(place, &action).or(last);
+    }
+    last
 }
 
 #[expect(clippy::panic, reason = "panicking is what it is for")]
 fn act(place: Place, action: &Action) -> Option<Fault> {
     match action {
-        Action::Abort => std::process::abort(),
+        Action::Abort => {
+            // What led here is what the test looks for.
+            crate::streams::flush(FLUSH_LIMIT);
+            std::process::abort()
+        }
         Action::Panic => panic!("the failpoint {place:?} panics"),
         Action::Fault(fault) => return Some(*fault),
         Action::Wait(pause) => std::thread::sleep(*pause),
@@ -143,6 +151,7 @@ impl Place {
         Some(match name {
             "delivered" => Self::Delivered,
             "preprocess" => Self::Preprocess,
+            "call" => Self::Call,
             "queued" => Self::Queued,
             "model" => Self::Model,
             "published" => Self::Published,

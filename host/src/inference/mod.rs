@@ -157,7 +157,7 @@ impl Served {
         info!(
             model = &*served.name,
             device = served.device,
-            took_ms = warmed.as_millis(),
+            took_ms = crate::streams::millis(warmed),
             "model ready"
         );
         *served.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -319,7 +319,7 @@ impl Worker {
                 debug!(
                     model = &*self.name,
                     batch = tensors.len(),
-                    took_us = took.as_micros(),
+                    took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                     "ran a batch"
                 );
                 for (reply, output) in replies.into_iter().zip(outputs) {

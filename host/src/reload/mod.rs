@@ -24,8 +24,10 @@ use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
 use crate::connect::amqp;
 use crate::inference::{ModelMeter, Served, Serving};
-use crate::memory::{self, MemoryBound};
+use crate::machine;
+use crate::memory::MemoryBound;
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
+use crate::streams;
 
 /// How often it is told how many of a model's samples were run.
 const SAMPLES_TOLD_EVERY: Duration = Duration::from_secs(2);
@@ -110,7 +112,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
                 }
             }
             None => {
-                let warning = memory::of_machine().and_then(|has| bound.judge(has, "this machine has"));
+                let warning = machine::memory().and_then(|has| bound.judge(has.bytes, has.by));
                 warnings.extend(warning.map(Warning));
             }
         }
@@ -159,7 +161,9 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
             Err(mistakes) => {
                 let span = errors.locate(&format!("model.{name}.path"));
                 for mut mistake in mistakes {
-                    mistake.span.clone_from(&span);
+                    if !mistake.is_machines {
+                        mistake.span.clone_from(&span);
+                    }
                     errors.push(mistake);
                 }
             }
@@ -173,7 +177,13 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
 fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
     let mistake = |error: &dyn Error| Mistake::at(None, format!("model `{name}`: {}", Chain(error)));
     let each = |error: ModelError| error.each().iter().map(|error| mistake(error)).collect::<Vec<_>>();
-    let model = Model::load(path).map_err(each)?;
+    let model = Model::load(path).map_err(|error| match machine::scarcity_behind(&error) {
+        Some(advice) => vec![Mistake::of_machine(
+            format!("model `{name}`: {}", Chain(&error)),
+            advice,
+        )],
+        None => each(error),
+    })?;
     let mut told = Instant::now();
     let reproduced = model.reproduce_samples(&mut |n_run, of| {
         if told.elapsed() >= SAMPLES_TOLD_EVERY {
@@ -194,6 +204,9 @@ fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
 }
 
 fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {
+    if let Some(advice) = error.problem.advice() {
+        return vec![Mistake::of_machine(Chain(error).to_string(), advice)];
+    }
     let key = match &error.problem {
         LoadProblem::SettingMistakes { mistakes, .. } => {
             let at = |mistake: &SettingMistake| {
@@ -298,6 +311,8 @@ async fn start(
 ) -> Result<Arc<Served>, ServeError> {
     let name = &settings.name;
     let choice = settings.device.clone();
+    // Loaders and drivers of GPUs print by themselves what they miss.
+    let _captured = streams::capture();
     let opened = tokio::task::spawn_blocking(move || Device::open(&choice)).await;
     let device = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     let device = device.map_err(|source| ServeError::Device {

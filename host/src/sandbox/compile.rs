@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -88,7 +89,10 @@ impl Compiler {
             }
         };
         // What is wrong here in a child's machine code is what the pool of instances has no room for.
-        let component = component.map_err(|error| LoadProblem::from(NotCompiled::from(&error)))?;
+        let component = component.map_err(|error| match forbids_code(&error) {
+            true => LoadProblem::ForbiddenCode(detail(&error)),
+            false => NotCompiled::from(&error).into(),
+        })?;
         Ok(Compilation {
             component,
             took: began.elapsed(),
@@ -262,6 +266,17 @@ impl From<NotCompiled> for LoadProblem {
             NotCompiled::Panicked(text) => Self::Host(text),
         }
     }
+}
+
+/// Whether the system refused to let memory be executed.
+fn forbids_code(error: &wasmtime::Error) -> bool {
+    let is_refused = |cause: &&(dyn std::error::Error + 'static)| match cause.downcast_ref::<Errno>() {
+        Some(errno) => [Errno::ACCESS, Errno::PERM].contains(errno),
+        None => cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
+    };
+    error.chain().any(|cause| is_refused(&cause))
 }
 
 /// Refuses what is no WebAssembly by its first bytes, or not the whole of one.

@@ -47,6 +47,9 @@ const TOLD_MAX_BYTES: usize = 200;
 /// What Rust's runtime says when there is no memory, before it aborts.
 const NO_MEMORY: &str = "memory allocation of";
 
+/// The exit code of a program that the loader could not start.
+const NOT_STARTED: i32 = 127;
+
 /// What compiling one file may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
@@ -198,6 +201,13 @@ impl CompilerProcess {
         match status.signal() {
             Some(signal) if signal == Signal::XCPU.as_raw() => Err(LoadProblem::CompileTime(self.limits.cpu)),
             Some(_) if said.contains(NO_MEMORY) => Err(self.out_of_memory()),
+            // The system's loader ends a program so that it cannot start.
+            None if status.code() == Some(NOT_STARTED) => {
+                let said = tame_to(said.trim(), TOLD_MAX_BYTES);
+                Err(LoadProblem::Compiler(io::Error::other(format!(
+                    "it could not start: {said}"
+                ))))
+            }
             _ => Err(LoadProblem::CompilerCrashed {
                 how: status.to_string(),
                 said: tame_to(said.trim(), TOLD_MAX_BYTES),
@@ -294,6 +304,11 @@ mod tests {
             &compiler,
             "printf 'oh \\033[31m' >&2; exit 9",
             "the compiler crashed on it (exit status: 9): oh \\u{1b}[31m",
+        );
+        check(
+            &compiler,
+            "echo 'libc.so.6: cannot open shared object file: Error 24' >&2; exit 127",
+            "cannot run the compiler: it could not start: libc.so.6: cannot open shared object file: Error 24",
         );
         check(
             &compiler,

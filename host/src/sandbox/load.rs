@@ -173,7 +173,12 @@ impl Loader {
         } = self.compiler.compile(&self.engine, bytes)?;
         if is_fresh {
             self.n_compiled += 1;
-            tracing::debug!(digest, n_bytes, took_ms = took.as_millis(), "compiled a plugin");
+            tracing::debug!(
+                digest,
+                n_bytes,
+                took_ms = crate::streams::millis(took),
+                "compiled a plugin"
+            );
         }
         let compiled = Arc::new(Compiled {
             digest,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::text::size;
 use super::{CallError, Role, Setting, SettingMistake};
+use crate::machine::scarcity;
 
 /// Why a plugin cannot be taken into service.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +145,9 @@ pub enum LoadProblem {
     /// There can be no process to compile it in.
     #[error("cannot run the compiler: {0}")]
     Compiler(std::io::Error),
+    /// Machine code may not be run here that was made after the process began.
+    #[error("this machine forbids code that a program makes by itself, and that is what a plugin is when it runs: {0}")]
+    ForbiddenCode(String),
     /// Our own bug, met on this file.
     #[error("the host failed while it was loading it: {0}")]
     Host(String),
@@ -157,6 +161,29 @@ impl LoadProblem {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Ungranted(_) => Some(UNGRANTED),
+            _ => None,
+        }
+    }
+
+    /// What to do about a problem that is the machine's, or of a limit of this process, and says nothing about the file.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Compiler(error) => Some(scarcity(error).unwrap_or(match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "a plugin is compiled by a second process of this program: `/proc` must be mounted where the host runs"
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "a plugin is compiled by a second process of this program: its file must lie where programs may be run, \
+                     and a filter of system calls must let the host start it"
+                }
+                _ => "a plugin is compiled by a second process of this program, which must be able to start",
+            })),
+            Self::Thread(error) => Some(scarcity(error).unwrap_or("the host must be able to start threads")),
+            Self::Read(error) => scarcity(error),
+            Self::ForbiddenCode(_) => Some(
+                "allow it to this program: `MemoryDenyWriteExecute=no` of systemd, `execmem` of SELinux, a profile of system \
+                 calls that lets `mprotect` make memory executable",
+            ),
             _ => None,
         }
     }

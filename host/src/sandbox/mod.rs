@@ -141,6 +141,14 @@ pub enum CallError {
         class: ReasonClass,
         /// Expected and found.
         text: String,
+        /// The name or value that it is about, as the plugin returned it: the plugin may have it from the message.
+        chosen: Option<String>,
+    },
+    /// The host itself panicked in the call: our bug, whatever the plugin did.
+    #[error("the host failed in this call: {text}")]
+    Host {
+        /// What the panic says.
+        text: String,
     },
     /// The workers have stopped, or nobody waited for the answer any more.
     #[error("the sandbox has stopped")]
@@ -155,6 +163,7 @@ impl CallError {
             Self::Refused(Refusal::Retry(_)) => "retry",
             Self::Refused(Refusal::Skip(_)) => "skip",
             Self::Fault { class, .. } | Self::BadOutput { class, .. } => class.as_str(),
+            Self::Host { .. } => ReasonClass::HostFault.as_str(),
             Self::Stopped => "stopped",
         }
     }

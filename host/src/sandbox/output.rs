@@ -236,9 +236,8 @@ fn headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallE
         }
         if let Some(character) = header.value.chars().find(|character| is_unsafe(*character)) {
             let (name, character) = (tame_to(&header.name, NAME_TOLD_BYTES), character.escape_default());
-            return Err(denied(format!(
-                "returned the header `{name}` with the character `{character}` in its value"
-            )));
+            let text = format!("returned the header `{name}` with the character `{character}` in its value");
+            return Err(denied(text).about(&header.value));
         }
         bytes = bytes
             .saturating_add(header.name.len())
@@ -246,28 +245,27 @@ fn headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallE
     }
     if bytes > HEADERS_MAX_BYTES {
         let (found, allowed) = (size(bytes), size(HEADERS_MAX_BYTES));
-        return Err(too_large(format!(
-            "returned a result with {found} of headers, allowed {allowed}"
-        )));
+        let error = too_large(format!("returned a result with {found} of headers, allowed {allowed}"));
+        let largest = headers.iter().max_by_key(|header| header.value.len());
+        return Err(match largest {
+            Some(header) => error.about(&header.value),
+            None => error,
+        });
     }
     Ok(headers.into_iter().map(|header| (header.name, header.value)).collect())
 }
 
 /// Checks what becomes a short string of the broker's.
 fn name(what: &str, name: &str) -> Result<(), CallError> {
-    if name.len() > NAME_MAX_BYTES {
-        return Err(denied(format!(
-            "returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}",
-            name.len()
-        )));
-    }
-    match name.chars().find(|character| is_unsafe(*character)) {
-        None => Ok(()),
-        Some(_) => Err(denied(format!(
-            "returned the {what} `{}`, which has characters that no name may have",
-            tame_to(name, NAME_TOLD_BYTES)
-        ))),
-    }
+    let text = if name.len() > NAME_MAX_BYTES {
+        format!("returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}", name.len())
+    } else if name.chars().any(is_unsafe) {
+        let shown = tame_to(name, NAME_TOLD_BYTES);
+        format!("returned the {what} `{shown}`, which has characters that no name may have")
+    } else {
+        return Ok(());
+    };
+    Err(denied(text).about(name))
 }
 
 fn element(data: &TensorData) -> Element {
@@ -281,6 +279,7 @@ fn bad_tensor(text: String) -> CallError {
     CallError::BadOutput {
         class: ReasonClass::BadTensor,
         text: format!("returned a tensor the model does not take: {text}"),
+        chosen: None,
     }
 }
 
@@ -288,6 +287,7 @@ fn too_large(text: String) -> CallError {
     CallError::BadOutput {
         class: ReasonClass::OutputTooLarge,
         text,
+        chosen: None,
     }
 }
 
@@ -295,6 +295,17 @@ fn denied(text: String) -> CallError {
     CallError::BadOutput {
         class: ReasonClass::Denied,
         text,
+        chosen: None,
+    }
+}
+
+impl CallError {
+    /// Says what it is about.
+    fn about(mut self, text: &str) -> Self {
+        if let Self::BadOutput { chosen, .. } = &mut self {
+            *chosen = Some(text.to_owned());
+        }
+        self
     }
 }
 
@@ -325,6 +336,7 @@ mod tests {
                 Err(CallError::BadOutput {
                     class: ReasonClass::BadTensor,
                     text,
+                    ..
                 }) => {
                     assert!(text.contains(expected), "{text}");
                 }
@@ -419,7 +431,7 @@ mod tests {
         #[track_caller]
         fn check(results: Vec<route::Outbound>, class: ReasonClass, expected: &str) {
             match outbounds(results, RESULT_BODIES_MAX_BYTES) {
-                Err(CallError::BadOutput { class: found, text }) => {
+                Err(CallError::BadOutput { class: found, text, .. }) => {
                     assert_eq!((found, text.as_str()), (class, expected));
                 }
                 other => panic!("{other:?}"),

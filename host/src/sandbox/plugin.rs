@@ -19,7 +19,8 @@ use super::{
     CallError, Called, Lane, NamedDestination, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, declared, fault,
 };
 use crate::config::{Isolation, PluginConfig};
-use crate::disposition::{PluginIdentity, ReasonClass};
+use crate::disposition::PluginIdentity;
+use crate::failpoints::{self, Place};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// So many faults with no answer in between are a version that fails for everything: one bad message makes two.
@@ -171,7 +172,10 @@ impl Plugin {
             }
             let (began, cpu_began) = (Instant::now(), thread_cpu_time());
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
-            let answer = catch_unwind(AssertUnwindSafe(|| plugin.run(residents, &message.id, &caller, call)));
+            let answer = catch_unwind(AssertUnwindSafe(|| {
+                failpoints::hit(Place::Call);
+                plugin.run(residents, &message.id, &caller, call)
+            }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: whoever gets it may count on nobody else holding the plugin.
             drop((plugin, message));
@@ -271,10 +275,8 @@ impl Plugin {
         let panic = fault::panic_text(panic);
         let (name, version) = (&self.identity().name, self.identity().version());
         tracing::error!(plugin = %name, version, message_id, panic, "host panicked in a plugin call");
-        CallError::Fault {
-            class: ReasonClass::Trap,
-            text: format!("the host failed in this call: {panic}"),
-        }
+        // The instance went with the panic; the others are none that a plugin led astray.
+        CallError::Host { text: panic }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View};
+use crate::admin::{Phase, PipelineState, PipelineView, View, readiness};
 use crate::config::Name;
 use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::generation::Current;
@@ -95,13 +95,14 @@ impl StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host_id: self.host_id.to_string(),
             config: self.file.clone(),
-            phase: phase(view.phase).to_owned(),
+            phase: view.phase.as_str().to_owned(),
             uptime_s: self.began.elapsed().as_secs(),
             generation: current.id,
             plugins: roster.plugins.clone(),
             models: roster.models.clone(),
             pipelines: pipelines.collect(),
             last_change: self.history.last(),
+            readiness: readiness(&view),
         }
     }
 }
@@ -127,14 +128,6 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
             "the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"
         )
     })
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Running => "running",
-        Phase::Draining => "draining",
-    }
 }
 
 /// What a pipeline does, and why where somebody should look at it: the first reason that keeps it from taking.

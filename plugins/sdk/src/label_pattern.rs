@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Score, SettingKind, SettingValue};
 
 /// A name that a class's label is put into, as a type that a setting may have: `class-{label}` is `class-t-shirt-top` for the label
-/// `T-shirt/top`, and `{index}` is the class's index. The label is written as names of destinations are: small letters of ASCII,
-/// digits, and `-` in place of everything else; one that has none of them is `class-` and its index.
+/// `T-shirt/top`, and `{index}` is the class's index.
+///
+/// The label is written as names of destinations are: small letters of ASCII and digits, with one `-` in place of everything
+/// between them and nothing in place of what is before and after; one that has none of them is `class-` and its index.
+/// A routing key may have letters of every script: `é` stays `é` in it ([`LabelPattern::fill_key`]).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LabelPattern {
@@ -75,13 +78,22 @@ impl LabelPattern {
         }
     }
 
-    /// The name for one class.
+    /// The name of a destination for one class.
     pub fn fill(&self, class: &Score) -> String {
+        self.filled(class, |character| character.is_ascii_alphanumeric())
+    }
+
+    /// The routing key for one class: what is a letter or a digit in any script stays in it.
+    pub fn fill_key(&self, class: &Score) -> String {
+        self.filled(class, char::is_alphanumeric)
+    }
+
+    fn filled(&self, class: &Score, is_kept: fn(char) -> bool) -> String {
         let mut name = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => name.push_str(text),
-                Piece::Label => push_label(&mut name, class),
+                Piece::Label => push_label(&mut name, class, is_kept),
                 Piece::Index => push_index(&mut name, class),
             }
         }
@@ -89,17 +101,17 @@ impl LabelPattern {
     }
 }
 
-fn push_label(name: &mut String, class: &Score) {
+fn push_label(name: &mut String, class: &Score, is_kept: fn(char) -> bool) {
     let words: Vec<&str> = class
         .label
-        .split(|character: char| !character.is_ascii_alphanumeric())
+        .split(|character: char| !is_kept(character))
         .filter(|word| !word.is_empty())
         .collect();
     if words.is_empty() {
         name.push_str("class-");
         push_index(name, class);
     } else {
-        name.push_str(&words.join("-").to_ascii_lowercase());
+        name.push_str(&words.join("-").to_lowercase());
     }
 }
 
@@ -151,6 +163,20 @@ mod tests {
         check("{label}s", " Maine  Coon. ", "maine-coons");
         check("{label}", "猫", "class-7");
         check("{label}", "", "class-7");
+        check("{label}", "Žluťásek", "lu-sek");
+        let check = |label: &str, expected: &str| {
+            let class = Score {
+                index: 7,
+                label: label.to_owned(),
+                score: 0.5,
+            };
+            let key = LabelPattern::new("label.{label}").unwrap().fill_key(&class);
+            assert_eq!(key, expected, "{label}");
+        };
+        check("T-shirt/top", "label.t-shirt-top");
+        check("Žluťásek", "label.žluťásek");
+        check("猫 2", "label.猫-2");
+        check("★", "label.class-7");
         let check = |pattern: &str, expected: &str| {
             let error = LabelPattern::new(pattern).unwrap_err();
             assert!(error.contains(expected), "{pattern}: {error}");

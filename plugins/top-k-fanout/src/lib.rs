@@ -82,7 +82,7 @@ impl TopKFanout {
         let outbound = Outbound::json(destination.fill(body.class), &body)
             .map_err(|error| Refusal::reject(format!("the result cannot be written as JSON: {error}")))?;
         Ok(match &self.settings.key {
-            Some(key) => outbound.with_key(key.fill(body.class)),
+            Some(key) => outbound.with_key(key.fill_key(body.class)),
             None => outbound,
         })
     }

@@ -34,7 +34,7 @@ async fn route(config: &PluginConfig) -> Result<Vec<Outbound>, CallError> {
 fn told(error: CallError) -> (&'static str, ReasonClass, String) {
     match error {
         CallError::Fault { class, text } => ("fault", class, text),
-        CallError::BadOutput { class, text } => ("bad output", class, text),
+        CallError::BadOutput { class, text, .. } => ("bad output", class, text),
         other => panic!("{other:?}"),
     }
 }

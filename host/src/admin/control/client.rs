@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::routes::{self, AT_ONCE, HISTORY, STATUS};
 use crate::config::Secret;
-use crate::control::{Change, Command, Status};
+use crate::control::{Change, Command, Readiness, Status};
 
 /// The longest answer: a history that is full of long reasons.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
@@ -138,31 +138,51 @@ impl Client {
         Ok(())
     }
 
+    /// Whether a host can take messages, as its page of health says it: for a host that is asked at no other place.
+    ///
+    /// # Errors
+    /// When nobody is there, or answers something else.
+    pub async fn page(&self) -> Result<Readiness, ClientError> {
+        let asked = async {
+            let (_, body) = self.answer(Method::GET, "/readyz").await?;
+            serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()))
+        };
+        self.in_time(asked).await
+    }
+
     async fn at_once<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
-        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.ask(method, target)).await;
-        asked.unwrap_or_else(|_| {
+        self.in_time(self.ask(method, target)).await
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+        tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| {
             Err(ClientError::Late {
                 place: self.place.clone(),
             })
         })
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+    /// Sends a request, and gives what comes.
+    async fn answer(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let request = self.request(method, target)?;
         let away = |source| ClientError::Away {
             place: self.place.clone(),
             source,
         };
-        let (status, body) = match &self.place {
+        match &self.place {
             Place::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(away)?;
-                self.exchange(stream, request).await?
+                self.exchange(stream, request).await
             }
             Place::Tcp(authority) => {
                 let stream = TcpStream::connect(authority).await.map_err(away)?;
-                self.exchange(stream, request).await?
+                self.exchange(stream, request).await
             }
-        };
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        let (status, body) = self.answer(method, target).await?;
         // A change that was refused is an answer, too.
         if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
             return serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()));

@@ -1,14 +1,12 @@
 //! Who may ask. Knows no route.
 
 use std::net::SocketAddr;
-use std::str::FromStr as _;
 
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
-use hyper::http::uri::Authority;
+use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
 use sha2::{Digest as _, Sha256};
 
-use super::super::server::Peer;
+use super::super::server::{Peer, names_loopback};
 use super::Refusal;
 use crate::config::Secret;
 
@@ -78,19 +76,6 @@ fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> bool {
         scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
     });
     shown.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token)) == *digest)
-}
-
-fn names_loopback(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let Some(Ok(authority)) = host.map(Authority::from_str) else {
-        return false;
-    };
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

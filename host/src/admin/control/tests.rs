@@ -27,6 +27,7 @@ fn status() -> Status {
         models: Vec::new(),
         pipelines: Vec::new(),
         last_change: None,
+        readiness: Default::default(),
     }
 }
 

@@ -152,7 +152,7 @@ async fn ask(arguments: &HostArguments, command: Command) -> anyhow::Result<Exit
         let text = told(&change) + &trials(&host, &change).await;
         print(text.trim_end())?;
     } else {
-        anstream::eprint!("{}: {}", crate::cli::error_label(), told(&change));
+        crate::streams::error(told(&change).trim_end());
     }
     Ok(match is_made {
         true => ExitCode::SUCCESS,

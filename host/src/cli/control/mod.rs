@@ -3,6 +3,7 @@
 
 mod change;
 mod history;
+mod ready;
 mod status;
 mod table;
 
@@ -14,12 +15,13 @@ use clap::Args;
 
 use super::output;
 use crate::admin::{Client, ClientError, Place, find_socket};
-use crate::config::{ControlConfig, Secret, control_of};
+use crate::config::{ControlConfig, Secret, control_of, without_line_break};
 
 pub(super) use change::{
     PipelineOptions, ReloadOptions, Reloaded, RollbackOptions, is_there, pause, reload, reload_of, resume, rollback,
 };
 pub(super) use history::{Options as HistoryOptions, history};
+pub(super) use ready::{Options as ReadyOptions, ready};
 pub(super) use status::{Options as StatusOptions, status};
 
 /// Where a host is asked that is named neither by its file nor on the command line.
@@ -75,7 +77,7 @@ impl HostArguments {
                 let token = token.with_context(|| format!("cannot read {}", path.display()))?;
                 Some(token.trim().to_owned())
             }
-            None => text_of(TOKEN_VARIABLE, variable)?,
+            None => text_of(TOKEN_VARIABLE, variable)?.map(|token| without_line_break(&token).to_owned()),
         };
         let given = given.map(Secret::new);
         if let Some(control) = control {
@@ -97,7 +99,8 @@ impl Host {
     /// The host that runs a file, if one does.
     fn of_file(file: &Path) -> anyhow::Result<Self> {
         let (place, token) = place_of(file)?;
-        let given = text_of(TOKEN_VARIABLE, &|name| std::env::var_os(name))?.map(Secret::new);
+        let given = text_of(TOKEN_VARIABLE, &|name| std::env::var_os(name))?;
+        let given = given.map(|token| Secret::new(without_line_break(&token).to_owned()));
         Ok(Self {
             client: Client::new(place, given.or(token)),
             file: Some(file.to_owned()),

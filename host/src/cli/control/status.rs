@@ -220,6 +220,7 @@ mod tests {
                 reason: Some("expected `arrow`\nfound `star`".to_owned()),
                 took_ms: 420,
             }),
+            readiness: Default::default(),
         }
     }
 

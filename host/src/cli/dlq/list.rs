@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 use super::output::{Reader, count, harmless, plain, print};
 use super::{Letters, PlaceArguments};
 use crate::letter::{Letter, Sender};
+use crate::streams::{self, Severity};
 
 /// The most of a text that is a cell of the table.
 const CELL_CHARS: usize = 48;
+
+/// The most of a reason in the table.
+const WHY_CHARS: usize = 160;
 
 /// The most of a text in JSON: ours are shorter.
 const VALUE_CHARS: usize = 4096;
@@ -40,7 +44,7 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
     let mut letters = Letters::open(&place).await?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header([
-        "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "TEXT", "PLUGIN", "ATTEMPT", "SIZE",
+        "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "PLUGIN", "ATTEMPT", "SIZE", "TEXT",
     ]);
     let mut n_listed = 0;
     while options.limit.is_none_or(|limit| n_listed < limit)
@@ -66,7 +70,8 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         };
     }
     if n_left > 0 {
-        anstream::eprintln!("{} not looked at: raise --limit", count(n_left, "more letter"));
+        let left = count(n_left, "more letter");
+        streams::say(Severity::Note, format_args!("{left} not looked at: raise --limit"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -81,10 +86,11 @@ fn cells(letter: &Letter) -> [String; 9] {
         fact("pipeline"),
         fact("stage"),
         plain(letter.class(), CELL_CHARS),
-        plain(letter.text(), CELL_CHARS),
         plain(letter.plugin().as_deref().unwrap_or("-"), CELL_CHARS),
         fact("attempt"),
         letter.n_bytes.to_string(),
+        // Last, so that a long one pushes nothing aside; `dlq show` has the whole of it.
+        plain(letter.why(), WHY_CHARS),
     ]
 }
 

@@ -14,6 +14,7 @@ use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, Sourc
 use crate::connect::{amqp, folder};
 use crate::letter::Letter;
 use crate::message::Message;
+use crate::streams::{self, Severity};
 
 /// Letters that are held or listed where an id may mean several.
 const SAME_MAX: usize = 16;
@@ -74,7 +75,7 @@ impl PlaceArguments {
         let config = match Config::load(&self.file) {
             Ok((config, _)) => config,
             Err(errors) => {
-                anstream::eprintln!("{}", errors.render(Rendering::of_stderr()));
+                streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
                 return Ok(Err(ExitCode::from(MISTAKEN)));
             }
         };

@@ -14,6 +14,7 @@ use crate::chain::Chain;
 use crate::config::BrokerAccess;
 use crate::connect::amqp::PuttingBack;
 use crate::letter::Letter;
+use crate::streams::{self, Severity};
 
 /// Letters in hand at a time: enough to hide the round trips, and few bodies in memory.
 const IN_HAND: usize = 16;
@@ -106,7 +107,10 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     }
     let is_whole = ended? == Ended::Whole;
     if !is_whole {
-        anstream::eprintln!("stopped: what was not dealt with is in the {} as before", place.shown());
+        streams::say(
+            Severity::Note,
+            format_args!("stopped: what was not dealt with is in the {} as before", place.shown()),
+        );
     }
     let is_success = is_whole && summary.n_failed == 0;
     Ok(if is_success {
@@ -280,7 +284,8 @@ impl Summary {
             Done::Failed { name, why } => {
                 self.n_failed += 1;
                 if self.n_failed <= TOLD_MAX {
-                    bar.suspend(|| anstream::eprintln!("{}: {}", plain(&name, 64), plain(&why, 2000)));
+                    let text = format!("{}: {}", plain(&name, 64), plain(&why, 2000));
+                    bar.suspend(|| streams::say(Severity::Error, text));
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::cases::{Defaults, Runner, find};
 use crate::cli::output::{harmless, plain, print};
 use crate::config::case::Case;
 use crate::sandbox::Gauge;
+use crate::streams::{self, Severity};
 
 /// Runs before those that count: what is cold is another question.
 const WARM_RUNS: usize = 5;
@@ -124,7 +125,7 @@ async fn figures(
 ) -> anyhow::Result<Option<(String, Figures)>> {
     let left_out = |why: &dyn std::fmt::Display| {
         let (name, why) = (plain(&case.name, TEXT_CHARS), plain(&why.to_string(), TEXT_CHARS));
-        anstream::eprintln!("left out {name}: {why}");
+        streams::say(Severity::Warning, format_args!("left out {name}: {why}"));
         Ok(None)
     };
     let loaded = match runner.load(wasm, case, defaults) {

@@ -12,9 +12,10 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::component::{self, FileArgument};
+use crate::cli::MISTAKEN;
 use crate::cli::output::{self, plain};
-use crate::cli::{MISTAKEN, error_label};
 use crate::sandbox::{Description, Grant, Role, Setting, StartCost};
+use crate::streams;
 
 /// `millrace plugin check`
 #[derive(Debug, Args)]
@@ -94,7 +95,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 fn refused(why: &str) -> ExitCode {
-    anstream::eprintln!("{}: {}", error_label(), component::lines(why));
+    streams::error(component::lines(why));
     ExitCode::from(MISTAKEN)
 }
 

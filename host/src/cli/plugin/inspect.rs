@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::check::settings_table;
 use super::component::{self, FileArgument};
 use crate::chain::Chain;
+use crate::cli::MISTAKEN;
 use crate::cli::output::{self, harmless, plain};
-use crate::cli::{MISTAKEN, error_label};
 use crate::sandbox::{Description, Setting};
+use crate::streams;
 
 /// `millrace plugin inspect`
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(super) fn inspect(options: &Options) -> anyhow::Result<ExitCode> {
     let description = match component::describe(path) {
         Ok(description) => description,
         Err(error) => {
-            anstream::eprintln!("{}: {}", error_label(), component::lines(&Chain(&error).to_string()));
+            streams::error(component::lines(&Chain(&error).to_string()));
             return Ok(ExitCode::from(MISTAKEN));
         }
     };

@@ -14,8 +14,8 @@ use super::build::made;
 use super::cargo::{self, CargoArguments};
 use super::{component, test};
 use crate::cases::{Defaults, FindError, Judged, Runner, Suite};
-use crate::cli::error_label;
 use crate::cli::output::{self, plain};
+use crate::streams;
 use crate::watch::Watch as Files;
 use deploy::Deployment;
 
@@ -135,7 +135,7 @@ impl Task {
 }
 
 fn tell(error: &str) {
-    anstream::eprintln!("{}: {}", error_label(), component::lines(error));
+    streams::error(component::lines(error));
 }
 
 /// What came of a crate's cases.

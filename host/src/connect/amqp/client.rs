@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use lapin::BasicProperties;
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Consumer};
 
-use super::line::{self, Failure};
+use super::line::{self, Channel, Failure, Line};
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
+use super::refusal::Meaning;
 use crate::config::BrokerAccess;
 use crate::message::Message;
 
@@ -20,6 +21,9 @@ const IN_FLIGHT: usize = 64;
 
 /// Messages that `receive` holds unprinted.
 const PREFETCH: u16 = 32;
+
+/// How often a queue that is not there is looked for.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a file's confirm may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -134,13 +138,15 @@ pub enum Taking {
     Refused,
 }
 
-/// Hands over what arrives until `take` wants no more; acknowledges what was taken.
+/// Hands over what arrives until `take` wants no more; acknowledges what was taken. A queue that is not there is waited
+/// for; `is_there` is told that it is not, once, and that it is.
 ///
 /// # Errors
-/// When the queue is not there, or the connection breaks.
+/// When the broker says no, or the connection breaks.
 pub async fn receive(
     access: &BrokerAccess,
     queue: &str,
+    mut is_there: impl FnMut(bool),
     mut take: impl FnMut(&Message) -> Taking,
 ) -> Result<(), ClientError> {
     let link = Link::new(access.clone(), "millrace receive".to_owned());
@@ -149,10 +155,26 @@ pub async fn receive(
         queue: queue.to_owned(),
         why: failure.to_string(),
     };
-    let channel = line.channel().await.map_err(ended)?;
-    channel.prefetch(PREFETCH).await.map_err(ended)?;
     let name = short("queue", queue)?;
-    let mut consumer = channel.consume(name, FieldTable::default()).await.map_err(ended)?;
+    let mut waits = false;
+    let (channel, mut consumer) = loop {
+        match consume(&line, &name).await {
+            Ok(consuming) => break consuming,
+            // The broker closed the channel over it, and nothing else.
+            Err(failure)
+                if failure
+                    .refusal()
+                    .is_some_and(|refusal| refusal.meaning == Meaning::Missing) =>
+            {
+                if !std::mem::replace(&mut waits, true) {
+                    is_there(false);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(failure) => return Err(ended(failure)),
+        }
+    };
+    is_there(true);
     let mut taking = true;
     while taking {
         let next = tokio::select! {
@@ -182,4 +204,12 @@ pub async fn receive(
     channel.close().await.map_err(ended)?;
     link.close().await;
     Ok(())
+}
+
+/// Subscribes to a queue, on a channel of its own.
+async fn consume(line: &Arc<Line>, queue: &ShortString) -> Result<(Channel, Consumer), Failure> {
+    let channel = line.channel().await?;
+    channel.prefetch(PREFETCH).await?;
+    let consumer = channel.consume(queue.clone(), FieldTable::default()).await?;
+    Ok((channel, consumer))
 }

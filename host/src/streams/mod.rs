@@ -1,0 +1,200 @@
+//! The standard streams: everything that the process writes to stdout or stderr goes through here. Knows no verb and no
+//! message.
+//!
+//! Whoever reads the log may leave, stop reading, or let its disk fill up, and must not be able to end or stall the host
+//! by that. So a line that cannot be written is lost, counted, and told when there is a way again; and a host that runs
+//! writes its log on a thread of its own, from a bounded queue.
+
+mod descriptor;
+mod foreign;
+mod line;
+mod queue;
+mod sink;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+pub use foreign::{Capture, capture};
+pub use line::{Format, Severity};
+pub use queue::Footer;
+
+use descriptor::Descriptor;
+use line::Style;
+use queue::Diagnostics;
+use sink::Sink;
+
+/// How long the end of the process waits for the readers of its log.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a thread that panicked waits until that is written: what follows may be the end of the process.
+const PANIC_LIMIT: Duration = Duration::from_millis(100);
+
+/// Who waits for the reader of stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Whoever writes: for verbs whose output somebody reads at their own pace, such as in a pager.
+    Direct,
+    /// Nobody: for a host, whose work goes on.
+    Queued,
+}
+
+/// Whether anybody reads what is printed: `head` leaves when it has enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// It was written.
+    Reads,
+    /// Nobody reads any further.
+    Left,
+}
+
+static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
+
+/// Waits, for a bounded time, until what was said is written; when it is dropped, also by a panic.
+#[derive(Debug)]
+#[must_use = "what was said last is lost when nobody waits for it"]
+pub struct AtEnd(());
+
+/// Decides how diagnostics are written, for the whole process; the first call counts.
+pub fn start(format: Format, delivery: Delivery) -> AtEnd {
+    let is_coloured = matches!(format, Format::Text) && colours(&io::stderr());
+    let style = Style { format, is_coloured };
+    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, delivery));
+    AtEnd(())
+}
+
+fn diagnostics() -> &'static Diagnostics {
+    let style = Style {
+        format: Format::Text,
+        is_coloured: false,
+    };
+    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, Delivery::Direct))
+}
+
+/// Says a text that has its own beginning, such as the rendered mistakes of a file.
+pub fn say(severity: Severity, text: impl Display) {
+    let diagnostics = diagnostics();
+    diagnostics.push(diagnostics.style().said(severity, &text.to_string()));
+}
+
+/// Says an error: `error: TEXT`.
+pub fn error(text: impl Display) {
+    let diagnostics = diagnostics();
+    diagnostics.push(diagnostics.style().error(&text.to_string()));
+}
+
+/// Lines of the log that were not written.
+pub fn n_lost() -> u64 {
+    DIAGNOSTICS.get().map_or(0, Diagnostics::n_lost)
+}
+
+/// Waits until what was said is written, or nobody can wait any longer.
+pub fn flush(limit: Duration) {
+    if let Some(diagnostics) = DIAGNOSTICS.get() {
+        diagnostics.flush(limit);
+    }
+}
+
+/// Waits a moment, since the process may be about to end.
+pub fn flush_panic() {
+    flush(PANIC_LIMIT);
+}
+
+/// Shows something below the log while it lasts; where the log is not written by a thread of its own, nothing is shown.
+pub fn show(footer: Box<dyn Footer>) {
+    diagnostics().set_footer(Some(footer));
+}
+
+/// Takes it away again.
+pub fn hide() {
+    let diagnostics = diagnostics();
+    diagnostics.set_footer(None);
+    diagnostics.flush(END_LIMIT);
+}
+
+/// A writer of log lines, one for each call of `write`; it never fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        diagnostics().push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prints lines to stdout, and waits for whoever reads them. A reader that left is no error.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn print(text: impl Display) -> io::Result<Reader> {
+    let text = format!("{text}\n");
+    let text = match colours(&io::stdout()) {
+        true => text,
+        false => anstream::adapter::strip_str(&text).to_string(),
+    };
+    print_to(&Descriptor::stdout(), text.as_bytes())
+}
+
+fn print_to(output: &Descriptor, text: &[u8]) -> io::Result<Reader> {
+    let mut rest = text;
+    match output.write_all(&mut rest) {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Left),
+        Err(error) => {
+            let text = format!("cannot write to stdout: {error}");
+            Err(io::Error::new(error.kind(), text))
+        }
+    }
+}
+
+/// Whether a stream shows colours: a terminal, unless the environment says otherwise.
+fn colours<S: anstream::stream::RawStream>(stream: &S) -> bool {
+    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+}
+
+/// A time as a field of a log line: the 128 bits that the standard library gives are text in JSON.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether stderr is a terminal.
+pub fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether diagnostics show colours.
+pub fn is_coloured() -> bool {
+    diagnostics().style().is_coloured
+}
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        flush(END_LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_left_is_no_error_and_a_full_disk_is_one() {
+        let (reader, writer) = io::pipe().unwrap();
+        let output = Descriptor::of(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
+        assert_eq!(print_to(&output, b"read\n").unwrap(), Reader::Reads);
+        drop(reader);
+        assert_eq!(print_to(&output, b"not read\n").unwrap(), Reader::Left);
+        let full = Descriptor::of(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let error = print_to(&full, b"text\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot write to stdout: No space left on device (os error 28)"
+        );
+    }
+}
