@@ -1,6 +1,7 @@
 //! PyTorch's `.pth` and `.pt`. No code of a pickle is run, and whatever Python stands beside the tensors is passed over.
 
 mod container;
+mod machine;
 mod old;
 mod pickle;
 mod tensor;
