@@ -205,6 +205,13 @@ mod tests {
             503,
             r#""why":["waiting for its source: opening queue `a` for 7 s"]"#,
         );
+        let both = |view: &mut View| {
+            view.pipelines[0].is_open = false;
+            view.pipelines[0].source = waiting("away");
+            broker(view).publishing = Publishing::Connecting;
+            broker(view).publishing_waits = waiting("waiting for the broker: away");
+        };
+        check(both, 503, r#""why":["waiting for the broker: away for 7 s"]"#);
         let stalled = Stalled {
             lasts: Duration::from_secs(200),
             bound: Duration::from_secs(185),
