@@ -233,10 +233,7 @@ pub struct Control {
 
 impl Control {
     /// A way to ask, and where requests arrive.
-    pub fn new(
-        status: Arc<dyn Fn() -> Status + Send + Sync>,
-        history: Arc<History>,
-    ) -> (Self, Requests) {
+    pub fn new(status: Arc<dyn Fn() -> Status + Send + Sync>, history: Arc<History>) -> (Self, Requests) {
         let (urgent, urgent_receiver) = mpsc::channel(WAITING_MAX);
         let (requests, ordinary) = mpsc::channel(WAITING_MAX);
         let control = Self {
@@ -288,10 +285,12 @@ impl Control {
             true => &self.urgent,
             false => &self.requests,
         };
-        requests.try_send(Request { command, by, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
-        })?;
+        requests
+            .try_send(Request { command, by, reply })
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
+                mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
+            })?;
         Ok(answer)
     }
 }

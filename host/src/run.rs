@@ -270,7 +270,10 @@ impl Host {
         request: Request,
     ) {
         let Request { command, by, reply } = request;
-        let asked = Asked::Command { command, by: by.clone() };
+        let asked = Asked::Command {
+            command,
+            by: by.clone(),
+        };
         let answer = Self::make(supervisor, trials, requests, &asked).await;
         if reply.send(answer).is_err() {
             info!(by, "a change was made, and nobody waited for its answer");

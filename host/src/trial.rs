@@ -38,7 +38,7 @@ const FIRST_SHARE: usize = 1;
 
 /// How long a message waits for the new stages to have a hand free, and how long these may have another in it before that is
 /// no use: most messages take less, and a few that come at once are tried one after the other.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +194,10 @@ impl<S> Trial<S> {
             return Ok(Standing::Undone(previous));
         }
         if state.hands.len() >= state.share {
-            let is_stuck = state.hands.front().is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
+            let is_stuck = state
+                .hands
+                .front()
+                .is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
             return match is_stuck {
                 true => Ok(Standing::Beside(previous)),
                 false => Err(previous),
@@ -345,8 +348,14 @@ impl<S> Drop for Place<S> {
 
 /// Why the new version is slower, where so many pairs say so that chance does not.
 fn slower(pairs: &[(Pace, Pace)], times: f64) -> Option<String> {
-    let plugins = slower_at(pairs, times, ("its plugins took", "of CPU time", CPU_MIN), |pace| pace.plugins);
-    plugins.or_else(|| slower_at(pairs, times, ("its model took", "of its device", DEVICE_MIN), |pace| pace.device))
+    let plugins = slower_at(pairs, times, ("its plugins took", "of CPU time", CPU_MIN), |pace| {
+        pace.plugins
+    });
+    plugins.or_else(|| {
+        slower_at(pairs, times, ("its model took", "of its device", DEVICE_MIN), |pace| {
+            pace.device
+        })
+    })
 }
 
 /// The same of one thing that it costs.

@@ -178,7 +178,11 @@ mod tests {
         let said = r#"holding 2 for 7 s: queue `a\"b`"#;
         check(|view| view.pipelines[0].holding = Some(holding), 503, said);
         let stuck = || "the version on trial".to_owned();
-        check(|view| view.pipelines[0].stuck = Some(stuck()), 503, r#""why":["the version on trial"]"#);
+        check(
+            |view| view.pipelines[0].stuck = Some(stuck()),
+            503,
+            r#""why":["the version on trial"]"#,
+        );
         let opened = Opened {
             culprit: Culprit {
                 stage: Stage::Preprocess,

@@ -81,7 +81,12 @@ async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
             match event {
                 '+' => ticket.passed(Stage::Preprocess, "a"),
                 'm' => drop(ticket.failed(culprit(Stage::Infer, "m"), 1, &trap(), Duration::ZERO)),
-                build => drop(ticket.failed(culprit(Stage::Preprocess, &build.to_string()), 1, &trap(), Duration::ZERO)),
+                build => drop(ticket.failed(
+                    culprit(Stage::Preprocess, &build.to_string()),
+                    1,
+                    &trap(),
+                    Duration::ZERO,
+                )),
             }
         }
         assert_eq!(breaker.opened().is_some(), opens, "{events}");

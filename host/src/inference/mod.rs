@@ -296,8 +296,7 @@ impl Worker {
             for item in expired {
                 answer(item.reply, Err(InferError::Expired));
             }
-            let (alone, items): (Vec<_>, Vec<_>) =
-                items.into_iter().partition(|item| item.company == Company::Alone);
+            let (alone, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.company == Company::Alone);
             for item in alone {
                 self.run(vec![item]);
             }

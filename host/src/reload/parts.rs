@@ -132,10 +132,18 @@ impl HeldBack {
         let plugin = plugins.find(|part| self.has_plugin(&part.config, &part.what.identity().digest));
         let model = &parts.model;
         match plugin {
-            Some(part) => Some(format!("plugin `{}` ({})", part.config.name, part.what.identity().version())),
+            Some(part) => Some(format!(
+                "plugin `{}` ({})",
+                part.config.name,
+                part.what.identity().version()
+            )),
             None if self.has_model(&model.config, model.what.digest()) => {
                 let digest = model.what.digest();
-                Some(format!("model `{}` ({})", model.config.name, digest.get(..12).unwrap_or(digest)))
+                Some(format!(
+                    "model `{}` ({})",
+                    model.config.name,
+                    digest.get(..12).unwrap_or(digest)
+                ))
             }
             None => None,
         }

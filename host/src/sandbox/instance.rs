@@ -128,12 +128,7 @@ impl Instance {
     ///
     /// # Errors
     /// When the plugin refuses its settings, traps, or crosses a bound.
-    pub(super) fn new(
-        plugin: &Loaded,
-        settings: &str,
-        message_id: &str,
-        caller: &Caller,
-    ) -> Result<Self, NoInstance> {
+    pub(super) fn new(plugin: &Loaded, settings: &str, message_id: &str, caller: &Caller) -> Result<Self, NoInstance> {
         let mut store = store(plugin, message_id);
         store.data_mut().caller = caller.clone();
         match plugin.linked.instantiate(&mut store) {

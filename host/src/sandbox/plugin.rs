@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::instance::Instance;
+use super::limits::thread_cpu_time;
 use super::load::Loaded;
 use super::meter::{PluginCounts, PluginMeter};
 use super::residents::Residents;
 use super::state::Caller;
-use super::limits::thread_cpu_time;
 use super::workers::{Job, Stopped, Workers};
 use super::{CallError, Called, Lane, Role, Setting, TransformOf, fault};
 use crate::config::{Isolation, PluginConfig};

@@ -96,10 +96,14 @@ impl Supervisor {
         if !self.parts.values().any(|parts| is_it(&parts)) {
             return unknown(format!("no plugin and no model `{}` serves", name.escape_debug()));
         }
-        let previous = self.parts.iter().filter(|(_, parts)| is_it(parts)).find_map(|(pipeline, parts)| {
-            let (_, proven) = self.proven.get(pipeline)?;
-            (!Arc::ptr_eq(&proven.model.what, &parts.model.what)).then(|| proven.model.clone())
-        });
+        let previous = self
+            .parts
+            .iter()
+            .filter(|(_, parts)| is_it(parts))
+            .find_map(|(pipeline, parts)| {
+                let (_, proven) = self.proven.get(pipeline)?;
+                (!Arc::ptr_eq(&proven.model.what, &parts.model.what)).then(|| proven.model.clone())
+            });
         let Some(previous) = previous else {
             return unknown(format!(
                 "no other version of model `{name}` is on a device: one that passed its trial takes the place of the one before; put the folder of that one back, and say `millrace reload`"

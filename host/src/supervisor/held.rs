@@ -19,25 +19,38 @@ impl Supervisor {
     pub(super) async fn hold_back(&mut self, gathered: &mut Gathered) -> Vec<String> {
         self.memory = Memory::of(&gathered.config.path);
         let memory = self.memory.clone();
-        let all = tokio::task::spawn_blocking(move || memory.all()).await.unwrap_or_default();
+        let all = tokio::task::spawn_blocking(move || memory.all())
+            .await
+            .unwrap_or_default();
         let mut told = Vec::new();
         let find = |version: &Version| all.iter().find(|undone| undone.version == *version);
         for (name, config) in &gathered.config.models {
-            let Some(digest) = gathered.loaded.model(name).map(|model| model.digest().to_owned()) else { continue };
+            let Some(digest) = gathered.loaded.model(name).map(|model| model.digest().to_owned()) else {
+                continue;
+            };
             if let Some(undone) = find(&model_version(config, &digest)) {
                 self.held_back.add_model(config.clone(), digest);
                 told.push(tell(undone, None));
             }
         }
-        let plugins: Vec<_> = gathered.loaded.plugins().map(|(name, it)| (name.clone(), it.clone())).collect();
+        let plugins: Vec<_> = gathered
+            .loaded
+            .plugins()
+            .map(|(name, it)| (name.clone(), it.clone()))
+            .collect();
         for (name, plugin) in plugins {
-            let Some(config) = gathered.config.plugins.get(&name).cloned() else { continue };
+            let Some(config) = gathered.config.plugins.get(&name).cloned() else {
+                continue;
+            };
             let digest = plugin.identity().digest.clone();
             let version = Version::new(Kind::Plugin, name.as_str(), &digest, &config);
             let Some(undone) = find(&version) else { continue };
             let instead = self.instead(undone, &config, plugin.role()).await;
             self.held_back.add_plugin(config, digest);
-            told.push(tell(undone, instead.as_ref().map(|instead| instead.identity().version())));
+            told.push(tell(
+                undone,
+                instead.as_ref().map(|instead| instead.identity().version()),
+            ));
             if let Some(instead) = instead {
                 gathered.loaded.replace_plugin(name, instead);
             }
@@ -75,7 +88,9 @@ impl Supervisor {
     /// When nobody could ever ask for it.
     pub(super) fn stand_down(&mut self, parts: &BTreeMap<Name, Parts>) -> Result<(), ChangeError> {
         for (name, parts) in parts {
-            let Some(what) = self.held_back.among(parts) else { continue };
+            let Some(what) = self.held_back.among(parts) else {
+                continue;
+            };
             let why = format!("{what} was undone before, and nothing else is there to serve");
             if self.premises.until == Until::Empty {
                 return Err(ChangeError::Undone(why));
@@ -114,7 +129,12 @@ fn tell(undone: &Undone, instead: Option<&str>) -> String {
         Kind::Model => "model",
     };
     warn!(
-        kind, name, version = digest, at, reason = why, instead,
+        kind,
+        name,
+        version = digest,
+        at,
+        reason = why,
+        instead,
         "this version was undone before, and is not taken up: `millrace reload` takes it, and so does a start with other bytes or settings"
     );
     match instead {

@@ -263,9 +263,7 @@ impl Supervisor {
             Taking::Untried => &self.held_back,
             Taking::Everything => &nothing,
         };
-        let parts = loaded
-            .serve(&config, &self.parts, held_back, id, device_lost)
-            .await?;
+        let parts = loaded.serve(&config, &self.parts, held_back, id, device_lost).await?;
         let mut changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
         match self.config.is_none() {
             true => self.stand_down(&parts)?,
@@ -386,8 +384,12 @@ impl Supervisor {
     }
 
     fn show(&self) {
-        self.roster
-            .store(Arc::new(roster(&self.parts, &self.proven, &self.older, &self.stood_down)));
+        self.roster.store(Arc::new(roster(
+            &self.parts,
+            &self.proven,
+            &self.older,
+            &self.stood_down,
+        )));
     }
 
     /// Writes a change into the log and the history.

@@ -80,9 +80,17 @@ impl Supervisor {
         let now = Arc::new(Generation { id, pipelines });
         self.current.store(Arc::clone(&now));
         for (name, after) in &now.pipelines {
-            let breaker = self.premises.instruments.get(name).and_then(|it| it.waits).map(|waits| waits.breaker);
+            let breaker = self
+                .premises
+                .instruments
+                .get(name)
+                .and_then(|it| it.waits)
+                .map(|waits| waits.breaker);
             if let Some(before) = before.pipelines.get(name) {
-                let culprit = breaker.as_ref().and_then(|breaker| breaker.opened()).map(|opened| opened.culprit);
+                let culprit = breaker
+                    .as_ref()
+                    .and_then(|breaker| breaker.opened())
+                    .map(|opened| opened.culprit);
                 let_go(before, after, leaving, culprit.as_ref());
             }
             // Not when a message next looks: what waits for the old build goes on at once, and nobody names it any more.
@@ -162,7 +170,10 @@ impl Supervisor {
 /// what it began.
 fn let_go(before: &Serving, after: &Serving, leaving: Leaving, culprit: Option<&Culprit>) {
     let goes_on = |trial: &Arc<Trial<Stages>>| after.trial.as_ref().is_some_and(|after| Arc::ptr_eq(trial, after));
-    let is_unproven = before.trial.as_ref().is_some_and(|trial| trial.is_unproven() && !goes_on(trial));
+    let is_unproven = before
+        .trial
+        .as_ref()
+        .is_some_and(|trial| trial.is_unproven() && !goes_on(trial));
     let is_culprit = culprit.is_some_and(|culprit| {
         let has = |serving: &Serving| serving.has(culprit.stage, &culprit.digest);
         has(before) && !has(after)

@@ -44,7 +44,10 @@ impl StatusView {
         let (current, roster) = (self.current.load(), self.roster.load());
         let mut view = self.instruments.view();
         for pipeline in &mut view.pipelines {
-            let trial = current.pipelines.get(&pipeline.name).and_then(|serving| serving.trial.as_ref()?.status());
+            let trial = current
+                .pipelines
+                .get(&pipeline.name)
+                .and_then(|serving| serving.trial.as_ref()?.status());
             let waits = roster.stood_down.get(&pipeline.name).cloned();
             pipeline.stuck = waits.or_else(|| lags(&trial?, STUCK_AFTER_S));
         }
@@ -120,8 +123,11 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
         oldest_s,
         ..
     } = trial;
-    (*in_hand > 0 && *oldest_s >= after_s)
-        .then(|| format!("the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"))
+    (*in_hand > 0 && *oldest_s >= after_s).then(|| {
+        format!(
+            "the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"
+        )
+    })
 }
 
 fn phase(phase: Phase) -> &'static str {

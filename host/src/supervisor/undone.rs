@@ -221,7 +221,9 @@ fn write(folder: &Path, all: &[Undone], copies: &[Copy]) -> io::Result<()> {
         .enumerate()
         .filter(|(at, undone)| {
             let later = all.get(at + 1..).unwrap_or_default();
-            !later.iter().any(|later| later.version.name == undone.version.name && later.instead.is_some())
+            !later
+                .iter()
+                .any(|later| later.version.name == undone.version.name && later.instead.is_some())
         })
         .filter_map(|(_, undone)| undone.instead.as_deref().map(copy_name))
         .collect();
@@ -253,7 +255,12 @@ fn write(folder: &Path, all: &[Undone], copies: &[Copy]) -> io::Result<()> {
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let own = folder.join(format!("{name}.{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&own)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&own)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(own, folder.join(name))
@@ -292,7 +299,10 @@ mod tests {
         add(&Memory::of(&file), undone("crop", "b", "a"));
         let memory = Memory::of(&file);
         let all = memory.all();
-        assert_eq!((all.len(), all[0].why.as_str(), all[0].instead.as_deref()), (1, "it trapped", Some("a")));
+        assert_eq!(
+            (all.len(), all[0].why.as_str(), all[0].instead.as_deref()),
+            (1, "it trapped", Some("a"))
+        );
         assert_eq!(fs::read(memory.copy("a").unwrap()).unwrap(), b"a");
         // The last version that served is enough.
         add(&memory, undone("crop", "d", "c"));

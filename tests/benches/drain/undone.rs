@@ -38,12 +38,19 @@ const TICK: Duration = Duration::from_millis(20);
 /// Swaps to each bad version once, and prints what came of it.
 pub(crate) async fn run(bench: &Bench<'_>) -> Result<()> {
     println!("\nunder a backlog, prefetch {PREFETCH}, a deadline of {DEADLINE}:");
-    println!("{:<20}{:>18}{:>26}", "a version that", "is undone after", "longest without a result");
+    println!(
+        "{:<20}{:>18}{:>26}",
+        "a version that", "is undone after", "longest without a result"
+    );
     let wasm = fs::read(guest("wasm32-wasip2", "hostile")?)?;
     for (what, mode) in BAD {
         let bad = hostile(&wasm, &format!(r#"{{"mode":"{mode}"}}"#))?;
         let (undone, gap) = swap(bench, &bad).await.with_context(|| what)?;
-        println!("{what:<20}{:>16.1} s{:>24.1} s", undone.as_secs_f64(), gap.as_secs_f64());
+        println!(
+            "{what:<20}{:>16.1} s{:>24.1} s",
+            undone.as_secs_f64(),
+            gap.as_secs_f64()
+        );
     }
     Ok(())
 }
@@ -63,7 +70,9 @@ async fn swap(bench: &Bench<'_>, bad: &[u8]) -> Result<(Duration, Duration)> {
     for queue in [&scene.input, &scene.results] {
         client.declare(queue, bench.kind).await?;
     }
-    client.publish_all(&scene.input, bench.parcels(Subject::PerMessage(Body::Raw))?).await?;
+    client
+        .publish_all(&scene.input, bench.parcels(Subject::PerMessage(Body::Raw))?)
+        .await?;
     let stage = Stage::start(&scene)?;
     let mut taker = client.taker(&scene.results).await?;
     taker.next(PATIENCE).await?.context("no result")?;
@@ -72,7 +81,10 @@ async fn swap(bench: &Bench<'_>, bad: &[u8]) -> Result<(Duration, Duration)> {
     let control = stage.control.clone();
     let swapped = tokio::task::spawn_blocking(move || {
         let change = control.reload()?;
-        ensure!(change.get("outcome").and_then(Value::as_str) == Some("done"), "{change}");
+        ensure!(
+            change.get("outcome").and_then(Value::as_str) == Some("done"),
+            "{change}"
+        );
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             let is_undone = |change: &Value| change.get("outcome").and_then(Value::as_str) == Some("undone");
@@ -107,7 +119,10 @@ async fn swap(bench: &Bench<'_>, bad: &[u8]) -> Result<(Duration, Duration)> {
     let undone = swapped.await??;
     taker.close().await?;
     stage.host.stop()?;
-    ensure!(client.count(&scene.dead).await.unwrap_or(0) == 0, "there are dead letters");
+    ensure!(
+        client.count(&scene.dead).await.unwrap_or(0) == 0,
+        "there are dead letters"
+    );
     for queue in [&scene.input, &scene.results, &scene.dead] {
         client.delete(queue).await?;
     }

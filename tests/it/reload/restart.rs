@@ -11,7 +11,11 @@ use super::*;
 const WAS_UNDONE: &str = "this version was undone before, and is not taken up";
 
 /// A host whose trial has just undone what `bad` put in place, stopped.
-fn undone(tables: &str, text: impl FnOnce(String) -> String, bad: impl FnOnce(&Mill) -> Result<()>) -> Result<(Scene, Mill)> {
+fn undone(
+    tables: &str,
+    text: impl FnOnce(String) -> String,
+    bad: impl FnOnce(&Mill) -> Result<()>,
+) -> Result<(Scene, Mill)> {
     let scene = Scene {
         tables: format!("[host]\nadmin = \"127.0.0.1:0\"\n{tables}"),
         ..scene("crop.wasm")?
@@ -32,7 +36,10 @@ fn undone(tables: &str, text: impl FnOnce(String) -> String, bad: impl FnOnce(&M
 fn again(scene: &Scene, mill: Mill) -> Result<Rig> {
     let mut host = mill.start_ready()?;
     let line = host.wait_line(PATIENCE, WAS_UNDONE)?;
-    ensure!(field(&line, "reason").is_some_and(|why| why.contains("failed for 3 of")), "{line}");
+    ensure!(
+        field(&line, "reason").is_some_and(|why| why.contains("failed for 3 of")),
+        "{line}"
+    );
     let flow = Flow::start(scene)?;
     Ok(Rig { mill, host, flow })
 }
@@ -43,12 +50,19 @@ fn trapping() -> Result<Vec<u8>> {
 
 #[test]
 fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serves() -> Result<()> {
-    let (scene, mill) = undone("", |text| text, |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?))?;
+    let (scene, mill) = undone(
+        "",
+        |text| text,
+        |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?),
+    )?;
     let first = version(&decode_image()?, 1);
     let mut rig = again(&scene, mill)?;
     rig.wait_version("the first again", &first)?;
     let history = rig.mill.run(&["history", "1"])?.stdout;
-    ensure!(history.contains("was undone at") && history.contains(&digest(&first)), "{history}");
+    ensure!(
+        history.contains("was undone at") && history.contains(&digest(&first)),
+        "{history}"
+    );
     // A save of the file alone changes nothing.
     rig.edit(|text| format!("{text}\n# touched\n"))?;
     rig.host.wait_lines(PATIENCE, 1, UNCHANGED)?;
@@ -61,7 +75,11 @@ fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serv
 
 #[test]
 fn other_bytes_are_taken_up_by_a_restart_after_an_undo() -> Result<()> {
-    let (scene, mill) = undone("", |text| text, |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?))?;
+    let (scene, mill) = undone(
+        "",
+        |text| text,
+        |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?),
+    )?;
     let second = version(&decode_image()?, 2);
     fs::write(mill.path("crop.wasm"), &second)?;
     let host = mill.start_ready()?;
@@ -88,7 +106,10 @@ fn settings_that_were_undone_wait_for_somebody_after_a_restart() -> Result<()> {
     let status = rig.mill.run(&["status"])?.stdout;
     ensure!(status.contains("paused") && status.contains(why), "{status}");
     ensure!(rig.flow.n_results() == 0);
-    rig.edit(|text| text.replace("settings = { labels", "settings = { top_k = 2, labels").replace("nowhere", "results"))?;
+    rig.edit(|text| {
+        text.replace("settings = { labels", "settings = { top_k = 2, labels")
+            .replace("nowhere", "results")
+    })?;
     rig.flow.wait_more(20).with_context(|| rig.host.log())?;
     admin.wait_ready(200, "")?;
     rig.finish()?.all_right()
@@ -116,7 +137,13 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     let back = rig.mill.run(&["rollback", "shapes"])?;
     ensure!(back.code == Some(0), "{back:?}\n{}", rig.host.log());
     let none = rig.mill.run(&["rollback", "shapes"])?;
-    ensure!(none.code == Some(1) && none.stderr.contains("no other version of model `shapes` is on a device"), "{none:?}");
+    ensure!(
+        none.code == Some(1)
+            && none
+                .stderr
+                .contains("no other version of model `shapes` is on a device"),
+        "{none:?}"
+    );
     let outcome = rig.flow.finish(rig.host)?;
     outcome.all_results()?;
 
@@ -124,9 +151,16 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     host.wait_line(PATIENCE, WAS_UNDONE)?;
     let flow = Flow::start(&scene)?;
     let status = rig.mill.run(&["status"])?.stdout;
-    ensure!(status.contains("model `shapes`") && status.contains("waits for `millrace reload`"), "{status}\n{}", host.log());
+    ensure!(
+        status.contains("model `shapes`") && status.contains("waits for `millrace reload`"),
+        "{status}\n{}",
+        host.log()
+    );
     let asked = rig.mill.run(&["reload", "--wait"])?;
-    ensure!(asked.code == Some(0) && asked.stdout.contains("serves again"), "{asked:?}");
+    ensure!(
+        asked.code == Some(0) && asked.stdout.contains("serves again"),
+        "{asked:?}"
+    );
     flow.wait_more(10).with_context(|| host.log())?;
     flow.finish(host)?.all_results()
 }
