@@ -375,7 +375,7 @@ fn slower_at(
         let new = median(pairs.iter().map(|(new, _)| of(new)));
         let previous = median(pairs.iter().map(|(_, previous)| of(previous)));
         format!(
-            "{what} {new:.1?} {unit} for a message where the version before took {previous:.1?} (medians); for {n_slower} of {n_pairs} messages that both processed it took more than {times} times as much, which is what `slower` allows, and over {min:?} more"
+            "{what} {new:.1?} {unit} for a message where the version before took {previous:.1?} (medians); for {n_slower} of {n_pairs} messages that both processed it took more than it may: `slower` allows {times} times as much, and {min:?} more"
         )
     })
 }
