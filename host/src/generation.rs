@@ -12,7 +12,7 @@ use crate::inference::{Company, Served};
 use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
-use crate::trial::{Came, Standing, Trial};
+use crate::trial::{Came, PATIENCE, Standing, Trial};
 use crate::work::{Attempt, Notes, Work, failure};
 
 /// The current generation; a message loads it once, when its processing begins, and keeps what it loaded.
@@ -172,14 +172,45 @@ impl<S: Work> Serving<S> {
     }
 
     /// The new stages have enough in their hands; but they may be what mends what the previous ones fail.
-    async fn beside(&self, trial: &Trial<S>, previous: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+    async fn beside(&self, trial: &Arc<Trial<S>>, previous: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
         let made = run(previous, attempt).await?.1;
         if failure(&made, attempt).is_none() {
             trial.previous_passed();
             return Some((Arc::clone(previous), made));
         }
-        again(attempt);
-        let (stages, made) = run(&self.stages, attempt).await?;
+        let is_own_fault = is_own_fault(previous.as_ref(), &made);
+        let first = again(attempt);
+        let kept = attempt.ticket.keeps_all();
+        let free = async {
+            loop {
+                match trial.begin().await {
+                    // Nobody is there who could say that the message is to blame: it waits.
+                    Standing::Beside(_) if is_own_fault => tokio::time::sleep(PATIENCE).await,
+                    standing => return standing,
+                }
+            }
+        };
+        let standing = tokio::select! {
+            biased; // what was taken back does not begin
+            () = self.stages.recall().is_taken_back() => None,
+            () = kept => None,
+            standing = free => Some(standing),
+        };
+        let place = match standing {
+            Some(Standing::OnTrial { place, .. }) => Some(place),
+            Some(Standing::Passed) => None,
+            Some(Standing::Beside(_) | Standing::Undone(_)) => {
+                attempt.notes = first;
+                return Some((Arc::clone(previous), made));
+            }
+            None => {
+                attempt.notes = Notes::default();
+                return None;
+            }
+        };
+        let made = run(&self.stages, attempt).await;
+        drop(place);
+        let (stages, made) = made?;
         if failure(&made, attempt).is_none() {
             self.previous_failed(trial, previous);
         }

@@ -38,7 +38,7 @@ const FIRST_SHARE: usize = 1;
 
 /// How long a message waits for the new stages to have a hand free, and how long these may have another in it before that is
 /// no use: most messages take less, and a few that come at once are tried one after the other.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -375,7 +375,7 @@ fn slower_at(
         let new = median(pairs.iter().map(|(new, _)| of(new)));
         let previous = median(pairs.iter().map(|(_, previous)| of(previous)));
         format!(
-            "{what} {new:.1?} {unit} for a message where the version before took {previous:.1?} (medians); for {n_slower} of {n_pairs} messages that both processed it took more than {times} times as much, which is what `slower` allows, and over {min:?} more"
+            "{what} {new:.1?} {unit} for a message where the version before took {previous:.1?} (medians); for {n_slower} of {n_pairs} messages that both processed it took more than it may: `slower` allows {times} times as much, and {min:?} more"
         )
     })
 }

@@ -82,7 +82,7 @@ pub enum Verb {
     Ready(control::ReadyOptions),
     /// Has a running host read its file, and what it names, again
     Reload(control::ReloadOptions),
-    /// Has a running host go back to the version of a plugin that served before
+    /// Has a running host go back to the version of a plugin, or of a model on trial, that served before
     Rollback(control::RollbackOptions),
     /// Has a running host take no more messages into a pipeline
     Pause(control::PipelineOptions),

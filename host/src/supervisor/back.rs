@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::Supervisor;
 use super::publish::Leaving;
-use super::undone::{Copy, Kind, Undone, Version};
+use super::undone::{Copy, Undone, Version};
 use crate::chain::Chain;
-use crate::config::{ModelConfig, Name};
+use crate::config::Name;
 use crate::control::{Change, ChangeOutcome, Unanswered};
 use crate::reload::{Parts, PluginPart, changes};
 use crate::trial::TrialEnded;
@@ -158,7 +158,7 @@ impl Supervisor {
                 });
             }
             if !Arc::ptr_eq(&old.model.what, &new.model.what) {
-                let version = model_version(&old.model.config, old.model.what.digest());
+                let version = Version::of_model(&old.model.config, old.model.what.digest());
                 undone.push(Undone::now(version, why, None));
             }
         }
@@ -180,11 +180,6 @@ impl Supervisor {
     }
 }
 
-pub(super) fn plugin_version(part: &PluginPart) -> Version {
-    let name = part.config.name.as_str();
-    Version::new(Kind::Plugin, name, &part.what.identity().digest, &part.config)
-}
-
-pub(super) fn model_version(config: &ModelConfig, digest: &str) -> Version {
-    Version::new(Kind::Model, config.name.as_str(), digest, config)
+fn plugin_version(part: &PluginPart) -> Version {
+    Version::of_plugin(&part.config, &part.what.identity().digest)
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::back::model_version;
 use super::undone::{Kind, Memory, Undone, Version};
 use super::{ChangeError, Supervisor, Taking};
 use crate::admin::PipelineState;
@@ -28,7 +27,7 @@ impl Supervisor {
             let Some(digest) = gathered.loaded.model(name).map(|model| model.digest().to_owned()) else {
                 continue;
             };
-            if let Some(undone) = find(&model_version(config, &digest)) {
+            if let Some(undone) = find(&Version::of_model(config, &digest)) {
                 self.held_back.add_model(config.clone(), digest);
                 told.push(tell(undone, None));
             }
@@ -43,7 +42,7 @@ impl Supervisor {
                 continue;
             };
             let digest = plugin.identity().digest.clone();
-            let version = Version::new(Kind::Plugin, name.as_str(), &digest, &config);
+            let version = Version::of_plugin(&config, &digest);
             let Some(undone) = find(&version) else { continue };
             let instead = self.instead(undone, &config, plugin.role()).await;
             self.held_back.add_plugin(config, digest);

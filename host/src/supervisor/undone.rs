@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
+use crate::config::{ModelConfig, PluginConfig};
+
 /// The folder beside the file, and what is in it.
 const FOLDER: &str = ".millrace";
 const LIST: &str = "undone.json";
@@ -83,8 +85,19 @@ pub(super) struct Memory {
 type Write = Box<dyn FnOnce() + Send>;
 
 impl Version {
-    /// A version by its table in the file, in whatever form shows all of it.
-    pub(super) fn new(kind: Kind, name: &str, digest: &str, table: &impl std::fmt::Debug) -> Self {
+    /// A version of a plugin, by its table in the file.
+    pub(super) fn of_plugin(config: &PluginConfig, digest: &str) -> Self {
+        // Its own form for people leaves its settings out.
+        let table = (config, &config.settings);
+        Self::new(Kind::Plugin, config.name.as_str(), digest, &table)
+    }
+
+    /// A version of a model.
+    pub(super) fn of_model(config: &ModelConfig, digest: &str) -> Self {
+        Self::new(Kind::Model, config.name.as_str(), digest, config)
+    }
+
+    fn new(kind: Kind, name: &str, digest: &str, table: &impl std::fmt::Debug) -> Self {
         Self {
             kind,
             name: name.to_owned(),

@@ -34,7 +34,7 @@ fn undone(
 }
 
 fn again(scene: &Scene, mill: Mill) -> Result<Rig> {
-    let mut host = mill.start_ready()?;
+    let mut host = mill.start()?;
     let line = host.wait_line(PATIENCE, WAS_UNDONE)?;
     ensure!(
         field(&line, "reason").is_some_and(|why| why.contains("failed for 3 of")),
@@ -133,7 +133,7 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     rig.flow.wait_more(1)?;
     // On trial it goes back by hand, and stays away.
     to(&rig.mill, "\"circle\"", "\"disc\"")?;
-    rig.host.wait_line(PATIENCE, "changed")?;
+    rig.host.wait_lines(PATIENCE, 2, "changed")?;
     let back = rig.mill.run(&["rollback", "shapes"])?;
     ensure!(back.code == Some(0), "{back:?}\n{}", rig.host.log());
     let none = rig.mill.run(&["rollback", "shapes"])?;
