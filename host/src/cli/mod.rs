@@ -20,8 +20,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{BrokerAccess, Secret};
+use crate::journal;
 use crate::progress::Progress;
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
@@ -200,8 +203,11 @@ pub fn start_log(arguments: &Arguments) -> Progress {
         .with_env_filter(filter)
         .with_writer(move || above.log_writer());
     match arguments.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            log.finish().with(journal::Keeper).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).finish().with(journal::Keeper).init(),
     }
     std::panic::set_hook(Box::new(tell_panic));
     progress
