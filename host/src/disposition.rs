@@ -134,6 +134,11 @@ impl ReasonClass {
 }
 
 impl Reason {
+    /// The plugin that it happened in, if any.
+    pub fn plugin_name(&self) -> Option<&str> {
+        self.plugin.as_ref().map(|plugin| plugin.name.as_str())
+    }
+
     /// The whole of it in one sentence: which plugin in which version and generation, and what happened.
     pub fn told(&self, generation: u64) -> String {
         match &self.plugin {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tracing::info;
 
 use crate::config::Name;
 use crate::connect::{Destination, Parcel};
@@ -150,6 +151,17 @@ impl<S: Work> Serving<S> {
             None if is_returned => trial.saw(Came::AsBefore),
             None => {
                 trial.previous_passed();
+                if attempt.lines.may_tell() {
+                    let plugin = match &made {
+                        Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => reason.plugin_name(),
+                        _ => None,
+                    };
+                    info!(
+                        plugin,
+                        reason = how,
+                        "failed on trial, and processed by the version before"
+                    );
+                }
                 trial.saw(Came::Worse(how));
             }
             Some(_) => {

@@ -17,6 +17,7 @@ pub mod generation;
 pub mod histogram;
 pub mod inference;
 pub mod instruments;
+pub mod journal;
 pub mod letter;
 pub mod machine;
 pub mod memory;

@@ -378,12 +378,13 @@ fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
             );
         }
         Disposition::Retry(reason) => {
-            let told = reason.told(generation);
-            info!(generation, stage = %reason.stage, reason = told, "goes back to its source for another attempt");
+            let (told, plugin) = (reason.told(generation), reason.plugin_name());
+            info!(generation, stage = %reason.stage, plugin, reason = told, "goes back to its source for another attempt");
         }
         Disposition::Reject(reason) => {
-            let told = reason.told(generation);
-            warn!(generation, stage = %reason.stage, class = %reason.class, reason = told, "becomes a dead letter");
+            let (told, plugin) = (reason.told(generation), reason.plugin_name());
+            let (stage, class) = (reason.stage, reason.class);
+            warn!(generation, %stage, plugin, %class, reason = told, "becomes a dead letter");
         }
     }
 }

@@ -161,6 +161,8 @@ impl Mill {
         command
             .args(arguments)
             .current_dir(self.folder.path())
+            // What authors' verbs keep for the next time is the test's own.
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .stdin(Stdio::null());
         Ok(command)
     }

@@ -511,6 +511,55 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
 }
 
 #[test]
+fn what_was_compiled_once_is_found_the_next_time_and_only_where_nobody_else_can_write() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let case = "wants = { shape = [3, 32, 32], element = \"byte\" }\n[message]\nfile = \"star.png\"\n[expect]\n\
+        [budget]\nfuel = 1_000_000_000_000\n";
+    let desk = Desk::new(&[("star.toml", case)])?;
+    star(&desk)?;
+    let kept = desk.mill.path("cache/millrace/compiled");
+    let n_kept = || std::fs::read_dir(&kept).into_iter().flatten().count();
+    let compiled = |verb: &str, more: &[&str]| -> Result<(usize, String)> {
+        let ended = desk.plugin(verb, "decode-image", &[&["--log", "millrace=debug"], more].concat())?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        Ok((said.matches("found a plugin compiled").count(), said))
+    };
+    let cases = ["--cases", "cases"];
+    assert_eq!(compiled("test", &cases)?.0, 0);
+    // Once for serving, and once with fuel.
+    assert_eq!(n_kept(), 2);
+    assert_eq!(compiled("test", &cases)?.0, 2);
+    let (found, said) = compiled("check", &[])?;
+    assert_eq!((found, said.contains("compiled a plugin")), (1, false), "{said}");
+    assert_eq!(compiled("bench", &cases)?.0, 3, "serving, fuel and time");
+    assert_eq!(n_kept(), 2);
+    // A host that serves neither looks there nor writes.
+    let head = head(&[&millrace_tests::scene::Plugin::shipped("decode-image")?]);
+    std::fs::write(desk.mill.path("plugins.toml"), head)?;
+    let checked = desk.mill.run(&["check", "plugins.toml", "--log", "millrace=debug"])?;
+    assert!(!checked.stderr.contains("found a plugin compiled"), "{checked:?}");
+
+    // What is damaged is compiled again.
+    for entry in std::fs::read_dir(&kept)? {
+        let path = entry?.path();
+        let mut bytes = std::fs::read(&path)?;
+        let last = bytes.last_mut().context("an empty entry")?;
+        *last ^= 1;
+        std::fs::write(&path, bytes)?;
+    }
+    assert_eq!(compiled("check", &[])?.0, 0);
+    assert_eq!(compiled("check", &[])?.0, 1);
+    // A folder that others may enter is not used, which is said once.
+    std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o755))?;
+    let (found, said) = compiled("test", &cases)?;
+    assert_eq!(found, 0);
+    assert_eq!(said.matches("compiled code is not kept").count(), 1, "{said}");
+    assert!(said.contains("chmod 700"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_passes() -> Result<()> {
     let plugin = millrace_tests::scene::Plugin::with_settings;
     let route = millrace_tests::scene::Plugin::shipped("by-label")?;

@@ -20,8 +20,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{BrokerAccess, Secret, without_line_break};
+use crate::journal;
 use crate::progress::Progress;
 use crate::streams::{self, AtEnd, Delivery, Format, LogWriter, Severity};
 
@@ -246,8 +249,11 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
         // It would print what it cannot write, and panic when it cannot print.
         .log_internal_errors(false);
     match arguments.log_format {
-        LogFormat::Text => log.with_ansi(streams::is_terminal()).with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(streams::is_terminal()).with_target(false);
+            log.finish().with(journal::Keeper).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).finish().with(journal::Keeper).init(),
     }
     std::panic::set_hook(Box::new(tell_panic));
     (Progress::hidden(), at_end)

@@ -210,7 +210,7 @@ fn remove(folder: &OwnedFd, name: &CStr) -> io::Result<()> {
 
 fn used(stat: &Stat) -> SystemTime {
     let since = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-    SystemTime::UNIX_EPOCH + since + Duration::from_nanos(stat.st_mtime_nsec as u64)
+    SystemTime::UNIX_EPOCH + since + Duration::from_nanos(stat.st_mtime_nsec)
 }
 
 /// Opens the folder, if it is there and nobody else's.

@@ -39,9 +39,13 @@ impl Supervisor {
         let undone: Vec<Name> = std::mem::take(&mut self.on_trial).into_keys().collect();
         let before = self.parts.clone();
         for name in &undone {
+            let served = self.served.remove(name);
             if let (Some((_, proven)), Some(parts)) = (self.proven.get(name), self.parts.get_mut(name)) {
-                self.held_back.add(parts, proven);
-                *parts = proven.clone();
+                let back = served
+                    .filter(|served| !served.same(parts))
+                    .unwrap_or_else(|| proven.clone());
+                self.held_back.add(parts, &back);
+                *parts = back;
             }
         }
         let changes = self.republish(&before);
@@ -66,11 +70,15 @@ impl Supervisor {
         if !self.parts.values().any(users) {
             return self.roll_back_model(name, by);
         }
-        // While it is on trial, what it is measured by; else what served before that.
+        // While it is on trial, what its undo would go back to; else what served before that.
         let proven = self.parts.iter().find_map(|(pipeline, parts)| {
-            let (_, proven) = self.proven.get(pipeline)?;
-            let (old, new) = (proven.plugin(name)?, parts.plugin(name)?);
-            (!Arc::ptr_eq(&old.what, &new.what)).then(|| old.clone())
+            let proven = self.proven.get(pipeline).map(|(_, proven)| proven);
+            let new = parts.plugin(name)?;
+            let mut before = [self.served.get(pipeline), proven].into_iter().flatten();
+            before.find_map(|parts| {
+                let old = parts.plugin(name)?;
+                (!Arc::ptr_eq(&old.what, &new.what)).then(|| old.clone())
+            })
         });
         let Some(previous) = proven.or_else(|| self.older.get(name).cloned()) else {
             return Err(Unanswered::Unknown(format!(
@@ -134,6 +142,7 @@ impl Supervisor {
                 }
             }
             self.on_trial.remove(name);
+            self.served.remove(name);
         }
         let changes = self.republish(&before);
         self.remember(&before, &format!("rolled back by {by}"));

@@ -77,6 +77,9 @@ pub struct Supervisor {
     proven: BTreeMap<Name, (u64, Parts)>,
     // Trials that have not ended, by the generation that they began in.
     on_trial: BTreeMap<Name, u64>,
+    // What served before what is on trial, and was on trial itself and not worse: an undo goes back to it, and its own trial
+    // begins anew.
+    served: BTreeMap<Name, Parts>,
     // What a rollback by hand goes back to.
     older: BTreeMap<Name, PluginPart>,
     held_back: HeldBack,
@@ -108,6 +111,7 @@ impl Supervisor {
             parts: BTreeMap::new(),
             proven: BTreeMap::new(),
             on_trial: BTreeMap::new(),
+            served: BTreeMap::new(),
             older: BTreeMap::new(),
             held_back: HeldBack::default(),
             memory: Memory::default(),
@@ -303,6 +307,7 @@ impl Supervisor {
         self.premises.instruments.bound(watchdog::bound(&config));
         self.watched = reload::watched(&config);
         let before = self.config.replace(config);
+        self.note_served(&parts);
         self.parts = parts;
         self.forget(taking);
         self.publish(id, stages, Leaving::Replaced);
@@ -322,6 +327,7 @@ impl Supervisor {
             self.paused.remove(&name);
             self.stood_down.remove(&name);
             self.proven.remove(&name);
+            self.served.remove(&name);
             self.on_trial.remove(&name);
             self.ended(&name);
         }
@@ -398,6 +404,7 @@ impl Supervisor {
         self.roster.store(Arc::new(roster(
             &self.parts,
             &self.proven,
+            &self.served,
             &self.older,
             &self.stood_down,
         )));

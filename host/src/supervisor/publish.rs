@@ -154,8 +154,31 @@ impl Supervisor {
         waits.breaker.opened().map(|opened| opened.culprit)
     }
 
+    /// Remembers what served until now, where that is on trial and has done well at its first messages. What is proven is
+    /// remembered anyway; and what has seen no message has not served.
+    pub(super) fn note_served(&mut self, after: &BTreeMap<Name, Parts>) {
+        let current = self.current.load();
+        for (name, old) in &self.parts {
+            if after.get(name).is_none_or(|new| new.same(old)) {
+                continue;
+            }
+            let trial = current
+                .pipelines
+                .get(name)
+                .and_then(|serving| serving.trial.as_ref()?.status());
+            match trial.filter(|_| self.on_trial.contains_key(name)) {
+                Some(trial) if trial.seen > 0 && trial.worse == 0 => {
+                    drop(self.served.insert(name.clone(), old.clone()))
+                }
+                Some(_) => {}
+                None => drop(self.served.remove(name)),
+            }
+        }
+    }
+
     /// Later versions are measured by these parts; the plugins that they replaced can be gone back to by hand.
     pub(super) fn prove(&mut self, name: &Name, generation: u64, parts: Parts) {
+        self.served.remove(name);
         let before = self.proven.insert(name.clone(), (generation, parts.clone()));
         let Some((_, before)) = before else { return };
         for old in before.plugins.iter() {

@@ -170,16 +170,20 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
 pub(super) fn roster(
     parts: &BTreeMap<Name, Parts>,
     proven: &BTreeMap<Name, (u64, Parts)>,
+    served: &BTreeMap<Name, Parts>,
     older: &BTreeMap<Name, PluginPart>,
     stood_down: &BTreeMap<Name, String>,
 ) -> Roster {
     let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
     for (name, parts) in parts {
-        let proven = proven.get(name).map(|(_, proven)| proven);
+        // What an undo would go back to.
+        let back = [served.get(name), proven.get(name).map(|(_, proven)| proven)];
         for plugin in parts.plugins.iter() {
-            let on_trial_beside = proven
-                .and_then(|proven| proven.plugin(plugin.config.name.as_str()))
-                .filter(|proven| !Arc::ptr_eq(&proven.what, &plugin.what));
+            let mut others = back.into_iter().flatten();
+            let on_trial_beside = others.find_map(|parts| {
+                let other = parts.plugin(plugin.config.name.as_str())?;
+                (!Arc::ptr_eq(&other.what, &plugin.what)).then_some(other)
+            });
             let previous = on_trial_beside.or_else(|| older.get(&plugin.config.name));
             let status = PluginStatus {
                 name: plugin.config.name.to_string(),

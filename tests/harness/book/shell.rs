@@ -47,6 +47,8 @@ impl Shell {
                 command.env_remove(name);
             }
         }
+        // What authors' verbs keep for the next time is the page's own.
+        command.env("XDG_CACHE_HOME", folder.join(".cache"));
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = command.spawn().context("cannot start bash")?;

@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::control::Control;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::Plugin;
-use millrace_tests::wait_for;
+use millrace_tests::{wait_at_most, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{beside, build, mill, millrace, new};
+use super::{build, mill, millrace, new};
+
+/// Building the SDK and what it needs takes a minute, and longer on a machine that tests beside.
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
 
 /// A watch that runs; dropping it ends it.
 struct Watching {
@@ -44,6 +48,14 @@ impl Watching {
         waited.with_context(|| self.said())
     }
 
+    /// As [`Watching::wait`], where much is built before.
+    fn wait_long(&self, what: &str) -> Result<()> {
+        let waited = wait_at_most(BUILD_LIMIT, &format!("{what:?}"), || {
+            self.said().contains(what).then_some(())
+        });
+        waited.with_context(|| self.said())
+    }
+
     fn interrupt(mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("no process id")?;
         kill_process(pid, Signal::INT)?;
@@ -64,13 +76,25 @@ impl Drop for Watching {
 
 #[test]
 fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> {
-    let plugins = [Plugin::shipped("decode-image")?, beside("saved-one.wasm")];
+    // The host's place is cargo's own: what fails a case must not get there all the same.
+    let place = super::target()?.join("wasm32-unknown-unknown/release/saved_one.wasm");
+    let saved_one = Plugin {
+        path: place.with_file_name("saved-one.wasm"),
+        lines: String::new(),
+    };
+    let plugins = [Plugin::shipped("decode-image")?, saved_one];
     let mill = mill(
         &plugins.each_ref(),
         "preprocess = \"decode-image\"\nroute = \"saved-one\"",
     )?;
+    let text = std::fs::read_to_string(mill.path("plugins.toml"))?;
+    std::fs::write(
+        mill.path("plugins.toml"),
+        text.replace("saved-one.wasm", "saved_one.wasm"),
+    )?;
     new(&mill, "saved-one", "route")?;
     build(&mill, "saved-one")?;
+    let first = std::fs::read(&place)?;
     let mut host = mill.start()?;
     host.wait_ready()?;
     let control = Control(mill.path("control.sock"));
@@ -84,8 +108,14 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
     assert_eq!(result("a.png")?["label"], sample.label.as_str());
 
     let watching = Watching::start(&mill, &["plugin", "watch", "saved-one", "--file", "plugins.toml"])?;
-    // What is there serves already.
-    watching.wait("nothing to change: generation 1 serves", 1)?;
+    // What is there serves already. Everything that it needs is built once more, in a place of its own.
+    watching.wait_long("nothing to change: generation 1 serves")?;
+    watching.wait("generation 1 serves, and has nothing to prove", 1)?;
+    ensure!(
+        watching.said().contains("/watch/wasm32-unknown-unknown/"),
+        "{}",
+        watching.said()
+    );
     watching.wait("watching saved-one", 1)?;
 
     let source = mill.path("saved-one/src/lib.rs");
@@ -95,6 +125,11 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
     std::fs::write(&source, &saved)?;
     watching.wait("a case failed: no host is given this version", 1)?;
     watching.wait("watching saved-one", 2)?;
+    assert_eq!(
+        std::fs::read(&place)?,
+        first,
+        "what failed a case is where the host takes it"
+    );
     assert_eq!(control.status()?["generation"], 1);
 
     let case = mill.path("saved-one/cases/first.toml");
@@ -114,18 +149,55 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
 
     // It builds, no case says otherwise, and it cannot serve: the host says no, and its file is as it was.
     std::fs::remove_file(&case)?;
-    let before = std::fs::read(mill.path("saved-one.wasm"))?;
+    let before = std::fs::read(&place)?;
     std::fs::write(
         &source,
         saved
             .replace("true => Ok(Self", "true if false => Ok(Self")
             .replace("false => Err", "_ => Err"),
     )?;
-    watching.wait("refused", 1)?;
-    watching.wait("saved-one.wasm is as it was", 1)?;
-    assert_eq!(std::fs::read(mill.path("saved-one.wasm"))?, before);
+    watching.wait("error: refused at step check", 1)?;
+    watching.wait("saved_one.wasm is as it was", 1)?;
+    assert_eq!(std::fs::read(&place)?, before);
     assert_eq!(result("c.png")?["label"], "of the save");
     assert_eq!(control.status()?["generation"], 2);
+
+    // It serves, and is worse than what it replaced: what the plugin and the host say of it is shown, and how it ends.
+    std::fs::write(
+        &source,
+        saved.replace(
+            "let top = prediction.top(1);",
+            "let top = prediction.top(1);\n        millrace_plugin::warn!(\"\\u{1b}[31mlooking\");\n        panic!(\"no luck\");",
+        ),
+    )?;
+    watching.wait("generation 3 serves (", 1)?;
+    for n in 0..6 {
+        std::fs::write(mill.path(&format!("inbox/worse-{n}.png")), &sample.png)?;
+    }
+    watching.wait("error: undone: generation 4 serves again", 1)?;
+    watching.wait("again, which serves", 1)?;
+    for part in [
+        "looking",
+        "panicked at src/lib.rs:",
+        "no luck",
+        "a plugin failed: once more (trap)",
+    ] {
+        ensure!(watching.said().contains(part), "no {part:?} in {}", watching.said());
+    }
+    ensure!(!watching.said().contains('\u{1b}'), "{:?}", watching.said());
+    let serves = control.status()?["plugins"]
+        .as_array()
+        .and_then(|plugins| Some(plugins.iter().find(|plugin| plugin["name"] == "saved-one")?["digest"].clone()))
+        .context("it serves no more")?;
+    let there = millrace_tests::versions::digest(&std::fs::read(&place)?);
+    ensure!(
+        serves.as_str().is_some_and(|serves| serves.starts_with(&there)),
+        "{serves} serves, and {there} is there"
+    );
+    for n in 0..6 {
+        let path = mill.path(&format!("out/worse-{n}.png.json"));
+        wait_for("a result", || path.exists().then_some(()))?;
+    }
 
     host.stop()?;
     std::fs::write(&source, &text)?;

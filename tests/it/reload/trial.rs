@@ -83,6 +83,38 @@ fn one_that_takes_ten_times_as_long_is_undone() -> Result<()> {
 }
 
 #[test]
+fn an_undo_goes_back_to_the_version_that_served_before_as_the_status_says() -> Result<()> {
+    let pipeline = "trial = { messages = 100000 }";
+    let mut rig = Rig::plain(|scene| Scene { pipeline, ..scene })?;
+    let wasm = decode_image()?;
+    let versions = [1, 2, 3].map(|n| version(&wasm, n));
+    let mut generation = rig.wait_version("the first", &versions[0])?;
+    // Two that do well, and have not seen enough to be proven.
+    for version in &versions[1..] {
+        std::fs::write(rig.mill.path("crop.wasm"), version)?;
+        generation = rig.wait_version_since("the next", version, generation + 1)?;
+    }
+    std::fs::write(rig.mill.path("crop.wasm"), hostile_with(r#"{"mode":"trap"}"#)?)?;
+    rig.wait_undone()?;
+    rig.wait_version_since("the one before", &versions[2], generation + 2)?;
+    let status = rig.mill.run(&["status", "--json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
+    let plugins = status["plugins"].as_array().context("no plugins")?;
+    let crop = plugins
+        .iter()
+        .find(|plugin| plugin["name"] == "crop")
+        .context("no crop")?;
+    let serves = crop["digest"].as_str().unwrap_or_default();
+    ensure!(
+        serves.starts_with(&millrace_tests::versions::digest(&versions[2])),
+        "{crop}"
+    );
+    // Its own trial began anew: what is proven is still the first.
+    ensure!(status["pipelines"][0]["trial"]["of"] == 100_000, "{status}");
+    rig.finish()?.all_right()
+}
+
+#[test]
 fn a_version_that_passed_is_rolled_back_by_hand_and_stays_away_until_it_is_asked_for() -> Result<()> {
     let pipeline = "trial = { messages = 20 }";
     let mut rig = Rig::plain(|scene| Scene { pipeline, ..scene })?;

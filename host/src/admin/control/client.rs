@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::routes::{self, AT_ONCE, HISTORY, STATUS};
 use crate::config::Secret;
 use crate::control::{Change, Command, Readiness, Status};
+use crate::journal::Lines;
 
 /// The longest answer: a history that is full of long reasons.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
@@ -116,6 +117,14 @@ impl Client {
     /// When the host is not there, or refuses.
     pub async fn history(&self) -> Result<Vec<Change>, ClientError> {
         self.at_once(Method::GET, HISTORY).await
+    }
+
+    /// What the host's log says about a plugin, after the line with this number.
+    ///
+    /// # Errors
+    /// When the host is not there, or refuses.
+    pub async fn log(&self, plugin: &str, after: u64) -> Result<Lines, ClientError> {
+        self.at_once(Method::GET, &routes::log(plugin, after)).await
     }
 
     /// Asks for a change, and waits until it is made or refused, however long that takes.

@@ -28,6 +28,7 @@ use super::server::{Answered, JSON, Peer, answered, refused, serve};
 use crate::chain::Chain;
 use crate::config::{ControlConfig, Secret};
 use crate::control::{Change, ChangeOutcome, Control, Unanswered};
+use crate::journal;
 use guard::Guard;
 use routes::{Asked, When};
 use socket::Claim;
@@ -176,6 +177,7 @@ async fn answer(request: &Parts, peer: Peer, guard: &Guard, control: &Control) -
     match routes::read(&request.method, request.uri.path(), request.uri.query())? {
         Asked::Status => json(StatusCode::OK, &control.status()),
         Asked::History => json(StatusCode::OK, &control.history()),
+        Asked::Log { plugin, after } => json(StatusCode::OK, &journal::about(&plugin, after)),
         Asked::Change { command, answer } => match answer {
             When::Made => {
                 let change = control.ask(command, by).await?;

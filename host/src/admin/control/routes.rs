@@ -9,6 +9,9 @@ use crate::control::Command;
 pub(super) const STATUS: &str = "/v1/status";
 pub(super) const HISTORY: &str = "/v1/history";
 const RELOAD: &str = "/v1/reload";
+const PLUGINS: &str = "/v1/plugins/";
+const LOG: &str = "/log";
+const AFTER: &str = "after=";
 
 /// The query of who does not wait for a change to be made.
 pub(super) const AT_ONCE: &str = "wait=false";
@@ -20,6 +23,13 @@ pub(super) enum Asked {
     Status,
     /// What was changed.
     History,
+    /// What the log says about a plugin.
+    Log {
+        /// Its name in `plugins.toml`.
+        plugin: String,
+        /// The number of the last line that is known already.
+        after: u64,
+    },
     /// To change something.
     Change {
         command: Command,
@@ -49,7 +59,8 @@ pub(super) fn path(command: &Command) -> String {
 
 /// What a request asks.
 pub(super) fn read(method: &Method, path: &str, query: Option<&str>) -> Result<Asked, Refusal> {
-    if let Some(asked) = look(path) {
+    if let Some(asked) = look(path, query) {
+        let asked = asked?;
         return match *method {
             Method::GET | Method::HEAD => Ok(asked),
             _ => Err(Refusal::method("GET")),
@@ -72,24 +83,40 @@ pub(super) fn read(method: &Method, path: &str, query: Option<&str>) -> Result<A
     Ok(Asked::Change { command, answer })
 }
 
-fn look(path: &str) -> Option<Asked> {
+fn look(path: &str, query: Option<&str>) -> Option<Result<Asked, Refusal>> {
     match path {
-        STATUS => Some(Asked::Status),
-        HISTORY => Some(Asked::History),
-        _ => None,
+        STATUS => return Some(Ok(Asked::Status)),
+        HISTORY => return Some(Ok(Asked::History)),
+        _ => {}
     }
+    let plugin = path.strip_prefix(PLUGINS)?.strip_suffix(LOG)?;
+    let after = match query {
+        None => Some(0),
+        Some(query) => query.strip_prefix(AFTER).and_then(|after| after.parse().ok()),
+    };
+    let after = after.ok_or_else(|| {
+        let why = "the query is `after=NUMBER`: that of the last line that is known";
+        Refusal::new(StatusCode::BAD_REQUEST, why)
+    });
+    Some(name(plugin).and_then(|plugin| Ok(Asked::Log { plugin, after: after? })))
+}
+
+/// Where the lines about a plugin are asked for that came after one.
+pub(super) fn log(plugin: &str, after: u64) -> String {
+    format!("{PLUGINS}{plugin}{LOG}?{AFTER}{after}")
+}
+
+fn name(text: &str) -> Result<String, Refusal> {
+    let name = Name::new(text).map(|name| name.as_str().to_owned());
+    name.ok_or_else(|| {
+        let why = "a name is 1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter";
+        Refusal::new(StatusCode::BAD_REQUEST, why)
+    })
 }
 
 fn command(path: &str) -> Result<Command, Refusal> {
-    const ROUTES: &str = "there are GET /v1/status, GET /v1/history, POST /v1/reload, POST /v1/plugins/NAME/rollback, \
+    const ROUTES: &str = "there are GET /v1/status, GET /v1/history, GET /v1/plugins/NAME/log, POST /v1/reload, POST /v1/plugins/NAME/rollback, \
                           POST /v1/pipelines/NAME/pause and POST /v1/pipelines/NAME/resume";
-    let name = |text: &str| {
-        let name = Name::new(text).map(|name| name.as_str().to_owned());
-        name.ok_or_else(|| {
-            let why = "a name is 1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter";
-            Refusal::new(StatusCode::BAD_REQUEST, why)
-        })
-    };
     let parts: Vec<&str> = path.split('/').collect();
     match *parts.as_slice() {
         ["", "v1", "reload"] => Ok(Command::Reload),
@@ -153,6 +180,17 @@ mod tests {
         check(Method::GET, "/v1/status", Ok(Asked::Status));
         check(Method::HEAD, "/v1/history", Ok(Asked::History));
         check(Method::GET, "/v1/history?since=yesterday", Ok(Asked::History));
+        let log = |plugin: &str, after| {
+            let plugin = plugin.to_owned();
+            Ok(Asked::Log { plugin, after })
+        };
+        check(Method::GET, "/v1/plugins/crop-2/log", log("crop-2", 0));
+        check(Method::GET, &super::log("crop-2", 17), log("crop-2", 17));
+        check(Method::GET, "/v1/plugins/crop-2/log?after=-1", Err(400));
+        check(Method::GET, "/v1/plugins/crop-2/log?since=1", Err(400));
+        check(Method::GET, "/v1/plugins/../log", Err(400));
+        check(Method::GET, "/v1/plugins/a/b/log", Err(400));
+        check(Method::POST, "/v1/plugins/crop-2/log", Err(405));
         check(Method::POST, "/v1/status", Err(405));
         check(Method::DELETE, "/v1/history", Err(405));
     }

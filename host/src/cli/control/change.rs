@@ -79,10 +79,15 @@ pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came of a reload, in words.
+/// What came of a reload. The words are harmless.
 pub(in crate::cli) enum Reloaded {
     /// What the file names serves.
-    Made(String),
+    Made {
+        /// In words that a terminal may have, with colours.
+        told: String,
+        /// The change.
+        change: Box<Change>,
+    },
     /// It was refused, or undone.
     Not(String),
 }
@@ -113,7 +118,10 @@ pub(in crate::cli) async fn reload_of(file: &Path) -> anyhow::Result<Reloaded> {
     let change = host.client.change(&Command::Reload).await;
     let change = change.map_err(|error| host.explain(error))?;
     Ok(match change.outcome {
-        ChangeOutcome::Done | ChangeOutcome::Unchanged => Reloaded::Made(told(&change) + &trials(&host, &change).await),
+        ChangeOutcome::Done | ChangeOutcome::Unchanged => Reloaded::Made {
+            told: told(&change) + &trials(&host, &change).await,
+            change: Box::new(change),
+        },
         ChangeOutcome::Refused | ChangeOutcome::Undone => Reloaded::Not(told(&change)),
     })
 }

@@ -2,6 +2,7 @@
 //! found, and not how it is changed.
 
 mod change;
+mod follow;
 mod history;
 mod ready;
 mod status;
@@ -20,6 +21,7 @@ use crate::config::{ControlConfig, Secret, control_of, without_line_break};
 pub(super) use change::{
     PipelineOptions, ReloadOptions, Reloaded, RollbackOptions, is_there, pause, reload, reload_of, resume, rollback,
 };
+pub(super) use follow::{Before, End, Followed, News};
 pub(super) use history::{Options as HistoryOptions, history};
 pub(super) use ready::{Options as ReadyOptions, ready};
 pub(super) use status::{Options as StatusOptions, status};

@@ -29,16 +29,16 @@ Examples:
 What cargo says is shown as it comes. The exit code is 1 when there is no plugin at the end.";
 
 pub(super) fn build(options: &Options) -> anyhow::Result<ExitCode> {
-    output::print(made(&options.cargo)?.1)?;
+    output::print(made(&options.cargo, None)?.1)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds a plugin, and says what it is. Blocking.
+/// Builds a plugin, in a folder apart where one is named, and says what it is. Blocking.
 ///
 /// # Errors
 /// When there is none at the end; a crate may build and be none.
-pub(super) fn made(cargo: &CargoArguments) -> anyhow::Result<(Built, String)> {
-    let built = cargo.build()?;
+pub(super) fn made(cargo: &CargoArguments, apart: Option<&Path>) -> anyhow::Result<(Built, String)> {
+    let built = cargo.build(apart)?;
     let description = component::describe(&built.path).map_err(|error| anyhow!("{}", Chain(&error)))?;
     ensure!(
         !description.roles().is_empty(),

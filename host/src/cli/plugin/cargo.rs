@@ -1,6 +1,6 @@
 //! Has cargo build a plugin, and says what is missing where it cannot. Knows nothing of what a plugin is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -96,11 +96,11 @@ impl Target {
 }
 
 impl CargoArguments {
-    /// Builds it; what cargo says goes to stderr as it comes. Blocking.
+    /// Builds it, where cargo always does or in a folder apart; what cargo says goes to stderr as it comes. Blocking.
     ///
     /// # Errors
     /// Says what is missing, and how to get it.
-    pub(super) fn build(&self) -> Result<Built, CargoError> {
+    pub(super) fn build(&self, apart: Option<&Path>) -> Result<Built, CargoError> {
         let name = plugin_name(&self.folder)?;
         let target = self.target.name();
         if !has_target(&self.folder, target)? {
@@ -124,6 +124,12 @@ impl CargoArguments {
                 "json-render-diagnostics",
             ])
             .args((!self.debug).then_some("--release"))
+            .args(
+                apart
+                    .map(|apart| [OsStr::new("--target-dir"), apart.as_os_str()])
+                    .into_iter()
+                    .flatten(),
+            )
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

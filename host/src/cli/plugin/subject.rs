@@ -111,6 +111,14 @@ impl Subject {
     }
 }
 
+/// Where cargo builds the crate in a folder.
+///
+/// # Errors
+/// When cargo does not say.
+pub(super) fn target_directory(folder: &Path) -> anyhow::Result<PathBuf> {
+    Ok(metadata(&folder.join("Cargo.toml"))?.target_directory)
+}
+
 fn metadata(manifest: &Path) -> anyhow::Result<Metadata> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

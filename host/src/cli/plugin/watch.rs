@@ -1,4 +1,5 @@
-//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, and has a running host take the plugin up.
+//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, has a running host take the plugin up, and
+//! tells what comes of it there.
 
 mod deploy;
 mod sources;
@@ -12,12 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::build::made;
 use super::cargo::{self, CargoArguments};
+use super::subject::target_directory;
 use super::{component, test};
 use crate::cases::{Defaults, FindError, Judged, Runner, Suite};
+use crate::cli::control::{End, Followed, News};
 use crate::cli::output::{self, plain};
 use crate::streams;
 use crate::watch::Watch as Files;
-use deploy::Deployment;
+use deploy::{Deployment, Given};
 
 /// `millrace plugin watch`
 #[derive(Debug, Args)]
@@ -40,8 +43,16 @@ Examples:
   millrace plugin watch crop --file mill/plugins.toml
   millrace plugin watch --debug           builds sooner; the plugin is slower
 
-A version that does not build, or fails a case, is not given to the host. One that the host refuses is taken away again: the
-file that plugins.toml names is then as it was.";
+A version that does not build, or fails a case, is not given to the host. One that the host refuses, or undoes after it served,
+is taken away again: the file that plugins.toml names is then the version that serves. Until that is decided, what the host says
+of the plugin is shown. Where plugins.toml names the file that cargo writes, the plugin is built in target/watch instead, so that
+nothing comes to the host past its cases.";
+
+/// The folder that is built in, in cargo's, where cargo's own place is the host's.
+const APART: &str = "watch";
+
+/// The longest line of a host's log that is printed.
+const LINE_CHARS: usize = 2000;
 
 /// What is built, and for whom.
 struct Task {
@@ -58,7 +69,7 @@ pub(super) async fn watch(options: Options) -> anyhow::Result<ExitCode> {
         .or_else(|| near(&folder))
         .map(|file| Deployment::new(file, plugin))
         .transpose()?;
-    let task = Task {
+    let mut task = Task {
         cargo: options.cargo,
         deployment,
     };
@@ -67,12 +78,25 @@ pub(super) async fn watch(options: Options) -> anyhow::Result<ExitCode> {
     let mut files = Files::new(sources::of(&folder));
     loop {
         let round = async {
-            task.round().await?;
+            let mut followed = task.round().await?;
             output::print(format_args!(
                 "\nwatching {}: Ctrl-C ends it",
                 plain(&folder.display().to_string(), 4096)
             ))?;
-            files.changed().await;
+            tokio::select! {
+                () = files.changed() => {}
+                ended = task.follow(&mut followed) => {
+                    ended?;
+                    files.changed().await;
+                    followed = None;
+                }
+            }
+            if let Some(far) = followed.and_then(|followed| followed.far()) {
+                output::print(format_args!(
+                    "not proven yet ({}): the next version is built",
+                    plain(&far, 300)
+                ))?;
+            }
             // Folders may have come and gone.
             files.set(sources::of(&folder));
             anyhow::Ok(())
@@ -94,11 +118,12 @@ fn near(folder: &Path) -> Option<PathBuf> {
 }
 
 impl Task {
-    /// Builds, tests, and swaps in. What goes wrong with the plugin is told, and no error: the next save may mend it.
-    async fn round(&self) -> anyhow::Result<()> {
+    /// Builds, tests, and swaps in; gives what is to be followed then. What goes wrong with the plugin is told, and no error:
+    /// the next save may mend it.
+    async fn round(&mut self) -> anyhow::Result<Option<Box<Followed>>> {
         let began = Instant::now();
-        let cargo = self.cargo.clone();
-        let built = tokio::task::spawn_blocking(move || made(&cargo)).await?;
+        let (cargo, apart) = (self.cargo.clone(), self.apart().await);
+        let built = tokio::task::spawn_blocking(move || made(&cargo, apart.as_deref())).await?;
         let built = match built {
             Ok((built, text)) => {
                 output::print(text)?;
@@ -106,7 +131,7 @@ impl Task {
             }
             Err(error) => {
                 tell(&format!("{error:#}"));
-                return Ok(());
+                return Ok(None);
             }
         };
         match run_cases(&self.cargo.folder, &built.path).await? {
@@ -115,22 +140,94 @@ impl Task {
             Cases::Failed(text) => {
                 output::print(text)?;
                 tell("a case failed: no host is given this version");
-                return Ok(());
+                return Ok(None);
             }
         };
-        if let Some(deployment) = &self.deployment {
-            match deployment.give(&built.path).await {
-                Ok(told) => {
-                    let took = began.elapsed().as_secs_f64();
-                    output::print(format_args!(
-                        "{}\nbuilt, tested and given to the host in {took:.1} s",
-                        told.trim_end()
-                    ))?;
-                }
-                Err(error) => tell(&format!("{error:#}")),
+        let Some(deployment) = &mut self.deployment else {
+            return Ok(None);
+        };
+        match deployment.give(&built.path).await {
+            Ok(Given::Serves { told, followed }) => {
+                let took = began.elapsed().as_secs_f64();
+                output::print(format_args!(
+                    "{}\nbuilt, tested and given to the host in {took:.1} s",
+                    told.trim_end()
+                ))?;
+                return Ok(Some(followed));
             }
+            Ok(Given::NoHost(told)) => {
+                output::print(told)?;
+            }
+            // Its words are harmless, and have colours.
+            Ok(Given::Refused(told)) => streams::error(told),
+            Err(error) => tell(&format!("{error:#}")),
+        }
+        Ok(None)
+    }
+
+    /// Tells what the host says of what it was given, and what comes of it; ends when that is known.
+    async fn follow(&self, followed: &mut Option<Box<Followed>>) -> anyhow::Result<()> {
+        let Some(followed) = followed else {
+            return std::future::pending().await;
+        };
+        let end = followed
+            .until_it_ends(|news| Ok(output::print(shown(&news)).map(drop)?))
+            .await?;
+        match end {
+            End::Serves { generation, seen: 0 } => {
+                output::print(format_args!("generation {generation} serves, and has nothing to prove"))?;
+            }
+            End::Serves { generation, seen } => {
+                output::print(format_args!(
+                    "generation {generation} serves: proven by {seen} messages"
+                ))?;
+            }
+            End::Undone { told, serves } => {
+                streams::error(told.trim_end());
+                if let (Some(deployment), Some(serves)) = (&self.deployment, serves) {
+                    match deployment.put_back(&serves) {
+                        Ok(told) => drop(output::print(told)?),
+                        Err(error) => tell(&format!("{error:#}")),
+                    }
+                }
+            }
+            End::Replaced(told) => {
+                output::print(format_args!("another change took its place\n{}", told.trim_end()))?;
+            }
+            End::HostLeft => tell("the host answers no more: what comes of this version is not known"),
         }
         Ok(())
+    }
+
+    /// Where to build: where cargo always does, unless a host would take it from there before its cases ran.
+    async fn apart(&self) -> Option<PathBuf> {
+        let deployment = self.deployment.as_ref()?;
+        let folder = self.cargo.folder.clone();
+        let asked = tokio::task::spawn_blocking(move || target_directory(&folder))
+            .await
+            .ok()?;
+        // What cargo does not say it says again when it builds.
+        let target = asked.ok()?;
+        deployment.is_within(&target).then(|| target.join(APART))
+    }
+}
+
+/// A line about the plugin, made harmless.
+fn shown(news: &News) -> String {
+    match news {
+        News::Trial(text) => component::lines(text),
+        News::Missed(n) => format!("  | {n} lines of the host's log came too fast to be shown"),
+        News::Line(line) => {
+            let id = line
+                .message_id
+                .as_deref()
+                .map(|id| format!("{id}: "))
+                .unwrap_or_default();
+            let text: String = line.text.chars().take(LINE_CHARS).collect();
+            // On one line, whatever it holds.
+            let line = format!("{} {id}{text}", line.level).replace('\n', "\\n");
+            format!("  | {}", component::lines(&line))
+        }
     }
 }
 
