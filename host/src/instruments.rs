@@ -13,6 +13,7 @@ use crate::breaker::Breaker;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::Hold;
 use crate::connect::amqp::Watch;
+use crate::outlook::Outlook;
 use crate::tally::Tally;
 
 /// Those of a host.
@@ -49,6 +50,8 @@ pub struct Waits {
     pub breaker: Breaker,
     /// For its source, while this says `false`.
     pub is_open: Arc<AtomicBool>,
+    /// Not now, but at a stop.
+    pub outlook: Arc<Outlook>,
 }
 
 impl Instruments {
@@ -152,6 +155,7 @@ impl Instruments {
                 is_open: waits.is_some_and(|waits| waits.is_open.load(Ordering::Relaxed)),
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
+                too_long: waits.and_then(|waits| waits.outlook.too_long()),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.tally.counts(),
             }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
+use crate::aside::Aside;
 use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
@@ -42,6 +43,8 @@ pub struct Pipeline<W = Stages> {
     pub gate: Gate,
     /// What became of its messages.
     pub tally: Arc<Tally>,
+    /// What is said about those that are set apart.
+    pub aside: Aside,
     /// Lines about single messages that it may write: each is told in full by its dead letter, too.
     pub lines: LineQuota,
 }
@@ -77,22 +80,33 @@ impl<W: Work> Pipeline<W> {
         in_hand: &TaskTracker,
         drain: &CancellationToken,
     ) -> Result<(), FolderError> {
-        loop {
+        let ended = loop {
             let next = async {
                 self.breaker.admits(|culprit| self.serves(culprit)).await;
                 source.next().await
             };
             let taken = tokio::select! {
                 biased; // a drain wins over another message
-                () = drain.cancelled() => return Ok(()),
+                () = drain.cancelled() => break Ok(()),
                 taken = self.hold.unless_held(next) => taken,
             };
-            let Some(taken) = taken else { continue };
-            let Some(taken) = taken? else { return Ok(()) };
-            let span = self.span(&taken);
-            let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
-            in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
+            match taken {
+                None => {}
+                Some(Ok(Some(taken))) => self.begin(taken, in_hand),
+                Some(Ok(None)) => break Ok(()),
+                Some(Err(error)) => break Err(error),
+            }
+        };
+        for taken in source.leave().await {
+            self.begin(taken, in_hand);
         }
+        ended
+    }
+
+    fn begin(self: &Arc<Self>, taken: Taken, in_hand: &TaskTracker) {
+        let span = self.span(&taken);
+        let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
+        in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
     }
 
     /// Runs suspects one at a time, alone in this host, until the drain.
@@ -124,7 +138,7 @@ impl<W: Work> Pipeline<W> {
     /// Runs the next suspect to its end, if there is one.
     async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
         let alone = self.gate.alone().await;
-        if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
+        if self.hold.n_held() > 0 || self.hold.is_cut() || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
         // Taken only when it can run: what waits in hand beside others is blamed for what they do.
@@ -167,8 +181,11 @@ impl<W: Work> Pipeline<W> {
             Some(disposition) => Err(disposition),
             None => {
                 let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
-                self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect)
-                    .await
+                tokio::select! {
+                    biased; // what was made is kept
+                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect) => made,
+                    () = self.hold.cut() => Err(unfinished(suspicion)),
+                }
             }
         };
         let is_alone = alone.is_some();
@@ -178,6 +195,9 @@ impl<W: Work> Pipeline<W> {
                 Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
                 Err(disposition) => disposition,
             };
+            if let (Suspicion::Raised { .. }, Disposition::Quarantine { deaths }) = (suspicion, &disposition) {
+                self.aside.set_apart(attempt.pipeline, &attempt.message.id, *deaths);
+            }
             tell(work.generation(), &attempt, &disposition);
             if matches!(disposition, Disposition::Ack) {
                 failpoints::pass(Place::Confirmed, &attempt.message.id).await;
@@ -187,6 +207,9 @@ impl<W: Work> Pipeline<W> {
             failpoints::pass(Place::Settled, &attempt.message.id).await;
             tell_settled(&settled);
             counted.settle(outcome(&attempt, &disposition, &settled));
+            if let Suspicion::Apart { .. } = suspicion {
+                self.aside.ran(attempt.pipeline);
+            }
             settled
         };
         match alone {
@@ -326,6 +349,15 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
     }
 }
 
+/// What becomes of a message whose work the end of a drain broke off. A suspect has shown nothing by that: it stays apart,
+/// with the deaths that it had.
+fn unfinished(suspicion: Suspicion) -> Disposition {
+    match suspicion {
+        Suspicion::Apart { deaths } => Disposition::Quarantine { deaths },
+        Suspicion::None | Suspicion::Raised { .. } => Disposition::Return,
+    }
+}
+
 /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that it
 /// is innocent, and others are waiting for it to be done.
 async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
@@ -342,14 +374,10 @@ async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
 fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
         Disposition::Ack => debug!(generation, label = attempt.notes.label, timings = %attempt.notes.timings, "done"),
+        // Who counts them tells of them.
+        Disposition::Quarantine { deaths } => debug!(generation, deaths, "set apart"),
         _ if !attempt.lines.may_tell() => {}
         Disposition::Return => info!(generation, "goes back to its source, uncounted"),
-        Disposition::Quarantine { deaths } => {
-            warn!(
-                generation,
-                deaths, "a host ended with it in hand: it is set apart and will run alone"
-            );
-        }
         Disposition::Retry(reason) => {
             let told = reason.told(generation);
             info!(generation, stage = %reason.stage, reason = told, "goes back to its source for another attempt");

@@ -120,6 +120,11 @@ impl Tally {
         self.lock().n_finished
     }
 
+    /// Messages taken and not yet settled.
+    pub fn n_in_hand(&self) -> u64 {
+        self.lock().n_in_hand
+    }
+
     /// Everything at this moment.
     pub fn counts(&self) -> Counts {
         self.lock().clone()

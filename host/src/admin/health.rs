@@ -123,6 +123,7 @@ mod tests {
                 is_open: true,
                 holding: None,
                 breaker: None,
+                too_long: None,
                 n_opened: 0,
                 counts: Default::default(),
             }],

@@ -318,6 +318,7 @@ mod tests {
                 is_open: true,
                 holding: None,
                 breaker: None,
+                too_long: None,
                 n_opened: 3,
                 counts: tally.counts(),
             }],

@@ -17,8 +17,8 @@ use crate::gate::Alone;
 use crate::message::{Envelope, Message};
 
 pub use destination::{DeliverError, Denied, Destination, Parcel};
-pub(crate) use hold::HOLD_LIMIT;
 pub use hold::{GaveUp, Hold, Holding};
+pub(crate) use hold::{HOLD_LIMIT, reserve};
 
 /// Where a pipeline's messages come from.
 #[derive(Debug)]
@@ -184,6 +184,18 @@ impl Source {
                     receipt: Receipt::Folder(receipt),
                 }
             })),
+        }
+    }
+
+    /// Asks for no more, and gives what the source has handed over already: it is in flight as everything else that was
+    /// taken.
+    pub async fn leave(&mut self) -> Vec<Taken> {
+        match self {
+            Self::Amqp(source) => source.leave().await,
+            // What was claimed and not handed out goes back when the source is dropped.
+            Self::Folder(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Simulated(source) => source.leave().await,
         }
     }
 

@@ -7,6 +7,7 @@ mod client;
 mod copies;
 mod guard;
 mod inspect;
+mod leave;
 mod letters;
 mod link;
 mod outlet;
