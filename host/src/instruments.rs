@@ -11,8 +11,8 @@ use tracing::error;
 use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::breaker::Breaker;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::Hold;
 use crate::connect::amqp::Watch;
+use crate::connect::{Attention, Hold};
 use crate::outlook::Outlook;
 use crate::tally::Tally;
 
@@ -42,7 +42,7 @@ pub struct Instrument {
 }
 
 /// What a pipeline that runs may wait for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Waits {
     /// For a destination.
     pub hold: Hold,
@@ -52,6 +52,16 @@ pub struct Waits {
     pub is_open: Arc<AtomicBool>,
     /// Not now, but at a stop.
     pub outlook: Arc<Outlook>,
+    /// What its source cannot take.
+    pub attention: Attention,
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waits")
+            .field("hold", &self.hold)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Instruments {
@@ -155,7 +165,7 @@ impl Instruments {
                 is_open: waits.is_some_and(|waits| waits.is_open.load(Ordering::Relaxed)),
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
-                too_long: waits.and_then(|waits| waits.outlook.too_long()),
+                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.outlook.too_long())),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.tally.counts(),
             }

@@ -27,5 +27,6 @@ mod sandbox;
 mod schema;
 mod settlement;
 mod shipped_plugins;
+mod stopping;
 mod suspects;
 mod tidy;

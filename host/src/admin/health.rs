@@ -123,7 +123,7 @@ mod tests {
                 is_open: true,
                 holding: None,
                 breaker: None,
-                too_long: None,
+                attention: None,
                 n_opened: 0,
                 counts: Default::default(),
             }],

@@ -318,7 +318,7 @@ mod tests {
                 is_open: true,
                 holding: None,
                 breaker: None,
-                too_long: None,
+                attention: None,
                 n_opened: 3,
                 counts: tally.counts(),
             }],

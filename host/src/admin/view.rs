@@ -69,8 +69,8 @@ pub struct PipelineView {
     pub holding: Option<Holding>,
     /// Who fails for everything.
     pub breaker: Option<Opened>,
-    /// Why a stop now could not finish what is in hand.
-    pub too_long: Option<String>,
+    /// What somebody should look at, although it runs.
+    pub attention: Option<String>,
     /// How often its breaker opened.
     pub n_opened: u64,
     /// What became of its messages.

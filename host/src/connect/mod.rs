@@ -55,6 +55,9 @@ pub struct Malformed {
 /// Counts messages that wait or are in hand.
 pub type Backlog = Box<dyn Fn() -> usize + Send + Sync>;
 
+/// Says what somebody should look at.
+pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// A message that was taken, and what its source is owed.
 #[derive(Debug)]
 pub struct Taken {
@@ -209,6 +212,16 @@ impl Source {
         }
     }
 
+    /// Says what somebody should look at, where the source knows of something: a folder. Goes on while the source runs.
+    pub fn attention(&self) -> Attention {
+        match self {
+            Self::Amqp(_) => Arc::new(|| None),
+            #[cfg(test)]
+            Self::Simulated(_) => Arc::new(|| None),
+            Self::Folder(source) => Arc::new(source.attention()),
+        }
+    }
+
     /// Counts what waits or is in hand, where the source can tell: a folder. Goes on counting while the source runs.
     pub fn backlog(&self) -> Backlog {
         match self {
@@ -272,11 +285,8 @@ impl Receipt {
                     Disposition::Reject(reason) => Some(letter(reason)),
                     _ => None,
                 };
-                match (receipt.settle(disposition, letter.as_ref()).await, disposition) {
-                    (Err(error), _) => Settled::Lost(Chain(&error).to_string()),
-                    (Ok(()), Disposition::Return) => Settled::Returned,
-                    (Ok(()), _) => Settled::Done,
-                }
+                let settled = receipt.settle(disposition, letter.as_ref(), hold).await;
+                settled.unwrap_or_else(|error| Settled::Lost(Chain(&error).to_string()))
             }
         }
     }

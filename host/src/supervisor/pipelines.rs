@@ -152,6 +152,7 @@ impl Pipelines {
             breaker: Breaker::new(name.as_str(), drain.clone()),
             is_open: source.is_open(),
             outlook: Arc::new(Outlook::new(limit)),
+            attention: source.attention(),
         };
         let pipeline = Arc::new(Pipeline {
             name: name.clone(),

@@ -122,7 +122,7 @@ fn state(pipeline: &PipelineView, host: Phase, is_connected: bool) -> (&'static 
     if !pipeline.is_open {
         return ("disconnected", Some("its source is not open".to_owned()));
     }
-    ("running", pipeline.too_long.clone())
+    ("running", pipeline.attention.clone())
 }
 
 /// What serves, from the parts of every pipeline.
