@@ -16,7 +16,7 @@ use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken};
+use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken, deadline};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
@@ -63,7 +63,7 @@ impl<W: Work> Pipeline<W> {
             () = drain.cancelled() => {}
         }
         let mut suspects = source.suspects();
-        let in_hand = TaskTracker::new();
+        let (in_hand, n_returned_before) = (TaskTracker::new(), self.tally.n_returned());
         let taking = self.take(&mut source, &in_hand, &drain);
         let (ended, ()) = join(taking, self.run_suspects(suspects.as_mut(), &drain)).await;
         debug!(pipeline = %self.name, n_in_hand = in_hand.len(), "takes no more");
@@ -71,6 +71,10 @@ impl<W: Work> Pipeline<W> {
         in_hand.close();
         in_hand.wait().await;
         self.leave_no_suspects(suspects.as_mut()).await;
+        let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
+        if n_returned > 0 {
+            info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
+        }
         ended
     }
 
@@ -159,7 +163,7 @@ impl<W: Work> Pipeline<W> {
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
-                .settle(&Disposition::Return, &message, &self.hold, |_| Envelope::default())
+                .settle(&unfinished(suspicion), &message, &self.hold, |_| Envelope::default())
                 .await;
             tell_settled(&settled);
             counted.settle(Outcome::Returned);
@@ -332,7 +336,9 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
         return Some(reject(Stage::Receive, ReasonClass::Malformed, text));
     }
     if message.is_expired(SystemTime::now()) {
-        let text = "its deadline passed before its processing began".to_owned();
+        let hint = message.deadline.and_then(deadline::hint);
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let text = format!("its deadline passed before its processing began{hint}");
         return Some(reject(Stage::Receive, ReasonClass::Expired, text));
     }
     match suspicion {
@@ -349,12 +355,12 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
     }
 }
 
-/// What becomes of a message whose work the end of a drain broke off. A suspect has shown nothing by that: it stays apart,
-/// with the deaths that it had.
+/// What becomes of a message whose work did not come to its end, or was not begun. A suspect has shown nothing by that: it
+/// stays apart, with the deaths that it had.
 fn unfinished(suspicion: Suspicion) -> Disposition {
     match suspicion {
-        Suspicion::Apart { deaths } => Disposition::Quarantine { deaths },
-        Suspicion::None | Suspicion::Raised { .. } => Disposition::Return,
+        Suspicion::Apart { deaths } | Suspicion::Raised { deaths } => Disposition::Quarantine { deaths },
+        Suspicion::None => Disposition::Return,
     }
 }
 
@@ -377,7 +383,8 @@ fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
         // Who counts them tells of them.
         Disposition::Quarantine { deaths } => debug!(generation, deaths, "set apart"),
         _ if !attempt.lines.may_tell() => {}
-        Disposition::Return => info!(generation, "goes back to its source, uncounted"),
+        // Told together when all have.
+        Disposition::Return => debug!(generation, "goes back to its source, uncounted"),
         Disposition::Retry(reason) => {
             let told = reason.told(generation);
             info!(generation, stage = %reason.stage, reason = told, "goes back to its source for another attempt");

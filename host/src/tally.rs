@@ -120,6 +120,11 @@ impl Tally {
         self.lock().n_finished
     }
 
+    /// Messages that went back as they were.
+    pub fn n_returned(&self) -> u64 {
+        self.lock().n_returned
+    }
+
     /// Messages taken and not yet settled.
     pub fn n_in_hand(&self) -> u64 {
         self.lock().n_in_hand

@@ -140,7 +140,7 @@ static SOURCE: Section = Section {
             Form::Quantity(&DURATION, &SETTLE),
             "\"2s\"",
             "How long a file must not have changed before it is taken. One that is known to be open for writing is waited for \
-            besides. Up to `\"1h\"`.",
+            besides.",
         )
         .with(&["folder"])
         .at_home(),

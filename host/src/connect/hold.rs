@@ -232,15 +232,19 @@ impl Hold {
         F: Future<Output = Result<(), E>>,
     {
         let trying = async {
-            let mut held = None;
-            for pause in backoff(RETRY_CAP) {
+            let (mut held, mut pauses, mut was_cut) = (None, backoff(RETRY_CAP), self.is_cut());
+            while let Some(pause) = pauses.next() {
                 match attempt().await {
                     Ok(()) => return Ok(()),
                     Err(_) if is_void() => break,
                     Err(error) if held.is_none() => held = Some(Held::begin(&self.0, &what, &error)),
                     Err(error) => debug!(%what, error = %Chain(&error), "still holding"),
                 }
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // What could not be done for long may be possible now, and there is no time for long pauses.
+                    () = self.cut(), if !was_cut => (was_cut, pauses) = (true, backoff(RETRY_CAP)),
+                }
             }
             Err(GaveUp)
         };

@@ -2,7 +2,7 @@
 
 pub(crate) mod acquittal;
 pub mod amqp;
-mod deadline;
+pub(crate) mod deadline;
 mod destination;
 pub mod folder;
 mod hold;

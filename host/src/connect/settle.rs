@@ -76,6 +76,10 @@ pub(crate) async fn settle<D: Delivered>(
     let Some(copy) = delivered.copy(message, purpose) else {
         return give_back(delivered, message, hold).await;
     };
+    if let Disposition::Quarantine { .. } = disposition {
+        // Put back, it would be suspect no more.
+        return move_to(delivered, &copy, message, (hold, HOLD_LIMIT)).await;
+    }
     failpoints::pass(Place::Copy, &message.id).await;
     match hold.until_done(&copy, || delivered.publish(&copy)).await {
         Ok(()) => {
@@ -97,21 +101,29 @@ async fn give_back<D: Delivered>(delivered: D, message: &Message, hold: &Hold) -
     let Some(copy) = copy else {
         return delivered.nack().await;
     };
-    failpoints::pass(Place::Copy, &message.id).await;
     let patience = if delivered.is_apart() { HOLD_LIMIT } else { PATIENCE };
-    let publish = || delivered.publish(&copy);
-    let put_back = hold.until_back(&copy, publish, || delivered.is_void(), patience).await;
-    if let Err(GaveUp) = put_back {
-        if delivered.is_apart() {
-            warn!(
-                "a suspect cannot go back to the others: it stays apart, and may be taken for one that a host ended over"
-            );
+    match move_to(delivered, &copy, message, (hold, patience)).await {
+        Settled::Done => Settled::Returned,
+        settled => settled,
+    }
+}
+
+/// Lets go of a message once its copy is confirmed; where that is not to be had in time, it is given back itself.
+async fn move_to<D: Delivered>(
+    delivered: D,
+    copy: &D::Copy,
+    message: &Message,
+    (hold, patience): (&Hold, Duration),
+) -> Settled {
+    failpoints::pass(Place::Copy, &message.id).await;
+    let publish = || delivered.publish(copy);
+    let moved = hold.until_back(copy, publish, || delivered.is_void(), patience).await;
+    if let Err(GaveUp) = moved {
+        if delivered.is_apart() && !delivered.is_void() {
+            warn!("a suspect cannot be moved: it stays apart, and may be taken for one that a host ended over");
         }
         return delivered.nack().await;
     }
     failpoints::pass(Place::Copied, &message.id).await;
-    match delivered.ack().await {
-        Settled::Done => Settled::Returned,
-        settled => settled,
-    }
+    delivered.ack().await
 }

@@ -395,7 +395,9 @@ impl Delivered for Receipt {
     }
 
     async fn nack(mut self) -> Settled {
-        self.acquittal.begin();
+        if self.is_apart {
+            self.acquittal.begin();
+        }
         let Some(unacked) = self.settle().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };

@@ -361,10 +361,9 @@ impl Delivered for Receipt {
     }
 
     async fn nack(self) -> Settled {
-        // We know who gave it back, and that we live.
-        match self.is_apart {
-            true => self.owed.acquittal_apart.begin(),
-            false => self.owed.acquittal.begin(),
+        if self.is_apart {
+            // We know who gave it back, and that we live.
+            self.owed.acquittal_apart.begin();
         }
         let _turn = self.owed.settling.read().await;
         let options = BasicNackOptions {

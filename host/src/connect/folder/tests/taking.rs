@@ -217,6 +217,7 @@ async fn a_file_from_the_future_is_taken_when_it_looks_the_same_for_a_while() {
         .expect("the file");
     file.set_modified(SystemTime::now() + Duration::from_secs(3600))
         .expect("its time");
+    drop(file);
     let (message, receipt) = next(&mut open(&folder)).await;
     assert_eq!(message.key, "cat.png");
     settle(receipt, Disposition::Ack).await;
