@@ -141,8 +141,11 @@ impl<W: Work> Pipeline<W> {
 
     /// Runs the next suspect to its end, if there is one.
     async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
-        let alone = self.gate.alone().await;
-        if self.hold.n_held() > 0 || self.hold.is_cut() || self.breaker.opened().is_some() {
+        let alone = tokio::select! {
+            alone = self.gate.alone() => alone,
+            () = self.hold.cut() => return None,
+        };
+        if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
         // Taken only when it can run: what waits in hand beside others is blamed for what they do.
@@ -195,7 +198,7 @@ impl<W: Work> Pipeline<W> {
         let is_alone = alone.is_some();
         let finishing = async {
             let disposition = match made {
-                Ok(parcels) if is_alone => deliver_once(parcels).await,
+                Ok(parcels) if is_alone => self.deliver_once(parcels).await,
                 Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
                 Err(disposition) => disposition,
             };
@@ -293,6 +296,22 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
+    /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that
+    /// it is innocent, and others are waiting for it to be done.
+    async fn deliver_once(&self, parcels: Vec<Parcel>) -> Disposition {
+        let sent = self.hold.try_once(try_join_all(parcels.iter().map(Parcel::send)));
+        match sent.await {
+            Ok(Ok(_)) => return Disposition::Ack,
+            Ok(Err(error)) => {
+                info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others")
+            }
+            Err(GaveUp) => {
+                debug!("the drain ended before a suspect's result was confirmed: it goes back to the others")
+            }
+        }
+        Disposition::Return
+    }
+
     fn span(&self, taken: &Taken) -> Span {
         let Message { id, attempt, .. } = &taken.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
@@ -361,18 +380,6 @@ fn unfinished(suspicion: Suspicion) -> Disposition {
     match suspicion {
         Suspicion::Apart { deaths } | Suspicion::Raised { deaths } => Disposition::Quarantine { deaths },
         Suspicion::None => Disposition::Return,
-    }
-}
-
-/// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that it
-/// is innocent, and others are waiting for it to be done.
-async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
-    match try_join_all(parcels.iter().map(Parcel::send)).await {
-        Ok(_) => Disposition::Ack,
-        Err(error) => {
-            info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others");
-            Disposition::Return
-        }
     }
 }
 

@@ -121,7 +121,13 @@ impl Hold {
     }
 
     /// Tries once. A try that is on its way when the drain ends is given a moment: what it sent would be sent twice.
-    async fn try_once<T, E>(&self, attempt: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, GaveUp> {
+    ///
+    /// # Errors
+    /// [`GaveUp`] when that moment is over.
+    pub(crate) async fn try_once<T, E>(
+        &self,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<Result<T, E>, GaveUp> {
         tokio::select! {
             biased; // what is done is done
             done = attempt => Ok(done),
