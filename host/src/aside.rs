@@ -57,14 +57,17 @@ impl Aside {
         death.n_apart += 1;
     }
 
-    /// Notes a message that ran alone; tells when there is none left of those that this host set apart.
+    /// Notes a message that ran alone; tells when there is none left of those that this host set apart by now.
     pub fn ran(&self, pipeline: &str) {
         let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
-        let through = death.take_if(|death| {
-            death.n_run += 1;
-            death.n_run >= death.n_apart
-        });
-        if let Some(Death { began, n_run, .. }) = through {
+        let Some(Death {
+            began, n_apart, n_run, ..
+        }) = death.as_mut()
+        else {
+            return; // another host set it apart
+        };
+        *n_run += 1;
+        if n_run == n_apart {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             info!(pipeline, n_run, took_ms, "what was set apart has run");
         }

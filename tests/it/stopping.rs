@@ -7,7 +7,7 @@ use millrace_tests::amqp::{Client, Parcel};
 use millrace_tests::broker::Broker;
 use millrace_tests::control::CONTROL;
 use millrace_tests::flow::Flow;
-use millrace_tests::host::{Host, Mill};
+use millrace_tests::host::{Host, Mill, said};
 use millrace_tests::oracle::{Oracle, Verdict};
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::Scene;
@@ -205,9 +205,10 @@ async fn a_death_is_told_once_and_once_more_when_everybody_ran() -> Result<()> {
     let (host, mut oracle) = stuck(&client, &scene, &mill).await?;
     host.kill()?;
     let mut host = mill.start_ready()?;
-    let through = host.wait_line(2 * PATIENCE, THROUGH)?;
-    let n_run = through.get("n_run").and_then(serde_json::Value::as_u64);
-    assert_eq!((n_run, host.n_lines(SUSPECTED)), (Some(40), 1), "{}", host.log());
+    host.wait_line_that(2 * PATIENCE, "all forty through", |line| {
+        said(line) == Some(THROUGH) && line.get("n_run").and_then(serde_json::Value::as_u64) == Some(40)
+    })?;
+    assert_eq!(host.n_lines(SUSPECTED), 1, "{}", host.log());
     wait_for_count(&client, &scene, 300, &host).await?;
     host.stop()?;
     finished(&client, &scene, &mut oracle).await
