@@ -133,6 +133,8 @@ struct Timing {
     retry_max: Duration,
     /// The folder is listed at least as often, since watching misses files on network file systems.
     rescan: Duration,
+    /// A file that is not what was read rests for so long before it is read again.
+    unfinished: Duration,
     /// A writer that has a file open, and does nothing for so long, is asked for among the processes.
     silence: Duration,
 }
@@ -144,6 +146,7 @@ impl Default for Timing {
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
             rescan: Duration::from_secs(2),
+            unfinished: Duration::from_secs(2),
             silence: Duration::from_secs(60),
         }
     }

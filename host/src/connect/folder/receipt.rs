@@ -171,6 +171,7 @@ impl Receipt {
         }
         let claim = self.claim.take();
         match (worked, claim) {
+            (Ok(After::Ended), Some(claim)) if is_other => shared.rest(claim.name()),
             (Ok(After::WaitsFor(delay)), Some(claim)) => shared.wait(claim, delay),
             (Ok(After::Ended), claim) => drop(claim),
             (Err(error), claim) => {
@@ -184,11 +185,17 @@ impl Receipt {
         Ok(settled)
     }
 
-    /// Leaves a file claimed that could not be settled in time.
+    /// Gives a file back that could not be settled in time; where that cannot be done either, it stays claimed.
     fn keep(&mut self) -> Settled {
-        let Some(claim) = self.claim.take() else {
-            return Settled::Done; // the last step was in time
+        let back = match &self.claim {
+            Some(_) => self.end(&Ending::Return),
+            None => return Settled::Done, // the last step was in time
         };
+        let claim = match back {
+            Ok(settled) => return settled,
+            Err(_) => self.claim.take(),
+        };
+        let Some(claim) = claim else { return Settled::Returned };
         self.shared.keep(claim);
         Settled::Lost("its file could not be moved in time".to_owned())
     }

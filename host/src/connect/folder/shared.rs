@@ -151,15 +151,21 @@ impl Shared {
     /// Whether a file is not what was read, or may soon not be: somebody has it open for writing.
     pub(super) fn is_other(&self, claim: &Claim, was: &Was) -> bool {
         let path = claim.path();
-        let looks_so = path.symlink_metadata().is_ok_and(|now| Look::of(&now) != was.look);
-        let is_other = looks_so || self.writers.holds(&path);
-        if is_other {
-            info!(
-                file = %claim.name().display(),
-                "file changed after it was read, or is still written: it is read again and not buried"
-            );
+        if path.symlink_metadata().is_ok_and(|now| Look::of(&now) != was.look) {
+            info!(file = %claim.name().display(), "file changed after it was read: it is read again and not buried");
+            return true;
         }
-        is_other
+        let is_written = self.writers.holds(&path);
+        if is_written {
+            debug!(file = %claim.name().display(), "file is still open for writing: it is read again and not buried");
+        }
+        is_written
+    }
+
+    /// Lets a file that went back because it is not what was read rest for a while.
+    pub(super) fn rest(&self, name: &OsStr) {
+        let until = Instant::now() + self.timing.unfinished;
+        self.state().returned.insert(name.to_owned(), until);
     }
 
     /// Whether there is something else in a file than was read. One that was only touched is done.

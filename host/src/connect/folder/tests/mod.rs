@@ -56,6 +56,7 @@ fn hold() -> Hold {
 fn quick() -> Timing {
     Timing {
         retry: Duration::from_millis(20),
+        unfinished: Duration::from_millis(20),
         ..Timing::default()
     }
 }
