@@ -110,6 +110,24 @@ impl Stage {
 }
 
 impl ReasonClass {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Refused,
+        Self::Retried,
+        Self::AttemptsSpent,
+        Self::Trap,
+        Self::Deadline,
+        Self::Memory,
+        Self::OutputTooLarge,
+        Self::BadTensor,
+        Self::NonFinite,
+        Self::ModelFailed,
+        Self::Denied,
+        Self::Expired,
+        Self::Malformed,
+        Self::HostFault,
+    ];
+
     /// The name in headers, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -176,5 +194,27 @@ impl fmt::Display for Reason {
             write!(f, "plugin `{}` ({}): ", plugin.name, plugin.version())?;
         }
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not a dead letter's: a message that a plugin wants to try again goes back to its queue.
+    const NO_LETTER: ReasonClass = ReasonClass::Retried;
+
+    #[test]
+    fn every_class_of_dead_letters_is_in_the_documentation_and_no_other() {
+        assert_eq!(ReasonClass::ALL.len(), ReasonClass::HostFault as usize + 1);
+        let page = include_str!("../../docs/dead-letters.md");
+        let (_, table) = page
+            .split_once("| class | what happened |\n|---|---|\n")
+            .expect("a table of classes");
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let documented = rows.map(|row| row.split('`').nth(1).expect("a class").to_owned());
+        let classes = ReasonClass::ALL.iter().filter(|class| **class != NO_LETTER);
+        let classes = classes.map(|class| class.as_str().to_owned());
+        assert_eq!(documented.collect::<Vec<_>>(), classes.collect::<Vec<_>>());
     }
 }

@@ -13,8 +13,9 @@ use tracing::error;
 use crate::admin::{Phase, PipelineState, PipelineView, View};
 use crate::breaker::{Breaker, Opened};
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::Hold;
 use crate::connect::amqp::{Publishing, Status, Told, Waiting, Watch};
+use crate::connect::{Attention, Hold};
+use crate::outlook::Outlook;
 use crate::streams;
 use crate::tally::Tally;
 use crate::watchdog::{Found, Pulse, Stalled};
@@ -50,7 +51,7 @@ pub struct Instrument {
 }
 
 /// What a pipeline that runs may wait for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Waits {
     /// For a destination.
     pub hold: Hold,
@@ -60,6 +61,18 @@ pub struct Waits {
     pub is_open: Arc<AtomicBool>,
     /// What its source waits for then.
     pub told: Told,
+    /// Not now, but at a stop.
+    pub outlook: Arc<Outlook>,
+    /// What its source cannot take.
+    pub attention: Attention,
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waits")
+            .field("hold", &self.hold)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Instruments {
@@ -212,6 +225,7 @@ impl Instruments {
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
                 stuck: None,
+                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.outlook.too_long())),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.tally.counts(),
                 source: waits.and_then(|waits| waits.told.waiting()),

@@ -2,6 +2,7 @@
 //! them, delivers the results, and only then acknowledges.
 
 pub mod admin;
+pub mod aside;
 pub mod breaker;
 pub mod cases;
 mod chain;
@@ -22,6 +23,7 @@ pub mod letter;
 pub mod machine;
 pub mod memory;
 pub mod message;
+pub mod outlook;
 pub mod pipeline;
 pub mod plugins;
 pub mod progress;

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
 
+use crate::aside::Aside;
 use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken};
+use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken, deadline};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
@@ -42,6 +43,8 @@ pub struct Pipeline<W = Stages> {
     pub gate: Gate,
     /// What became of its messages.
     pub tally: Arc<Tally>,
+    /// What is said about those that are set apart.
+    pub aside: Aside,
     /// Lines about single messages that it may write: each is told in full by its dead letter, too.
     pub lines: LineQuota,
 }
@@ -60,7 +63,7 @@ impl<W: Work> Pipeline<W> {
             () = drain.cancelled() => {}
         }
         let mut suspects = source.suspects();
-        let in_hand = TaskTracker::new();
+        let (in_hand, n_returned_before) = (TaskTracker::new(), self.tally.n_returned());
         let taking = self.take(&mut source, &in_hand, &drain);
         let (ended, ()) = join(taking, self.run_suspects(suspects.as_mut(), &drain)).await;
         debug!(pipeline = %self.name, n_in_hand = in_hand.len(), "takes no more");
@@ -68,6 +71,10 @@ impl<W: Work> Pipeline<W> {
         in_hand.close();
         in_hand.wait().await;
         self.leave_no_suspects(suspects.as_mut()).await;
+        let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
+        if n_returned > 0 {
+            info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
+        }
         ended
     }
 
@@ -77,22 +84,33 @@ impl<W: Work> Pipeline<W> {
         in_hand: &TaskTracker,
         drain: &CancellationToken,
     ) -> Result<(), FolderError> {
-        loop {
+        let ended = loop {
             let next = async {
                 self.breaker.admits(|culprit| self.serves(culprit)).await;
                 source.next().await
             };
             let taken = tokio::select! {
                 biased; // a drain wins over another message
-                () = drain.cancelled() => return Ok(()),
+                () = drain.cancelled() => break Ok(()),
                 taken = self.hold.unless_held(next) => taken,
             };
-            let Some(taken) = taken else { continue };
-            let Some(taken) = taken? else { return Ok(()) };
-            let span = self.span(&taken);
-            let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
-            in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
+            match taken {
+                None => {}
+                Some(Ok(Some(taken))) => self.begin(taken, in_hand),
+                Some(Ok(None)) => break Ok(()),
+                Some(Err(error)) => break Err(error),
+            }
+        };
+        for taken in source.leave().await {
+            self.begin(taken, in_hand);
         }
+        ended
+    }
+
+    fn begin(self: &Arc<Self>, taken: Taken, in_hand: &TaskTracker) {
+        let span = self.span(&taken);
+        let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
+        in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
     }
 
     /// Runs suspects one at a time, alone in this host, until the drain.
@@ -123,7 +141,10 @@ impl<W: Work> Pipeline<W> {
 
     /// Runs the next suspect to its end, if there is one.
     async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
-        let alone = self.gate.alone().await;
+        let alone = tokio::select! {
+            alone = self.gate.alone() => alone,
+            () = self.hold.cut() => return None,
+        };
         if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
@@ -145,7 +166,7 @@ impl<W: Work> Pipeline<W> {
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
-                .settle(&Disposition::Return, &message, &self.hold, |_| Envelope::default())
+                .settle(&unfinished(suspicion), &message, &self.hold, |_| Envelope::default())
                 .await;
             tell_settled(&settled);
             counted.settle(Outcome::Returned);
@@ -167,17 +188,23 @@ impl<W: Work> Pipeline<W> {
             Some(disposition) => Err(disposition),
             None => {
                 let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
-                self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect)
-                    .await
+                tokio::select! {
+                    biased; // what was made is kept
+                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect) => made,
+                    () = self.hold.cut() => Err(unfinished(suspicion)),
+                }
             }
         };
         let is_alone = alone.is_some();
         let finishing = async {
             let disposition = match made {
-                Ok(parcels) if is_alone => deliver_once(parcels).await,
+                Ok(parcels) if is_alone => self.deliver_once(parcels).await,
                 Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
                 Err(disposition) => disposition,
             };
+            if let (Suspicion::Raised { .. }, Disposition::Quarantine { deaths }) = (suspicion, &disposition) {
+                self.aside.set_apart(attempt.pipeline, &attempt.message.id, *deaths);
+            }
             tell(work.generation(), &attempt, &disposition);
             if matches!(disposition, Disposition::Ack) {
                 failpoints::pass(Place::Confirmed, &attempt.message.id).await;
@@ -199,6 +226,9 @@ impl<W: Work> Pipeline<W> {
         };
         tell_settled(&settled);
         counted.settle(outcome);
+        if let Suspicion::Apart { .. } = suspicion {
+            self.aside.ran(attempt.pipeline);
+        }
         settled
     }
 
@@ -312,6 +342,22 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
+    /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that
+    /// it is innocent, and others are waiting for it to be done.
+    async fn deliver_once(&self, parcels: Vec<Parcel>) -> Disposition {
+        let sent = self.hold.try_once(try_join_all(parcels.iter().map(Parcel::send)));
+        match sent.await {
+            Ok(Ok(_)) => return Disposition::Ack,
+            Ok(Err(error)) => {
+                info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others")
+            }
+            Err(GaveUp) => {
+                debug!("the drain ended before a suspect's result was confirmed: it goes back to the others")
+            }
+        }
+        Disposition::Return
+    }
+
     fn span(&self, taken: &Taken) -> Span {
         let Message { id, attempt, .. } = &taken.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
@@ -336,7 +382,9 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
         return Some(reject(Stage::Receive, ReasonClass::Malformed, text));
     }
     if message.is_expired(SystemTime::now()) {
-        let text = "its deadline passed before its processing began".to_owned();
+        let hint = message.deadline.and_then(deadline::hint);
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let text = format!("its deadline passed before its processing began{hint}");
         return Some(reject(Stage::Receive, ReasonClass::Expired, text));
     }
     match suspicion {
@@ -353,15 +401,12 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
     }
 }
 
-/// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that it
-/// is innocent, and others are waiting for it to be done.
-async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
-    match try_join_all(parcels.iter().map(Parcel::send)).await {
-        Ok(_) => Disposition::Ack,
-        Err(error) => {
-            info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others");
-            Disposition::Return
-        }
+/// What becomes of a message whose work did not come to its end, or was not begun. A suspect has shown nothing by that: it
+/// stays apart, with the deaths that it had.
+fn unfinished(suspicion: Suspicion) -> Disposition {
+    match suspicion {
+        Suspicion::Apart { deaths } | Suspicion::Raised { deaths } => Disposition::Quarantine { deaths },
+        Suspicion::None => Disposition::Return,
     }
 }
 
@@ -369,14 +414,11 @@ async fn deliver_once(parcels: Vec<Parcel>) -> Disposition {
 fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
         Disposition::Ack => debug!(generation, label = attempt.notes.label, timings = %attempt.notes.timings, "done"),
+        // Who counts them tells of them.
+        Disposition::Quarantine { deaths } => debug!(generation, deaths, "set apart"),
         _ if !attempt.lines.may_tell() => {}
-        Disposition::Return => info!(generation, "goes back to its source, uncounted"),
-        Disposition::Quarantine { deaths } => {
-            warn!(
-                generation,
-                deaths, "a host ended with it in hand: it is set apart and will run alone"
-            );
-        }
+        // Told together when all have.
+        Disposition::Return => debug!(generation, "goes back to its source, uncounted"),
         Disposition::Retry(reason) => {
             let (told, plugin) = (reason.told(generation), reason.plugin_name());
             info!(generation, stage = %reason.stage, plugin, reason = told, "goes back to its source for another attempt");

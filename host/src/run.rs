@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admin::{Admin, AdminError, ControlServer};
 use crate::breaker::Opened;
 use crate::config::{HostConfig, Name};
 use crate::connect::folder::Until;
+use crate::connect::reserve;
 use crate::control::{Change, Control, History, Request, Requests, Unanswered};
 use crate::instruments::Instruments;
 use crate::reload::Gathered;
@@ -22,11 +24,11 @@ use crate::trial::TrialEnded;
 use crate::watch::Watch;
 use crate::watchdog;
 
-/// After the drain's deadline, what is left is returned; that takes a moment, and no longer than this.
-const RETURN_GRACE: Duration = Duration::from_secs(5);
+/// How long closing may take beyond the drain's time: the process is gone a second after it at the latest.
+const CLOSE_MIN: Duration = Duration::from_millis(500);
 
-/// What is left of that when a second signal says to leave at once.
-const LEAVE_GRACE: Duration = Duration::from_millis(250);
+/// How long what is in hand may take to go back when a second signal says to leave at once.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a run is told besides its file.
 #[derive(Debug)]
@@ -186,17 +188,21 @@ impl Host {
             }
             Stop::DeviceLost => error!("leaving: everything in hand goes back to its source"),
         }
+        let (deadline, reserve) = (Instant::now() + self.settings.drain, reserve(self.settings.drain));
         self.drain.cancel();
         let pipelines = self.supervisor.pipelines();
         let in_time = tokio::select! {
             () = pipelines.all_ended() => true,
-            () = tokio::time::sleep(self.settings.drain) => false,
+            () = tokio::time::sleep(self.settings.drain.saturating_sub(reserve)) => false,
             () = orders.leave.cancelled() => false,
         };
         self.cut.cancel();
         if !in_time {
-            let at_once = orders.leave.is_cancelled();
-            let grace = if at_once { LEAVE_GRACE } else { RETURN_GRACE };
+            let grace = if orders.leave.is_cancelled() {
+                LEAVE_GRACE
+            } else {
+                reserve + CLOSE_MIN
+            };
             if tokio::time::timeout(grace, pipelines.all_ended()).await.is_err() {
                 warn!("some messages are still in hand: their sources take them back");
                 return match (self.device_lost.is_cancelled(), self.instruments.add_up()) {
@@ -207,19 +213,8 @@ impl Host {
             }
         }
         let (failed, in_time) = (pipelines.failed(), in_time && !pipelines.were_cut_off());
-        let (broker, sandbox) = self.supervisor.close();
-        if let Some(broker) = broker
-            && tokio::time::timeout(RETURN_GRACE, broker.close()).await.is_err()
-        {
-            warn!("the broker did not close its connections in time");
-        }
-        // Whatever still holds it ends with the process.
-        let stopping = Arc::into_inner(sandbox).map(|sandbox| tokio::task::spawn_blocking(|| sandbox.stop()));
-        if let Some(stopping) = stopping
-            && stopping.await.is_err()
-        {
-            error!("the sandbox ended badly");
-        }
+        let soon = Instant::now() + CLOSE_MIN;
+        close(self.supervisor, if in_time { deadline.max(soon) } else { soon }).await;
         let adds_up = self.instruments.add_up();
         match (self.device_lost.is_cancelled(), in_time) {
             (true, _) => Ended::DeviceLost,
@@ -315,6 +310,25 @@ impl Host {
                 answer = supervisor.make(asked) => return answer,
             }
         }
+    }
+}
+
+/// Closes what all pipelines share. What does not end in time ends with the process.
+async fn close(supervisor: Supervisor, until: Instant) {
+    let (broker, sandbox) = supervisor.close();
+    if let Some(broker) = broker
+        && tokio::time::timeout_at(until, broker.close()).await.is_err()
+    {
+        warn!("the broker did not close its connections in time");
+    }
+    let Some(sandbox) = Arc::into_inner(sandbox) else {
+        return;
+    };
+    let stopping = tokio::task::spawn_blocking(|| sandbox.stop());
+    match tokio::time::timeout_at(until, stopping).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => error!("the sandbox ended badly"),
+        Err(_) => debug!("a call of a plugin runs still"),
     }
 }
 

@@ -168,6 +168,16 @@ impl Tally {
         counts.n_acked() + counts.n_skipped
     }
 
+    /// Messages that went back as they were.
+    pub fn n_returned(&self) -> u64 {
+        self.lock().n_returned
+    }
+
+    /// Messages taken and not yet settled.
+    pub fn n_in_hand(&self) -> u64 {
+        self.lock().n_in_hand
+    }
+
     /// Everything at this moment.
     pub fn counts(&self) -> Counts {
         self.lock().clone()

@@ -1,6 +1,7 @@
 //! A folder in, a folder out, no broker: what a newcomer sees first.
 
 use anyhow::{Context, Result, ensure};
+use millrace_tests::PATIENCE;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::{Sample, pictures};
 use millrace_tests::scene::{Plugin, head};
@@ -148,4 +149,62 @@ fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<(
     let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
     assert!(reason.contains("attempts-spent"), "{reason}");
     Ok(())
+}
+
+#[test]
+fn a_stop_and_a_start_over_a_full_folder_are_no_deaths() -> Result<()> {
+    let (mill, samples) = (mill()?, pictures()?);
+    let n_files = 600;
+    for (n, sample) in (0..n_files).zip(samples.iter().cycle()) {
+        std::fs::write(mill.path("inbox").join(format!("{n:03}.png")), &sample.png)?;
+    }
+    let mut n_before = 0;
+    for _ in 0..2 {
+        let host = mill.start()?;
+        millrace_tests::wait_for("some more results", || {
+            (mill.files("inbox/done").len() > n_before + 20).then_some(())
+        })?;
+        host.stop()?;
+        n_before = mill.files("inbox/done").len();
+        ensure!(n_before < n_files, "the stop came too late to show anything");
+    }
+    let ended = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let suspected = ["in hand when a host ended", "of a host that is gone", "delivered again"];
+    assert!(suspected.iter().all(|line| !ended.stderr.contains(line)), "{ended:?}");
+    assert_eq!(mill.files("inbox/done").len(), n_files);
+    assert_eq!(mill.files("out").len(), 2 * n_files, "a result twice, or none");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_written_slowly_is_taken_when_it_is_closed_and_what_is_skipped_is_told() -> Result<()> {
+    use std::io::Write as _;
+
+    let (mill, samples) = (mill()?, pictures()?);
+    let png = samples.first().map(|sample| sample.png.clone()).context("no samples")?;
+    std::fs::write(mill.path("inbox/later.png.part"), "x")?;
+    let mut host = mill.start_ready()?;
+    host.wait_line(PATIENCE, "entries of the folder that are no messages are left alone")?;
+    let (first, second) = png.split_at(png.len() / 2);
+    let mut file = std::fs::File::create(mill.path("inbox/slow.png"))?;
+    file.set_len(png.len() as u64)?;
+    file.write_all(first)?;
+    // Another one that comes later and is done before shows that the host went on, and left the slow one alone.
+    for n in 0..3 {
+        std::fs::write(mill.path(&format!("inbox/quick-{n}.png")), &png)?;
+        millrace_tests::wait_for("the quick one", || {
+            mill.files("inbox/done")
+                .contains(&format!("quick-{n}.png"))
+                .then_some(())
+        })?;
+    }
+    assert_eq!(mill.files("inbox"), ["later.png.part", "slow.png"]);
+    file.write_all(second)?;
+    drop(file);
+    millrace_tests::wait_for("the slow one", || {
+        mill.files("inbox/done").contains(&"slow.png".to_owned()).then_some(())
+    })?;
+    assert_eq!(mill.files("inbox/dead"), [""; 0]);
+    host.stop()
 }

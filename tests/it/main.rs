@@ -29,6 +29,7 @@ mod schema;
 mod settlement;
 mod shipped_plugins;
 mod silence;
+mod stopping;
 #[cfg(test)]
 mod streams;
 mod suspects;

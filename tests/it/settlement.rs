@@ -161,6 +161,7 @@ async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Res
     let rows = [
         ("past", "2020-01-01T00:00:00+01:00", "expired"),
         ("long-past", "0", "expired"),
+        ("in-seconds", "1900000000", "expired"),
         ("unreadable", "tomorrow", "malformed"),
         ("future", "2999-01-01T00:00:00Z", ""),
     ];
@@ -169,7 +170,7 @@ async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Res
         let parcel = Parcel { headers, ..parcel(id)? };
         client.publish(&scene.input, &parcel).await?;
     }
-    let letters = client.take_all(&scene.dead, 3).await?;
+    let letters = client.take_all(&scene.dead, 4).await?;
     for (id, _, class) in rows.iter().filter(|(.., class)| !class.is_empty()) {
         let letter = letters
             .iter()
@@ -177,6 +178,8 @@ async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Res
             .context(*id)?;
         assert_eq!(letter.header("x-millrace-reason"), *class, "{letter:?}");
         assert_eq!(letter.header("x-millrace-stage"), "receive", "{letter:?}");
+        let is_hinted = letter.header("x-millrace-text").contains("meant in seconds");
+        assert_eq!(is_hinted, *id == "in-seconds", "{letter:?}");
     }
     let results = client.take_all(&scene.results, 1).await?;
     assert!(results.iter().all(|result| result.correlation_id == "future"));

@@ -135,6 +135,7 @@ mod tests {
                 holding: None,
                 breaker: None,
                 stuck: None,
+                attention: None,
                 n_opened: 0,
                 source: None,
                 stalled: None,

@@ -327,6 +327,7 @@ mod tests {
                 holding: None,
                 breaker: None,
                 stuck: None,
+                attention: None,
                 n_opened: 3,
                 source: None,
                 stalled: None,

@@ -87,6 +87,8 @@ pub struct PipelineView {
     pub breaker: Option<Opened>,
     /// What keeps it waiting for somebody, or for a version that makes no progress.
     pub stuck: Option<String>,
+    /// What somebody should look at, although it runs.
+    pub attention: Option<String>,
     /// How often its breaker opened.
     pub n_opened: u64,
     /// What its source waits for while it is not open.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::check::Checker;
 use super::check_values::Expect;
 use super::limits::{
-    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE,
+    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SETTLE,
 };
 use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
 use super::mistakes::{Mistake, Span, did_you_mean, quoted};
@@ -149,6 +149,11 @@ impl Checker<'_, '_> {
             "`pattern` has no meaning for a queue",
             "it chooses the files of a folder",
         );
+        self.refuse(
+            &raw.settle,
+            "`settle` has no meaning for a queue",
+            "it says when a file in a folder is complete",
+        );
         let declare = self.declare(&raw.declare);
         let prefetch = self.within(&raw.prefetch, &PREFETCH_QUEUE);
         let queue = raw.queue.given()?;
@@ -219,6 +224,7 @@ impl Checker<'_, '_> {
             folder: folder?,
             pattern,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+            settle: self.within(&raw.settle, &SETTLE),
         })
     }
 

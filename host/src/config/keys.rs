@@ -116,8 +116,8 @@ static HOST: Section = Section {
             "drain",
             Form::Quantity(&DURATION, &DRAIN),
             "\"25s\"",
-            "How long a drain (at SIGINT and SIGTERM) may take before what is unfinished goes back to its source; keep it \
-            below what the service manager allows.",
+            "How long a stop (SIGINT, SIGTERM) or a pause may take. What is unfinished goes back to its source in its last \
+            quarter, at most three seconds. Keep it below what the service manager allows by a second or more.",
         )
         .at_home(),
         Declared::new(

@@ -2,10 +2,10 @@
 
 use millrace_schema::{Declared, Form, Section, When};
 
-use super::keys::{NAME, PATH, SIZE};
+use super::keys::{DURATION, NAME, PATH, SIZE};
 use super::limits::{
     ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE,
-    SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES,
+    SETTLE, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES,
 };
 
 /// Names of queues, exchanges and routing keys: AMQP's short strings. Bytes are counted when the file is read.
@@ -141,6 +141,15 @@ static SOURCE: Section = Section {
             "Which files are messages, by name: a pattern or a list.",
         )
         .or("`\"*\"`")
+        .with(&["folder"])
+        .at_home(),
+        Declared::new(
+            "settle",
+            Form::Quantity(&DURATION, &SETTLE),
+            "\"2s\"",
+            "How long a file must not have changed before it is taken. One that is known to be open for writing is waited for \
+            besides.",
+        )
         .with(&["folder"])
         .at_home(),
     ],

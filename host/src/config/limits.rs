@@ -80,6 +80,14 @@ pub(super) const DRAIN: Limits<Duration> = Limits {
     default: Duration::from_secs(25),
 };
 
+// An ordinary copy writes without a pause that is longer; who waits for an hour watches something else than pictures.
+pub(super) const SETTLE: Limits<Duration> = Limits {
+    key: "settle",
+    min: Duration::ZERO,
+    max: Duration::from_secs(3_600),
+    default: Duration::from_millis(200),
+};
+
 // Less than this no host starts in; more is no machine that exists. Where the key is absent, the machine's is the limit.
 pub(super) const HOST_MEMORY: Limits<Bytes> = Limits {
     key: "memory",

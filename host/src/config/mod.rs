@@ -324,6 +324,8 @@ pub struct FolderSource {
     pub pattern: Globs,
     /// Messages in flight.
     pub prefetch: u16,
+    /// How long a file must not have changed before it is taken.
+    pub settle: Duration,
 }
 
 /// `[pipeline.NAME.destination.NAME]`

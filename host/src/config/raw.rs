@@ -165,6 +165,8 @@ pub(super) struct RawSource {
     pub(super) declare: RawDeclare,
     /// Which files are messages: `pattern = "*.png"` or `["*.png", "*.jpg"]`.
     pub(super) pattern: Key<Patterns>,
+    /// How long a file must not have changed: `settle = "200ms"`.
+    pub(super) settle: Key<Duration>,
 }
 
 /// How a queue is declared where it is missing.
@@ -369,6 +371,7 @@ impl RawSource {
                 prefetch: table.key("prefetch", report),
                 declare: RawDeclare::read(&mut table, report),
                 pattern: table.key("pattern", report),
+                settle: table.key("settle", report),
             };
             table.finish(&keys::belongs, report);
             raw

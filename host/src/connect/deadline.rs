@@ -1,5 +1,6 @@
 //! Deadlines as publishers write them. Knows no message and no clock.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The header that says when a message's answer is of no use any more.
@@ -25,6 +26,17 @@ pub(crate) fn milliseconds(since_epoch: i64) -> Option<SystemTime> {
 /// A deadline in seconds since 1970.
 pub(crate) fn seconds(since_epoch: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(since_epoch))
+}
+
+/// Seconds since 1970 of the years 2001 to 2286. As milliseconds they are days of 1970.
+const LIKE_SECONDS: RangeInclusive<u128> = 1_000_000_000..=9_999_999_999;
+
+/// What helps the publisher of a deadline that has passed, where it looks like seconds taken for milliseconds.
+pub(crate) fn hint(deadline: SystemTime) -> Option<&'static str> {
+    let since_epoch = deadline.duration_since(UNIX_EPOCH).ok()?;
+    LIKE_SECONDS
+        .contains(&since_epoch.as_millis())
+        .then_some("it is in the year 1970: was it meant in seconds? An integer in the header is in milliseconds")
 }
 
 /// `humantime` reads UTC alone.
@@ -89,5 +101,20 @@ mod tests {
             assert_eq!(super::text(text), None, "{text}");
         }
         assert_eq!(seconds(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_deadline_in_seconds_is_told_as_one() {
+        for (text, is_told) in [
+            ("1900411200", true),
+            ("1000000000", true),
+            ("9999999999", true),
+            ("1900411200000", false),
+            ("999999999", false),
+            ("0", false),
+            ("2020-01-01T00:00:00Z", false),
+        ] {
+            assert_eq!(super::text(text).and_then(hint).is_some(), is_told, "{text}");
+        }
     }
 }

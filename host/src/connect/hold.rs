@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::chain::Chain;
@@ -29,6 +29,22 @@ const RETRY_CAP: Duration = Duration::from_secs(5);
 /// after which the broker would close the channel under every message in flight.
 pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
+/// What is kept of a drain for giving back what it could not finish, at most: hundreds of copies are confirmed within a
+/// second.
+const RESERVE_MAX: Duration = Duration::from_secs(3);
+
+/// And at least, of however short a drain.
+const RESERVE_MIN: Duration = Duration::from_millis(250);
+
+/// One part in so many of what is left after a drain is for what was on its way when it ended, such as a result that waits
+/// for its confirm; the rest is for giving back.
+const ON_ITS_WAY_SHARE: u32 = 3;
+
+/// How much of a drain is kept for giving back: its last quarter, and no more than three seconds.
+pub(crate) fn reserve(drain: Duration) -> Duration {
+    (drain / 4).clamp(RESERVE_MIN, RESERVE_MAX)
+}
+
 /// One pipeline's held messages: while there are any, the pipeline takes no more.
 #[derive(Debug, Clone)]
 pub struct Hold(Arc<Inner>);
@@ -37,6 +53,9 @@ pub struct Hold(Arc<Inner>);
 struct Inner {
     pipeline: String,
     cut: CancellationToken,
+    // What is left when a drain is cut off, and from when on.
+    reserve: Duration,
+    cut_at: OnceLock<Instant>,
     n_held: watch::Sender<usize>,
     // What the first of them waits for; kept while any waits.
     first: Mutex<Option<(String, Instant)>>,
@@ -58,11 +77,14 @@ pub struct Holding {
 pub struct GaveUp;
 
 impl Hold {
-    /// A hold that gives up when `cut` is cancelled: the end of a drain.
-    pub fn new(pipeline: &str, cut: CancellationToken) -> Self {
+    /// A hold that gives up when `cut` is cancelled: the end of a drain, but for the `reserve` in which what is left goes
+    /// back.
+    pub fn new(pipeline: &str, cut: CancellationToken, reserve: Duration) -> Self {
         Self(Arc::new(Inner {
             pipeline: pipeline.to_owned(),
             cut,
+            reserve,
+            cut_at: OnceLock::new(),
             n_held: watch::Sender::new(0),
             first: Mutex::default(),
         }))
@@ -81,6 +103,36 @@ impl Hold {
     /// Whether the drain is over.
     pub fn is_cut(&self) -> bool {
         self.0.cut.is_cancelled()
+    }
+
+    /// Waits until the drain is over.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn cut(&self) {
+        self.0.cut.cancelled().await;
+    }
+
+    /// Waits until so much of the reserve is spent.
+    async fn spent(&self, of_reserve: Duration) {
+        self.cut().await;
+        let cut_at = *self.0.cut_at.get_or_init(Instant::now);
+        tokio::time::sleep_until(cut_at + of_reserve).await;
+    }
+
+    /// Tries once. A try that is on its way when the drain ends is given a moment: what it sent would be sent twice.
+    ///
+    /// # Errors
+    /// [`GaveUp`] when that moment is over.
+    pub(crate) async fn try_once<T, E>(
+        &self,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<Result<T, E>, GaveUp> {
+        tokio::select! {
+            biased; // what is done is done
+            done = attempt => Ok(done),
+            () = self.spent(self.0.reserve / ON_ITS_WAY_SHARE) => Err(GaveUp),
+        }
     }
 
     /// Waits until nothing is held, and then for `next`; `None` when something came to be held meanwhile. `next` must be
@@ -146,11 +198,12 @@ impl Hold {
         };
         let held = Held::begin(&self.0, &what, &error);
         for pause in backoff(RETRY_CAP) {
-            let again = async {
-                tokio::time::sleep(pause).await;
-                attempt().await
-            };
-            match self.within(&what, since, again).await? {
+            tokio::select! {
+                biased; // no try begins after the drain
+                () = self.cut() => return Err(GaveUp),
+                slept = self.within(&what, since, tokio::time::sleep(pause)) => slept?,
+            }
+            match self.within(&what, since, attempt()).await? {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     debug!(%what, error = %Chain(&error), "still holding");
@@ -165,8 +218,8 @@ impl Hold {
         Err(GaveUp)
     }
 
-    /// Awaits a try until the drain is over, or the limit of what is held since then: a try that never returns is held
-    /// no longer than one that fails again and again.
+    /// Awaits a try until a moment after the drain is over, or the limit of what is held since then: a try that never returns
+    /// is held no longer than one that fails again and again.
     async fn within<T>(
         &self,
         what: &impl Display,
@@ -174,12 +227,56 @@ impl Hold {
         attempt: impl Future<Output = T>,
     ) -> Result<T, GaveUp> {
         tokio::select! {
+            biased; // what is done is done
             done = attempt => Ok(done),
-            () = self.0.cut.cancelled() => Err(GaveUp),
+            () = self.spent(self.0.reserve / ON_ITS_WAY_SHARE) => Err(GaveUp),
             () = tokio::time::sleep_until(since + HOLD_LIMIT) => {
                 warn!(%what, held_s = since.elapsed().as_secs(), "held too long: returning the message");
                 Err(GaveUp)
             }
+        }
+    }
+}
+
+impl Hold {
+    /// Tries to give something back, with backoff, for as long as `patience` and, when the drain is over, until what was
+    /// kept of it for this is spent. One try is not given up for another: both could arrive.
+    ///
+    /// # Errors
+    /// [`GaveUp`] when it did not succeed in time, or is of no use any more.
+    pub(crate) async fn until_back<E, F>(
+        &self,
+        what: impl Display,
+        mut attempt: impl FnMut() -> F,
+        is_void: impl Fn() -> bool,
+        patience: Duration,
+    ) -> Result<(), GaveUp>
+    where
+        E: Error,
+        F: Future<Output = Result<(), E>>,
+    {
+        let trying = async {
+            let (mut held, mut pauses, mut was_cut) = (None, backoff(RETRY_CAP), self.is_cut());
+            while let Some(pause) = pauses.next() {
+                match attempt().await {
+                    Ok(()) => return Ok(()),
+                    Err(_) if is_void() => break,
+                    Err(error) if held.is_none() => held = Some(Held::begin(&self.0, &what, &error)),
+                    Err(error) => debug!(%what, error = %Chain(&error), "still holding"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // What could not be done for long may be possible now, and there is no time for long pauses.
+                    () = self.cut(), if !was_cut => (was_cut, pauses) = (true, backoff(RETRY_CAP)),
+                }
+            }
+            Err(GaveUp)
+        };
+        tokio::select! {
+            biased; // what is back is back
+            tried = trying => tried,
+            () = tokio::time::sleep(patience) => Err(GaveUp),
+            () = self.spent(self.0.reserve) => Err(GaveUp),
         }
     }
 }
@@ -247,7 +344,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_held_too_long_is_given_up_well_before_the_consumer_timeout() {
-        let hold = Hold::new("images", CancellationToken::new());
+        let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let began = Instant::now();
         let held = hold.until_done("a", || ready(Err::<(), _>(Error::other("away"))));
         assert_eq!(held.await, Err(GaveUp));
@@ -257,7 +354,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_try_that_never_returns_is_held_no_longer_than_one_that_fails() {
-        let hold = Hold::new("images", CancellationToken::new());
+        let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let began = Instant::now();
         let held = hold.until_done("a", pending::<Result<(), Error>>);
         assert_eq!(held.await, Err(GaveUp));
@@ -279,7 +376,7 @@ mod tests {
         assert_eq!(hold.n_held(), 0);
 
         let cut = CancellationToken::new();
-        let hold = Hold::new("images", cut.clone());
+        let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
         let held = hold.until_done("a", pending::<Result<(), Error>>);
         let (held, ()) = tokio::join!(held, async { cut.cancel() });
         assert_eq!(held, Err(GaveUp));
@@ -287,7 +384,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_held_says_what_is_in_the_way() {
-        let hold = Hold::new("images", CancellationToken::new());
+        let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let mut tries = 0;
         let held = hold.until_done("queue `a`", || {
             tries += 1;
@@ -311,7 +408,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_of_a_drain_ends_a_hold_at_once() {
         let cut = CancellationToken::new();
-        let hold = Hold::new("images", cut.clone());
+        let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
         let attempt = || ready(Err::<(), _>(Error::other("away")));
         let (held, ()) = tokio::join!(hold.until_done("a", attempt), async { cut.cancel() });
         assert_eq!(held, Err(GaveUp));
@@ -319,7 +416,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_taken_once_something_comes_to_be_held() {
-        let hold = Hold::new("images", CancellationToken::new());
+        let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let mut tries = 0;
         let (taken, done) = tokio::join!(
             hold.unless_held(pending::<()>()),
@@ -330,5 +427,66 @@ mod tests {
         );
         assert_eq!((taken, done), (None, Ok(())));
         assert_eq!(hold.unless_held(ready(7)).await, Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_on_its_way_when_a_drain_ends_is_given_a_moment_and_nothing_more_is_begun() {
+        let (cut, mut tries) = (CancellationToken::new(), 0);
+        let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
+        cut.cancel();
+        let began = Instant::now();
+        let confirmed = hold.until_done("a", || async {
+            tokio::time::sleep(RESERVE_MAX / 6).await;
+            Ok::<_, Error>(())
+        });
+        assert_eq!(confirmed.await, Ok(()));
+        let refused = hold.until_done("a", || {
+            tries += 1;
+            ready(Err::<(), _>(Error::other("away")))
+        });
+        assert_eq!((refused.await, tries), (Err(GaveUp), 1));
+        let silent = hold.until_done("a", pending::<Result<(), Error>>);
+        assert_eq!(silent.await, Err(GaveUp));
+        assert_eq!(began.elapsed(), RESERVE_MAX / ON_ITS_WAY_SHARE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_back_is_tried_until_the_reserve_is_spent_and_never_twice_at_once() {
+        let cut = CancellationToken::new();
+        let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
+        let began = Instant::now();
+        let silent = hold.until_back("a", pending::<Result<(), Error>>, || false, HOLD_LIMIT);
+        let (silent, ()) = tokio::join!(silent, async { cut.cancel() });
+        assert_eq!((silent, began.elapsed()), (Err(GaveUp), RESERVE_MAX));
+
+        let (cut, mut tries) = (CancellationToken::new(), 0);
+        let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
+        cut.cancel();
+        let back = hold.until_back(
+            "a",
+            || {
+                tries += 1;
+                ready(if tries > 3 { Ok(()) } else { Err(Error::other("away")) })
+            },
+            || false,
+            HOLD_LIMIT,
+        );
+        assert_eq!((back.await, hold.n_held()), (Ok(()), 0));
+        let void = hold.until_back("a", || ready(Err(Error::other("away"))), || true, HOLD_LIMIT);
+        assert_eq!(void.await, Err(GaveUp));
+        let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
+        let (began, patience) = (Instant::now(), Duration::from_secs(30));
+        let away = hold.until_back("a", || ready(Err(Error::other("away"))), || false, patience);
+        assert_eq!((away.await, began.elapsed()), (Err(GaveUp), patience));
+    }
+
+    #[test]
+    fn a_drain_keeps_a_part_of_itself_for_giving_back() {
+        for (drain_ms, reserve_ms) in [(0, 250), (1000, 250), (4000, 1000), (25_000, 3000), (3_600_000, 3000)] {
+            assert_eq!(
+                reserve(Duration::from_millis(drain_ms)),
+                Duration::from_millis(reserve_ms)
+            );
+        }
     }
 }

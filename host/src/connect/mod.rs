@@ -2,7 +2,7 @@
 
 pub(crate) mod acquittal;
 pub mod amqp;
-mod deadline;
+pub(crate) mod deadline;
 mod destination;
 pub mod folder;
 mod hold;
@@ -17,8 +17,8 @@ use crate::gate::Alone;
 use crate::message::{Envelope, Message};
 
 pub use destination::{DeliverError, Denied, Destination, GROWTH_MAX, Parcel, denied_or_undeliverable};
-pub(crate) use hold::HOLD_LIMIT;
 pub use hold::{GaveUp, Hold, Holding};
+pub(crate) use hold::{HOLD_LIMIT, reserve};
 
 /// Where a pipeline's messages come from.
 #[derive(Debug)]
@@ -54,6 +54,9 @@ pub struct Malformed {
 
 /// Counts messages that wait or are in hand.
 pub type Backlog = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// Says what somebody should look at.
+pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A message that was taken, and what its source is owed.
 #[derive(Debug)]
@@ -187,6 +190,18 @@ impl Source {
         }
     }
 
+    /// Asks for no more, and gives what the source has handed over already: it is in flight as everything else that was
+    /// taken.
+    pub async fn leave(&mut self) -> Vec<Taken> {
+        match self {
+            Self::Amqp(source) => source.leave().await,
+            // What was claimed and not handed out goes back when the source is dropped.
+            Self::Folder(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Simulated(source) => source.leave().await,
+        }
+    }
+
     /// Whether it hands out messages; goes on telling while the source runs.
     pub fn is_open(&self) -> Arc<AtomicBool> {
         match self {
@@ -204,6 +219,16 @@ impl Source {
             Self::Folder(_) => amqp::Told::default(),
             #[cfg(test)]
             Self::Simulated(_) => amqp::Told::default(),
+        }
+    }
+
+    /// Says what somebody should look at, where the source knows of something: a folder. Goes on while the source runs.
+    pub fn attention(&self) -> Attention {
+        match self {
+            Self::Amqp(_) => Arc::new(|| None),
+            #[cfg(test)]
+            Self::Simulated(_) => Arc::new(|| None),
+            Self::Folder(source) => Arc::new(source.attention()),
         }
     }
 
@@ -270,11 +295,8 @@ impl Receipt {
                     Disposition::Reject(reason) => Some(letter(reason)),
                     _ => None,
                 };
-                match (receipt.settle(disposition, letter.as_ref()).await, disposition) {
-                    (Err(error), _) => Settled::Lost(Chain(&error).to_string()),
-                    (Ok(()), Disposition::Return) => Settled::Returned,
-                    (Ok(()), _) => Settled::Done,
-                }
+                let settled = receipt.settle(disposition, letter.as_ref(), hold).await;
+                settled.unwrap_or_else(|error| Settled::Lost(Chain(&error).to_string()))
             }
         }
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::Settled;
-use super::hold::{GaveUp, Hold};
+use super::hold::{GaveUp, HOLD_LIMIT, Hold};
 use crate::disposition::{Disposition, Reason};
 use crate::failpoints::{self, Place};
 use crate::message::{Envelope, Message};
 
-/// How long the last try to put a suspect back may take: less than what is left when a drain is over.
-const LAST_TRY: Duration = Duration::from_secs(3);
+/// How long a copy of an ordinary message that goes back is tried for, unless a drain ends before: without one it goes back
+/// all the same, as delivered again. A suspect that goes back without one is blamed for a death, so it is held.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a message is copied to a queue of its own pipeline.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ pub(crate) enum Purpose {
     Retry { attempt: u32 },
     /// To be set apart, after this many hosts ended with it in hand.
     Quarantine { deaths: u32 },
-    /// From where it was set apart back to the others, as it was.
+    /// Back to the others, as it was.
     PutBack,
     /// As a dead letter.
     DeadLetter(Envelope),
@@ -38,6 +39,9 @@ pub(crate) trait Delivered: Sized + Send + Sync {
 
     /// Whether it was set apart and is running alone.
     fn is_apart(&self) -> bool;
+
+    /// Whether its source has taken it back already.
+    fn is_void(&self) -> bool;
 
     /// Prepares a copy; `None` where one cannot be made.
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Self::Copy>;
@@ -72,6 +76,10 @@ pub(crate) async fn settle<D: Delivered>(
     let Some(copy) = delivered.copy(message, purpose) else {
         return give_back(delivered, message, hold).await;
     };
+    if let Disposition::Quarantine { .. } = disposition {
+        // Put back, it would be suspect no more.
+        return move_to(delivered, &copy, message, (hold, HOLD_LIMIT)).await;
+    }
     failpoints::pass(Place::Copy, &message.id).await;
     match hold.until_done(&copy, || delivered.publish(&copy)).await {
         Ok(()) => {
@@ -82,36 +90,40 @@ pub(crate) async fn settle<D: Delivered>(
     }
 }
 
-/// Gives a message back as it was. One that ran alone is suspect no more, and goes back to the others as a copy: its
-/// redelivery where it is would look like a death to another host.
+/// Gives a message back as it was: as a copy, and the original is let go of. Given back itself, it would be delivered
+/// again, and that looks to the next host as if one had ended over it.
 async fn give_back<D: Delivered>(delivered: D, message: &Message, hold: &Hold) -> Settled {
-    if !delivered.is_apart() {
-        return delivered.nack().await;
-    }
-    let Some(copy) = delivered.copy(message, Purpose::PutBack) else {
+    // The broker has it already: a copy would be one more.
+    let copy = match delivered.is_void() {
+        true => None,
+        false => delivered.copy(message, Purpose::PutBack),
+    };
+    let Some(copy) = copy else {
         return delivered.nack().await;
     };
-    failpoints::pass(Place::Copy, &message.id).await;
-    if !put_back(&delivered, &copy, hold).await {
-        warn!(
-            "a suspect cannot go back to the others: it stays apart, and may be taken for one that a host ended over"
-        );
-        return delivered.nack().await;
-    }
-    failpoints::pass(Place::Copied, &message.id).await;
-    match delivered.ack().await {
+    let patience = if delivered.is_apart() { HOLD_LIMIT } else { PATIENCE };
+    match move_to(delivered, &copy, message, (hold, patience)).await {
         Settled::Done => Settled::Returned,
         settled => settled,
     }
 }
 
-/// Held as every copy is; when the drain is over, tried once more.
-async fn put_back<D: Delivered>(delivered: &D, copy: &D::Copy, hold: &Hold) -> bool {
-    match hold.until_done(copy, || delivered.publish(copy)).await {
-        Ok(()) => true,
-        Err(GaveUp) => matches!(
-            tokio::time::timeout(LAST_TRY, delivered.publish(copy)).await,
-            Ok(Ok(()))
-        ),
+/// Lets go of a message once its copy is confirmed; where that is not to be had in time, it is given back itself.
+async fn move_to<D: Delivered>(
+    delivered: D,
+    copy: &D::Copy,
+    message: &Message,
+    (hold, patience): (&Hold, Duration),
+) -> Settled {
+    failpoints::pass(Place::Copy, &message.id).await;
+    let publish = || delivered.publish(copy);
+    let moved = hold.until_back(copy, publish, || delivered.is_void(), patience).await;
+    if let Err(GaveUp) = moved {
+        if delivered.is_apart() && !delivered.is_void() {
+            warn!("a suspect cannot be moved: it stays apart, and may be taken for one that a host ended over");
+        }
+        return delivered.nack().await;
     }
+    failpoints::pass(Place::Copied, &message.id).await;
+    delivered.ack().await
 }

@@ -1,6 +1,7 @@
 //! The seams: a source, its receipts, a destination and the work, all of which do what the world says. A host that is
 //! dead goes no further: whatever it calls never returns.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Host {
 pub struct Source {
     pub(super) host: Arc<Host>,
     consuming: Consuming,
+    // Handed over in advance, and not handed out.
+    ahead: VecDeque<Taken>,
 }
 
 /// The broker's queue of suspects.
@@ -128,10 +131,6 @@ impl Host {
             return None;
         }
         let mut queued = state.queue(queue).pop_front()?;
-        let n_held = self.hold.n_held();
-        state.demand(n_held == 0, || {
-            format!("host {number} takes message {} while it holds {n_held}", queued.id)
-        });
         state.n_deliveries += 1;
         let (tag, session) = (state.n_deliveries, state.session);
         let suspicion = match queue {
@@ -185,6 +184,7 @@ impl Source {
         Self {
             host,
             consuming: Consuming::new(),
+            ahead: VecDeque::new(),
         }
     }
 
@@ -196,11 +196,45 @@ impl Source {
     }
 
     pub(crate) async fn next(&mut self) -> Taken {
+        let world = Arc::clone(&self.host.world);
         loop {
-            let changed = self.host.world.changed.notified();
-            match self.host.take(Queue::Main, &mut self.consuming) {
-                Some(taken) => return taken,
-                None => changed.await,
+            let changed = world.changed.notified();
+            self.host.live().await;
+            self.hand_over();
+            if let Some(taken) = self.ahead.pop_front() {
+                let (host, n_held) = (self.host.number, self.host.hold.n_held());
+                self.host.world.state().demand(n_held == 0, || {
+                    format!("host {host} takes message {} while it holds {n_held}", taken.message.id)
+                });
+                return taken;
+            }
+            changed.await;
+        }
+    }
+
+    /// Cancels: what was handed over before the answer is given.
+    pub(crate) async fn leave(&mut self) -> Vec<Taken> {
+        self.host.step(2).await;
+        self.hand_over();
+        let host = Arc::clone(&self.host);
+        let mut state = host.world.state();
+        // What is between queue and channel at that moment a quorum queue takes back itself, and marks it.
+        if state.random.chance(10)
+            && let Some(mut queued) = state.main.pop_front()
+        {
+            (queued.redelivered, queued.returned) = (true, Some(Returned::ByDrain));
+            state.main.push_front(queued);
+        }
+        drop(state);
+        self.ahead.drain(..).collect()
+    }
+
+    /// The broker hands over some of what there is.
+    fn hand_over(&mut self) {
+        while let Some(taken) = self.host.take(Queue::Main, &mut self.consuming) {
+            self.ahead.push_back(taken);
+            if self.host.world.state().random.chance(30) {
+                break;
             }
         }
     }
@@ -277,6 +311,13 @@ impl Delivered for Receipt {
 
     fn is_apart(&self) -> bool {
         self.is_apart
+    }
+
+    fn is_void(&self) -> bool {
+        let mut state = self.host.world.state();
+        let session = state.session;
+        // A host does not know at once.
+        state.unacked.get(&self.tag).is_none_or(|it| it.session != session) && state.random.chance(50)
     }
 
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
@@ -367,9 +408,12 @@ impl Delivered for Receipt {
         };
         let mut state = self.host.world.state();
         let id = unacked.queued.id;
-        let is_cut = self.host.hold.is_cut();
+        let (is_cut, takes_copies) = (self.host.hold.is_cut(), state.takes_copies);
         state.demand(unacked.queue == Queue::Main || is_cut, || {
             format!("message {id} stays apart, though its host has time to put it back")
+        });
+        state.demand(!takes_copies, || {
+            format!("message {id} will be delivered again, though a copy could go back")
         });
         state.put_back(unacked, Some(Returned::ByDrain));
         drop(state);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fakes::{Ailment, Host, Script, Source};
 use super::world::{Kind, World};
+use crate::aside::Aside;
 use crate::breaker::Breaker;
 use crate::config::{Name, TrialConfig};
 use crate::connect::folder::FolderError;
@@ -35,6 +36,9 @@ const SEED: &str = "MILLRACE_SEED";
 
 /// How long everything may take to come to rest after the last fault, in virtual time.
 const REST_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What is left of a drain that is cut off, for giving back.
+const RESERVE: Duration = Duration::from_secs(3);
 
 /// Small and good enough for schedules (SplitMix64); the same on every machine.
 #[derive(Debug, Clone)]
@@ -132,7 +136,7 @@ impl Schedule {
         let host = Arc::new(Host {
             number,
             world: Arc::clone(&self.world),
-            hold: Hold::new("simulated", cut.clone()),
+            hold: Hold::new("simulated", cut.clone(), RESERVE),
             prefetch,
         });
         self.world.state().alive.insert(number);
@@ -155,6 +159,7 @@ impl Schedule {
             gate: Gate::default(),
             breaker: Breaker::new("simulated", drain.clone()),
             tally: Arc::default(),
+            aside: Aside::default(),
             lines: LineQuota::new(u32::MAX),
         });
         let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));

@@ -12,15 +12,17 @@ use tracing::{error, info};
 
 use super::{ChangeError, Premises};
 use crate::admin::PipelineState;
+use crate::aside::Aside;
 use crate::breaker::Breaker;
 use crate::chain::Chain;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::Broker;
 use crate::connect::folder::{self, FolderError, Until};
-use crate::connect::{Hold, Source};
+use crate::connect::{Hold, Source, reserve};
 use crate::gate::Gate;
 use crate::generation::Current;
 use crate::instruments::{Instruments, Waits};
+use crate::outlook::Outlook;
 use crate::pipeline::{LINES_PER_SECOND, Pipeline};
 use crate::quota::LineQuota;
 
@@ -144,11 +146,14 @@ impl Pipelines {
             source.acquit();
         }
         let (drain, cut) = (self.drain.child_token(), self.cut.child_token());
+        let limit = self.drain_limit.saturating_sub(reserve(self.drain_limit));
         let waits = Waits {
-            hold: Hold::new(name.as_str(), cut.clone()),
+            hold: Hold::new(name.as_str(), cut.clone(), reserve(self.drain_limit)),
             breaker: Breaker::new(name.as_str(), drain.clone()),
             is_open: source.is_open(),
             told: source.told(),
+            outlook: Arc::new(Outlook::new(limit)),
+            attention: source.attention(),
         };
         let pipeline = Arc::new(Pipeline {
             name: name.clone(),
@@ -158,9 +163,10 @@ impl Pipelines {
             breaker: waits.breaker.clone(),
             gate: self.gate.beside(),
             tally: instrument.tally,
+            aside: Aside::default(),
             lines: LineQuota::new(LINES_PER_SECOND),
         });
-        self.instruments.begin(name, waits);
+        self.instruments.begin(name, waits.clone());
         if self.until == Until::Empty {
             self.backlogs.push(source.backlog().into());
         }
@@ -168,8 +174,12 @@ impl Pipelines {
             name: name.clone(),
             drain: drain.clone(),
         };
-        let (limit, host_drain, cut_off) = (self.drain_limit, self.drain.clone(), Arc::clone(&self.cut_off));
+        let (host_drain, cut_off) = (self.drain.clone(), Arc::clone(&self.cut_off));
         let task = self.tasks.spawn(async move {
+            let (tally, is_waiting) = (Arc::clone(&pipeline.tally), || {
+                waits.hold.n_held() > 0 || waits.breaker.opened().is_some()
+            });
+            let name = pipeline.name.clone();
             let mut run = std::pin::pin!(pipeline.run(source, drain.clone()));
             let too_late = async {
                 drain.cancelled().await;
@@ -177,6 +187,7 @@ impl Pipelines {
             };
             tokio::select! {
                 ended = &mut run => ended,
+                () = waits.outlook.watch(name.as_str(), &tally, is_waiting) => run.await, // it does not end
                 () = too_late => {
                     // The host waits as long: whichever notices first, it was cut off.
                     cut_off.fetch_or(host_drain.is_cancelled(), Ordering::Relaxed);

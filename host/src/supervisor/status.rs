@@ -163,7 +163,7 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
     if let Some(stalled) = &pipeline.stalled {
         return ("stalled", Some(stalled.to_string()));
     }
-    ("running", None)
+    ("running", pipeline.attention.clone())
 }
 
 /// What serves, from the parts of every pipeline.

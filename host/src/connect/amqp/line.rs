@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use lapin::message::{BasicGetMessage, Delivery};
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
+    BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation, Connection, Consumer, ExchangeKind};
@@ -251,6 +251,12 @@ impl Channel {
         let options = BasicConsumeOptions::default();
         let consuming = self.channel.basic_consume(queue, "".into(), options, arguments);
         self.line.answer("basic.consume", consuming).await
+    }
+
+    /// `basic.cancel`
+    pub(super) async fn cancel(&self, consumer: ShortString) -> Result<(), Failure> {
+        let cancelling = self.channel.basic_cancel(consumer, BasicCancelOptions::default());
+        self.line.answer("basic.cancel", cancelling).await
     }
 
     /// `basic.get`

@@ -9,6 +9,7 @@ mod cord;
 mod guard;
 mod inspect;
 mod kinds;
+mod leave;
 mod letters;
 mod line;
 mod link;

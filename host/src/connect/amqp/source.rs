@@ -9,11 +9,12 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Consumer};
-use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tokio::sync::{Notify, RwLock};
+use tracing::{debug, error, info, warn};
 
 use super::copies;
 use super::kinds;
+use super::leave;
 use super::letters::Original;
 use super::line::{self, Channel, Failure};
 use super::link::{ConnectError, Link, Waiting};
@@ -66,6 +67,10 @@ pub(super) struct Owed {
     pub(super) acquittal: Acquittal,
     pub(super) acquittal_apart: Acquittal,
     pub(super) new_suspect: Notify,
+    // Counts what is out: each receipt of the queue has one.
+    out: Arc<()>,
+    // Held to settle, and by whoever stops consuming. tokio's: held over awaits that are bounded.
+    settling: RwLock<()>,
 }
 
 #[derive(Debug)]
@@ -88,6 +93,7 @@ pub struct Receipt {
     delivery: Delivery,
     owed: Arc<Owed>,
     is_apart: bool,
+    _out: Arc<()>,
 }
 
 impl Source {
@@ -101,6 +107,8 @@ impl Source {
             acquittal: Acquittal::default(),
             acquittal_apart: Acquittal::default(),
             new_suspect: Notify::new(),
+            out: Arc::default(),
+            settling: RwLock::default(),
         };
         Self {
             link,
@@ -277,6 +285,34 @@ impl Told {
     }
 }
 
+impl Source {
+    /// Cancels the consumer, and gives what was handed over before. Its channel stays: what is out is settled on it.
+    pub async fn leave(&mut self) -> Vec<Taken> {
+        self.is_open.store(false, Ordering::Relaxed);
+        let Some(subscription) = &mut self.subscription else {
+            return Vec::new();
+        };
+        let Subscription { channel, consumer, .. } = subscription;
+        // What is settled makes the broker hand over more. A line that stands still hands over nothing.
+        let quiet = tokio::time::timeout(leave::REST_LIMIT, self.owed.settling.write()).await;
+        let n_out = Arc::strong_count(&self.owed.out).saturating_sub(1);
+        let n_more = usize::from(self.owed.queue.prefetch).saturating_sub(n_out);
+        let delivered = leave::cancel(channel, consumer, n_more).await;
+        drop(quiet);
+        debug!(
+            queue = self.owed.queue.queue,
+            n_out,
+            n_delivered = delivered.len(),
+            "consumes no more"
+        );
+        let taken = delivered.into_iter().map(|delivery| {
+            let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
+            Receipt::take(delivery, &self.owed, suspicion)
+        });
+        taken.collect()
+    }
+}
+
 impl Receipt {
     pub(super) fn take(mut delivery: Delivery, owed: &Arc<Owed>, suspicion: Suspicion) -> Taken {
         let n_properties = properties::encoded_bytes(&delivery.properties);
@@ -297,6 +333,7 @@ impl Receipt {
             delivery,
             owed: Arc::clone(owed),
             is_apart: matches!(suspicion, Suspicion::Apart { .. }),
+            _out: Arc::clone(&owed.out),
         };
         Taken {
             message,
@@ -327,8 +364,16 @@ impl Delivered for Receipt {
         self.is_apart
     }
 
+    fn is_void(&self) -> bool {
+        Self::is_void(self)
+    }
+
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
         let QueueSource { queue, dead_letter, .. } = &*self.owed.queue;
+        let is_letter = matches!(purpose, Purpose::DeadLetter(_));
+        if !is_letter && properties::encoded_bytes(&self.delivery.properties) > properties::TAKEN_BYTES_MAX {
+            return None; // with what a copy adds they would fit into no frame
+        }
         let (queue, home, is_suspect) = match &purpose {
             Purpose::DeadLetter(_) => (dead_letter.clone(), Home::Kept, false),
             Purpose::Quarantine { .. } => (suspect_queue(queue), Home::Kept, true),
@@ -369,6 +414,7 @@ impl Delivered for Receipt {
     }
 
     async fn ack(self) -> Settled {
+        let _turn = self.owed.settling.read().await;
         let told = line::ack(&self.delivery, self.owed.told_limit).await;
         settled(told, Settled::Done)
     }
@@ -378,6 +424,7 @@ impl Delivered for Receipt {
             // We know who gave it back, and that we live.
             self.owed.acquittal_apart.begin();
         }
+        let _turn = self.owed.settling.read().await;
         let told = line::give_back(&self.delivery, self.owed.told_limit).await;
         settled(told, Settled::Returned)
     }

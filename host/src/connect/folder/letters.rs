@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::FolderError;
 use super::deliver::is_plain_name;
 use super::files::{Temporary, open_plain, rename_new, sync_directory};
-use super::receipt::REASON_SUFFIX;
+use super::shared::REASON_SUFFIX;
 use crate::letter::{self, Letter};
 use crate::message::Message;
 

@@ -2,9 +2,9 @@
 //!
 //! Messages are the regular files directly in the folder whose names match its pattern. Not messages: hidden files,
 //! names that writers use for what is not complete (`.part`, `.partial`, `.tmp`, `.crdownload`, `.filepart`), our own
-//! `.envelope.json`, folders, and symlinks, which are never followed. A file is taken when it was modified 200 ms
-//! ago or looked the same for 200 ms, so that an ordinary copy is complete; whoever writes slower writes under one of
-//! those names and renames.
+//! `.envelope.json`, folders, pipes and the like, and symlinks, which are never followed. A file is taken when it was
+//! modified some time ago (`settle`) or looked the same for so long, and nobody is known to have it open for writing. What
+//! changed after it was read is read again before it is settled for good. What cannot be read stays where it is.
 //!
 //! ```text
 //! inbox/cat.png                              waits
@@ -18,14 +18,19 @@
 //!
 //! Every step is one rename on one file system, so any number of hosts share a folder, and a kill loses nothing.
 
+mod content;
 mod deliver;
 mod files;
 mod home;
 mod letters;
 mod receipt;
 mod scan;
+mod shared;
+mod skipped;
 #[cfg(test)]
 mod tests;
+mod unreadable;
+mod writers;
 
 pub use deliver::{deliver, prepare, result_name};
 pub use letters::{Found, Letters, PutBackError, write_new};
@@ -37,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::event::{EventKind, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -49,8 +54,8 @@ use crate::config::FolderSource;
 use crate::message::Message;
 use files::ensure_directory;
 use home::Home;
-use receipt::Shared;
 use scan::{Scanner, Search, Step};
+use shared::Shared;
 
 /// Where claims are kept, in the folder itself: a rename must not leave the file system.
 const PRIVATE: &str = ".millrace";
@@ -100,6 +105,12 @@ pub enum FolderError {
         /// The folder in the folder.
         path: PathBuf,
     },
+    /// Files could not be read; everything else was taken.
+    #[error("{files}")]
+    Unreadable {
+        /// How many, one of them, and why.
+        files: String,
+    },
     /// A result's name is no plain file name.
     #[error("`{}` is no file name for a result", name.escape_debug())]
     ResultName {
@@ -122,6 +133,10 @@ struct Timing {
     retry_max: Duration,
     /// The folder is listed at least as often, since watching misses files on network file systems.
     rescan: Duration,
+    /// A file that is not what was read rests for so long before it is read again.
+    unfinished: Duration,
+    /// A writer that has a file open, and does nothing for so long, is asked for among the processes.
+    silence: Duration,
 }
 
 impl Default for Timing {
@@ -131,6 +146,8 @@ impl Default for Timing {
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
             rescan: Duration::from_secs(2),
+            unfinished: Duration::from_secs(2),
+            silence: Duration::from_secs(60),
         }
     }
 }
@@ -149,7 +166,11 @@ impl Source {
     /// The folder is not there, cannot be written to, or its file system cannot lock files.
     pub async fn open(config: &FolderSource, max_message_bytes: usize, until: Until) -> Result<Self, FolderError> {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || Self::open_blocking(&config, max_message_bytes, until, Timing::default()))
+        let timing = Timing {
+            quiet: config.settle,
+            ..Timing::default()
+        };
+        tokio::task::spawn_blocking(move || Self::open_blocking(&config, max_message_bytes, until, timing))
             .await
             .map_err(FolderError::Stopped)?
     }
@@ -162,7 +183,7 @@ impl Source {
     ) -> Result<Self, FolderError> {
         let folder = &config.folder;
         let private = folder.join(PRIVATE);
-        let shared = Arc::new(Shared::new(folder.clone(), timing));
+        let shared = Arc::new(Shared::new(folder.clone(), timing, max_message_bytes));
         let device = folder.metadata().map_err(FolderError::at("open", folder))?.dev();
         for own in [&private, &shared.done, &shared.dead] {
             ensure_directory(own).map_err(FolderError::at("create", own))?;
@@ -189,10 +210,8 @@ impl Source {
             search: Search::default(),
         };
         scanner.adopt(true)?;
-        let watcher = match until {
-            Until::Empty => None,
-            Until::Stopped => watch(&shared),
-        };
+        let watcher = watch(&shared);
+        shared.writers.look();
         let scanner = Arc::new(Mutex::new(scanner));
         Ok(Self {
             shared,
@@ -249,6 +268,12 @@ impl Source {
         move || shared.upgrade().map_or(0, |shared| shared.state().n_open())
     }
 
+    /// Says what somebody should look at, for whoever outlives its turn with the source.
+    pub fn attention(&self) -> impl Fn() -> Option<String> + Clone + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade()?.state().unreadable.in_words()
+    }
+
     async fn step(&mut self) -> Result<Step, FolderError> {
         while self.step.is_none() && self.shared.state().in_flight >= self.prefetch {
             self.shared.changed.notified().await;
@@ -287,9 +312,12 @@ fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
     let told = Arc::downgrade(shared);
     let tell = move |event: notify::Result<notify::Event>| {
         if let Some(shared) = told.upgrade()
-            && event.is_ok_and(|event| brings_files(event.kind))
+            && let Ok(event) = event
         {
-            shared.touch();
+            shared.writers.note(&event);
+            if brings_files(event.kind) {
+                shared.touch();
+            }
         }
     };
     let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
@@ -305,7 +333,8 @@ fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
 fn brings_files(kind: EventKind) -> bool {
     match kind {
         EventKind::Modify(ModifyKind::Name(mode)) => mode != RenameMode::From,
-        EventKind::Access(_) | EventKind::Remove(_) => false,
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Remove(_) => false,
         EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => true,
     }
 }

@@ -1,28 +1,21 @@
-//! A claimed file that is to be settled, and what the source and its receipts share. Knows no plugin and no pipeline.
+//! A claimed file that is to be settled. Knows no plugin and no pipeline.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::files::{Temporary, fitted_name, rename_new, sync_directory};
-use super::home::{Claim, Phase};
-use super::{FolderError, Timing};
-use crate::connect::Suspicion;
+use super::FolderError;
+use super::content::Look;
+use super::home::Claim;
+use super::shared::{Shared, ran_alone};
+use crate::chain::Chain;
+use crate::connect::{GaveUp, Hold, Settled, Suspicion};
 use crate::disposition::{Disposition, Reason};
 use crate::message::Envelope;
-
-/// What is beside a dead letter.
-pub(super) const REASON_SUFFIX: &str = ".reason.json";
-
-/// How many names are tried for a settled file whose own name is taken; all but the first are random.
-const NAME_TRIES: usize = 8;
 
 /// A claimed file: settled exactly once.
 ///
@@ -33,46 +26,22 @@ pub struct Receipt {
     pub(super) shared: Arc<Shared>,
     // Invariant: there until it is settled.
     claim: Option<Claim>,
+    /// How it was when it was read.
+    was: Option<Was>,
     /// Whether the pipeline has it. A file that nobody has seen goes back as it was.
     pub(super) is_handed_out: bool,
 }
 
-/// What the source and its receipts share.
+/// How a file was when it was read.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) folder: PathBuf,
-    pub(super) done: PathBuf,
-    pub(super) dead: PathBuf,
-    pub(super) timing: Timing,
-    // std Mutex and not tokio's: never held over file work or an await.
-    state: Mutex<State>,
-    /// Told when a claim ends and when the folder may hold something new; the source alone listens.
-    pub(super) changed: Notify,
-}
-
-type Waiting = BTreeMap<(Instant, u64), Claim>;
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// Receipts that are not settled.
-    pub(super) in_flight: usize,
-    /// Claims to be tried again, by the time when; the number keeps equal times apart.
-    pub(super) waiting: Waiting,
-    /// Claims that were set apart: of these, one is in hand at a time.
-    pub(super) apart: Waiting,
-    /// Whether one of those is in hand.
-    pub(super) is_one_alone: bool,
-    n_waited: u64,
-    /// Files that went back and when they may be taken again, lest a returned file spins.
-    pub(super) returned: HashMap<OsString, Instant>,
-    /// Files listed and not claimed yet.
-    pub(super) n_listed: usize,
-    /// Whether something may have come since the folder was listed.
-    pub(super) is_stale: bool,
+pub(super) struct Was {
+    pub(super) look: Look,
+    /// Of what was read of it.
+    pub(super) digest: Option<String>,
 }
 
 /// A disposition, ready for the thread that does the file work.
-enum Ending {
+pub(super) enum Ending {
     Done,
     Dead(Vec<u8>),
     Retry,
@@ -82,7 +51,7 @@ enum Ending {
 }
 
 /// What is left to do for a claim when its file work is done.
-enum After {
+pub(super) enum After {
     Ended,
     WaitsFor(Duration),
 }
@@ -113,6 +82,7 @@ impl Receipt {
         Self {
             shared,
             claim: Some(claim),
+            was: None,
             is_handed_out: false,
         }
     }
@@ -122,261 +92,152 @@ impl Receipt {
         self.claim.as_ref().map_or(Suspicion::None, |claim| claim.suspicion)
     }
 
-    /// Ends the claim: into `done/`, or into `dead/` with `dead_letter` beside it, or back, or apart.
+    /// Notes how the file was when it was read; a message's digest is its id.
+    pub(super) fn was_read(&mut self, look: Look, digest: Option<String>) {
+        if let Some(claim) = &self.claim {
+            self.shared.state().unreadable.read(claim.name());
+        }
+        self.was = Some(Was { look, digest });
+    }
+
+    /// Ends the claim: into `done/`, or into `dead/` with `dead_letter` beside it, or back, or apart. A file that changed
+    /// after it was read goes back instead of where nobody looks again. What cannot be done is held, and tried again.
     ///
     /// # Errors
-    /// The file could not be moved: it stays claimed and comes again, marked as redelivered. Or it was moved, and
+    /// The file could not be moved in time: it stays claimed and comes again, marked as redelivered. Or it was moved, and
     /// the move may not survive a power cut; the error then names the directory that could not be synced.
     ///
     /// # Cancellation
-    /// Once polled, it goes on by itself; only its answer is lost.
+    /// A step that began goes on by itself; a file that was not settled by then comes again.
     pub async fn settle(
-        mut self,
+        self,
         disposition: &Disposition,
         dead_letter: Option<&Envelope>,
-    ) -> Result<(), FolderError> {
-        let Some(claim) = self.claim.take() else { return Ok(()) };
+        hold: &Hold,
+    ) -> Result<Settled, FolderError> {
+        let Some(claim) = &self.claim else {
+            return Ok(Settled::Done);
+        };
         let ending = match disposition {
             Disposition::Ack => Ending::Done,
-            Disposition::Reject(reason) => Ending::Dead(dead_letter_text(&claim, reason, dead_letter)),
+            Disposition::Reject(reason) => Ending::Dead(dead_letter_text(claim, reason, dead_letter)),
             Disposition::Retry(_) => Ending::Retry,
             Disposition::Return => Ending::Return,
             Disposition::Quarantine { deaths } => Ending::Quarantine(*deaths),
         };
-        let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || shared.end(claim, &ending))
-            .await
-            .map_err(FolderError::Stopped)?
+        let what = format!("`{}`", self.shared.place(&ending).display());
+        let ending = Arc::new(ending);
+        // std Mutex: one step at a time has it, on a thread for file work.
+        let receipt = Arc::new(Mutex::new(self));
+        let step = || {
+            let (receipt, ending) = (Arc::clone(&receipt), Arc::clone(&ending));
+            async move {
+                let ended = tokio::task::spawn_blocking(move || lock(&receipt).end(&ending));
+                ended.await.map_err(FolderError::Stopped)?
+            }
+        };
+        match hold.until_done(&what, step).await {
+            Ok(settled) => Ok(settled),
+            Err(GaveUp) => {
+                // Behind a step that may be on its way still.
+                let kept = tokio::task::spawn_blocking(move || lock(&receipt).keep());
+                kept.await.map_err(FolderError::Stopped)
+            }
+        }
+    }
+
+    /// Does the file work of an ending, once; an error leaves the claim as it is. Blocks.
+    fn end(&mut self, ending: &Ending) -> Result<Settled, FolderError> {
+        let Some(claim) = &mut self.claim else {
+            return Ok(Settled::Done);
+        };
+        let is_other = match ending {
+            Ending::Dead(_) => self.was.as_ref().is_some_and(|was| self.shared.is_other(claim, was)),
+            Ending::Done => self
+                .was
+                .as_ref()
+                .is_some_and(|was| self.shared.has_other_content(claim, was)),
+            Ending::Retry | Ending::Return | Ending::Quarantine(_) => false,
+        };
+        let (ending, settled) = match ending {
+            _ if is_other => (&Ending::Return, Settled::Returned),
+            Ending::Return => (ending, Settled::Returned),
+            _ => (ending, Settled::Done),
+        };
+        let (shared, ran_alone) = (Arc::clone(&self.shared), ran_alone(claim));
+        let worked = shared.work(claim, ending);
+        if worked.is_err() && claim.path().symlink_metadata().is_ok() {
+            return worked.map(|_| settled);
+        }
+        let claim = self.claim.take();
+        match (worked, claim) {
+            (Ok(After::Ended), Some(claim)) if is_other => shared.rest(claim.name()),
+            (Ok(After::WaitsFor(delay)), Some(claim)) => shared.wait(claim, delay),
+            (Ok(After::Ended), claim) => drop(claim),
+            (Err(error), claim) => {
+                drop(claim);
+                shared.let_go(ran_alone);
+                return Ok(Settled::Lost(Chain(&error).to_string()));
+            }
+            (Ok(_), None) => {}
+        }
+        shared.let_go(ran_alone);
+        Ok(settled)
+    }
+
+    /// Gives a file back that could not be settled in time; where that cannot be done either, it stays claimed.
+    fn keep(&mut self) -> Settled {
+        let back = match &self.claim {
+            Some(_) => self.end(&Ending::Return),
+            None => return Settled::Done, // the last step was in time
+        };
+        let claim = match back {
+            Ok(settled) => return settled,
+            Err(_) => self.claim.take(),
+        };
+        let Some(claim) = claim else { return Settled::Returned };
+        self.shared.keep(claim);
+        Settled::Lost("its file could not be moved in time".to_owned())
+    }
+
+    /// Puts a file back that cannot be read, until it is tried again.
+    pub(super) fn unreadable(mut self, error: &io::Error) {
+        let Some(claim) = &self.claim else { return };
+        let (shared, name) = (Arc::clone(&self.shared), claim.name().to_owned());
+        if error.kind() == io::ErrorKind::NotFound {
+            warn!(file = %claim.path().display(), "claimed file was removed by somebody else");
+        }
+        self.go_back();
+        if error.kind() != io::ErrorKind::NotFound {
+            shared.state().unreadable(&name, error);
+        }
     }
 
     /// Puts a file back that the pipeline has not seen.
     pub(super) fn put_back(mut self) {
-        if let Some(claim) = self.claim.take()
-            && let Err(error) = self.shared.end(claim, &Ending::Return)
-        {
-            warn!(%error, "file cannot go back");
+        self.go_back();
+    }
+
+    fn go_back(&mut self) {
+        match self.end(&Ending::Return) {
+            Ok(_) => {}
+            Err(error) => {
+                warn!(%error, "file cannot go back");
+                self.claim.take().into_iter().for_each(|claim| self.shared.keep(claim));
+            }
         }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        let Some(claim) = self.claim.take() else { return };
-        if self.is_handed_out {
-            warn!(file = %claim.name().display(), "message was dropped unsettled; it will be delivered again");
-            self.shared.keep(claim);
-        } else if let Err(error) = self.shared.end(claim, &Ending::Return) {
+        if self.claim.is_some() && !self.is_handed_out {
             // One rename on whatever thread this is: a source that is dropped has no other way.
-            warn!(%error, "file cannot go back");
+            self.go_back();
         }
-    }
-}
-
-impl Shared {
-    pub(super) fn new(folder: PathBuf, timing: Timing) -> Self {
-        Self {
-            done: folder.join("done"),
-            dead: folder.join("dead"),
-            folder,
-            timing,
-            state: Mutex::new(State {
-                is_stale: true,
-                ..State::default()
-            }),
-            changed: Notify::new(),
-        }
-    }
-
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave the counts half-changed: no statement between two changes can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says that the folder may hold something new.
-    pub(super) fn touch(&self) {
-        self.state().is_stale = true;
-        self.changed.notify_one();
-    }
-
-    /// Lets a claim wait until it is tried again.
-    pub(super) fn wait(&self, claim: Claim, delay: Duration) {
-        let mut state = self.state();
-        state.n_waited += 1;
-        let key = (Instant::now() + delay, state.n_waited);
-        match claim.suspicion {
-            Suspicion::Apart { .. } => state.apart.insert(key, claim),
-            _ => state.waiting.insert(key, claim),
-        };
-    }
-
-    /// Ends what is in flight without settling it: the file stays where it is and comes again.
-    fn keep(&self, mut claim: Claim) {
-        claim.redelivered = true;
-        let ran_alone = ran_alone(&claim);
-        if let Phase::Alone { deaths } = claim.phase()
-            && claim.suspicion == (Suspicion::Apart { deaths })
-            && let Err(error) = claim.advance(Phase::Apart { deaths }, claim.attempt)
-        {
-            // This host lives: should it end in good order now, the next one must not count that as a death.
-            warn!(file = %claim.path().display(), %error, "file cannot be set apart again");
-        }
-        let delay = self.timing.retry_delay(claim.attempt);
-        self.wait(claim, delay);
-        self.let_go(ran_alone);
-    }
-
-    /// Ends what is in flight, and lets the next of what was set apart run when it was one of these.
-    fn let_go(&self, ran_alone: bool) {
-        let mut state = self.state();
-        state.in_flight -= 1;
-        state.is_one_alone &= !ran_alone;
-        drop(state);
-        self.changed.notify_one();
-    }
-
-    /// Does the file work of an ending. Blocks.
-    fn end(&self, mut claim: Claim, ending: &Ending) -> Result<(), FolderError> {
-        let ran_alone = ran_alone(&claim);
-        let worked = match ending {
-            Ending::Done => self.file_away(&claim).map(|()| After::Ended),
-            Ending::Dead(text) => self.bury(&claim, text).map(|()| After::Ended),
-            Ending::Retry => self.retry(&mut claim),
-            Ending::Return => self.give_back(&mut claim),
-            Ending::Quarantine(deaths) => self.set_apart(&mut claim, *deaths),
-        };
-        let after = match &worked {
-            Ok(after) => after,
-            Err(_) if claim.path().symlink_metadata().is_err() => &After::Ended,
-            Err(_) => {
-                self.keep(claim);
-                return worked.map(|_| ());
-            }
-        };
-        match after {
-            After::Ended => drop(claim),
-            After::WaitsFor(delay) => self.wait(claim, *delay),
-        }
-        self.let_go(ran_alone);
-        worked.map(|_| ())
-    }
-
-    /// Into `done/`.
-    fn file_away(&self, claim: &Claim) -> Result<(), FolderError> {
-        let from = claim.path();
-        place(|suffix| rename_new(&from, &self.done.join(fitted_name(claim.name(), suffix, 0))))
-            .map_err(FolderError::at("move into `done`", &from))?;
-        sync(&self.done)?;
-        sync(&claim.directory())
-    }
-
-    /// Into `dead/`, with its letter.
-    fn bury(&self, claim: &Claim, text: &[u8]) -> Result<(), FolderError> {
-        let from = claim.path();
-        let letter = Temporary::write(&self.dead, text).map_err(FolderError::at("write a reason into", &self.dead))?;
-        place(|suffix| {
-            let name = fitted_name(claim.name(), suffix, REASON_SUFFIX.len());
-            let to = self.dead.join(&name);
-            let mut reason = name;
-            reason.push(REASON_SUFFIX);
-            let reason = self.dead.join(reason);
-            // The reason first: a kill between the two leaves a reason without a file, and a claim that comes again;
-            // the other way round it would leave a dead letter that nobody can explain.
-            letter.place_new(&reason)?;
-            rename_new(&from, &to).inspect_err(|_| {
-                if let Err(error) = rename_new(&reason, letter.path()) {
-                    debug!(file = %reason.display(), %error, "reason stays without its file");
-                }
-            })
-        })
-        .map_err(FolderError::at("move into `dead`", &from))?;
-        sync(&self.dead)?;
-        sync(&claim.directory())
-    }
-
-    fn retry(&self, claim: &mut Claim) -> Result<After, FolderError> {
-        let attempt = claim.attempt.saturating_add(1);
-        claim
-            .advance(Phase::Waiting, attempt)
-            .map_err(FolderError::at("put back", &claim.path()))?;
-        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
-        Ok(After::WaitsFor(self.timing.retry_delay(attempt)))
-    }
-
-    /// To where suspects wait, with the count of deaths in the path: durable before it runs again.
-    fn set_apart(&self, claim: &mut Claim, deaths: u32) -> Result<After, FolderError> {
-        let attempt = claim.attempt;
-        claim
-            .advance(Phase::Apart { deaths }, attempt)
-            .map_err(FolderError::at("set apart", &claim.path()))?;
-        claim.suspicion = Suspicion::Apart { deaths };
-        claim.sync().map_err(FolderError::at("sync", &claim.directory()))?;
-        Ok(After::WaitsFor(Duration::ZERO))
-    }
-
-    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder; a suspect
-    /// that ran alone and ended no host is one no more.
-    fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
-        let delay = self.timing.retry;
-        let is_suspect = ran_alone(claim);
-        if claim.redelivered && !is_suspect {
-            return Ok(After::WaitsFor(delay));
-        }
-        if claim.attempt == 1 {
-            let until = Instant::now() + delay;
-            self.state().returned.insert(claim.name().to_owned(), until);
-            match rename_new(&claim.path(), &self.folder.join(claim.name())) {
-                Ok(()) => return Ok(After::Ended),
-                // Another file of this name has come in the meantime.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(FolderError::at("put back", &claim.path())(error)),
-            }
-        }
-        let attempt = claim.attempt;
-        claim
-            .advance(Phase::Waiting, attempt)
-            .map_err(FolderError::at("put back", &claim.path()))?;
-        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
-        Ok(After::WaitsFor(delay))
-    }
-}
-
-impl State {
-    /// Whether no claim of ours is open.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.waiting.is_empty() && self.apart.is_empty()
-    }
-
-    /// Files that wait or are claimed.
-    pub(super) fn n_open(&self) -> usize {
-        self.n_listed + self.in_flight + self.n_waiting()
-    }
-
-    /// Claims that wait, for whatever.
-    pub(super) fn n_waiting(&self) -> usize {
-        self.waiting.len() + self.apart.len()
-    }
-
-    /// When the earliest claim's delay is over. What was set apart has none while another of these is in hand.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let apart = Some(&self.apart).filter(|_| !self.is_one_alone);
-        let first = [Some(&self.waiting), apart].into_iter().flatten();
-        first.filter_map(|waiting| Some(waiting.first_key_value()?.0.0)).min()
-    }
-
-    /// The earliest claim whose delay is over.
-    pub(super) fn pop_due(&mut self) -> Option<Claim> {
-        let is_due = |waiting: &Waiting| {
-            waiting
-                .first_key_value()
-                .is_some_and(|((at, _), _)| *at <= Instant::now())
-        };
-        // Suspects first: there is one at a time, and what waits behind it is no suspect's concern.
-        if !self.is_one_alone && is_due(&self.apart) {
-            return self.apart.pop_first().map(|(_, claim)| claim);
-        }
-        is_due(&self.waiting)
-            .then(|| self.waiting.pop_first())?
-            .map(|(_, claim)| claim)
+        let Some(claim) = self.claim.take() else { return };
+        warn!(file = %claim.name().display(), "message was dropped unsettled; it will be delivered again");
+        self.shared.keep(claim);
     }
 }
 
@@ -391,29 +252,9 @@ impl<'a> From<&'a Envelope> for EnvelopeText<'a> {
     }
 }
 
-/// Whether a claim in hand is the one that runs alone.
-fn ran_alone(claim: &Claim) -> bool {
-    matches!(claim.suspicion, Suspicion::Apart { .. })
-}
-
-/// Tries the plain name first, then names that nobody else chooses.
-fn place(mut attempt: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
-    let mut placed = attempt("");
-    for _ in 1..NAME_TRIES {
-        match &placed {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Random and not counted: a camera that always writes `frame.jpg` would make counting quadratic.
-                let (random, ..) = uuid::Uuid::new_v4().as_fields();
-                placed = attempt(&format!("{random:08x}"));
-            }
-            _ => break,
-        }
-    }
-    placed
-}
-
-fn sync(directory: &Path) -> Result<(), FolderError> {
-    sync_directory(directory).map_err(FolderError::at("sync", directory))
+/// A panic leaves a receipt that is settled or not, as it was.
+fn lock(receipt: &Mutex<Receipt>) -> MutexGuard<'_, Receipt> {
+    receipt.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn dead_letter_text(claim: &Claim, reason: &Reason, envelope: Option<&Envelope>) -> Vec<u8> {

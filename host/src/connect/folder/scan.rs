@@ -3,17 +3,21 @@
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
-use super::files::open_plain;
+use super::content::{Content, Look, hex, is_shortage, read_content};
 use super::home::{Claim, Home, Phase};
-use super::receipt::{Receipt, Shared};
+use super::receipt::Receipt;
+use super::shared::Shared;
+use super::skipped::{self, Skipped};
 use super::{Delivery, FolderError, Until};
 use crate::config::Globs;
 use crate::connect::{Malformed, Suspicion};
@@ -30,12 +34,6 @@ const TOLD_MAX: usize = 1024;
 
 /// A listing may take one part in so many of the time, in folders so large that it matters.
 const LISTING_SHARE: u32 = 20;
-
-/// Names that writers give to files which are not complete.
-const UNFINISHED: [&str; 5] = [".part", ".partial", ".tmp", ".crdownload", ".filepart"];
-
-/// Our own files beside results: a folder that is a destination can be a source, too.
-const ENVELOPE: &str = ".envelope.json";
 
 /// The state of the search.
 #[derive(Debug)]
@@ -65,14 +63,9 @@ pub(super) struct Search {
     /// When the folder is to be listed again, whatever the watcher says.
     list_again: Option<Instant>,
     told: HashSet<OsString>,
+    skipped: skipped::Told,
     /// Whether the next step offers files that were never tried before those that are to be tried again.
     is_new_first: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    bytes: u64,
-    modified: Option<SystemTime>,
 }
 
 /// What a step of the search came to.
@@ -84,14 +77,6 @@ pub(super) enum Step {
     Wait(Instant),
     /// Nothing waits and nothing is in flight.
     Ended,
-}
-
-enum Content {
-    Body(Vec<u8>),
-    /// With its size in bytes.
-    TooLarge(u64),
-    StillWritten,
-    Unreadable(String),
 }
 
 impl Scanner {
@@ -124,7 +109,8 @@ impl Scanner {
             }
         }
         if may_end && self.search.look_again.is_none() && self.shared.state().is_idle() {
-            return Ok(Step::Ended);
+            let unreadable = self.shared.state().unreadable.in_words();
+            return unreadable.map_or(Ok(Step::Ended), |files| Err(FolderError::Unreadable { files }));
         }
         Ok(self.wait())
     }
@@ -194,10 +180,20 @@ impl Scanner {
         let metadata = path.symlink_metadata().ok().filter(Metadata::is_file)?;
         let cools_until = self.shared.state().returned.get(&name).copied();
         if let Some(until) = cools_until.filter(|until| *until > Instant::now()) {
-            self.look_again_at(until);
+            // Who is to end when the folder is empty does not wait for what cannot be read.
+            if self.until == Until::Stopped || !self.shared.state().unreadable.has(&name) {
+                self.look_again_at(until);
+            }
             return None;
         }
-        if !self.is_quiet(&name, &metadata) {
+        if !self.is_quiet(&name, &metadata) || self.is_written(&name) {
+            return None;
+        }
+        // Asked before it is claimed: what cannot be read stays where it is.
+        if let Err(error) = rustix::fs::accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS) {
+            if error != Errno::NOENT {
+                self.shared.state().unreadable(&name, &error.into());
+            }
             return None;
         }
         let Some(claim) = Home::claim(&self.home, name) else {
@@ -222,10 +218,7 @@ impl Scanner {
     /// be another machine's), or it has looked the same for as long by ours.
     fn is_quiet(&mut self, name: &OsStr, metadata: &Metadata) -> bool {
         let quiet = self.shared.timing.quiet;
-        let look = Look {
-            bytes: metadata.len(),
-            modified: metadata.modified().ok(),
-        };
+        let look = Look::of(metadata);
         let age = look.modified.and_then(|at| SystemTime::now().duration_since(at).ok());
         let seen = match self.search.looks.get(name) {
             Some((earlier, seen)) if *earlier == look => Some(*seen),
@@ -246,15 +239,27 @@ impl Scanner {
         false
     }
 
-    /// Reads a claimed file; `None` when it went back because it is still written.
+    /// Whether somebody is known to have it open for writing.
+    fn is_written(&mut self, name: &OsStr) -> bool {
+        let is_written = self.shared.writers.writes(name);
+        if is_written {
+            debug!(file = %name.display(), "file is open for writing");
+            // Its closing is told; asked again in case that is missed.
+            self.look_again_at(Instant::now() + self.shared.timing.rescan);
+        }
+        is_written
+    }
+
+    /// Reads a claimed file; `None` when it went back: it is still written, or cannot be read.
     fn read(&self, claim: Claim) -> Result<Option<Delivery>, FolderError> {
         let path = claim.path();
         let mut message = self.envelope(&claim);
-        let receipt = Receipt::new(Arc::clone(&self.shared), claim);
+        let mut receipt = Receipt::new(Arc::clone(&self.shared), claim);
         let text = match read_content(&path, self.max_message_bytes) {
-            Ok(Content::Body(body)) => {
+            Ok(Content::Body(body, look)) => {
                 message.id = hex(&Sha256::digest(&body));
                 message.body = Arc::new(body);
+                receipt.was_read(look, Some(message.id.clone()));
                 return Ok(Some((Ok(message), receipt)));
             }
             Ok(Content::StillWritten) => {
@@ -262,20 +267,26 @@ impl Scanner {
                 receipt.put_back();
                 return Ok(None);
             }
-            Ok(Content::TooLarge(bytes)) => {
+            Ok(Content::TooLarge(bytes, look)) => {
                 message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
+                receipt.was_read(look, None);
                 format!(
                     "the file has {bytes} bytes, more than the {} that are allowed",
                     self.max_message_bytes
                 )
             }
-            Ok(Content::Unreadable(text)) => {
-                message.id = hex(&Sha256::digest(&message.key));
-                text
+            Ok(Content::NoFile) => {
+                receipt.put_back();
+                return Ok(None);
             }
-            Err(error) => {
+            // The process or the machine has no room for it: the next file would do no better.
+            Err(error) if is_shortage(&error) => {
                 receipt.put_back();
                 return Err(FolderError::at("read", &path)(error));
+            }
+            Err(error) => {
+                receipt.unreadable(&error);
+                return Ok(None);
             }
         };
         Ok(Some((Err(Malformed { message, text }), receipt)))
@@ -303,11 +314,14 @@ impl Scanner {
         }
         let failed = FolderError::at("list", &self.shared.folder);
         let mut names = BinaryHeap::new();
-        let mut n_files = 0_usize;
+        let (mut n_files, mut skipped) = (0_usize, skipped::Tally::default());
         for entry in std::fs::read_dir(&self.shared.folder).map_err(&failed)? {
             let entry = entry.map_err(&failed)?;
             let name = entry.file_name();
-            if self.is_message(&name) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let by_kind = || entry.file_type().ok().and_then(Skipped::by_kind);
+            if let Some(why) = Skipped::by_name(&name).or_else(by_kind) {
+                skipped.add(why, &name);
+            } else if self.pattern.is_match(Path::new(&name)) {
                 n_files += 1;
                 names.push(name);
             }
@@ -315,6 +329,9 @@ impl Scanner {
                 names.pop();
             }
         }
+        self.search.skipped.tell(&self.source, skipped);
+        let is_there = |name: &OsStr| self.shared.folder.join(name).symlink_metadata().is_ok();
+        self.shared.state().unreadable.retain(is_there);
         self.search.n_more = n_files - names.len();
         self.search.names = names.into_sorted_vec();
         self.search.names.reverse();
@@ -322,15 +339,6 @@ impl Scanner {
         let took = began.elapsed();
         self.search.list_again = Some(Instant::now() + self.shared.timing.rescan.max(took * LISTING_SHARE));
         Ok(())
-    }
-
-    fn is_message(&self, name: &OsStr) -> bool {
-        let bytes = name.as_encoded_bytes();
-        let ends_with = |end: &str| bytes.ends_with(end.as_bytes());
-        !bytes.starts_with(b".")
-            && !UNFINISHED.into_iter().any(ends_with)
-            && !ends_with(ENVELOPE)
-            && self.pattern.is_match(Path::new(name))
     }
 
     fn is_full(&self) -> bool {
@@ -363,46 +371,4 @@ impl Step {
     fn delivered(delivery: Delivery) -> Self {
         Self::Delivered(Box::new(delivery))
     }
-}
-
-/// Reads a file of at most `max_bytes`; a larger one is not read.
-fn read_content(path: &Path, max_bytes: usize) -> io::Result<Content> {
-    let file = match open_plain(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(Content::Unreadable(format!("the file cannot be read: {error}")));
-        }
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Ok(Content::Unreadable("a symlink is no message".to_owned()));
-        }
-        Err(error) => return Err(error),
-    };
-    let before = file.metadata()?;
-    if !before.is_file() {
-        return Ok(Content::Unreadable("not a regular file".to_owned()));
-    }
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX);
-    if before.len() > limit {
-        return Ok(Content::TooLarge(before.len()));
-    }
-    let mut body = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-    (&file).take(limit.saturating_add(1)).read_to_end(&mut body)?;
-    let after = file.metadata()?;
-    if after.len() != before.len() || after.modified()? != before.modified()? {
-        return Ok(Content::StillWritten);
-    }
-    Ok(Content::Body(body))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            if write!(text, "{byte:02x}").is_err() {
-                text.clear();
-            }
-            text
-        })
 }

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
+use super::scan::Step;
 use super::{Delivery, FolderError, Receipt, Source, Timing, Until, deliver, prepare, result_name};
 use crate::config::{FolderSource, Globs};
+use crate::connect::{Hold, Settled};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::message::{Envelope, Message};
 
@@ -42,12 +45,18 @@ fn config(folder: &Path, prefetch: u16) -> FolderSource {
         folder: folder.to_owned(),
         pattern: Globs::every_name(),
         prefetch,
+        settle: Timing::default().quiet,
     }
+}
+
+fn hold() -> Hold {
+    Hold::new("tests", CancellationToken::new(), Duration::from_secs(3))
 }
 
 fn quick() -> Timing {
     Timing {
         retry: Duration::from_millis(20),
+        unfinished: Duration::from_millis(20),
         ..Timing::default()
     }
 }
@@ -73,7 +82,10 @@ async fn next(source: &mut Source) -> (Message, Receipt) {
 }
 
 async fn settle(receipt: Receipt, disposition: Disposition) {
-    receipt.settle(&disposition, None).await.expect("a settled message");
+    receipt
+        .settle(&disposition, None, &hold())
+        .await
+        .expect("a settled message");
 }
 
 fn reason(class: ReasonClass) -> Reason {

@@ -49,6 +49,15 @@ async fn only_finished_visible_plain_files_that_match_are_messages() {
     }
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.png")).expect("a symlink");
     std::fs::create_dir(folder.path().join("folder.png")).expect("a folder");
+    let pipe = folder.path().join("pipe.png");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .expect("a pipe");
     put(&folder, "c.png", b"x");
     let mut config = config(folder.path(), 4);
     let patterns = ["*.{png,part,tmp,json}", ".*"].map(|pattern| Glob::new(pattern).expect("a pattern"));
@@ -60,7 +69,14 @@ async fn only_finished_visible_plain_files_that_match_are_messages() {
     assert!(next_delivery(&mut source).await.is_none());
     assert_eq!(
         names(&folder),
-        ["a.png.part", "a.tmp", "b.png.envelope.json", "link.png", "note.txt"]
+        [
+            "a.png.part",
+            "a.tmp",
+            "b.png.envelope.json",
+            "link.png",
+            "note.txt",
+            "pipe.png"
+        ]
     );
 }
 
@@ -78,7 +94,7 @@ async fn a_rejected_file_ends_in_dead_with_its_reason_beside_it() {
     };
     let rejected = Disposition::Reject(reason(ReasonClass::Refused));
     receipt
-        .settle(&rejected, Some(&envelope))
+        .settle(&rejected, Some(&envelope), &hold())
         .await
         .expect("a settled message");
     assert_eq!(names(folder.path().join("dead")), ["cat.png", "cat.png.reason.json"]);
@@ -225,4 +241,155 @@ async fn a_retry_waits_for_its_delay() {
 fn delays_double_up_to_a_bound() {
     let delays = [2, 3, 4, 7, 8, u32::MAX].map(|attempt| Timing::default().retry_delay(attempt).as_secs());
     assert_eq!(delays, [1, 2, 4, 30, 30, 30]);
+}
+
+/// Adds to a file that a host has in hand, as a writer does that had it open.
+fn append(folder: &TempDir, body: &[u8]) {
+    let path = claimed(folder).pop().expect("a claimed file");
+    let mut file = File::options().append(true).open(path).expect("the file");
+    std::io::Write::write_all(&mut file, body).expect("a write");
+}
+
+#[tokio::test]
+async fn what_grew_after_it_was_read_is_read_again_before_it_is_buried() {
+    let folder = inbox();
+    put(&folder, "cat.png", b"half");
+    let mut source = open(&folder);
+    let (message, receipt) = next(&mut source).await;
+    append(&folder, b" and half");
+    let rejected = Disposition::Reject(reason(ReasonClass::Refused));
+    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+    assert_eq!(settled, Settled::Returned);
+    let (again, receipt) = next(&mut source).await;
+    assert_eq!((again.body.as_slice(), again.attempt), (b"half and half".as_slice(), 1));
+    assert_ne!(again.id, message.id);
+    // Now it is what was read.
+    assert_eq!(
+        receipt.settle(&rejected, None, &hold()).await.expect("no error"),
+        Settled::Done
+    );
+    assert_eq!(names(folder.path().join("dead")), ["cat.png", "cat.png.reason.json"]);
+}
+
+#[tokio::test]
+async fn what_was_too_large_and_became_smaller_is_read_again() {
+    let folder = inbox();
+    put(&folder, "cat.png", &[0; MESSAGE_BYTES_MAX + 1]);
+    let mut source = open(&folder);
+    let (_, receipt) = next_delivery(&mut source).await.expect("a delivery");
+    let path = claimed(&folder).pop().expect("a claimed file");
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_len(3))
+        .expect("its length");
+    let rejected = Disposition::Reject(reason(ReasonClass::Malformed));
+    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+    assert_eq!(settled, Settled::Returned);
+    let (message, receipt) = next(&mut source).await;
+    assert_eq!(message.body.len(), 3);
+    settle(receipt, Disposition::Ack).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_open_for_writing_is_not_buried() {
+    let folder = inbox();
+    put(&folder, "cat.png", b"half");
+    // A writer of whom the watcher told nothing, since it came after it.
+    let writer = File::options()
+        .append(true)
+        .open(folder.path().join("cat.png"))
+        .expect("the file");
+    let mut source = open(&folder);
+    source.shared.writers.forget();
+    let (_, receipt) = next(&mut source).await;
+    let rejected = Disposition::Reject(reason(ReasonClass::Refused));
+    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+    assert_eq!(settled, Settled::Returned);
+    std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
+    drop(writer);
+    let (again, receipt) = next(&mut source).await;
+    assert_eq!(again.body.as_slice(), b"half and half");
+    settle(receipt, Disposition::Ack).await;
+}
+
+#[tokio::test]
+async fn results_of_half_a_file_are_followed_by_those_of_the_whole_and_a_touch_changes_nothing() {
+    let folder = inbox();
+    put(&folder, "cat.png", b"half");
+    let mut source = open(&folder);
+    let (_, receipt) = next(&mut source).await;
+    append(&folder, b" and half");
+    let settled = receipt
+        .settle(&Disposition::Ack, None, &hold())
+        .await
+        .expect("no error");
+    assert_eq!(settled, Settled::Returned);
+    let (again, receipt) = next(&mut source).await;
+    assert_eq!(again.body.as_slice(), b"half and half");
+    let path = claimed(&folder).pop().expect("a claimed file");
+    let touched = File::options().write(true).open(path).expect("the file");
+    touched.set_modified(SystemTime::now()).expect("its time");
+    let settled = receipt
+        .settle(&Disposition::Ack, None, &hold())
+        .await
+        .expect("no error");
+    assert_eq!(settled, Settled::Done);
+    assert!(next_delivery(&mut source).await.is_none());
+    assert_eq!(names(folder.path().join("done")), ["cat.png"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_is_held_by_name_until_it_can() {
+    for (place, disposition) in [
+        ("done", Disposition::Ack),
+        ("dead", Disposition::Reject(reason(ReasonClass::Refused))),
+    ] {
+        let folder = inbox();
+        put(&folder, "cat.png", b"abc");
+        let mut source = open(&folder);
+        let (_, receipt) = next(&mut source).await;
+        // As a full or read-only disk does it.
+        let path = folder.path().join(place);
+        std::fs::remove_dir(&path).expect("an empty folder");
+        std::fs::write(&path, b"").expect("a file in its place");
+        let hold = hold();
+        let settling = tokio::spawn({
+            let hold = hold.clone();
+            async move { receipt.settle(&disposition, None, &hold).await }
+        });
+        let until = tokio::time::Instant::now() + DEADLINE;
+        while hold.n_held() == 0 {
+            assert!(tokio::time::Instant::now() < until, "nothing is held");
+            tokio::task::yield_now().await;
+        }
+        let what = hold.holding().expect("something held").what;
+        assert!(what.ends_with(&format!("/{place}`")), "{what}");
+        std::fs::remove_file(&path).expect("the file in its place");
+        let settled = settling.await.expect("a task").expect("no error");
+        assert_eq!((settled, hold.n_held()), (Settled::Done, 0), "{place}");
+        assert!(path.join("cat.png").exists());
+        assert!(next_delivery(&mut source).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_when_the_drain_ends_goes_back_and_is_no_suspect() {
+    let folder = inbox();
+    put(&folder, "cat.png", b"abc");
+    let mut source = open(&folder);
+    let (_, receipt) = next(&mut source).await;
+    let path = folder.path().join("done");
+    std::fs::remove_dir(&path).expect("an empty folder");
+    std::fs::write(&path, b"").expect("a file in its place");
+    let cut = CancellationToken::new();
+    cut.cancel();
+    let hold = Hold::new("tests", cut, Duration::from_secs(3));
+    let settled = receipt.settle(&Disposition::Ack, None, &hold).await.expect("no error");
+    assert_eq!(settled, Settled::Returned);
+    std::fs::remove_file(&path).expect("the file in its place");
+    let (message, receipt) = next(&mut source).await;
+    assert!(!message.redelivered);
+    settle(receipt, Disposition::Ack).await;
+    assert!(next_delivery(&mut source).await.is_none());
 }

@@ -217,6 +217,7 @@ async fn a_file_from_the_future_is_taken_when_it_looks_the_same_for_a_while() {
         .expect("the file");
     file.set_modified(SystemTime::now() + Duration::from_secs(3600))
         .expect("its time");
+    drop(file);
     let (message, receipt) = next(&mut open(&folder)).await;
     assert_eq!(message.key, "cat.png");
     settle(receipt, Disposition::Ack).await;
@@ -349,4 +350,129 @@ async fn a_folder_that_is_not_there_is_an_error() {
         .await
         .expect_err("`done` is a file");
     assert!(error.to_string().ends_with("/done`"), "{error}");
+}
+
+/// What the watcher told is there in time: the wait for quiet is longer than it needs.
+fn watching() -> Timing {
+    Timing {
+        rescan: Duration::from_millis(50),
+        ..quick()
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_open_for_writing_is_waited_for_however_long_its_writer_pauses() {
+    for is_there_before in [false, true] {
+        let folder = inbox();
+        let path = folder.path().join("cat.png");
+        let create = || {
+            let file = File::create(&path).expect("a file");
+            // At once as long as it will be, as `fallocate` makes it.
+            file.set_len(6).expect("its length");
+            std::io::Write::write_all(&mut &file, b"abc").expect("a write");
+            file
+        };
+        let before = is_there_before.then(create);
+        let mut source = open_with(&folder, Until::Stopped, watching());
+        let file = before.unwrap_or_else(create);
+        file.set_modified(SystemTime::now() - Duration::from_secs(60))
+            .expect("its time");
+        let early = tokio::time::timeout(Duration::from_millis(500), source.next()).await;
+        assert!(early.is_err(), "taken while it is written");
+        std::io::Write::write_all(&mut &file, b"def").expect("a write");
+        drop(file);
+        let (message, receipt) = next(&mut source).await;
+        assert_eq!(message.body.as_slice(), b"abcdef");
+        settle(receipt, Disposition::Ack).await;
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_a_complete_file_waits_for_nobody() {
+    let (folder, elsewhere) = (inbox(), inbox());
+    put(&elsewhere, "cat.png", b"abc");
+    let mut source = open_with(&folder, Until::Stopped, watching());
+    std::fs::hard_link(elsewhere.path().join("cat.png"), folder.path().join("cat.png")).expect("a link");
+    let (message, receipt) = next(&mut source).await;
+    assert_eq!(message.body.as_slice(), b"abc");
+    settle(receipt, Disposition::Ack).await;
+}
+
+#[tokio::test]
+async fn a_file_must_not_have_changed_for_as_long_as_the_setting_says() {
+    let folder = inbox();
+    std::fs::write(folder.path().join("cat.png"), b"abc").expect("a file");
+    let began = std::time::Instant::now();
+    let settle_for = Duration::from_millis(600);
+    let config = FolderSource {
+        settle: settle_for,
+        ..config(folder.path(), 4)
+    };
+    let mut source = Source::open(&config, MESSAGE_BYTES_MAX, Until::Empty)
+        .await
+        .expect("a source");
+    let (_, receipt) = next(&mut source).await;
+    assert!(
+        began.elapsed() >= settle_for - Duration::from_millis(20),
+        "{:?}",
+        began.elapsed()
+    );
+    settle(receipt, Disposition::Ack).await;
+}
+
+/// On a thread that may not read what its user may not, root or not.
+fn without_privileges(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        let none = rustix::thread::CapabilitySet::empty();
+        let sets = rustix::thread::CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        rustix::thread::set_capabilities(None, sets).expect("fewer rights");
+        work();
+    });
+    thread.join().expect("what it found");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_stays_where_it_is_and_stops_nobody() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = inbox();
+    for name in ["a.png", "b.png"] {
+        put(&folder, name, b"abc");
+    }
+    let denied = folder.path().join("a.png");
+    let mode = |mode| std::fs::set_permissions(folder.path().join("a.png"), std::fs::Permissions::from_mode(mode));
+    mode(0).expect("its rights");
+    let path = folder.path().to_owned();
+    without_privileges(move || {
+        let open =
+            |until| Source::open_blocking(&config(&path, 4), MESSAGE_BYTES_MAX, until, quick()).expect("a source");
+        let step = |source: &Source| source.scanner.lock().expect("a scanner").step();
+        let source = open(Until::Empty);
+        let Ok(Step::Delivered(delivery)) = step(&source) else {
+            panic!("the other file is taken")
+        };
+        assert_eq!(delivery.0.as_ref().expect("a message").key, "b.png");
+        let told = "1 file cannot be read, such as `a.png`: Permission denied (os error 13)";
+        assert_eq!(source.attention()().as_deref(), Some(told));
+        drop(delivery);
+        std::fs::remove_file(path.join("b.png")).expect("the other file");
+        let ended = std::iter::repeat_with(|| step(&source)).find(|step| !matches!(step, Ok(Step::Wait(_))));
+        let Some(Err(error)) = ended else { panic!("{ended:?}") };
+        assert_eq!(error.to_string(), told);
+        drop(source);
+        assert!(denied.exists() && names(path.join("dead")).is_empty());
+        let source = open(Until::Stopped);
+        assert!(matches!(step(&source), Ok(Step::Wait(_))));
+        std::fs::set_permissions(&denied, std::fs::Permissions::from_mode(0o600)).expect("its rights");
+        let until = std::time::Instant::now() + DEADLINE;
+        while !matches!(step(&source).expect("a step"), Step::Delivered(_)) {
+            assert!(std::time::Instant::now() < until, "it is not tried again");
+            std::thread::yield_now();
+        }
+        assert_eq!(source.attention()(), None);
+    });
 }

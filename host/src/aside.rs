@@ -1,0 +1,75 @@
+//! What a pipeline says about messages that are set apart: once when some are, once when they have run. Every one of a
+//! prefetch is when a host dies, and hundreds of lines say no more than one. Knows no source.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Those that are set apart so long after the last belong to another death.
+const ONE_DEATH: Duration = Duration::from_secs(60);
+
+/// Counts the messages of a pipeline that are set apart.
+#[derive(Debug, Default)]
+pub struct Aside {
+    // std Mutex: never held over an await.
+    death: Mutex<Option<Death>>,
+}
+
+/// Those that came again together.
+#[derive(Debug)]
+struct Death {
+    began: Instant,
+    last: Instant,
+    n_apart: u64,
+    n_run: u64,
+}
+
+impl Aside {
+    /// Notes a message that is set apart after so many deaths; tells the first, and every one that was alone in hand.
+    pub fn set_apart(&self, pipeline: &str, id: &str, deaths: u32) {
+        if deaths > 1 {
+            warn!(
+                deaths,
+                "a host ended while this message ran alone: it is counted, and it will run alone again"
+            );
+        }
+        let now = Instant::now();
+        let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
+        if death
+            .as_ref()
+            .is_none_or(|death| now.duration_since(death.last) > ONE_DEATH)
+        {
+            let first = id.escape_debug();
+            warn!(
+                pipeline, %first,
+                "messages come again that were in hand when a host ended: each is set apart and runs alone once"
+            );
+            *death = None;
+        }
+        let death = death.get_or_insert_with(|| Death {
+            began: now,
+            last: now,
+            n_apart: 0,
+            n_run: 0,
+        });
+        death.last = now;
+        death.n_apart += 1;
+    }
+
+    /// Notes a message that ran alone; tells when there is none left of those that this host set apart by now.
+    pub fn ran(&self, pipeline: &str) {
+        let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Death {
+            began, n_apart, n_run, ..
+        }) = death.as_mut()
+        else {
+            return; // another host set it apart
+        };
+        *n_run += 1;
+        if n_run == n_apart {
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(pipeline, n_run, took_ms, "what was set apart has run");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Whether a pipeline could finish what it has in hand before a drain is over, by the pace that it has. Knows no source.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::tally::Tally;
+
+/// How often it is looked: long enough to see a pace, and not so long that it changes meanwhile.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Looks in a row that must agree, so that one slow batch is no news.
+const AGREEING: u32 = 2;
+
+/// What a pipeline is expected to need for what it has in hand.
+#[derive(Debug)]
+pub struct Outlook {
+    limit: Duration,
+    // std Mutex: never held over an await.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    n_finished: u64,
+    n_too_long: u32,
+    is_told: bool,
+    needs: Option<Needs>,
+}
+
+/// How long what is in hand takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Needs {
+    n_in_hand: u64,
+    per_second: f64,
+    time: Duration,
+}
+
+impl Outlook {
+    /// One of a pipeline that is drained within `limit`, but for what is kept for giving back.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Looks now and then, and tells when it is too much and when it is not any more. Does not end.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn watch(&self, pipeline: &str, tally: &Tally, is_waiting: impl Fn() -> bool) {
+        self.lock().n_finished = tally.n_finished();
+        loop {
+            let began = Instant::now();
+            tokio::time::sleep(LOOK).await;
+            // What waits for a destination says nothing of the pace.
+            let n_in_hand = if is_waiting() { 0 } else { tally.n_in_hand() };
+            self.look(pipeline, n_in_hand, tally.n_finished(), began.elapsed());
+        }
+    }
+
+    fn look(&self, pipeline: &str, n_in_hand: u64, n_finished: u64, elapsed: Duration) {
+        let mut seen = self.lock();
+        let n_new = n_finished.saturating_sub(std::mem::replace(&mut seen.n_finished, n_finished));
+        let needs = needs(n_in_hand, n_new, elapsed).filter(|needs| needs.time > self.limit);
+        seen.n_too_long = needs.map_or(0, |_| seen.n_too_long.saturating_add(1));
+        seen.needs = needs.filter(|_| seen.n_too_long >= AGREEING);
+        let is_too_long = seen.needs.is_some();
+        if std::mem::replace(&mut seen.is_told, is_too_long) == is_too_long {
+            return;
+        }
+        match seen.needs {
+            Some(Needs {
+                n_in_hand,
+                per_second,
+                time,
+            }) => warn!(
+                pipeline,
+                n_in_hand,
+                per_second,
+                needs_s = time.as_secs(),
+                drain_s = self.limit.as_secs(),
+                "what is in hand takes longer than a drain: at a stop a part of it goes back; lower `prefetch` or raise `drain`"
+            ),
+            None => info!(pipeline, "what is in hand can be finished within a drain"),
+        }
+    }
+
+    /// What is too much, in words.
+    pub fn too_long(&self) -> Option<String> {
+        let Needs {
+            n_in_hand,
+            per_second,
+            time,
+        } = self.lock().needs?;
+        Some(format!(
+            "{n_in_hand} in hand at {per_second:.1}/s take {} s, longer than a drain has for them ({} s): lower `prefetch` \
+             or raise `drain`",
+            time.as_secs(),
+            self.limit.as_secs()
+        ))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is needed at the pace of the last look; nothing where there was none.
+fn needs(n_in_hand: u64, n_new: u64, elapsed: Duration) -> Option<Needs> {
+    if n_new == 0 || elapsed.is_zero() {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a pace is an estimate")]
+    let (in_hand, new) = (n_in_hand as f64, n_new as f64);
+    let per_second = new / elapsed.as_secs_f64();
+    let time = Duration::try_from_secs_f64(in_hand / per_second).ok()?;
+    Some(Needs {
+        n_in_hand,
+        per_second,
+        time,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longer_than_a_drain_is_seen_when_two_looks_agree_and_forgotten_when_one_does_not() {
+        let outlook = Outlook::new(Duration::from_secs(22));
+        let mut n_finished = 0;
+        let mut look = |n_in_hand, n_new| {
+            n_finished += n_new;
+            outlook.look("images", n_in_hand, n_finished, LOOK);
+            outlook.too_long()
+        };
+        for (n_in_hand, n_new, is_told) in [
+            (256, 1000, false),
+            (256, 100, false), // 25.6 s, once
+            (256, 1000, false),
+            (256, 100, false),
+            (256, 100, true),
+            (256, 120, false), // 21.3 s
+            (256, 0, false),   // says nothing
+            (0, 100, false),
+        ] {
+            assert_eq!(look(n_in_hand, n_new).is_some(), is_told, "{n_in_hand} {n_new}");
+        }
+        look(256, 100);
+        assert_eq!(
+            look(256, 100).as_deref(),
+            Some(
+                "256 in hand at 10.0/s take 25 s, longer than a drain has for them (22 s): lower `prefetch` or raise `drain`"
+            )
+        );
+    }
+}
