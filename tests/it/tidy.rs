@@ -39,7 +39,7 @@ fn the_house_rules_hold() -> Result<()> {
 
 #[test]
 fn every_rule_can_be_broken() {
-    let rows: [(&str, &str, &str); 15] = [
+    let rows: [(&str, &str, &str); 16] = [
         ("host/src/a.rs", "use x;", "does not begin with `//!`"),
         ("host/src/a.rs", "//! A.\nuse lapin::Channel;", "`lapin` belongs"),
         ("host/src/connect/amqp/line.rs", "//! A.\nuse lapin::Channel;", ""),
@@ -91,6 +91,11 @@ fn every_rule_can_be_broken() {
             "says its cause twice",
         ),
         ("host/src/a.rs", "//! A.\n#[error(\"no {0}\")]\nA(B),\nC(#[from] D)", ""),
+        (
+            "host/src/a.rs",
+            &["//! A.\ninfo!(\n    took_ms = took.as_", "millis(),\n);"].concat(),
+            "is text in JSON",
+        ),
     ];
     for (name, text, expected) in rows {
         let found = complaints(name, text).join("; ");
@@ -137,6 +142,14 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     }
     if name.starts_with("host/src/") && !AWAITS_LAPIN.contains(&name) && awaits_lapin(&code) {
         complaints.push(format!("asks lapin without a bound: {} does it", AWAITS_LAPIN[0]));
+    }
+    for unit in ["millis", "micros", "nanos"] {
+        let is_field = |line: &str| line.contains(" = ") && line.ends_with(&format!(".as_{unit}(),"));
+        if code.lines().any(is_field) {
+            complaints.push(format!(
+                "a field of `as_{unit}()`, which is text in JSON: use `streams::millis`"
+            ));
+        }
     }
     // Written apart, so that this file keeps its own rules.
     if code.contains(concat!("#[", "ignore")) {

@@ -99,12 +99,12 @@ pub enum Denied {
     #[error("the message asks for a reply where none can go: {0}")]
     LongReplyTo(TooLong),
     /// The key that the plugin chose is longer than any key.
-    #[error("{source}")]
+    #[error("{length}")]
     LongKey {
         /// The key, untrusted.
         key: String,
         /// How long it is.
-        source: TooLong,
+        length: TooLong,
     },
     /// The broker would not take it.
     #[error("the result cannot be published")]
@@ -227,7 +227,7 @@ impl Destination {
                 Some(key),
             ) if keys.is_match(&key) => match address.with_key(&key) {
                 Ok(address) => amqp_parcel(address, body, &envelope, false),
-                Err(source) => Err(Denied::LongKey { key, source }),
+                Err(length) => Err(Denied::LongKey { key, length }),
             },
             (_, Some(key)) => Err(Denied::Key { destination, key }),
             (

@@ -256,6 +256,14 @@ mod tests {
         let program = folder.path().join("compiler");
         std::fs::write(&program, "#!/bin/sh\neval \"$(cat)\"\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        // A child that another test began meanwhile holds the file until it is another program.
+        let is_busy = || {
+            let tried = Command::new(&program).stdin(Stdio::null()).status();
+            tried.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
+        };
+        while is_busy() {
+            thread::yield_now();
+        }
         let limits = CompileLimits {
             wall: Duration::from_secs(60),
             code_bytes: 8,
