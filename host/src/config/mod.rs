@@ -241,7 +241,7 @@ pub struct TrialConfig {
     pub messages: u32,
     /// Messages that may fail although the version before can process them.
     pub failures: u32,
-    /// How many times the time of the version before its median may take.
+    /// How many times as much as on the version before a message may cost.
     pub slower: f64,
 }
 
