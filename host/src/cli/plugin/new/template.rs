@@ -286,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn the_sdk_says_how_large_the_stack_of_a_new_crate_is() {
+        let readme = embedded::text("sdk/README.md").unwrap();
+        let build = include_str!("templates/build.rs.in");
+        let kib = build.split("STACK_BYTES: u32 = ").nth(1).unwrap().split(' ').next().unwrap();
+        assert!(readme.contains(&format!("asks for a stack of\n  {kib} KiB")), "{kib}");
+    }
+
+    #[test]
     fn another_sdk_is_named_and_none_written_out() {
         let files = files(NewRole::Route, Sdk::At("../a \"b\"/sdk".to_owned()));
         let manifest: Table = text(&files, "Cargo.toml").parse().unwrap();
