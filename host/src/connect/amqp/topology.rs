@@ -88,10 +88,10 @@ pub(super) async fn declare_kept(connection: &Connection, queue: &str) -> Result
     }
 }
 
-/// Messages that are ready in a queue of suspects.
-pub(super) async fn count(channel: &Channel, suspects: &str) -> Result<u32, TopologyError> {
+/// Messages that are ready in a queue.
+pub(super) async fn count(channel: &Channel, queue: &str) -> Result<u32, TopologyError> {
     let (options, arguments) = declaration(QueueType::Passive, OverLimit::Usual);
-    let queue = short("queue", suspects)?;
+    let queue = short("queue", queue)?;
     let declared = channel.queue_declare(queue, options, arguments).await;
     Ok(declared.map_err(ConnectError::from)?.message_count())
 }
