@@ -25,6 +25,10 @@ pub(super) const REST_LIMIT: Duration = Duration::from_secs(2);
 /// How long nothing comes before it is asked whether anything can.
 const SILENCE: Duration = Duration::from_millis(20);
 
+/// What still comes after so long comes steadily. Then it is asked just after one of them, when the next is as far away as it
+/// can be.
+const STEADY: Duration = Duration::from_millis(100);
+
 /// How long the broker may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -32,16 +36,21 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// order. Where the broker does not answer, what is missing comes again.
 pub(super) async fn cancel(channel: &Channel, consumer: &mut Consumer, n_more: usize) -> Vec<Delivery> {
     let mut delivered = Vec::new();
-    let (began, queue) = (Instant::now(), consumer.queue());
+    let (began, queue, mut n_seen) = (Instant::now(), consumer.queue(), 0);
     while delivered.len() < n_more && began.elapsed() < REST_LIMIT {
         match timeout(SILENCE, consumer.next()).await {
             Ok(Some(Ok(delivery))) => delivered.push(delivery),
             Ok(Some(Err(_)) | None) => return delivered, // the channel is gone
-            // While there is something in the queue, it is on its way.
-            Err(_) => match timeout(ANSWER_LIMIT, topology::count(channel, queue.as_str())).await {
-                Ok(Ok(n_ready)) if n_ready > 0 => {}
-                _ => break,
-            },
+            Err(_) => {}
+        }
+        if delivered.len() > n_seen && began.elapsed() < STEADY {
+            n_seen = delivered.len();
+            continue;
+        }
+        // While there is something in the queue, it is on its way.
+        match timeout(ANSWER_LIMIT, topology::count(channel, queue.as_str())).await {
+            Ok(Ok(n_ready)) if n_ready > 0 => {}
+            _ => break,
         }
     }
     let answer = timeout(
