@@ -121,11 +121,11 @@ pub(super) async fn declare_kept(line: &Arc<Line>, queue: &str) -> Result<(), To
     }
 }
 
-/// Messages that are ready in a queue of suspects.
-pub(super) async fn count(channel: &Channel, suspects: &str) -> Result<u32, TopologyError> {
+/// Messages that are ready in a queue.
+pub(super) async fn count(channel: &Channel, queue: &str) -> Result<u32, TopologyError> {
     let (options, arguments) = declaration(QueueType::Passive, OverLimit::Usual);
-    let declared = channel.declare(short("queue", suspects)?, options, arguments).await;
-    declared.map_err(|failure| refused(Use::Configure, "queue", suspects, failure))
+    let declared = channel.declare(short("queue", queue)?, options, arguments).await;
+    declared.map_err(|failure| refused(Use::Configure, "queue", queue, failure))
 }
 
 /// Makes sure that a destination's queue is there; one that exists is taken as it is.

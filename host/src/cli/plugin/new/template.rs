@@ -289,7 +289,13 @@ mod tests {
     fn the_sdk_says_how_large_the_stack_of_a_new_crate_is() {
         let readme = embedded::text("sdk/README.md").unwrap();
         let build = include_str!("templates/build.rs.in");
-        let kib = build.split("STACK_BYTES: u32 = ").nth(1).unwrap().split(' ').next().unwrap();
+        let kib = build
+            .split("STACK_BYTES: u32 = ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
         assert!(readme.contains(&format!("asks for a stack of\n  {kib} KiB")), "{kib}");
     }
 
