@@ -40,8 +40,16 @@ const SETTINGS: &str = r#"
 /// # Errors
 /// When the text is wrong.
 pub fn preprocessor(fields: &str) -> Result<Vec<u8>> {
+    preprocessor_importing("", fields)
+}
+
+/// As [`preprocessor`], with imports of its own.
+///
+/// # Errors
+/// When the text is wrong.
+pub fn preprocessor_importing(imports: &str, fields: &str) -> Result<Vec<u8>> {
     let lacks = |what: &str| !fields.contains(what);
-    let mut text = format!("(module\n{GIVE_BACK}");
+    let mut text = format!("(module\n{GIVE_BACK}{imports}");
     if lacks("(memory (export") {
         text += "(memory (export \"memory\") 2)\n";
     }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -20,6 +23,23 @@ use super::text::tame_to;
 
 /// The prefix of the custom section in which bindings generators embed a component type.
 const COMPONENT_TYPE_SECTION: &str = "component-type";
+
+/// What modules import that call the system as WASI's first preview has it.
+const PREVIEW_1: &str = WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+
+/// And those for the draft before it.
+const PREVIEW_0: &str = "wasi_unstable";
+
+/// What is said of these.
+const TOO_OLD: &str = "it imports `wasi_unstable`, a draft of WASI from before its first preview: build it anew with a tool \
+                       that makes components, or modules that import `wasi_snapshot_preview1`";
+
+/// What the compiler says to a component that is built for asynchronous functions, whether it has any or not.
+const ASYNC_FEATURE: &str = "requires the component model async feature";
+
+/// What that means to its author.
+const ASYNC_MEANS: &str = "it is built for the component model's asynchronous functions, which plugins do not have: build it \
+                           without them (jco: `--backend-qjs-disable-async`)";
 
 /// Bytes of an error of the compiler's or the linker's that are told.
 const DETAIL_MAX_BYTES: usize = 2 << 10;
@@ -252,7 +272,13 @@ impl From<&wasmtime::Error> for NotCompiled {
     fn from(error: &wasmtime::Error) -> Self {
         match error.downcast_ref::<wasmtime::error::OutOfMemory>() {
             Some(_) => Self::OutOfMemory,
-            None => Self::invalid(&format!("{error:#}")),
+            None => {
+                let text = format!("{error:#}");
+                match text.contains(ASYNC_FEATURE) {
+                    true => Self::invalid(&format!("{ASYNC_MEANS} ({text})")),
+                    false => Self::invalid(&text),
+                }
+            }
         }
     }
 }
@@ -320,7 +346,11 @@ pub(super) fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
     if wasmparser::Parser::is_component(&bytes) {
         return Ok(bytes);
     }
-    if !has_component_type(&bytes)? {
+    let module = ModuleFacts::read(&bytes)?;
+    if module.is_for_preview_0 {
+        return Err(NotCompiled::invalid(TOO_OLD));
+    }
+    if !module.has_contract {
         return Err(NotCompiled::NoContract);
     }
     let invalid = |error: &dyn std::fmt::Display| NotCompiled::invalid(&format!("{error:#}"));
@@ -328,20 +358,47 @@ pub(super) fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
         .validate(true)
         .module(&bytes)
         .map_err(|error| invalid(&error))?;
+    if module.is_for_preview_1 {
+        // What it makes of the old imports are those that are linked inert, and those that nobody is granted.
+        encoder = encoder
+            .adapter(PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
+            .map_err(|error| invalid(&error))?;
+    }
     encoder.encode().map_err(|error| invalid(&error))
 }
 
-fn has_component_type(module: &[u8]) -> Result<bool, NotCompiled> {
-    for payload in wasmparser::Parser::new(0).parse_all(module) {
-        match payload {
-            Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with(COMPONENT_TYPE_SECTION) => {
-                return Ok(true);
+/// What a core module says of itself.
+#[derive(Debug, Default)]
+struct ModuleFacts {
+    /// Its component type.
+    has_contract: bool,
+    /// It calls the system as WASI's first preview has it.
+    is_for_preview_1: bool,
+    /// And as the draft before that had it.
+    is_for_preview_0: bool,
+}
+
+impl ModuleFacts {
+    fn read(module: &[u8]) -> Result<Self, NotCompiled> {
+        let invalid = |error: wasmparser::BinaryReaderError| NotCompiled::invalid(&error.to_string());
+        let mut facts = Self::default();
+        for payload in wasmparser::Parser::new(0).parse_all(module) {
+            match payload.map_err(invalid)? {
+                wasmparser::Payload::CustomSection(section) => {
+                    facts.has_contract |= section.name().starts_with(COMPONENT_TYPE_SECTION);
+                }
+                wasmparser::Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let import = import.map_err(invalid)?;
+                        facts.is_for_preview_1 |= import.module == PREVIEW_1;
+                        facts.is_for_preview_0 |= import.module == PREVIEW_0;
+                    }
+                }
+                _ => {}
             }
-            Ok(_) => {}
-            Err(error) => return Err(NotCompiled::invalid(&error.to_string())),
         }
+        Ok(facts)
     }
-    Ok(false)
 }
 
 /// An error of wasmtime's, as it may be told.

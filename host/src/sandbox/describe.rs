@@ -14,10 +14,9 @@ use wasmparser::{CustomSectionReader, KnownCustom, Parser, Payload};
 
 use super::compile::{NotCompiled, answer_in_this_process, check_kind, component_bytes, read_answer};
 use super::compiler_process::CompileLimits;
-use super::inert;
 use super::load::{OUR_IMPORTS, read, without_version};
 use super::load_error::LoadProblem;
-use super::{Compiler, Role};
+use super::{Compiler, Role, inert, unasked};
 
 /// Bytes of WIT that are told. The contract's own, with all its prose, is 15 KB.
 const WIT_MAX_BYTES: usize = 256 << 10;
@@ -89,6 +88,8 @@ pub enum Grant {
     Contract,
     /// It is there and does nothing, because standard libraries import it unasked.
     Inert,
+    /// It is there because the runtimes of languages import it unasked, and most calls of it end in a trap.
+    Unasked,
     /// Nobody gets it.
     None,
 }
@@ -102,15 +103,17 @@ impl Description {
         };
         Role::ALL.into_iter().filter(is_exported).collect()
     }
-}
 
-impl Grant {
-    /// What the host has for an import of this name.
-    pub fn of(import: &str) -> Self {
+    /// What a host has for one of its imports.
+    pub fn grant(&self, import: &str) -> Grant {
         match without_version(import) {
-            name if OUR_IMPORTS.contains(&name) => Self::Contract,
-            name if inert::INTERFACES.contains(&name) => Self::Inert,
-            _ => Self::None,
+            name if OUR_IMPORTS.contains(&name) => Grant::Contract,
+            name if inert::INTERFACES.contains(&name) => Grant::Inert,
+            unasked::ROOT => Grant::Inert,
+            name if unasked::is_wasi(name) && unasked::has_runtime(self.imports.iter().map(String::as_str)) => {
+                Grant::Unasked
+            }
+            _ => Grant::None,
         }
     }
 }

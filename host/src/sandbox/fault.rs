@@ -51,6 +51,13 @@ const FAULT_MAX_BYTES: usize = 3 * TEXT_MAX_BYTES;
 /// What wasmtime says when a guest hands over more than its allowance; its type is private.
 const HOSTCALL_FUEL_SPENT: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// And when a call ends with what it was lent; no type, either.
+const BORROW_KEPT: &str = "borrow handles still remain at the end of the call";
+
+/// What that says to an author.
+const BORROW_KEPT_MEANS: &str =
+    "the plugin keeps the message or the prediction that it was lent, or its bindings give it back too late";
+
 /// Names the fault that ended a call; `output_max` is what the guest might hand over at once.
 pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -> CallError {
     let (class, mut text) = match error.downcast_ref::<Breach>() {
@@ -58,7 +65,7 @@ pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -
             (ReasonClass::Deadline, breach.to_string())
         }
         Some(breach @ Breach::Memory { .. }) => (ReasonClass::Memory, breach.to_string()),
-        Some(breach @ Breach::Exit) => (ReasonClass::Trap, breach.to_string()),
+        Some(breach @ (Breach::Exit | Breach::NotGranted { .. })) => (ReasonClass::Trap, breach.to_string()),
         // Nobody hears of it, and it says nothing about the plugin.
         Some(Breach::Abandoned) => return CallError::Stopped,
         None => describe(error, output_max),
@@ -101,6 +108,12 @@ fn describe(error: &wasmtime::Error, output_max: usize) -> (ReasonClass, String)
     if causes.iter().any(|cause| cause.contains(HOSTCALL_FUEL_SPENT)) {
         let text = format!("handed over more than {} at once", size(output_max));
         return (ReasonClass::OutputTooLarge, text);
+    }
+    if causes.iter().any(|cause| cause.contains(BORROW_KEPT)) {
+        return (
+            ReasonClass::Trap,
+            format!("trapped: {BORROW_KEPT}: {BORROW_KEPT_MEANS}"),
+        );
     }
     (ReasonClass::Trap, format!("trapped: {}", causes.join(": ")))
 }

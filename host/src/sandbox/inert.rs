@@ -44,7 +44,7 @@ const STDERR: u32 = 2;
 const WRITE_BYTES: u64 = 64 << 10;
 
 /// Seeds the hash maps of guests: the same input gives the same output, on every host.
-const SEED: (u64, u64) = (0x6d69_6c6c_7261_6365, 0x7069_7065_6c69_6e65);
+pub(super) const SEED: (u64, u64) = (0x6d69_6c6c_7261_6365, 0x7069_7065_6c69_6e65);
 
 /// Lets guests reach the inert interfaces.
 ///

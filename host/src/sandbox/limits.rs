@@ -54,6 +54,14 @@ pub(super) enum Breach {
     /// Nobody waits for its answer any more: no fault of the plugin's.
     #[error("nobody waits for it any more")]
     Abandoned,
+    /// It called what its runtime imports unasked and no plugin gets.
+    #[error("called `{function}` of `{interface}`, which is not granted")]
+    NotGranted {
+        /// Of WASI.
+        interface: String,
+        /// In the interface's own words.
+        function: String,
+    },
 }
 
 /// The time of one call, charged to the thread that it runs on.

@@ -22,7 +22,7 @@ use super::log::LINES_PER_SECOND;
 use super::state::State;
 use super::text::{size, tame};
 use super::versions::{Compiled, Versions};
-use super::{Role, bindings, inert};
+use super::{Role, bindings, inert, unasked};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
@@ -257,12 +257,11 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
 /// Names every import that nobody granted, or granted in another version.
 fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProblem> {
     let component_type = component.component_type();
+    let has_runtime = unasked::has_runtime(component_type.imports(engine).map(|(name, _)| name));
     let ungranted: Vec<String> = component_type
         .imports(engine)
         .map(|(name, _)| name)
-        .filter(|name| {
-            !OUR_IMPORTS.contains(&without_version(name)) && !inert::INTERFACES.contains(&without_version(name))
-        })
+        .filter(|name| !is_linked(name) && !(has_runtime && unasked::is_wasi(name)))
         .map(tame)
         .collect();
     if !ungranted.is_empty() {
@@ -277,6 +276,11 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
         }),
         None => Ok(()),
     }
+}
+
+/// Whether every plugin gets an import of this name, whatever its version.
+pub(super) fn is_linked(name: &str) -> bool {
+    OUR_IMPORTS.contains(&without_version(name)) || inert::INTERFACES.contains(&without_version(name))
 }
 
 /// Checks what an instance needs at its start against what it may have; the pool's own bounds hold since it compiled.
@@ -302,6 +306,7 @@ fn link(engine: &Engine, component: &Component, role: Role) -> Result<Linked, Lo
         let mut linker = Linker::<State>::new(engine);
         bindings::add_to_linker(&mut linker)?;
         inert::add_to_linker(&mut linker)?;
+        unasked::add_to_linker(&mut linker, component)?;
         Linked::new(linker.instantiate_pre(component)?, role)
     };
     link().map_err(|error: wasmtime::Error| misfit(&detail(&error)))

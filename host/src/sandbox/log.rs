@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tracing::{Level, debug, error, info, trace, warn};
 
-use super::text::{TEXT_MAX_BYTES, tame};
+use super::text::{TEXT_MAX_BYTES, tame, tame_to};
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
 
 /// Lines of one call that reach the host's log; what is more is counted.
 const LINES_PER_CALL: usize = 64;
+
+/// How the lines begin that follow a panic's message.
+const NOTES: [&str; 2] = ["note: ", "stack backtrace:"];
 
 /// Lines of one plugin that reach the host's log within a second, over all its calls: a plugin that says one line about
 /// each of thousands of messages fills a disk as surely as one that says thousands about one.
@@ -27,7 +30,15 @@ pub(super) struct CallLog {
     stdout: Partial,
     stderr: Partial,
     last_error: Option<String>,
-    panic: Option<String>,
+    panic: Option<Panic>,
+}
+
+/// What a standard library of Rust says of a panic, or of its interpreter's: `thread .. panicked at FILE:LINE:COLUMN:`, then
+/// the message, which may have several lines, then notes.
+#[derive(Debug)]
+struct Panic {
+    text: String,
+    is_whole: bool,
 }
 
 /// The line that a stream has begun. Invariant: at most [`TEXT_MAX_BYTES`] and a few bytes.
@@ -117,21 +128,47 @@ impl CallLog {
 
     /// The words of a panic, or the last line at error level: why the guest trapped, as its author would say it.
     pub(super) fn last_words(&self) -> Option<&str> {
-        self.panic.as_deref().or(self.last_error.as_deref())
+        let panic = self.panic.as_ref().map(|panic| panic.text.as_str());
+        panic.or(self.last_error.as_deref())
     }
 
-    /// A standard library says `thread .. panicked at FILE:LINE:COLUMN:`, then the message on the next line, then notes.
+    /// The last line is not always the one that says why: a stack may follow it, and what a runtime says when it ends.
     fn stderr_line(&mut self, line: &str) {
         match &mut self.panic {
-            None if line.contains("panicked at ") => self.panic = Some(tame(line)),
-            Some(panic) if panic.ends_with(':') => *panic = tame(&format!("{panic} {line}")),
-            _ => {}
+            None if line.contains("panicked at ") => {
+                // An interpreter in Rust panics over an exception after it has printed it.
+                let before = self.last_error.iter().map(|line| format!("{line}; "));
+                self.panic = Some(Panic {
+                    text: tame_to(&format!("{}{}", before.collect::<String>(), tame(line)), TEXT_MAX_BYTES),
+                    is_whole: false,
+                });
+            }
+            Some(panic) => panic.go_on(line),
+            None => {}
         }
+        let before = self.last_error.take();
         self.line(Level::ERROR, line);
+        if before.is_some() && is_aside(line) {
+            self.last_error = before;
+        }
     }
 
     fn fields(&self) -> (&str, &str, &str) {
         (&self.plugin.name, self.plugin.version(), &self.message_id)
+    }
+}
+
+/// Whether a line says where and not why: a frame of a stack, the head of a list, an interpreter's own end.
+fn is_aside(line: &str) -> bool {
+    line.starts_with([' ', '\t']) || line.ends_with(':') || line.starts_with("Redirecting call to abort()")
+}
+
+impl Panic {
+    fn go_on(&mut self, line: &str) {
+        self.is_whole |= NOTES.iter().any(|note| line.starts_with(note)) || self.text.len() >= TEXT_MAX_BYTES;
+        if !self.is_whole {
+            self.text = tame_to(&format!("{} {}", self.text, tame(line.trim())), TEXT_MAX_BYTES);
+        }
     }
 }
 
@@ -236,14 +273,61 @@ mod tests {
         });
     }
 
+    /// What a runtime writes to its standard error, and the words of it that say why.
     #[test]
-    fn a_panic_on_standard_error_is_kept_with_its_message() {
-        let mut log = log();
-        log.begin("m-1");
-        log.stderr(b"\nthread '<unnamed>' (1) panicked at src/lib.rs:12:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n");
-        assert_eq!(
-            log.last_words(),
-            Some("thread '<unnamed>' (1) panicked at src/lib.rs:12:5: boom")
+    fn the_words_that_say_why_are_kept() {
+        #[track_caller]
+        fn check(says: &str, expected: &str) {
+            let mut log = log();
+            log.begin("m-1");
+            log.stderr(says.as_bytes());
+            log.end();
+            assert_eq!(log.last_words(), Some(expected));
+        }
+        check(
+            "\nthread '<unnamed>' (1) panicked at src/lib.rs:12:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n",
+            "thread '<unnamed>' (1) panicked at src/lib.rs:12:5: boom",
         );
+        // QuickJS is within Rust.
+        check(
+            "thread 'x' panicked at interpreter.rs:51:31:\nFailed to call 'route': Value(Exception(\n\
+             Exception { message: Some(\"no\") })\n)\nnote: run with `RUST_BACKTRACE=1`\nmore\n",
+            "thread 'x' panicked at interpreter.rs:51:31: Failed to call 'route': Value(Exception( \
+             Exception { message: Some(\"no\") }) )",
+        );
+        // Python.
+        check(
+            "Traceback (most recent call last):\n  File \"/app.py\", line 18, in inner\n    return 1 / n\n           \
+             ~~^~~\nZeroDivisionError: division by zero\n",
+            "ZeroDivisionError: division by zero",
+        );
+        check(
+            "Traceback (most recent call last):\n  File \"/app.py\"\nValueError: no\nthread 'x' panicked at \
+             lib.rs:1:2:\nPython function threw\nnote: run with\n",
+            "ValueError: no; thread 'x' panicked at lib.rs:1:2: Python function threw",
+        );
+        // StarlingMonkey.
+        check(
+            "TypeError: body.pixels is undefined\nStack:\n  inner@threshold.js:20:10\nRedirecting call to abort() to \
+             mozalloc_abort\n",
+            "TypeError: body.pixels is undefined",
+        );
+        // Nothing but a head.
+        check("Stack:\n", "Stack:");
+        check(
+            &format!("{}\n", "x".repeat(5000)),
+            &format!("{}...", "x".repeat(TEXT_MAX_BYTES)),
+        );
+    }
+
+    #[test]
+    fn a_panic_of_many_lines_is_bounded() {
+        let mut log = log();
+        log.stderr(b"panicked at src/lib.rs:1:1:\n");
+        for _ in 0..1000 {
+            log.stderr(b"one more line of it\n");
+        }
+        let words = log.last_words().unwrap();
+        assert!(words.len() <= TEXT_MAX_BYTES + 3 && words.ends_with("..."), "{words}");
     }
 }

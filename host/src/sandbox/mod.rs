@@ -15,6 +15,7 @@ mod scrutiny;
 mod bindings;
 mod declared;
 mod inert;
+mod unasked;
 
 mod instance;
 mod state;

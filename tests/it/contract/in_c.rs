@@ -151,12 +151,6 @@ fn what_is_built_wrongly_is_told() -> Result<()> {
     let error = format!("{:#}", untyped.err().context("linked without a component type")?);
     let expected = "undefined symbol: __component_type_object_force_link_preprocessor";
     assert!(error.contains(expected), "no {expected:?} in {error}");
-
-    let system = Built::with(PREPROCESSOR, |command| greeting(command, "grey-threshold.c greet.c"))?;
-    let refused = Sandbox::start(1, Compiler::InProcess)?.load(&system.config("{}"), Role::Preprocess);
-    let error = refused.err().context("loaded what needs a system")?.problem.to_string();
-    let expected = "module requires an import interface named `wasi_snapshot_preview1`";
-    assert!(error.contains(expected), "no {expected:?} in {error}");
     Ok(())
 }
 
@@ -177,9 +171,7 @@ fn without_a_compiler_the_packages_are_named() -> Result<()> {
 
 #[test]
 fn what_c_prints_is_in_the_log() -> Result<()> {
-    let preprocessor = Built::with(PREPROCESSOR, |command| {
-        greeting(command, "grey-threshold.c greet.c system.c")
-    })?;
+    let preprocessor = Built::with(PREPROCESSOR, |command| greeting(command, "grey-threshold.c greet.c"))?;
     let mill = mill(&preprocessor.plugin("threshold = 96"), &Plugin::shipped("by-label")?)?;
     std::fs::write(mill.path("inbox/good.rgb"), vec![9; 3 * 32 * 32])?;
     let ended = mill.run(&["run", "plugins.toml", "--once", "--log-format", "json"])?;

@@ -5,6 +5,7 @@ mod calls;
 mod compiling;
 mod lanes;
 mod loading;
+mod runtimes;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};

@@ -106,9 +106,10 @@ fn about(path: &Path, description: &Description) -> String {
     };
     let mut imports = table(["IMPORT", "WHAT A HOST HAS FOR IT"]);
     for import in &description.imports {
-        let grant = match Grant::of(import) {
+        let grant = match description.grant(import) {
             Grant::Contract => "the contract: granted to every plugin",
             Grant::Inert => "there, but inert: granted to every plugin",
+            Grant::Unasked => "there for runtimes, which import it unasked: nothing is behind it",
             Grant::None => "nothing: no plugin is granted it, whatever `grant` says",
         };
         imports.add_row([plain(import, CELL_CHARS).as_str(), grant]);

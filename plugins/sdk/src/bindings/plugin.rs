@@ -1230,7 +1230,11 @@ pub mod exports {
                     pub required: bool,
                     /// What the kind does not say, as a JSON Schema of the value: the bounds of a
                     /// number, what is in an array or a table. For editors and people; the host
-                    /// does not hold values to it, `configure` does.
+                    /// does not hold values to it, `configure` does. One thing in it is for the host:
+                    /// a text with `"format": "millrace-destination"` (the value itself, the `items` of an
+                    /// array, the `additionalProperties` of a table) is the name of a destination, and a
+                    /// router whose settings name one that no pipeline of it declares is not taken into
+                    /// service. A text with a brace is a pattern of the plugin's, and no name.
                     pub schema: ::core::option::Option<_rt::String>,
                 }
                 impl ::core::fmt::Debug for Setting {
