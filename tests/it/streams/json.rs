@@ -65,7 +65,14 @@ async fn every_line_of_a_hosts_life_is_an_object_and_each_field_has_one_type() -
         ..Scene::new(broker)?
     };
     let mill = mill(&scene, "decode-image")?;
-    let mut host = mill.start_with(&["run", "plugins.toml", "--log-format", "json", "--log", "debug"])?;
+    let mut host = mill.start_with(&[
+        "run",
+        "plugins.toml",
+        "--log-format",
+        "json",
+        "--log",
+        "info,millrace=debug",
+    ])?;
     host.wait_ready()?;
     let control = Control(mill.path("control.sock"));
     let client = Client::connect(&broker.url()).await?;

@@ -121,14 +121,15 @@ async fn a_probe_asks_whether_a_host_is_ready() -> Result<()> {
     assert_eq!(admin.get_as("mill.example:9464", "/readyz")?.0, 200);
     mill.run(&["pause", "images"])?;
     let ended = ready()?;
-    assert_eq!(
-        (ended.code, ended.stdout.as_str()),
-        (Some(1), "not ready: running\n  images: paused\n")
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stdout.starts_with("not ready: running\n  images: paused\n"),
+        "{ended:?}"
     );
     let ended = mill.run(&["ready", "--url", &url, "--json"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended.stdout.contains(r#""images":{"ready":false,"why":["paused"]}"#),
+        ended.stdout.contains(r#""images":{"ready":false,"why":["paused""#),
         "{ended:?}"
     );
     host.stop()
