@@ -82,16 +82,29 @@ impl Findings<'_> {
             dead_letters,
         )?;
         if source.declare == QueueType::Passive && is_there {
-            match inspector.objections(&source.queue).await {
-                Ok(objections) => objections
-                    .iter()
-                    .for_each(|found| self.object(&key, &source.queue, found)),
-                Err(error) => drop(self.judge(&key, &source.queue, Err(error))?),
-            }
+            let is_quorum = match inspector.objections(&source.queue).await {
+                Ok((objections, is_quorum)) => {
+                    objections
+                        .iter()
+                        .for_each(|found| self.object(&key, &source.queue, found));
+                    is_quorum
+                }
+                Err(error) => {
+                    self.judge(&key, &source.queue, Err(error))?;
+                    Some(false)
+                }
+            };
+            let kind = match is_quorum {
+                Some(false) => return Ok(()),
+                Some(true) => format!("queue `{}` is a quorum queue", source.queue),
+                None => format!(
+                    "the kind of queue `{}` cannot be told without the permission to declare it; it may be a quorum queue",
+                    source.queue
+                ),
+            };
             let text = format!(
-                "AMQP does not tell how queue `{}` was declared: if it is a quorum queue, see that a dead-letter exchange \
-                 guards its delivery limit, because a message over the limit is lost without one",
-                source.queue
+                "{kind}: see that a dead-letter exchange guards its delivery limit, because a message over the limit is lost \
+                 without one"
             );
             self.warning(&key, text);
         }

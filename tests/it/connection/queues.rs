@@ -36,6 +36,7 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
     // Nobody looks at it by himself before something is to go there again.
     run.client.delete(&run.scene.suspects()).await?;
     run.host.wait_line(PATIENCE, "suspects cannot be taken")?;
+    run.n_sent = 0;
     run.send(1).await?;
     run.take(&run.scene.results).await?;
     assert_eq!(run.host.n_lines("connected to the broker"), 2, "{}", run.host.log());

@@ -43,11 +43,12 @@ impl Inspector {
         topology::inspect_source(&self.line, source).await
     }
 
-    /// What is to be said against a source queue that others declared.
+    /// What is to be said against a source queue that others declared, and whether it is a quorum queue, where that can
+    /// be told.
     ///
     /// # Errors
     /// [`TopologyError::Unfit`] for a stream, and whatever the broker says.
-    pub async fn objections(&self, queue: &str) -> Result<Vec<Objection>, TopologyError> {
+    pub async fn objections(&self, queue: &str) -> Result<(Vec<Objection>, Option<bool>), TopologyError> {
         kinds::refuse_streams(&self.line, queue).await?;
         kinds::objections(&self.line, queue).await
     }

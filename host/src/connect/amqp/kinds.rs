@@ -79,7 +79,7 @@ pub(super) async fn accept(line: &Arc<Line>, queue: &str, is_first: bool) -> Res
     if !is_first {
         return Ok(());
     }
-    for objection in objections(line, queue).await? {
+    for objection in objections(line, queue).await?.0 {
         match objection {
             Objection::Loses(what) => warn!(queue, what, "a queue that others declared loses messages"),
             Objection::Refused(problem, hint) => {
@@ -94,13 +94,16 @@ pub(super) async fn accept(line: &Arc<Line>, queue: &str, is_first: bool) -> Res
     Ok(())
 }
 
-/// What is to be said against a queue that others declared. Nothing where the user may not declare queues: then only
-/// [`refuse_streams`] tells.
+/// What is to be said against a queue that others declared, and whether it is a quorum queue. Nothing where the user may
+/// not declare queues: then only [`refuse_streams`] tells.
 ///
 /// # Errors
 /// Whatever the broker says.
-pub(super) async fn objections(line: &Arc<Line>, queue: &str) -> Result<Vec<Objection>, TopologyError> {
-    Ok(properties(line, queue).await?.iter().filter_map(object).collect())
+pub(super) async fn objections(line: &Arc<Line>, queue: &str) -> Result<(Vec<Objection>, Option<bool>), TopologyError> {
+    let found = properties(line, queue).await?;
+    let kind = found.iter().find(|Property(name, _)| name == TYPE);
+    let is_quorum = kind.map(|Property(_, kind)| kind == "quorum");
+    Ok((found.iter().filter_map(object).collect(), is_quorum))
 }
 
 /// Finds out how a queue was declared: each refused declaration names one property that differs, which the next then has.
