@@ -1,6 +1,7 @@
 //! The life of one message, top to bottom: taken, worked on, delivered, settled.
 //! The only room that knows the order; it knows no broker, no sandbox and no device.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -101,8 +102,9 @@ impl<W: Work> Pipeline<W> {
                 Some(Err(error)) => break Err(error),
             }
         };
-        for taken in source.leave().await {
-            self.begin(taken, in_hand);
+        // A broker that does not answer must not hold up what is left of a drain.
+        if let Ok(Ok(left)) = self.hold.try_once(source.leave().map(Ok::<_, Infallible>)).await {
+            left.into_iter().for_each(|taken| self.begin(taken, in_hand));
         }
         ended
     }
