@@ -71,6 +71,11 @@ impl<W: Work> Pipeline<W> {
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
         in_hand.close();
         in_hand.wait().await;
+        if let Ok(Ok(Some(taken))) = self.hold.try_once(source.last().map(Ok::<_, Infallible>)).await {
+            let span = self.span(&taken);
+            let (counted, ticket) = (self.tally.take(), self.breaker.ticket());
+            self.process(taken, None, counted, ticket).instrument(span).await;
+        }
         self.leave_no_suspects(suspects.as_mut()).await;
         let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
