@@ -1,6 +1,7 @@
 //! The life of one message, top to bottom: taken, worked on, delivered, settled.
 //! The only room that knows the order; it knows no broker, no sandbox and no device.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -70,6 +71,11 @@ impl<W: Work> Pipeline<W> {
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
         in_hand.close();
         in_hand.wait().await;
+        if let Ok(Ok(Some(taken))) = self.hold.try_once(source.last().map(Ok::<_, Infallible>)).await {
+            let span = self.span(&taken);
+            let (counted, ticket) = (self.tally.take(), self.breaker.ticket());
+            self.process(taken, None, counted, ticket).instrument(span).await;
+        }
         self.leave_no_suspects(suspects.as_mut()).await;
         let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
@@ -101,8 +107,9 @@ impl<W: Work> Pipeline<W> {
                 Some(Err(error)) => break Err(error),
             }
         };
-        for taken in source.leave().await {
-            self.begin(taken, in_hand);
+        // A broker that does not answer must not hold up what is left of a drain.
+        if let Ok(Ok(left)) = self.hold.try_once(source.leave().map(Ok::<_, Infallible>)).await {
+            left.into_iter().for_each(|taken| self.begin(taken, in_hand));
         }
         ended
     }

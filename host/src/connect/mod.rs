@@ -202,6 +202,17 @@ impl Source {
         }
     }
 
+    /// Makes sure that the source has heard of everything that was settled. It may bring one more message, which is in hand
+    /// as every other.
+    pub async fn last(&mut self) -> Option<Taken> {
+        match self {
+            Self::Amqp(source) => source.last().await,
+            Self::Folder(_) => None,
+            #[cfg(test)]
+            Self::Simulated(source) => source.last().await,
+        }
+    }
+
     /// Whether it hands out messages; goes on telling while the source runs.
     pub fn is_open(&self) -> Arc<AtomicBool> {
         match self {

@@ -229,6 +229,12 @@ impl Source {
         self.ahead.drain(..).collect()
     }
 
+    /// Asks once more, and may be given a message.
+    pub(crate) async fn last(&mut self) -> Option<Taken> {
+        self.host.step(2).await;
+        self.host.take(Queue::Main, &mut self.consuming)
+    }
+
     /// The broker hands over some of what there is.
     fn hand_over(&mut self) {
         while let Some(taken) = self.host.take(Queue::Main, &mut self.consuming) {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::line::Channel;
+use super::properties::short;
 use super::topology;
 
 /// How long the line may take to come to rest.
@@ -63,4 +64,21 @@ pub(super) async fn cancel(channel: &Channel, consumer: &mut Consumer, n_more: u
         delivered.push(delivery);
     }
     delivered
+}
+
+/// Waits until the broker has heard of everything that was settled on a channel, which is then safe to close.
+///
+/// A channel of RabbitMQ (up to 4.2 at least) keeps acknowledgements of a quorum queue's messages back while 32 operations are
+/// under way, and forgets them when it is closed. Asking for a message is done behind these, and then the rest is sent. It
+/// may bring a message, which is settled as every other: alone, it is not kept back.
+pub(super) async fn flush(channel: &Channel, queue: &str) -> Option<Delivery> {
+    let getting = channel.get(short("queue", queue).ok()?);
+    match timeout(ANSWER_LIMIT, getting).await {
+        Ok(Ok(got)) => got.map(|got| got.delivery),
+        Ok(Err(error)) => {
+            debug!(%error, "the broker may not have heard of everything that was settled");
+            None
+        }
+        Err(_) => None,
+    }
 }

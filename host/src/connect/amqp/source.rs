@@ -305,11 +305,19 @@ impl Source {
             n_delivered = delivered.len(),
             "consumes no more"
         );
-        let taken = delivered.into_iter().map(|delivery| {
-            let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
-            Receipt::take(delivery, &self.owed, suspicion)
-        });
-        taken.collect()
+        delivered.into_iter().map(|delivery| self.taken(delivery)).collect()
+    }
+
+    /// Makes sure that what was settled is not forgotten when the channel closes; a message that this brings is in hand.
+    pub async fn last(&mut self) -> Option<Taken> {
+        let Subscription { channel, .. } = self.subscription.as_ref()?;
+        let delivery = leave::flush(channel, &self.owed.queue.queue).await?;
+        Some(self.taken(delivery))
+    }
+
+    fn taken(&self, delivery: Delivery) -> Taken {
+        let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
+        Receipt::take(delivery, &self.owed, suspicion)
     }
 }
 
