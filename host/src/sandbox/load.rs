@@ -261,7 +261,7 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
     let ungranted: Vec<String> = component_type
         .imports(engine)
         .map(|(name, _)| name)
-        .filter(|name| !is_linked(name) && !(has_runtime && unasked::is_wasi(name)))
+        .filter(|name| !(is_linked(name) || has_runtime && unasked::is_wasi(name)))
         .map(tame)
         .collect();
     if !ungranted.is_empty() {
