@@ -21,6 +21,9 @@ const WORKINGS_MAX: usize = 3;
 /// What is small for a message: pictures of cameras are larger, those of networks smaller.
 pub const SMALL_MESSAGE_BYTES: usize = 1 << 20;
 
+/// What is small for results: JSON with the scores of a thousand classes is smaller.
+pub const SMALL_RESULTS_BYTES: usize = 256 << 10;
+
 /// The most that the process may take by its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryBound {
@@ -223,19 +226,20 @@ impl MemoryBound {
         ]
     }
 
-    /// What the sum would be, did the broker let through messages of at most [`SMALL_MESSAGE_BYTES`]: said where messages
-    /// are most of it.
+    /// What the sum would be with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said
+    /// where these are most of it.
     pub fn with_small_messages(config: &Config, loaded: &Loaded) -> Option<u64> {
-        let bound = Self::of(config, loaded);
-        let broker = config.broker.as_ref()?;
-        if bound.messages < bound.total() / 2 || broker.max_message_bytes <= SMALL_MESSAGE_BYTES {
-            return None;
-        }
         let mut smaller = config.clone();
         if let Some(broker) = &mut smaller.broker {
-            broker.max_message_bytes = SMALL_MESSAGE_BYTES;
+            broker.max_message_bytes = broker.max_message_bytes.min(SMALL_MESSAGE_BYTES);
         }
-        Some(Self::of(&smaller, loaded).total())
+        for pipeline in smaller.pipelines.values_mut() {
+            pipeline.max_message_bytes = pipeline.max_message_bytes.min(SMALL_MESSAGE_BYTES);
+            pipeline.max_results_bytes = pipeline.max_results_bytes.min(SMALL_RESULTS_BYTES);
+        }
+        let (bound, smaller) = (Self::of(config, loaded), Self::of(&smaller, loaded));
+        let in_flight = bound.messages.saturating_add(bound.results);
+        (in_flight > bound.total() / 2 && smaller.total() < bound.total()).then(|| smaller.total())
     }
 
     /// What to say when the bound is above what is allowed: nothing when it is not.

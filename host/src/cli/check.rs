@@ -81,8 +81,8 @@ fn memory_table(config: &Config, loaded: &Loaded) -> String {
     let table = table.trim_fmt();
     match MemoryBound::with_small_messages(config, loaded) {
         Some(total) => format!(
-            "{table}\n\nMessages are counted as large as the broker lets them be: with `max_message = \"1MiB\"` in [broker] it is {} \
-             together.",
+            "{table}\n\nMessages and results are counted as large as they may be: with `max_message = \"1MiB\"` (in [broker] too, where \
+             there is one) and `max_results = \"256KiB\"` it is {} together.",
             memory::shown(total)
         ),
         None => table,
