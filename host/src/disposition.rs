@@ -111,7 +111,7 @@ impl Stage {
 
 impl ReasonClass {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Refused,
         Self::Retried,
         Self::AttemptsSpent,
@@ -123,6 +123,8 @@ impl ReasonClass {
         Self::NonFinite,
         Self::ModelFailed,
         Self::Denied,
+        Self::Unanswerable,
+        Self::Undeliverable,
         Self::Expired,
         Self::Malformed,
         Self::HostFault,

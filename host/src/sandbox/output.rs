@@ -463,7 +463,7 @@ mod tests {
         let allowed = |results, max_bytes| outbounds(results, max_bytes).map_err(|error| error.to_string());
         assert!(allowed(vec![small.clone()], 1024).is_ok());
         let two = allowed(vec![small.clone(), small], 1024).unwrap_err();
-        assert_eq!(two, "returned 1 KiB of results, allowed 1 KiB");
+        assert_eq!(two, "returned 1.17 KiB of results, allowed 1 KiB");
         let value = "v".repeat(40 << 10);
         let headed = || result("r", &[("a", &value)]);
         assert!(allowed(vec![headed()], 1024).is_ok());

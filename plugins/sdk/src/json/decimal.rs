@@ -33,7 +33,7 @@ mod tests {
         check(-0.3, "-0.3");
         check(16_777_216.0, "16777216.0");
         check(f32::MIN_POSITIVE, "1.1754944e-38");
-        check(f32::MAX, "3.4028235e38");
+        check(f32::MAX, "3.4028235e+38");
         check(1.0 / 3.0, "0.33333334");
         check(0.0, "0.0");
         let mut bits = 1_u32;
