@@ -117,7 +117,7 @@ async fn a_key_of_the_messages_is_the_messages_and_one_of_the_plugins_is_not() -
         .publish_all(&scene.input, (0..N_BAD).map(|n| with_key(n, "forbidden")))
         .await?;
     let letters = client.take_all(&scene.dead, N_BAD).await?;
-    all_are(&letters, "undeliverable", "does not allow the key \"forbidden\"");
+    all_are(&letters, "undeliverable", "does not allow the key \\\"forbidden\\\"");
     assert_eq!(host.n_lines(OPEN), 0, "{}", host.log());
     client
         .publish_all(&scene.input, (0..N_BAD).map(|n| with_key(n, "another")))

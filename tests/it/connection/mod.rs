@@ -466,7 +466,12 @@ async fn a_result_that_the_broker_would_not_take_becomes_a_dead_letter() -> Resu
     };
     run.client.publish(&run.scene.input, &parcel).await?;
     let dead = run.client.take_all(&run.scene.dead, 1).await?;
-    assert_eq!(dead[0].header("x-millrace-reason"), "denied", "{:?}", dead[0].headers);
+    assert_eq!(
+        dead[0].header("x-millrace-reason"),
+        "undeliverable",
+        "{:?}",
+        dead[0].headers
+    );
     assert!(
         dead[0].header("x-millrace-text").contains("max_message"),
         "{:?}",
