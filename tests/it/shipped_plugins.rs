@@ -210,21 +210,24 @@ fn check_refused(mill: &Mill, pipeline: &str, file: &str, plugin: &str, reason: 
     Ok(())
 }
 
-/// The first TOML of a README, as far as it is the plugin's tables.
-fn example(name: &str) -> Result<String> {
+/// Each TOML of a README, as far as it is the plugin's tables.
+fn examples(name: &str) -> Result<Vec<String>> {
     let readme = std::fs::read_to_string(root().join("plugins").join(name).join("README.md"))?;
-    let block = readme
-        .split("```toml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next());
-    let block = block.with_context(|| format!("no example in the README of {name}"))?;
-    let tables = block.split("[pipeline").next().unwrap_or_default();
     let file = guest("wasm32-wasip2", name)?;
     let shown = format!("\"plugins/{name}.wasm\"");
-    if !tables.contains(&shown) {
-        bail!("the README of {name} does not say {shown}");
+    let blocks = readme.split("```toml\n").skip(1);
+    let mut examples = Vec::new();
+    for block in blocks.filter_map(|rest| rest.split("```").next()) {
+        let tables = block.split("[pipeline").next().unwrap_or_default();
+        if !tables.contains(&shown) {
+            bail!("an example in the README of {name} does not say {shown}");
+        }
+        examples.push(tables.replace(&shown, &format!("{:?}", file.display().to_string())));
     }
-    Ok(tables.replace(&shown, &format!("{:?}", file.display().to_string())))
+    if examples.is_empty() {
+        bail!("no example in the README of {name}");
+    }
+    Ok(examples)
 }
 
 #[test]
@@ -247,22 +250,24 @@ fn the_examples_of_the_readmes_are_accepted() -> Result<()> {
             .iter()
             .map(|other| Plugin::shipped(other))
             .collect::<Result<_>>()?;
-        let mut text = head(&plugins.iter().collect::<Vec<_>>());
-        text += &example(&name)?;
-        text += "\n[pipeline.images]\nsource = { folder = \"inbox\" }\nmodel = \"shapes\"\n";
-        for key in ["preprocess", "route"] {
-            text += match (stage.starts_with(key), key) {
-                (true, _) => stage,
-                (false, "route") => "route = \"by-label\"",
-                (false, _) => "preprocess = \"decode-image\"",
-            };
-            text += "\n";
+        for example in examples(&name)? {
+            let mut text = head(&plugins.iter().collect::<Vec<_>>());
+            text += &example;
+            text += "\n[pipeline.images]\nsource = { folder = \"inbox\" }\nmodel = \"shapes\"\n";
+            for key in ["preprocess", "route"] {
+                text += match (stage.starts_with(key), key) {
+                    (true, _) => stage,
+                    (false, "route") => "route = \"by-label\"",
+                    (false, _) => "preprocess = \"decode-image\"",
+                };
+                text += "\n";
+            }
+            text += "[pipeline.images.destination.results]\nfolder = \"out\"\n";
+            let mill = Mill::new(&text)?;
+            std::fs::create_dir(mill.path("inbox"))?;
+            let ended = mill.run(&["check", "plugins.toml"])?;
+            assert_eq!(ended.code, Some(0), "{name}:\n{text}\n{ended:?}");
         }
-        text += "[pipeline.images.destination.results]\nfolder = \"out\"\n";
-        let mill = Mill::new(&text)?;
-        std::fs::create_dir(mill.path("inbox"))?;
-        let ended = mill.run(&["check", "plugins.toml"])?;
-        assert_eq!(ended.code, Some(0), "{name}:\n{text}\n{ended:?}");
     }
     Ok(())
 }

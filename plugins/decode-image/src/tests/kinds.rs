@@ -71,6 +71,95 @@ fn every_kind_of_png_is_decoded() {
     assert_eq!(pixels(&json!({}), INTERLACED, 20, 10), pattern(20, 10));
 }
 
+#[test]
+fn transparency_is_ignored_where_that_is_asked_for() {
+    use png::BitDepth::{Eight, Sixteen};
+    use png::ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
+    let check = |file: Vec<u8>, expected: [[u8; 3]; 2]| {
+        assert_eq!(
+            pixels(&json!({"alpha": "ignore", "background": "#ff0080"}), file, 2, 1),
+            expected
+        );
+    };
+    check(
+        png(2, 1, GrayscaleAlpha, Eight, &[100, 255, 90, 0]),
+        [[100; 3], [90; 3]],
+    );
+    check(
+        png(2, 1, Rgba, Eight, &[1, 2, 3, 255, 9, 8, 7, 0]),
+        [[1, 2, 3], [9, 8, 7]],
+    );
+    check(
+        png(
+            2,
+            1,
+            Rgba,
+            Sixteen,
+            &[1, 0, 2, 0, 3, 0, 255, 255, 9, 0, 8, 0, 7, 0, 0, 0],
+        ),
+        [[1, 2, 3], [9, 8, 7]],
+    );
+    check(
+        png_with(2, 1, Indexed, Eight, &[1, 0], &[10, 20, 30, 40, 50, 60], &[0]),
+        [[40, 50, 60], [10, 20, 30]],
+    );
+    check(
+        png_with(2, 1, Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[], &[0, 4, 0, 5, 0, 6]),
+        [[1, 2, 3], [4, 5, 6]],
+    );
+    check(
+        png_with(2, 1, Grayscale, Eight, &[1, 2], &[], &[0, 2]),
+        [[1; 3], [2; 3]],
+    );
+}
+
+/// The evaluation transform of most weights that are published: `Resize(256)` and `CenterCrop(224)`. The pixels are compared
+/// with Pillow's in the SDK.
+#[test]
+fn the_shorter_side_is_resized_and_the_centre_cut_out() {
+    let settings = json!({"shorter_side": 10, "resize": "nearest"});
+    let all = pattern(20, 10);
+    let centre: Vec<[u8; 3]> = (1..9)
+        .flat_map(|y| (6..14).map(move |x| y * 20 + x))
+        .map(|at| all[at])
+        .collect();
+    assert_eq!(pixels(&settings, rgb_png(20, 10), 8, 8), centre);
+    // It takes the place of `fit`.
+    let both = json!({"shorter_side": 10, "resize": "nearest", "fit": "crop"});
+    assert_eq!(pixels(&both, rgb_png(20, 10), 8, 8), centre);
+    // A model that wants more gets black bars.
+    let barred = pixels(&settings, rgb_png(20, 10), 20, 12);
+    assert_eq!(
+        (&barred[..20], &barred[20..220]),
+        ([[0; 3]; 20].as_slice(), all.as_slice())
+    );
+    let text = reject(
+        &json!({"shorter_side": 256}),
+        &message(rgb_png(2000, 1), "image/png"),
+        &wants(3, 8, 8),
+    );
+    assert_eq!(
+        text,
+        "resized to a shorter side of 256 pixels, the picture is of 512000x256, beyond the limits of size"
+    );
+}
+
+#[test]
+fn orientation_is_ignored_where_that_is_asked_for() {
+    let turned = with_orientation(
+        &jpeg(9, 7, &[200, 100, 50].repeat(63), image::ExtendedColorType::Rgb8),
+        6,
+    );
+    let settings = json!({"orientation": "ignore", "resize": "nearest"});
+    let plain = jpeg(9, 7, &[200, 100, 50].repeat(63), image::ExtendedColorType::Rgb8);
+    assert_eq!(pixels(&settings, turned.clone(), 9, 7), pixels(&json!({}), plain, 9, 7));
+    assert_eq!(
+        pixels(&json!({"resize": "nearest"}), TURNED, 21, 37)[20],
+        pattern(37, 21)[0]
+    );
+    assert_eq!(pixels(&settings, TURNED, 37, 21)[0], pattern(37, 21)[0]);
+}
+
 /// The pixels are compared with Pillow's in the SDK.
 #[test]
 fn webp_and_gif_are_decoded() {

@@ -237,7 +237,7 @@ fn every_size_that_a_file_names_is_checked() {
         b"G",
         "decoding the picture takes 1972 bytes, the limit is 1971",
     );
-    let text = "a GIF that cannot be decoded: frame descriptor is out-of-bounds";
+    let text = "a GIF whose first picture is not inside of it";
     check(json!({}), PART_GIF, 6, &[8, 0], text);
     check(json!({}), STILL_GIF, 6, &[0, 0], "a picture of 0x17 pixels has none");
 }
@@ -282,6 +282,18 @@ fn wrong_settings_are_refused() {
     check(
         json!({"order": "grb"}),
         "`order`: unknown variant `grb`, expected `rgb` or `bgr`",
+    );
+    check(
+        json!({"alpha": "drop"}),
+        "`alpha`: unknown variant `drop`, expected `blend` or `ignore`",
+    );
+    check(
+        json!({"orientation": "exif"}),
+        "`orientation`: unknown variant `exif`, expected `upright` or `ignore`",
+    );
+    check(
+        json!({"shorter_side": 0}),
+        "`shorter_side` is 0, a picture has at least one pixel",
     );
     check(json!({"std": [0.0]}), "`std` holds 0, and is divided by");
     check(json!({"mean": [0.5, 0.5]}), "`mean` has 2 numbers, not 1 or 3");

@@ -1,7 +1,9 @@
 //! From bytes to a picture: what they are is told by their first bytes, and only formats that are wanted are taken.
 
+#[cfg(any(feature = "png", feature = "jpeg", feature = "webp"))]
+use super::Orientation;
 use super::raw::Raw;
-use super::{Colour, Format, ImageError, Limits, Orientation, Picture, Target, format};
+use super::{Colour, Format, ImageError, Limits, Picture, Target, format};
 use crate::Message;
 
 /// Decodes pictures of the formats that it is told to take, within limits.
@@ -20,6 +22,11 @@ pub struct Decoder {
         expect(dead_code, reason = "no format without them has transparent pixels")
     )]
     pub(crate) alpha: Alpha,
+    /// What becomes of the orientation that a camera writes.
+    #[cfg_attr(
+        not(any(feature = "png", feature = "jpeg", feature = "webp")),
+        expect(dead_code, reason = "no format without them says which way up it is")
+    )]
     turn: Turn,
     formats: Vec<Format>,
 }
@@ -149,7 +156,7 @@ impl Decoder {
     }
 
     /// Which way up a picture with these metadata is to be looked at.
-    #[cfg(any(feature = "png", feature = "jpeg", feature = "webp", feature = "gif"))]
+    #[cfg(any(feature = "png", feature = "jpeg", feature = "webp"))]
     pub(crate) fn orientation(&self, exif: &[u8], xmp: &[u8]) -> Orientation {
         match self.turn {
             Turn::Upright => Orientation::from_metadata(exif, xmp),

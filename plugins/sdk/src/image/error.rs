@@ -163,7 +163,7 @@ impl ImageError {
     }
 
     /// A file that the decoder gave up on, in its words.
-    #[cfg(any(feature = "png", feature = "jpeg", feature = "webp", feature = "gif"))]
+    #[cfg(any(feature = "png", feature = "webp"))]
     pub(crate) fn undecodable(format: Format, error: impl std::fmt::Display) -> Self {
         Self::broken(format, format!("that cannot be decoded: {error}"))
     }

@@ -333,4 +333,95 @@ mod tests {
             Orientation::default()
         );
     }
+
+    /// Data of one entry, with what is behind the directory, in both orders of bytes.
+    fn exif(big_endian: bool, kind: u16, count: u32, value: u64, size: usize) -> Vec<u8> {
+        let number = |number: u64, n_bytes: usize| {
+            let mut bytes = number.to_le_bytes()[..n_bytes].to_vec();
+            if big_endian {
+                bytes.reverse();
+            }
+            bytes
+        };
+        let inline = size * count as usize <= 4;
+        let mut value = [number(value, size), vec![0; 16]].concat();
+        let place = if inline { value[..4].to_vec() } else { number(26, 4) };
+        value.truncate(if inline { 0 } else { size * count as usize });
+        let begin: &[u8] = if big_endian { b"MM\0*" } else { b"II*\0" };
+        let entry = [number(0x112, 2), number(kind.into(), 2), number(count.into(), 4), place].concat();
+        [begin, &number(8, 4), &number(1, 2), &entry, &[0; 4], &value].concat()
+    }
+
+    /// What Pillow's `exif_transpose` does, which was asked for each of these.
+    #[test]
+    fn every_type_of_number_is_taken_as_pillow_takes_it() {
+        let turned = Orientation::from_tag(6).unwrap();
+        let as_it_lies = Orientation::default();
+        let rational = |big_endian: bool| if big_endian { 6 << 32 | 1 } else { 1 << 32 | 6 };
+        let check = |kind: u16, count: u32, value: u64, size: usize, expected: Orientation| {
+            for big_endian in [false, true] {
+                let value = if matches!(kind, 5 | 10) {
+                    rational(big_endian)
+                } else {
+                    value
+                };
+                let exif = exif(big_endian, kind, count, value, size);
+                assert_eq!(
+                    Orientation::from_exif(&exif),
+                    expected,
+                    "type {kind}, {count} of {value}"
+                );
+            }
+        };
+        for (kind, size) in [
+            (3, 2),
+            (4, 4),
+            (6, 1),
+            (8, 2),
+            (9, 4),
+            (13, 4),
+            (16, 8),
+            (5, 8),
+            (10, 8),
+        ] {
+            check(kind, 1, 6, size, turned);
+            check(kind, 2, 6, size, turned);
+        }
+        check(11, 1, u64::from(6f32.to_bits()), 4, turned);
+        check(12, 1, 6f64.to_bits(), 8, turned);
+        check(12, 1, 6.5f64.to_bits(), 8, as_it_lies);
+        for kind in [1, 2, 7, 0, 14, 99] {
+            check(kind, 1, 6, 1, as_it_lies);
+        }
+        for kind in [3, 4, 6] {
+            check(kind, 0, 6, 1, as_it_lies);
+        }
+        for value in [0, 1, 9, 65_535] {
+            check(3, 1, value, 2, as_it_lies);
+        }
+        check(4, 1, 65_542, 4, as_it_lies);
+    }
+
+    #[test]
+    fn xmp_counts_where_exif_says_nothing() {
+        let turned = Orientation::from_tag(6).unwrap();
+        let as_it_lies = Orientation::default();
+        let check = |exif: &[u8], xmp: &str, expected: Orientation| {
+            assert_eq!(Orientation::from_metadata(exif, xmp.as_bytes()), expected, "{xmp}");
+        };
+        let attribute = r#"<x tiff:Orientation="6"/>"#;
+        check(b"", attribute, turned);
+        check(b"", "<tiff:Orientation>6</tiff:Orientation>", turned);
+        check(b"", r#"tiff:Orientation tiff:Orientation="68""#, turned);
+        check(b"", "<x tiff:Orientation='6'/>", as_it_lies);
+        check(b"", r#"tiff:Orientation="16""#, as_it_lies);
+        check(b"", r#"tiff:Orientation="9" tiff:Orientation="6""#, as_it_lies);
+        check(b"", r#"exif:Orientation="6""#, as_it_lies);
+        // One that Exif has counts, even where it is none; one of an unknown type is as good as none.
+        check(&exif(false, 3, 1, 1, 2), attribute, as_it_lies);
+        check(&exif(false, 3, 1, 9, 2), attribute, as_it_lies);
+        check(&exif(true, 1, 1, 6, 1), attribute, as_it_lies);
+        check(&exif(true, 99, 1, 6, 1), attribute, turned);
+        check(b"II*\0\x08\0\0\0\0\0", attribute, turned);
+    }
 }

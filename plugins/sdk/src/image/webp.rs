@@ -114,15 +114,13 @@ impl<'a> File<'a> {
         while !rest.is_empty() {
             let (name, data) = chunk(&mut rest)?;
             match name {
+                // In a simple file what is behind the picture has no meaning, but a length.
+                _ if file.screen.is_none() && file.picture.is_some() => {}
                 b"VP8X" if file.screen.is_none() => file.screen = Some(screen(data)?),
                 b"ANMF" if file.picture.is_none() => file.frame(data)?,
                 b"EXIF" => file.exif = file.exif.or(Some(data)),
                 b"XMP " => file.xmp = file.xmp.or(Some(data)),
                 _ => file.coded(name, data)?,
-            }
-            // In a simple file there is nothing behind the picture.
-            if file.screen.is_none() && file.picture.is_some() {
-                break;
             }
         }
         Ok(file)

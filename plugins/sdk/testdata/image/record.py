@@ -2,7 +2,7 @@
 
 The tests in `src/image/tests/` draw the same pictures and compare. To record anew, in this folder:
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install pillow && /tmp/venv/bin/python record.py
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install pillow==13.0.0 && /tmp/venv/bin/python record.py
 """
 
 import io
@@ -143,6 +143,35 @@ def letterboxes():
             record_operation(of, operation, padded)
 
 
+def evaluations():
+    """torchvision's `Resize` of one number and then `CenterCrop`, which call Pillow for pictures of Pillow's."""
+    for of, side, (width, height) in [
+        (("noise", 37, 53), 20, (16, 16)),
+        (("noise", 53, 37), 19, (14, 15)),
+        (("noise", 41, 41), 25, (22, 22)),
+        (("noise", 30, 64, "RGB", 6), 13, (10, 13)),
+        (("noise", 26, 19, "L"), 40, (36, 38)),
+        (("ramps", 50, 20), 20, (20, 20)),
+        (("noise", 20, 33), 12, (15, 18)),
+        (("noise", 33, 20), 11, (20, 14)),
+        (("noise", 7, 9), 9, (20, 4)),
+        (("noise", 1, 3), 2, (5, 5)),
+    ]:
+        picture = source(*of)
+        short, long = sorted(picture.size)
+        longer = int(side * long / short)
+        size = (side, longer) if picture.width <= picture.height else (longer, side)
+        for name in ["bilinear", "bicubic"]:
+            seen = picture if size == picture.size else picture.resize(size, resample(name))
+            bars = (max(width - seen.width, 0), max(height - seen.height, 0))
+            if any(bars):
+                seen = ImageOps.expand(seen, (bars[0] // 2, bars[1] // 2, (bars[0] + 1) // 2, (bars[1] + 1) // 2), 0)
+            left, top = round((seen.width - width) / 2.0), round((seen.height - height) / 2.0)
+            seen = seen.crop((left, top, left + width, top + height))
+            operation = {"operation": "evaluation", "filter": name, "side": side, "size": (width, height)}
+            record_operation(of, operation, seen)
+
+
 def colours():
     for orientation in (1, 6):
         of = ("noise", 9, 5, "RGB", orientation)
@@ -162,10 +191,13 @@ def with_alpha(picture):
     return picture
 
 
-def write(name, data, expected, tolerance):
+def write(name, data, expected, tolerance=0):
+    """Records a file over a background, and as it is when transparency does not count."""
     with open(name, "wb") as file:
         file.write(data)
     record(expected, file=name, tolerance=tolerance)
+    opened = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    record(opened.convert("RGB"), file=name, tolerance=0, alpha="ignore")
 
 
 def encoded(picture, kind, **options):
@@ -237,9 +269,13 @@ def gifs():
         if index != 31:
             expected.putpixel((3 + at % 6, 2 + at // 6), tuple(palette[index * 3 : index * 3 + 3]))
     write("part.gif", data, expected, 0)
+    # Without a transparent colour the rest of the screen has the first one.
+    palette = bytes([9, 8, 7]) + palette[3:]
+    data = gif_file((10, 14), [(3, 2, 6, 11, False, None, indices)], palette, 5)
+    write("free.gif", data, Image.open(io.BytesIO(data)).convert("RGB"), 0)
 
 
-for part in (resizes, covers, crops, letterboxes, colours, webps, gifs):
+for part in (resizes, covers, crops, letterboxes, evaluations, colours, webps, gifs):
     part()
 with open("pillow.bin", "wb") as file:
     file.write(pixels)

@@ -9,8 +9,8 @@ const SIGNATURE_BYTES: usize = 8;
 /// The most that compressed metadata may become.
 const TEXT_MAX_BYTES: usize = 1 << 20;
 /// What Exif data are called that ImageMagick puts into a text, in hexadecimal.
-const RAW_EXIF: &[u8] = b"Raw profile type exif\0";
-const XMP: &[u8] = b"XML:com.adobe.xmp\0";
+const RAW_EXIF: &[u8] = b"Raw profile type exif";
+const XMP: &[u8] = b"XML:com.adobe.xmp";
 
 /// What bears upon pixels.
 #[derive(Debug)]
@@ -21,16 +21,16 @@ pub(super) struct Chunks<'a> {
     /// The compressed pixels, chunk by chunk.
     pub(super) data: Vec<&'a [u8]>,
     exif: Option<&'a [u8]>,
-    /// Texts by kind of chunk, of those that may hold an orientation.
-    raw_exif: Option<(Text, &'a [u8])>,
-    xmp: Option<&'a [u8]>,
+    raw_exif: Option<Text<'a>>,
+    xmp: Option<Text<'a>>,
 }
 
-/// How a text is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Text {
-    Plain,
-    Compressed,
+/// A text behind its keyword, by the kind of its chunk.
+#[derive(Debug, Clone, Copy)]
+enum Text<'a> {
+    Plain(&'a [u8]),
+    Compressed(&'a [u8]),
+    International(&'a [u8]),
 }
 
 impl<'a> Chunks<'a> {
@@ -112,9 +112,7 @@ impl<'a> Chunks<'a> {
                 }
             }
             b"eXIf" => self.exif = Some(data),
-            b"tEXt" if data.starts_with(RAW_EXIF) => self.raw_exif = Some((Text::Plain, data)),
-            b"zTXt" if data.starts_with(RAW_EXIF) => self.raw_exif = Some((Text::Compressed, data)),
-            b"iTXt" if data.starts_with(XMP) => self.xmp = Some(data),
+            b"tEXt" | b"zTXt" | b"iTXt" => self.text(name, data),
             // One that a reader must know, by the first letter of its name.
             [b'A'..=b'Z', ..] => {
                 return Err(broken(format!(
@@ -127,40 +125,59 @@ impl<'a> Chunks<'a> {
         Ok(())
     }
 
+    /// Keeps a text that may hold an orientation.
+    fn text(&mut self, name: &[u8; 4], data: &'a [u8]) {
+        let n_keyword = data.iter().position(|&byte| byte == 0).unwrap_or(data.len());
+        let (keyword, rest) = data.split_at_checked(n_keyword).unwrap_or_default();
+        let rest = rest.get(1..).unwrap_or_default();
+        let place = match keyword {
+            RAW_EXIF => &mut self.raw_exif,
+            XMP => &mut self.xmp,
+            _ => return,
+        };
+        *place = Some(match name {
+            b"zTXt" => Text::Compressed(rest),
+            b"iTXt" => Text::International(rest),
+            _ => Text::Plain(rest),
+        });
+    }
+
     /// The Exif data, empty where there are none.
     pub(super) fn exif(&self) -> Result<Vec<u8>, ImageError> {
         if let Some(exif) = self.exif {
             return Ok(exif.to_vec());
         }
-        let text = match self.raw_exif {
-            Some((Text::Plain, data)) => data.get(RAW_EXIF.len()..).unwrap_or_default().to_vec(),
-            // A byte says how it is compressed, which is always the same way.
-            Some((Text::Compressed, data)) => inflated(data.get(RAW_EXIF.len() + 1..).unwrap_or_default())?,
-            None => return Ok(Vec::new()),
-        };
+        let text = read(self.raw_exif)?;
         // An empty line, the name, the length, and then the bytes.
         let lines = text.split(|&byte| byte == b'\n').skip(3).flatten();
         let digits = lines.filter_map(|&digit| char::from(digit).to_digit(16));
         let digits: Vec<u8> = digits.map(|digit| digit as u8).collect();
-        Ok(digits
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|[high, low]| high << 4 | low)
-            .collect())
+        let bytes = digits.as_chunks::<2>().0.iter();
+        Ok(bytes.map(|[high, low]| high << 4 | low).collect())
     }
 
     /// The XMP, empty where there is none.
     pub(super) fn xmp(&self) -> Result<Vec<u8>, ImageError> {
-        let Some([compressed, _, rest @ ..]) = self.xmp.and_then(|data| data.get(XMP.len()..)) else {
-            return Ok(Vec::new());
-        };
-        // A language and a translated name, each with a zero behind it.
-        let text = rest.splitn(3, |&byte| byte == 0).nth(2).unwrap_or_default();
-        if *compressed == 0 {
-            Ok(text.to_vec())
-        } else {
-            inflated(text)
+        read(self.xmp)
+    }
+}
+
+/// What a text says, empty where there is none.
+fn read(text: Option<Text>) -> Result<Vec<u8>, ImageError> {
+    match text {
+        None => Ok(Vec::new()),
+        Some(Text::Plain(text)) => Ok(text.to_vec()),
+        // A byte says how it is compressed, which is always the same way.
+        Some(Text::Compressed(text)) => inflated(text.get(1..).unwrap_or_default()),
+        Some(Text::International(text)) => {
+            let (compressed, rest) = text.split_first_chunk::<2>().unwrap_or((&[0, 0], &[]));
+            // A language and a translated name, each with a zero behind it.
+            let text = rest.splitn(3, |&byte| byte == 0).nth(2).unwrap_or_default();
+            if *compressed == [0, 0] {
+                Ok(text.to_vec())
+            } else {
+                inflated(text)
+            }
         }
     }
 }

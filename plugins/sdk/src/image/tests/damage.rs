@@ -1,8 +1,10 @@
 //! Damage, format by format: a file is whole when all of it was read, and nothing is left of it.
 
-use super::super::{Decoder, Limits};
+use super::super::{Decoder, Limits, Turn};
 
 const GIF: &[u8] = include_bytes!("../../../testdata/image/animated.gif");
+const LOSSY: &[u8] = include_bytes!("../../../testdata/image/lossy.webp");
+const LOSSLESS: &[u8] = include_bytes!("../../../testdata/image/lossless.webp");
 const PART: &[u8] = include_bytes!("../../../testdata/image/part.gif");
 
 fn error(file: &[u8]) -> String {
@@ -177,7 +179,113 @@ fn a_gif_is_whole_up_to_its_trailer() {
     assert_eq!(error(&[GIF, b"what is behind the end"].concat()), error(GIF));
 }
 
-/// Nobody makes a filter of nothing: what a header promises is asked of the limits first.
+/// A GIF of 2x2 pixels in codes of nine bits, with a code that clears the table before each.
+fn gif(indices: &[u16], end: &[u16]) -> Vec<u8> {
+    let codes = indices
+        .iter()
+        .flat_map(|&index| [256, index])
+        .chain(end.iter().copied());
+    let (mut bits, mut n_bits, mut data) = (0u32, 0, Vec::new());
+    for code in codes {
+        bits |= u32::from(code) << n_bits;
+        n_bits += 9;
+        while n_bits >= 8 {
+            data.push(bits as u8);
+            bits >>= 8;
+            n_bits -= 8;
+        }
+    }
+    data.push(bits as u8);
+    let header = b"GIF89a\x02\0\x02\0\x80\0\0\x01\x02\x03\x04\x05\x06,\0\0\0\0\x02\0\x02\0\0\x08";
+    [header.as_slice(), &[data.len() as u8], &data, b"\0;"].concat()
+}
+
+#[test]
+fn the_pixels_of_a_gif_are_all_there() {
+    assert_eq!(error(&gif(&[0, 1, 1, 0], &[257])), "a picture of (2, 2)");
+    // The code that ends them has nothing to say where all of them are there.
+    assert_eq!(error(&gif(&[0, 1, 1, 0], &[])), "a picture of (2, 2)");
+    for (indices, end) in [
+        ([0, 1, 1].as_slice(), [257].as_slice()),
+        (&[], &[257]),
+        (&[0, 1, 1, 0, 0], &[257]),
+        (&[0, 1, 1, 0, 0, 1], &[257]),
+    ] {
+        let text = error(&gif(indices, end));
+        assert!(text.starts_with("a GIF "), "{indices:?}, {end:?}: {text}");
+    }
+}
+
+/// A WebP whose lengths are right, and whose coded pixels are cut off.
+#[test]
+fn the_pixels_of_a_webp_are_all_there() {
+    for file in [LOSSY, LOSSLESS] {
+        let whole = Decoder::default().decode(file).unwrap();
+        let length = u32::from_le_bytes(file[16..20].try_into().unwrap()) as usize;
+        for kept in 1..length - 1 {
+            let data = &file[20..20 + kept];
+            let padded = [data, if kept % 2 == 1 { b"\0".as_slice() } else { b"" }].concat();
+            let riff = (padded.len() as u32 + 12).to_le_bytes();
+            let cut = [
+                b"RIFF",
+                riff.as_slice(),
+                b"WEBP",
+                &file[12..16],
+                &(kept as u32).to_le_bytes(),
+                &padded,
+            ]
+            .concat();
+            match Decoder::default().decode(&cut) {
+                // The last bytes of arithmetic coding may have nothing to say.
+                Ok(picture) => assert!(picture == whole && kept + 4 > length, "{kept} of {length}"),
+                Err(error) => assert!(error.to_string().starts_with("a WebP "), "{kept} of {length}: {error}"),
+            }
+        }
+        let behind = [file, b"what is behind the end"].concat();
+        assert_eq!(error(&behind), error(file));
+        let mut longer = [file, b"EXIF\x09\0\0\0"].concat();
+        let riff = (longer.len() as u32 - 8).to_le_bytes();
+        longer[4..8].copy_from_slice(&riff);
+        assert_eq!(error(&longer), "a truncated WebP: it is shorter than it says");
+    }
+}
+
+/// A picture of one row over another, seen one way up or the other by what its metadata say.
+#[test]
+fn a_png_is_turned_by_exif_and_by_xmp_wherever_they_stand() {
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
+    let digits: String = exif.iter().map(|byte| format!("{byte:02x}")).collect();
+    let profile = format!("\nexif\n      26\n{}\n{}\n", &digits[..20], &digits[20..]);
+    let xmp = br#"<x tiff:Orientation="3"/>"#;
+    let data = chunk(b"IDAT", &stored(PIXELS));
+    let turned = |chunk: Vec<u8>| {
+        for file in [png(GREY, &chunk, &data, b""), png(GREY, b"", &data, &chunk)] {
+            let picture = Decoder::default().decode(&file).unwrap();
+            assert_eq!(picture.pixels().as_ref(), [4, 3, 2, 1]);
+            let lying = Decoder::default().with_turn(Turn::Ignore).decode(&file).unwrap();
+            assert_eq!(lying.pixels().as_ref(), [1, 2, 3, 4]);
+        }
+    };
+    let text = |keyword: &[u8], between: &[u8], text: &[u8]| [keyword, b"\0", between, text].concat();
+    turned(chunk(b"eXIf", exif));
+    turned(chunk(b"tEXt", &text(b"Raw profile type exif", b"", profile.as_bytes())));
+    turned(chunk(
+        b"zTXt",
+        &text(b"Raw profile type exif", b"\0", &stored(profile.as_bytes())),
+    ));
+    turned(chunk(b"iTXt", &text(b"XML:com.adobe.xmp", b"\0\0\0\0", xmp)));
+    turned(chunk(
+        b"iTXt",
+        &text(b"XML:com.adobe.xmp", b"\x01\0en\0a\0", &stored(xmp)),
+    ));
+    let unreadable = chunk(b"zTXt", &text(b"Raw profile type exif", b"\0", b"nothing"));
+    assert_eq!(
+        error(&png(GREY, &unreadable, &data, b"")),
+        "a PNG with compressed metadata that cannot be read, and may say which way up it is"
+    );
+}
+
+/// What a header promises is asked of the limits first.
 #[test]
 fn limits_come_before_memory() {
     let limits = Limits {

@@ -311,3 +311,22 @@ fn no_cut_is_taken_for_a_picture() {
         }
     }
 }
+
+/// A third of the data is zeros. How much less than that can still be codes of just as many blocks, nobody can say.
+#[test]
+fn zeros_in_the_middle_are_noticed() {
+    for name in [
+        "kinds: coefficients as large",
+        "4:4:4, interleaved, baseline",
+        "4:2:0, one by one, baseline",
+        "chroma finer, interleaved, baseline",
+    ] {
+        let file = named(name);
+        let begin = place(file, 0xda) + 14;
+        let length = (file.len() - begin) / 3;
+        for at in (begin..file.len() - length - 2).step_by(7) {
+            let zeroed = with(file, at, &vec![0; length]);
+            assert!(decode(&zeroed).is_err(), "{name}: {length} at {at}");
+        }
+    }
+}

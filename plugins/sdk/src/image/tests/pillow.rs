@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::super::{Colour, Decoder, Filter, Letterbox, Picture, Region};
+use super::super::{Alpha, Colour, Decoder, Filter, Letterbox, Limits, Picture, Region};
 use super::draw_turned;
 
 const CASES: &str = include_str!("../../../testdata/image/pillow.json");
 const PIXELS: &[u8] = include_bytes!("../../../testdata/image/pillow.bin");
 
 /// The files that are decoded, by the names in the recorded cases.
-const FILES: [(&str, &[u8]); 12] = [
+const FILES: [(&str, &[u8]); 13] = [
     ("lossy.webp", include_bytes!("../../../testdata/image/lossy.webp")),
     ("lossless.webp", include_bytes!("../../../testdata/image/lossless.webp")),
     ("palette.webp", include_bytes!("../../../testdata/image/palette.webp")),
@@ -34,6 +34,7 @@ const FILES: [(&str, &[u8]); 12] = [
         include_bytes!("../../../testdata/image/transparent.gif"),
     ),
     ("part.gif", include_bytes!("../../../testdata/image/part.gif")),
+    ("free.gif", include_bytes!("../../../testdata/image/free.gif")),
 ];
 
 fn cases() -> Vec<Value> {
@@ -111,6 +112,11 @@ fn perform(picture: &Picture, case: &Value) -> Picture {
             };
             picture.crop(region).unwrap()
         }
+        "evaluation" => {
+            let side = case["side"].as_u64().unwrap() as u32;
+            let resized = picture.shorter_side(side, filter(), &Limits::default()).unwrap();
+            resized.centred(size().0, size().1)
+        }
         "center_crop" => picture.center_crop(size().0, size().1).unwrap(),
         "grey" => picture.clone().into_grey(),
         other => panic!("{other}"),
@@ -121,7 +127,7 @@ fn perform(picture: &Picture, case: &Value) -> Picture {
 fn operations_give_the_numbers_of_pillow() {
     let cases = cases();
     let operations: Vec<&Value> = cases.iter().filter(|case| case["operation"].is_string()).collect();
-    assert_eq!(operations.len(), 169);
+    assert_eq!(operations.len(), 189);
     for case in operations {
         assert_eq!(difference(&perform(&source(case), case), case), 0, "{case}");
     }
@@ -131,11 +137,17 @@ fn operations_give_the_numbers_of_pillow() {
 fn files_give_the_numbers_of_pillow() {
     let cases = cases();
     let decoder = Decoder::default().with_background(Colour([32, 64, 200]));
-    for (name, file) in FILES {
-        let case = cases.iter().find(|case| case["file"] == name).unwrap();
-        let picture = decoder.decode(file).unwrap();
+    for case in cases.iter().filter(|case| case["file"].is_string()) {
+        let name = case["file"].as_str().unwrap();
+        let (_, file) = FILES.iter().find(|(known, _)| *known == name).unwrap();
+        let alpha = if case["alpha"] == "ignore" {
+            Alpha::Ignore
+        } else {
+            Alpha::Blend
+        };
+        let picture = decoder.clone().with_alpha(alpha).decode(file).unwrap();
         let found = difference(&picture, case);
         let most = case["tolerance"].as_u64().unwrap();
-        assert!(u64::from(found) <= most, "{name}: {found}");
+        assert!(u64::from(found) <= most, "{name}, {alpha:?}: {found}");
     }
 }
