@@ -23,6 +23,7 @@ mod canvas;
 mod colour;
 mod decoder;
 mod error;
+mod exif;
 mod fit;
 mod format;
 mod limits;
