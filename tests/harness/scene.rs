@@ -94,6 +94,15 @@ impl Scene {
         Mill::new(&change(self.text()))
     }
 
+    /// The same with a queue of results that others declare: the host does not declare it again when it is gone.
+    ///
+    /// # Errors
+    /// As [`Scene::mill`].
+    pub fn mill_with_foreign_results(&self) -> Result<Mill> {
+        let line = format!("routing_key = \"{}\"", self.results);
+        self.mill_with(|text| text.replacen(&line, &format!("{line}\ntype = \"passive\""), 1))
+    }
+
     /// The file.
     pub fn text(&self) -> String {
         let Self {

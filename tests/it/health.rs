@@ -70,8 +70,7 @@ async fn a_held_message_is_seen_and_why() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = scene(broker)?;
     // Others own it: the host does not declare it again.
-    let line = format!("routing_key = \"{}\"", scene.results);
-    let mill = scene.mill_with(|text| text.replace(&line, &format!("{line}\ntype = \"passive\"")))?;
+    let mill = scene.mill_with_foreign_results()?;
     let client = Client::connect(&broker.url()).await?;
     client
         .declare(&scene.results, millrace_tests::amqp::QueueKind::Quorum)

@@ -201,9 +201,11 @@ async fn an_answer_goes_where_the_message_asks_if_that_is_allowed() -> Result<()
 async fn a_result_that_cannot_be_routed_is_held_until_its_queue_appears() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene::new(broker)?;
-    let mill = scene.mill()?;
-    let mut host = mill.start_ready()?;
+    // Others own it: the host does not declare it again.
+    let mill = scene.mill_with_foreign_results()?;
     let client = Client::connect(&broker.url()).await?;
+    client.declare(&scene.results, QueueKind::Quorum).await?;
+    let mut host = mill.start_ready()?;
     client.delete(&scene.results).await?;
     client
         .publish(&scene.input, &Parcel::new("held", sample()?.png))

@@ -124,12 +124,15 @@ async fn one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itsel
     let copies = format!("{}.copies", scene.results);
     let scene = Scene {
         route: Plugin::with_settings("hostile-route", "mode = \"fan-out\"")?,
-        tables: format!("[pipeline.images.destination.copies]\nexchange = \"\"\nrouting_key = \"{copies}\"\n"),
+        tables: format!(
+            "[pipeline.images.destination.copies]\nexchange = \"\"\nrouting_key = \"{copies}\"\ntype = \"passive\"\n"
+        ),
         ..scene
     };
     let mill = scene.mill()?;
-    let mut host = mill.start_ready()?;
     let client = Client::connect(&broker.url()).await?;
+    client.declare(&copies, QueueKind::Quorum).await?;
+    let mut host = mill.start_ready()?;
     client.delete(&copies).await?;
     client.publish(&scene.input, &parcel("a")?).await?;
     host.wait_line(PATIENCE, HOLDING)?;
@@ -261,13 +264,13 @@ async fn what_a_drain_returns_is_not_counted() -> Result<()> {
         pipeline: "attempts = 1",
         ..Scene::new(broker)?
     };
-    let mill = scene.mill()?;
-    mill.start_ready()?.stop()?;
+    // Others own the queue of results: the host does not declare it again.
+    let mill = scene.mill_with_foreign_results()?;
     let client = Client::connect(&broker.url()).await?;
+    client.declare(&scene.results, QueueKind::Quorum).await?;
+    mill.start_ready()?.stop()?;
     let mut oracle = publish(&client, &scene, 1).await?;
     for _ in 0..3 {
-        client.delete(&scene.results).await?;
-        // Declared by the host at its start, where it is missing.
         let mut host = mill.start_failing("preprocess=while:gate")?;
         std::fs::write(mill.path("gate"), "")?;
         host.wait_ready()?;
@@ -276,6 +279,7 @@ async fn what_a_drain_returns_is_not_counted() -> Result<()> {
         host.wait_line(PATIENCE, HOLDING)?;
         host.terminate()?;
         assert_eq!(host.wait_end()?.code(), Some(3), "the drain did not cut it off");
+        client.declare(&scene.results, QueueKind::Quorum).await?;
     }
     let host = mill.start_ready()?;
     wait_for_count(&client, &scene.results, 1).await?;

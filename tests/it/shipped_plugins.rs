@@ -262,7 +262,9 @@ fn the_examples_of_the_readmes_are_accepted() -> Result<()> {
                 };
                 text += "\n";
             }
-            text += "[pipeline.images.destination.results]\nfolder = \"out\"\n";
+            for destination in ["results", "cats", "dogs", "others", "people", "nothing-seen"] {
+                text += &format!("[pipeline.images.destination.{destination}]\nfolder = \"{destination}\"\n");
+            }
             let mill = Mill::new(&text)?;
             std::fs::create_dir(mill.path("inbox"))?;
             let ended = mill.run(&["check", "plugins.toml"])?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use millrace_tests::amqp::{Client, Parcel};
+use millrace_tests::amqp::{Client, Parcel, QueueKind};
 use millrace_tests::broker::Broker;
 use millrace_tests::host::{Host, Mill};
 use millrace_tests::oracle::Oracle;
@@ -203,9 +203,11 @@ async fn a_host_killed_again_and_again_while_it_holds_condemns_nothing() -> Resu
         pipeline: "attempts = 3",
         ..Scene::new(broker)?
     };
-    let mill = scene.mill()?;
-    mill.start_ready()?.stop()?;
+    // Others own the queue of results: the host does not declare it again.
+    let mill = scene.mill_with_foreign_results()?;
     let client = Client::connect(&broker.url()).await?;
+    client.declare(&scene.results, QueueKind::Quorum).await?;
+    mill.start_ready()?.stop()?;
     client
         .publish_all(&scene.input, parcels((0..3).map(|n| n.to_string()))?)
         .await?;
@@ -213,11 +215,11 @@ async fn a_host_killed_again_and_again_while_it_holds_condemns_nothing() -> Resu
         std::fs::write(mill.path("gate"), "")?;
         let mut host = mill.start_failing("preprocess=while:gate")?;
         host.wait_ready()?;
-        // The host declares it at its start.
         client.delete(&scene.results).await?;
         std::fs::remove_file(mill.path("gate"))?;
         host.wait_line(PATIENCE, "holding: taking nothing until it succeeds")?;
         host.kill()?;
+        client.declare(&scene.results, QueueKind::Quorum).await?;
     }
     let host = mill.start_ready()?;
     wait_for_count(&client, &scene.results, 3)

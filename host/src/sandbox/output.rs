@@ -130,8 +130,9 @@ pub(super) fn outbounds(outbounds: Vec<route::Outbound>, max_bytes: usize) -> Re
             size(max_bytes)
         )));
     }
-    // Headers take as much as bodies may, and at least what one result may have.
     let headers: usize = outbounds.iter().map(headers_bytes).sum();
+    let outbounds = outbounds.into_iter().map(outbound).collect::<Result<Vec<_>, _>>()?;
+    // Headers take as much as bodies may, and at least what one result may have.
     let allowed = result_headers_bytes(max_bytes);
     if headers > allowed {
         let (found, allowed) = (size(headers), size(allowed));
@@ -139,7 +140,7 @@ pub(super) fn outbounds(outbounds: Vec<route::Outbound>, max_bytes: usize) -> Re
             "returned results with {found} of headers, allowed {allowed}"
         )));
     }
-    outbounds.into_iter().map(outbound).collect()
+    Ok(outbounds)
 }
 
 /// Takes what the next plugin sees in place of a message or a result.

@@ -8,7 +8,7 @@ use millrace_tests::samples::model;
 use super::*;
 
 /// What the log says of it at the start.
-const WAS_UNDONE: &str = "this version was undone before, and is not taken up";
+const WAS_UNDONE: &str = "this version was undone before, and is not taken up: `millrace reload` takes it, and so does a start with other bytes or settings";
 
 /// A host whose trial has just undone what `bad` put in place, stopped.
 fn undone(
@@ -95,8 +95,8 @@ fn settings_that_were_undone_wait_for_somebody_after_a_restart() -> Result<()> {
     let bad = |mill: &Mill| {
         let path = mill.path("plugins.toml");
         let text = fs::read_to_string(&path)?;
-        let bad = "[plugin.by-label]\nsettings = { labels = { star = \"nowhere\", circle = \"nowhere\", square = \"nowhere\", ring = \"nowhere\", arrow = \"nowhere\", triangle = \"nowhere\" } }";
-        Ok(fs::write(path, text.replace("[plugin.by-label]", bad))?)
+        let bad = "[plugin.crop]\nsettings = { max_width = 16 }";
+        Ok(fs::write(path, text.replace("[plugin.crop]", bad))?)
     };
     let (scene, mill) = undone("", |text| text, bad)?;
     let mut rig = again(&scene, mill)?;
@@ -106,10 +106,7 @@ fn settings_that_were_undone_wait_for_somebody_after_a_restart() -> Result<()> {
     let status = rig.mill.run(&["status"])?.stdout;
     ensure!(status.contains("paused") && status.contains(why), "{status}");
     ensure!(rig.flow.n_results() == 0);
-    rig.edit(|text| {
-        text.replace("settings = { labels", "settings = { top_k = 2, labels")
-            .replace("nowhere", "results")
-    })?;
+    rig.edit(|text| text.replace("max_width = 16", "max_width = 64"))?;
     rig.flow.wait_more(20).with_context(|| rig.host.log())?;
     admin.wait_ready(200, "")?;
     rig.finish()?.all_right()

@@ -79,6 +79,8 @@ fn scene(broker: &Broker) -> Result<(Scene, Admin)> {
     let scene = Scene {
         preprocess: Plugin::with_settings("hostile", "mode = \"panic-on-poison\"")?,
         tables: format!("[host]\nadmin = \"{free}\"\n"),
+        // One after the other: of many at once five bad ones may fail in a row, which opens the breaker.
+        prefetch: 1,
         ..Scene::new(broker)?
     };
     Ok((scene, Admin(free)))
