@@ -171,14 +171,15 @@ impl<W: Work> Pipeline<W> {
             receipt,
         } = taken;
         failpoints::pass(Place::Delivered, &message.id).await;
+        let mut otherwise = unfinished(suspicion);
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = receipt
-                .settle(&unfinished(suspicion), &message, &self.hold, |_| Envelope::default())
+                .settle((&otherwise, &otherwise), &message, &self.hold, |_| Envelope::default())
                 .await;
             tell_settled(&settled);
             counted.settle(Outcome::Returned);
-            return settled;
+            return as_returned(settled);
         };
         message.attempt = suspicion.attempt(message.attempt);
         let mut work = serving.stages;
@@ -195,12 +196,16 @@ impl<W: Work> Pipeline<W> {
         let made = match fate {
             Some(disposition) => Err(disposition),
             None => {
-                let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
-                tokio::select! {
+                let made = tokio::select! {
                     biased; // what was made is kept
-                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut alone, is_suspect) => made,
+                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut alone, suspicion) => made,
                     () = self.hold.cut() => Err(unfinished(suspicion)),
+                };
+                if !matches!(made, Err(Disposition::Quarantine { .. })) {
+                    // The host outlived it, so that it is innocent.
+                    otherwise = Disposition::Return;
                 }
+                made
             }
         };
         let is_alone = alone.is_some();
@@ -218,9 +223,14 @@ impl<W: Work> Pipeline<W> {
                 failpoints::pass(Place::Confirmed, &attempt.message.id).await;
             }
             let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
-            let settled = receipt.settle(&disposition, &attempt.message, &self.hold, letter).await;
+            let settled = receipt
+                .settle((&disposition, &otherwise), &attempt.message, &self.hold, letter)
+                .await;
             failpoints::pass(Place::Settled, &attempt.message.id).await;
-            (disposition, settled)
+            match (suspicion, &disposition) {
+                (Suspicion::Apart { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
+                _ => (disposition, settled),
+            }
         };
         let finishing = AssertUnwindSafe(finishing).catch_unwind();
         let finished = match alone {
@@ -264,13 +274,14 @@ impl<W: Work> Pipeline<W> {
         work: &mut Arc<W>,
         attempt: &mut Attempt<'_>,
         alone: &mut Option<Alone>,
-        is_suspect: bool,
+        suspicion: Suspicion,
     ) -> Result<Vec<Parcel>, Disposition> {
+        let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
         loop {
             // Before it is alone: others must not wait for a breaker.
             let turn = attempt.ticket.turn(|culprit| self.serves(culprit)).await;
             let Some(serving) = self.serving().filter(|_| turn.is_ok()) else {
-                return Err(Disposition::Return);
+                return Err(unfinished(suspicion));
             };
             if is_suspect && alone.is_none() {
                 // A source that hands out its suspects among the others.
@@ -280,7 +291,7 @@ impl<W: Work> Pipeline<W> {
                 if alone.is_none() {
                     attempt.ticket.begins_anew();
                 } else if self.breaker.opened().is_some() {
-                    return Err(Disposition::Return);
+                    return Err(unfinished(suspicion));
                 }
                 continue;
             };
@@ -436,6 +447,14 @@ fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
             let (stage, class) = (reason.stage, reason.class);
             warn!(generation, %stage, plugin, %class, reason = told, "becomes a dead letter");
         }
+    }
+}
+
+/// Of a suspect that goes apart again: whoever looks for suspects that can be finished finds none in it.
+fn as_returned(settled: Settled) -> Settled {
+    match settled {
+        Settled::Done => Settled::Returned,
+        settled => settled,
     }
 }
 

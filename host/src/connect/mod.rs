@@ -289,18 +289,19 @@ impl Receipt {
         }
     }
 
-    /// Does to the message what its disposition says; `letter` makes the envelope of a dead letter.
+    /// Does to the message what its disposition says, or `otherwise` where that cannot be done in time; `letter` makes the
+    /// envelope of a dead letter.
     pub async fn settle(
         self,
-        disposition: &Disposition,
+        (disposition, otherwise): (&Disposition, &Disposition),
         message: &Message,
         hold: &Hold,
         letter: impl FnOnce(&Reason) -> Envelope,
     ) -> Settled {
         match self {
-            Self::Amqp(receipt) => settle::settle(*receipt, disposition, message, hold, letter).await,
+            Self::Amqp(receipt) => settle::settle(*receipt, (disposition, otherwise), message, hold, letter).await,
             #[cfg(test)]
-            Self::Simulated(receipt) => settle::settle(receipt, disposition, message, hold, letter).await,
+            Self::Simulated(receipt) => settle::settle(receipt, (disposition, otherwise), message, hold, letter).await,
             Self::Folder(receipt) => {
                 let letter = match disposition {
                     Disposition::Reject(reason) => Some(letter(reason)),

@@ -56,25 +56,30 @@ pub(crate) trait Delivered: Sized + Send + Sync {
     fn nack(self) -> impl Future<Output = Settled> + Send;
 }
 
-/// Does to a delivery what its disposition says. What is copied is confirmed before the original is acknowledged.
+/// Does to a delivery what its disposition says; where that cannot be done in time, `otherwise`, which says how it goes
+/// back. What is copied is confirmed before the original is acknowledged.
 pub(crate) async fn settle<D: Delivered>(
     delivered: D,
-    disposition: &Disposition,
+    (disposition, otherwise): (&Disposition, &Disposition),
     message: &Message,
     hold: &Hold,
     letter: impl FnOnce(&Reason) -> Envelope,
 ) -> Settled {
     let purpose = match disposition {
         Disposition::Ack => return delivered.ack().await,
-        Disposition::Return => return give_back(delivered, message, hold).await,
+        Disposition::Return => return give_back(delivered, Purpose::PutBack, message, hold).await,
         Disposition::Retry(_) => Purpose::Retry {
             attempt: message.attempt.saturating_add(1),
         },
         Disposition::Quarantine { deaths } => Purpose::Quarantine { deaths: *deaths },
         Disposition::Reject(reason) => Purpose::DeadLetter(letter(reason)),
     };
+    let back = match otherwise {
+        Disposition::Quarantine { deaths } => Purpose::Quarantine { deaths: *deaths },
+        _ => Purpose::PutBack,
+    };
     let Some(copy) = delivered.copy(message, purpose) else {
-        return give_back(delivered, message, hold).await;
+        return give_back(delivered, back, message, hold).await;
     };
     if let Disposition::Quarantine { .. } = disposition {
         // Put back, it would be suspect no more.
@@ -86,22 +91,23 @@ pub(crate) async fn settle<D: Delivered>(
             failpoints::pass(Place::Copied, &message.id).await;
             delivered.ack().await
         }
-        Err(GaveUp) => give_back(delivered, message, hold).await,
+        Err(GaveUp) => give_back(delivered, back, message, hold).await,
     }
 }
 
 /// Gives a message back as it was: as a copy, and the original is let go of. Given back itself, it would be delivered
 /// again, and that looks to the next host as if one had ended over it.
-async fn give_back<D: Delivered>(delivered: D, message: &Message, hold: &Hold) -> Settled {
+async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message, hold: &Hold) -> Settled {
+    let stays_apart = delivered.is_apart() || matches!(back, Purpose::Quarantine { .. });
     // The broker has it already: a copy would be one more.
     let copy = match delivered.is_void() {
         true => None,
-        false => delivered.copy(message, Purpose::PutBack),
+        false => delivered.copy(message, back),
     };
     let Some(copy) = copy else {
         return delivered.nack().await;
     };
-    let patience = if delivered.is_apart() { HOLD_LIMIT } else { PATIENCE };
+    let patience = if stays_apart { HOLD_LIMIT } else { PATIENCE };
     match move_to(delivered, &copy, message, (hold, patience)).await {
         Settled::Done => Settled::Returned,
         settled => settled,
@@ -126,4 +132,103 @@ async fn move_to<D: Delivered>(
     }
     failpoints::pass(Place::Copied, &message.id).await;
     delivered.ack().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::connect::amqp::PublishError;
+    use crate::disposition::{ReasonClass, Stage};
+
+    /// Takes copies, but no dead letters; remembers what it was asked for.
+    struct Delivery {
+        is_void: bool,
+        log: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Delivery {
+        fn log(&self, what: &str) {
+            let mut log = self.log.lock().unwrap();
+            if log.last().is_none_or(|last| last != what) {
+                log.push(what.to_owned());
+            }
+        }
+    }
+
+    impl Delivered for Delivery {
+        type Copy = String;
+        type Error = PublishError;
+
+        fn is_apart(&self) -> bool {
+            false
+        }
+
+        fn is_void(&self) -> bool {
+            self.is_void
+        }
+
+        fn copy(&self, _: &Message, purpose: Purpose) -> Option<String> {
+            Some(match purpose {
+                Purpose::DeadLetter(_) => "letter".to_owned(),
+                purpose => format!("{purpose:?}"),
+            })
+        }
+
+        async fn publish(&self, copy: &String) -> Result<(), PublishError> {
+            self.log(copy);
+            match copy.as_str() {
+                "letter" => Err(PublishError::Disconnected),
+                _ => Ok(()),
+            }
+        }
+
+        async fn ack(self) -> Settled {
+            self.log("ack");
+            Settled::Done
+        }
+
+        async fn nack(self) -> Settled {
+            self.log("nack");
+            Settled::Returned
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_no_dead_letter_in_time_goes_back_with_the_deaths_that_are_known_of_it() {
+        let apart = Disposition::Quarantine { deaths: 3 };
+        let check = async |otherwise: &Disposition, is_void, is_cut, expect: &[&str]| {
+            let log = Arc::default();
+            let delivery = Delivery {
+                is_void,
+                log: Arc::clone(&log),
+            };
+            let cut = CancellationToken::new();
+            if is_cut {
+                cut.cancel();
+            }
+            let hold = Hold::new("digits", cut, Duration::from_secs(3));
+            let rejected = Disposition::Reject(Reason {
+                stage: Stage::Receive,
+                class: ReasonClass::AttemptsSpent,
+                text: String::new(),
+                plugin: None,
+            });
+            let letter = |_: &Reason| Envelope::default();
+            let message = Message::default();
+            let settled = settle(delivery, (&rejected, otherwise), &message, &hold, letter).await;
+            assert_eq!(settled, Settled::Returned);
+            assert_eq!(*log.lock().unwrap(), expect);
+        };
+        for is_cut in [false, true] {
+            let (back, counted) = ("PutBack", "Quarantine { deaths: 3 }");
+            check(&Disposition::Return, false, is_cut, &["letter", back, "ack"]).await;
+            check(&apart, false, is_cut, &["letter", counted, "ack"]).await;
+            // The broker has it already, and counts for itself.
+            check(&apart, true, is_cut, &["letter", "nack"]).await;
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The seams: a source, its receipts, a destination and the work, all of which do what the world says. A host that is
+//! The seams: a source, its receipts and a destination, all of which do what the world says. A host that is
 //! dead goes no further: whatever it calls never returns.
 
 use std::collections::VecDeque;
@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{Kind, Queue, Queued, Returned, Unacked, World};
-use crate::breaker::Culprit;
 use crate::connect::acquittal::Acquittal;
 use crate::connect::amqp::PublishError;
 use crate::connect::settle::{Delivered, Purpose};
 use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
-use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};
-use crate::message::{Envelope, Message};
-use crate::recall::Recall;
-use crate::work::{Attempt, Work};
+use crate::disposition::ReasonClass;
+use crate::message::Message;
 
 /// One life of a host.
 #[derive(Debug)]
@@ -62,50 +59,21 @@ pub struct Receipt {
 /// A result.
 #[derive(Debug)]
 pub struct Parcel {
-    host: Arc<Host>,
-    tag: u64,
-    id: usize,
-    index: usize,
-}
-
-/// The work: by kind, unless this version of it ails.
-#[derive(Debug)]
-pub(super) struct Script {
     pub(super) host: Arc<Host>,
-    pub(super) generation: u64,
-    pub(super) ails: Option<Ailment>,
-    pub(super) recall: Recall,
-}
-
-/// A message that is worked on, until that is over or it is taken back. The dead work on nothing.
-struct Working<'h> {
-    host: &'h Host,
-    tag: u64,
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        self.host.world.state().working.remove(&self.tag);
-    }
-}
-
-/// What a bad version does with every message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ailment {
-    Refuses,
-    Skips,
-    Retries,
+    pub(super) tag: u64,
+    pub(super) id: usize,
+    pub(super) index: usize,
 }
 
 impl Host {
     /// A moment in which others may act. The dead do not come back from it.
-    async fn step(&self, at_most_ms: u64) {
+    pub(super) async fn step(&self, at_most_ms: u64) {
         let pause = self.world.state().random.below(at_most_ms + 1);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         self.live().await;
     }
 
-    async fn live(&self) {
+    pub(super) async fn live(&self) {
         if !self.world.state().alive.contains(&self.number) {
             std::future::pending::<()>().await;
         }
@@ -327,8 +295,17 @@ impl Delivered for Receipt {
     }
 
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
-        let id = message.id.parse().unwrap();
-        let state = self.host.world.state();
+        let id: usize = message.id.parse().unwrap();
+        let mut state = self.host.world.state();
+        let was_apart = state
+            .unacked
+            .get(&self.tag)
+            .is_some_and(|it| it.queue == Queue::Suspects);
+        let is_poison = state.kinds[id] == Kind::Poison;
+        let is_acquitted = matches!(purpose, Purpose::PutBack | Purpose::Retry { .. });
+        state.demand(!(was_apart && is_poison && is_acquitted), || {
+            format!("message {id} was set apart, and goes back to the others though no host outlived it")
+        });
         // What the broker took back meanwhile can still be copied: the host does not know.
         let own = state.unacked.get(&self.tag).map_or(1, |it| it.queued.attempt);
         let queued = |attempt, deaths| Queued {
@@ -448,99 +425,5 @@ impl Parcel {
             unacked.n_confirmed += 1;
         }
         Ok(())
-    }
-}
-
-impl Work for Script {
-    fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    fn attempts(&self) -> u32 {
-        self.host.world.state().attempts
-    }
-
-    fn has(&self, _: Stage, _: &str) -> bool {
-        false
-    }
-
-    fn recall(&self) -> &Recall {
-        &self.recall
-    }
-
-    fn culprit(&self, _: &Reason) -> Option<Culprit> {
-        None
-    }
-
-    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::Parcel>, Disposition> {
-        let host = &self.host;
-        let message = &attempt.message;
-        let (id, tag): (usize, u64) = (message.id.parse().unwrap(), message.key.parse().unwrap());
-        let kind = {
-            let mut state = host.world.state();
-            let is_apart = state.unacked.get(&tag).is_some_and(|it| it.queue == Queue::Suspects);
-            state.begin(host.number, tag, id, message.attempt, is_apart);
-            state.kinds[id]
-        };
-        let working = Working { host, tag };
-        host.step(20).await;
-        if kind == Kind::Poison {
-            *host.world.state().n_deaths_by.entry(id).or_default() += 1;
-            host.world.kill(host.number);
-        }
-        host.live().await;
-        drop(working);
-        let plugin = PluginIdentity {
-            name: "script".to_owned(),
-            digest: String::new(),
-        };
-        let reason = |class, text: &str| Reason {
-            stage: Stage::Preprocess,
-            class,
-            text: text.to_owned(),
-            plugin: Some(Arc::new(plugin)),
-        };
-        match self.ails {
-            None => {}
-            Some(Ailment::Refuses) => return Err(Disposition::Reject(reason(ReasonClass::Refused, "ails"))),
-            Some(Ailment::Retries) => return Err(Disposition::Retry(reason(ReasonClass::Retried, "ails"))),
-            Some(Ailment::Skips) => {
-                attempt.notes.skipped = true;
-                return Err(Disposition::Ack);
-            }
-        }
-        let n = match kind {
-            Kind::Good(n) => n,
-            Kind::Skip => {
-                attempt.notes.skipped = true;
-                return Err(Disposition::Ack);
-            }
-            Kind::Reject => return Err(Disposition::Reject(reason(ReasonClass::Refused, "no"))),
-            // Without the hook, which would print a thousand backtraces.
-            Kind::Panics => std::panic::resume_unwind(Box::new("the script panics")),
-            Kind::Retry(more) if message.attempt > more => 1,
-            Kind::Retry(_) if message.attempt < self.attempts() => {
-                return Err(Disposition::Retry(reason(ReasonClass::Retried, "later")));
-            }
-            Kind::Retry(_) => return Err(Disposition::Reject(reason(ReasonClass::AttemptsSpent, "spent"))),
-            Kind::Poison => unreachable!("the host is dead"),
-        };
-        let parcel = |index| {
-            connect::Parcel::Simulated(Parcel {
-                host: Arc::clone(host),
-                tag,
-                id,
-                index,
-            })
-        };
-        Ok((0..n).map(parcel).collect())
-    }
-
-    /// The class travels as the id.
-    fn dead_letter(&self, _attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
-        Envelope {
-            message_id: reason.class.as_str().to_owned(),
-            ..Envelope::default()
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod fakes;
 mod schedule;
+mod script;
 mod world;
 
 pub use fakes::{Parcel, Receipt, Source, Suspects};

@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::fakes::{Ailment, Host, Script, Source};
+use super::fakes::{Host, Source};
+use super::script::{Ailment, Script};
 use super::world::{Kind, World};
 use crate::aside::Aside;
 use crate::breaker::Breaker;
