@@ -471,9 +471,8 @@ mod tests {
         assert!(allowed(vec![headed(), headed()], 128 << 10).is_ok());
         let two = allowed(vec![headed(), headed()], 1024).unwrap_err();
         assert_eq!(two, "returned results with 80 KiB of headers, allowed 64 KiB");
-        let long = "n".repeat(256);
         check(
-            vec![result(&long, &[])],
+            vec![result(&"n".repeat(256), &[])],
             Denied,
             "returned a destination of 256 bytes, allowed 255",
         );

@@ -57,7 +57,10 @@ async fn the_queue_of_suspects_is_declared_again_for_the_one_that_goes_there() -
     std::fs::write(&gate, "")?;
     let mut host = mill.start_failing(&format!("copy(a)=while:{}", gate.display()))?;
     host.wait_ready()?;
-    host.wait_line(PATIENCE, "messages come again that were in hand when a host ended")?;
+    host.wait_line(
+        PATIENCE,
+        "messages come again that were in hand when a host ended: each is set apart and runs alone once",
+    )?;
     client.delete(&scene.suspects()).await?;
     std::fs::remove_file(gate)?;
     let results = client.take_all(&scene.results, 1).await;
