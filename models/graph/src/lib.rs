@@ -1,0 +1,21 @@
+//! A neural network as a typed graph: values with shapes and a free batch axis, and a small closed set of operators.
+//!
+//! Whatever describes a network (a layer list, an ONNX file) lowers into a [`Graph`] by a [`Builder`], which infers every
+//! shape and refuses what does not fit; passes rewrite it; executors run it. Knows no files and no devices.
+//!
+//! At run time every number is an `f32`: integers and truth values that a network computes while it runs are numbers too
+//! (exact up to 2^24; true is 1, false is 0). Shape arithmetic is done before, by whoever lowers.
+
+mod builder;
+mod graph;
+mod infer;
+mod op;
+mod shape;
+
+pub use builder::{Builder, Misfit};
+pub use graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
+pub use op::{
+    Activation, Adaptive, Binary, Convolution, Coordinates, GroupNorm, Interpolation, LayerNorm, Linear,
+    LocalResponseNorm, Op, PadMode, Pool, PoolKind, Reduction, Resize, Rounding, TransposedConvolution, Unary, Window,
+};
+pub use shape::{Axis, Shape};
