@@ -56,6 +56,13 @@ fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serv
         |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?),
     )?;
     let first = version(&decode_image()?, 1);
+    let checked = mill.run(&["check", "plugins.toml"])?;
+    ensure!(
+        checked.code == Some(0)
+            && checked.stderr.contains("this very version was undone at")
+            && checked.stderr.contains("the version before serves in its place"),
+        "{checked:?}"
+    );
     let mut rig = again(&scene, mill)?;
     rig.wait_version("the first again", &first)?;
     let history = rig.mill.run(&["history", "1"])?.stdout;
