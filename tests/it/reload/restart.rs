@@ -4,6 +4,7 @@ use std::fs;
 
 use millrace_tests::admin::Admin;
 use millrace_tests::samples::model;
+use millrace_tests::wait_for;
 
 use super::*;
 
@@ -154,12 +155,12 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     let mut host = rig.mill.start()?;
     host.wait_line(PATIENCE, WAS_UNDONE)?;
     let flow = Flow::start(&scene)?;
-    let status = rig.mill.run(&["status"])?.stdout;
-    ensure!(
-        status.contains("model `shapes`") && status.contains("waits for `millrace reload`"),
-        "{status}\n{}",
-        host.log()
-    );
+    let says_so = |status: &String| status.contains("model `shapes`") && status.contains("waits for `millrace reload`");
+    wait_for("status says what the pipeline waits for", || {
+        let status = rig.mill.run(&["status"]).ok()?.stdout;
+        says_so(&status).then_some(())
+    })
+    .with_context(|| host.log())?;
     let asked = rig.mill.run(&["reload", "--wait"])?;
     ensure!(
         asked.code == Some(0) && asked.stdout.contains("serves again"),
