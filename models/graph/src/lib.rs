@@ -7,10 +7,15 @@
 //! (exact up to 2^24; true is 1, false is 0). Shape arithmetic is done before, by whoever lowers.
 
 mod builder;
+mod cost;
 mod graph;
 mod infer;
+pub mod limits;
 mod op;
 mod shape;
+#[cfg(test)]
+mod testing;
+mod text;
 
 pub use builder::{Builder, Misfit};
 pub use graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};

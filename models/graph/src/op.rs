@@ -106,6 +106,43 @@ pub enum Op {
     Resize(Resize),
 }
 
+impl Op {
+    /// What it is called in messages and in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Convolution(_) => "conv",
+            Self::TransposedConvolution(_) => "transposed-conv",
+            Self::Linear(_) => "linear",
+            Self::MatMul => "matmul",
+            Self::Pool(pool) => match pool.kind {
+                PoolKind::Max => "max-pool",
+                PoolKind::Average | PoolKind::AverageWithPadding { .. } => "avg-pool",
+            },
+            Self::AdaptiveAverage(_) => "adaptive-avg-pool",
+            Self::Scale { .. } => "scale",
+            Self::LayerNorm(_) => "layer-norm",
+            Self::GroupNorm(_) => "group-norm",
+            Self::LocalResponseNorm(_) => "local-response-norm",
+            Self::Unary(unary) => unary.name(),
+            Self::Binary(binary) => binary.name(),
+            Self::Select => "select",
+            Self::Softmax { log: false, .. } => "softmax",
+            Self::Softmax { log: true, .. } => "log-softmax",
+            Self::Reduce { reduction, .. } => reduction.name(),
+            Self::ArgExtreme { smallest: false, .. } => "arg-max",
+            Self::ArgExtreme { smallest: true, .. } => "arg-min",
+            Self::Reshape(_) => "reshape",
+            Self::Transpose(_) => "transpose",
+            Self::Slice { .. } => "slice",
+            Self::Concat { .. } => "concat",
+            Self::Pad { .. } => "pad",
+            Self::Expand(_) => "expand",
+            Self::Gather { .. } => "gather",
+            Self::Resize(_) => "resize",
+        }
+    }
+}
+
 /// How a window moves over height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
@@ -281,6 +318,26 @@ pub enum Activation {
     Mish,
 }
 
+impl Activation {
+    /// What it is called in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Clip { .. } => "clip",
+            Self::LeakyRelu { .. } => "leaky-relu",
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+            Self::HardSigmoid { .. } => "hard-sigmoid",
+            Self::HardSwish => "hard-swish",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu-tanh",
+            Self::Tanh => "tanh",
+            Self::Elu { .. } => "elu",
+            Self::Mish => "mish",
+        }
+    }
+}
+
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unary {
@@ -339,6 +396,35 @@ pub enum Unary {
     Not,
 }
 
+impl Unary {
+    /// What it is called in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Activation(activation) => activation.name(),
+            Self::Selu { .. } => "selu",
+            Self::Celu { .. } => "celu",
+            Self::Softplus => "softplus",
+            Self::Softsign => "softsign",
+            Self::ThresholdedRelu { .. } => "thresholded-relu",
+            Self::Abs => "abs",
+            Self::Neg => "neg",
+            Self::Exp => "exp",
+            Self::Log => "log",
+            Self::Sqrt => "sqrt",
+            Self::Reciprocal => "reciprocal",
+            Self::Erf => "erf",
+            Self::Floor => "floor",
+            Self::Ceil => "ceil",
+            Self::Round => "round",
+            Self::Truncate => "truncate",
+            Self::Sign => "sign",
+            Self::Sin => "sin",
+            Self::Cos => "cos",
+            Self::Not => "not",
+        }
+    }
+}
+
 /// A function of two numbers. Comparisons yield 1 or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -367,6 +453,32 @@ pub enum Binary {
     Xor,
 }
 
+impl Binary {
+    /// What it is called in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::Div => "div",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Pow => "pow",
+            Self::Mod => "mod",
+            Self::Fmod => "fmod",
+            Self::LeakyBySlope => "leaky-by-slope",
+            Self::Equal => "equal",
+            Self::Less => "less",
+            Self::LessOrEqual => "less-or-equal",
+            Self::Greater => "greater",
+            Self::GreaterOrEqual => "greater-or-equal",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Xor => "xor",
+        }
+    }
+}
+
 /// One number for many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -385,6 +497,24 @@ pub enum Reduction {
     LogOfSum,
     /// The logarithm of the sum of exponentials.
     LogOfSumOfExp,
+}
+
+impl Reduction {
+    /// What it is called in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mean => "reduce-mean",
+            Self::Sum => "reduce-sum",
+            Self::Max => "reduce-max",
+            Self::Min => "reduce-min",
+            Self::Product => "reduce-product",
+            Self::L1 => "reduce-l1",
+            Self::L2 => "reduce-l2",
+            Self::SumOfSquares => "reduce-sum-of-squares",
+            Self::LogOfSum => "reduce-log-of-sum",
+            Self::LogOfSumOfExp => "reduce-log-of-sum-of-exp",
+        }
+    }
 }
 
 /// What a pad is filled with.

@@ -1,0 +1,670 @@
+//! Each operator with inputs that fit and inputs that do not.
+
+use crate::builder::Builder;
+use crate::graph::Operand;
+use crate::limits::{MAX_CONSTANTS, MAX_NODES};
+use crate::op::{
+    Activation, Adaptive, Binary, Convolution, GroupNorm, Interpolation, LayerNorm, Linear, LocalResponseNorm, Op,
+    PadMode, PoolKind, Reduction, Resize, TransposedConvolution, Unary, Window,
+};
+use crate::shape::{Axis, Shape};
+use crate::testing::{WINDOW, check, constant, conv, linear, pool, relu, resize, shape, square, transposed, with};
+
+#[test]
+fn convolutions() {
+    let conv_of = |weight: [usize; 4], window: Window, groups: usize| {
+        move |builder: &mut Builder| {
+            let weight = constant(builder, &weight);
+            let groups = Convolution {
+                groups,
+                ..conv(weight, window)
+            };
+            Op::Convolution(groups)
+        }
+    };
+    check(
+        &["N 3 224 224"],
+        conv_of([64, 3, 7, 7], square(7, 2, 3), 1),
+        Ok("[N, 64, 112, 112]"),
+    );
+    check(
+        &["4N 3 8 8"],
+        conv_of([6, 3, 1, 1], square(1, 1, 0), 1),
+        Ok("[4N, 6, 8, 8]"),
+    );
+    check(
+        &["N 6 8 8"],
+        conv_of([6, 1, 3, 3], square(3, 1, 1), 6),
+        Ok("[N, 6, 8, 8]"),
+    );
+    check(
+        &["N 6 8 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 2),
+        Ok("[N, 4, 6, 6]"),
+    );
+    let uneven = Window {
+        kernel: [1, 3],
+        dilation: [1, 2],
+        before: [0, 1],
+        after: [1, 0],
+        stride: [2, 1],
+    };
+    check(&["N 1 8 8"], conv_of([1, 1, 1, 3], uneven, 1), Ok("[N, 1, 5, 5]"));
+    check(
+        &["N 6 8 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 1),
+        Err("expected a weight of shape [4, 6, 3, 3]"),
+    );
+    check(
+        &["N 6 8 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 4),
+        Err("that the groups divide"),
+    );
+    check(
+        &["N 6 8 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 0),
+        Err("that the groups divide"),
+    );
+    check(
+        &["N 4 8 8"],
+        conv_of([3, 2, 3, 3], square(3, 1, 0), 2),
+        Err("found 3 in 2 groups"),
+    );
+    check(
+        &["N 3 8 8"],
+        conv_of([4, 3, 3, 3], square(5, 1, 0), 1),
+        Err("expected a weight of shape [4, 3, 5, 5]"),
+    );
+    check(
+        &["N 3 4 4"],
+        conv_of([4, 3, 5, 5], square(5, 1, 0), 1),
+        Err("a map of at least the window [5, 5]"),
+    );
+    check(
+        &["N 3 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 1),
+        Err("a map: items"),
+    );
+    check(
+        &["1 3 N 8"],
+        conv_of([4, 3, 3, 3], square(3, 1, 0), 1),
+        Err("items must not see each other"),
+    );
+    check(
+        &["N 3 8 8"],
+        conv_of(
+            [4, 3, 1, 1],
+            Window {
+                stride: [0, 1],
+                ..WINDOW
+            },
+            1,
+        ),
+        Err("strides and dilations from 1"),
+    );
+    check(
+        &["N 3 8 8"],
+        conv_of(
+            [4, 3, 1, 1],
+            Window {
+                dilation: [1, usize::MAX],
+                ..WINDOW
+            },
+            1,
+        ),
+        Err("up to 1048576"),
+    );
+    check(
+        &["N 3 8 8"],
+        conv_of(
+            [4, 3, 1, 1],
+            Window {
+                before: [1 << 19, 1 << 19],
+                ..WINDOW
+            },
+            1,
+        ),
+        Err("numbers an item"),
+    );
+    check(
+        &["N 3000 8 8"],
+        conv_of([1, 3000, 7, 7], square(7, 1, 0), 1),
+        Err("numbers under a window"),
+    );
+}
+
+#[test]
+fn what_is_added_to_a_convolution() {
+    let with_residual = |residual: bool, bias: usize| {
+        move |builder: &mut Builder| {
+            let weight = constant(builder, &[4, 3, 3, 3]);
+            let bias = Some(constant(builder, &[bias]));
+            Op::Convolution(Convolution {
+                residual,
+                bias,
+                ..conv(weight, square(3, 1, 1))
+            })
+        }
+    };
+    check(&["N 3 8 8", "N 4 8 8"], with_residual(true, 4), Ok("[N, 4, 8, 8]"));
+    check(
+        &["N 3 8 8", "N 4 8 8"],
+        with_residual(true, 3),
+        Err("expected a bias of shape [4]"),
+    );
+    check(
+        &["N 3 8 8", "N 4 8 1"],
+        with_residual(true, 4),
+        Err("expected a residual of shape [N, 4, 8, 8]"),
+    );
+    check(
+        &["N 3 8 8", "N 4 8 8"],
+        with_residual(false, 4),
+        Err("expected 1 inputs, found 2"),
+    );
+    check(&["N 3 8 8"], with_residual(true, 4), Err("expected 2 inputs, found 1"));
+    let clip = |low: f32| {
+        move |builder: &mut Builder| {
+            let weight = constant(builder, &[4, 3, 1, 1]);
+            let activation = Some(Activation::Clip {
+                low,
+                high: f32::INFINITY,
+            });
+            Op::Convolution(Convolution {
+                activation,
+                ..conv(weight, WINDOW)
+            })
+        }
+    };
+    check(&["N 3 8 8"], clip(f32::NEG_INFINITY), Ok("[N, 4, 8, 8]"));
+    check(&["N 3 8 8"], clip(f32::NAN), Err("a lower bound"));
+}
+
+#[test]
+fn transposed_convolutions() {
+    let of = |weight: [usize; 4], window: Window, output_padding: [usize; 2], groups: usize| {
+        move |builder: &mut Builder| {
+            let weight = constant(builder, &weight);
+            let bias = Some(constant(builder, &[4]));
+            Op::TransposedConvolution(TransposedConvolution {
+                output_padding,
+                groups,
+                bias,
+                ..transposed(weight, window)
+            })
+        }
+    };
+    check(
+        &["N 3 8 8"],
+        of([3, 4, 2, 2], square(2, 2, 0), [0, 0], 1),
+        Ok("[N, 4, 16, 16]"),
+    );
+    check(
+        &["N 3 8 8"],
+        of([3, 4, 3, 3], square(3, 2, 1), [1, 1], 1),
+        Ok("[N, 4, 16, 16]"),
+    );
+    check(
+        &["N 4 8 8"],
+        of([4, 2, 3, 3], square(3, 1, 0), [0, 0], 2),
+        Ok("[N, 4, 10, 10]"),
+    );
+    check(
+        &["N 3 8 8"],
+        of([3, 4, 3, 3], square(3, 2, 1), [2, 0], 1),
+        Err("an output padding below"),
+    );
+    check(
+        &["N 3 8 8"],
+        of([4, 4, 3, 3], square(3, 2, 1), [0, 0], 1),
+        Err("a weight of shape [3, 4, 3, 3]"),
+    );
+    check(
+        &["N 3 1 1"],
+        of([3, 4, 2, 2], square(2, 1, 1), [0, 0], 1),
+        Err("less to cut off than the 2"),
+    );
+    check(
+        &["N 3 8 8"],
+        of([3, 2, 3, 3], square(3, 2, 1), [0, 0], 1),
+        Err("a bias of shape [2]"),
+    );
+    check(
+        &["N 1 8 8"],
+        of([1, 4, 1, 1], square(1, 1 << 20, 0), [0, 0], 1),
+        Err("numbers an item"),
+    );
+}
+
+#[test]
+fn pools() {
+    let max = |window| move |_: &mut Builder| pool(PoolKind::Max, window);
+    let counting = |window, counted| move |_: &mut Builder| pool(PoolKind::AverageWithPadding { counted }, window);
+    check(&["N 64 112 112"], max(square(3, 2, 1)), Ok("[N, 64, 56, 56]"));
+    let ceil = Window {
+        after: [1, 1],
+        ..square(2, 2, 0)
+    };
+    check(&["N 2 7 7"], max(ceil), Ok("[N, 2, 4, 4]"));
+    check(&["N 2 7 7"], counting(ceil, [0, 0]), Ok("[N, 2, 4, 4]"));
+    check(
+        &["N 2 7 7"],
+        counting(ceil, [2, 0]),
+        Err("pads that count of at most [1, 1]"),
+    );
+    // A window that sees nothing but padding has no largest number and no mean.
+    check(&["N 2 4 4"], max(square(2, 2, 2)), Err("a number under every window"));
+    check(&["N 2 4 4"], counting(square(2, 2, 2), [2, 2]), Ok("[N, 2, 4, 4]"));
+    check(
+        &["N 2 4 4"],
+        counting(square(2, 2, 2), [0, 0]),
+        Err("a number under every window"),
+    );
+    let gaps = Window {
+        kernel: [2, 1],
+        dilation: [4, 1],
+        before: [3, 0],
+        after: [3, 0],
+        ..WINDOW
+    };
+    check(&["N 2 2 2"], max(gaps), Err("a number under every window"));
+    let gaps = Window {
+        kernel: [2, 1],
+        dilation: [2, 1],
+        before: [2, 0],
+        after: [2, 0],
+        ..WINDOW
+    };
+    check(&["N 2 2 2"], max(gaps), Ok("[N, 2, 4, 2]"));
+    check(&["N 2 512 512"], max(square(512, 1, 0)), Err("numbers under a window"));
+    let to = |out| move |_: &mut Builder| Op::AdaptiveAverage(Adaptive { out });
+    check(&["N 2 7 7"], to([1, 1]), Ok("[N, 2, 1, 1]"));
+    check(&["N 2 3 3"], to([7, 5]), Ok("[N, 2, 7, 5]"));
+    check(&["N 2 3 3"], to([0, 5]), Err("axes of at least 1"));
+}
+
+#[test]
+fn resizes() {
+    let to = |resize: Resize| move |_: &mut Builder| Op::Resize(resize);
+    check(&["N 2 3 3"], to(resize([6, 9], [2.0, 3.0])), Ok("[N, 2, 6, 9]"));
+    check(&["3 3"], to(resize([6, 9], [2.0, 3.0])), Ok("[6, 9]"));
+    check(&["N 2 3 3"], to(resize([6, 9], [2.0, 0.0])), Err("a scale above 0"));
+    check(
+        &["N 2 3 3"],
+        to(resize([1 << 20, 1 << 20], [2.0, 2.0])),
+        Err("numbers an item"),
+    );
+    check(
+        &["2 3 N 3"],
+        to(resize([6, 9], [2.0, 3.0])),
+        Err("items must not see each other"),
+    );
+    let interpolation = Interpolation::Cubic {
+        coefficient: f32::NAN,
+        exclude_outside: false,
+    };
+    check(
+        &["N 2 3 3"],
+        to(Resize {
+            interpolation,
+            ..resize([6, 9], [2.0, 3.0])
+        }),
+        Err("a finite coefficient"),
+    );
+}
+
+#[test]
+fn products() {
+    let of = |weight: &'static [usize], bias: Option<usize>, residual: bool| {
+        move |builder: &mut Builder| {
+            let weight = constant(builder, weight);
+            let bias = bias.map(|bias| constant(builder, &[bias]));
+            Op::Linear(Linear {
+                bias,
+                residual,
+                ..linear(weight)
+            })
+        }
+    };
+    check(&["N 8"], of(&[8, 3], Some(3), false), Ok("[N, 3]"));
+    check(&["N 5 8"], of(&[8, 3], None, false), Ok("[N, 5, 3]"));
+    check(&["N 5 8", "N 5 3"], of(&[8, 3], None, true), Ok("[N, 5, 3]"));
+    check(&["N 5 8", "N 1 3"], of(&[8, 3], None, true), Err("a residual of shape"));
+    check(
+        &["N 8"],
+        of(&[3, 8], None, false),
+        Err("expected a weight of shape [8, 8], found [3, 8] in `c`"),
+    );
+    check(&["N 8"], of(&[8, 3], Some(8), false), Err("a bias of shape [3]"));
+    check(&["N 8"], of(&[8], None, false), Err("a weight of two axes"));
+    check(&["8 N"], of(&[1, 3], None, false), Err("items must not see each other"));
+    let matmul = |_: &mut Builder| Op::MatMul;
+    check(&["N 8 5 6", "N 8 6 7"], matmul, Ok("[N, 8, 5, 7]"));
+    check(&["N 8 5 6", "1 1 6 7"], matmul, Ok("[N, 8, 5, 7]"));
+    check(&["N 6", "6 7"], matmul, Ok("[N, 7]"));
+    check(&["5 6", "6 N"], matmul, Ok("[5, N]"));
+    check(&["N 8 5 6", "N 8 5 7"], matmul, Err("a second input with 6 rows"));
+    check(&["N 8 5 6", "N 6 7"], matmul, Err("as many axes"));
+    check(&["5 N", "N 6"], matmul, Err("items must not see each other"));
+    check(&["N 6", "6 N"], matmul, Err("at most one axis that grows"));
+    check(&["6", "6"], matmul, Err("two inputs of at least two axes"));
+}
+
+#[test]
+fn pointwise() {
+    let add = |_: &mut Builder| Op::Binary(Binary::Add);
+    check(&["N 3 4 4", "N 3 4 4"], add, Ok("[N, 3, 4, 4]"));
+    check(&["N 3 4 4", "3 1 1"], add, Ok("[N, 3, 4, 4]"));
+    check(&["3 1", "N 1 4"], add, Ok("[N, 3, 4]"));
+    check(&["", "N"], add, Ok("[N]"));
+    check(&["N 3", "N 3"], |_| relu(), Err("as many inputs as relu takes"));
+    check(
+        &["N 4", "5 4"],
+        add,
+        Err("expected a shape that is broadcast to [N, 4], found [5, 4]"),
+    );
+    check(&["N 4", "2N 4"], add, Err("a shape that is broadcast"));
+    check(&["N 1", "N"], add, Err("at most one axis that grows"));
+    check(&["N 4", "N 3"], add, Err("a shape that is broadcast"));
+    check(&["N 4"], add, Err("as many inputs as add takes, found 1 inputs"));
+    check(&["N 4", "4", "1"], |_| Op::Select, Ok("[N, 4]"));
+    check(&["N 4", "4", "2"], |_| Op::Select, Err("a shape that is broadcast"));
+    check(&["N 4"], |_| relu(), Ok("[N, 4]"));
+    check(&["N 4"], |_| Op::Unary(Unary::Celu { alpha: 0.0 }), Err("other than 0"));
+    check(
+        &["N 4"],
+        |_| {
+            Op::Unary(Unary::Selu {
+                alpha: 0.0,
+                gamma: f32::NAN,
+            })
+        },
+        Err("a finite gamma"),
+    );
+    let scale = |factor: usize, shift: usize| {
+        move |builder: &mut Builder| Op::Scale {
+            factor: constant(builder, &[factor]),
+            shift: constant(builder, &[shift]),
+        }
+    };
+    check(&["N 4 2"], scale(4, 4), Ok("[N, 4, 2]"));
+    check(&["N 4 2"], scale(4, 2), Err("a shift of shape [4]"));
+    check(&["N"], scale(1, 1), Err("expected an axis 1"));
+}
+
+#[test]
+fn norms() {
+    let layer = |axes: usize, scale: &'static [usize], epsilon: f64| {
+        move |builder: &mut Builder| {
+            let scale = Some(constant(builder, scale));
+            Op::LayerNorm(LayerNorm {
+                axes,
+                epsilon,
+                scale,
+                shift: None,
+            })
+        }
+    };
+    check(&["N 5 8"], layer(1, &[8], 1e-5), Ok("[N, 5, 8]"));
+    check(&["N 5 8"], layer(2, &[5, 8], 0.0), Ok("[N, 5, 8]"));
+    check(&["N 5 8"], layer(2, &[8], 0.0), Err("a scale of 40 numbers"));
+    check(&["N 5 8"], layer(3, &[40], 0.0), Err("items must not see each other"));
+    check(&["N 5 8"], layer(4, &[40], 0.0), Err("at least 4 axes"));
+    check(&["N 5 8"], layer(0, &[1], 0.0), Err("and one"));
+    check(&["N 5 8"], layer(1, &[8], f64::NAN), Err("an epsilon of at least 0"));
+    let group = |groups: usize, scale: usize| {
+        move |builder: &mut Builder| {
+            let shift = Some(constant(builder, &[scale]));
+            Op::GroupNorm(GroupNorm {
+                groups,
+                epsilon: 0.0,
+                scale: None,
+                shift,
+            })
+        }
+    };
+    check(&["N 6 3 3"], group(2, 6), Ok("[N, 6, 3, 3]"));
+    check(&["N 6 3 3"], group(4, 6), Err("groups that divide"));
+    check(&["N 6 3 3"], group(2, 3), Err("a shift of shape [6]"));
+    check(&["1 6 N"], group(2, 6), Err("items must not see each other"));
+    let local = |size: usize, alpha: f64| {
+        move |_: &mut Builder| {
+            Op::LocalResponseNorm(LocalResponseNorm {
+                size,
+                alpha,
+                beta: 0.75,
+                bias: 1.0,
+            })
+        }
+    };
+    check(&["N 6 3 3"], local(5, 1e-4), Ok("[N, 6, 3, 3]"));
+    check(&["N 6 3 3"], local(0, 1e-4), Err("a size of at least 1"));
+    check(&["N 6 3 3"], local(5, f64::INFINITY), Err("a finite alpha"));
+}
+
+#[test]
+fn reductions() {
+    let mean = |axes: &'static [usize], keep| {
+        move |_: &mut Builder| Op::Reduce {
+            reduction: Reduction::Mean,
+            axes: axes.to_vec(),
+            keep,
+        }
+    };
+    check(&["N 3 4 5"], mean(&[2, 3], true), Ok("[N, 3, 1, 1]"));
+    check(&["N 3 4 5"], mean(&[1, 3], false), Ok("[N, 4]"));
+    check(&["N 3"], mean(&[], false), Err("axes in ascending order"));
+    check(&["N 3 4"], mean(&[2, 1], false), Err("axes in ascending order"));
+    check(&["N 3"], mean(&[2], false), Err("an axis 2"));
+    check(&["N 3"], mean(&[0], false), Err("items must not see each other"));
+    let largest = |axis, keep| {
+        move |_: &mut Builder| Op::ArgExtreme {
+            smallest: false,
+            axis,
+            keep,
+            last: false,
+        }
+    };
+    check(&["N 3 4"], largest(1, false), Ok("[N, 4]"));
+    check(&["N 3 4"], largest(0, false), Err("items must not see each other"));
+    let softmax = |axis| move |_: &mut Builder| Op::Softmax { axis, log: false };
+    check(&["N 3 4"], softmax(2), Ok("[N, 3, 4]"));
+    check(&["N 3 4"], softmax(3), Err("an axis 3"));
+    check(&["N 3 4"], softmax(0), Err("items must not see each other"));
+}
+
+#[test]
+fn reshapes() {
+    let to = |target: &'static str| move |_: &mut Builder| Op::Reshape(shape(target));
+    check(&["N 3 4"], to("N 12"), Ok("[N, 12]"));
+    check(&["N 4 6"], to("4N 6"), Ok("[4N, 6]"));
+    check(&["4N 6"], to("N 2 2 6"), Ok("[N, 2, 2, 6]"));
+    check(&["1 N 6"], to("N 6"), Ok("[N, 6]"));
+    check(&["4 N 6"], to("4 2N 3"), Ok("[4, 2N, 3]"));
+    check(&["3 4"], to("2 6"), Ok("[2, 6]"));
+    check(&["N 3 4"], to("N 11"), Err("as many numbers as [N, 3, 4] has"));
+    check(&["N 3 4"], to("12"), Err("as many numbers"));
+    check(&["12"], to("N 12"), Err("as many numbers"));
+    check(&["N 3 4"], to("N N 12"), Err("at most one axis that grows"));
+    check(&["N 1 1"], to("N 1 1 1 1 1 1 1 1"), Err("at most 8 axes"));
+    // The numbers outside of the items must stay outside of them.
+    check(&["4 N 6"], to("N 24"), Err("items must not mix"));
+    check(&["N 4 6"], to("4 N 6"), Err("items must not mix"));
+    check(&["6 N 6"], to("4 N 9"), Err("items must not mix"));
+    check(&["4 N 6"], to("2 2N 6"), Ok("[2, 2N, 6]"));
+}
+
+#[test]
+fn items_keep_their_place() {
+    // As PyTorch's attention does: `[tokens, N, width]` as rows, and back.
+    let (mut builder, operands) = with(&["N 4 6"]);
+    let node = |builder: &mut Builder, op, inputs: &[Operand]| builder.node("", op, inputs).map(Operand::Value);
+    let tokens_first = node(&mut builder, Op::Transpose(vec![1, 0, 2]), &operands).unwrap();
+    let rows = node(&mut builder, Op::Reshape(shape("4N 6")), &[tokens_first]).unwrap();
+    let other_rows = node(&mut builder, Op::Reshape(shape("4N 6")), &operands).unwrap();
+    let mixed = node(&mut builder, Op::Binary(Binary::Add), &[rows, other_rows]).unwrap_err();
+    assert!(mixed.to_string().contains("at the same place in all inputs"), "{mixed}");
+    let back = node(&mut builder, Op::Reshape(shape("4 N 6")), &[rows]).unwrap();
+    node(&mut builder, Op::Binary(Binary::Add), &[back, tokens_first]).unwrap();
+    let wrong = node(&mut builder, Op::Reshape(shape("N 4 6")), &[rows]).unwrap_err();
+    assert!(wrong.to_string().contains("items must not mix"), "{wrong}");
+    let again = node(&mut builder, Op::Transpose(vec![1, 0, 2]), &[back]).unwrap();
+    let major = |builder: &Builder, operand| match operand {
+        Operand::Value(id) => builder.value(id).is_some_and(crate::Value::is_item_major),
+        Operand::Constant(_) => false,
+    };
+    let places = [operands[0], tokens_first, rows, other_rows, back, again].map(|operand| major(&builder, operand));
+    assert_eq!(places, [true, false, false, true, false, true]);
+}
+
+#[test]
+fn transposes_and_concats() {
+    let order = |order: &'static [usize]| move |_: &mut Builder| Op::Transpose(order.to_vec());
+    check(&["N 3 4"], order(&[2, 0, 1]), Ok("[4, N, 3]"));
+    check(&["N 3 4"], order(&[0, 1]), Err("each axis of [N, 3, 4] once"));
+    check(&["N 3 4"], order(&[0, 1, 1]), Err("each axis"));
+    check(&["N 3 4"], order(&[0, 1, 3]), Err("each axis"));
+    let along = |axis| move |_: &mut Builder| Op::Concat { axis };
+    check(&["N 3 4", "N 2 4", "N 1 4"], along(1), Ok("[N, 6, 4]"));
+    check(&["N 3 4"], along(1), Ok("[N, 3, 4]"));
+    check(&["N 3 4", "N 3 4"], along(0), Err("items must not see each other"));
+    check(
+        &["N 3 4", "1 3 4"],
+        along(1),
+        Err("a shape as [N, 3, 4] in all axes but axis 1"),
+    );
+    check(&["N 3 4", "N 3"], along(1), Err("a shape as"));
+    check(&["N 3 4", "N 3 4"], along(3), Err("an axis 3"));
+}
+
+#[test]
+fn slices() {
+    let part = |starts: &'static [usize], steps: &'static [isize], text: &'static str| {
+        move |_: &mut Builder| Op::Slice {
+            starts: starts.to_vec(),
+            steps: steps.to_vec(),
+            shape: shape(text),
+        }
+    };
+    check(&["N 8"], part(&[0, 2], &[1, 2], "N 3"), Ok("[N, 3]"));
+    check(&["N 8"], part(&[0, 7], &[1, -1], "N 8"), Ok("[N, 8]"));
+    check(&["N 8"], part(&[0, 7], &[1, -1], "N 9"), Err("a part of [N, 8]"));
+    check(&["N 8"], part(&[0, 2], &[1, 2], "N 4"), Err("a part of"));
+    check(&["N 8"], part(&[0, 8], &[1, -1], "N 1"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[1, 0], "N 4"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[1, isize::MIN], "N 2"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[1, 1], "N 0"), Err("a part of"));
+    check(&["N 8"], part(&[1, 0], &[1, 1], "N 8"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[-1, 1], "N 8"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[1, 1], "1 8"), Err("a part of"));
+    check(&["N 8"], part(&[0, 0], &[1, 1], "N 2N"), Err("a part of"));
+    check(&["N 8"], part(&[0], &[1], "N"), Err("for each axis"));
+}
+
+#[test]
+fn pads_expansions_and_gathers() {
+    let pad = |before: &'static [usize], after: &'static [usize], mode| {
+        move |_: &mut Builder| Op::Pad {
+            before: before.to_vec(),
+            after: after.to_vec(),
+            mode,
+        }
+    };
+    check(&["N 3"], pad(&[0, 5], &[0, 1], PadMode::Constant(0.0)), Ok("[N, 9]"));
+    check(&["N 3"], pad(&[0, 2], &[0, 2], PadMode::Reflect), Ok("[N, 7]"));
+    check(
+        &["N 3"],
+        pad(&[0, 3], &[0, 0], PadMode::Reflect),
+        Err("pads of at most 2"),
+    );
+    check(&["N 3"], pad(&[0, 3], &[0, 4], PadMode::Wrap), Err("pads of at most 3"));
+    check(
+        &["N 3"],
+        pad(&[1, 0], &[0, 0], PadMode::Edge),
+        Err("no pad of the batched axis"),
+    );
+    check(
+        &["N 3"],
+        pad(&[0, usize::MAX], &[0, 4], PadMode::Edge),
+        Err("pads of at most"),
+    );
+    check(&["N 3"], pad(&[0], &[0], PadMode::Edge), Err("two pads for each axis"));
+    check(
+        &["N 3"],
+        pad(&[0, 1], &[0, 0], PadMode::Constant(f32::NAN)),
+        Err("a number to pad with"),
+    );
+    let to = |target: &'static str| move |_: &mut Builder| Op::Expand(shape(target));
+    check(&["3 1"], to("N 3 4"), Ok("[N, 3, 4]"));
+    check(&["1 3"], to("N 3"), Ok("[N, 3]"));
+    check(&["N 1"], to("N 3"), Ok("[N, 3]"));
+    check(&["N 1"], to("4 3"), Err("a shape that [N, 1] is broadcast to"));
+    check(&["2 3"], to("N 3"), Err("a shape that"));
+    check(&["N 3"], to("3"), Err("a shape that"));
+    let gather = |axis, indices: &'static [usize], shape: &'static [usize]| {
+        move |_: &mut Builder| Op::Gather {
+            axis,
+            indices: indices.to_vec(),
+            shape: shape.to_vec(),
+        }
+    };
+    check(&["N 3 4"], gather(1, &[0], &[]), Ok("[N, 4]"));
+    check(&["N 3 4"], gather(1, &[2, 2, 0, 1], &[2, 2]), Ok("[N, 2, 2, 4]"));
+    check(&["N 3 4"], gather(1, &[3], &[1]), Err("indices below 3"));
+    check(&["N 3 4"], gather(1, &[0], &[2]), Err("as many indices"));
+    check(&["N 3 4"], gather(0, &[0], &[1]), Err("items must not see each other"));
+}
+
+#[test]
+fn limits_of_a_network() {
+    let mut builder = Builder::new("x", shape("N 4"));
+    assert!(builder.constant("none", &[0, 3], Vec::new()).is_err());
+    assert!(builder.constant("few", &[4], vec![1.0]).is_err());
+    assert!(builder.constant("huge", &[usize::MAX, usize::MAX], vec![1.0]).is_err());
+    assert!(builder.constant("deep", &[1; 9], vec![1.0]).is_err());
+    let shared: std::sync::Arc<[f32]> = vec![1.0; 1 << 20].into();
+    let mut many = 0;
+    let full = loop {
+        match builder.constant("large", &[1 << 20], std::sync::Arc::clone(&shared)) {
+            Ok(_) => many += 1,
+            Err(misfit) => break misfit.to_string(),
+        }
+    };
+    assert_eq!(many, 1 << 10);
+    assert!(full.contains("bytes of constants"), "{full}");
+
+    let mut builder = Builder::new("x", shape("N 4"));
+    let errors = (0..=MAX_CONSTANTS).filter_map(|_| builder.constant("c", &[], vec![1.0]).err());
+    assert_eq!(errors.count(), 1);
+
+    let (mut builder, operands) = with(&["N 8192 4096"]);
+    let mut nodes = 0;
+    let spent = loop {
+        match builder.node("relu", relu(), &operands) {
+            Ok(_) => nodes += 1,
+            Err(misfit) => break misfit.to_string(),
+        }
+    };
+    assert_eq!(nodes, 1 << 13);
+    assert!(spent.contains("steps of arithmetic"), "{spent}");
+
+    let (mut builder, operands) = with(&["N"]);
+    let errors = (0..=MAX_NODES).filter_map(|_| builder.node("relu", relu(), &operands).err());
+    assert_eq!(errors.count(), 1);
+}
+
+#[test]
+fn ends_of_a_network() {
+    let finish = |input: Shape, outputs: usize| {
+        let mut builder = Builder::new("x", input);
+        let input = builder.input();
+        (0..outputs).for_each(|_| builder.output("y", input));
+        builder.finish().map(|_| ()).map_err(|misfit| misfit.to_string())
+    };
+    assert_eq!(finish(shape("N 4"), 1), Ok(()));
+    assert!(finish(shape("N 4"), 0).unwrap_err().contains("outputs"));
+    assert!(finish(shape("4"), 1).unwrap_err().contains("first axis"));
+    assert!(finish(shape("4 N"), 1).unwrap_err().contains("first axis"));
+    assert!(finish(shape("N 0"), 1).unwrap_err().contains("at least 1"));
+    assert!(finish(Shape(vec![Axis::batch(usize::MAX), Axis::fixed(2)]), 1).is_err());
+}
