@@ -149,12 +149,13 @@ impl Builder {
     /// The graph.
     ///
     /// # Errors
-    /// When its input is beyond the limits, or does not grow with the batch along its first axis; when nothing comes out of
-    /// it, or an output is of another graph.
+    /// When its input is beyond the limits, or grows with the batch along another axis than its first; when nothing comes
+    /// out of it, or an output is of another graph.
     pub fn finish(self) -> Result<Graph, Misfit> {
         let input = self.graph.shape(self.graph.input);
         infer::bounded(input)?;
-        if !input.0.first().is_some_and(|axis| axis.batched) {
+        // One that does not grow at all is run item by item.
+        if input.0.iter().skip(1).any(|axis| axis.batched) {
             return Err(Misfit::new(
                 "an input with the items along its first axis",
                 input.to_string(),

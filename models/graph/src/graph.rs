@@ -98,7 +98,7 @@ pub struct Output {
 /// A network: checked, every shape inferred. Made by a [`crate::Builder`].
 #[derive(Debug, Clone)]
 pub struct Graph {
-    // Invariants: the input's first axis is its batched one; each value is the input or the output of just one node, which comes before those that read it; every id
+    // Invariants: the input grows with the batch along its first axis or none; each value is the input or the output of just one node, which comes before those that read it; every id
     // is within its list; every shape is the inferred one; at most one axis of a shape is batched.
     pub(crate) values: Vec<Value>,
     pub(crate) constants: Vec<Constant>,

@@ -10,6 +10,8 @@ mod builder;
 mod cost;
 mod graph;
 mod infer;
+mod interpret;
+mod lifetimes;
 pub mod limits;
 mod op;
 mod shape;
@@ -19,6 +21,8 @@ mod text;
 
 pub use builder::{Builder, Misfit};
 pub use graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
+pub use interpret::{Fault, Tensor, interpret, run, run_into, taps};
+pub use lifetimes::Lifetimes;
 pub use op::{
     Activation, Adaptive, Binary, Convolution, Coordinates, GroupNorm, Interpolation, LayerNorm, Linear,
     LocalResponseNorm, Op, PadMode, Pool, PoolKind, Reduction, Resize, Rounding, TransposedConvolution, Unary, Window,

@@ -38,6 +38,13 @@ pub(crate) fn constant(builder: &mut Builder, shape: &[usize]) -> ConstantId {
     builder.constant("c", shape, vec![1.0; shape.iter().product()]).unwrap()
 }
 
+/// Numbers between -1 and 1 that any language can make again.
+pub(crate) fn fill(shape: &[usize], seed: u64) -> Vec<f32> {
+    let count: usize = shape.iter().product();
+    let numbers = (0..count as u64).map(|index| ((index + seed) * 7919 + seed * 104_729) % 2003);
+    numbers.map(|number| (number as f64 / 1001.5 - 1.0) as f32).collect()
+}
+
 /// One node on values of these shapes: the shape that comes out, or the misfit, as text.
 pub(crate) fn check(shapes: &[&str], op: impl FnOnce(&mut Builder) -> Op, expected: Result<&str, &str>) {
     let (mut builder, operands) = with(shapes);
