@@ -14,7 +14,9 @@ mod interpret;
 mod lifetimes;
 pub mod limits;
 mod op;
+mod passes;
 mod shape;
+mod statistics;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -27,4 +29,6 @@ pub use op::{
     Activation, Adaptive, Binary, Convolution, Coordinates, GroupNorm, Interpolation, LayerNorm, Linear,
     LocalResponseNorm, Op, PadMode, Pool, PoolKind, Reduction, Resize, Rounding, TransposedConvolution, Unary, Window,
 };
+pub use passes::{Options, optimise};
 pub use shape::{Axis, Shape};
+pub use statistics::Statistics;

@@ -201,6 +201,13 @@ fn dispatch(graph: &Graph, op: &Op, inputs: &[Tensor<'_>], shape: &[usize], out:
     }
 }
 
+/// Numbers broadcast to a shape; nothing where they cannot be.
+pub(crate) fn expand(from: &[usize], data: &[f32], shape: &[usize]) -> Option<Vec<f32>> {
+    let mut out = vec![0.0; product(shape)?];
+    layout::expand(Tensor { shape: from, data }, shape, &mut out)?;
+    Some(out)
+}
+
 /// The numbers of a constant; nothing where there is none.
 fn vector(graph: &Graph, id: Option<ConstantId>) -> Option<&[f32]> {
     graph.constant(id?).map(|constant| &*constant.data)

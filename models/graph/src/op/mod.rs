@@ -146,6 +146,56 @@ impl Op {
             Self::Resize(_) => "resize",
         }
     }
+
+    /// Whether its last input is added to the result.
+    pub fn has_residual(&self) -> bool {
+        match self {
+            Self::Convolution(conv) => conv.residual,
+            Self::Linear(linear) => linear.residual,
+            _ => false,
+        }
+    }
+
+    /// What is applied to its result, where that is a part of the operator.
+    pub fn activation(&self) -> Option<Activation> {
+        match self {
+            Self::Convolution(conv) => conv.activation,
+            Self::Linear(linear) => linear.activation,
+            _ => None,
+        }
+    }
+
+    /// The constants in it, apart from its inputs.
+    pub fn constants(&self) -> impl Iterator<Item = ConstantId> {
+        let constants = match self {
+            Self::Convolution(conv) => [Some(conv.weight), conv.bias],
+            Self::TransposedConvolution(conv) => [Some(conv.weight), conv.bias],
+            Self::Linear(linear) => [Some(linear.weight), linear.bias],
+            Self::Scale { factor, shift } => [Some(*factor), Some(*shift)],
+            Self::LayerNorm(norm) => [norm.scale, norm.shift],
+            Self::GroupNorm(norm) => [norm.scale, norm.shift],
+            _ => [None, None],
+        };
+        constants.into_iter().flatten()
+    }
+
+    /// The same operator with other constants.
+    pub(crate) fn map_constants(&mut self, map: impl Fn(ConstantId) -> ConstantId) {
+        let map_all = |constants: [Option<&mut ConstantId>; 2]| {
+            for constant in constants.into_iter().flatten() {
+                *constant = map(*constant);
+            }
+        };
+        match self {
+            Self::Convolution(conv) => map_all([Some(&mut conv.weight), conv.bias.as_mut()]),
+            Self::TransposedConvolution(conv) => map_all([Some(&mut conv.weight), conv.bias.as_mut()]),
+            Self::Linear(linear) => map_all([Some(&mut linear.weight), linear.bias.as_mut()]),
+            Self::Scale { factor, shift } => map_all([Some(factor), Some(shift)]),
+            Self::LayerNorm(norm) => map_all([norm.scale.as_mut(), norm.shift.as_mut()]),
+            Self::GroupNorm(norm) => map_all([norm.scale.as_mut(), norm.shift.as_mut()]),
+            _ => {}
+        }
+    }
 }
 
 /// How a window moves over height and width.

@@ -1,5 +1,7 @@
 //! What tests make graphs with.
 
+pub(crate) mod net;
+
 use crate::builder::{Builder, Misfit};
 use crate::graph::{ConstantId, Operand};
 use crate::op::{Activation, Convolution, Linear, Op, Pool, PoolKind, Resize, TransposedConvolution, Window};
