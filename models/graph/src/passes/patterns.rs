@@ -35,26 +35,37 @@ fn recognise_node(edit: &mut Edit, index: usize) -> Option<()> {
     let result = Operand::Value(node.output);
     let mut functions = Vec::new();
     collect(edit, result, MAX_DEPTH, &mut functions);
-    let mut found = None;
-    for function in functions {
-        let Some((_, node)) = edit.producer(function) else {
-            continue;
-        };
-        let mut arguments = Vec::new();
-        for input in &node.inputs {
-            arguments.push(*input);
-            collect_arguments(edit, *input, MAX_DEPTH, &mut arguments);
-        }
-        found = arguments
-            .into_iter()
-            .filter(|x| matches!(x, Operand::Value(_)))
-            .find_map(|x| Some((activation(edit, result, function, node, x)?, x)));
-        if found.is_some() {
-            break;
-        }
-    }
+    // A hard-sigmoid may be one of several arguments: the usual one first, since a hard-swish may be made of it.
+    let found = [true, false].into_iter().find_map(|usual| {
+        let mut functions = functions.iter();
+        functions.find_map(|function| of_function(edit, result, *function, usual))
+    });
     let (activation, x) = found?;
     edit.replace(index, Op::Unary(Unary::Activation(activation)), &[x])
+}
+
+/// The activation that `result` is, where one of its operands is what `function` yields, and of what.
+fn of_function(edit: &Edit, result: Operand, function: Operand, usual: bool) -> Option<(Activation, Operand)> {
+    let (_, node) = edit.producer(function)?;
+    let mut arguments = node.inputs.clone();
+    for input in &node.inputs {
+        collect_arguments(edit, *input, MAX_DEPTH, &mut arguments);
+    }
+    let values = arguments.into_iter().filter(|x| matches!(x, Operand::Value(_)));
+    // The innermost first: a formula says all that there is to say of it.
+    values.rev().find_map(|x| {
+        let found = activation(edit, result, function, node, x)?;
+        let fits = !usual || !matches!(found, Activation::HardSigmoid { .. }) || is_usual(&found);
+        fits.then_some((found, x))
+    })
+}
+
+/// Whether it is `relu6(x + 3) / 6`.
+fn is_usual(activation: &Activation) -> bool {
+    match activation {
+        Activation::HardSigmoid { alpha, beta } => (f64::from(*alpha) * 6.0 - 1.0).abs() < TOLERANCE && *beta == 0.5,
+        _ => false,
+    }
 }
 
 /// The operands of a formula that are functions of their own.
@@ -123,9 +134,9 @@ fn activation(edit: &Edit, result: Operand, t: Operand, function: &Node, x: Oper
         Op::Unary(Unary::Activation(Activation::Sigmoid)) => {
             (argument == x && near(&formula, &x_by_t(1.0))).then_some(Activation::Silu)
         }
-        Op::Unary(Unary::Activation(Activation::HardSigmoid { alpha, beta })) => {
-            let usual = (f64::from(*alpha) * 6.0 - 1.0).abs() < TOLERANCE && *beta == 0.5;
-            (usual && argument == x && near(&formula, &x_by_t(1.0))).then_some(Activation::HardSwish)
+        Op::Unary(Unary::Activation(hard @ Activation::HardSigmoid { .. })) => {
+            let fits = is_usual(hard) && argument == x && near(&formula, &x_by_t(1.0));
+            fits.then_some(Activation::HardSwish)
         }
         Op::Unary(Unary::Activation(Activation::Clip { low: 0.0, high })) if high.is_finite() && *high > 0.0 => {
             let (high, inner) = (f64::from(*high), inner()?);

@@ -1,6 +1,7 @@
 //! What tests make graphs with.
 
 pub(crate) mod net;
+pub(crate) mod random;
 
 use crate::builder::{Builder, Misfit};
 use crate::graph::{ConstantId, Operand};

@@ -4,7 +4,6 @@ use super::{conv, fill, linear, square};
 use crate::builder::Builder;
 use crate::graph::{ConstantId, Graph, Operand};
 use crate::op::{Activation, Binary, Convolution, Linear, Op, Reduction, Unary};
-use crate::shape::Shape;
 
 /// A network whose nodes must fit.
 pub(crate) struct Net {
@@ -91,10 +90,6 @@ impl Net {
 
     pub(crate) fn reshape(&mut self, x: Operand, shape: &str) -> Operand {
         self.node(Op::Reshape(super::shape(shape)), &[x])
-    }
-
-    pub(crate) fn shape(&self, x: Operand) -> Shape {
-        self.builder.shape(x)
     }
 
     pub(crate) fn ends(mut self, outputs: &[Operand]) -> Graph {

@@ -16,7 +16,7 @@ pub(crate) fn name(name: &str) -> String {
             break;
         }
         match character {
-            '`' | '\\' => printed.extend(character.escape_default()),
+            '`' | '\\' => printed.extend(['\\', character]),
             ' '..='~' => printed.push(character),
             _ if character.is_alphanumeric() => printed.push(character),
             _ => printed.extend(character.escape_default()),
@@ -77,7 +77,7 @@ impl Graph {
 /// A number, or the name and the shape of several.
 fn constant(constant: &Constant) -> String {
     match constant.data.as_ref() {
-        [number] => number.to_string(),
+        [number] => op::number(*number),
         _ => format!("{} {:?}", word(&constant.name), constant.shape),
     }
 }

@@ -50,7 +50,12 @@ pub(super) fn arguments(graph: &Graph, op: &Op) -> Vec<String> {
         }
         Op::LocalResponseNorm(norm) => {
             words.push(format!("size {}", norm.size));
-            words.push(format!("alpha {}, beta {}, bias {}", norm.alpha, norm.beta, norm.bias));
+            words.push(format!(
+                "alpha {}, beta {}, bias {}",
+                number(norm.alpha as f32),
+                number(norm.beta as f32),
+                number(norm.bias as f32)
+            ));
         }
         Op::Unary(unary) => words.extend(parameters(unary)),
         Op::Binary(_) | Op::Select | Op::MatMul | Op::Reshape(_) | Op::Expand(_) => {}
@@ -77,7 +82,7 @@ pub(super) fn arguments(graph: &Graph, op: &Op) -> Vec<String> {
         Op::Pad { before, after, mode } => {
             words.push(format!("{}..{}", list(before), list(after)));
             words.push(match mode {
-                PadMode::Constant(number) => format!("with {number}"),
+                PadMode::Constant(fill) => format!("with {}", number(*fill)),
                 PadMode::Edge => "edge".to_owned(),
                 PadMode::Reflect => "reflect".to_owned(),
                 PadMode::Wrap => "wrap".to_owned(),
@@ -97,7 +102,9 @@ fn named(graph: &Graph, what: &str, id: ConstantId) -> String {
 fn affine(epsilon: f64, scale: Option<ConstantId>, shift: Option<ConstantId>) -> impl Iterator<Item = String> {
     let scale = scale.map(|_| "scale".to_owned());
     let shift = shift.map(|_| "shift".to_owned());
-    std::iter::once(format!("epsilon {epsilon}")).chain(scale).chain(shift)
+    std::iter::once(format!("epsilon {}", number(epsilon as f32)))
+        .chain(scale)
+        .chain(shift)
 }
 
 /// The kernel is a weight's.
@@ -135,23 +142,33 @@ fn list<T: Display>(list: &[T]) -> String {
     format!("[{}]", words.join(", "))
 }
 
+/// A number with as many digits as it takes to tell it from others.
+pub(super) fn number(number: f32) -> String {
+    let size = number.abs();
+    match size == 0.0 || (1e-4..1e7).contains(&size) || !size.is_finite() {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
+}
+
 /// An activation with its parameters.
 pub(super) fn activation(activation: &Activation) -> String {
-    let parameters = match activation {
-        Activation::Clip { low, high } => format!(" {low} {high}"),
-        Activation::LeakyRelu { slope } => format!(" {slope}"),
-        Activation::HardSigmoid { alpha, beta } => format!(" {alpha} {beta}"),
-        Activation::Elu { alpha } => format!(" {alpha}"),
-        _ => String::new(),
+    let parameters = match *activation {
+        Activation::Clip { low, high } => vec![low, high],
+        Activation::LeakyRelu { slope } => vec![slope],
+        Activation::HardSigmoid { alpha, beta } => vec![alpha, beta],
+        Activation::Elu { alpha } => vec![alpha],
+        _ => Vec::new(),
     };
-    format!("{}{parameters}", activation.name())
+    let words = std::iter::once(activation.name().to_owned()).chain(parameters.into_iter().map(number));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn parameters(unary: &Unary) -> Vec<String> {
-    match unary {
-        Unary::Activation(own) => activation(own).split(' ').skip(1).map(str::to_owned).collect(),
-        Unary::Selu { alpha, gamma } => vec![alpha.to_string(), gamma.to_string()],
-        Unary::Celu { alpha } | Unary::ThresholdedRelu { alpha } => vec![alpha.to_string()],
+    match *unary {
+        Unary::Activation(own) => activation(&own).split(' ').skip(1).map(str::to_owned).collect(),
+        Unary::Selu { alpha, gamma } => vec![number(alpha), number(gamma)],
+        Unary::Celu { alpha } | Unary::ThresholdedRelu { alpha } => vec![number(alpha)],
         _ => Vec::new(),
     }
 }
@@ -168,7 +185,7 @@ fn sizes(resize: &Resize) -> Vec<String> {
             exclude_outside,
         } => {
             let inside = if exclude_outside { " inside" } else { "" };
-            format!("cubic {coefficient}{inside}")
+            format!("cubic {}{inside}", number(coefficient))
         }
     };
     let coordinates = match resize.coordinates {
@@ -179,5 +196,9 @@ fn sizes(resize: &Resize) -> Vec<String> {
         Coordinates::Asymmetric => "asymmetric",
     };
     let [down, right] = resize.scale;
-    vec![how, coordinates.to_owned(), format!("scale {down}x{right}")]
+    vec![
+        how,
+        coordinates.to_owned(),
+        format!("scale {}x{}", number(down), number(right)),
+    ]
 }
