@@ -12,6 +12,8 @@
 /// A place that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// Before what a file names is loaded. Knows no id.
+    Load,
     /// A message was taken.
     Delivered,
     /// Before the preprocessor is called.

@@ -1,9 +1,11 @@
 //! A generation: the set of plugins, models and destinations that is current. One immutable value behind one pointer.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use tracing::info;
 
 use crate::config::Name;
@@ -14,7 +16,7 @@ use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
 use crate::trial::{Came, PATIENCE, Standing, Trial};
-use crate::work::{Attempt, Notes, Work, failure};
+use crate::work::{Attempt, Notes, Work, failure, panicked};
 
 /// The current generation; a message loads it once, when its processing begins, and keeps what it loaded.
 pub type Current<S = Stages> = Arc<ArcSwap<Generation<S>>>;
@@ -244,10 +246,10 @@ async fn run<S: Work>(stages: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made
         biased; // what was taken back does not begin
         () = stages.recall().is_taken_back() => None,
         () = kept => None,
-        made = stages.results(attempt) => Some(made),
+        made = AssertUnwindSafe(stages.results(attempt)).catch_unwind() => Some(made),
     };
     match made {
-        Some(made) => Some((Arc::clone(stages), made)),
+        Some(made) => Some((Arc::clone(stages), made.unwrap_or_else(|_| Err(panicked())))),
         None => {
             attempt.notes = Notes::default();
             None

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{join, try_join_all};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span, debug, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::aside::Aside;
 use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
@@ -25,7 +25,7 @@ use crate::generation::{Current, Made, Serving, Stages};
 use crate::message::{Envelope, Message};
 use crate::quota::LineQuota;
 use crate::tally::{InHand, Outcome, Tally};
-use crate::work::{Attempt, Notes, Work, reject};
+use crate::work::{Attempt, Notes, Work, panicked, reject};
 
 /// One pipeline of a running host.
 #[derive(Debug)]
@@ -314,12 +314,7 @@ impl<W: Work> Pipeline<W> {
         };
         let made = AssertUnwindSafe(serving.results(attempt)).catch_unwind().await;
         drop(among);
-        made.unwrap_or_else(|_| {
-            error!("the host panicked over this message: please report it with the dead letter");
-            let text = "the host panicked over this message".to_owned();
-            let panicked = reject(Stage::Receive, ReasonClass::HostFault, text);
-            Some((Arc::clone(&serving.stages), Err(panicked)))
-        })
+        made.unwrap_or_else(|_| Some((Arc::clone(&serving.stages), Err(panicked()))))
     }
 
     /// What the breaker makes of what came of the work; nothing where the message begins anew.

@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::admin::{Admin, AdminError, ControlServer};
 use crate::breaker::Opened;
-use crate::config::{HostConfig, Name};
+use crate::config::{Config, HostConfig, Name};
 use crate::connect::folder::Until;
 use crate::connect::reserve;
 use crate::control::{Change, Control, History, Request, Requests, Unanswered};
@@ -69,7 +69,7 @@ pub enum RunError {
     Start(#[from] ChangeError),
 }
 
-/// A host that is ready to run: its models are warm, its pipelines take messages.
+/// A host: seen from outside as soon as it is open, and ready to run once it has started.
 #[derive(Debug)]
 pub struct Host {
     settings: HostConfig,
@@ -98,20 +98,21 @@ enum Stop {
 }
 
 impl Host {
-    /// Warms up the models, connects, opens the sources and begins to take messages. A broker that is away is waited for
-    /// while running.
+    /// Shows itself from outside, before anything is compiled, loaded or connected to: that it is not ready, and why, must be
+    /// seen.
     ///
     /// # Errors
-    /// When waiting would not help.
-    pub async fn start(gathered: Gathered, sandbox: Sandbox, orders: &Orders) -> Result<Self, RunError> {
+    /// When health and metrics or the control interface cannot be served.
+    pub async fn open(config: &Config, sandbox: Arc<Sandbox>, orders: &Orders) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
-        let (settings, file) = (gathered.config.host.clone(), gathered.config.path.clone());
+        let (settings, file) = (config.host.clone(), config.path.clone());
         let (drain, cut) = (orders.drain.child_token(), CancellationToken::new());
         let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
         let instruments = Arc::new(Instruments::new(&drain));
-        instruments.show(&gathered.config.pipelines);
+        instruments.show(&config.pipelines);
+        instruments.doing("compiling plugins and loading models");
         let premises = Premises {
-            sandbox: Arc::new(sandbox),
+            sandbox,
             host_id,
             instruments: Arc::clone(&instruments),
             history: Arc::clone(&history),
@@ -123,7 +124,6 @@ impl Host {
         let (mut supervisor, trials) = Supervisor::new(premises);
         supervisor.pipelines().drain_within(settings.drain);
         let status = supervisor.status_view(file.clone());
-        // Before the models are warm and the broker is there: that they are not must be seen.
         let admin = match settings.admin {
             Some(address) => {
                 let status = Arc::clone(&status);
@@ -139,25 +139,34 @@ impl Host {
         };
         let looked_at = Arc::clone(&instruments);
         let watchdog = tokio::spawn(async move { watchdog::watch(&looked_at).await });
-        let watchdog = AbortOnDropHandle::new(watchdog);
-        supervisor.start(gathered).await?;
-        let watch = (settings.watch && orders.until == Until::Stopped).then(|| Watch::new(supervisor.watched()));
-        instruments.running();
         Ok(Self {
             settings,
             until: orders.until,
             supervisor,
             trials,
             requests,
-            watch,
+            watch: None,
             device_lost,
             drain,
             cut,
             instruments,
-            _watchdog: watchdog,
+            _watchdog: AbortOnDropHandle::new(watchdog),
             _admin: admin,
             _control: control,
         })
+    }
+
+    /// Warms up the models, connects, opens the sources and begins to take messages. A broker that is away is waited for
+    /// while running.
+    ///
+    /// # Errors
+    /// When waiting would not help.
+    pub async fn start(&mut self, gathered: Gathered) -> Result<(), RunError> {
+        self.supervisor.start(gathered).await?;
+        let is_watched = self.settings.watch && self.until == Until::Stopped;
+        self.watch = is_watched.then(|| Watch::new(self.supervisor.watched()));
+        self.instruments.running();
+        Ok(())
     }
 
     /// What became of the messages, by pipeline.

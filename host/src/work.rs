@@ -94,13 +94,21 @@ pub struct Seen {
 pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
     match made {
         Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => {
-            let is_theirs =
-                reason.plugin.is_some() || matches!(reason.class, ReasonClass::NonFinite | ReasonClass::ModelFailed);
+            // A host that fails over what one version makes, and not over what the other does, is better off with the other.
+            let classes = [ReasonClass::NonFinite, ReasonClass::ModelFailed, ReasonClass::HostFault];
+            let is_theirs = reason.plugin.is_some() || classes.contains(&reason.class);
             is_theirs.then(|| format!("{} ({}): {}", reason.stage, reason.class, reason.text))
         }
         Err(Disposition::Ack) if attempt.notes.skipped => Some("a plugin skips it".to_owned()),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// The disposition of a message that the host panicked over.
+pub fn panicked() -> Disposition {
+    tracing::error!("the host panicked over this message: please report it with the dead letter");
+    let text = "the host panicked over this message".to_owned();
+    reject(Stage::Receive, ReasonClass::HostFault, text)
 }
 
 /// A disposition that blames no plugin.

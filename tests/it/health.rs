@@ -65,6 +65,27 @@ async fn readiness_follows_the_broker() -> Result<()> {
     host.stop()
 }
 
+#[test]
+fn a_host_that_compiles_still_is_seen_and_says_so() -> Result<()> {
+    let scene = scene(Broker::shared()?)?;
+    let mill = scene.mill()?;
+    let loading = mill.path("loading");
+    std::fs::write(&loading, "")?;
+    let mut host = mill.start_failing(&format!("load=while:{}", loading.display()))?;
+    let admin = Admin::of(&mut host)?;
+    assert_eq!(admin.get("/livez")?.0, 200);
+    let starting = r#""phase":"starting","pipelines":{"images":{"ready":false,"why":["starting: compiling plugins and loading models for "#;
+    admin.wait_ready(503, starting)?;
+    let ready = mill.run(&["ready"])?;
+    assert_eq!(ready.code, Some(1), "{ready:?}");
+    let said = format!("{}{}", ready.stdout, ready.stderr);
+    assert!(said.contains("compiling plugins and loading models"), "{said}");
+    std::fs::remove_file(&loading)?;
+    admin.wait_ready(200, r#""why":[]"#)?;
+    assert_eq!(mill.run(&["ready"])?.code, Some(0));
+    host.stop()
+}
+
 #[tokio::test]
 async fn a_held_message_is_seen_and_why() -> Result<()> {
     let broker = Broker::shared()?;

@@ -1,16 +1,18 @@
 //! `millrace check`: every mistake of a file and of what it names, at once.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::{FileArguments, MISTAKEN, online, output};
-use crate::config::{BrokerConfig, Config, Rendering};
+use crate::config::{BrokerConfig, Config, ConfigErrors, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered, Loaded};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 use crate::streams::{self, Severity};
+use crate::supervisor::undone_before;
 
 /// `millrace check`
 #[derive(Debug, Args)]
@@ -24,10 +26,12 @@ pub struct Options {
 }
 
 pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
-    let Gathered { config, loaded, .. } = match load(&options.file) {
+    let gathered = match load(&options.file) {
         Ok((gathered, _)) => gathered,
         Err(code) => return Ok(code),
     };
+    warn(&gathered.config, &undone_before(&gathered));
+    let Gathered { config, loaded, .. } = gathered;
     let online = match (&config.broker, options.online) {
         (Some(broker), true) => match look(&config, broker).await {
             Ok(()) => ", and none at the broker",
@@ -49,16 +53,13 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Prints what the broker has against the file.
 async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
-    let rendering = Rendering::of_stderr();
     let findings = online::look(config, broker).await.map_err(|online::Away(error)| {
         streams::error(format_args!("{}: {error}", broker.shown_url()));
         ExitCode::FAILURE
     })?;
-    if !findings.warnings.is_empty() {
-        streams::say(Severity::Warning, config.render_warnings(&findings.warnings, rendering));
-    }
+    warn(config, &findings.warnings);
     findings.errors.into_result().map_err(|errors| {
-        streams::say(Severity::Error, errors.render(rendering));
+        streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
         ExitCode::from(MISTAKEN)
     })
 }
@@ -89,27 +90,50 @@ fn memory_table(config: &Config, loaded: &Loaded) -> String {
     }
 }
 
+/// What was read of a file.
+pub(super) type Read = Result<(Config, Vec<Warning>), ConfigErrors>;
+
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.
-pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Sandbox), ExitCode> {
-    let rendering = Rendering::of_stderr();
+pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Arc<Sandbox>), ExitCode> {
+    let (read, sandbox) = open(arguments)?;
+    Ok((gather(read, &sandbox)?, sandbox))
+}
+
+/// Reads a file, and opens the sandbox for what it names.
+pub(super) fn open(arguments: &FileArguments) -> Result<(Read, Arc<Sandbox>), ExitCode> {
     let read = Config::load(&arguments.file);
     let workers = read.as_ref().map_or(1, |(config, _)| config.host.workers);
-    let sandbox = Sandbox::start(workers, Compiler::Child(CompilerProcess::default())).map_err(|error| {
-        streams::error(&error);
-        ExitCode::FAILURE
-    })?;
-    let gathered = reload::gather(read, &sandbox).map_err(|errors| {
-        streams::say(Severity::Error, errors.render(rendering));
-        match errors.are_machines() {
-            true => ExitCode::FAILURE,
-            false => ExitCode::from(MISTAKEN),
+    match Sandbox::start(workers, Compiler::Child(CompilerProcess::default())) {
+        Ok(sandbox) => Ok((read, Arc::new(sandbox))),
+        Err(error) => {
+            streams::error(&error);
+            Err(ExitCode::FAILURE)
         }
-    })?;
-    if !gathered.warnings.is_empty() {
+    }
+}
+
+/// Prints every mistake, and says how the process ends: a machine that lacks something makes no file wrong.
+pub(super) fn refuse(errors: &ConfigErrors) -> ExitCode {
+    streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
+    match errors.are_machines() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::from(MISTAKEN),
+    }
+}
+
+/// Loads what a file names; prints every mistake. Blocking: compiles.
+pub(super) fn gather(read: Read, sandbox: &Sandbox) -> Result<Gathered, ExitCode> {
+    let gathered = reload::gather(read, sandbox).map_err(|errors| refuse(&errors))?;
+    warn(&gathered.config, &gathered.warnings);
+    Ok(gathered)
+}
+
+/// Prints warnings, where there are any.
+fn warn(config: &Config, warnings: &[Warning]) {
+    if !warnings.is_empty() {
         streams::say(
             Severity::Warning,
-            gathered.config.render_warnings(&gathered.warnings, rendering),
+            config.render_warnings(warnings, Rendering::of_stderr()),
         );
     }
-    Ok((gathered, sandbox))
 }

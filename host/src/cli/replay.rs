@@ -11,9 +11,9 @@ use clap::Args;
 use millrace_models::DeviceChoice;
 use tokio_util::sync::CancellationToken;
 
-use super::MISTAKEN;
 use super::output::{plain, print};
 use super::plugin::{body, labels, results, tensor};
+use super::{MISTAKEN, check};
 use crate::cases;
 use crate::config::case::{Case, ExpectedOutcome, Outcome, Record};
 use crate::config::{Config, Name, PipelineConfig, Rendering, Secret};
@@ -73,29 +73,27 @@ pub struct Options {
 }
 
 pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
-    let rendering = Rendering::of_stderr();
-    let mistaken = |text: String| {
-        streams::say(Severity::Error, text);
-        Ok(ExitCode::from(MISTAKEN))
-    };
     let file = cases::find(&options.case)?;
     let [case] = file.files.as_slice() else {
         bail!("`{}` has several cases: name one", options.case.display());
     };
     let case = match Case::load(case) {
         Ok(case) => case,
-        Err(errors) => return mistaken(errors.render(rendering)),
+        Err(errors) => {
+            streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
+            return Ok(ExitCode::from(MISTAKEN));
+        }
     };
     let mut config = match read(&options.file)? {
         Ok(config) => config,
-        Err(errors) => return mistaken(errors.render(rendering)),
+        Err(errors) => return Ok(check::refuse(&errors)),
     };
     let pipeline = choose(&config, &options, &case)?;
     override_parts(&mut config, &options, &pipeline)?;
     let sandbox = Sandbox::start(config.host.workers, Compiler::of_author())?;
     let gathered = match reload::gather(Ok((config, Vec::new())), &sandbox) {
         Ok(gathered) => gathered,
-        Err(errors) => return mistaken(errors.render(rendering)),
+        Err(errors) => return Ok(check::refuse(&errors)),
     };
     let (config, device_lost) = (gathered.config, CancellationToken::new());
     let (none, nothing) = (BTreeMap::new(), HeldBack::default());

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CUT_OFF, DEVICE_LOST, FileArguments, check, output};
-use crate::config::SourceConfig;
+use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
+use crate::config::{PipelineConfig, SourceConfig};
 use crate::connect::folder::Until;
 use crate::progress::{Progress, Summary};
 use crate::run::{Ended, Host, Orders};
@@ -49,8 +49,20 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
     listen(&orders)?;
-    let file = options.file;
-    let mut loading = tokio::task::spawn_blocking(move || check::load(&file));
+    let (read, sandbox) = match check::open(&options.file) {
+        Ok(opened) => opened,
+        Err(code) => return Ok(code),
+    };
+    let is_queue = |pipeline: &PipelineConfig| matches!(pipeline.source, SourceConfig::Queue(_));
+    let config = read.as_ref().ok().map(|(config, _)| config);
+    if options.once && config.is_some_and(|config| config.pipelines.values().any(is_queue)) {
+        anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
+    }
+    let opened = match config {
+        Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &orders).await?),
+        None => None, // its mistakes are told with those of what it names
+    };
+    let mut loading = tokio::task::spawn_blocking(move || check::gather(read, &sandbox));
     let loaded = match tokio::time::timeout(PATIENCE, &mut loading).await {
         Ok(loaded) => loaded?,
         Err(_) => {
@@ -58,25 +70,17 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
             loading.await?
         }
     };
-    let (gathered, sandbox) = match loaded {
-        Ok(loaded) => loaded,
-        Err(code) => return Ok(code),
+    let (gathered, mut host) = match (loaded, opened) {
+        (Ok(gathered), Some(host)) => (gathered, host),
+        (Err(code), _) => return Ok(code),
+        (Ok(_), None) => return Ok(ExitCode::from(MISTAKEN)), // a file that was not read gathers nothing
     };
-    let config = &gathered.config;
-    if options.once
-        && config
-            .pipelines
-            .values()
-            .any(|pipeline| matches!(pipeline.source, SourceConfig::Queue(_)))
-    {
-        anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
-    }
-    let started = tokio::select! {
-        started = Host::start(gathered, sandbox, &orders) => started?,
+    tokio::select! {
+        started = host.start(gathered) => started?,
         () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
-    };
-    let tallies = started.tallies();
-    let (began, backlog, opened) = (Instant::now(), started.backlog(), started.opened());
+    }
+    let tallies = host.tallies();
+    let (began, backlog, opened) = (Instant::now(), host.backlog(), host.opened());
     let ended = if options.once {
         progress.show();
         let mut gave_up = None;
@@ -94,7 +98,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
             }
         };
         let ended = tokio::select! {
-            ended = started.run(&orders) => ended,
+            ended = host.run(&orders) => ended,
             ended = moving => ended,
         };
         progress.finish();
@@ -108,7 +112,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         }
         ended
     } else {
-        started.run(&orders).await
+        host.run(&orders).await
     };
     info!(?ended, "stopped");
     Ok(match ended {

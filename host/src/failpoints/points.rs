@@ -149,6 +149,7 @@ fn range(text: &str) -> Option<RangeInclusive<u64>> {
 impl Place {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
+            "load" => Self::Load,
             "delivered" => Self::Delivered,
             "preprocess" => Self::Preprocess,
             "call" => Self::Call,

@@ -23,6 +23,7 @@ pub use replay::{Replayed, replay};
 use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
 use crate::connect::amqp;
+use crate::failpoints::{self, Place};
 use crate::inference::{ModelMeter, Served, Serving};
 use crate::machine;
 use crate::memory::MemoryBound;
@@ -98,6 +99,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         }
         Err(errors) => (None, Vec::new(), errors),
     };
+    failpoints::hit(Place::Load);
     let loaded = load(sandbox, &mut errors);
     if let Some(config) = &config {
         destinations::check(config, &loaded, &mut errors, &mut warnings);

@@ -194,6 +194,7 @@ impl Schedule {
             Some(Ailment::Refuses),
             Some(Ailment::Skips),
             Some(Ailment::Retries),
+            Some(Ailment::Panics),
         ]);
         let running = &self.hosts[0];
         let id = running.current.load().id + 1;

@@ -38,6 +38,7 @@ pub(super) enum Ailment {
     Refuses,
     Skips,
     Retries,
+    Panics,
 }
 
 impl Work for Script {
@@ -93,6 +94,7 @@ impl Work for Script {
             None => {}
             Some(Ailment::Refuses) => return Err(Disposition::Reject(reason(ReasonClass::Refused, "ails"))),
             Some(Ailment::Retries) => return Err(Disposition::Retry(reason(ReasonClass::Retried, "ails"))),
+            Some(Ailment::Panics) => std::panic::resume_unwind(Box::new("the version panics")),
             Some(Ailment::Skips) => {
                 attempt.notes.skipped = true;
                 return Err(Disposition::Ack);

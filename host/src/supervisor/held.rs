@@ -5,13 +5,42 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::undone::{Kind, Memory, Undone, Version};
+use super::undone::{Memory, Undone, Version};
 use super::{ChangeError, Supervisor, Taking};
 use crate::admin::PipelineState;
 use crate::chain::Chain;
-use crate::config::{Name, PluginConfig};
+use crate::config::{Mistake, Name, PluginConfig, Warning};
 use crate::connect::folder::Until;
 use crate::reload::{Gathered, Parts};
+
+/// What of a file was undone by a host before, and would not be taken up at a start. Blocking.
+pub fn undone_before(gathered: &Gathered) -> Vec<Warning> {
+    let (config, loaded) = (&gathered.config, &gathered.loaded);
+    let memory = Memory::of(&config.path);
+    let all = memory.all();
+    let models = config.models.iter().filter_map(|(name, model)| {
+        let version = Version::of_model(model, loaded.model(name)?.digest());
+        Some((format!("model.{name}.path"), version))
+    });
+    let plugins = loaded.plugins().filter_map(|(name, plugin)| {
+        let version = Version::of_plugin(config.plugins.get(name)?, &plugin.identity().digest);
+        Some((format!("plugin.{name}.path"), version))
+    });
+    let found = models.chain(plugins).filter_map(|(key, version)| {
+        let undone = all.iter().find(|undone| undone.version == version)?;
+        let (kind, name, at, why) = (version.kind.as_str(), &version.name, &undone.at, &undone.why);
+        let instead = undone.instead.as_deref().and_then(|digest| memory.copy(digest));
+        let serves = match instead {
+            Some(_) => "the version before serves in its place",
+            None => "its pipelines wait",
+        };
+        let text = format!("{kind} `{name}`: this very version was undone at {at}: {why}; at a start {serves}");
+        let hint =
+            "put other bytes or settings there, or run `millrace reload` once it serves to take it up all the same";
+        Some(Warning(Mistake::at(config.locate(&key), text).hint(hint)))
+    });
+    found.collect()
+}
 
 impl Supervisor {
     /// Holds back what was undone, and puts what served then in its place, where it is there; gives what is to be told.
@@ -123,10 +152,7 @@ impl Supervisor {
 fn tell(undone: &Undone, instead: Option<&str>) -> String {
     let Undone { version, at, why, .. } = undone;
     let (name, digest) = (&*version.name, version.digest.get(..12).unwrap_or(&version.digest));
-    let kind = match version.kind {
-        Kind::Plugin => "plugin",
-        Kind::Model => "model",
-    };
+    let kind = version.kind.as_str();
     warn!(
         kind,
         name,

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 pub use ask::Asked;
 use ask::Taking;
 pub use error::ChangeError;
+pub use held::undone_before;
 use pipelines::Pipelines;
 use publish::Leaving;
 pub use status::StatusView;

@@ -36,6 +36,16 @@ pub(super) enum Kind {
     Model,
 }
 
+impl Kind {
+    /// As it is told.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plugin => "plugin",
+            Self::Model => "model",
+        }
+    }
+}
+
 /// A version: its bytes and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Version {

@@ -4,6 +4,7 @@ use std::fs;
 
 use millrace_tests::admin::Admin;
 use millrace_tests::samples::model;
+use millrace_tests::wait_for;
 
 use super::*;
 
@@ -56,6 +57,13 @@ fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serv
         |mill| Ok(fs::write(mill.path("crop.wasm"), trapping()?)?),
     )?;
     let first = version(&decode_image()?, 1);
+    let checked = mill.run(&["check", "plugins.toml"])?;
+    ensure!(
+        checked.code == Some(0)
+            && checked.stderr.contains("this very version was undone at")
+            && checked.stderr.contains("the version before serves in its place"),
+        "{checked:?}"
+    );
     let mut rig = again(&scene, mill)?;
     rig.wait_version("the first again", &first)?;
     let history = rig.mill.run(&["history", "1"])?.stdout;
@@ -147,12 +155,12 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     let mut host = rig.mill.start()?;
     host.wait_line(PATIENCE, WAS_UNDONE)?;
     let flow = Flow::start(&scene)?;
-    let status = rig.mill.run(&["status"])?.stdout;
-    ensure!(
-        status.contains("model `shapes`") && status.contains("waits for `millrace reload`"),
-        "{status}\n{}",
-        host.log()
-    );
+    let says_so = |status: &String| status.contains("model `shapes`") && status.contains("waits for `millrace reload`");
+    wait_for("status says what the pipeline waits for", || {
+        let status = rig.mill.run(&["status"]).ok()?.stdout;
+        says_so(&status).then_some(())
+    })
+    .with_context(|| host.log())?;
     let asked = rig.mill.run(&["reload", "--wait"])?;
     ensure!(
         asked.code == Some(0) && asked.stdout.contains("serves again"),
