@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cost;
 use crate::graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
 use crate::infer::{self, Inferred};
-use crate::limits::{MAX_AXES, MAX_CONSTANT_BYTES, MAX_CONSTANTS, MAX_NODES, MAX_OUTPUTS, MAX_WORK};
+use crate::limits::{MAX_AXES, MAX_CONSTANT_BYTES, MAX_CONSTANTS, MAX_NAME_BYTES, MAX_NODES, MAX_OUTPUTS, MAX_WORK};
 use crate::op::Op;
 use crate::shape::Shape;
 
@@ -41,7 +41,7 @@ impl Builder {
     /// A graph that takes an input of this name and shape.
     pub fn new(name: &str, shape: Shape) -> Self {
         let input = Value {
-            name: name.to_owned(),
+            name: cut(name),
             shape,
             outer: 1,
         };
@@ -98,7 +98,7 @@ impl Builder {
         };
         self.constant_bytes = bytes;
         self.graph.constants.push(Constant {
-            name: name.to_owned(),
+            name: cut(name),
             shape: shape.to_vec(),
             data,
         });
@@ -125,12 +125,12 @@ impl Builder {
         };
         self.work = work;
         self.graph.values.push(Value {
-            name: name.to_owned(),
+            name: cut(name),
             shape,
             outer,
         });
         self.graph.nodes.push(Node {
-            name: name.to_owned(),
+            name: cut(name),
             op,
             inputs: inputs.to_vec(),
             output,
@@ -171,6 +171,13 @@ impl Builder {
             None => Ok(self.graph),
         }
     }
+}
+
+/// A name of bounded length.
+fn cut(name: &str) -> String {
+    name.get(..name.floor_char_boundary(MAX_NAME_BYTES))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Refuses a constant that is not of its shape.

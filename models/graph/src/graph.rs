@@ -54,6 +54,13 @@ impl Value {
         self.outer
     }
 
+    /// The lengths of one item where the items stand one behind the other: `[N, 1000]` has items of `[1000]`, `[4N, 8]` of
+    /// `[4, 8]`. Nothing where they do not, or where nothing grows with the batch.
+    pub fn item(&self) -> Option<Vec<usize>> {
+        let axes = self.shape.0.iter().filter(|axis| !axis.batched || axis.size != 1);
+        self.is_item_major().then(|| axes.map(|axis| axis.size).collect())
+    }
+
     /// Whether each item's numbers stand together, one item behind the other.
     pub fn is_item_major(&self) -> bool {
         let before = self.shape.0.iter().take_while(|axis| !axis.batched);

@@ -71,3 +71,47 @@ fn peak(graph: &Graph, ending: &[Vec<ValueId>]) -> usize {
     }
     peak
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lifetimes;
+    use crate::graph::{Operand, ValueId};
+    use crate::op::{Activation, Binary, Op};
+    use crate::testing::net::Net;
+
+    #[test]
+    fn values_end_with_their_last_reader() {
+        let mut net = Net::new("N 4");
+        let x = net.x;
+        let one = net.activation(Activation::Relu, x);
+        let two = net.activation(Activation::Tanh, one);
+        let sum = net.binary(Binary::Add, one, two);
+        let unread = net.activation(Activation::Silu, sum);
+        let last = net.reshape(sum, "N 2 2");
+        let graph = net.ends(&[last, two]);
+        let lifetimes = Lifetimes::of(&graph);
+        let id = |operand| match operand {
+            Operand::Value(id) => id,
+            Operand::Constant(_) => panic!("a value"),
+        };
+        let none: &[ValueId] = &[];
+        assert_eq!(lifetimes.ending_at(0), [id(x)]);
+        assert_eq!(lifetimes.ending_at(1), none);
+        assert_eq!(lifetimes.ending_at(2), [id(one)]);
+        assert_eq!(lifetimes.ending_at(3), [id(unread)]);
+        assert_eq!(lifetimes.ending_at(4), [id(sum)]);
+        assert_eq!(lifetimes.ending_at(5), none);
+        assert_eq!(lifetimes.last(id(two)), None);
+        assert_eq!(lifetimes.last(id(sum)), Some(4));
+        assert_eq!(lifetimes.peak_elements(), 12);
+    }
+
+    #[test]
+    fn an_input_that_nobody_reads_stays() {
+        let mut net = Net::new("N 4");
+        let number = net.constant(&[4]);
+        let all = net.node(Op::Expand(crate::testing::shape("N 4")), &[number]);
+        let graph = net.ends(&[all]);
+        assert_eq!(Lifetimes::of(&graph).peak_elements(), 8);
+    }
+}

@@ -19,3 +19,7 @@ pub const MAX_AXES: usize = 8;
 pub const MAX_WINDOW_ELEMENTS: usize = 1 << 17;
 /// The largest stride, dilation or padding: what executors add and multiply them with stays far from an overflow.
 pub const MAX_WINDOW_STEP: usize = 1 << 20;
+/// The largest height or width of a resized map.
+pub const MAX_RESIZED: usize = 1 << 16;
+/// Most bytes of the name of a node, a value or a constant; the rest is cut off.
+pub const MAX_NAME_BYTES: usize = 256;

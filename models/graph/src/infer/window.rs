@@ -3,7 +3,7 @@
 use super::{axis, bounded, constant, misfit, number, pointwise, residual, vector, weights};
 use crate::builder::Misfit;
 use crate::graph::{ConstantId, Graph};
-use crate::limits::{MAX_WINDOW_ELEMENTS, MAX_WINDOW_STEP};
+use crate::limits::{MAX_RESIZED, MAX_WINDOW_ELEMENTS, MAX_WINDOW_STEP};
 use crate::op::{Adaptive, Convolution, Interpolation, Pool, PoolKind, Resize, TransposedConvolution, Window};
 use crate::shape::{Axis, Shape};
 
@@ -308,6 +308,12 @@ pub(super) fn resize(resize: &Resize, x: &Shape) -> Result<Shape, Misfit> {
     axis(x, columns)?;
     for scale in resize.scale {
         number("a scale above 0", scale.is_finite() && scale > 0.0, scale.into())?;
+    }
+    if resize.out.iter().any(|length| *length > MAX_RESIZED) {
+        return misfit(
+            format!("a height and a width of at most {MAX_RESIZED}"),
+            format!("{:?}", resize.out),
+        );
     }
     if let Interpolation::Cubic { coefficient, .. } = resize.interpolation {
         number("a finite coefficient", coefficient.is_finite(), coefficient.into())?;

@@ -1,25 +1,19 @@
 //! Numbers moved.
 
 use super::Tensor;
-use super::places::{Steps, broadcast, copy, in_order, strides};
+use super::places::{Steps, broadcast, copy, strides};
 use crate::op::PadMode;
 
 pub(super) fn transpose(order: &[usize], x: Tensor<'_>, out: &mut [f32]) -> Option<()> {
     let strides = strides(x.shape);
-    let axis = |axis: &usize| Some(in_order(*x.shape.get(*axis)?, *strides.get(*axis)?));
+    let axis = |axis: &usize| Some(Steps::in_order(*x.shape.get(*axis)?, *strides.get(*axis)?));
     let axes: Vec<Steps> = order.iter().map(axis).collect::<Option<_>>()?;
     copy(&axes, x.data, 0.0, out)
 }
 
 pub(super) fn slice(starts: &[usize], steps: &[isize], shape: &[usize], x: Tensor<'_>, out: &mut [f32]) -> Option<()> {
     let axes = starts.iter().zip(steps).zip(shape).zip(strides(x.shape));
-    let axes = axes.map(|(((start, step), length), stride)| {
-        let index = |index: usize| {
-            let far = isize::try_from(index).ok()?.checked_mul(*step)?;
-            start.checked_add_signed(far)?.checked_mul(stride)
-        };
-        (0..*length).map(index).collect()
-    });
+    let axes = axes.map(|(((start, step), length), stride)| Steps::every(*length, *start, *step, stride));
     let axes: Vec<Steps> = axes.collect();
     copy(&axes, x.data, 0.0, out)
 }
@@ -36,8 +30,8 @@ pub(super) fn gather(axis: usize, indices: &[usize], x: Tensor<'_>, out: &mut [f
         .zip(strides)
         .enumerate()
         .map(|(index, (length, stride))| match index == axis {
-            true => indices.iter().map(|index| index.checked_mul(stride)).collect(),
-            false => in_order(*length, stride),
+            true => Steps::Listed(indices.iter().map(|index| index.checked_mul(stride)).collect()),
+            false => Steps::in_order(*length, stride),
         });
     let axes: Vec<Steps> = axes.collect();
     copy(&axes, x.data, 0.0, out)
@@ -46,8 +40,11 @@ pub(super) fn gather(axis: usize, indices: &[usize], x: Tensor<'_>, out: &mut [f
 pub(super) fn pad(before: &[usize], mode: PadMode, x: Tensor<'_>, shape: &[usize], out: &mut [f32]) -> Option<()> {
     let axes = x.shape.iter().zip(strides(x.shape)).zip(before).zip(shape);
     let axes = axes.map(|(((length, stride), before), wanted)| {
+        if wanted == length {
+            return Steps::in_order(*length, stride);
+        }
         let index = |index: usize| padded(index, *before, *length, mode)?.checked_mul(stride);
-        (0..*wanted).map(index).collect()
+        Steps::Listed((0..*wanted).map(index).collect())
     });
     let axes: Vec<Steps> = axes.collect();
     let fill = match mode {

@@ -64,13 +64,15 @@ pub(super) fn binary(
         return Some(());
     }
     let axes = [broadcast(left.shape, shape)?, broadcast(right.shape, shape)?];
-    let [left_steps, right_steps] = axes.each_ref().map(|axes| last(axes));
-    let mut chunks = out.chunks_mut(left_steps.len().max(1));
-    rows(axes.each_ref().map(Vec::as_slice), |[left_place, right_place]| {
-        let steps = left_steps.iter().zip(right_steps);
-        for (out, (left_step, right_step)) in chunks.next()?.iter_mut().zip(steps) {
-            let (one, other) = (at(left, left_place, *left_step)?, at(right, right_place, *right_step)?);
-            *out = binary.apply(one, other);
+    let mut chunks = out.chunks_mut(row_length(shape));
+    let [left_axes, right_axes] = &axes;
+    rows([left_axes, right_axes], |[left_place, right_place]| {
+        let (left, right) = (
+            Row::of(left, left_place, left_axes)?,
+            Row::of(right, right_place, right_axes)?,
+        );
+        for (index, out) in chunks.next()?.iter_mut().enumerate() {
+            *out = binary.apply(left.at(index)?, right.at(index)?);
         }
         Some(())
     })
@@ -88,26 +90,44 @@ pub(super) fn select(
         broadcast(yes.shape, shape)?,
         broadcast(no.shape, shape)?,
     ];
-    let [if_steps, yes_steps, no_steps] = axes.each_ref().map(|axes| last(axes));
-    let mut chunks = out.chunks_mut(if_steps.len().max(1));
-    rows(axes.each_ref().map(Vec::as_slice), |[if_place, yes_place, no_place]| {
-        let steps = if_steps.iter().zip(yes_steps).zip(no_steps);
-        for (out, ((if_step, yes_step), no_step)) in chunks.next()?.iter_mut().zip(steps) {
-            *out = match at(condition, if_place, *if_step)? == 0.0 {
-                false => at(yes, yes_place, *yes_step)?,
-                true => at(no, no_place, *no_step)?,
+    let mut chunks = out.chunks_mut(row_length(shape));
+    let [if_axes, yes_axes, no_axes] = &axes;
+    rows([if_axes, yes_axes, no_axes], |[if_place, yes_place, no_place]| {
+        let condition = Row::of(condition, if_place, if_axes)?;
+        let (yes, no) = (Row::of(yes, yes_place, yes_axes)?, Row::of(no, no_place, no_axes)?);
+        for (index, out) in chunks.next()?.iter_mut().enumerate() {
+            *out = match condition.at(index)? == 0.0 {
+                false => yes.at(index)?,
+                true => no.at(index)?,
             };
         }
         Some(())
     })
 }
 
-/// The steps along the last axis; a number has one.
-fn last(axes: &[Steps]) -> &[Option<usize>] {
-    const ONE: &[Option<usize>] = &[Some(0)];
-    axes.last().map_or(ONE, Vec::as_slice)
+/// A number is a row of one.
+fn row_length(shape: &[usize]) -> usize {
+    shape.last().map_or(1, |length| (*length).max(1))
 }
 
-fn at(x: Tensor<'_>, place: Option<usize>, step: Option<usize>) -> Option<f32> {
-    x.data.get(place?.checked_add(step?)?).copied()
+/// A row of the last axis of what is broadcast.
+struct Row<'a> {
+    numbers: &'a [f32],
+    /// From one number to the next: 1, or 0 where one stands for all.
+    stride: usize,
+}
+
+impl<'a> Row<'a> {
+    fn of(x: Tensor<'a>, place: Option<usize>, axes: &[Steps]) -> Option<Self> {
+        let stride = match axes.last() {
+            Some(Steps::Even { stride, .. }) => usize::try_from(*stride).ok()?,
+            _ => 0,
+        };
+        let numbers = x.data.get(place?..)?;
+        Some(Self { numbers, stride })
+    }
+
+    fn at(&self, index: usize) -> Option<f32> {
+        self.numbers.get(index.checked_mul(self.stride)?).copied()
+    }
 }

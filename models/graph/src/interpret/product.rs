@@ -1,6 +1,6 @@
 //! Products of matrices.
 
-use super::places::{broadcast, in_order, rows};
+use super::places::{Steps, broadcast, rows};
 use super::{Tensor, vector};
 use crate::graph::Graph;
 use crate::op::Linear;
@@ -36,7 +36,7 @@ pub(super) fn matmul(left: Tensor<'_>, right: Tensor<'_>, shape: &[usize], out: 
     // Places of matrices, with an axis at the end that `rows` does not enter.
     let places = |own: &[usize]| {
         let mut axes = broadcast(own, batch)?;
-        axes.push(in_order(1, 1));
+        axes.push(Steps::repeated(1));
         Some(axes)
     };
     let (left_places, right_places) = (places(left_batch)?, places(right_batch)?);

@@ -1,6 +1,6 @@
 //! One number of many, and norms.
 
-use super::places::{Steps, in_order, rows, strides};
+use super::places::{Steps, rows, strides};
 use super::{Tensor, vector};
 use crate::graph::Graph;
 use crate::op::{GroupNorm, LayerNorm, LocalResponseNorm, Reduction};
@@ -10,9 +10,11 @@ pub(super) fn reduce(reduction: Reduction, axes: &[usize], x: Tensor<'_>, out: &
     let places = |reduced: bool| {
         let own = x.shape.iter().zip(&strides).enumerate();
         let own = own.filter(|(index, _)| axes.contains(index) == reduced);
-        let mut places: Vec<Steps> = own.map(|(_, (length, stride))| in_order(*length, *stride)).collect();
+        let mut places: Vec<Steps> = own
+            .map(|(_, (length, stride))| Steps::in_order(*length, *stride))
+            .collect();
         // An axis at the end that `rows` does not enter.
-        places.push(in_order(1, 1));
+        places.push(Steps::repeated(1));
         places
     };
     let mut under = Vec::new();

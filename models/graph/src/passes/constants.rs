@@ -5,16 +5,16 @@ use crate::cost;
 use crate::graph::Operand;
 use crate::interpret::{Tensor, run};
 
-/// Most steps of arithmetic of one folded node, and of all in a round.
-const MAX_WORK: u64 = 1 << 30;
-const MAX_WORK_OF_ALL: u64 = 1 << 32;
+/// Most steps of arithmetic of one folded node, and of all.
+const MAX_WORK: u64 = 1 << 28;
+const MAX_WORK_OF_ALL: u64 = 1 << 29;
 /// Results up to this size are always worth it; larger ones only where they are not much larger than what they are made of.
 const SMALL: u64 = 1 << 20;
 
-pub(super) fn fold(edit: &mut Edit) {
-    let mut spent = 0_u64;
+/// `spent` goes from one round to the next.
+pub(super) fn fold(edit: &mut Edit, spent: &mut u64) {
     for index in edit.nodes() {
-        fold_node(edit, index, &mut spent);
+        fold_node(edit, index, spent);
     }
 }
 
@@ -33,10 +33,11 @@ fn fold_node(edit: &mut Edit, index: usize, spent: &mut u64) -> Option<()> {
     let read: u64 = constants.iter().map(|constant| constant.data.len() as u64).sum();
     let made = shape.elements()? as u64;
     let work = cost::work(graph, &node.op, &node.inputs, shape);
-    *spent = spent.saturating_add(work);
-    if work > MAX_WORK || *spent > MAX_WORK_OF_ALL || made > SMALL.max(read.saturating_mul(2)) {
+    let sum = spent.saturating_add(work);
+    if work > MAX_WORK || sum > MAX_WORK_OF_ALL || made > SMALL.max(read.saturating_mul(2)) {
         return None;
     }
+    *spent = sum;
     let inputs: Vec<Tensor<'_>> = constants
         .iter()
         .map(|constant| Tensor {

@@ -31,6 +31,30 @@ fn merge_node(edit: &mut Edit, index: usize) -> Option<()> {
             let target = edit.graph().shape(node.output).clone();
             edit.replace(index, Op::Reshape(target), &[input])
         }
+        (
+            Op::Slice { starts, steps, shape },
+            Some((
+                Op::Slice {
+                    starts: first,
+                    steps: by,
+                    ..
+                },
+                Some(source),
+            )),
+        ) => {
+            let merged = starts
+                .iter()
+                .zip(steps)
+                .zip(first)
+                .zip(by)
+                .map(|(((start, step), first), by)| {
+                    let far = isize::try_from(*start).ok()?.checked_mul(*by)?;
+                    Some((first.checked_add_signed(far)?, by.checked_mul(*step)?))
+                });
+            let (starts, steps) = merged.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+            let shape = shape.clone();
+            edit.replace(index, Op::Slice { starts, steps, shape }, &[source])
+        }
         // A pick of one index is a smaller thing than a gather.
         (Op::Gather { axis, indices, shape }, _) => {
             let (axis, start, step) = (*axis, *indices.first()?, even(indices)?);

@@ -42,10 +42,10 @@ const MAX_ROUNDS: usize = 16;
 
 /// Rewrites a graph until nothing more is found. The names and the order of its outputs stay.
 pub fn optimise(graph: Graph, options: &Options) -> Graph {
-    let mut graph = graph;
+    let (mut graph, mut spent) = (graph, 0);
     for _ in 0..MAX_ROUNDS {
         let mut edit = Edit::of(graph);
-        constants::fold(&mut edit);
+        constants::fold(&mut edit, &mut spent);
         identities::remove(&mut edit);
         layout::merge(&mut edit);
         patterns::recognise(&mut edit);

@@ -1,5 +1,6 @@
 //! What tests make graphs with.
 
+pub(crate) mod hostile;
 pub(crate) mod net;
 pub(crate) mod random;
 

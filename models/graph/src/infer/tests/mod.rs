@@ -4,10 +4,14 @@ mod window;
 
 use crate::builder::Builder;
 use crate::graph::Operand;
+use crate::interpret::interpret;
 use crate::limits::{MAX_CONSTANTS, MAX_NODES};
 use crate::op::{Binary, GroupNorm, LayerNorm, Linear, LocalResponseNorm, Op, PadMode, Reduction, Unary};
+use crate::passes::{Options, optimise};
 use crate::shape::{Axis, Shape};
-use crate::testing::{check, constant, linear, relu, shape, with};
+use crate::testing::hostile::Hostile;
+use crate::testing::random::Random;
+use crate::testing::{check, constant, fill, linear, relu, shape, with};
 
 #[test]
 fn products() {
@@ -211,6 +215,13 @@ fn items_keep_their_place() {
     };
     let places = [operands[0], tokens_first, rows, other_rows, back, again].map(|operand| major(&builder, operand));
     assert_eq!(places, [true, false, false, true, false, true]);
+    let item = |operand| match operand {
+        Operand::Value(id) => builder.value(id).and_then(crate::Value::item),
+        Operand::Constant(_) => None,
+    };
+    assert_eq!(item(again), Some(vec![4, 6]));
+    assert_eq!(item(other_rows), Some(vec![4, 6]));
+    assert_eq!(item(rows), None);
 }
 
 #[test]
@@ -347,6 +358,60 @@ fn limits_of_a_network() {
     let (mut builder, operands) = with(&["N"]);
     let errors = (0..=MAX_NODES).filter_map(|_| builder.node("relu", relu(), &operands).err());
     assert_eq!(errors.count(), 1);
+}
+
+#[test]
+fn names_are_bounded() {
+    let (mut builder, operands) = with(&["N 4"]);
+    let name = format!("x{}", "\u{e9}".repeat(1 << 20));
+    let value = builder.node(&name, relu(), &operands).unwrap();
+    assert_eq!(builder.value(value).unwrap().name.len(), 255);
+}
+
+/// What a hostile file may say is refused, or runs: nothing panics, overflows or grows without end.
+#[test]
+fn nothing_panics() {
+    let random = Random(0x1234_5678_9ABC_DEF1);
+    let mut hostile = Hostile { random, constants: 4 };
+    let (mut refused, mut run) = (0, 0);
+    for _ in 0..60_000 {
+        let inputs = ["N 3 4 4", "N 4 3", "N 4", "2N 1 3 2", "4 1 3"];
+        let mut drawn = || inputs[hostile.random.below(inputs.len())];
+        let drawn = [drawn(), drawn(), drawn()];
+        let (mut builder, mut operands) = with(&drawn);
+        for lengths in [&[4][..], &[3], &[2, 3, 1, 2], &[4, 3]] {
+            constant(&mut builder, lengths);
+        }
+        let op = hostile.op();
+        operands.truncate(1 + hostile.random.below(3));
+        let Ok(value) = builder.node("node", op.clone(), &operands) else {
+            refused += 1;
+            continue;
+        };
+        builder.output("y", value);
+        let Ok(graph) = builder.finish() else { continue };
+        assert!(!graph.to_string().is_empty());
+        if graph.shape(value).elements().is_none_or(|elements| elements > 1 << 12) || is_long(&op) {
+            continue;
+        }
+        let input = fill(&graph.shape(graph.input()).at(2).unwrap(), 1);
+        let out = interpret(&graph, 2, &input).unwrap_or_else(|fault| panic!("{fault}\n{graph}"));
+        let after = optimise(graph, &Options::default());
+        assert_eq!(interpret(&after, 2, &input).unwrap().len(), out.len());
+        run += 1;
+    }
+    assert!(refused > 10_000 && run > 3_000, "{refused} refused, {run} run");
+}
+
+/// A window that is slow to compute by the book, though it is allowed.
+fn is_long(op: &Op) -> bool {
+    let window = match op {
+        Op::Convolution(conv) => &conv.window,
+        Op::TransposedConvolution(conv) => &conv.window,
+        Op::Pool(pool) => &pool.window,
+        _ => return false,
+    };
+    window.kernel.iter().any(|length| *length > 64)
 }
 
 #[test]

@@ -287,8 +287,13 @@ fn resizes() {
     check(&["N 2 3 3"], to(resize([6, 9], [2.0, 0.0])), Err("a scale above 0"));
     check(
         &["N 2 3 3"],
-        to(resize([1 << 20, 1 << 20], [2.0, 2.0])),
+        to(resize([1 << 16, 1 << 16], [2.0, 2.0])),
         Err("numbers an item"),
+    );
+    check(
+        &["N 2 3 3"],
+        to(resize([1 << 20, 1], [2.0, 2.0])),
+        Err("a width of at most 65536"),
     );
     check(
         &["2 3 N 3"],

@@ -119,7 +119,19 @@ fn reshapes_and_transposes_merge() {
         },
         &[y],
     );
-    check("layout", net, &[y]);
+    let odd = Op::Slice {
+        starts: vec![0, 3, 1],
+        steps: vec![1, -1, 2],
+        shape: shape("N 4 3"),
+    };
+    let z = net.node(odd, &[x]);
+    let part = Op::Slice {
+        starts: vec![0, 1, 2],
+        steps: vec![1, 2, -2],
+        shape: shape("N 2 2"),
+    };
+    let z = net.node(part, &[z]);
+    check("layout", net, &[y, z]);
 }
 
 #[test]
