@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 warnings.filterwarnings("ignore")
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
-# Batches that batch norm sees before it is frozen, and items in each.
+# Batches that batch norm sees before it is frozen, and items in each. Fewer do for large networks.
 CALIBRATION = (3, 8)
 
 
@@ -39,7 +39,7 @@ def images(name, n_items, shape):
     return (smooth + 0.3 * torch.randn(n_items, *shape, generator=generator)) / 0.75
 
 
-def enliven(name, model, shape):
+def enliven(name, model, shape, calibration=CALIBRATION):
     """Draws every parameter anew and calibrates batch norm; the model is in evaluation mode afterwards.
 
     Initial values would hide faults: layer scales of 1e-6 switch blocks off, biases of zero and norms of one are
@@ -64,19 +64,18 @@ def enliven(name, model, shape):
                 normal(parameter, 0.5)
         norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         if norms:
-            calibrate(name, model, norms, shape)
+            calibrate(name, model, norms, shape, *calibration)
     return model.eval()
 
 
-def calibrate(name, model, norms, shape):
+def calibrate(name, model, norms, shape, n_batches, n_items):
     """Lets batch norm see random batches, as training does, and average what it saw."""
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    batches, n_items = CALIBRATION
-    for i in range(batches):
+    for i in range(n_batches):
         model(images(f"{name} calibration {i}", n_items, shape))
 
 
