@@ -180,6 +180,11 @@ def poolings():
     )
     pool("AveragePool", "dilated", opset=19, kernel_shape=[2, 2], dilations=[2, 2])
     pool("LpPool", "two", opset=18, kernel_shape=[2, 2], strides=[2, 2], p=2)
+    case(
+        "max_pool_with_unused_indices",
+        image,
+        lambda g: g.MaxPool(g.input, kernel_shape=[2, 2], strides=[2, 2], n_outputs=2)[0],
+    )
     case("global_average_pool", image, lambda g: g.GlobalAveragePool(g.input))
     case("global_average_pool_one_axis", (3, 7), lambda g: g.GlobalAveragePool(g.input))
     case("global_max_pool", image, lambda g: g.GlobalMaxPool(g.input))
@@ -453,8 +458,11 @@ def elementwise():
             opset=opset,
         )
     case("logic", plain, logic)
+    case("is_nan", plain, lambda g: g.Where(g.IsNaN(g.Sqrt(g.input)), -1.0, g.input))
+    case("is_infinite", plain, lambda g: g.Where(g.IsInf(g.Div(g.input, g.Round(g.input))), -1.0, g.input))
     case("dropout", plain, lambda g: g.Dropout(g.input), opset=11)
     case("dropout_with_ratio", plain, lambda g: g.Dropout(g.input, 0.4), opset=13)
+    case("dropout_with_unused_mask", plain, lambda g: g.Relu(g.Dropout(g.input, n_outputs=2)[0]), opset=13)
     case("dropout_by_attribute", plain, lambda g: g.Relu(g.Dropout(g.input, ratio=0.4)), opset=11)
     case("dropout_training_is_false", plain, lambda g: g.Dropout(g.input, 0.4, np.array(False)), opset=13)
 
@@ -482,6 +490,10 @@ def arrangement():
     case("split_evenly_old", plain, lambda g: g.Split(g.input, axis=-2, n_outputs=3), opset=11)
     case("split_by_number", (5, 2), lambda g: g.Split(g.input, axis=1, num_outputs=3, n_outputs=3), opset=18)
     case("split_and_joined", plain, split_and_joined, opset=13)
+
+    case("split_to_sequence", plain, split_to_sequence, opset=13)
+    case("split_to_sequence_without_axis", plain, split_to_sequence_without_axis, opset=13)
+    case("concat_from_sequence", plain, concat_from_sequence, opset=13)
 
     case("slice_channels", plain, lambda g: g.Slice(g.input, [1], [3], [1], [1]), opset=11)
     case("slice_by_attributes", plain, lambda g: g.Slice(g.input, axes=[1, 2], starts=[1, 0], ends=[3, -1]), opset=9)
@@ -556,6 +568,9 @@ def arrangement():
     case("cum_sum", (3, 4), lambda g: g.CumSum(g.input, 1), opset=14)
     case("tile", plain, lambda g: g.Tile(g.input, [1, 2, 1, 3]))
 
+    case("col2im", (8, 12), lambda g: g.Col2Im(g.input, [4, 5], [2, 2]), opset=18)
+    case("col2im_overlapping", (8, 9), lambda g: g.Col2Im(g.input, [4, 4], [2, 2], pads=[1, 1, 1, 1], strides=[2, 2]), opset=18)
+
     for mode in ["DCR", "CRD"]:
         case(f"depth_to_space_{mode.lower()}", (8, 2, 3), lambda g, m=mode: g.DepthToSpace(g.input, blocksize=2, mode=m))
     case("depth_to_space_by_three", (9, 1, 2), lambda g: g.DepthToSpace(g.input, blocksize=3))
@@ -569,6 +584,21 @@ def token_shape(g):
 def split_and_joined(g):
     left, right = g.Split(g.input, [2, 2], axis=1, n_outputs=2)
     return g.Concat(g.Relu(right), left, axis=1)
+
+
+def split_to_sequence(g):
+    parts = g.SplitToSequence(g.input, [1, 3], axis=1)
+    return g.Concat(g.SequenceAt(parts, 1), g.Neg(g.SequenceAt(parts, 0)), axis=1)
+
+
+def split_to_sequence_without_axis(g):
+    """As `unbind` is exported: parts of one, of which the axis is gone."""
+    parts = g.SplitToSequence(g.input, axis=1, keepdims=0)
+    return g.Sub(g.SequenceAt(parts, -1), g.SequenceAt(parts, 0))
+
+
+def concat_from_sequence(g):
+    return g.ConcatFromSequence(g.SequenceConstruct(g.input, g.Relu(g.input)), axis=1, new_axis=1)
 
 
 def transpose_there_and_back(g):
