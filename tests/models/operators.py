@@ -867,6 +867,7 @@ def wholes():
     case("several_outputs", plain, several_outputs)
     case("output_is_read", plain, read_and_output)
     case("output_twice_from_one", plain, lambda g: [g.Identity(g.input), g.Relu(g.input)])
+    case("output_with_the_batch_inside", plain, lambda g: g.Transpose(g.Relu(g.input), perm=[1, 0, 2, 3]))
     case("output_of_rank_one", plain, lambda g: g.ReduceMean(g.input, axes=[1, 2, 3], keepdims=0))
     case("output_of_rank_five", plain, lambda g: g.Unsqueeze(g.Relu(g.input), [1]))
     case("output_is_whole_numbers", plain, lambda g: g.ArgMax(g.input, axis=1, keepdims=0))

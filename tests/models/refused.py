@@ -33,19 +33,19 @@ def interfaces():
         g.inputs.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["N", 3, 4, 4]))
         return g.Add(g.input, "second")
 
-    case("two_inputs", two_inputs, "`input`", "`second`", "one input")
+    case("two_inputs", two_inputs, "`input`", "`second`", "takes one")
     case("input_is_text", lambda g: g.Identity(g.input), "input", "string", element=np.dtype("O"))
     case("input_is_complex", lambda g: g.Identity(g.input), "input", "complex", element=np.complex64)
     case("input_of_free_size", lambda g: g.Relu(g.input), "height", "width", shape=(3, "height", "width"))
     case("input_without_shape", lambda g: g.Relu(g.input), "input", "shape", change=without_shape)
-    case("input_without_axes", lambda g: g.Relu(g.input), "input", "batch", change=without_axes)
+    case("input_without_axes", lambda g: g.Relu(g.input), "input", "axes", change=without_axes)
     case("input_batch_of_four", lambda g: g.Reshape(g.input, [2, 96]), "input", "4", batch=4)
     case("no_output", lambda g: g.Relu(g.input), "output", change=lambda m: m.graph.ClearField("output"))
     case("no_graph", lambda g: g.Relu(g.input), "graph", change=lambda m: m.ClearField("graph"))
     case("output_from_nowhere", lambda g: g.Relu(g.input), "nowhere", change=output_from_nowhere)
     case("opset_of_tomorrow", lambda g: g.Relu(g.input), "opset", "99", change=lambda m: set_opset(m, 99))
     case("opset_of_long_ago", lambda g: g.Relu(g.input), "opset", "3", change=lambda m: set_opset(m, 3))
-    case("no_opset", lambda g: g.Relu(g.input), "opset", change=lambda m: m.ClearField("opset_import"))
+    case("no_opset", lambda g: g.Relu(g.input), "operator set", change=lambda m: m.ClearField("opset_import"))
 
 
 def without_shape(model):
@@ -66,7 +66,7 @@ def set_opset(model, version):
 
 def operators():
     case("unknown_operator", lambda g: g.Frobnicate(g.input), "`Frobnicate`", "`node_0`")
-    case("unknown_domain", lambda g: g.Relu(g.input, domain="com.example"), "com.example", "`Relu`", "`node_0`")
+    case("unknown_domain", lambda g: g.Relu(g.input, domain="com.example"), "`com.example.Relu`", "`node_0`")
     case(
         "several_unknown_operators",
         lambda g: g.Relu(g.Grind(g.Sift(g.Sieve(g.input)))),
@@ -82,13 +82,12 @@ def operators():
     case("depends_on_data", lambda g: g.NonZero(g.input), "`NonZero`")
     case("random", lambda g: g.Add(g.input, g.RandomNormalLike(g.input)), "`RandomNormalLike`")
     case("quantised", quantised, "`QuantizeLinear`")
-    case("condition_on_data", condition_on_data, "`If`")
+    case("condition_on_data", condition_on_data, "`If`", batch=1)
     case("unknown_mode", lambda g: g.Pad(g.input, [0] * 8, mode="blend"), "`node_0`", "mode", "`blend`")
     case("unknown_attribute", lambda g: conv(g, 2, 3, 1, 1, sharpen=1), "`node_0`", "sharpen")
     case("attribute_of_wrong_type", lambda g: conv(g, 2, 3, 1, 1, group=1.5), "`node_0`", "group")
-    case("weight_computed_from_input", lambda g: g.Conv(g.input, g.Reshape(g.input, [2, 3, 4, 4])), "`node_1`", "weight")
+    case("weight_computed_from_input", lambda g: g.Conv(g.input, g.Relu(g.input)), "`node_1`", "weight", batch=1)
     case("mixes_the_batch", lambda g: g.Sub(g.input, g.ReduceMean(g.input, axes=[0])), "batch", "`node_0`")
-    case("batch_in_the_outputs_second_axis", lambda g: g.Transpose(g.input, perm=[1, 0, 2, 3]), "batch")
     case("batch_is_summed_away", lambda g: g.ReduceMean(g.input, keepdims=0), "batch")
     case("takes_the_first_item", lambda g: g.Gather(g.input, 0, axis=0), "batch")
 
@@ -142,7 +141,7 @@ def wrong_shapes():
     case("pool_kernel_of_zero", lambda g: g.MaxPool(g.input, kernel_shape=[0, 1]), "`node_0`", "kernel")
     case("pool_pads_as_wide_as_kernel", lambda g: g.MaxPool(g.input, kernel_shape=[2, 2], pads=[2, 2, 2, 2]), "`node_0`")
     case("pool_without_kernel", lambda g: g.MaxPool(g.input), "`node_0`", "kernel_shape")
-    case("batch_norm_channels", batch_norm_channels, "`node_0`", "3", "4")
+    case("batch_norm_channels", batch_norm_channels, "`node_0`", "3")
     case("gemm_shapes", lambda g: g.Gemm(g.Flatten(g.input), g.weight(7, 2)), "`node_1`", "48", "7")
     case("mat_mul_shapes", lambda g: g.MatMul(g.input, g.weight(5, 2)), "`node_0`", "4", "5")
     case("add_shapes", lambda g: g.Add(g.input, g.weight(3)), "`node_0`", "4", "3")
@@ -154,7 +153,7 @@ def wrong_shapes():
     case("reshape_overflow", lambda g: g.Reshape(g.input, [2**40, 2**40]), "`node_0`")
     case("reshape_by_input", lambda g: g.Reshape(g.input, g.Cast(g.input, to=TensorProto.INT64)), "`node_1`")
     case("transpose_twice_one_axis", lambda g: g.Transpose(g.input, perm=[0, 1, 1, 3]), "`node_0`", "perm")
-    case("transpose_beyond", lambda g: g.Transpose(g.input, perm=[0, 1, 2, 4]), "`node_0`", "perm")
+    case("transpose_beyond", lambda g: g.Transpose(g.input, perm=[0, 1, 2, 4]), "`node_0`", "axis 4")
     case("gather_beyond", lambda g: g.Gather(g.input, 3, axis=1), "`node_0`", "3")
     case("split_sum", lambda g: g.Split(g.input, [1, 1], axis=1, n_outputs=2)[0], "`node_0`")
     case("squeeze_of_three", lambda g: g.Squeeze(g.input, [1]), "`node_0`")
@@ -167,11 +166,15 @@ def wrong_shapes():
     case("depth_to_space_block", lambda g: g.DepthToSpace(g.input, blocksize=2), "`node_0`", "3")
     case("einsum_unknown_axis", lambda g: g.Einsum(g.input, equation="bchw->bcx"), "`node_0`", "x")
     case("constant_of_shape_huge", lambda g: g.Mul(g.ConstantOfShape([2**20, 2**20]), g.ReduceSum(g.input)), "`node_0`")
-    case("range_endless", lambda g: g.Range(np.array(0), np.array(2**62), np.array(1)), "`node_0`")
+    case("range_endless", range_endless, "`node_0`")
     case("tile_huge", lambda g: g.Tile(g.input, [1, 2**30, 2**30, 1]), "`node_0`")
     case("too_few_inputs", lambda g: g.Conv(g.input), "`node_0`")
     case("too_many_outputs", lambda g: g.Relu(g.input, n_outputs=3)[2], "`node_0`")
-    case("whole_numbers_in_a_convolution", lambda g: g.Conv(g.Cast(g.input, to=TensorProto.INT64), g.weight(2, 3, 1, 1)), "`node_1`")
+
+
+def range_endless(g):
+    numbers = g.Range(np.array(0), np.array(2**62), np.array(1))
+    return g.Mul(g.ReduceMean(g.input, axes=[1, 2, 3]), g.Cast(numbers, to=TensorProto.FLOAT))
 
 
 def batch_norm_channels(g):
