@@ -244,7 +244,7 @@ def norms():
     case("lrn", image, lambda g: g.LRN(g.input, size=5, alpha=1e-2, beta=0.6, bias=1.5), opset=11)
     case("lp_normalization", image, lambda g: g.LpNormalization(g.input, axis=1, p=2), opset=11)
     case("lp_normalization_one", image, lambda g: g.LpNormalization(g.input, axis=-1, p=1), opset=11)
-    case("mean_variance_normalization", image, lambda g: g.MeanVarianceNormalization(g.input), opset=13)
+    case("mean_variance_normalization", image, lambda g: g.MeanVarianceNormalization(g.input, axes=[1, 2, 3]), opset=13)
     case(
         "rms_norm", (3, 8), lambda g: g.RMSNormalization(g.input, g.weight(8), axis=-1, epsilon=1e-6), opset=23
     )
@@ -297,7 +297,7 @@ def activations():
     case("prelu_by_element", plain, lambda g: g.PRelu(g.input, g.weight(2, 3, 4)), opset=11)
 
     case("clip", plain, lambda g: g.Clip(g.input, -0.5, 0.75), opset=11)
-    case("clip_by_attributes", plain, lambda g: g.Clip(g.input, min=-0.5, max=0.75), opset=6)
+    case("clip_by_attributes", plain, lambda g: g.Clip(g.input, min=-0.5, max=0.75), opset=9)
     case("clip_below", plain, lambda g: g.Clip(g.input, -0.5), opset=13)
     case("clip_above", plain, lambda g: g.Clip(g.input, None, 0.5), opset=13)
     case("clip_six", plain, lambda g: g.Clip(g.input, 0.0, 6.0), opset=13, low=-4.0, high=9.0)
@@ -497,7 +497,7 @@ def arrangement():
 
     case("slice_channels", plain, lambda g: g.Slice(g.input, [1], [3], [1], [1]), opset=11)
     case("slice_by_attributes", plain, lambda g: g.Slice(g.input, axes=[1, 2], starts=[1, 0], ends=[3, -1]), opset=9)
-    case("slice_without_axes_by_attributes", plain, lambda g: g.Slice(g.input, starts=[0, 1], ends=[1000, 2]), opset=9)
+    case("slice_without_axes_by_attributes", plain, lambda g: g.Slice(g.input, starts=[0, 1], ends=[2**31 - 1, 2]), opset=9)
     case("slice_without_axes", plain, lambda g: g.Slice(g.input, [0, 1], [2**31 - 1, 3]))
     case("slice_stepped", plain, lambda g: g.Slice(g.input, [0, 0], [2**63 - 1, 100], [1, 2], [2, 2]))
     case("slice_from_the_end", plain, lambda g: g.Slice(g.input, [-2], [2**63 - 1], [1]))
@@ -634,7 +634,7 @@ def shapes():
     case("expand_fewer_axes", (4, 1, 1), lambda g: g.Expand(g.input, [3, 1]))
     case("expand_by_shape", (4, 1, 1), expand_by_shape)
     case("shape_in_part", plain, shape_in_part, opset=15)
-    case("size", plain, lambda g: g.Div(g.input, g.Cast(g.Size(g.Gather(g.input, 0, axis=0)), to=TensorProto.FLOAT)))
+    case("size", plain, lambda g: g.Div(g.input, g.Cast(g.Size(g.Shape(g.input)), to=TensorProto.FLOAT)))
     case("shape_of_image", plain, shape_of_image, opset=11)
     case("constant_of_shape", plain, constant_of_shape)
     case("constant_of_shape_default", plain, constant_of_shape_default)
@@ -684,7 +684,6 @@ def storages():
     case("storage_byte_data", (4,), lambda g: as_float(g, typed(g, TensorProto.UINT8, [1, 255, 3, 4])))
     case("storage_int8_data", (4,), lambda g: as_float(g, typed(g, TensorProto.INT8, [1, -128, 3, 4])))
     case("storage_bool_data", (4,), lambda g: as_float(g, typed(g, TensorProto.BOOL, [1, 0, 0, 1])))
-    case("storage_empty", (4,), lambda g: g.Concat(g.input, g.Slice(g.input, [1], [1], [1]), axis=1))
     case("storage_weight_is_an_input", (4,), weight_is_an_input)
 
 
@@ -876,6 +875,8 @@ def wholes():
     case("input_without_item_axes", (), lambda g: g.Mul(g.Unsqueeze(g.input, [1]), g.weight(3)))
     case("dead_nodes", plain, dead_nodes)
     case("nodes_without_names", plain, nodes_without_names)
+    case("weight_standardised", plain, weight_standardised, opset=14)
+    case("strided_view_of_items", plain, strided_view_of_items, opset=18)
     case("fixed_batch", plain, lambda g: g.Gemm(g.Flatten(g.Relu(g.input)), g.weight(24, 5), g.weight(5)), batch=1)
     case("fixed_batch_reshape", plain, lambda g: g.Reshape(g.Relu(g.input), [1, 24]), batch=1)
     case("fixed_batch_reshape_without_batch", plain, lambda g: g.Reshape(g.Transpose(g.Reshape(g.input, [3, 8]), perm=[1, 0]), [1, 24]), batch=1)
@@ -905,6 +906,25 @@ def nodes_without_names(g):
     for node in g.nodes:
         node.name = ""
     return out
+
+
+def weight_standardised(g):
+    """As the legacy exporter writes it: batch norm in training mode, on a weight."""
+    weight = g.weight(4, 3, 2, 2)
+    scale, mean, variance = g.weight(4), np.zeros(4, np.float32), np.ones(4, np.float32)
+    normed = g.BatchNormalization(
+        g.Reshape(weight, [1, 4, -1]), scale, np.zeros(4, np.float32), mean, variance,
+        epsilon=1e-6, training_mode=1, n_outputs=3,
+    )[0]  # fmt: skip
+    return g.Conv(g.input, g.Reshape(normed, g.Shape(weight)))
+
+
+def strided_view_of_items(g):
+    """As the new exporter writes a mean over an image whose channels come last."""
+    flat = g.Reshape(g.ReduceMean(g.input, [-1, -2]), [-1])
+    items = g.Squeeze(g.Shape(g.input, start=0, end=1))
+    first = g.Unsqueeze(g.Mul(g.Range(np.array(0), items, np.array(1)), 3), [1, 2, 3])
+    return g.Gather(flat, g.Add(first, np.arange(3).reshape(1, 3, 1, 1)), axis=0)
 
 
 def conditional_on_constant(g):
