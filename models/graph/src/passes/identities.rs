@@ -19,7 +19,9 @@ fn same(edit: &Edit, node: &Node) -> Option<Operand> {
     let first = *node.inputs.first()?;
     let only = |holds: bool| holds.then_some(first);
     match &node.op {
-        Op::Reshape(_) | Op::Expand(_) => Some(first),
+        Op::Reshape(_) | Op::Expand(_) | Op::AdaptiveAverage(_) => Some(first),
+        Op::Pool(pool) => only(pool.window.kernel == [1, 1] && pool.window.stride == [1, 1]),
+        Op::Resize(resize) => only(resize.scale == [1.0, 1.0]),
         Op::Transpose(order) => only(order.iter().enumerate().all(|(index, axis)| index == *axis)),
         Op::Slice { steps, .. } => only(steps.iter().all(|step| *step == 1)),
         Op::Pad { before, after, .. } => only(before.iter().chain(after).all(|pad| *pad == 0)),

@@ -123,3 +123,39 @@ pub(crate) fn assert_same(one: &Graph, other: &Graph, tolerance: f32) {
         }
     }
 }
+
+/// What a graph promises: operands come before those that read them, every shape is the inferred one, nothing is there for
+/// nobody.
+pub(crate) fn assert_sound(graph: &Graph) {
+    let mut known = vec![false; graph.values().len()];
+    let mut read = vec![false; graph.values().len()];
+    let mut used = vec![false; graph.constants().len()];
+    known[graph.input().index()] = true;
+    read[graph.input().index()] = true;
+    for node in graph.nodes() {
+        for input in &node.inputs {
+            match input {
+                Operand::Value(value) => {
+                    assert!(known[value.index()], "{graph}");
+                    read[value.index()] = true;
+                }
+                Operand::Constant(id) => used[id.index()] = true,
+            }
+        }
+        node.op.constants().for_each(|id| used[id.index()] = true);
+        let inferred = crate::infer::infer(graph, &node.op, &node.inputs).unwrap();
+        let value = &graph.values()[node.output.index()];
+        assert_eq!(
+            (&inferred.shape, inferred.outer),
+            (&value.shape, value.outer()),
+            "{graph}"
+        );
+        assert!(!known[node.output.index()], "{graph}");
+        known[node.output.index()] = true;
+    }
+    for output in graph.outputs() {
+        assert!(known[output.value.index()], "{graph}");
+        read[output.value.index()] = true;
+    }
+    assert!(read.iter().chain(&known).chain(&used).all(|is| *is), "{graph}");
+}

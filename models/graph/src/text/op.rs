@@ -8,66 +8,88 @@ use crate::op::{Activation, Coordinates, Interpolation, Op, PadMode, PoolKind, R
 
 /// The arguments; nothing is said of what is as usual.
 pub(super) fn arguments(graph: &Graph, op: &Op) -> Vec<String> {
-    let weight = |id: ConstantId| format!("w: {}", graph.constant(id).map_or_else(String::new, constant));
-    let mut words = Vec::new();
     match op {
-        Op::Convolution(conv) => {
-            words.push(weight(conv.weight));
-            words.extend(conv.bias.map(|_| "bias".to_owned()));
-            words.extend((conv.groups != 1).then(|| format!("groups {}", conv.groups)));
-            words.extend(window(&conv.window));
-        }
-        Op::TransposedConvolution(conv) => {
-            words.push(weight(conv.weight));
-            words.extend(conv.bias.map(|_| "bias".to_owned()));
-            words.extend((conv.groups != 1).then(|| format!("groups {}", conv.groups)));
-            words.extend(window(&conv.window));
-            words.extend((conv.output_padding != [0, 0]).then(|| format!("more {}", pair(conv.output_padding))));
-        }
-        Op::Linear(linear) => {
-            words.push(weight(linear.weight));
-            words.extend(linear.bias.map(|_| "bias".to_owned()));
-        }
+        Op::Convolution(_) | Op::TransposedConvolution(_) | Op::Linear(_) | Op::Scale { .. } => weighted(graph, op),
+        Op::LayerNorm(_) | Op::GroupNorm(_) | Op::LocalResponseNorm(_) => norm(op),
         Op::Pool(pool) => {
-            words.push(format!("kernel {}", pair(pool.window.kernel)));
+            let mut words = vec![format!("kernel {}", pair(pool.window.kernel))];
             words.extend(window(&pool.window));
             if let PoolKind::AverageWithPadding { counted } = pool.kind {
                 words.push(format!("counting {}", pads(pool.window.before, counted)));
             }
+            words
         }
-        Op::AdaptiveAverage(adaptive) => words.push(pair(adaptive.out)),
-        Op::Scale { factor, shift } => {
-            words.push(named(graph, "factor", *factor));
-            words.push(named(graph, "shift", *shift));
+        Op::AdaptiveAverage(adaptive) => vec![pair(adaptive.out)],
+        Op::Resize(resize) => sizes(resize),
+        Op::Unary(unary) => parameters(unary),
+        Op::Binary(_) | Op::Select | Op::MatMul | Op::Reshape(_) | Op::Expand(_) => Vec::new(),
+        _ => along(op),
+    }
+}
+
+/// The arguments of operators with weights.
+fn weighted(graph: &Graph, op: &Op) -> Vec<String> {
+    let weight = |id: ConstantId| format!("w: {}", graph.constant(id).map_or_else(String::new, constant));
+    let bias = |bias: Option<ConstantId>| bias.map(|_| "bias".to_owned());
+    let split = |groups: usize| (groups != 1).then(|| format!("groups {groups}"));
+    match op {
+        Op::Convolution(conv) => {
+            let words = std::iter::once(weight(conv.weight))
+                .chain(bias(conv.bias))
+                .chain(split(conv.groups));
+            words.chain(window(&conv.window)).collect()
         }
-        Op::LayerNorm(norm) => {
-            words.push(format!("axes {}", norm.axes));
-            words.extend(affine(norm.epsilon, norm.scale, norm.shift));
+        Op::TransposedConvolution(conv) => {
+            let words = std::iter::once(weight(conv.weight))
+                .chain(bias(conv.bias))
+                .chain(split(conv.groups));
+            let more = (conv.output_padding != [0, 0]).then(|| format!("more {}", pair(conv.output_padding)));
+            words.chain(window(&conv.window)).chain(more).collect()
         }
-        Op::GroupNorm(norm) => {
-            words.push(format!("groups {}", norm.groups));
-            words.extend(affine(norm.epsilon, norm.scale, norm.shift));
-        }
+        Op::Linear(linear) => std::iter::once(weight(linear.weight))
+            .chain(bias(linear.bias))
+            .collect(),
+        Op::Scale { factor, shift } => vec![named(graph, "factor", *factor), named(graph, "shift", *shift)],
+        _ => Vec::new(),
+    }
+}
+
+/// The arguments of norms.
+fn norm(op: &Op) -> Vec<String> {
+    let affine = |first: String, epsilon: f64, scale: Option<ConstantId>, shift: Option<ConstantId>| {
+        let mut words = vec![first, format!("epsilon {}", number(epsilon as f32))];
+        words.extend(scale.map(|_| "scale".to_owned()));
+        words.extend(shift.map(|_| "shift".to_owned()));
+        words
+    };
+    match op {
+        Op::LayerNorm(norm) => affine(format!("axes {}", norm.axes), norm.epsilon, norm.scale, norm.shift),
+        Op::GroupNorm(norm) => affine(format!("groups {}", norm.groups), norm.epsilon, norm.scale, norm.shift),
         Op::LocalResponseNorm(norm) => {
-            words.push(format!("size {}", norm.size));
-            words.push(format!(
-                "alpha {}, beta {}, bias {}",
-                number(norm.alpha as f32),
-                number(norm.beta as f32),
-                number(norm.bias as f32)
-            ));
+            let [alpha, beta, bias] = [norm.alpha, norm.beta, norm.bias].map(|own| number(own as f32));
+            vec![
+                format!("size {}", norm.size),
+                format!("alpha {alpha}, beta {beta}, bias {bias}"),
+            ]
         }
-        Op::Unary(unary) => words.extend(parameters(unary)),
-        Op::Binary(_) | Op::Select | Op::MatMul | Op::Reshape(_) | Op::Expand(_) => {}
+        _ => Vec::new(),
+    }
+}
+
+/// The arguments of operators that work along axes.
+fn along(op: &Op) -> Vec<String> {
+    let flag = |holds: bool, word: &str| holds.then(|| word.to_owned());
+    let mut words = Vec::new();
+    match op {
         Op::Softmax { axis, .. } | Op::Concat { axis } => words.push(format!("axis {axis}")),
         Op::Reduce { axes, keep, .. } => {
             words.push(format!("axes {}", list(axes)));
-            words.extend(keep.then(|| "keep".to_owned()));
+            words.extend(flag(*keep, "keep"));
         }
         Op::ArgExtreme { axis, keep, last, .. } => {
             words.push(format!("axis {axis}"));
-            words.extend(keep.then(|| "keep".to_owned()));
-            words.extend(last.then(|| "last".to_owned()));
+            words.extend(flag(*keep, "keep"));
+            words.extend(flag(*last, "last"));
         }
         Op::Transpose(order) => words.push(list(order)),
         Op::Slice { starts, steps, .. } => {
@@ -89,7 +111,7 @@ pub(super) fn arguments(graph: &Graph, op: &Op) -> Vec<String> {
             });
         }
         Op::Gather { axis, indices, .. } => words.push(format!("axis {axis}, indices {}", list(indices))),
-        Op::Resize(resize) => words.extend(sizes(resize)),
+        _ => {}
     }
     words
 }
@@ -97,14 +119,6 @@ pub(super) fn arguments(graph: &Graph, op: &Op) -> Vec<String> {
 fn named(graph: &Graph, what: &str, id: ConstantId) -> String {
     let name = graph.constant(id).map_or("", |constant| &constant.name);
     format!("{what}: {}", word(name))
-}
-
-fn affine(epsilon: f64, scale: Option<ConstantId>, shift: Option<ConstantId>) -> impl Iterator<Item = String> {
-    let scale = scale.map(|_| "scale".to_owned());
-    let shift = shift.map(|_| "shift".to_owned());
-    std::iter::once(format!("epsilon {}", number(epsilon as f32)))
-        .chain(scale)
-        .chain(shift)
 }
 
 /// The kernel is a weight's.

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::{Options, optimise};
 use crate::graph::{Graph, Operand};
 use crate::op::{Activation, Adaptive, Binary, Op, PadMode, PoolKind, Reduction, TransposedConvolution, Window};
-use crate::testing::net::{Net, assert_same};
+use crate::testing::net::{Net, assert_same, assert_sound};
 use crate::testing::{pool, relu, shape, square, transposed};
 
 fn check(name: &str, net: Net, outputs: &[Operand]) -> Graph {
@@ -21,6 +21,7 @@ fn check_with(name: &str, net: Net, outputs: &[Operand], options: &Options) -> G
     let before = net.ends(outputs);
     let after = optimise(before.clone(), options);
     assert_same(&before, &after, 1e-5);
+    assert_sound(&after);
     let found = format!("before\n{before}\nafter\n{after}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/passes")
@@ -92,6 +93,18 @@ fn what_does_nothing_goes() {
     let zeros = net.binary(Binary::Sub, wide, wide);
     x = net.binary(Binary::Add, x, zeros);
     check("identities", net, &[x]);
+}
+
+#[test]
+fn sizes_that_are_right_already() {
+    let mut net = Net::new("N 4 7 7");
+    let mut x = net.x;
+    x = net.activation(Activation::Relu, x);
+    x = net.node(Op::AdaptiveAverage(Adaptive { out: [7, 7] }), &[x]);
+    x = net.node(pool(PoolKind::Max, square(1, 1, 0)), &[x]);
+    x = net.node(Op::Resize(crate::testing::resize([7, 7], [1.0, 1.0])), &[x]);
+    x = net.node(pool(PoolKind::Max, square(1, 2, 0)), &[x]);
+    check("sizes", net, &[x]);
 }
 
 #[test]
@@ -345,6 +358,7 @@ fn networks_at_random_compute_the_same() {
         let before = crate::testing::random::graph(seed, true);
         let after = optimise(before.clone(), &Options::default());
         assert_same(&before, &after, 1e-3);
+        assert_sound(&after);
         // Nothing is left to be found.
         let again = optimise(after.clone(), &Options::default());
         assert_eq!(again.to_string(), after.to_string(), "seed {seed}");
