@@ -228,18 +228,16 @@ impl<'a> Lowering<'_, 'a> {
         };
         self.em.node = shown(output.name);
         let operand = self.em.operand(&value)?;
-        let Value::Run(run) = self.em.given(operand, value.kind())? else {
-            return Err(refuse("it is no tensor"));
-        };
-        if !self.em.has_items_first(run.id) {
-            let shape = self.em.shape_of(Operand::Value(run.id));
+        let id = self.em.at_run_time(operand)?;
+        if !self.em.has_items_first(id) {
+            let shape = self.em.shape_of(Operand::Value(id));
             return Err(advise(
                 format!("its shape {shape} does not begin with the batch"),
                 "transpose it so that the batch is its first axis, or leave it out of the outputs",
             ));
         }
-        self.as_declared(output, &self.em.shape_of(Operand::Value(run.id)))?;
-        self.em.output(&shown(output.name), run.id);
+        self.as_declared(output, &self.em.shape_of(Operand::Value(id)))?;
+        self.em.output(&shown(output.name), id);
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use millrace_graph::{Axis, Binary, Builder, ConstantId, Graph, Op, Operand, Shape, Unary, ValueId};
 
-use crate::known::{Budget, Data, Kind, Tensor};
+use crate::known::{self, Budget, Data, Kind, Tensor};
+use crate::limits;
 use crate::lower::value::Value;
 use crate::problem::{Refusal, advise, refuse};
 
@@ -35,6 +36,8 @@ pub(crate) struct Emitter {
     builder: Builder,
     pub(crate) batch: Batch,
     pub(crate) budget: Budget,
+    /// Steps that computing with constants may still take.
+    work: u64,
     /// The node that is lowered, as messages name it.
     pub(crate) node: String,
     /// By where the numbers are, which stay there as long as the builder does.
@@ -48,6 +51,7 @@ impl Emitter {
             batch,
             budget,
             node: String::new(),
+            work: limits::FOLDED_WORK,
             constants: HashMap::new(),
         }
     }
@@ -56,14 +60,18 @@ impl Emitter {
         self.builder.input()
     }
 
-    /// Adds a node.
-    pub(crate) fn emit(&mut self, op: Op, inputs: &[Operand]) -> Result<ValueId, Refusal> {
-        Ok(self.builder.node(&self.node, op, inputs)?)
+    /// Adds a node, or a constant where all that it reads is known.
+    pub(crate) fn emit(&mut self, op: Op, inputs: &[Operand]) -> Result<Operand, Refusal> {
+        if let Some(id) = self.builder.fold(&self.node, &op, inputs, &mut self.work)? {
+            return Ok(Operand::Constant(id));
+        }
+        Ok(Operand::Value(self.builder.node(&self.node, op, inputs)?))
     }
 
     /// Adds a node that makes numbers of a kind.
     pub(crate) fn value(&mut self, op: Op, inputs: &[Operand], kind: Kind) -> Result<Value, Refusal> {
-        Ok(Value::of_kind(self.emit(op, inputs)?, kind))
+        let result = self.emit(op, inputs)?;
+        self.given(result, kind)
     }
 
     /// What a node reads where it reads a value.
@@ -142,12 +150,12 @@ impl Emitter {
     }
 
     pub(crate) fn unary(&mut self, unary: Unary, operand: Operand) -> Result<Operand, Refusal> {
-        Ok(Operand::Value(self.emit(Op::Unary(unary), &[operand])?))
+        self.emit(Op::Unary(unary), &[operand])
     }
 
     pub(crate) fn binary(&mut self, binary: Binary, a: Operand, b: Operand) -> Result<Operand, Refusal> {
         let (a, b) = self.unified(a, b)?;
-        Ok(Operand::Value(self.emit(Op::Binary(binary), &[a, b])?))
+        self.emit(Op::Binary(binary), &[a, b])
     }
 
     /// The same numbers under another shape; nothing is added where it is the same.
@@ -155,7 +163,7 @@ impl Emitter {
         if self.shape_of(operand) == shape {
             return Ok(operand);
         }
-        Ok(Operand::Value(self.emit(Op::Reshape(shape), &[operand])?))
+        self.emit(Op::Reshape(shape), &[operand])
     }
 
     /// The axes in another order; nothing is added where it is the same.
@@ -163,16 +171,35 @@ impl Emitter {
         if order.iter().copied().eq(0..order.len()) && order.len() == self.shape_of(operand).rank() {
             return Ok(operand);
         }
-        Ok(Operand::Value(self.emit(Op::Transpose(order.to_vec()), &[operand])?))
+        self.emit(Op::Transpose(order.to_vec()), &[operand])
     }
 
     /// An operand as the value of a file.
     pub(crate) fn given(&mut self, operand: Operand, kind: Kind) -> Result<Value, Refusal> {
+        let id = match operand {
+            Operand::Value(id) => return Ok(Value::of_kind(id, kind)),
+            Operand::Constant(id) => id,
+        };
+        let constant = self
+            .builder
+            .get(id)
+            .ok_or_else(|| refuse("a constant is of another graph"))?;
+        let numbers = Tensor {
+            dims: constant.shape.clone(),
+            data: Data::F32(Arc::clone(&constant.data)),
+        };
+        self.constants
+            .insert((constant.data.as_ptr().addr(), numbers.dims.clone()), id);
+        Ok(Value::Known(known::cast(&numbers, kind, &mut self.budget)?))
+    }
+
+    /// An operand as a value that is computed at run time, even where it is known.
+    pub(crate) fn at_run_time(&mut self, operand: Operand) -> Result<ValueId, Refusal> {
         match operand {
-            Operand::Value(id) => Ok(Value::of_kind(id, kind)),
+            Operand::Value(id) => Ok(id),
             Operand::Constant(_) => {
                 let shape = self.shape_of(operand);
-                Ok(Value::of_kind(self.emit(Op::Reshape(shape), &[operand])?, kind))
+                Ok(self.builder.node(&self.node, Op::Reshape(shape), &[operand])?)
             }
         }
     }
@@ -255,13 +282,13 @@ fn one_item(tensor: &Tensor, axis: usize, length: usize, budget: &mut Budget) ->
     if let Some(part) = axes.get_mut(axis) {
         part.2 = length;
     }
-    let first = crate::known::slice(tensor, &axes, budget)?;
+    let first = known::slice(tensor, &axes, budget)?;
     let times = tensor
         .dims
         .get(axis)
         .and_then(|dim| dim.checked_div(length))
         .unwrap_or(1);
-    let all = crate::known::concat(&vec![first.clone(); times], axis, budget)?;
+    let all = known::concat(&vec![first.clone(); times], axis, budget)?;
     match (&all.data, &tensor.data) {
         (Data::F32(a), Data::F32(b)) if a == b => Ok(first),
         _ => Err(advise("numbers differ between the items of the file's batch", MIXES)),

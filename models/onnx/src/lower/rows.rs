@@ -1,7 +1,7 @@
 //! Indices that count the items of a batch: `step · n + table`, one row for each item `n`. Exporters write them where a view
 //! with strides was taken; what is gathered with them is each item's own.
 
-use millrace_graph::{Axis, Op, Operand, Shape};
+use millrace_graph::{Axis, Op, Shape};
 
 use crate::known::{self, BinaryKind, Data, Tensor};
 use crate::lower::call::Call;
@@ -94,7 +94,7 @@ impl Rows {
                 indices,
                 shape: dims,
             };
-            result = Operand::Value(em.emit(op, &[operand])?);
+            result = em.emit(op, &[operand])?;
         }
         // The items to where the indices have them.
         let rank = em.shape_of(result).rank();

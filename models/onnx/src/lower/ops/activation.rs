@@ -1,6 +1,6 @@
 //! Activations with their parameters.
 
-use millrace_graph::{Activation, Binary, Op, Operand, Unary};
+use millrace_graph::{Activation, Binary, Op, Unary};
 
 use crate::known::Kind;
 use crate::known::{self, BinaryKind, Tensor, UnaryKind};
@@ -98,7 +98,7 @@ pub(crate) fn shrink(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     let less = em.binary(Binary::Sub, x, bias)?;
     let more = em.binary(Binary::Add, x, bias)?;
     let below = em.emit(Op::Select, &[is_below, more, zero])?;
-    one(em.value(Op::Select, &[is_above, less, Operand::Value(below)], Kind::Float)?)
+    one(em.value(Op::Select, &[is_above, less, below], Kind::Float)?)
 }
 
 /// `x` from 0 on, `slope · x` below, with a slope for each channel or number.
@@ -179,6 +179,6 @@ pub(crate) fn softmax(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     flat.0.push(behind);
     let flat = em.reshape(operand, flat)?;
     let result = em.emit(Op::Softmax { axis, log }, &[flat])?;
-    let result = em.reshape(Operand::Value(result), shape)?;
+    let result = em.reshape(result, shape)?;
     one(em.given(result, Kind::Float)?)
 }

@@ -226,7 +226,7 @@ pub(crate) fn convolution(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         activation: None,
     };
     let result = em.emit(Op::Convolution(op), &[map.operand])?;
-    one(map.back(em, Operand::Value(result), Kind::Float)?)
+    one(map.back(em, result, Kind::Float)?)
 }
 
 pub(crate) fn transposed(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
@@ -256,7 +256,7 @@ pub(crate) fn transposed(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         groups: groups(call)?,
     };
     let result = em.emit(Op::TransposedConvolution(op), &[map.operand])?;
-    one(map.back(em, Operand::Value(result), Kind::Float)?)
+    one(map.back(em, result, Kind::Float)?)
 }
 
 type Pads = ([usize; 2], [usize; 2]);

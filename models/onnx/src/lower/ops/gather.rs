@@ -153,7 +153,7 @@ fn running_sum(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         residual: false,
         activation: None,
     };
-    let sums = millrace_graph::Operand::Value(em.emit(Op::Linear(op), &[turned])?);
+    let sums = em.emit(Op::Linear(op), &[turned])?;
     let result = em.transpose(sums, &order)?;
     one(em.given(result, x.kind())?)
 }

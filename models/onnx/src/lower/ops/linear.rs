@@ -44,7 +44,7 @@ pub(super) fn product(em: &mut Emitter, a: &Value, b: &Value) -> Result<Value, R
     let rank = em.shape_of(first).rank().max(em.shape_of(second).rank());
     first = with_rank(em, first, rank)?;
     second = with_rank(em, second, rank)?;
-    let mut result = Operand::Value(em.emit(Op::MatMul, &[first, second])?);
+    let mut result = em.emit(Op::MatMul, &[first, second])?;
     let mut shape = em.shape_of(result);
     if is_column {
         shape.0.pop();

@@ -1,6 +1,6 @@
 //! Normalisations.
 
-use millrace_graph::{Binary, ConstantId, GroupNorm, LayerNorm, Op, Operand, Reduction, Unary};
+use millrace_graph::{Binary, ConstantId, GroupNorm, LayerNorm, Op, Reduction, Unary};
 
 use crate::known::{self, Kind, Tensor};
 use crate::lower::call::{self, Call};
@@ -169,7 +169,7 @@ pub(crate) fn layer_norm(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         shift: shift.filter(|_| !later),
     };
     let operand = em.operand(x)?;
-    let mut result = Operand::Value(em.emit(Op::LayerNorm(op), &[operand])?);
+    let mut result = em.emit(Op::LayerNorm(op), &[operand])?;
     if later {
         for (input, binary) in [(1, Binary::Mul), (2, Binary::Add)] {
             if let Some(value) = call.optional(input) {
@@ -193,7 +193,7 @@ pub(crate) fn root_mean_square(em: &mut Emitter, call: &Call<'_, '_>) -> Answer 
         axes: (first..rank).collect(),
         keep: true,
     };
-    let mean = Operand::Value(em.emit(op, &[squares])?);
+    let mean = em.emit(op, &[squares])?;
     let epsilon = em.number(call.float_or("epsilon", 1e-5)?)?;
     let sum = em.binary(Binary::Add, mean, epsilon)?;
     let root = em.unary(Unary::Sqrt, sum)?;
@@ -265,7 +265,7 @@ pub(crate) fn lp_norm(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         &[operand],
     )?;
     let least = em.number(f32::MIN_POSITIVE)?;
-    let norm = em.binary(Binary::Max, Operand::Value(norm), least)?;
+    let norm = em.binary(Binary::Max, norm, least)?;
     let result = em.binary(Binary::Div, operand, norm)?;
     one(em.given(result, Kind::Float)?)
 }
@@ -290,7 +290,7 @@ pub(crate) fn mean_variance(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
             axes: axes.clone(),
             keep: true,
         };
-        em.emit(op, &[operand]).map(Operand::Value)
+        em.emit(op, &[operand])
     };
     let average = mean(em, operand)?;
     let centred = em.binary(Binary::Sub, operand, average)?;

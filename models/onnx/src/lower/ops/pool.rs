@@ -1,6 +1,6 @@
 //! Poolings over windows and over all of a map.
 
-use millrace_graph::{Binary, Op, Operand, Pool, PoolKind, Reduction, Unary, Window};
+use millrace_graph::{Binary, Op, Pool, PoolKind, Reduction, Unary, Window};
 
 use crate::known::Kind;
 use crate::lower::call::Call;
@@ -44,7 +44,7 @@ pub(crate) fn pool(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         return of_powers(em, call, &map, window);
     }
     let result = em.emit(Op::Pool(Pool { kind, window }), &[map.operand])?;
-    one(map.back(em, Operand::Value(result), x.kind())?)
+    one(map.back(em, result, x.kind())?)
 }
 
 fn smaller([a, b]: [usize; 2], [c, d]: [usize; 2]) -> [usize; 2] {
@@ -91,7 +91,7 @@ fn of_powers(em: &mut Emitter, call: &Call<'_, '_>, map: &Map, window: Window) -
     let kind = PoolKind::AverageWithPadding { counted: window.after };
     let mean = em.emit(Op::Pool(Pool { kind, window }), &[powers])?;
     let taps = em.number(taps)?;
-    let sum = em.binary(Binary::Mul, Operand::Value(mean), taps)?;
+    let sum = em.binary(Binary::Mul, mean, taps)?;
     let result = match p {
         2.0 => em.unary(Unary::Sqrt, sum)?,
         1.0 => sum,

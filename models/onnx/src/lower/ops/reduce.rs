@@ -1,6 +1,6 @@
 //! One number for many.
 
-use millrace_graph::{Op, Operand, Reduction, Unary};
+use millrace_graph::{Op, Reduction, Unary};
 
 use crate::known::Kind;
 use crate::known::{self, ReduceKind};
@@ -62,7 +62,6 @@ pub(crate) fn reduce(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     keeps_items(em, x, &axes)?;
     let operand = em.operand(x)?;
     let result = em.emit(Op::Reduce { reduction, axes, keep }, &[operand])?;
-    let result = Operand::Value(result);
     // The mean of whole numbers is whole.
     let result = match reduction == Reduction::Mean && x.kind() == Kind::Int {
         true => em.unary(Unary::Truncate, result)?,

@@ -118,7 +118,7 @@ fn along(
     };
     let x = em.transpose(x, &order)?;
     let result = em.emit(Op::Resize(op), &[x])?;
-    em.transpose(Operand::Value(result), &back)
+    em.transpose(result, &back)
 }
 
 fn how(call: &Call<'_, '_>, is_old: bool, target: Option<&Target>) -> Result<Interpolation, Refusal> {

@@ -132,5 +132,5 @@ pub(crate) fn columns_to_image(em: &mut Emitter, call: &Call<'_, '_>) -> Answer 
     let [rows, along] = places;
     let map = em.reshape(x, shape(items, &[columns.size, rows, along]))?;
     let result = em.emit(Op::TransposedConvolution(op), &[map])?;
-    as_value(em, Operand::Value(result), Kind::Float)
+    as_value(em, result, Kind::Float)
 }
