@@ -12,7 +12,7 @@ pub(crate) use arithmetic::{BinaryKind, UnaryKind, binary, cast, select, unary};
 pub(crate) use compare::Comparison;
 pub(crate) use layout::{concat, expand, gather, reshape, slice, transpose};
 pub(crate) use reduce::{ReduceKind, Running, cumulative_sum, keep_triangle, reduce, triangle};
-pub(crate) use scatter::{gather_elements, gather_nd, index, scatter_elements, scatter_nd};
+pub(crate) use scatter::{gather_elements, gather_nd, index, non_zero, scatter_elements, scatter_nd};
 pub(crate) use size::Size;
 pub(crate) use tensor::{Data, Kind, Tensor, elements};
 

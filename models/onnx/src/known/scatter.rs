@@ -190,3 +190,25 @@ fn write(data: &Tensor, places: &[usize], updates: &Tensor) -> Result<Tensor, Un
         data: written,
     })
 }
+
+/// Where the numbers are that are not 0: a row of coordinates for each axis.
+pub(crate) fn non_zero(tensor: &Tensor, budget: &mut Budget) -> Result<Tensor, Unknown> {
+    budget.spend(&tensor.dims)?;
+    let numbers = tensor.data.floats().ok_or(Unknown::Batch)?;
+    let places: Vec<usize> = numbers
+        .iter()
+        .enumerate()
+        .filter(|(_, number)| **number != 0.0)
+        .map(|(at, _)| at)
+        .collect();
+    let rank = tensor.dims.len();
+    budget.spend(&[rank, places.len()])?;
+    let mut coordinates = Vec::new();
+    for (dim, stride) in tensor.dims.iter().zip(strides(&tensor.dims)) {
+        for place in &places {
+            let outer = place.checked_div(stride.unsigned_abs()).unwrap_or(0);
+            coordinates.push(i64::try_from(outer.checked_rem(*dim).unwrap_or(0)).unwrap_or(i64::MAX));
+        }
+    }
+    Ok(Tensor::ints(vec![rank, places.len()], coordinates))
+}

@@ -120,3 +120,55 @@ impl Size {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `fixed + batch · N`.
+    const fn size(fixed: i64, batch: i64) -> Size {
+        Size { fixed, batch }
+    }
+
+    #[test]
+    fn arithmetic_keeps_the_number_of_items_open() {
+        let rows: [(Option<Size>, Option<Size>); 16] = [
+            (size(1, 2).add(size(3, 4)), Some(size(4, 6))),
+            (size(0, 2).sub(size(0, 2)), Some(size(0, 0))),
+            (size(0, 2).mul(size(3, 0)), Some(size(0, 6))),
+            (size(3, 0).mul(size(0, 2)), Some(size(0, 6))),
+            (size(0, 2).mul(size(0, 2)), None),
+            (size(0, 64).div(size(64, 0)), Some(size(0, 1))),
+            (size(0, 64).div(size(0, 16)), Some(size(4, 0))),
+            (size(0, 64).div(size(3, 0)), None),
+            (size(7, 0).div(size(2, 0)), Some(size(3, 0))),
+            (size(7, 0).div(size(0, 0)), None),
+            (size(0, 6).rem(size(3, 0)), Some(size(0, 0))),
+            (size(0, 6).rem(size(4, 0)), None),
+            (size(0, 2).max(size(1, 0)), Some(size(0, 2))),
+            (size(0, 1).max(size(2, 0)), None),
+            (size(0, 1).min(size(1, 0)), Some(size(1, 0))),
+            (size(i64::MAX, 0).add(size(1, 0)), None),
+        ];
+        for (index, (found, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(found, expected, "row {index}");
+        }
+    }
+
+    #[test]
+    fn comparisons_hold_for_every_number_of_items() {
+        let rows: [(Size, Size, Option<Ordering>, Option<bool>); 7] = [
+            (size(0, 1), size(0, 0), Some(Ordering::Greater), Some(false)),
+            (size(0, 1), size(-1, 0), Some(Ordering::Greater), Some(false)),
+            (size(0, 1), size(1, 0), None, None),
+            (size(0, 2), size(3, 0), None, Some(false)),
+            (size(0, 2), size(0, 2), Some(Ordering::Equal), Some(true)),
+            (size(0, 1), size(0, 2), Some(Ordering::Less), Some(false)),
+            (size(5, 0), size(5, 0), Some(Ordering::Equal), Some(true)),
+        ];
+        for (a, b, ordering, equal) in rows {
+            assert_eq!(a.compare(b), ordering, "{a:?} {b:?}");
+            assert_eq!(a.equals(b), equal, "{a:?} {b:?}");
+        }
+    }
+}

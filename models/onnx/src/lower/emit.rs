@@ -222,7 +222,7 @@ impl Emitter {
     }
 
     /// The numbers for one item of those that a file has for `items`, if they are the same for all.
-    fn for_each_item(&mut self, operand: Operand, like: &Shape, items: usize) -> Result<Operand, Refusal> {
+    pub(crate) fn for_each_item(&mut self, operand: Operand, like: &Shape, items: usize) -> Result<Operand, Refusal> {
         let own = self.shape_of(operand);
         let lead = like.rank().saturating_sub(own.rank());
         let batched = like

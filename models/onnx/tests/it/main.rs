@@ -2,6 +2,8 @@
 
 // Said here, so that the lints know helpers for tests too.
 #[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod hostile;

@@ -5,7 +5,7 @@ use millrace_graph::Op;
 use crate::known::{self, Running};
 use crate::lower::call::{self, CONSTANT, Call};
 use crate::lower::emit::{Batch, Emitter, MIXES};
-use crate::lower::ops::{Answer, one};
+use crate::lower::ops::{Answer, advice_for, one};
 use crate::lower::rows::Rows;
 use crate::lower::value::Value;
 use crate::problem::{Refusal, advise, refuse};
@@ -61,7 +61,10 @@ fn all<'c>(call: &'c Call<'_, '_>, count: usize) -> Result<Vec<&'c known::Tensor
         Some(inputs) => Err(refuse(format!("it has {} inputs; {count} are supported", inputs.len()))),
         None => Err(advise(
             "its inputs are computed while the network runs; it is supported for known numbers",
-            CONSTANT,
+            match call.operator {
+                "NonZero" => advice_for("NonZero"),
+                _ => CONSTANT,
+            },
         )),
     }
 }
@@ -78,6 +81,7 @@ pub(crate) fn of_known(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
             let [x, indices] = inputs[..] else { return Err(wrong()) };
             known::gather_elements(x, indices, axis(x)?, &mut em.budget)?
         }
+        "NonZero" => known::non_zero(all(call, 1)?.first().ok_or_else(wrong)?, &mut em.budget)?,
         "GatherND" => {
             let inputs = all(call, 2)?;
             let [x, indices] = inputs[..] else { return Err(wrong()) };

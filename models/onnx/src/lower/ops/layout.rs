@@ -260,10 +260,23 @@ pub(crate) fn tile(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
 }
 
 pub(crate) fn identity(_: &mut Emitter, call: &Call<'_, '_>) -> Answer {
-    if call.operator == "Dropout" && call.is_wanted(1) {
-        return Err(advise("its mask is used", "call `model.eval()` before the export"));
-    }
     one(call.input(0)?.clone())
+}
+
+/// Passes what it gets; only in training it does more.
+pub(crate) fn dropout(_: &mut Emitter, call: &Call<'_, '_>) -> Answer {
+    const EXPORT: &str = "call `model.eval()` before the export";
+    if call.is_wanted(1) {
+        return Err(advise("its mask is used", EXPORT));
+    }
+    let is_training = call
+        .known_ints(2, "mode")?
+        .is_some_and(|bits| bits.iter().any(|bit| *bit != 0));
+    let ratio = call.known_floats(1, "ratio")?.and_then(|ratio| ratio.first().copied());
+    match is_training && ratio != Some(0.0) {
+        true => Err(advise("it is in training mode", EXPORT)),
+        false => one(call.input(0)?.clone()),
+    }
 }
 
 /// The same numbers as a whole operand: for operators that take a value only.

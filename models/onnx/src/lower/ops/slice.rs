@@ -241,8 +241,8 @@ pub(super) fn joined(em: &mut Emitter, inputs: &[Value], axis: i64) -> Result<Va
             rest.push(input.clone());
         }
     }
-    if let Batch::Reread(_) = em.batch {
-        rest = for_each_item(em, &rest, axis)?;
+    if let Batch::Reread(items) = em.batch {
+        rest = for_each_item(em, &rest, axis, items)?;
     }
     if let [only] = &rest[..] {
         return Ok(only.clone());
@@ -252,27 +252,29 @@ pub(super) fn joined(em: &mut Emitter, inputs: &[Value], axis: i64) -> Result<Va
 }
 
 /// Where some inputs are of the batch, the others are made so: the file has them for its own number of items.
-fn for_each_item(em: &mut Emitter, inputs: &[Value], along: usize) -> Result<Vec<Value>, Refusal> {
+fn for_each_item(em: &mut Emitter, inputs: &[Value], along: usize, items: usize) -> Result<Vec<Value>, Refusal> {
     let shapes: Vec<Shape> = inputs.iter().map(|input| em.shape(input)).collect::<Result<_, _>>()?;
     let batched = |shape: &Shape| shape.0.iter().position(|axis| axis.batched);
-    let Some((at, axis)) = shapes
-        .iter()
-        .find_map(|shape| Some((batched(shape)?, *shape.0.get(batched(shape)?)?)))
-    else {
+    let Some(like) = shapes.iter().find(|shape| batched(shape).is_some()) else {
         return Ok(inputs.to_vec());
     };
+    let at = batched(like).unwrap_or(0);
     let mut all = Vec::new();
     for (input, shape) in inputs.iter().zip(&shapes) {
-        let is_one = shape.0.get(at) == Some(&Axis::fixed(1));
-        if at == along || batched(shape).is_some() || !is_one {
+        if at == along || batched(shape).is_some() {
             all.push(input.clone());
             continue;
         }
-        let mut target = shape.clone();
-        if let Some(place) = target.0.get_mut(at) {
-            *place = axis;
+        let operand = em.operand(input)?;
+        let operand = em.for_each_item(operand, like, items)?;
+        let one = em.given(operand, input.kind())?;
+        let mut target = em.shape(&one)?;
+        if let (Some(place), Some(axis)) = (target.0.get_mut(at), like.0.get(at))
+            && *place == Axis::fixed(1)
+        {
+            *place = *axis;
         }
-        all.push(spread(em, input, &target)?);
+        all.push(spread(em, &one, &target)?);
     }
     Ok(all)
 }

@@ -46,13 +46,16 @@ pub(crate) fn handler(operator: &str) -> Option<Handler> {
         "Transpose" => layout::transpose,
         "Expand" => layout::expand,
         "Tile" => layout::tile,
-        "Identity" | "Dropout" => layout::identity,
+        "Identity" => layout::identity,
+        "Dropout" => layout::dropout,
         "Slice" => slice::slice,
         "Split" => slice::split,
         "Concat" => slice::concat,
         "Pad" => slice::pad,
         "Gather" => gather::gather,
-        "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" | "Scatter" | "CumSum" => gather::of_known,
+        "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" | "Scatter" | "CumSum" | "NonZero" => {
+            gather::of_known
+        }
         "Constant" => fill::constant,
         "ConstantOfShape" => fill::of_shape,
         "Range" => fill::range,
