@@ -115,6 +115,8 @@ struct Region {
 
 /// Gives each storage memory; several share it where they do not live at the same time.
 fn allocate(steps: &[Planned], storages: &[Storage], stages: &[Stage], chunk: usize) -> (Vec<Extent>, usize) {
+    // Tables reach over whole groups of items, even where the last group of a chunk is smaller.
+    let chunk = stages.iter().map(|stage| chunk.next_multiple_of(stage.together)).max().unwrap_or(chunk);
     let mut regions: Vec<Region> = Vec::new();
     let mut end = 0;
     let mut extents = vec![Extent { start: 0, length: 0, copies: 1 }; storages.len()];
