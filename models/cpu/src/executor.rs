@@ -58,6 +58,11 @@ impl Executor {
         &self.plan.outputs
     }
 
+    /// The names of nodes that no kernel computes: they run by the book, row-major and in double precision, which is slow.
+    pub fn plain_nodes(&self) -> &[String] {
+        &self.plan.plain_nodes
+    }
+
     /// Runs `items` items; each output vector then has as many numbers as they yield, one item behind another.
     ///
     /// # Errors

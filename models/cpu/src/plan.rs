@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) input: usize,
     /// Floats of an item, by output.
     pub(crate) outputs: Vec<usize>,
+    /// Nodes that are computed by the book.
+    pub(crate) plain_nodes: Vec<String>,
 }
 
 impl Plan {
@@ -42,7 +44,7 @@ impl Plan {
     /// Names all nodes that cannot be run.
     pub(crate) fn new(graph: &Graph, kernels: &'static Kernels, max_batch: usize) -> Result<Self, Error> {
         let chunk = max_batch.min(CHUNK_MAX);
-        let Lowered { steps, storages, outputs, input } = lower(graph, kernels, chunk)?;
+        let Lowered { steps, storages, outputs, input, plain_nodes } = lower(graph, kernels, chunk)?;
         let stages = stages(&steps);
         let (extents, memory) = allocate(&steps, &storages, &stages, chunk);
         Ok(Self {
@@ -53,6 +55,7 @@ impl Plan {
             weights: steps.iter().map(|planned| planned.step.weights()).sum(),
             input,
             outputs,
+            plain_nodes,
             stages,
             steps: steps.into_iter().map(|planned| planned.step).collect(),
         })

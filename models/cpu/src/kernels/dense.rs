@@ -21,9 +21,9 @@ pub(crate) struct Dense<'a> {
     /// Added before the activation.
     pub(crate) residual: Option<Residual<'a>>,
     /// `[taps, blocks, lanes]`.
-    pub(crate) weights: &'a [f32],
+    pub(crate) weights: Source<'a>,
     /// `[blocks, lanes]`; not read where `accumulate` is set.
-    pub(crate) bias: &'a [f32],
+    pub(crate) bias: Source<'a>,
     /// Where a tap is, from its pixel.
     pub(crate) taps: Offsets<'a>,
     /// Where a pixel's window begins in the input.
@@ -204,7 +204,7 @@ unsafe fn begin<V: Vector, const BLOCKS: usize>(call: &Dense<'_>, place: usize) 
         for (block, sum) in sums.iter_mut().enumerate() {
             *sum = match call.accumulate {
                 true => V::load(call.output.pointer().add(place + block * call.block_stride)),
-                false => V::load(call.bias.as_ptr().add(block * V::LANES)),
+                false => V::load(call.bias.pointer().add(block * V::LANES)),
             };
         }
         sums
@@ -248,7 +248,7 @@ macro_rules! tile {
                         call.input.pointer().add(*call.pixels.entries().get_unchecked(pixel + $offset) as usize);
                     let mut $sums: [V; BLOCKS] = begin(call, $place);
                 )*
-                let mut weights = call.weights.as_ptr();
+                let mut weights = call.weights.pointer();
                 for tap in call.taps.entries() {
                     let tap = *tap as usize;
                     let mut row = [V::splat(0.0); BLOCKS];

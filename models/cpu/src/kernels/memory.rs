@@ -90,10 +90,11 @@ impl<'a> Cells<'a> {
         self.part(start, self.length.saturating_sub(start))
     }
 
-    pub(crate) fn set(self, index: usize, value: f32) {
-        assert!(index < self.length, "an index is within its view");
-        // SAFETY: within the buffer, as just asserted.
-        unsafe { self.start.add(index).write(value) }
+    /// As many as the slice has.
+    pub(crate) fn copy_from(self, floats: &[f32]) {
+        assert!(floats.len() <= self.length, "what is copied fits");
+        // SAFETY: as many floats as asserted; a shared slice does not overlap with cells, which are exclusively borrowed.
+        unsafe { std::ptr::copy_nonoverlapping(floats.as_ptr(), self.start, floats.len()) }
     }
 
     /// As many as the slice has.
@@ -101,12 +102,6 @@ impl<'a> Cells<'a> {
         assert!(floats.len() <= self.length, "as many are there as are asked for");
         // SAFETY: as many floats as asserted; an exclusive slice overlaps with nothing.
         unsafe { std::ptr::copy_nonoverlapping(self.start, floats.as_mut_ptr(), floats.len()) }
-    }
-
-    pub(crate) fn fill(self, value: f32) {
-        for index in 0..self.length {
-            self.set(index, value);
-        }
     }
 
     /// The same floats of an exclusive slice.
@@ -173,12 +168,6 @@ impl<'a> Source<'a> {
             length: self.length - start,
             borrow: PhantomData,
         }
-    }
-
-    pub(crate) fn get(self, index: usize) -> f32 {
-        assert!(index < self.length, "an index is within its view");
-        // SAFETY: within the buffer, as just asserted.
-        unsafe { self.start.add(index).read() }
     }
 
     /// Where it begins; whoever reads through it has checked against [`Source::len`].

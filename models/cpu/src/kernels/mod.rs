@@ -30,9 +30,9 @@ mod x86;
 
 pub(crate) use copy::{Copy, copy};
 pub(crate) use crew::Crew;
-pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual};
+pub(crate) use dense::{Dense, Finish, Residual};
 pub(crate) use depthwise::Depthwise;
-pub(crate) use memory::{Buffer, Cells, Offsets, Source, Table};
+pub(crate) use memory::{Buffer, Cells, Source, Table};
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use pool::{Grid, Pool, Span, Windows};
 pub(crate) use rows::{Arithmetic, Function, Operand, Row, Step};

@@ -48,7 +48,6 @@ impl Vector for Neon {
         sub(other) = vsubq_f32;
         mul(other) = vmulq_f32;
         div(other) = vdivq_f32;
-        sqrt() = vsqrtq_f32;
         round() = vrndnq_f32;
     }
 

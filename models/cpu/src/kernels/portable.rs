@@ -59,11 +59,6 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn sqrt(self) -> Self {
-        Self(self.0.map(f32::sqrt))
-    }
-
-    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // Rounded twice: `f32::mul_add` is a call into the C library where the instruction is not certain to exist.
         self.zip(factor, |a, b| a * b).zip(addend, |a, b| a + b)

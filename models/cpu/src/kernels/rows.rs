@@ -58,8 +58,6 @@ pub(crate) enum Arithmetic {
     Sub,
     Mul,
     Div,
-    Max,
-    Min,
 }
 
 /// What is computed along a row.
@@ -137,8 +135,6 @@ unsafe fn evaluate<V: Vector>(call: &Row<'_>, at: usize, count: usize) -> V {
                     Arithmetic::Sub => value.sub(other),
                     Arithmetic::Mul => value.mul(other),
                     Arithmetic::Div => value.div(other),
-                    Arithmetic::Max => value.max(other),
-                    Arithmetic::Min => value.min(other),
                 }
             }
             Function::MulAdd(factor, shift) => value.mul_add(factor.load(at, count), shift.load(at, count)),

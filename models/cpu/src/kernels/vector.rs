@@ -18,7 +18,6 @@ pub(super) trait Vector: Copy {
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
     unsafe fn div(self, other: Self) -> Self;
-    unsafe fn sqrt(self) -> Self;
     /// `self · factor + addend`, rounded once where the set can.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `other` unless `self` is larger: a NaN in `other` stays.

@@ -59,7 +59,6 @@ impl Vector for Avx2 {
         sub(other) = _mm256_sub_ps;
         mul(other) = _mm256_mul_ps;
         div(other) = _mm256_div_ps;
-        sqrt() = _mm256_sqrt_ps;
         mul_add(factor, addend) = _mm256_fmadd_ps;
         max(other) = _mm256_max_ps;
         min(other) = _mm256_min_ps;
@@ -92,7 +91,6 @@ impl Vector for Avx512 {
         sub(other) = _mm512_sub_ps;
         mul(other) = _mm512_mul_ps;
         div(other) = _mm512_div_ps;
-        sqrt() = _mm512_sqrt_ps;
         mul_add(factor, addend) = _mm512_fmadd_ps;
         max(other) = _mm512_max_ps;
         min(other) = _mm512_min_ps;

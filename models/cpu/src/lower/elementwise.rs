@@ -23,8 +23,6 @@ impl Lowering<'_> {
             Binary::Sub => Arithmetic::Sub,
             Binary::Mul => Arithmetic::Mul,
             Binary::Div => Arithmetic::Div,
-            Binary::Max => Arithmetic::Max,
-            Binary::Min => Arithmetic::Min,
             _ => return Err(format!("{binary:?} is not lowered yet")),
         };
         self.elementwise(node, Computation::Binary(arithmetic))
@@ -74,7 +72,7 @@ impl Lowering<'_> {
     fn is_blocked(&self, value: millrace_graph::ValueId) -> bool {
         let lies_so = self.stored(value).is_ok_and(|stored| match stored.layout {
             Layout::Map(map) => map.lanes == self.kernels.lanes(),
-            Layout::Rows => false,
+            Layout::Rows | Layout::Strided(_) => false,
         });
         lies_so && self.map_sizes(value).is_some()
     }

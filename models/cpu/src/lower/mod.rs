@@ -5,11 +5,14 @@ mod edges;
 mod elementwise;
 mod halo;
 mod linear;
+mod matmul;
+mod norm;
 mod pool;
 mod shape;
 mod together;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use millrace_graph::{Constant, ConstantId, Graph, Node, Op, Operand, ValueId};
 
@@ -17,7 +20,7 @@ use crate::error::{Error, Unsupported};
 use crate::kernels::{Buffer, Kernels};
 use crate::layout::{Halo, Map};
 use crate::step::{Place, Step};
-use crate::steps::{ConstantStep, Convert};
+use crate::steps::{ConstantStep, Convert, StridedStep};
 
 /// Floats that may be written or read behind a storage's last number: a register's.
 const OVERHANG: usize = 16;
@@ -26,17 +29,19 @@ const OVERHANG: usize = 16;
 const STORAGE_FLOATS_MAX: usize = 1 << 31;
 
 /// Where a value's numbers are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) place: Place,
     pub(crate) layout: Layout,
 }
 
 /// In which order they are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Layout {
     /// Row-major, whatever the shape.
     Rows,
+    /// With a step along each axis: a view of other numbers.
+    Strided(Vec<usize>),
     /// A map in channel blocks.
     Map(Map),
 }
@@ -71,6 +76,8 @@ pub(crate) struct Lowered {
     pub(crate) outputs: Vec<usize>,
     /// Floats of an item.
     pub(crate) input: usize,
+    /// Nodes that are computed by the book.
+    pub(crate) plain_nodes: Vec<String>,
 }
 
 /// Why a node cannot be lowered.
@@ -79,6 +86,10 @@ pub(crate) type Refusal = String;
 /// The work in progress.
 pub(crate) struct Lowering<'g> {
     graph: &'g Graph,
+    /// The same, for steps that compute by the book.
+    shared: Arc<Graph>,
+    /// Nodes that are computed by the book.
+    plain_nodes: Vec<String>,
     kernels: &'static Kernels,
     halos: Vec<Halo>,
     destined: HashMap<ValueId, (Place, Map)>,
@@ -97,6 +108,8 @@ pub(crate) struct Lowering<'g> {
 pub(crate) fn lower(graph: &Graph, kernels: &'static Kernels, together_max: usize) -> Result<Lowered, Error> {
     let mut lowering = Lowering {
         graph,
+        shared: Arc::new(graph.clone()),
+        plain_nodes: Vec::new(),
         kernels,
         halos: halo::halos(graph, kernels.lanes()),
         destined: HashMap::new(),
@@ -136,24 +149,46 @@ pub(crate) fn lower(graph: &Graph, kernels: &'static Kernels, together_max: usiz
         return Err(Error::Unsupported(unsupported));
     }
     let input = lowering.elements(Operand::Value(graph.input()));
-    Ok(Lowered { steps: lowering.steps, storages: lowering.storages, outputs, input })
+    Ok(Lowered {
+        steps: lowering.steps,
+        storages: lowering.storages,
+        outputs,
+        input,
+        plain_nodes: lowering.plain_nodes,
+    })
 }
 
 impl<'g> Lowering<'g> {
-    /// Lowers one node.
+    /// Lowers one node: by a kernel where there is one for it, else the plain way.
     fn node(&mut self, node: &Node) -> Result<(), Refusal> {
+        match self.by_kernels(node) {
+            Ok(()) => Ok(()),
+            Err(_) => self.plain(node),
+        }
+    }
+
+    /// # Errors
+    /// Why there is no kernel for it.
+    fn by_kernels(&mut self, node: &Node) -> Result<(), Refusal> {
         match &node.op {
             Op::Convolution(convolution) => self.convolution(node, convolution),
             Op::Linear(linear) => self.linear(node, linear),
+            Op::MatMul => self.matmul(node),
             Op::Pool(pool) => self.pool(node, pool),
             Op::AdaptiveAverage(adaptive) => self.adaptive_average(node, adaptive),
             Op::Reduce { reduction, axes, .. } => self.reduce(node, *reduction, axes),
+            Op::Softmax { axis, log: false } => self.softmax(node, *axis),
+            Op::LayerNorm(norm) => self.layer_norm(node, norm),
             Op::Unary(unary) => self.unary(node, *unary),
             Op::Binary(binary) => self.binary(node, *binary),
             Op::Scale { factor, shift } => self.scale(node, *factor, *shift),
             Op::Reshape(_) => self.reshape(node),
+            Op::Transpose(order) => self.transpose(node, order),
+            Op::Slice { starts, steps, .. } => self.slice(node, starts, steps),
+            Op::Expand(_) => self.expand(node),
+            Op::Gather { axis, indices, shape } => self.gather(node, *axis, indices, shape),
             Op::Concat { axis } => self.concat(node, *axis),
-            other => Err(format!("{other:?} is not lowered yet")),
+            other => Err(format!("no kernel for {}", other.name())),
         }
     }
 
@@ -246,7 +281,7 @@ impl<'g> Lowering<'g> {
     }
 
     fn stored(&self, value: ValueId) -> Result<Stored, Refusal> {
-        self.stored.get(&value).copied().ok_or_else(|| "a value is read before it is made".to_owned())
+        self.stored.get(&value).cloned().ok_or_else(|| "a value is read before it is made".to_owned())
     }
 
     /// Row-major numbers of an operand, copied where they lie otherwise.
@@ -256,14 +291,24 @@ impl<'g> Lowering<'g> {
             Operand::Value(value) => value,
         };
         let stored = self.stored(value)?;
+        if let Some(place) = self.as_rows.get(&value) {
+            return Ok(*place);
+        }
         let map = match stored.layout {
             Layout::Rows => return Ok(stored.place),
             Layout::Map(map) if map.is_row_major() => return Ok(stored.place),
             Layout::Map(map) => map,
+            Layout::Strided(steps) => {
+                let sizes = self.sizes(operand);
+                let to = elementwise::row_major(&sizes);
+                let axes = sizes.iter().zip(steps).zip(to).map(|((length, from), to)| [*length, from, to]);
+                let axes: Vec<[usize; 3]> = axes.collect();
+                let place = self.new_rows(sizes.iter().product());
+                self.push(StridedStep::new(stored.place, place, &axes), &[stored.place, place]);
+                self.as_rows.insert(value, place);
+                return Ok(place);
+            }
         };
-        if let Some(place) = self.as_rows.get(&value) {
-            return Ok(*place);
-        }
         let to = Map::planar(map.channels, map.height, map.width);
         let place = self.new_rows(to.len());
         let step = Convert { input: stored.place, from: map, output: place, to, first_channel: 0 };

@@ -6,7 +6,7 @@ use crate::kernels::{Buffer, Copy, Dense, Finish, Kernels, Residual, Source, Tab
 use crate::step::{Place, Scope, Share, Step};
 
 /// Floats of weights that stay in the first cache while pixels go by: 32 KiB.
-const SLICE_FLOATS: usize = 8192;
+pub(super) const SLICE_FLOATS: usize = 8192;
 
 /// Floats of input that stay in the second cache while the weights go by: 384 KiB.
 const INPUT_FLOATS: usize = 96 * 1024;
@@ -135,8 +135,8 @@ impl DenseStep {
                 input: scope.source(parts.input, scope.first),
                 output,
                 residual: residual.filter(|_| last),
-                weights: self.weights.floats().get(weights..).unwrap_or(&[]),
-                bias: parts.bias.floats().get(group.block * lanes..).unwrap_or(&[]),
+                weights: Source::from(self.weights.floats()).after(weights),
+                bias: Source::from(parts.bias.floats()).after(group.block * lanes),
                 taps: section.taps.range(range),
                 pixels: parts.pixels.range(pixels.clone()),
                 places: places.range(pixels.clone()),
@@ -197,7 +197,7 @@ impl Step for DenseStep {
 }
 
 /// Channel blocks of a tile: as many as leave registers for the pixels that there are.
-fn blocks_together(accumulators: usize, pixels: usize) -> usize {
+pub(super) fn blocks_together(accumulators: usize, pixels: usize) -> usize {
     let for_many = match accumulators {
         24.. => 4,
         12.. => 2,

@@ -6,13 +6,13 @@ use crate::kernels::{
 use crate::layout::Map;
 use crate::step::{Place, Scope, Share, Step};
 
-use super::dense::ResidualPart;
+use super::dense::{ResidualPart, SLICE_FLOATS};
 
 /// Floats of transformed input and output that are held at a time: 512 KiB, half of a second cache.
 const STRIP_FLOATS: usize = 128 * 1024;
 
-/// Floats of weights that stay in the first cache while tiles go by: 32 KiB.
-const SLICE_FLOATS: usize = 8192;
+/// The bias of a product.
+const ZEROS: &[f32] = &[0.0; 8 * Buffer::ALIGNMENT];
 
 /// What a step is made of.
 pub(crate) struct WinogradParts {
@@ -97,8 +97,8 @@ impl WinogradStep {
                     input,
                     output: output.after(first * tiles * lanes),
                     residual: None,
-                    weights: self.weights.floats().get(weights..).unwrap_or(&[]),
-                    bias: &[0.0; 8 * 16],
+                    weights: Source::from(self.weights.floats()).after(weights),
+                    bias: ZEROS.into(),
                     taps: taps.range(range),
                     pixels: pixels.all(),
                     places: pixels.all(),
