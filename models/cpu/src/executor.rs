@@ -38,7 +38,12 @@ impl Executor {
             values: Buffer::zeroed(plan.memory),
             scratch: Buffer::zeroed(plan.scratch),
         });
-        Ok(Self { memories: memories.collect(), plan, crew, max_batch: options.max_batch })
+        Ok(Self {
+            memories: memories.collect(),
+            plan,
+            crew,
+            max_batch: options.max_batch,
+        })
     }
 
     /// Bytes of weights, values and scratch memory, of all threads: all that a run needs.
@@ -91,14 +96,24 @@ impl Executor {
 
     fn check(&self, input: &[f32], items: usize, outputs: &[Vec<f32>]) -> Result<(), Error> {
         if items > self.max_batch {
-            return Err(Error::Batch { items, most: self.max_batch });
+            return Err(Error::Batch {
+                items,
+                most: self.max_batch,
+            });
         }
         let expected = self.plan.input * items;
         if input.len() != expected {
-            return Err(Error::Input { items, expected, found: input.len() });
+            return Err(Error::Input {
+                items,
+                expected,
+                found: input.len(),
+            });
         }
         if outputs.len() != self.plan.outputs.len() {
-            return Err(Error::Outputs { expected: self.plan.outputs.len(), found: outputs.len() });
+            return Err(Error::Outputs {
+                expected: self.plan.outputs.len(),
+                found: outputs.len(),
+            });
         }
         Ok(())
     }
@@ -110,11 +125,19 @@ impl Executor {
         let memories: Vec<[Cells<'_>; 2]> = self.memories.iter_mut().map(Memory::share).collect();
         let body = |part: usize| {
             let range = Share { part, of: members }.range(items);
-            let Some([memory, scratch]) = memories.get(part) else { return };
+            let Some([memory, scratch]) = memories.get(part) else {
+                return;
+            };
             for first in range.clone().step_by(plan.chunk) {
                 let count = plan.chunk.min(range.end - first);
                 batch.with(plan, first, count, |input, outputs| {
-                    let work = Work { memory: *memory, scratch: *scratch, items: count, input, outputs };
+                    let work = Work {
+                        memory: *memory,
+                        scratch: *scratch,
+                        items: count,
+                        input,
+                        outputs,
+                    };
                     plan.run(&work, Share::WHOLE, || true);
                 });
             }
@@ -129,11 +152,19 @@ impl Executor {
         let memories: Vec<[Cells<'_>; 2]> = self.memories.iter_mut().map(Memory::share).collect();
         let barrier = Barrier::new(members);
         let body = |part: usize| {
-            let (Some([memory, _]), Some([_, scratch])) = (memories.first(), memories.get(part)) else { return };
+            let (Some([memory, _]), Some([_, scratch])) = (memories.first(), memories.get(part)) else {
+                return;
+            };
             let _guard = barrier.guard();
             let mut meeting = 0;
             batch.with(plan, first, count, |input, outputs| {
-                let work = Work { memory: *memory, scratch: *scratch, items: count, input, outputs };
+                let work = Work {
+                    memory: *memory,
+                    scratch: *scratch,
+                    items: count,
+                    input,
+                    outputs,
+                };
                 plan.run(&work, Share { part, of: members }, || {
                     meeting += 1;
                     barrier.wait(meeting)
@@ -159,10 +190,14 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Those of some items.
     fn with(&self, plan: &Plan, first: usize, count: usize, then: impl FnOnce(&[f32], &[Cells<'_>])) {
-        let input = self.input.get(first * plan.input..(first + count) * plan.input).unwrap_or(&[]);
+        let input = self
+            .input
+            .get(first * plan.input..(first + count) * plan.input)
+            .unwrap_or(&[]);
         let outputs = self.outputs.iter().zip(&plan.outputs);
-        let outputs: Vec<Cells<'_>> =
-            outputs.map(|(cells, floats)| cells.part(first * floats, count * floats)).collect();
+        let outputs: Vec<Cells<'_>> = outputs
+            .map(|(cells, floats)| cells.part(first * floats, count * floats))
+            .collect();
         then(input, &outputs);
     }
 }

@@ -19,7 +19,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, instruction_set: InstructionSet::Auto, max_batch: 1 }
+        Self {
+            threads: 1,
+            instruction_set: InstructionSet::Auto,
+            max_batch: 1,
+        }
     }
 }
 
@@ -27,7 +31,11 @@ impl Options {
     pub(crate) fn checked(self) -> Result<Self, Error> {
         for (option, found) in [("threads", self.threads), ("max_batch", self.max_batch)] {
             if !(1..=MOST).contains(&found) {
-                return Err(Error::Option { option, most: MOST, found });
+                return Err(Error::Option {
+                    option,
+                    most: MOST,
+                    found,
+                });
             }
         }
         Ok(self)
@@ -61,7 +69,10 @@ impl InstructionSet {
         let set = match self {
             Self::Auto => {
                 let widest = [Set::Avx512, Set::Avx2, Set::Neon, Set::Portable];
-                return widest.into_iter().find_map(Kernels::find).ok_or(Error::InstructionSet(self));
+                return widest
+                    .into_iter()
+                    .find_map(Kernels::find)
+                    .ok_or(Error::InstructionSet(self));
             }
             Self::Avx2 => Set::Avx2,
             Self::Avx512 => Set::Avx512,

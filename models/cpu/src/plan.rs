@@ -44,7 +44,13 @@ impl Plan {
     /// Names all nodes that cannot be run.
     pub(crate) fn new(graph: &Graph, kernels: &'static Kernels, max_batch: usize) -> Result<Self, Error> {
         let chunk = max_batch.min(CHUNK_MAX);
-        let Lowered { steps, storages, outputs, input, plain_nodes } = lower(graph, kernels, chunk)?;
+        let Lowered {
+            steps,
+            storages,
+            outputs,
+            input,
+            plain_nodes,
+        } = lower(graph, kernels, chunk)?;
         let stages = stages(&steps);
         let (extents, memory) = allocate(&steps, &storages, &stages, chunk);
         Ok(Self {
@@ -101,7 +107,10 @@ fn stages(steps: &[Planned]) -> Vec<Stage> {
     for (index, planned) in steps.iter().enumerate() {
         match stages.last_mut() {
             Some(stage) if stage.together == planned.together => stage.steps.end = index + 1,
-            _ => stages.push(Stage { steps: index..index + 1, together: planned.together }),
+            _ => stages.push(Stage {
+                steps: index..index + 1,
+                together: planned.together,
+            }),
         }
     }
     stages
@@ -119,16 +128,31 @@ struct Region {
 /// Gives each storage memory; several share it where they do not live at the same time.
 fn allocate(steps: &[Planned], storages: &[Storage], stages: &[Stage], chunk: usize) -> (Vec<Extent>, usize) {
     // Tables reach over whole groups of items, even where the last group of a chunk is smaller.
-    let chunk = stages.iter().map(|stage| chunk.next_multiple_of(stage.together)).max().unwrap_or(chunk);
+    let chunk = stages
+        .iter()
+        .map(|stage| chunk.next_multiple_of(stage.together))
+        .max()
+        .unwrap_or(chunk);
     let mut regions: Vec<Region> = Vec::new();
     let mut end = 0;
-    let mut extents = vec![Extent { start: 0, length: 0, copies: 1 }; storages.len()];
-    let mut lives: Vec<(usize, Life)> = storages.iter().enumerate().filter_map(|(index, _)| {
-        Life::of(index, steps, stages, chunk).map(|life| (index, life))
-    }).collect();
+    let mut extents = vec![
+        Extent {
+            start: 0,
+            length: 0,
+            copies: 1
+        };
+        storages.len()
+    ];
+    let mut lives: Vec<(usize, Life)> = storages
+        .iter()
+        .enumerate()
+        .filter_map(|(index, _)| Life::of(index, steps, stages, chunk).map(|life| (index, life)))
+        .collect();
     lives.sort_by_key(|(_, life)| life.first);
     for (index, life) in lives {
-        let (Some(storage), Some(extent)) = (storages.get(index), extents.get_mut(index)) else { continue };
+        let (Some(storage), Some(extent)) = (storages.get(index), extents.get_mut(index)) else {
+            continue;
+        };
         let floats = storage.floats * life.copies;
         let fitting = regions
             .iter_mut()
@@ -144,11 +168,21 @@ fn allocate(steps: &[Planned], storages: &[Storage], stages: &[Stage], chunk: us
                 let start = end;
                 end += floats.div_ceil(Buffer::ALIGNMENT) * Buffer::ALIGNMENT;
                 let (class, copies) = (storage.class, life.copies);
-                regions.push(Region { start, floats, class, copies, free_behind: life.last });
+                regions.push(Region {
+                    start,
+                    floats,
+                    class,
+                    copies,
+                    free_behind: life.last,
+                });
                 start
             }
         };
-        *extent = Extent { start, length: storage.floats, copies: life.copies };
+        *extent = Extent {
+            start,
+            length: storage.floats,
+            copies: life.copies,
+        };
     }
     (extents, end)
 }
@@ -170,8 +204,16 @@ impl Life {
         let (from, to) = (stages.get(stage(first)?)?, stages.get(stage(last)?)?);
         // What outlives its stage waits there for the other items of the chunk.
         Some(match from.steps == to.steps {
-            true => Self { first, last, copies: from.together },
-            false => Self { first: from.steps.start, last: to.steps.end, copies: chunk },
+            true => Self {
+                first,
+                last,
+                copies: from.together,
+            },
+            false => Self {
+                first: from.steps.start,
+                last: to.steps.end,
+                copies: chunk,
+            },
         })
     }
 }

@@ -31,8 +31,11 @@ fn answer(executors: &mut HashMap<String, Executor>, words: &[&str]) -> Outcome<
     match words {
         ["load", name, file, set, threads, batch] => {
             let graph = text::read(file)?;
-            let options =
-                Options { threads: threads.parse()?, instruction_set: parse_set(set)?, max_batch: batch.parse()? };
+            let options = Options {
+                threads: threads.parse()?,
+                instruction_set: parse_set(set)?,
+                max_batch: batch.parse()?,
+            };
             let begin = Instant::now();
             let executor = Executor::new(&graph, options)?;
             let answer = format!("{} {}", begin.elapsed().as_secs_f64(), executor.memory_bytes());
@@ -55,11 +58,19 @@ fn answer(executors: &mut HashMap<String, Executor>, words: &[&str]) -> Outcome<
         ["check", name, batch, input, output] => {
             let executor = executors.get_mut(*name).ok_or("not loaded")?;
             let bytes = std::fs::read(input)?;
-            let input: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let input: Vec<f32> = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
             let mut outputs = vec![Vec::new(); executor.output_lens().len()];
             executor.run(&input, batch.parse()?, &mut outputs)?;
             let first = outputs.first().ok_or("no output")?;
-            std::fs::write(output, first.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>())?;
+            std::fs::write(
+                output,
+                first.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>(),
+            )?;
             Ok("ok".to_owned())
         }
         _ => Err("unknown request".into()),

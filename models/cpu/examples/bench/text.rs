@@ -14,16 +14,24 @@ struct Line<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Line<'a> {
     fn text(&self, key: &str) -> Outcome<&'a str> {
-        self.0.get(key).copied().ok_or_else(|| format!("`{key}` is missing").into())
+        self.0
+            .get(key)
+            .copied()
+            .ok_or_else(|| format!("`{key}` is missing").into())
     }
 
     fn numbers(&self, key: &str) -> Outcome<Vec<usize>> {
         let text = self.text(key)?;
-        text.split(',').filter(|number| !number.is_empty()).map(|number| Ok(number.parse()?)).collect()
+        text.split(',')
+            .filter(|number| !number.is_empty())
+            .map(|number| Ok(number.parse()?))
+            .collect()
     }
 
     fn pair(&self, key: &str) -> Outcome<[usize; 2]> {
-        self.numbers(key)?.try_into().map_err(|_| format!("`{key}` is no pair").into())
+        self.numbers(key)?
+            .try_into()
+            .map_err(|_| format!("`{key}` is no pair").into())
     }
 
     fn window(&self) -> Outcome<Window> {
@@ -45,7 +53,12 @@ impl<'a> Line<'a> {
 pub(super) fn read(file: &str) -> Outcome<Graph> {
     let text = std::fs::read_to_string(file)?;
     let bytes = std::fs::read(format!("{file}.bin"))?;
-    let floats: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let floats: Vec<f32> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect();
     let mut builder: Option<Builder> = None;
     let mut names: HashMap<String, Operand> = HashMap::new();
     for (number, line) in text.lines().enumerate() {
@@ -75,7 +88,9 @@ fn lower(
     if kind == "const" {
         let shape = line.numbers("shape")?;
         let at: usize = line.text("at")?.parse()?;
-        let data = floats.get(at..at + shape.iter().product::<usize>()).ok_or("beyond the file")?;
+        let data = floats
+            .get(at..at + shape.iter().product::<usize>())
+            .ok_or("beyond the file")?;
         let id = builder.constant(line.text("name")?, &shape, data.to_vec())?;
         names.insert(line.text("name")?.to_owned(), Operand::Constant(id));
         return Ok(());
@@ -90,7 +105,11 @@ fn lower(
         Some(Operand::Constant(id)) => Some(*id),
         _ => None,
     };
-    let operands: Option<Vec<Operand>> = line.text("in")?.split(',').map(|name| names.get(name).copied()).collect();
+    let operands: Option<Vec<Operand>> = line
+        .text("in")?
+        .split(',')
+        .map(|name| names.get(name).copied())
+        .collect();
     let operands = operands.ok_or("an input is not there")?;
     let first = operands.first().copied().ok_or("no input")?;
     let op = match kind {
@@ -108,13 +127,25 @@ fn lower(
             residual: operands.len() > 1,
             activation: line.activation()?,
         }),
-        "maxpool" => Op::Pool(Pool { kind: PoolKind::Max, window: line.window()? }),
-        "avgpool" => Op::Pool(Pool { kind: PoolKind::Average, window: line.window()? }),
+        "maxpool" => Op::Pool(Pool {
+            kind: PoolKind::Max,
+            window: line.window()?,
+        }),
+        "avgpool" => Op::Pool(Pool {
+            kind: PoolKind::Average,
+            window: line.window()?,
+        }),
         "globalavg" => Op::AdaptiveAverage(Adaptive { out: [1, 1] }),
-        "mean" => Op::Reduce { reduction: Reduction::Mean, axes: line.numbers("axes")?, keep: line.text("keep")? == "1" },
+        "mean" => Op::Reduce {
+            reduction: Reduction::Mean,
+            axes: line.numbers("axes")?,
+            keep: line.text("keep")? == "1",
+        },
         "add" => Op::Binary(Binary::Add),
         "mul" => Op::Binary(Binary::Mul),
-        "concat" => Op::Concat { axis: line.text("axis")?.parse()? },
+        "concat" => Op::Concat {
+            axis: line.text("axis")?.parse()?,
+        },
         "reshape" => Op::Reshape(Shape::batch_of(&line.numbers("shape")?)),
         "flatten" => {
             let elements = builder.shape(first).elements().ok_or("too large")?;
@@ -138,7 +169,10 @@ fn activation(text: &str) -> Outcome<Activation> {
         ("leaky", [slope]) => Activation::LeakyRelu { slope: *slope },
         ("sigmoid", []) => Activation::Sigmoid,
         ("silu", []) => Activation::Silu,
-        ("hardsigmoid", [alpha, beta]) => Activation::HardSigmoid { alpha: *alpha, beta: *beta },
+        ("hardsigmoid", [alpha, beta]) => Activation::HardSigmoid {
+            alpha: *alpha,
+            beta: *beta,
+        },
         ("hardswish", []) => Activation::HardSwish,
         ("gelu", []) => Activation::Gelu,
         ("tanh", []) => Activation::Tanh,

@@ -73,7 +73,10 @@ impl Crew {
             jobs: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
         });
-        let mut crew = Self { shared, threads: Vec::new() };
+        let mut crew = Self {
+            shared,
+            threads: Vec::new(),
+        };
         for number in 1..members {
             let shared = Arc::clone(&crew.shared);
             let thread = std::thread::Builder::new().name(format!("cpu-{number}"));
@@ -198,5 +201,6 @@ fn next(shared: &Shared, seen: usize) -> Option<(Job, usize)> {
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }

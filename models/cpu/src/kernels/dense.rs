@@ -68,9 +68,19 @@ impl Finish {
     pub(crate) fn of(activation: Option<Activation>) -> Self {
         match activation {
             None => Self::NOTHING,
-            Some(Activation::Relu) => Self { low: 0.0, ..Self::NOTHING },
-            Some(Activation::Clip { low, high }) => Self { low, high, function: None },
-            Some(other) => Self { function: Some(other), ..Self::NOTHING },
+            Some(Activation::Relu) => Self {
+                low: 0.0,
+                ..Self::NOTHING
+            },
+            Some(Activation::Clip { low, high }) => Self {
+                low,
+                high,
+                function: None,
+            },
+            Some(other) => Self {
+                function: Some(other),
+                ..Self::NOTHING
+            },
         }
     }
 
@@ -93,21 +103,36 @@ impl Dense<'_> {
     pub(super) fn check(&self, lanes: usize) {
         let blocks = self.blocks;
         assert!((1..=BLOCKS_MAX).contains(&blocks), "a call has 1 to 8 channel blocks");
-        assert!(self.weights.len() >= self.taps.len() * blocks * lanes, "weights for each tap");
-        assert!(self.accumulate || self.bias.len() >= blocks * lanes, "a bias for each channel");
+        assert!(
+            self.weights.len() >= self.taps.len() * blocks * lanes,
+            "weights for each tap"
+        );
+        assert!(
+            self.accumulate || self.bias.len() >= blocks * lanes,
+            "a bias for each channel"
+        );
         assert!(self.pixels.len() == self.places.len(), "a place for each pixel");
         if self.pixels.len() == 0 {
             return;
         }
         if self.taps.len() > 0 {
-            assert!(self.pixels.largest() + self.taps.largest() < self.input.len(), "taps in the input");
+            assert!(
+                self.pixels.largest() + self.taps.largest() < self.input.len(),
+                "taps in the input"
+            );
         }
         let tail = (blocks - 1) * self.block_stride + lanes;
-        assert!(self.places.largest() + tail <= self.output.len(), "places in the output");
+        assert!(
+            self.places.largest() + tail <= self.output.len(),
+            "places in the output"
+        );
         if let Some(residual) = &self.residual {
             let tail = (blocks - 1) * residual.block_stride + lanes;
             assert!(self.pixels.len() == residual.places.len(), "a residual for each pixel");
-            assert!(residual.places.largest() + tail <= residual.input.len(), "places in the residual");
+            assert!(
+                residual.places.largest() + tail <= residual.input.len(),
+                "places in the residual"
+            );
         }
     }
 }
@@ -167,7 +192,13 @@ unsafe fn apply<V: Vector>(call: &Dense<'_>, function: Activation, first: usize,
 unsafe fn tiles<V: Vector, const BLOCKS: usize>(call: &Dense<'_>, first: usize, count: usize) {
     let widest = const {
         let fitting = V::ACCUMULATORS / BLOCKS;
-        if fitting > 8 { 8 } else if fitting < 1 { 1 } else { fitting }
+        if fitting > 8 {
+            8
+        } else if fitting < 1 {
+            1
+        } else {
+            fitting
+        }
     };
     let mut pixel = first;
     let mut tiles = count.div_ceil(widest);

@@ -35,7 +35,10 @@ impl Depthwise<'_> {
     /// # Panics
     /// When the call would leave its buffers.
     pub(super) fn check(&self, lanes: usize) {
-        assert!(self.weights.len() >= self.taps.len() * self.blocks * lanes, "weights for each tap");
+        assert!(
+            self.weights.len() >= self.taps.len() * self.blocks * lanes,
+            "weights for each tap"
+        );
         assert!(self.bias.len() >= self.blocks * lanes, "a bias for each channel");
         assert!(self.pixels.len() == self.places.len(), "a place for each pixel");
         if self.pixels.len() == 0 || self.blocks == 0 {

@@ -88,7 +88,7 @@ unsafe fn tanh<V: Vector>(x: V) -> V {
 #[inline(always)]
 pub(super) unsafe fn erf<V: Vector>(x: V) -> V {
     // Beyond it the result is 1 in single precision. Range and ratio of polynomials as in Eigen's and XLA's erf.
-    const EDGE: f32 = 3.832_506_9;
+    const EDGE: f32 = 3.832_507;
     // SAFETY: the caller's contract is the callee's.
     unsafe {
         let x = V::splat(EDGE).min(V::splat(-EDGE).max(x));
@@ -100,7 +100,7 @@ pub(super) unsafe fn erf<V: Vector>(x: V) -> V {
                 3.408_291e-3,
                 5.095_569_6e-2,
                 1.852_083_2e-1,
-                1.128_379_1,
+                std::f32::consts::FRAC_2_SQRT_PI,
             ],
         );
         let below = polynomial(
@@ -136,9 +136,7 @@ pub(super) unsafe fn activate<V: Vector>(activation: Activation, x: V) -> V {
             Activation::LeakyRelu { slope } => zero.min(x).mul_add(V::splat(slope), zero.max(x)),
             Activation::Sigmoid => sigmoid(x),
             Activation::Silu => x.div(exp(zero.sub(x)).add(one)),
-            Activation::HardSigmoid { alpha, beta } => {
-                one.min(zero.max(x.mul_add(V::splat(alpha), V::splat(beta))))
-            }
+            Activation::HardSigmoid { alpha, beta } => one.min(zero.max(x.mul_add(V::splat(alpha), V::splat(beta)))),
             Activation::HardSwish => x.mul(one.min(zero.max(x.mul_add(V::splat(1.0 / 6.0), half)))),
             Activation::Gelu => {
                 let share = erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))).mul_add(half, half);
@@ -146,7 +144,7 @@ pub(super) unsafe fn activate<V: Vector>(activation: Activation, x: V) -> V {
             }
             Activation::GeluTanh => {
                 // `1/2 + tanh(y)/2` is `sigmoid(2y)`; twice the square root of 2/pi.
-                const FACTOR: f32 = 1.595_769_1;
+                const FACTOR: f32 = 1.595_769;
                 let cubic = x.mul(x).mul_add(V::splat(0.044_715), one).mul(x);
                 x.mul(sigmoid(cubic.mul(V::splat(FACTOR))))
             }

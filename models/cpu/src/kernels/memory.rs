@@ -76,7 +76,10 @@ impl<'a> Cells<'a> {
 
     /// Those from `start` on.
     pub(crate) fn part(self, start: usize, length: usize) -> Cells<'a> {
-        assert!(start <= self.length && length <= self.length - start, "a view ends within its buffer");
+        assert!(
+            start <= self.length && length <= self.length - start,
+            "a view ends within its buffer"
+        );
         Cells {
             // SAFETY: within the buffer, as just asserted.
             start: unsafe { self.start.add(start) },

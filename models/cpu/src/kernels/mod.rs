@@ -9,7 +9,10 @@
 //! - **Threads.** [`Cells`] may be written by several threads. The plan promises that the parts of a step write disjoint
 //!   floats and that a barrier stands between steps. The tests run it under Miri, which sees races.
 
-#![expect(unsafe_code, reason = "vector instructions and unchecked accesses; the argument is above")]
+#![expect(
+    unsafe_code,
+    reason = "vector instructions and unchecked accesses; the argument is above"
+)]
 
 mod copy;
 mod crew;
@@ -136,10 +139,13 @@ impl Kernels {
         match set {
             Set::Portable => Some(&portable_set::KERNELS),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&avx2_set::KERNELS),
+            Set::Avx2 => {
+                (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&avx2_set::KERNELS)
+            }
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => (Self::find(Set::Avx2).is_some() && is_x86_feature_detected!("avx512f"))
-                .then_some(&avx512_set::KERNELS),
+            Set::Avx512 => {
+                (Self::find(Set::Avx2).is_some() && is_x86_feature_detected!("avx512f")).then_some(&avx512_set::KERNELS)
+            }
             #[cfg(target_arch = "aarch64")]
             Set::Neon => Some(&neon_set::KERNELS),
             #[cfg_attr(

@@ -1,8 +1,8 @@
 //! Rows that are normalised as a whole: softmax and layer norm.
 
+use super::math;
 use super::memory::{Cells, Source};
 use super::vector::Vector;
-use super::math;
 
 /// One call: so many rows one behind another.
 #[derive(Clone, Copy)]
@@ -36,9 +36,15 @@ impl Norm<'_> {
     /// When the call would leave its buffers.
     pub(super) fn check(&self) {
         let floats = self.rows * self.length;
-        assert!(self.input.len() >= floats && self.output.len() >= floats, "rows in their buffers");
+        assert!(
+            self.input.len() >= floats && self.output.len() >= floats,
+            "rows in their buffers"
+        );
         if let NormKind::Layer { scale, shift, .. } = self.kind {
-            assert!(scale.len() >= self.length && shift.len() >= self.length, "scale and shift for a row");
+            assert!(
+                scale.len() >= self.length && shift.len() >= self.length,
+                "scale and shift for a row"
+            );
         }
     }
 }
@@ -86,7 +92,12 @@ unsafe fn softmax<V: Vector>(from: *const f32, to: *mut f32, length: usize) {
         registers!(length / V::LANES * V::LANES, |at, _count| {
             largest = largest.max(V::load(from.add(at)));
         });
-        let mut most = largest.lanes().iter().take(V::LANES).copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut most = largest
+            .lanes()
+            .iter()
+            .take(V::LANES)
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
         for at in length / V::LANES * V::LANES..length {
             most = most.max(*from.add(at));
         }
@@ -157,7 +168,9 @@ unsafe fn layer<V: Vector>(
         registers!(length, |at, count| {
             if count == V::LANES {
                 let value = V::load(from.add(at)).sub(means).mul(factor);
-                value.mul_add(V::load(scale.add(at)), V::load(shift.add(at))).store(to.add(at));
+                value
+                    .mul_add(V::load(scale.add(at)), V::load(shift.add(at)))
+                    .store(to.add(at));
             } else {
                 let value = V::load_part(from.add(at), count).sub(means).mul(factor);
                 let value = value.mul_add(V::load_part(scale.add(at), count), V::load_part(shift.add(at), count));

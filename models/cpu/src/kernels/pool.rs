@@ -35,7 +35,13 @@ impl Windows {
         let [row_dilation, column_dilation] = dilation;
         let sound = rows.iter().all(|span| fits(span, row_dilation, height))
             && columns.iter().all(|span| fits(span, column_dilation, width));
-        sound.then_some(Self { rows, columns, dilation, height, width })
+        sound.then_some(Self {
+            rows,
+            columns,
+            dilation,
+            height,
+            width,
+        })
     }
 }
 
@@ -76,7 +82,9 @@ impl Pool<'_> {
         let windows = self.windows;
         let read = self.from.reach(self.blocks, windows.height, windows.width, lanes);
         assert!(read <= self.input.len(), "windows in the input");
-        let written = self.to.reach(self.blocks, windows.rows.len(), windows.columns.len(), lanes);
+        let written = self
+            .to
+            .reach(self.blocks, windows.rows.len(), windows.columns.len(), lanes);
         assert!(written <= self.output.len(), "results in the output");
     }
 }
@@ -112,8 +120,7 @@ pub(super) unsafe fn run<V: Vector>(call: &Pool<'_>) {
 #[inline(always)]
 unsafe fn corner<V: Vector>(call: &Pool<'_>, block: usize, row: &Span, column: &Span) -> *const f32 {
     let grid = call.from;
-    let corner =
-        grid.origin + block * grid.block_stride + row.start * grid.row_stride + column.start * V::LANES;
+    let corner = grid.origin + block * grid.block_stride + row.start * grid.row_stride + column.start * V::LANES;
     // SAFETY: within the input, as checked.
     unsafe { call.input.pointer().add(corner) }
 }

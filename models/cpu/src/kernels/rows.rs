@@ -2,9 +2,9 @@
 
 use millrace_graph::Activation;
 
+use super::math;
 use super::memory::{Cells, Source};
 use super::vector::Vector;
-use super::math;
 
 /// How an operand goes along with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,10 @@ impl Operand<'_> {
             Step::Lanes => lanes,
             Step::One => 1,
         };
-        assert!(self.floats.len() >= needed.min(length.max(needed)), "an operand as long as its row");
+        assert!(
+            self.floats.len() >= needed.min(length.max(needed)),
+            "an operand as long as its row"
+        );
     }
 
     /// # Safety

@@ -2,9 +2,9 @@
 //! are calls of `dense`; here are the transforms of input and output.
 
 use super::dense::{Finish, Residual};
+use super::math;
 use super::memory::{Cells, Offsets, Source};
 use super::vector::Vector;
-use super::math;
 
 /// Numbers of a transformed tile.
 pub(crate) const POINTS: usize = 36;
@@ -76,11 +76,12 @@ impl OutputTransform<'_> {
         assert!(read <= self.input.len(), "transformed tiles in the input");
         for (tile, [rows, columns]) in self.tiles.entries().iter().zip(self.sizes) {
             let (rows, columns) = (usize::from(*rows), usize::from(*columns));
-            assert!((1..=TILE).contains(&rows) && (1..=TILE).contains(&columns), "a tile has 1 to 4 rows and columns");
-            let written = *tile as usize
-                + (self.blocks - 1) * self.block_stride
-                + (rows - 1) * self.row_stride
-                + columns * lanes;
+            assert!(
+                (1..=TILE).contains(&rows) && (1..=TILE).contains(&columns),
+                "a tile has 1 to 4 rows and columns"
+            );
+            let written =
+                *tile as usize + (self.blocks - 1) * self.block_stride + (rows - 1) * self.row_stride + columns * lanes;
             assert!(written <= self.output.len(), "tiles in the output");
         }
         if let Some(residual) = &self.residual {

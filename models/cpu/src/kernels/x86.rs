@@ -67,7 +67,11 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Avx2(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
+        unsafe {
+            Avx2(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
+                self.0,
+            ))
+        }
     }
 
     #[inline(always)]

@@ -39,7 +39,15 @@ impl Lowering<'_> {
         };
         let (output, to) = self.output_map(node)?;
         let weights = self.constant(convolution.weight)?;
-        let site = Site { convolution, weights: &weights.data, input, from, output, to, residual };
+        let site = Site {
+            convolution,
+            weights: &weights.data,
+            input,
+            from,
+            output,
+            to,
+            residual,
+        };
         match method {
             Method::Direct => self.direct(&site),
             Method::Depthwise => self.depthwise(&site),
@@ -53,19 +61,20 @@ impl Lowering<'_> {
         self.in_blocks(value, place, map)
     }
 
-    fn in_blocks(
-        &mut self,
-        value: millrace_graph::ValueId,
-        place: Place,
-        map: Map,
-    ) -> Result<(Place, Map), Refusal> {
+    fn in_blocks(&mut self, value: millrace_graph::ValueId, place: Place, map: Map) -> Result<(Place, Map), Refusal> {
         let lanes = self.kernels.lanes();
         if map.lanes == lanes {
             return Ok((place, map));
         }
         let to = Map { lanes, ..map };
         let output = self.new_map(to);
-        let step = crate::steps::Convert { input: place, from: map, output, to, first_channel: 0 };
+        let step = crate::steps::Convert {
+            input: place,
+            from: map,
+            output,
+            to,
+            first_channel: 0,
+        };
         self.push(step, &[place, output]);
         self.set_map(value, output, to);
         Ok((output, to))
@@ -167,12 +176,17 @@ impl Lowering<'_> {
         let tiles = |map: &Map, origin: usize| -> Vec<u32> {
             let corner = |y: usize, x: usize| (origin + map.step(y, x)) as u32;
             let rows = (0..to.height).step_by(TILE);
-            rows.flat_map(|y| (0..to.width).step_by(TILE).map(move |x| corner(y, x))).collect()
+            rows.flat_map(|y| (0..to.width).step_by(TILE).map(move |x| corner(y, x)))
+                .collect()
         };
         let size = |length: usize, start: usize| (length - start).min(TILE) as u8;
         let rows = (0..to.height).step_by(TILE);
         let sizes: Vec<[u8; 2]> = rows
-            .flat_map(|y| (0..to.width).step_by(TILE).map(move |x| [size(to.height, y), size(to.width, x)]))
+            .flat_map(|y| {
+                (0..to.width)
+                    .step_by(TILE)
+                    .map(move |x| [size(to.height, y), size(to.width, x)])
+            })
             .collect();
         let residual = site.residual.map(|(input, map)| {
             let part = ResidualPart {
@@ -191,7 +205,10 @@ impl Lowering<'_> {
             to,
             residual,
             bias: self.bias(convolution.bias, to.channels)?,
-            patches: self.repeated(&tiles(&from, from.origin() - from.step(top, left)), self.item_stride(site.input)),
+            patches: self.repeated(
+                &tiles(&from, from.origin() - from.step(top, left)),
+                self.item_stride(site.input),
+            ),
             tiles: self.repeated(&tiles(&to, to.origin()), self.item_stride(site.output)),
             tiles_of_item: sizes.len(),
             sizes: sizes.repeat(self.together),
@@ -199,7 +216,11 @@ impl Lowering<'_> {
         };
         let step = WinogradStep::new(parts, |output, input| {
             let start = (output * from.channels + input) * 9;
-            site.weights.get(start..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+            site.weights
+                .get(start..)
+                .and_then(|rest| rest.first_chunk())
+                .copied()
+                .unwrap_or_default()
         });
         self.push(step, &places);
         Ok(())
@@ -217,7 +238,9 @@ impl Lowering<'_> {
 
 /// How many groups fill whole blocks together; all where that would never be.
 fn merged_groups(groups: usize, outputs: usize, lanes: usize) -> usize {
-    (1..=groups).find(|merged| groups.is_multiple_of(*merged) && (merged * outputs).is_multiple_of(lanes)).unwrap_or(groups)
+    (1..=groups)
+        .find(|merged| groups.is_multiple_of(*merged) && (merged * outputs).is_multiple_of(lanes))
+        .unwrap_or(groups)
 }
 
 /// Input channel and tap of the kernel, in the order in which weights are packed: neighbours in memory come together.
@@ -249,11 +272,15 @@ fn pixels(convolution: &Convolution, from: &Map, to: &Map) -> Vec<u32> {
     let [down, across] = convolution.window.stride;
     let origin = from.origin() - from.step(top, left);
     let pixel = |y: usize, x: usize| (origin + from.step(y * down, x * across)) as u32;
-    (0..to.height).flat_map(|y| (0..to.width).map(move |x| pixel(y, x))).collect()
+    (0..to.height)
+        .flat_map(|y| (0..to.width).map(move |x| pixel(y, x)))
+        .collect()
 }
 
 /// Where each result goes.
 fn results(to: &Map) -> Vec<u32> {
     let pixel = |y: usize, x: usize| (to.origin() + to.step(y, x)) as u32;
-    (0..to.height).flat_map(|y| (0..to.width).map(move |x| pixel(y, x))).collect()
+    (0..to.height)
+        .flat_map(|y| (0..to.width).map(move |x| pixel(y, x)))
+        .collect()
 }

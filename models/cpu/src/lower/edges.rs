@@ -16,13 +16,22 @@ impl Lowering<'_> {
         let floats = self.elements(Operand::Value(value));
         let Some([channels, height, width]) = self.map_sizes(value) else {
             let place = self.new_rows(floats);
-            self.push(InputStep { output: place, map: Map::planar(1, 1, floats) }, &[place]);
+            self.push(
+                InputStep {
+                    output: place,
+                    map: Map::planar(1, 1, floats),
+                },
+                &[place],
+            );
             self.set_rows(value, place);
             return Ok(());
         };
         let halo = self.halos.get(value.index()).copied().unwrap_or_default();
         // The first convolution reads three channels: blocks would be mostly empty.
-        let map = Map { halo, ..Map::planar(channels, height, width) };
+        let map = Map {
+            halo,
+            ..Map::planar(channels, height, width)
+        };
         let place = self.new_map(map);
         self.push(InputStep { output: place, map }, &[place]);
         self.set_map(value, place, map);

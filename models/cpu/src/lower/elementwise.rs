@@ -42,7 +42,13 @@ impl Lowering<'_> {
                 (Side::Numbers(factor), Spread::Channels),
                 (Side::Numbers(shift), Spread::Channels),
             ];
-            let step = MapStep { kernels: self.kernels, operands, computation: Computation::MulAdd, output, to };
+            let step = MapStep {
+                kernels: self.kernels,
+                operands,
+                computation: Computation::MulAdd,
+                output,
+                to,
+            };
             self.push(step, &[place, output]);
             return Ok(());
         }
@@ -79,7 +85,9 @@ impl Lowering<'_> {
 
     /// How each operand goes along with a map in blocks; nothing where the rows are the better way.
     fn map_operands(&mut self, node: &Node) -> Result<Option<Vec<(Side, Spread)>>, Refusal> {
-        let Some(result) = self.map_sizes(node.output) else { return Ok(None) };
+        let Some(result) = self.map_sizes(node.output) else {
+            return Ok(None);
+        };
         let blocked = node.inputs.iter().any(|input| {
             matches!(input, Operand::Value(value) if self.is_blocked(*value) && self.map_sizes(*value) == Some(result))
         });
@@ -101,9 +109,10 @@ impl Lowering<'_> {
                     };
                     (Side::Value(place), Spread::Map(map))
                 }
-                (Operand::Constant(id), [1, 1, 1, 1]) => {
-                    (Side::Numbers(Buffer::from_slice(&self.constant(*id)?.data)), Spread::One)
-                }
+                (Operand::Constant(id), [1, 1, 1, 1]) => (
+                    Side::Numbers(Buffer::from_slice(&self.constant(*id)?.data)),
+                    Spread::One,
+                ),
                 (Operand::Constant(id), [1, c, 1, 1]) if *c == channels => {
                     (Side::Numbers(self.bias(Some(*id), channels)?), Spread::Channels)
                 }
@@ -112,7 +121,10 @@ impl Lowering<'_> {
                 }
                 (Operand::Constant(id), [1, c, h, w]) if [*c, *h, *w] == [channels, height, width] => {
                     let constant = self.constant(*id)?;
-                    let to = Map { lanes: self.kernels.lanes(), ..Map::planar(channels, height, width) };
+                    let to = Map {
+                        lanes: self.kernels.lanes(),
+                        ..Map::planar(channels, height, width)
+                    };
                     (Side::Numbers(in_blocks(&constant.data, &to)), Spread::Map(to))
                 }
                 _ => return Ok(None),
@@ -131,7 +143,16 @@ impl Lowering<'_> {
         let (output, to) = self.output_map(node)?;
         let places = operands.iter().filter_map(|(side, _)| place(side));
         let places: Vec<Place> = places.chain([output]).collect();
-        self.push(MapStep { kernels: self.kernels, operands, computation, output, to }, &places);
+        self.push(
+            MapStep {
+                kernels: self.kernels,
+                operands,
+                computation,
+                output,
+                to,
+            },
+            &places,
+        );
         Ok(())
     }
 
@@ -148,11 +169,20 @@ impl Lowering<'_> {
         }
         let output = self.new_rows(result.iter().product());
         let axes = result.iter().enumerate().map(|(axis, length)| {
-            (*length, steps.iter().map(|steps| steps.get(axis).copied().unwrap_or(0)).collect())
+            (
+                *length,
+                steps
+                    .iter()
+                    .map(|steps| steps.get(axis).copied().unwrap_or(0))
+                    .collect(),
+            )
         });
         let axes: Vec<(usize, Vec<usize>)> = axes.collect();
         let places: Vec<Place> = operands.iter().filter_map(place).chain([output]).collect();
-        self.push(RowsStep::new(self.kernels, operands, computation, output, &axes), &places);
+        self.push(
+            RowsStep::new(self.kernels, operands, computation, output, &axes),
+            &places,
+        );
         self.set_rows(node.output, output);
         Ok(())
     }
@@ -184,7 +214,10 @@ pub(super) fn row_major(sizes: &[usize]) -> Vec<usize> {
 /// The same, seen as `rank` axes: 0 where an axis is repeated.
 pub(super) fn broadcast_steps(sizes: &[usize], rank: usize) -> Vec<usize> {
     let own = row_major(sizes);
-    let repeated = own.into_iter().zip(sizes).map(|(step, size)| if *size == 1 { 0 } else { step });
+    let repeated = own
+        .into_iter()
+        .zip(sizes)
+        .map(|(step, size)| if *size == 1 { 0 } else { step });
     let mut steps = vec![0; rank.saturating_sub(sizes.len())];
     steps.extend(repeated);
     steps

@@ -26,7 +26,8 @@ const WINOGRAD_LENGTH_MIN: usize = 10;
 
 /// How this convolution is computed.
 pub(crate) fn method(graph: &Graph, convolution: &Convolution, input: ValueId, output: ValueId) -> Method {
-    let (Some([inputs, ..]), Some([outputs, height, width])) = (map_sizes(graph, input), map_sizes(graph, output)) else {
+    let (Some([inputs, ..]), Some([outputs, height, width])) = (map_sizes(graph, input), map_sizes(graph, output))
+    else {
         return Method::Direct;
     };
     let window = &convolution.window;
@@ -84,8 +85,14 @@ pub(crate) fn halos(graph: &Graph, lanes: usize) -> Vec<Halo> {
         if !is_channel_concat(graph, node, lanes) {
             continue;
         }
-        let all: Vec<usize> = values(&node.inputs).map(ValueId::index).chain([node.output.index()]).collect();
-        let union = all.iter().filter_map(|index| halos.get(*index)).fold(Halo::default(), |sum, halo| sum.union(*halo));
+        let all: Vec<usize> = values(&node.inputs)
+            .map(ValueId::index)
+            .chain([node.output.index()])
+            .collect();
+        let union = all
+            .iter()
+            .filter_map(|index| halos.get(*index))
+            .fold(Halo::default(), |sum, halo| sum.union(*halo));
         for index in all {
             if let Some(halo) = halos.get_mut(index) {
                 *halo = union;
@@ -98,7 +105,10 @@ pub(crate) fn halos(graph: &Graph, lanes: usize) -> Vec<Halo> {
 /// Whether a node puts maps one behind another along the channels, each but the last in whole blocks.
 pub(crate) fn is_channel_concat(graph: &Graph, node: &millrace_graph::Node, lanes: usize) -> bool {
     let Op::Concat { axis: 1 } = node.op else { return false };
-    let all_maps = node.inputs.iter().all(|input| matches!(input, Operand::Value(value) if map_sizes(graph, *value).is_some()));
+    let all_maps = node
+        .inputs
+        .iter()
+        .all(|input| matches!(input, Operand::Value(value) if map_sizes(graph, *value).is_some()));
     let before_last = node.inputs.len().saturating_sub(1);
     all_maps
         && values(&node.inputs)

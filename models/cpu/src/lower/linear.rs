@@ -32,7 +32,11 @@ impl Lowering<'_> {
                 places: self.repeated(&offsets(outputs), self.item_stride(input)),
                 block_stride: lanes,
             }),
-            sections: vec![Section { taps, first_channel: 0, channels: outputs }],
+            sections: vec![Section {
+                taps,
+                first_channel: 0,
+                channels: outputs,
+            }],
             bias: self.bias(linear.bias, outputs)?,
             pixels: self.repeated(&offsets(inputs), self.item_stride(input)),
             places: self.repeated(&offsets(outputs), self.item_stride(output)),
@@ -43,7 +47,9 @@ impl Lowering<'_> {
             finish: Finish::of(linear.activation),
         };
         let data = &weights.data;
-        let step = DenseStep::new(parts, |_, tap, channel| data.get(tap * outputs + channel).copied().unwrap_or(0.0));
+        let step = DenseStep::new(parts, |_, tap, channel| {
+            data.get(tap * outputs + channel).copied().unwrap_or(0.0)
+        });
         let places: Vec<Place> = [input, output].into_iter().chain(residual).collect();
         self.push(step, &places);
         self.set_rows(node.output, output);

@@ -15,7 +15,8 @@ impl Lowering<'_> {
         let result = self.sizes(Operand::Value(node.output));
         let left = self.factor(*left, result.len())?;
         let right = self.factor(*right, result.len())?;
-        let (Some((batch, [rows, columns])), Some([.., depth])) = (result.split_last_chunk::<2>(), left.sizes.last_chunk::<2>())
+        let (Some((batch, [rows, columns])), Some([.., depth])) =
+            (result.split_last_chunk::<2>(), left.sizes.last_chunk::<2>())
         else {
             return Err("a product has at least two axes".to_owned());
         };
@@ -38,7 +39,11 @@ impl Lowering<'_> {
             right: right.place,
             right_steps: *right_steps,
             output,
-            sizes: Sizes { rows: *rows, columns: *columns, depth: *depth },
+            sizes: Sizes {
+                rows: *rows,
+                columns: *columns,
+                depth: *depth,
+            },
             products: products.collect(),
         });
         self.push(step, &[left.place, right.place, output]);
@@ -54,11 +59,22 @@ impl Lowering<'_> {
             None => (self.rows(operand)?, row_major(&sizes)),
         };
         if sizes.len() == rank {
-            let repeated = steps.iter().zip(&sizes).map(|(step, size)| if *size == 1 { 0 } else { *step });
-            return Ok(Factor { place, steps: repeated.collect(), sizes });
+            let repeated = steps
+                .iter()
+                .zip(&sizes)
+                .map(|(step, size)| if *size == 1 { 0 } else { *step });
+            return Ok(Factor {
+                place,
+                steps: repeated.collect(),
+                sizes,
+            });
         }
         let place = self.rows(operand)?;
-        Ok(Factor { place, steps: broadcast_steps(&sizes, rank), sizes })
+        Ok(Factor {
+            place,
+            steps: broadcast_steps(&sizes, rank),
+            sizes,
+        })
     }
 }
 

@@ -123,13 +123,19 @@ pub(crate) fn lower(graph: &Graph, kernels: &'static Kernels, together_max: usiz
     let mut unsupported = Vec::new();
     lowering.destine_concatenations();
     if let Err(reason) = lowering.input() {
-        unsupported.push(Unsupported { node: "input".to_owned(), reason });
+        unsupported.push(Unsupported {
+            node: "input".to_owned(),
+            reason,
+        });
     }
     let together = together::together(graph, together_max);
     for (node, together) in graph.nodes().iter().zip(together) {
         lowering.together = together;
         if let Err(reason) = lowering.node(node) {
-            unsupported.push(Unsupported { node: node.name.clone(), reason });
+            unsupported.push(Unsupported {
+                node: node.name.clone(),
+                reason,
+            });
             // What reads it goes on, so that every reason is said.
             let place = lowering.new_rows(lowering.elements(Operand::Value(node.output)));
             lowering.set_rows(node.output, place);
@@ -139,10 +145,17 @@ pub(crate) fn lower(graph: &Graph, kernels: &'static Kernels, together_max: usiz
     for (index, output) in graph.outputs().iter().enumerate() {
         match lowering.output(index, output.value) {
             Ok(floats) => outputs.push(floats),
-            Err(reason) => unsupported.push(Unsupported { node: output.name.clone(), reason }),
+            Err(reason) => unsupported.push(Unsupported {
+                node: output.name.clone(),
+                reason,
+            }),
         }
     }
-    if let Some(storage) = lowering.storages.iter().find(|storage| storage.floats > STORAGE_FLOATS_MAX) {
+    if let Some(storage) = lowering
+        .storages
+        .iter()
+        .find(|storage| storage.floats > STORAGE_FLOATS_MAX)
+    {
         return Err(Error::TooLarge { floats: storage.floats });
     }
     if !unsupported.is_empty() {
@@ -201,7 +214,9 @@ impl<'g> Lowering<'g> {
     }
 
     fn constant(&self, id: ConstantId) -> Result<&'g Constant, Refusal> {
-        self.graph.constant(id).ok_or_else(|| "a constant is of another graph".to_owned())
+        self.graph
+            .constant(id)
+            .ok_or_else(|| "a constant is of another graph".to_owned())
     }
 
     /// Numbers of a constant that a node may have; as many zeros as asked for otherwise.
@@ -209,7 +224,11 @@ impl<'g> Lowering<'g> {
         let lanes = self.kernels.lanes();
         let mut buffer = Buffer::zeroed(channels.div_ceil(lanes) * lanes);
         if let Some(id) = id {
-            for (to, from) in buffer.floats_mut().iter_mut().zip(self.constant(id)?.data.iter().take(channels)) {
+            for (to, from) in buffer
+                .floats_mut()
+                .iter_mut()
+                .zip(self.constant(id)?.data.iter().take(channels))
+            {
                 *to = *from;
             }
         }
@@ -220,12 +239,17 @@ impl<'g> Lowering<'g> {
     fn sizes(&self, operand: Operand) -> Vec<usize> {
         match operand {
             Operand::Value(value) => self.graph.shape(value).0.iter().map(|axis| axis.size).collect(),
-            Operand::Constant(id) => self.graph.constant(id).map_or_else(Vec::new, |constant| constant.shape.clone()),
+            Operand::Constant(id) => self
+                .graph
+                .constant(id)
+                .map_or_else(Vec::new, |constant| constant.shape.clone()),
         }
     }
 
     fn elements(&self, operand: Operand) -> usize {
-        self.sizes(operand).iter().fold(1, |product, size| product.saturating_mul(*size))
+        self.sizes(operand)
+            .iter()
+            .fold(1, |product, size| product.saturating_mul(*size))
     }
 
     /// Channels, height and width of a value that is a map.
@@ -246,9 +270,15 @@ impl<'g> Lowering<'g> {
     }
 
     fn new_storage(&mut self, floats: usize, class: Class) -> Place {
-        let floats = floats.saturating_add(OVERHANG).div_ceil(Buffer::ALIGNMENT).saturating_mul(Buffer::ALIGNMENT);
+        let floats = floats
+            .saturating_add(OVERHANG)
+            .div_ceil(Buffer::ALIGNMENT)
+            .saturating_mul(Buffer::ALIGNMENT);
         self.storages.push(Storage { floats, class });
-        Place { storage: self.storages.len() - 1, offset: 0 }
+        Place {
+            storage: self.storages.len() - 1,
+            offset: 0,
+        }
     }
 
     fn new_rows(&mut self, floats: usize) -> Place {
@@ -273,15 +303,30 @@ impl<'g> Lowering<'g> {
     }
 
     fn set_rows(&mut self, value: ValueId, place: Place) {
-        self.stored.insert(value, Stored { place, layout: Layout::Rows });
+        self.stored.insert(
+            value,
+            Stored {
+                place,
+                layout: Layout::Rows,
+            },
+        );
     }
 
     fn set_map(&mut self, value: ValueId, place: Place, map: Map) {
-        self.stored.insert(value, Stored { place, layout: Layout::Map(map) });
+        self.stored.insert(
+            value,
+            Stored {
+                place,
+                layout: Layout::Map(map),
+            },
+        );
     }
 
     fn stored(&self, value: ValueId) -> Result<Stored, Refusal> {
-        self.stored.get(&value).cloned().ok_or_else(|| "a value is read before it is made".to_owned())
+        self.stored
+            .get(&value)
+            .cloned()
+            .ok_or_else(|| "a value is read before it is made".to_owned())
     }
 
     /// Row-major numbers of an operand, copied where they lie otherwise.
@@ -301,7 +346,11 @@ impl<'g> Lowering<'g> {
             Layout::Strided(steps) => {
                 let sizes = self.sizes(operand);
                 let to = elementwise::row_major(&sizes);
-                let axes = sizes.iter().zip(steps).zip(to).map(|((length, from), to)| [*length, from, to]);
+                let axes = sizes
+                    .iter()
+                    .zip(steps)
+                    .zip(to)
+                    .map(|((length, from), to)| [*length, from, to]);
                 let axes: Vec<[usize; 3]> = axes.collect();
                 let place = self.new_rows(sizes.iter().product());
                 self.push(StridedStep::new(stored.place, place, &axes), &[stored.place, place]);
@@ -311,7 +360,13 @@ impl<'g> Lowering<'g> {
         };
         let to = Map::planar(map.channels, map.height, map.width);
         let place = self.new_rows(to.len());
-        let step = Convert { input: stored.place, from: map, output: place, to, first_channel: 0 };
+        let step = Convert {
+            input: stored.place,
+            from: map,
+            output: place,
+            to,
+            first_channel: 0,
+        };
         self.push(step, &[stored.place, place]);
         self.as_rows.insert(value, place);
         Ok(place)
@@ -324,7 +379,14 @@ impl<'g> Lowering<'g> {
         let constant = self.constant(id)?;
         let floats = constant.data.len();
         let place = self.new_rows(floats);
-        self.push(ConstantStep { numbers: Buffer::from_slice(&constant.data), floats, output: place }, &[place]);
+        self.push(
+            ConstantStep {
+                numbers: Buffer::from_slice(&constant.data),
+                floats,
+                output: place,
+            },
+            &[place],
+        );
         self.constants.insert(id, place);
         Ok(place)
     }
@@ -347,7 +409,16 @@ impl<'g> Lowering<'g> {
         let mut to = self.blocked(value).ok_or("its input is no map of each item")?;
         to.halo = to.halo.union(halo);
         let output = self.new_map(to);
-        self.push(Convert { input: place, from, output, to, first_channel: 0 }, &[place, output]);
+        self.push(
+            Convert {
+                input: place,
+                from,
+                output,
+                to,
+                first_channel: 0,
+            },
+            &[place, output],
+        );
         // The next reader finds it so.
         self.set_map(value, output, to);
         Ok((output, to))

@@ -27,14 +27,29 @@ impl Lowering<'_> {
             }
         };
         let (scale, shift) = (numbers(norm.scale, 1.0)?, numbers(norm.shift, 0.0)?);
-        self.norm(node, length, RowNorm::Layer { epsilon: norm.epsilon as f32, scale, shift })
+        self.norm(
+            node,
+            length,
+            RowNorm::Layer {
+                epsilon: norm.epsilon as f32,
+                scale,
+                shift,
+            },
+        )
     }
 
     fn norm(&mut self, node: &Node, length: usize, norm: RowNorm) -> Result<(), Refusal> {
         let floats = self.elements(Operand::Value(node.output));
         let input = self.rows(Operand::Value(self.value(node, 0)?))?;
         let output = self.new_rows(floats);
-        let step = NormStep { kernels: self.kernels, input, output, rows: floats / length.max(1), length, norm };
+        let step = NormStep {
+            kernels: self.kernels,
+            input,
+            output,
+            rows: floats / length.max(1),
+            length,
+            norm,
+        };
         self.push(step, &[input, output]);
         self.set_rows(node.output, output);
         Ok(())
@@ -58,7 +73,13 @@ impl Lowering<'_> {
         let shape = self.sizes(Operand::Value(node.output));
         let output = self.new_rows(shape.iter().product());
         places.push(output);
-        let step = PlainStep { graph: self.shared.clone(), op: node.op.clone(), inputs, output, shape };
+        let step = PlainStep {
+            graph: self.shared.clone(),
+            op: node.op.clone(),
+            inputs,
+            output,
+            shape,
+        };
         self.push(step, &places);
         self.set_rows(node.output, output);
         self.plain_nodes.push(node.name.clone());

@@ -31,7 +31,11 @@ impl Lowering<'_> {
                     let divisor = counted.map_or(count, |counted| {
                         taps.filter(|place| *place < before + length + counted).count()
                     });
-                    Span { start: start.unwrap_or(before) - before, count, divisor }
+                    Span {
+                        start: start.unwrap_or(before) - before,
+                        count,
+                        divisor,
+                    }
                 })
                 .collect()
         };
@@ -49,12 +53,21 @@ impl Lowering<'_> {
         let spans = |length: usize, results: usize| -> Vec<Span> {
             let part = |result: usize| {
                 let (start, end) = (result * length / results, ((result + 1) * length).div_ceil(results));
-                Span { start, count: end - start, divisor: end - start }
+                Span {
+                    start,
+                    count: end - start,
+                    divisor: end - start,
+                }
             };
             (0..results).map(part).collect()
         };
-        let windows = Windows::new(spans(height, out_height), spans(width, out_width), [1, 1], [height, width])
-            .ok_or("it averages nothing")?;
+        let windows = Windows::new(
+            spans(height, out_height),
+            spans(width, out_width),
+            [1, 1],
+            [height, width],
+        )
+        .ok_or("it averages nothing")?;
         self.push_pool(node, input, windows, true)
     }
 
@@ -69,13 +82,23 @@ impl Lowering<'_> {
         let (Some([channels, height, width]), [2, 3]) = (self.map_sizes(input), axes) else {
             return Err("only over height and width of a map yet".to_owned());
         };
-        let whole = |length: usize| vec![Span { start: 0, count: length, divisor: length }];
-        let windows = Windows::new(whole(height), whole(width), [1, 1], [height, width]).ok_or("it averages nothing")?;
+        let whole = |length: usize| {
+            vec![Span {
+                start: 0,
+                count: length,
+                divisor: length,
+            }]
+        };
+        let windows =
+            Windows::new(whole(height), whole(width), [1, 1], [height, width]).ok_or("it averages nothing")?;
         if self.map_sizes(node.output).is_some() {
             return self.push_pool(node, input, windows, average);
         }
         let lanes = self.kernels.lanes();
-        let to = Map { lanes, ..Map::planar(channels, 1, 1) };
+        let to = Map {
+            lanes,
+            ..Map::planar(channels, 1, 1)
+        };
         let output = self.new_map(to);
         self.set_map(node.output, output, to);
         self.push_pool_to(input, windows, average, (output, to))
@@ -96,7 +119,15 @@ impl Lowering<'_> {
         (output, to): (crate::step::Place, Map),
     ) -> Result<(), Refusal> {
         let (place, from) = self.blocked_map(input)?;
-        let step = PoolStep { kernels: self.kernels, input: place, from, output, to, windows, average };
+        let step = PoolStep {
+            kernels: self.kernels,
+            input: place,
+            from,
+            output,
+            to,
+            windows,
+            average,
+        };
         self.push(step, &[place, output]);
         Ok(())
     }

@@ -56,14 +56,23 @@ impl Lowering<'_> {
             return Ok(());
         }
         let place = self.rows(operand)?;
-        self.stored.insert(node.output, Stored { place, layout: Layout::Rows });
+        self.stored.insert(
+            node.output,
+            Stored {
+                place,
+                layout: Layout::Rows,
+            },
+        );
         Ok(())
     }
 
     pub(super) fn transpose(&mut self, node: &Node, order: &[usize]) -> Result<(), Refusal> {
         let operand = Operand::Value(self.value(node, 0)?);
         let (place, steps) = self.view_or_rows(operand)?;
-        let steps = order.iter().map(|axis| steps.get(*axis).copied().unwrap_or(0)).collect();
+        let steps = order
+            .iter()
+            .map(|axis| steps.get(*axis).copied().unwrap_or(0))
+            .collect();
         self.set_view(node, place, steps);
         Ok(())
     }
@@ -78,7 +87,14 @@ impl Lowering<'_> {
         let strides = strides.map_err(|_| "backwards".to_owned())?;
         let offset: usize = starts.iter().zip(&steps).map(|(start, step)| start * step).sum();
         let steps = steps.iter().zip(strides).map(|(step, stride)| step * stride).collect();
-        self.set_view(node, Place { offset: place.offset + offset, ..place }, steps);
+        self.set_view(
+            node,
+            Place {
+                offset: place.offset + offset,
+                ..place
+            },
+            steps,
+        );
         Ok(())
     }
 
@@ -90,7 +106,13 @@ impl Lowering<'_> {
         starts: &[usize],
         strides: &[isize],
     ) -> Result<bool, Refusal> {
-        let Stored { place, layout: Layout::Map(map) } = self.stored(value)? else { return Ok(false) };
+        let Stored {
+            place,
+            layout: Layout::Map(map),
+        } = self.stored(value)?
+        else {
+            return Ok(false);
+        };
         let (Some([channels, height, width]), [0, first, 0, 0]) = (self.map_sizes(node.output), starts) else {
             return Ok(false);
         };
@@ -105,14 +127,19 @@ impl Lowering<'_> {
     }
 
     pub(super) fn expand(&mut self, node: &Node) -> Result<(), Refusal> {
-        let [operand] = node.inputs.as_slice() else { return Err("it has not one input".to_owned()) };
+        let [operand] = node.inputs.as_slice() else {
+            return Err("it has not one input".to_owned());
+        };
         let rank = self.sizes(Operand::Value(node.output)).len();
         let sizes = self.sizes(*operand);
         let (place, steps) = match operand {
             Operand::Value(_) => self.view_or_rows(*operand)?,
             Operand::Constant(_) => (self.rows(*operand)?, row_major(&sizes)),
         };
-        let own = steps.iter().zip(&sizes).map(|(step, size)| if *size == 1 { 0 } else { *step });
+        let own = steps
+            .iter()
+            .zip(&sizes)
+            .map(|(step, size)| if *size == 1 { 0 } else { *step });
         let mut all = vec![0; rank.saturating_sub(sizes.len())];
         all.extend(own);
         self.set_view(node, place, all);
@@ -120,11 +147,20 @@ impl Lowering<'_> {
     }
 
     /// Along an axis by a known index, or by indices that follow each other.
-    pub(super) fn gather(&mut self, node: &Node, axis: usize, indices: &[usize], shape: &[usize]) -> Result<(), Refusal> {
+    pub(super) fn gather(
+        &mut self,
+        node: &Node,
+        axis: usize,
+        indices: &[usize],
+        shape: &[usize],
+    ) -> Result<(), Refusal> {
         let first = indices.first().copied().unwrap_or(0);
         let next = indices.get(1).copied().unwrap_or(first);
         let stride = next.checked_sub(first).ok_or("backwards")?;
-        let even = indices.iter().enumerate().all(|(place, index)| *index == first + place * stride);
+        let even = indices
+            .iter()
+            .enumerate()
+            .all(|(place, index)| *index == first + place * stride);
         if !even || shape.len() > 1 {
             return Err("scattered indices".to_owned());
         }
@@ -133,7 +169,14 @@ impl Lowering<'_> {
         let step = steps.get(axis).copied().unwrap_or(0);
         let within: Vec<usize> = shape.iter().map(|_| step * stride).collect();
         steps.splice(axis..=axis, within);
-        self.set_view(node, Place { offset: place.offset + first * step, ..place }, steps);
+        self.set_view(
+            node,
+            Place {
+                offset: place.offset + first * step,
+                ..place
+            },
+            steps,
+        );
         Ok(())
     }
 
@@ -154,13 +197,26 @@ impl Lowering<'_> {
         let (output, to) = self.output_map(node)?;
         let mut first_channel = 0;
         for value in super::halo::values(&node.inputs) {
-            let Stored { place, layout: Layout::Map(from) } = self.stored(value)? else {
+            let Stored {
+                place,
+                layout: Layout::Map(from),
+            } = self.stored(value)?
+            else {
                 return Err("its input is no map".to_owned());
             };
             let offset = output.offset + first_channel / to.lanes * to.block_stride();
             let in_place = place == Place { offset, ..output } && from.lanes == to.lanes && from.halo == to.halo;
             if !in_place {
-                self.push(Convert { input: place, from, output, to, first_channel }, &[place, output]);
+                self.push(
+                    Convert {
+                        input: place,
+                        from,
+                        output,
+                        to,
+                        first_channel,
+                    },
+                    &[place, output],
+                );
             }
             first_channel += from.channels;
         }
@@ -178,10 +234,17 @@ impl Lowering<'_> {
                 Operand::Value(_) => self.view_or_rows(*input)?,
                 Operand::Constant(_) => (self.rows(*input)?, broadcast_steps(&from, from.len())),
             };
-            let axes = from.iter().zip(steps).zip(&to_steps).map(|((length, from), to)| [*length, from, *to]);
+            let axes = from
+                .iter()
+                .zip(steps)
+                .zip(&to_steps)
+                .map(|((length, from), to)| [*length, from, *to]);
             let axes: Vec<[usize; 3]> = axes.collect();
             let offset = output.offset + index * to_steps.get(axis).copied().unwrap_or(1);
-            self.push(StridedStep::new(place, Place { offset, ..output }, &axes), &[place, output]);
+            self.push(
+                StridedStep::new(place, Place { offset, ..output }, &axes),
+                &[place, output],
+            );
             index += from.get(axis).copied().unwrap_or(1);
         }
         self.set_rows(node.output, output);

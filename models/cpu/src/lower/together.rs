@@ -21,7 +21,10 @@ pub(super) fn together(graph: &Graph, most: usize) -> Vec<usize> {
     let nodes = graph.nodes().iter().zip(through);
     nodes
         .map(|(node, largest)| {
-            let fitting = [16, 4, 1].into_iter().find(|items| items * largest <= WAITING_FLOATS).unwrap_or(1);
+            let fitting = [16, 4, 1]
+                .into_iter()
+                .find(|items| items * largest <= WAITING_FLOATS)
+                .unwrap_or(1);
             together = together.max(wanted(graph, node).min(fitting)).min(most);
             together
         })
@@ -46,5 +49,7 @@ fn wanted(graph: &Graph, node: &Node) -> usize {
 /// Numbers of an item that a node reads first and writes.
 fn floats_through(graph: &Graph, node: &Node) -> usize {
     let input = values(&node.inputs).take(1).chain([node.output]);
-    input.filter_map(|value| graph.shape(value).elements()).fold(0, usize::saturating_add)
+    input
+        .filter_map(|value| graph.shape(value).elements())
+        .fold(0, usize::saturating_add)
 }

@@ -91,12 +91,25 @@ impl DenseStep {
             }
         }
         let weights = pack(&parts.sections, &groups, lanes, floats, weight);
-        let scratch = groups.iter().filter(|group| group.partial.is_some()).map(|group| group.blocks).max();
+        let scratch = groups
+            .iter()
+            .filter(|group| group.partial.is_some())
+            .map(|group| group.blocks)
+            .max();
         let scratch_places = match scratch {
-            Some(blocks) => Table::new((0..parts.pixels.len()).map(|pixel| (pixel * blocks * lanes) as u32).collect()),
+            Some(blocks) => Table::new(
+                (0..parts.pixels.len())
+                    .map(|pixel| (pixel * blocks * lanes) as u32)
+                    .collect(),
+            ),
             None => Table::default(),
         };
-        Self { parts, groups, weights, scratch_places }
+        Self {
+            parts,
+            groups,
+            weights,
+            scratch_places,
+        }
     }
 
     /// Pixels and groups of a share: groups where they can be divided evenly, else pixels.
@@ -114,14 +127,22 @@ impl DenseStep {
     fn group(&self, scope: &Scope<'_>, group: &Group, pixels: Range<usize>) {
         let parts = &self.parts;
         let lanes = parts.kernels.lanes();
-        let Some(section) = parts.sections.get(group.section) else { return };
+        let Some(section) = parts.sections.get(group.section) else {
+            return;
+        };
         let offset = group.block * parts.block_stride;
         let (output, places, block_stride) = match group.partial {
-            None => (scope.at(parts.output, scope.first).after(offset), &parts.places, parts.block_stride),
+            None => (
+                scope.at(parts.output, scope.first).after(offset),
+                &parts.places,
+                parts.block_stride,
+            ),
             Some(_) => (scope.scratch, &self.scratch_places, lanes),
         };
         let residual = parts.residual.as_ref().map(|residual| Residual {
-            input: scope.source(residual.input, scope.first).after(group.block * residual.block_stride),
+            input: scope
+                .source(residual.input, scope.first)
+                .after(group.block * residual.block_stride),
             places: residual.places.range(pixels.clone()),
             block_stride: residual.block_stride,
         });
@@ -154,7 +175,9 @@ impl DenseStep {
     /// Copies those channels of a group that exist from the scratch memory to their pixels.
     fn bring_out(&self, scope: &Scope<'_>, group: &Group, channels: usize, pixels: Range<usize>) {
         let parts = &self.parts;
-        let output = scope.at(parts.output, scope.first).after(group.block * parts.block_stride);
+        let output = scope
+            .at(parts.output, scope.first)
+            .after(group.block * parts.block_stride);
         let scratch = Source::from(scope.scratch);
         let places = parts.places.iter().zip(self.scratch_places.iter());
         for (to, from) in places.skip(pixels.start).take(pixels.len()) {
@@ -173,7 +196,11 @@ impl Step for DenseStep {
     fn run(&self, scope: &Scope<'_>, share: Share) {
         let pixels = self.parts.pixels_of_item * scope.count;
         let (pixels, groups) = self.shares(pixels, share);
-        let of_pixel = self.parts.input_floats.div_ceil(self.parts.pixels_of_item.max(1)).max(1);
+        let of_pixel = self
+            .parts
+            .input_floats
+            .div_ceil(self.parts.pixels_of_item.max(1))
+            .max(1);
         let chunk = (INPUT_FLOATS / of_pixel).max(96);
         let chunks = pixels.len().div_ceil(chunk);
         for part in 0..chunks {
@@ -188,7 +215,10 @@ impl Step for DenseStep {
     fn scratch(&self) -> usize {
         let lanes = self.parts.kernels.lanes();
         let partial = self.groups.iter().filter(|group| group.partial.is_some());
-        partial.map(|group| group.blocks * lanes * self.parts.pixels.len()).max().unwrap_or(0)
+        partial
+            .map(|group| group.blocks * lanes * self.parts.pixels.len())
+            .max()
+            .unwrap_or(0)
     }
 
     fn weights(&self) -> usize {
@@ -220,10 +250,16 @@ fn pack(
 ) -> Buffer {
     let mut buffer = Buffer::zeroed(floats);
     for group in groups {
-        let Some(section) = sections.get(group.section) else { continue };
+        let Some(section) = sections.get(group.section) else {
+            continue;
+        };
         let first = group.block * lanes - section.first_channel;
         let rows = buffer.floats_mut().get_mut(group.weights..).unwrap_or(&mut []);
-        for (tap, row) in rows.chunks_exact_mut(group.blocks * lanes).take(section.taps.len()).enumerate() {
+        for (tap, row) in rows
+            .chunks_exact_mut(group.blocks * lanes)
+            .take(section.taps.len())
+            .enumerate()
+        {
             for (channel, to) in (first..section.channels).zip(row) {
                 *to = weight(group.section, tap, channel);
             }

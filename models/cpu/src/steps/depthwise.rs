@@ -28,14 +28,22 @@ impl Step for DepthwiseStep {
     fn run(&self, scope: &Scope<'_>, share: Share) {
         let lanes = self.to.lanes;
         let blocks = share.range(self.to.blocks());
-        let weights = self.weights.floats().get(blocks.start * self.taps.len() * lanes..).unwrap_or(&[]);
+        let weights = self
+            .weights
+            .floats()
+            .get(blocks.start * self.taps.len() * lanes..)
+            .unwrap_or(&[]);
         let bias = self.bias.floats().get(blocks.start * lanes..).unwrap_or(&[]);
         for item in scope.items() {
             self.kernels.depthwise(&Depthwise {
-                input: scope.source(self.input, item).after(blocks.start * self.from.block_stride()),
+                input: scope
+                    .source(self.input, item)
+                    .after(blocks.start * self.from.block_stride()),
                 output: scope.at(self.output, item).after(blocks.start * self.to.block_stride()),
                 residual: self.residual.as_ref().map(|residual| Residual {
-                    input: scope.source(residual.input, item).after(blocks.start * residual.block_stride),
+                    input: scope
+                        .source(residual.input, item)
+                        .after(blocks.start * residual.block_stride),
                     places: residual.places.all(),
                     block_stride: residual.block_stride,
                 }),

@@ -34,7 +34,9 @@ pub(crate) struct OutputStep {
 
 impl Step for OutputStep {
     fn run(&self, scope: &Scope<'_>, share: Share) {
-        let Some(output) = scope.outputs.get(self.index) else { return };
+        let Some(output) = scope.outputs.get(self.index) else {
+            return;
+        };
         if !share.is_first() {
             return;
         }

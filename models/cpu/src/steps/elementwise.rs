@@ -62,7 +62,8 @@ impl MapStep {
             Spread::Map(map) => Some(map),
             Spread::Channels | Spread::One => None,
         });
-        maps.chain([&self.to]).all(|map| map.row_stride() == map.width * map.lanes)
+        maps.chain([&self.to])
+            .all(|map| map.row_stride() == map.width * map.lanes)
     }
 }
 
@@ -74,7 +75,10 @@ impl Step for MapStep {
         };
         for item in scope.items() {
             let output = scope.at(self.output, item);
-            let sources = self.operands.iter().map(|(side, spread)| (side.source(scope, item), *spread));
+            let sources = self
+                .operands
+                .iter()
+                .map(|(side, spread)| (side.source(scope, item), *spread));
             let sources: Vec<(Source<'_>, Spread)> = sources.collect();
             for block in share.range(self.to.blocks()) {
                 for row in 0..rows {
@@ -83,14 +87,23 @@ impl Step for MapStep {
                             floats: source.after(map.origin() + block * map.block_stride() + row * map.row_stride()),
                             step: RowStep::Each,
                         },
-                        Spread::Channels => {
-                            Operand { floats: source.after(block * self.to.lanes), step: RowStep::Lanes }
-                        }
-                        Spread::One => Operand { floats: *source, step: RowStep::One },
+                        Spread::Channels => Operand {
+                            floats: source.after(block * self.to.lanes),
+                            step: RowStep::Lanes,
+                        },
+                        Spread::One => Operand {
+                            floats: *source,
+                            step: RowStep::One,
+                        },
                     });
                     let to = self.to.origin() + block * self.to.block_stride() + row * self.to.row_stride();
                     if let Some((input, function)) = call(self.computation, &mut operands) {
-                        self.kernels.row(&Row { input, function, output: output.after(to), length });
+                        self.kernels.row(&Row {
+                            input,
+                            function,
+                            output: output.after(to),
+                            length,
+                        });
                     }
                 }
             }
@@ -129,22 +142,36 @@ impl RowsStep {
             }
         }
         // The run along the last axis needs steps of 0 or 1.
-        if joined.last().is_none_or(|(_, steps)| steps.iter().any(|step| *step > 1)) {
+        if joined
+            .last()
+            .is_none_or(|(_, steps)| steps.iter().any(|step| *step > 1))
+        {
             joined.push((1, vec![0; operands.len()]));
         }
-        Self { kernels, operands, computation, output, axes: joined }
+        Self {
+            kernels,
+            operands,
+            computation,
+            output,
+            axes: joined,
+        }
     }
 }
 
 impl Step for RowsStep {
     fn run(&self, scope: &Scope<'_>, share: Share) {
-        let Some(((length, steps), outer)) = self.axes.split_last() else { return };
+        let Some(((length, steps), outer)) = self.axes.split_last() else {
+            return;
+        };
         let runs: usize = outer.iter().map(|(length, _)| length).product();
         // A lone run is cut at cache lines.
         let (runs, part) = match runs {
             1 => {
                 let lines = share.range(length.div_ceil(Buffer::ALIGNMENT));
-                (0..1, lines.start * Buffer::ALIGNMENT..(lines.end * Buffer::ALIGNMENT).min(*length))
+                (
+                    0..1,
+                    lines.start * Buffer::ALIGNMENT..(lines.end * Buffer::ALIGNMENT).min(*length),
+                )
             }
             _ => (share.range(runs), 0..*length),
         };
@@ -156,11 +183,19 @@ impl Step for RowsStep {
                     let step = steps.get(index).copied().unwrap_or(0);
                     let start = offset(outer, index, run) + part.start * step;
                     let step = if step == 0 { RowStep::One } else { RowStep::Each };
-                    Operand { floats: source.after(start), step }
+                    Operand {
+                        floats: source.after(start),
+                        step,
+                    }
                 });
                 if let Some((input, function)) = call(self.computation, &mut operands) {
                     let output = output.after(run * length + part.start);
-                    self.kernels.row(&Row { input, function, output, length: part.len() });
+                    self.kernels.row(&Row {
+                        input,
+                        function,
+                        output,
+                        length: part.len(),
+                    });
                 }
             }
         }

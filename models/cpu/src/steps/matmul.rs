@@ -77,7 +77,9 @@ impl MatMulStep {
         let lanes = parts.kernels.lanes();
         let blocks = self.together.min(columns.div_ceil(lanes) - first);
         let width = (blocks * lanes).min(columns - first * lanes);
-        let right = scope.source(parts.right, item).after(product.right + first * lanes * parts.right_steps[1]);
+        let right = scope
+            .source(parts.right, item)
+            .after(product.right + first * lanes * parts.right_steps[1]);
         self.pack(scope, right, blocks * lanes, width);
         let partial = width < blocks * lanes;
         let output = scope.at(parts.output, item).after(product.output + first * lanes);
@@ -125,7 +127,13 @@ impl MatMulStep {
             true => ([width, depth], [across, down], [1, row]),
             false => ([depth, width], [down, across], [row, 1]),
         };
-        copy(&Copy { input: right, output: scope.scratch, lengths, input_steps, output_steps });
+        copy(&Copy {
+            input: right,
+            output: scope.scratch,
+            lengths,
+            input_steps,
+            output_steps,
+        });
     }
 }
 
@@ -135,7 +143,11 @@ const ZEROS: &[f32] = &[0.0; 8 * Buffer::ALIGNMENT];
 impl Step for MatMulStep {
     fn run(&self, scope: &Scope<'_>, share: Share) {
         let parts = &self.parts;
-        let groups = parts.sizes.columns.div_ceil(parts.kernels.lanes()).div_ceil(self.together);
+        let groups = parts
+            .sizes
+            .columns
+            .div_ceil(parts.kernels.lanes())
+            .div_ceil(self.together);
         for item in scope.items() {
             for call in share.range(parts.products.len() * groups) {
                 if let Some(product) = parts.products.get(call / groups) {

@@ -24,9 +24,11 @@ impl Step for NormStep {
         let rows = share.range(self.rows);
         let kind = match &self.norm {
             RowNorm::Softmax => NormKind::Softmax,
-            RowNorm::Layer { epsilon, scale, shift } => {
-                NormKind::Layer { epsilon: *epsilon, scale: scale.floats(), shift: shift.floats() }
-            }
+            RowNorm::Layer { epsilon, scale, shift } => NormKind::Layer {
+                epsilon: *epsilon,
+                scale: scale.floats(),
+                shift: shift.floats(),
+            },
         };
         for item in scope.items() {
             self.kernels.norm(&Norm {

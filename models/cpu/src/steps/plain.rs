@@ -28,14 +28,18 @@ pub(crate) struct PlainStep {
 
 impl PlainStep {
     fn item(&self, scope: &Scope<'_>, item: usize) {
-        let copies: Vec<Vec<f32>> = self.inputs.iter().map(|(input, shape)| match input {
-            PlainInput::Value(place) => {
-                let mut floats = vec![0.0; shape.iter().product()];
-                scope.at(*place, item).copy_to(&mut floats);
-                floats
-            }
-            PlainInput::Constant(_) => Vec::new(),
-        }).collect();
+        let copies: Vec<Vec<f32>> = self
+            .inputs
+            .iter()
+            .map(|(input, shape)| match input {
+                PlainInput::Value(place) => {
+                    let mut floats = vec![0.0; shape.iter().product()];
+                    scope.at(*place, item).copy_to(&mut floats);
+                    floats
+                }
+                PlainInput::Constant(_) => Vec::new(),
+            })
+            .collect();
         let tensors = self.inputs.iter().zip(&copies).map(|((input, shape), copy)| Tensor {
             shape,
             data: match input {
@@ -46,7 +50,10 @@ impl PlainStep {
         let tensors: Vec<Tensor<'_>> = tensors.collect();
         let mut result = vec![0.0; self.shape.iter().product()];
         let outcome = run_into(&self.graph, &self.op, &tensors, &self.shape, &mut result);
-        assert!(outcome.is_ok(), "an operator takes what the graph was checked for: {outcome:?}");
+        assert!(
+            outcome.is_ok(),
+            "an operator takes what the graph was checked for: {outcome:?}"
+        );
         scope.at(self.output, item).copy_from(&result);
     }
 }

@@ -20,7 +20,9 @@ impl Step for PoolStep {
         let blocks = share.range(self.to.blocks());
         for item in scope.items() {
             self.kernels.pool(&Pool {
-                input: scope.source(self.input, item).after(blocks.start * self.from.block_stride()),
+                input: scope
+                    .source(self.input, item)
+                    .after(blocks.start * self.from.block_stride()),
                 output: scope.at(self.output, item).after(blocks.start * self.to.block_stride()),
                 from: grid(&self.from),
                 to: grid(&self.to),

@@ -25,7 +25,11 @@ impl StridedStep {
                 _ => joined.push(*axis),
             }
         }
-        Self { input, output, axes: joined }
+        Self {
+            input,
+            output,
+            axes: joined,
+        }
     }
 }
 

@@ -75,7 +75,12 @@ impl WinogradStep {
         let most = (STRIP_FLOATS / of_tile).max(24);
         let all = parts.patches.len().max(1);
         let strip = all.div_ceil(all.div_ceil(most));
-        Self { parts, weights, together, strip }
+        Self {
+            parts,
+            weights,
+            together,
+            strip,
+        }
     }
 
     /// The products of one point: `[tiles, channels in] · [channels in, channels out]`.
