@@ -190,16 +190,7 @@ unsafe fn apply<V: Vector>(call: &Dense<'_>, function: Activation, first: usize,
 /// As [`run`]'s; the pixels are among the call's.
 #[inline(always)]
 unsafe fn tiles<V: Vector, const BLOCKS: usize>(call: &Dense<'_>, first: usize, count: usize) {
-    let widest = const {
-        let fitting = V::ACCUMULATORS / BLOCKS;
-        if fitting > 8 {
-            8
-        } else if fitting < 1 {
-            1
-        } else {
-            fitting
-        }
-    };
+    let widest = const { widest(V::REGISTERS, BLOCKS) };
     let mut pixel = first;
     let mut tiles = count.div_ceil(widest);
     while tiles > 0 {
@@ -220,6 +211,16 @@ unsafe fn tiles<V: Vector, const BLOCKS: usize>(call: &Dense<'_>, first: usize, 
         }
         pixel += width;
         tiles -= 1;
+    }
+}
+
+/// Pixels of a tile of so many channel blocks: their sums share the registers with a row of weights and an input. One stays
+/// free: with the last one in use the compiler begins to move sums to the stack.
+pub(crate) const fn widest(registers: usize, blocks: usize) -> usize {
+    match registers.saturating_sub(2 + blocks) / blocks {
+        0 => 1,
+        fitting if fitting > 8 => 8,
+        fitting => fitting,
     }
 }
 

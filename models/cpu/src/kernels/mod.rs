@@ -18,6 +18,9 @@ mod copy;
 mod crew;
 mod dense;
 mod depthwise;
+// Without optimisation, and under Miri, there is nothing to see.
+#[cfg(all(test, target_arch = "x86_64", not(debug_assertions), not(miri)))]
+mod machine_code;
 mod math;
 mod memory;
 #[cfg(target_arch = "aarch64")]
@@ -33,7 +36,7 @@ mod x86;
 
 pub(crate) use copy::{Copy, copy};
 pub(crate) use crew::Crew;
-pub(crate) use dense::{Dense, Finish, Residual};
+pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use memory::{Buffer, Cells, Source, Table};
 pub(crate) use norm::{Norm, NormKind};
@@ -63,7 +66,7 @@ use repeat_tiles;
 /// The kernels of one instruction set.
 pub(crate) struct Kernels {
     lanes: usize,
-    accumulators: usize,
+    registers: usize,
     dense: unsafe fn(&Dense<'_>),
     depthwise: unsafe fn(&Depthwise<'_>),
     pool: unsafe fn(&Pool<'_>),
@@ -91,7 +94,7 @@ macro_rules! instruction_set {
 
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$vector>::LANES,
-                accumulators: <$vector>::ACCUMULATORS,
+                registers: <$vector>::REGISTERS,
                 dense,
                 depthwise,
                 pool,
@@ -161,9 +164,9 @@ impl Kernels {
         self.lanes
     }
 
-    /// Registers that a tile of [`Dense`] may have for its sums.
-    pub(crate) fn accumulators(&self) -> usize {
-        self.accumulators
+    /// Registers that a tile of [`Dense`] may use.
+    pub(crate) fn registers(&self) -> usize {
+        self.registers
     }
 }
 

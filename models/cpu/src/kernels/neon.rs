@@ -23,7 +23,7 @@ macro_rules! instructions {
 
 impl Vector for Neon {
     const LANES: usize = 4;
-    const ACCUMULATORS: usize = 24;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

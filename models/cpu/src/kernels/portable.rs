@@ -19,7 +19,7 @@ impl Portable {
 
 impl Vector for Portable {
     const LANES: usize = 8;
-    const ACCUMULATORS: usize = 6;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -8,8 +8,8 @@
 pub(super) trait Vector: Copy {
     /// Floats in a register.
     const LANES: usize;
-    /// Registers that a tile's accumulators may take: what the set has, less those for weights and an input.
-    const ACCUMULATORS: usize;
+    /// Registers that a tile may use: for sums, a row of weights and an input.
+    const REGISTERS: usize;
 
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);

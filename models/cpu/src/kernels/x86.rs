@@ -50,7 +50,7 @@ macro_rules! moves {
 
 impl Vector for Avx2 {
     const LANES: usize = 8;
-    const ACCUMULATORS: usize = 12;
+    const REGISTERS: usize = 16;
 
     moves!(Avx2, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps);
 
@@ -86,7 +86,7 @@ impl Vector for Avx2 {
 
 impl Vector for Avx512 {
     const LANES: usize = 16;
-    const ACCUMULATORS: usize = 24;
+    const REGISTERS: usize = 32;
 
     moves!(Avx512, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps);
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernels::{Buffer, Copy, Dense, Finish, Kernels, Residual, Source, Table, copy};
+use crate::kernels::{BLOCKS_MAX, Buffer, Copy, Dense, Finish, Kernels, Residual, Source, Table, copy, widest};
 use crate::step::{Place, Scope, Share, Step};
 
 /// Floats of weights that stay in the first cache while pixels go by: 32 KiB.
@@ -72,7 +72,7 @@ impl DenseStep {
     /// Packs weights; `weight(section, tap, channel)` is asked for each.
     pub(crate) fn new(parts: DenseParts, weight: impl Fn(usize, usize, usize) -> f32) -> Self {
         let lanes = parts.kernels.lanes();
-        let together = blocks_together(parts.kernels.accumulators(), parts.pixels.len());
+        let together = blocks_together(parts.kernels, parts.pixels.len());
         let mut groups = Vec::new();
         let mut floats = 0;
         for (index, section) in parts.sections.iter().enumerate() {
@@ -226,18 +226,18 @@ impl Step for DenseStep {
     }
 }
 
-/// Channel blocks of a tile: as many as leave registers for the pixels that there are.
-pub(super) fn blocks_together(accumulators: usize, pixels: usize) -> usize {
-    let for_many = match accumulators {
-        24.. => 4,
-        12.. => 2,
+/// Channel blocks of a tile: what needs the fewest loads for many pixels; for few pixels as many as leave registers for them.
+pub(super) fn blocks_together(kernels: &Kernels, pixels: usize) -> usize {
+    let registers = kernels.registers();
+    let for_many = match registers {
+        32.. => 4,
+        16.. => 2,
         _ => 1,
     };
-    match pixels {
-        0 | 1 => 8.min(accumulators),
-        2..=5 => (accumulators / pixels).clamp(for_many, 8),
-        _ => for_many,
-    }
+    let fitting = (for_many..=BLOCKS_MAX)
+        .rev()
+        .find(|blocks| widest(registers, *blocks) >= pixels);
+    fitting.unwrap_or(for_many)
 }
 
 /// Weights as `[taps, blocks, lanes]` for each group, one group behind another; zeros for channels that do not exist.

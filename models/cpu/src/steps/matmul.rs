@@ -53,7 +53,7 @@ pub(crate) struct MatMulStep {
 impl MatMulStep {
     pub(crate) fn new(parts: MatMulParts) -> Self {
         let Sizes { rows, columns, depth } = parts.sizes;
-        let together = blocks_together(parts.kernels.accumulators(), rows);
+        let together = blocks_together(parts.kernels, rows);
         let table = |count: usize, step: usize| Table::new((0..count).map(|index| (index * step) as u32).collect());
         Self {
             taps: table(depth, parts.left_steps[1]),

@@ -6,7 +6,7 @@ use crate::kernels::{
 use crate::layout::Map;
 use crate::step::{Place, Scope, Share, Step};
 
-use super::dense::{ResidualPart, SLICE_FLOATS};
+use super::dense::{ResidualPart, SLICE_FLOATS, blocks_together};
 
 /// Floats of transformed input and output that are held at a time: 512 KiB, half of a second cache.
 const STRIP_FLOATS: usize = 128 * 1024;
@@ -49,11 +49,7 @@ impl WinogradStep {
     /// Transforms and packs weights; `weight(out, in)` is asked for each 3 x 3 kernel.
     pub(crate) fn new(parts: WinogradParts, weight: impl Fn(usize, usize) -> [f32; 9]) -> Self {
         let lanes = parts.kernels.lanes();
-        let together = match parts.kernels.accumulators() {
-            24.. => 4,
-            12.. => 2,
-            _ => 1,
-        };
+        let together = blocks_together(parts.kernels, usize::MAX);
         let (inputs, blocks) = (parts.from.channels, parts.to.blocks());
         let point = inputs * blocks * lanes;
         let mut weights = Buffer::zeroed(POINTS * point);
