@@ -1,7 +1,11 @@
 //! Makes a graph node by node: each is checked against what reaches it, and its shape inferred.
 
+use std::sync::Arc;
+
+use crate::cost;
 use crate::graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
-use crate::infer;
+use crate::infer::{self, Inferred};
+use crate::limits::{MAX_AXES, MAX_CONSTANT_BYTES, MAX_CONSTANTS, MAX_NAME_BYTES, MAX_NODES, MAX_OUTPUTS, MAX_WORK};
 use crate::op::Op;
 use crate::shape::Shape;
 
@@ -15,18 +19,31 @@ pub struct Misfit {
     pub found: String,
 }
 
+impl Misfit {
+    /// What would fit, and what is there.
+    pub fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
 /// Makes a [`Graph`].
 #[derive(Debug)]
 pub struct Builder {
     graph: Graph,
+    constant_bytes: u64,
+    work: u64,
 }
 
 impl Builder {
     /// A graph that takes an input of this name and shape.
     pub fn new(name: &str, shape: Shape) -> Self {
         let input = Value {
-            name: name.to_owned(),
+            name: cut(name),
             shape,
+            outer: 1,
         };
         Self {
             graph: Graph {
@@ -36,6 +53,8 @@ impl Builder {
                 input: ValueId(0),
                 outputs: Vec::new(),
             },
+            constant_bytes: 0,
+            work: 0,
         }
     }
 
@@ -46,34 +65,42 @@ impl Builder {
 
     /// The shape of what a node reads.
     pub fn shape(&self, operand: Operand) -> Shape {
-        match operand {
-            Operand::Value(value) => self.graph.shape(value).clone(),
-            Operand::Constant(id) => self
-                .graph
-                .constant(id)
-                .map_or_else(Shape::default, |constant| Shape::fixed(&constant.shape)),
-        }
+        self.graph.shape_of(operand)
     }
 
-    /// Adds numbers that are known.
+    /// The input, or what a node yields.
+    pub fn value(&self, id: ValueId) -> Option<&Value> {
+        self.graph.values.get(id.index())
+    }
+
+    /// A constant that was added.
+    pub fn get(&self, id: ConstantId) -> Option<&Constant> {
+        self.graph.constant(id)
+    }
+
+    /// Adds numbers that are known: a `Vec`, or an `Arc` of what others use as well.
     ///
     /// # Errors
-    /// When there are not as many numbers as the shape says, or too many.
-    pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<f32>) -> Result<ConstantId, Misfit> {
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |product, axis| product.checked_mul(*axis));
-        if elements != Some(data.len()) {
-            return Err(Misfit {
-                expected: format!("as many numbers as {shape:?} says"),
-                found: data.len().to_string(),
-            });
+    /// When there are not as many numbers as the shape says, none, or too many.
+    pub fn constant(&mut self, name: &str, shape: &[usize], data: impl Into<Arc<[f32]>>) -> Result<ConstantId, Misfit> {
+        let data = data.into();
+        check_constant(shape, data.len())?;
+        let bytes = self.constant_bytes.saturating_add(bytes(&data));
+        if bytes > MAX_CONSTANT_BYTES {
+            return Err(Misfit::new(
+                format!("at most {MAX_CONSTANT_BYTES} bytes of constants"),
+                format!("{bytes} up to this one"),
+            ));
         }
-        let id = ConstantId(u32::try_from(self.graph.constants.len()).unwrap_or(u32::MAX));
+        let id = match u32::try_from(self.graph.constants.len()) {
+            Ok(id) if self.graph.constants.len() < MAX_CONSTANTS => ConstantId(id),
+            _ => return Err(Misfit::new(format!("at most {MAX_CONSTANTS} constants"), "more")),
+        };
+        self.constant_bytes = bytes;
         self.graph.constants.push(Constant {
-            name: name.to_owned(),
+            name: cut(name),
             shape: shape.to_vec(),
-            data: data.into(),
+            data,
         });
         Ok(id)
     }
@@ -83,14 +110,27 @@ impl Builder {
     /// # Errors
     /// When the operator cannot take its inputs, or what comes out is beyond the limits.
     pub fn node(&mut self, name: &str, op: Op, inputs: &[Operand]) -> Result<ValueId, Misfit> {
-        let shape = infer::shape(&self.graph, &op, inputs)?;
-        let output = ValueId(u32::try_from(self.graph.values.len()).unwrap_or(u32::MAX));
+        infer::bounded(self.graph.shape(self.graph.input))?;
+        let Inferred { shape, outer } = infer::infer(&self.graph, &op, inputs)?;
+        let work = self.work.saturating_add(cost::work(&self.graph, &op, inputs, &shape));
+        if work > MAX_WORK {
+            return Err(Misfit::new(
+                format!("at most {MAX_WORK} steps of arithmetic an item up to here"),
+                work.to_string(),
+            ));
+        }
+        let output = match u32::try_from(self.graph.values.len()) {
+            Ok(id) if self.graph.nodes.len() < MAX_NODES => ValueId(id),
+            _ => return Err(Misfit::new(format!("at most {MAX_NODES} nodes"), "more")),
+        };
+        self.work = work;
         self.graph.values.push(Value {
-            name: name.to_owned(),
+            name: cut(name),
             shape,
+            outer,
         });
         self.graph.nodes.push(Node {
-            name: name.to_owned(),
+            name: cut(name),
             op,
             inputs: inputs.to_vec(),
             output,
@@ -109,8 +149,57 @@ impl Builder {
     /// The graph.
     ///
     /// # Errors
-    /// When nothing comes out of it.
+    /// When its input is beyond the limits, or grows with the batch along another axis than its first; when nothing comes
+    /// out of it, or an output is of another graph.
     pub fn finish(self) -> Result<Graph, Misfit> {
-        Ok(self.graph)
+        let input = self.graph.shape(self.graph.input);
+        infer::bounded(input)?;
+        // One that does not grow at all is run item by item.
+        if input.0.iter().skip(1).any(|axis| axis.batched) {
+            return Err(Misfit::new(
+                "an input with the items along its first axis",
+                input.to_string(),
+            ));
+        }
+        let outputs = self.graph.outputs.len();
+        if outputs == 0 || outputs > MAX_OUTPUTS {
+            return Err(Misfit::new(format!("1 to {MAX_OUTPUTS} outputs"), outputs.to_string()));
+        }
+        let values = self.graph.values.len();
+        match self.graph.outputs.iter().find(|output| output.value.index() >= values) {
+            Some(output) => Err(Misfit::new("outputs of this graph", format!("{:?}", output.value))),
+            None => Ok(self.graph),
+        }
     }
+}
+
+/// A name of bounded length.
+fn cut(name: &str) -> String {
+    name.get(..name.floor_char_boundary(MAX_NAME_BYTES))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Refuses a constant that is not of its shape.
+pub(crate) fn check_constant(shape: &[usize], numbers: usize) -> Result<(), Misfit> {
+    if shape.len() > MAX_AXES {
+        return Err(Misfit::new(format!("at most {MAX_AXES} axes"), shape.len().to_string()));
+    }
+    let elements = shape
+        .iter()
+        .try_fold(1_usize, |product, axis| product.checked_mul(*axis));
+    if elements != Some(numbers) {
+        return Err(Misfit::new(
+            format!("as many numbers as {shape:?} says"),
+            numbers.to_string(),
+        ));
+    }
+    if numbers == 0 {
+        return Err(Misfit::new("at least one number", format!("{shape:?}")));
+    }
+    Ok(())
+}
+
+fn bytes(data: &[f32]) -> u64 {
+    size_of_val(data) as u64
 }

@@ -43,6 +43,29 @@ pub struct Value {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
+    /// How many numbers of its batched axis are outside of the items: see [`Value::outer`].
+    pub(crate) outer: usize,
+}
+
+impl Value {
+    /// The part of its batched axis that is outside of the items: the numbers stand at `[before, outer, N, inner, behind]`,
+    /// where `before` and `behind` are the axes around it. 1 almost everywhere, and where it has no batched axis.
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
+    /// The lengths of one item where the items stand one behind the other: `[N, 1000]` has items of `[1000]`, `[4N, 8]` of
+    /// `[4, 8]`. Nothing where they do not, or where nothing grows with the batch.
+    pub fn item(&self) -> Option<Vec<usize>> {
+        let axes = self.shape.0.iter().filter(|axis| !axis.batched || axis.size != 1);
+        self.is_item_major().then(|| axes.map(|axis| axis.size).collect())
+    }
+
+    /// Whether each item's numbers stand together, one item behind the other.
+    pub fn is_item_major(&self) -> bool {
+        let before = self.shape.0.iter().take_while(|axis| !axis.batched);
+        self.outer == 1 && self.shape.is_batched() && before.into_iter().all(|axis| axis.size == 1)
+    }
 }
 
 /// Numbers with a shape, row-major.
@@ -82,7 +105,7 @@ pub struct Output {
 /// A network: checked, every shape inferred. Made by a [`crate::Builder`].
 #[derive(Debug, Clone)]
 pub struct Graph {
-    // Invariants: each value is the input or the output of just one node, which comes before those that read it; every id
+    // Invariants: the input grows with the batch along its first axis or none; each value is the input or the output of just one node, which comes before those that read it; every id
     // is within its list; every shape is the inferred one; at most one axis of a shape is batched.
     pub(crate) values: Vec<Value>,
     pub(crate) constants: Vec<Constant>,
@@ -121,6 +144,16 @@ impl Graph {
     pub fn shape(&self, value: ValueId) -> &Shape {
         static NUMBER: Shape = Shape(Vec::new());
         self.values.get(value.index()).map_or(&NUMBER, |value| &value.shape)
+    }
+
+    /// The shape of what a node reads.
+    pub fn shape_of(&self, operand: Operand) -> Shape {
+        match operand {
+            Operand::Value(value) => self.shape(value).clone(),
+            Operand::Constant(id) => self
+                .constant(id)
+                .map_or_else(Shape::default, |constant| Shape::fixed(&constant.shape)),
+        }
     }
 
     /// A constant; nothing where the id is of another graph.

@@ -1,5 +1,10 @@
 //! The operators, each with its exact semantics. Closed: an executor that runs these runs every graph.
 
+mod apply;
+mod function;
+
+pub use function::{Activation, Binary, Reduction, Unary};
+
 use crate::graph::ConstantId;
 use crate::shape::Shape;
 
@@ -106,6 +111,93 @@ pub enum Op {
     Resize(Resize),
 }
 
+impl Op {
+    /// What it is called in messages and in the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Convolution(_) => "conv",
+            Self::TransposedConvolution(_) => "transposed-conv",
+            Self::Linear(_) => "linear",
+            Self::MatMul => "matmul",
+            Self::Pool(pool) => match pool.kind {
+                PoolKind::Max => "max-pool",
+                PoolKind::Average | PoolKind::AverageWithPadding { .. } => "avg-pool",
+            },
+            Self::AdaptiveAverage(_) => "adaptive-avg-pool",
+            Self::Scale { .. } => "scale",
+            Self::LayerNorm(_) => "layer-norm",
+            Self::GroupNorm(_) => "group-norm",
+            Self::LocalResponseNorm(_) => "local-response-norm",
+            Self::Unary(unary) => unary.name(),
+            Self::Binary(binary) => binary.name(),
+            Self::Select => "select",
+            Self::Softmax { log: false, .. } => "softmax",
+            Self::Softmax { log: true, .. } => "log-softmax",
+            Self::Reduce { reduction, .. } => reduction.name(),
+            Self::ArgExtreme { smallest: false, .. } => "arg-max",
+            Self::ArgExtreme { smallest: true, .. } => "arg-min",
+            Self::Reshape(_) => "reshape",
+            Self::Transpose(_) => "transpose",
+            Self::Slice { .. } => "slice",
+            Self::Concat { .. } => "concat",
+            Self::Pad { .. } => "pad",
+            Self::Expand(_) => "expand",
+            Self::Gather { .. } => "gather",
+            Self::Resize(_) => "resize",
+        }
+    }
+
+    /// Whether its last input is added to the result.
+    pub fn has_residual(&self) -> bool {
+        match self {
+            Self::Convolution(conv) => conv.residual,
+            Self::Linear(linear) => linear.residual,
+            _ => false,
+        }
+    }
+
+    /// What is applied to its result, where that is a part of the operator.
+    pub fn activation(&self) -> Option<Activation> {
+        match self {
+            Self::Convolution(conv) => conv.activation,
+            Self::Linear(linear) => linear.activation,
+            _ => None,
+        }
+    }
+
+    /// The constants in it, apart from its inputs.
+    pub fn constants(&self) -> impl Iterator<Item = ConstantId> {
+        let constants = match self {
+            Self::Convolution(conv) => [Some(conv.weight), conv.bias],
+            Self::TransposedConvolution(conv) => [Some(conv.weight), conv.bias],
+            Self::Linear(linear) => [Some(linear.weight), linear.bias],
+            Self::Scale { factor, shift } => [Some(*factor), Some(*shift)],
+            Self::LayerNorm(norm) => [norm.scale, norm.shift],
+            Self::GroupNorm(norm) => [norm.scale, norm.shift],
+            _ => [None, None],
+        };
+        constants.into_iter().flatten()
+    }
+
+    /// The same operator with other constants.
+    pub(crate) fn map_constants(&mut self, map: impl Fn(ConstantId) -> ConstantId) {
+        let map_all = |constants: [Option<&mut ConstantId>; 2]| {
+            for constant in constants.into_iter().flatten() {
+                *constant = map(*constant);
+            }
+        };
+        match self {
+            Self::Convolution(conv) => map_all([Some(&mut conv.weight), conv.bias.as_mut()]),
+            Self::TransposedConvolution(conv) => map_all([Some(&mut conv.weight), conv.bias.as_mut()]),
+            Self::Linear(linear) => map_all([Some(&mut linear.weight), linear.bias.as_mut()]),
+            Self::Scale { factor, shift } => map_all([Some(factor), Some(shift)]),
+            Self::LayerNorm(norm) => map_all([norm.scale.as_mut(), norm.shift.as_mut()]),
+            Self::GroupNorm(norm) => map_all([norm.scale.as_mut(), norm.shift.as_mut()]),
+            _ => {}
+        }
+    }
+}
+
 /// How a window moves over height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
@@ -147,7 +239,8 @@ pub struct TransposedConvolution {
     pub bias: Option<ConstantId>,
     /// `before` and `after` are cut off the result.
     pub window: Window,
-    /// Rows below and columns right of the result that no window reaches.
+    /// The whole result has `(in - 1) · stride + dilation · (kernel - 1) + 1` rows and columns, and so many more of zeros,
+    /// before `before` and `after` are cut off. Below the larger of stride and dilation.
     pub output_padding: [usize; 2],
     /// As a convolution's.
     pub groups: usize,
@@ -234,157 +327,6 @@ pub struct LocalResponseNorm {
     pub beta: f64,
     /// See the formula.
     pub bias: f64,
-}
-
-/// A function that is applied to each number of an operator's result.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, low), high)`; either may be infinite.
-    Clip {
-        /// The least.
-        low: f32,
-        /// The most.
-        high: f32,
-    },
-    /// `x` from 0 on, `slope · x` below.
-    LeakyRelu {
-        /// Below 0.
-        slope: f32,
-    },
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `min(max(alpha · x + beta, 0), 1)`.
-    HardSigmoid {
-        /// The slope.
-        alpha: f32,
-        /// At 0.
-        beta: f32,
-    },
-    /// `x · min(max(x / 6 + 1/2, 0), 1)`.
-    HardSwish,
-    /// `x / 2 · (1 + erf(x / sqrt(2)))`.
-    Gelu,
-    /// `x / 2 · (1 + tanh(sqrt(2/pi) · (x + 0.044715 x^3)))`.
-    GeluTanh,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `x` from 0 on, `alpha · (exp(x) - 1)` below.
-    Elu {
-        /// Below 0.
-        alpha: f32,
-    },
-    /// `x · tanh(ln(1 + exp(x)))`.
-    Mish,
-}
-
-/// A function of one number.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unary {
-    /// One of those that fit behind another operator.
-    Activation(Activation),
-    /// `gamma · (x` from 0 on, `alpha · (exp(x) - 1)` below`)`.
-    Selu {
-        /// Below 0.
-        alpha: f32,
-        /// On the whole.
-        gamma: f32,
-    },
-    /// `max(0, x) + min(0, alpha · (exp(x / alpha) - 1))`.
-    Celu {
-        /// Below 0.
-        alpha: f32,
-    },
-    /// `ln(1 + exp(x))`.
-    Softplus,
-    /// `x / (1 + |x|)`.
-    Softsign,
-    /// `x` where it is above `alpha`, else 0.
-    ThresholdedRelu {
-        /// The threshold.
-        alpha: f32,
-    },
-    /// Without its sign.
-    Abs,
-    /// With the other sign.
-    Neg,
-    /// `e` to the power of it.
-    Exp,
-    /// Natural logarithm.
-    Log,
-    /// Square root.
-    Sqrt,
-    /// `1 / x`.
-    Reciprocal,
-    /// The error function.
-    Erf,
-    /// Downwards.
-    Floor,
-    /// Upwards.
-    Ceil,
-    /// To the nearest, halves to even.
-    Round,
-    /// Towards zero: what a cast to an integer does.
-    Truncate,
-    /// -1, 0 or 1.
-    Sign,
-    /// Sine of radians.
-    Sin,
-    /// Cosine of radians.
-    Cos,
-    /// 1 for 0, else 0.
-    Not,
-}
-
-/// A function of two numbers. Comparisons yield 1 or 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Max,
-    Min,
-    /// The first to the power of the second.
-    Pow,
-    /// The remainder with the sign of the divisor, as Python's `%`.
-    Mod,
-    /// The remainder with the sign of the dividend, as C's `fmod`.
-    Fmod,
-    /// The first from 0 on, the second times the first below: PReLU with a slope for each number.
-    LeakyBySlope,
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    And,
-    Or,
-    Xor,
-}
-
-/// One number for many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Reduction {
-    Mean,
-    Sum,
-    Max,
-    Min,
-    Product,
-    /// The sum of their sizes.
-    L1,
-    /// The root of the sum of squares.
-    L2,
-    SumOfSquares,
-    /// The logarithm of the sum.
-    LogOfSum,
-    /// The logarithm of the sum of exponentials.
-    LogOfSumOfExp,
 }
 
 /// What a pad is filled with.
