@@ -5,10 +5,12 @@
 
 mod device;
 mod error;
+mod load;
+mod lower;
 mod manifest;
 mod model;
 mod near;
-mod plan;
+mod network_file;
 mod runner;
 mod samples;
 mod scores;
@@ -18,11 +20,11 @@ mod weights;
 
 use std::any::Any;
 
-pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, devices};
+pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, Placement, Precision, devices};
 pub use error::ModelError;
 pub use manifest::{reference as manifest_reference, schema as manifest_schema};
 pub use model::{MANIFEST_FILE, Model};
-pub use runner::{Another, ItemOutput, RunError, Runner};
+pub use runner::{Another, ItemOutput, Parity, RunError, Runner};
 pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
 
 /// What a caught panic says, on one line.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use millrace_models::{Model, ModelError, RunError, Runner, Tensor, TensorData};
+use millrace_models::{DeviceChoice, Model, ModelError, Placement, RunError, Runner, Tensor, TensorData};
 
 use super::folders::{copy, cpu_runner, data, edited, inputs, made, safetensors};
 
@@ -105,7 +105,12 @@ fn mistakes_in_the_manifest_have_a_place() {
         "..",
         &["not the name of a file in the model folder"],
     );
-    check("weights.safetensors", "weights.onnx", &["say which `format`"]);
+    check("weights.safetensors", "weights.h5", &["say which `format`", ".onnx"]);
+    check(
+        "weights.safetensors",
+        "weights.onnx",
+        &["model.toml:12:3", "an `.onnx` file has its layers in it"],
+    );
     check(
         "weights.safetensors\"",
         "weights.safetensors\"\nsha256 = \"12\"",
@@ -168,7 +173,7 @@ fn mistakes_in_the_manifest_have_a_place() {
 fn all_mistakes_are_told_at_once() {
     let manifest = r#"
 input = { shape = [2, 2], element = "bytes", colour = 1 }
-weights = { file = "../w.pth", format = "onnx", sha256 = "12" }
+weights = { file = "../w.pth", format = "onxx", sha256 = "12" }
 samples = { file = "s.txt", tolerance = 0 }
 accuracy = { held_out = 2.0 }
 output = { labels = [], activation = 1 }
@@ -194,7 +199,7 @@ shortcut = 1
         ("2:37", "unknown element `bytes`"),
         ("2:46", "unknown field `colour` in [input]"),
         ("3:20", "not the name of a file"),
-        ("3:41", "unknown format `onnx`"),
+        ("3:41", "unknown format `onxx`"),
         ("3:58", "no SHA-256"),
         ("4:20", "ends in none of"),
         ("4:41", "`tolerance`"),
@@ -538,17 +543,31 @@ fn a_batch_that_cannot_be_run_says_why_and_the_runner_goes_on() {
 fn memory_is_counted_by_what_the_device_runs_at_a_time() {
     use millrace_models::DeviceChoice::{Cpu, Gpu};
     let model = Model::load(&data("article")).unwrap();
-    let bytes = |device, max_batch| model.memory_bytes(device, max_batch);
+    let bytes = |device: &DeviceChoice, max_batch| model.memory_bytes(&Placement::on(device.clone()), max_batch);
     assert_eq!(bytes(&Cpu, None), bytes(&Cpu, Some(16)));
-    // The CPU backend takes a batch in pieces.
-    assert_eq!(bytes(&Cpu, Some(1024)), bytes(&Cpu, Some(16)));
+    // Of a large batch the CPU has some items at a time, and the input of all.
+    let more = 4 * model.input().elements() * (1024 - 16);
+    assert_eq!(bytes(&Cpu, Some(1024)), bytes(&Cpu, Some(16)) + more);
     assert!(bytes(&Cpu, Some(1)) < bytes(&Cpu, None));
     assert_eq!(bytes(&Gpu, None), bytes(&Gpu, Some(64)));
-    assert!(bytes(&Cpu, None) < bytes(&Gpu, None));
     assert!(bytes(&Cpu, Some(1)) > 2 * model.weight_bytes());
+    // Each instance has weights and values of its own; threads have values of their own.
+    let placed = |instances, threads| {
+        let placement = Placement {
+            instances,
+            threads: Some(threads),
+            ..Placement::on(Cpu)
+        };
+        model.memory_bytes(&placement, Some(1))
+    };
+    assert_eq!(
+        placed(3, 1) - model.weight_bytes(),
+        3 * (placed(1, 1) - model.weight_bytes())
+    );
+    assert!(placed(1, 4) > placed(1, 1));
     // What a residual layer keeps is counted: its input, while a body of the same size runs.
     let layers = |residual: bool| {
-        let body = "{ type = \"relu\" }, { type = \"relu\" }";
+        let body = "{ type = \"silu\" }, { type = \"sigmoid\" }";
         let list = if residual {
             format!("{{ type = \"residual\", body = [{body}] }}")
         } else {
@@ -558,7 +577,8 @@ fn memory_is_counted_by_what_the_device_runs_at_a_time() {
             "input = {{ shape = [1048576], element = \"float\" }}\nweights = {{ file = \"weights.safetensors\" }}\nlayer = [{list}]"
         );
         let folder = made(&manifest, &[]);
-        Model::load(folder.path()).unwrap().memory_bytes(&Cpu, Some(1))
+        let model = Model::load(folder.path()).unwrap();
+        model.memory_bytes(&Placement::on(Gpu), Some(1))
     };
     assert_eq!((layers(false), layers(true)), (2 * 2 * (4 << 20), 2 * 3 * (4 << 20)));
 }

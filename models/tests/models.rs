@@ -10,6 +10,10 @@ mod folders;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod samples;
@@ -17,3 +21,7 @@ mod samples;
 mod strangers;
 #[cfg(test)]
 mod trainer;
+#[cfg(test)]
+#[path = "../onnx/tests/it/written.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod written;

@@ -296,7 +296,8 @@ fn software_vulkan_computes_what_the_cpu_backend_does() {
 
 fn software_vulkan() {
     let listed = devices();
-    assert_eq!(listed.last().unwrap().backend, "burn-flex");
+    let last = listed.last().unwrap();
+    assert!(last.name == "cpu" && !last.backend.is_empty(), "{last:?}");
     let software = listed
         .iter()
         .find(|device| device.name.to_lowercase().contains("llvmpipe"));
@@ -308,7 +309,8 @@ fn software_vulkan() {
     let mut runner = Runner::new(&model, &device, 4).unwrap();
     let mut sizes = Vec::new();
     let start = std::time::Instant::now();
-    runner.warm_up(&mut |size| sizes.push(size)).unwrap();
+    let parity = runner.warm_up(&mut |size| sizes.push(size)).unwrap();
+    assert!(parity.same_top && parity.difference < 1e-4, "{parity:?}");
     println!("warm-up on {} took {:?}", device.name(), start.elapsed());
     assert_eq!(sizes, [1, 4]);
     // Three items are padded to four.
@@ -332,10 +334,7 @@ fn a_missing_device_is_told_with_what_there_is() {
     let error = Device::open(&DeviceChoice::Adapter("no such thing".to_owned()))
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("`no such thing`") && error.contains("cpu (burn-flex)"),
-        "{error}"
-    );
+    assert!(error.contains("`no such thing`") && error.contains("cpu ("), "{error}");
     match Device::open(&DeviceChoice::Gpu) {
         Ok(device) => assert!(device.pads_batches()),
         Err(error) => assert!(error.to_string().contains("no GPU found; there is"), "{error}"),

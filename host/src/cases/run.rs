@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use millrace_models::{Device, DeviceChoice, DeviceError, Model, ModelError, RunError};
+use millrace_models::{DeviceChoice, DeviceError, Model, ModelError, Placement, RunError};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -312,7 +312,7 @@ impl Runner {
 
     async fn serve(&self, folder: &Path) -> Result<Arc<Served>, CannotRun> {
         let model = Model::load(folder)?;
-        let device = Device::open(&DeviceChoice::Cpu)?;
+        let devices = Placement::on(DeviceChoice::Cpu).open()?;
         let serving = Serving {
             name: "model".into(),
             max_batch: Some(1),
@@ -320,7 +320,7 @@ impl Runner {
             device_lost: self.device_lost.clone(),
             meter: Arc::default(),
         };
-        Ok(Served::start(model, device, serving).await?)
+        Ok(Served::start(model, devices, serving).await?)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use millrace_models::DeviceChoice;
+use millrace_models::{DeviceChoice, Placement};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{plain, print};
@@ -178,7 +178,7 @@ fn override_parts(config: &mut Config, options: &Options, pipeline: &PipelineCon
         .plugins
         .retain(|name, _| pipeline.plugins.iter().any(|used| used == name));
     for model in config.models.values_mut() {
-        model.device = DeviceChoice::Cpu;
+        model.placement = Placement::on(DeviceChoice::Cpu);
         model.max_batch = Some(1);
     }
     if let Some(broker) = &mut config.broker {

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millrace_models::DeviceChoice;
+use millrace_models::{DeviceChoice, Placement};
 use toml::Spanned;
 
 use super::broker_url;
 use super::check_values::Expect;
 use super::limits::{
-    ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY, ISOLATION, Limits,
-    MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
+    ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT_BEFORE, HOST_MEMORY,
+    INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
 };
 use super::links::{Links, UseKind};
 use super::mistakes::Mistake;
@@ -165,31 +165,66 @@ impl Checker<'_, '_> {
             &raw.path,
             "path",
             &raw.span,
-            "`path = \"models/..\"`, a folder with a `model.toml`",
+            "`path = \"models/..\"`, a folder with a `model.toml`, or an `.onnx` file",
         );
-        let path = raw.path.given().and_then(|path| self.path(path, Expect::Folder));
-        let device = match raw.device.given() {
-            Some(device) => self.device(device),
-            None => DEVICE.default,
-        };
+        let path = raw.path.given().and_then(|path| {
+            let is_network = path.get_ref().value.ends_with(".onnx");
+            self.path(path, if is_network { Expect::File } else { Expect::Folder })
+        });
+        let devices = self.devices(raw);
+        let threads = raw.threads.given().map(|_| self.within(&raw.threads, &THREADS));
+        let instances = self.within(&raw.instances, &INSTANCES);
+        let precision = self.choice(&raw.precision, "precision", PRECISION.words);
         let max_batch = raw.max_batch.given().map(|_| self.within(&raw.max_batch, &MAX_BATCH));
         Some(ModelConfig {
             name: name?,
             path: path?,
-            device,
+            placement: Placement {
+                devices,
+                instances: usize::try_from(instances).unwrap_or(1),
+                threads: threads.and_then(|threads| usize::try_from(threads).ok()),
+                precision: precision.unwrap_or(PRECISION.default),
+            },
             max_batch: max_batch.and_then(|batch| usize::try_from(batch).ok()),
             max_wait: self.within(&raw.max_wait, &MAX_WAIT),
         })
     }
 
+    /// Those of `devices`, or the one of `device`.
+    fn devices(&mut self, raw: &RawModel<'_>) -> Vec<DeviceChoice> {
+        let one = raw.device.given().map(|device| self.device(device));
+        let Some(several) = raw.devices.given() else {
+            return vec![one.unwrap_or(DEVICE.default)];
+        };
+        if let Some(device) = raw.device.given() {
+            let message = "`device` and `devices` say the same twice";
+            let mistake = Mistake::at(device.span(), message).hint("leave one of them out");
+            self.report.mistake(mistake);
+        }
+        let devices = &several.get_ref().0;
+        if !(1..=MAX_DEVICES).contains(&devices.len()) {
+            let message = format!("`devices` must name from 1 to {MAX_DEVICES}, found {}", devices.len());
+            self.report.mistake(Mistake::at(several.span(), message));
+            return vec![DEVICE.default];
+        }
+        devices.iter().map(|device| self.device(device)).collect()
+    }
+
     fn device(&mut self, raw: &Spanned<RawDevice>) -> DeviceChoice {
         const FORMS: &str =
-            "write \"auto\", \"gpu\", \"cpu\" or { adapter = \"..\" }; `millrace devices` lists adapters";
+            "write \"auto\", \"gpu\", \"gpu:1\", \"cpu\" or { adapter = \"..\" }; `millrace devices` lists adapters";
         match raw.get_ref() {
             RawDevice::Named(text) => {
                 let mut words = DEVICE.words.iter();
                 if let Some((_, device)) = words.find(|(word, _)| *word == text.value) {
                     return device.clone();
+                }
+                let place = text
+                    .value
+                    .strip_prefix(GPU_AT_BEFORE)
+                    .and_then(|place| place.parse::<u8>().ok());
+                if let Some(place) = place.filter(|place| *place < 100) {
+                    return DeviceChoice::GpuAt(place.into());
                 }
                 let message = format!("{} is no device", text.quoted());
                 self.report.mistake(Mistake::at(raw.span(), message).hint(FORMS));

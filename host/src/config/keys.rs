@@ -5,8 +5,8 @@ use millrace_schema::{Declared, File, Form, Section, Units};
 
 use super::keys_pipeline::PIPELINE;
 use super::limits::{
-    ADMIN_PUBLIC, ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, HOST_MEMORY,
-    ISOLATION, MAX_BATCH, MAX_WAIT, MEMORY, WATCH, WORKERS,
+    ADMIN_PUBLIC, ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT,
+    HOST_MEMORY, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
 };
 use super::units;
 
@@ -187,16 +187,48 @@ static MODEL: Section = Section {
             "path",
             Form::Text(PATH),
             "\"models/shapes-lenet\"",
-            "The model folder; it holds a `model.toml` and the weights.",
+            "The model: a folder with a `model.toml` and the weights, or an `.onnx` file.",
         )
         .required(),
         Declared::new(
             "device",
-            Form::Either(&[Form::Words(&DEVICE), Form::Table(&ADAPTER)]),
+            DEVICE_FORM,
             "\"auto\"",
             "`\"auto\"`: a real GPU where there is one, else the CPU, never a software rasteriser. `\"gpu\"`: a real GPU or an \
-            error. `\"cpu\"`: Burn's CPU backend. `{ adapter = \"TEXT\" }`: the adapter whose name contains the text, software \
-            adapters too; `millrace devices` lists them.",
+            error. `\"gpu:1\"`: the second of them. `\"cpu\"`: the CPU. `{ adapter = \"TEXT\" }`: the adapter whose name contains \
+            the text, software adapters too; `millrace devices` lists them.",
+        )
+        .at_home(),
+        Declared::new(
+            "devices",
+            Form::List(&DEVICE_FORM, 1, Some(MAX_DEVICES)),
+            "[\"gpu:0\", \"gpu:1\"]",
+            "Several devices, each with the whole model, which take batches side by side. Not beside `device`.",
+        )
+        .or("the one of `device`")
+        .at_home(),
+        Declared::new(
+            "instances",
+            Form::Integer(&INSTANCES),
+            "1",
+            "How often the model is on each device: several take batches side by side, each with weights of its own.",
+        )
+        .at_home(),
+        Declared::new(
+            "threads",
+            Form::Integer(&THREADS),
+            "2",
+            "Threads that compute on the CPU, for each instance. The sandbox's workers need cores as well: fewer threads than \
+            cores are right where preprocessing takes as long as the model.",
+        )
+        .or("the number of physical cores")
+        .at_home(),
+        Declared::new(
+            "precision",
+            Form::Words(&PRECISION),
+            "\"f32\"",
+            "How numbers are kept on a GPU: `\"f32\"`, or `\"f16\"`, which takes half the memory and less time where the device \
+            can; what it costs in accuracy is measured and logged when the model is loaded. A CPU computes in `f32`.",
         )
         .at_home(),
         Declared::new("max_batch", Form::Integer(&MAX_BATCH), "64", "The largest batch.").or("by device").at_home(),
@@ -210,6 +242,8 @@ static MODEL: Section = Section {
     ],
     ..Section::EMPTY
 };
+
+const DEVICE_FORM: Form = Form::Either(&[Form::Words(&DEVICE), Form::Text(GPU_AT), Form::Table(&ADAPTER)]);
 
 pub(super) static ADAPTER: Section = Section {
     id: "adapter",

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millrace_models::DeviceChoice;
+use millrace_models::{DeviceChoice, Precision};
 use millrace_schema::{Bounds, Words};
 use serde_json::Value;
 
@@ -111,6 +111,35 @@ pub(super) const DEVICE: Choice<DeviceChoice> = Choice {
     ],
     default: DeviceChoice::Auto,
 };
+
+/// The form of a GPU by its place, and what stands before that.
+pub(super) const GPU_AT: &str = "^gpu:[0-9]{1,2}$";
+pub(super) const GPU_AT_BEFORE: &str = "gpu:";
+
+/// How numbers are kept on a GPU.
+pub(super) const PRECISION: Choice<Precision> = Choice {
+    words: &[("f32", Precision::F32), ("f16", Precision::F16)],
+    default: Precision::F32,
+};
+
+// More than any machine has; the default is the number of physical cores.
+pub(super) const THREADS: Limits<i128> = Limits {
+    key: "threads",
+    min: 1,
+    max: 1_024,
+    default: 1,
+};
+
+// Each has the weights once more; two or three keep a device busy while others read and write.
+pub(super) const INSTANCES: Limits<i128> = Limits {
+    key: "instances",
+    min: 1,
+    max: 16,
+    default: 1,
+};
+
+/// Devices that one model may run on.
+pub(super) const MAX_DEVICES: usize = 16;
 
 // A batch is padded and warmed up at its largest size before the first message.
 pub(super) const MAX_BATCH: Limits<i128> = Limits {

@@ -45,7 +45,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_models::DeviceChoice;
+use millrace_models::Placement;
 
 use crate::plugins::Plugins;
 
@@ -170,10 +170,10 @@ pub enum ControlConfig {
 pub struct ModelConfig {
     /// Its name.
     pub name: Name,
-    /// The model folder, absolute.
+    /// The model folder, or the network's file; absolute.
     pub path: PathBuf,
     /// Where it runs.
-    pub device: DeviceChoice,
+    pub placement: Placement,
     /// The largest batch; by device where the file says nothing.
     pub max_batch: Option<usize>,
     /// The longest a tensor waits for others after the first of its batch.

@@ -10,7 +10,7 @@ use super::keys;
 use super::mistakes::{Mistake, Span};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
-use super::values::{Bytes, Patterns, Text, takes_texts, texts};
+use super::values::{Bytes, Patterns, Text, WRONG_TYPE, found, takes_texts, texts};
 
 /// The whole file.
 pub(super) struct RawConfig<'t> {
@@ -69,6 +69,14 @@ pub(super) struct RawModel<'t> {
     pub(super) path: Key<Text>,
     /// Where it runs: `device = "auto"`, or `device = { adapter = "llvmpipe" }`.
     pub(super) device: Key<RawDevice>,
+    /// Several of them: `devices = ["gpu:0", "gpu:1"]`.
+    pub(super) devices: Key<RawDevices>,
+    /// How often it is on each: `instances = 2`.
+    pub(super) instances: Key<i128>,
+    /// Threads on the CPU: `threads = 2`.
+    pub(super) threads: Key<i128>,
+    /// Numbers on a GPU: `precision = "f16"`.
+    pub(super) precision: Key<Text>,
     /// The largest batch: `max_batch = 64`.
     pub(super) max_batch: Key<i128>,
     /// How long the first of a batch waits for others: `max_wait = "2ms"`.
@@ -77,11 +85,14 @@ pub(super) struct RawModel<'t> {
 
 /// The two forms of `device`.
 pub(super) enum RawDevice {
-    /// `"auto"`, `"gpu"` or `"cpu"`.
+    /// `"auto"`, `"gpu"`, `"gpu:1"` or `"cpu"`.
     Named(Text),
     /// `{ adapter = "llvmpipe" }`
     Adapter { adapter: Key<Text>, span: Span },
 }
+
+/// Devices side by side.
+pub(super) struct RawDevices(pub(super) Vec<Spanned<RawDevice>>);
 
 /// `[plugin.NAME]`
 pub(super) struct RawPlugin<'t> {
@@ -279,6 +290,10 @@ impl<'t> RawModel<'t> {
             span: table.span().clone(),
             path: table.key("path", report),
             device: table.key("device", report),
+            devices: table.key("devices", report),
+            instances: table.key("instances", report),
+            threads: table.key("threads", report),
+            precision: table.key("precision", report),
             max_batch: table.key("max_batch", report),
             max_wait: table.key("max_wait", report),
             is_mistaken: table.is_mistaken(),
@@ -407,7 +422,7 @@ impl<'t> RawDestination<'t> {
 }
 
 impl<'t> Read<'t> for RawDevice {
-    const EXPECTED: &'static str = "`\"auto\"`, `\"gpu\"`, `\"cpu\"` or `{ adapter = \"..\" }`";
+    const EXPECTED: &'static str = "`\"auto\"`, `\"gpu\"`, `\"gpu:1\"`, `\"cpu\"` or `{ adapter = \"..\" }`";
 
     fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
         match value.get_ref() {
@@ -430,7 +445,42 @@ impl<'t> Read<'t> for RawDevice {
     }
 
     fn takes(form: &Form) -> bool {
-        matches!(form, Form::Either([Form::Words(_), Form::Table(_)]))
+        matches!(form, Form::Either([Form::Words(_), Form::Text(_), Form::Table(_)]))
+    }
+}
+
+impl<'t> Read<'t> for RawDevices {
+    const EXPECTED: &'static str = "a list of devices, such as `[\"gpu:0\", \"gpu:1\"]`";
+
+    fn read(value: &'t Spanned<DeValue<'t>>, report: &mut Report<'_>) -> Result<Self, Unreadable> {
+        let DeValue::Array(items) = value.get_ref() else {
+            return Err(WRONG_TYPE);
+        };
+        let (mut devices, mut failed) = (Vec::new(), false);
+        for item in items.iter() {
+            match RawDevice::read(item, report) {
+                Ok(device) => devices.push(Spanned::new(item.span(), device)),
+                Err(Unreadable::Reported) => failed = true,
+                Err(Unreadable::Type { .. }) => {
+                    failed = true;
+                    let message = format!(
+                        "a device must be {}, found {}",
+                        RawDevice::EXPECTED,
+                        found(item.get_ref())
+                    );
+                    report.mistake(Mistake::at(item.span(), message));
+                }
+            }
+        }
+        if failed {
+            Err(Unreadable::Reported)
+        } else {
+            Ok(Self(devices))
+        }
+    }
+
+    fn takes(form: &Form) -> bool {
+        matches!(form, Form::List(device, ..) if RawDevice::takes(device))
     }
 }
 

@@ -11,7 +11,7 @@ use super::mistakes::{Mistake, quoted};
 use super::table::{Read, Report, Unreadable};
 use super::units;
 
-const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
+pub(super) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
 
 /// A string with the environment filled in.
 #[derive(Debug, Clone)]

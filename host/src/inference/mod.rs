@@ -1,4 +1,4 @@
-//! Batches and the device thread: the only room that calls `models`. Knows nothing of plugins and messages.
+//! Batches and the device threads: the only room that calls `models`. Knows nothing of plugins and messages.
 
 mod meter;
 mod queue;
@@ -7,7 +7,7 @@ pub use meter::{ModelCounts, ModelMeter};
 pub use queue::Closed;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +20,7 @@ use crate::failpoints::{self, Fault, Place};
 use crate::message::{Prediction, Tensor, TensorType};
 use queue::{Batch, Queue};
 
-/// A model in service: warmed up, checked, and run by a thread of its own.
+/// A model in service: warmed up, checked, and run by threads of its own, one for each device and instance.
 pub struct Served {
     name: Arc<str>,
     digest: String,
@@ -28,7 +28,7 @@ pub struct Served {
     wants: Arc<TensorType>,
     queue: Arc<Queue<Item>>,
     meter: Arc<ModelMeter>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// How a model is served.
@@ -105,63 +105,98 @@ struct Item {
 type Reply = oneshot::Sender<Result<Inferred, InferError>>;
 
 impl Served {
-    /// Puts a model on a device, warms it up and checks its numbers; seconds to minutes.
+    /// Puts a model on devices, each of which takes batches by itself, warms them up and checks their numbers; seconds to
+    /// minutes.
     ///
     /// # Errors
-    /// When the device fails or computes wrong numbers.
-    pub async fn start(model: Model, device: Device, serving: Serving) -> Result<Arc<Self>, RunError> {
-        let max_batch = serving.max_batch.unwrap_or_else(|| device.default_max_batch());
+    /// When a device fails or computes wrong numbers.
+    pub async fn start(model: Model, devices: Vec<Device>, serving: Serving) -> Result<Arc<Self>, RunError> {
+        let by_device = devices.iter().map(Device::default_max_batch).min();
+        let max_batch = serving.max_batch.or(by_device).unwrap_or(1);
         let queue = Arc::new(Queue::new(max_batch, serving.max_wait));
+        let mut names: Vec<&str> = devices.iter().map(Device::name).collect();
+        names.dedup();
         let served = Self {
             name: Arc::clone(&serving.name),
             digest: model.digest().to_owned(),
-            device: device.name().to_owned(),
+            device: names.join(", "),
             wants: Arc::new(model.input().clone()),
             queue: Arc::clone(&queue),
             meter: Arc::clone(&serving.meter),
-            thread: Mutex::new(None),
+            threads: Mutex::new(Vec::new()),
         };
         info!(model = &*serving.name, device = served.device, max_batch, "warming up");
-        let (ready, warmed) = oneshot::channel();
-        let spawned = std::thread::Builder::new()
-            .name(format!("infer-{}", serving.name))
-            .spawn(move || {
-                let began = Instant::now();
-                let runner = Runner::new(&model, &device, max_batch).and_then(|mut runner| {
-                    runner.warm_up(&mut |batch| debug!(batch, "warmed up a batch size"))?;
-                    Ok(runner)
-                });
-                let (runner, told) = match runner {
-                    Ok(runner) => (Some(runner), Ok(began.elapsed())),
-                    Err(error) => (None, Err(error)),
-                };
-                if ready.send(told).is_err() {
-                    return; // nobody waits for this model any more
-                }
-                if let Some(runner) = runner {
-                    let labels = model.labels().into();
-                    Worker {
-                        name: serving.name,
-                        labels,
-                        runner,
-                        device_lost: serving.device_lost,
-                        meter: serving.meter,
-                    }
-                    .serve(&queue);
-                }
-            });
-        let thread = spawned.map_err(|error| RunError::Failed(format!("no thread for the device: {error}")))?;
-        let warmed = warmed
-            .await
-            .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
+        let began = Instant::now();
+        // One after the other: each is compared with another executor, which takes all cores.
+        for (index, device) in devices.into_iter().enumerate() {
+            let thread = served.start_on(&model, device, max_batch, &serving, index).await?;
+            served.threads().push(thread);
+        }
         info!(
             model = &*served.name,
             device = served.device,
-            took_ms = crate::streams::millis(warmed),
+            took_ms = crate::streams::millis(began.elapsed()),
             "model ready"
         );
-        *served.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(Arc::new(served))
+    }
+
+    /// Warms up one device in a thread of its own, which then serves.
+    async fn start_on(
+        &self,
+        model: &Model,
+        device: Device,
+        max_batch: usize,
+        serving: &Serving,
+        index: usize,
+    ) -> Result<JoinHandle<()>, RunError> {
+        let (ready, warmed) = oneshot::channel();
+        let (model, serving, queue) = (model.clone(), serving.clone(), Arc::clone(&self.queue));
+        let name = match index {
+            0 => format!("infer-{}", serving.name),
+            _ => format!("infer-{}-{index}", serving.name),
+        };
+        let spawned = std::thread::Builder::new().name(name).spawn(move || {
+            let runner = Runner::new(&model, &device, max_batch).and_then(|mut runner| {
+                let parity = runner.warm_up(&mut |batch| debug!(batch, "warmed up a batch size"))?;
+                Ok((runner, parity))
+            });
+            let (runner, told) = match runner {
+                Ok((runner, parity)) => (Some(runner), Ok(parity)),
+                Err(error) => (None, Err(error)),
+            };
+            if ready.send(told).is_err() {
+                return; // nobody waits for this model any more
+            }
+            if let Some(runner) = runner {
+                let labels = model.labels().into();
+                Worker {
+                    name: serving.name,
+                    labels,
+                    runner,
+                    device_lost: serving.device_lost,
+                    meter: serving.meter,
+                }
+                .serve(&queue);
+            }
+        });
+        let thread = spawned.map_err(|error| RunError::Failed(format!("no thread for the device: {error}")))?;
+        let parity = warmed
+            .await
+            .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
+        info!(
+            model = &*self.name,
+            device = parity.device,
+            reference = parity.reference,
+            largest_difference = format!("{:.1e}", parity.difference),
+            same_top = parity.same_top,
+            "the device computes what the reference does"
+        );
+        Ok(thread)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The model's name in `plugins.toml`.
@@ -241,7 +276,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // The thread ends by itself once its queue is empty; joining it here would block an async thread.
+        // The threads end by themselves once their queue is empty; joining them here would block an async thread.
         self.queue.close();
     }
 }

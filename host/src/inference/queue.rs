@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Its length is bounded by the prefetch of the pipelines that use the model: each message in flight has one item.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    // std's Mutex and Condvar: the device thread is no task, and nothing is held over an await.
+    // std's Mutex and Condvar: a device thread is no task, and nothing is held over an await.
     state: Mutex<State<T>>,
     changed: Condvar,
     max_batch: usize,
@@ -113,6 +113,10 @@ impl<T> Queue<T> {
             if let Some(closed) = self.closes(&state, left) {
                 let n = state.items.len().min(self.max_batch);
                 let items = state.items.drain(..n).collect();
+                if !state.items.is_empty() {
+                    // Another device thread may be asleep.
+                    self.changed.notify_one();
+                }
                 return Some(Batch { items, closed });
             }
             state = self
@@ -135,10 +139,10 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets the device thread end once the queue is empty.
+    /// Lets the device threads end once the queue is empty.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -195,6 +199,18 @@ mod tests {
             let batch = scope.spawn(|| next(&queue));
             queue.turn_away();
             assert_eq!(batch.join().unwrap(), Some((vec![0, 1], Closed::Idle)));
+        });
+    }
+
+    #[test]
+    fn what_a_batch_leaves_wakes_another_thread() {
+        let queue = queue(2, LONG, 0, 4);
+        std::thread::scope(|scope| {
+            let batches = [(); 2].map(|()| scope.spawn(|| next(&queue)));
+            (0..4).for_each(|item| queue.push(item));
+            let mut found = batches.map(|batch| batch.join().unwrap().unwrap().0);
+            found.sort();
+            assert_eq!(found, [vec![0, 1], vec![2, 3]]);
         });
     }
 

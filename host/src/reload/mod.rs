@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_models::{Device, DeviceError, Model, ModelError, RunError};
+use millrace_models::{DeviceError, Model, ModelError, RunError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -100,7 +100,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         Err(errors) => (None, Vec::new(), errors),
     };
     failpoints::hit(Place::Load);
-    let loaded = load(sandbox, &mut errors);
+    let loaded = load(sandbox, &mut errors, &mut warnings);
     if let Some(config) = &config {
         destinations::check(config, &loaded, &mut errors, &mut warnings);
     }
@@ -130,8 +130,8 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
 }
 
 /// Loads the plugins and models that are right as far as the file goes, and adds what is wrong with them to `errors`,
-/// each at its place in the file.
-fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
+/// each at its place in the file, and what a person should know of them to `warnings`.
+fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning>) -> Loaded {
     let sound = errors.sound();
     let mut loaded = Loaded {
         plugins: BTreeMap::new(),
@@ -159,7 +159,16 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
     }
     for (name, model) in &sound.models {
         match load_model(name, &model.path) {
-            Ok(model) => drop(loaded.models.insert(name.clone(), model)),
+            Ok(model) => {
+                let span = errors.locate(&format!("model.{name}.path"));
+                warnings.extend(
+                    model
+                        .notes()
+                        .iter()
+                        .map(|note| Warning(Mistake::at(span.clone(), format!("model `{name}`: {note}")))),
+                );
+                loaded.models.insert(name.clone(), model);
+            }
             Err(mistakes) => {
                 let span = errors.locate(&format!("model.{name}.path"));
                 for mut mistake in mistakes {
@@ -175,7 +184,7 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors) -> Loaded {
 }
 
 /// A model that gives what was recorded of it. What differs is found here, before any device is opened: a device is wrong
-/// only where the CPU backend is right.
+/// only where the CPU is right.
 fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
     let mistake = |error: &dyn Error| Mistake::at(None, format!("model `{name}`: {}", Chain(error)));
     let each = |error: ModelError| error.each().iter().map(|error| mistake(error)).collect::<Vec<_>>();
@@ -312,12 +321,12 @@ async fn start(
     meter: Arc<ModelMeter>,
 ) -> Result<Arc<Served>, ServeError> {
     let name = &settings.name;
-    let choice = settings.device.clone();
+    let placement = settings.placement.clone();
     // Loaders and drivers of GPUs print by themselves what they miss.
     let _captured = streams::capture();
-    let opened = tokio::task::spawn_blocking(move || Device::open(&choice)).await;
-    let device = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
-    let device = device.map_err(|source| ServeError::Device {
+    let opened = tokio::task::spawn_blocking(move || placement.open()).await;
+    let devices = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+    let devices = devices.map_err(|source| ServeError::Device {
         model: name.clone(),
         source,
     })?;
@@ -328,7 +337,7 @@ async fn start(
         device_lost: device_lost.clone(),
         meter,
     };
-    Served::start(model, device, serving)
+    Served::start(model, devices, serving)
         .await
         .map_err(|source| ServeError::Run {
             model: name.clone(),

@@ -1,33 +1,41 @@
 //! The devices of this machine: found once, opened explicitly and fallibly. A software rasteriser only by name.
 
 mod adapters;
+mod cores;
+mod placement;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use adapters::{Adapter, Kind, adapters};
+pub use placement::{Placement, Precision};
+
+use millrace_cpu::InstructionSet;
+
+use crate::runner::{CPU_CHUNK, FLEX_CHUNK};
 
 /// Which device a model asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// A real GPU where there is one, else the CPU backend; never a software rasteriser.
+    /// A real GPU where there is one, else the CPU; never a software rasteriser.
     #[default]
     Auto,
     /// A real GPU, or an error.
     Gpu,
-    /// Burn's CPU backend.
+    /// The real GPU at this place, from 0, best first.
+    GpuAt(usize),
+    /// The CPU.
     Cpu,
     /// The wgpu adapter whose name contains this text (case-insensitive), software adapters too.
     Adapter(String),
 }
 
-/// What the CPU backend is called in lists and logs.
+/// What the CPU is called in lists and logs.
 const CPU_NAME: &str = "cpu";
-/// The CPU backend behind it.
-const CPU_BACKEND: &str = "burn-flex";
-/// Most items of a batch on the CPU backend: its throughput stops growing at 8 to 16 items, while the wait
-/// grows with every item.
+/// Burn's CPU backend, which others are compared with.
+const FLEX_NAME: &str = "cpu (burn-flex)";
+/// Most items of a batch on the CPU: its throughput stops growing at 8 to 16 items, while the wait grows with every item.
 pub(crate) const CPU_MAX_BATCH: usize = 16;
 /// Most items of a batch on a GPU: enough to fill one with a small network.
 pub(crate) const GPU_MAX_BATCH: usize = 64;
@@ -35,9 +43,22 @@ pub(crate) const GPU_MAX_BATCH: usize = 64;
 /// A device that answered when it was opened. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Device {
-    pub(crate) burn: burn::tensor::Device,
+    place: Place,
     name: String,
     kind: Kind,
+    precision: Precision,
+}
+
+/// What runs a graph there.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Burn, on one of its devices.
+    Burn(burn::tensor::Device),
+    /// The CPU's own executor.
+    Cpu {
+        /// Threads that compute.
+        threads: usize,
+    },
 }
 
 /// One line of `millrace devices`.
@@ -47,7 +68,7 @@ pub struct DeviceInfo {
     pub name: String,
     /// `cpu`, `discrete gpu`, `integrated gpu`, `virtual gpu`, `software` or `other`.
     pub kind: String,
-    /// `burn-flex`, `vulkan`, `gl`, ...
+    /// `vulkan`, `metal`, or the CPU's instructions: `avx512`.
     pub backend: String,
     /// Driver name and version, where there is one.
     pub driver: String,
@@ -63,6 +84,20 @@ pub enum DeviceError {
     NoGpu {
         /// What there is instead.
         there: String,
+    },
+    /// There are fewer GPUs.
+    #[error("there is no GPU {place}, counted from 0; there is {there}")]
+    NoSuchGpu {
+        /// Which was asked for.
+        place: usize,
+        /// What there is.
+        there: String,
+    },
+    /// The device has no arithmetic in half precision.
+    #[error("{name} cannot compute with `precision = \"f16\"`")]
+    NoHalf {
+        /// The adapter's name.
+        name: String,
     },
     /// No adapter has the text in its name.
     #[error("no adapter with `{wanted}` in its name; there is {there}")]
@@ -82,7 +117,7 @@ pub enum DeviceError {
     },
 }
 
-/// Lists the devices of this machine, the CPU backend last.
+/// Lists the devices of this machine, the CPU last.
 pub fn devices() -> Vec<DeviceInfo> {
     let adapters = adapters();
     let chosen = best_gpu(adapters);
@@ -99,7 +134,7 @@ pub fn devices() -> Vec<DeviceInfo> {
     infos.push(DeviceInfo {
         name: CPU_NAME.to_owned(),
         kind: Kind::Cpu.to_string(),
-        backend: CPU_BACKEND.to_owned(),
+        backend: instructions(),
         driver: String::new(),
         auto: chosen.is_none(),
     });
@@ -107,12 +142,22 @@ pub fn devices() -> Vec<DeviceInfo> {
 }
 
 impl DeviceChoice {
-    /// Whether it comes to the CPU backend on this machine.
+    /// Whether it comes to the CPU on this machine.
     pub(crate) fn is_cpu(&self) -> bool {
         match self {
             Self::Cpu => true,
             Self::Auto => best_gpu(adapters()).is_none(),
-            Self::Gpu | Self::Adapter(_) => false,
+            Self::Gpu | Self::GpuAt(_) | Self::Adapter(_) => false,
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// A sensible `max_batch` where the file says none.
+    pub(crate) fn default_max_batch(&self) -> usize {
+        match self.is_cpu() {
+            true => CPU_MAX_BATCH,
+            false => GPU_MAX_BATCH,
         }
     }
 }
@@ -132,6 +177,13 @@ impl Device {
             DeviceChoice::Gpu => match best_gpu(adapters()) {
                 Some(adapter) => open_adapter(adapter),
                 None => Err(DeviceError::NoGpu {
+                    there: list(adapters()),
+                }),
+            },
+            DeviceChoice::GpuAt(place) => match gpus(adapters()).nth(*place) {
+                Some(adapter) => open_adapter(adapter),
+                None => Err(DeviceError::NoSuchGpu {
+                    place: *place,
                     there: list(adapters()),
                 }),
             },
@@ -156,17 +208,85 @@ impl Device {
         Ok(device)
     }
 
-    /// Burn's CPU backend, which is always there.
+    /// The CPU, which is always there, with a thread for each core.
     pub(crate) fn cpu() -> Self {
-        let name = format!("{CPU_NAME} ({CPU_BACKEND})");
+        Self::cpu_with(cores::physical())
+    }
+
+    fn cpu_with(threads: usize) -> Self {
+        let plural = if threads == 1 { "" } else { "s" };
         Self {
-            burn: burn::tensor::Device::flex(),
-            name,
+            name: format!("{CPU_NAME} ({}, {threads} thread{plural})", instructions()),
+            place: Place::Cpu { threads },
             kind: Kind::Cpu,
+            precision: Precision::F32,
         }
     }
 
-    /// Such as `cpu (burn-flex)` or `NVIDIA H100 (vulkan, NVIDIA 570.86)`.
+    /// Burn's CPU backend: another executor for the same processor.
+    fn flex() -> Self {
+        Self {
+            name: FLEX_NAME.to_owned(),
+            place: Place::Burn(burn::tensor::Device::flex()),
+            kind: Kind::Cpu,
+            precision: Precision::F32,
+        }
+    }
+
+    /// What its numbers are compared with: never itself.
+    pub(crate) fn reference(&self) -> Self {
+        match self.place {
+            Place::Cpu { .. } => Self::flex(),
+            Place::Burn(_) => Self::cpu(),
+        }
+    }
+
+    /// The most items that it should be given at a time, where that is not the batch.
+    pub(crate) fn chunk(&self) -> Option<usize> {
+        match self.place {
+            Place::Cpu { .. } => Some(CPU_CHUNK),
+            Place::Burn(_) => (self.kind == Kind::Cpu).then_some(FLEX_CHUNK),
+        }
+    }
+
+    /// The same device with numbers of another precision; a CPU computes in full precision.
+    fn with_precision(mut self, precision: Precision) -> Result<Self, DeviceError> {
+        let Place::Burn(device) = &self.place else {
+            return Ok(self);
+        };
+        if precision == self.precision {
+            return Ok(self);
+        }
+        if !device.supports_dtype(burn::tensor::DType::F16) {
+            return Err(DeviceError::NoHalf { name: self.name });
+        }
+        self.name.push_str(", f16");
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// The same device with so many threads, where it is the CPU.
+    fn with_threads(self, threads: usize) -> Self {
+        match self.place {
+            Place::Cpu { .. } => Self::cpu_with(threads),
+            Place::Burn(_) => self,
+        }
+    }
+
+    /// Whether it is a GPU that a CPU plays.
+    pub(crate) fn is_software(&self) -> bool {
+        self.kind == Kind::Software
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Such as `cpu (avx512, 2 threads)` or `NVIDIA H100 (vulkan, NVIDIA 570.86)`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -186,11 +306,22 @@ impl Device {
     }
 }
 
+/// The widest instructions of this processor: `avx512`.
+fn instructions() -> String {
+    let widest = InstructionSet::available().first().copied();
+    widest.map_or_else(String::new, |set| format!("{set:?}").to_lowercase())
+}
+
 /// The GPU that `auto` takes: adapters are sorted best first.
 fn best_gpu(adapters: &[Adapter]) -> Option<&Adapter> {
+    gpus(adapters).next()
+}
+
+/// The real GPUs, best first; one that speaks several APIs counts once for each.
+fn gpus(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     adapters
         .iter()
-        .find(|adapter| matches!(adapter.kind, Kind::Discrete | Kind::Integrated | Kind::Virtual))
+        .filter(|adapter| matches!(adapter.kind, Kind::Discrete | Kind::Integrated | Kind::Virtual))
 }
 
 fn list(adapters: &[Adapter]) -> String {
@@ -198,7 +329,7 @@ fn list(adapters: &[Adapter]) -> String {
         .iter()
         .map(|adapter| format!("{} ({}, {})", adapter.name, adapter.kind, adapter.backend))
         .collect();
-    there.push(format!("{CPU_NAME} ({CPU_BACKEND})"));
+    there.push(format!("{CPU_NAME} ({})", instructions()));
     there.join(", ")
 }
 
@@ -236,9 +367,10 @@ fn open_adapter(adapter: &Adapter) -> Result<Device, DeviceError> {
         return Err(refused(format!("{found} answered in its place")));
     }
     let device = Device {
-        burn,
+        place: Place::Burn(burn),
         name,
         kind: adapter.kind,
+        precision: Precision::F32,
     };
     opened.insert(key, device.clone());
     Ok(device)

@@ -5,7 +5,7 @@ use millrace_schema::{Bounds, Declared, File, FillError, Form, Section, When, Wo
 use serde_json::Value;
 
 use super::keys_layer::LAYER;
-use super::{MAX_EXTENT, MAX_LABELS, SAMPLE_TOLERANCE};
+use super::{MAX_AXES, MAX_EXTENT, MAX_LABELS, SAMPLE_TOLERANCE};
 
 /// `model.toml`
 pub(super) const FILE: File = File {
@@ -56,6 +56,8 @@ const TOLERANCE: Within = Within {
 const AXIS: Form = Form::Integer(&SIZE);
 /// A name within the folder, and no path out of it.
 const FILE_NAME: &str = r"^[^/\x00]+$";
+/// What holds without a key that an `.onnx` file has the answer to.
+const BY_ONNX: &str = "what the `.onnx` file says; required beside layers";
 const OF_BYTES: &[When] = &[When::Matches("element", "^float$")];
 
 static ROOT: Section = Section {
@@ -86,7 +88,7 @@ static ROOT: Section = Section {
             "Where the weights come from; told, not used.",
         )
         .or("none"),
-        Declared::new("input", Form::Table(&INPUT), "", "What the model takes; see below.").required(),
+        Declared::new("input", Form::Table(&INPUT), "", "What the model takes; see below.").or(BY_ONNX),
         Declared::new("output", Form::Table(&OUTPUT), "", "What its outputs mean; see below.").or("no classifier"),
         Declared::new(
             "weights",
@@ -115,7 +117,7 @@ static ROOT: Section = Section {
             "",
             "The network, first layer first; see below.",
         )
-        .required(),
+        .or("in the `.onnx` file, which has them; else required"),
     ],
     ..Section::EMPTY
 };
@@ -127,18 +129,20 @@ static INPUT: Section = Section {
     keys: &[
         Declared::new(
             "shape",
-            Form::Either(&[Form::List(&AXIS, 3, Some(3)), Form::List(&AXIS, 1, Some(1))]),
+            Form::List(&AXIS, 1, Some(MAX_AXES)),
             "[3, 32, 32]",
-            "`[channels, height, width]`, or `[features]` for a network without convolutions; without the batch axis.",
+            "`[channels, height, width]`, or `[features]` for a network without convolutions; without the batch axis. Beside \
+            an `.onnx` file whatever that takes: it fixes the axes that the file leaves open.",
         )
-        .required(),
+        .or(BY_ONNX),
         Declared::new(
             "element",
             Form::Words(&Few(&["byte", "float"])),
             "\"byte\"",
             "`\"byte\"` or `\"float\"`: what the preprocessing plugin yields.",
         )
-        .required(),
+        .or("`\"byte\"` beside an `.onnx` file where that takes bytes or there is a normalisation, else `\"float\"`; required \
+            beside layers"),
         Declared::new(
             "scale",
             Form::Number(&ANY),
@@ -186,7 +190,14 @@ static OUTPUT: Section = Section {
             "How outputs become scores: `\"softmax\"` (one of the classes), `\"sigmoid\"` (any of them), `\"none\"` (the outputs \
             are scores already, as after a `softmax` layer).",
         )
-        .or("`\"softmax\"` where there are labels"),
+        .or("`\"softmax\"` where there are labels; `\"none\"` where an `.onnx` file ends in a softmax or a sigmoid"),
+        Declared::new(
+            "name",
+            Form::Text("."),
+            "\"output\"",
+            "The output that the labels belong to, of an `.onnx` file that has several; plugins see it as the first.",
+        )
+        .or("the first"),
     ],
     ..Section::EMPTY
 };
@@ -199,11 +210,11 @@ static WEIGHTS: Section = Section {
         Declared::new("file", Form::Text(FILE_NAME), "\"cats.pth\"", "The name of a file in the folder.").required(),
         Declared::new(
             "format",
-            Form::Words(&Few(&["safetensors", "pytorch", "burn"])),
+            Form::Words(&Few(&["safetensors", "pytorch", "burn", "onnx"])),
             "\"pytorch\"",
-            "`\"safetensors\"`, `\"pytorch\"` or `\"burn\"`.",
+            "`\"safetensors\"`, `\"pytorch\"`, `\"burn\"` or `\"onnx\"`.",
         )
-        .or("by the extension: `.safetensors`, `.pth` and `.pt`, `.bpk`"),
+        .or("by the extension: `.safetensors`, `.pth` and `.pt`, `.bpk`, `.onnx`"),
         Declared::new(
             "sha256",
             Form::Text("^[0-9A-Fa-f]{64}$"),

@@ -3,7 +3,9 @@
 use millrace_schema::{Declared, Form, Kind, Kinds, Section};
 
 use super::keys::{ANY, SIZE, Within};
-use super::layer::{AFFINE, APPROXIMATE, BIAS, CEIL, COUNT_PADDING, DILATION, EPS, GROUPS, PADDING, SLOPE, STRIDE};
+use super::layer::{
+    AFFINE, APPROXIMATE, BIAS, CEIL, COUNT_PADDING, DILATION, EPS, GROUPS, MAX_BRANCHES, PADDING, SLOPE, STRIDE,
+};
 
 /// One number for both axes, or `[height, width]`.
 macro_rules! extent {
@@ -53,6 +55,13 @@ const STRIDE_AS_KERNEL: Declared =
 const PADDING_KEY: Declared = Declared::new("padding", extent!(PADDINGS), "1", "What is added at each edge.");
 const DILATION_KEY: Declared = Declared::new("dilation", extent!(DILATIONS), "1", "The step within the window.");
 const BIAS_KEY: Declared = Declared::new("bias", Form::Flag(BIAS), "true", "Whether it has a bias.");
+const EPS_KEY: Declared = Declared::new("eps", Form::Number(&EPSILON), "1e-5", "What is added to the variance.");
+const AFFINE_KEY: Declared = Declared::new(
+    "affine",
+    Form::Flag(AFFINE),
+    "true",
+    "Whether it has weights of its own.",
+);
 const CEIL_KEY: Declared = Declared::new(
     "ceil",
     Form::Flag(CEIL),
@@ -95,23 +104,28 @@ pub(super) static LAYER: Section = Section {
             Kind {
                 name: "batch-norm",
                 help: "`nn.BatchNorm2d`, `nn.BatchNorm1d`",
-                keys: &[
-                    NAME,
-                    Declared::new("eps", Form::Number(&EPSILON), "1e-5", "What is added to the variance."),
-                    Declared::new(
-                        "affine",
-                        Form::Flag(AFFINE),
-                        "true",
-                        "Whether it has weights of its own.",
-                    ),
-                ],
+                keys: &[NAME, EPS_KEY, AFFINE_KEY],
             },
             Kind {
                 name: "linear",
                 help: "`nn.Linear`, on flat inputs",
                 keys: &[NAME, OUT, BIAS_KEY],
             },
+            Kind {
+                name: "layer-norm",
+                help: "`nn.LayerNorm(features)` on flat inputs; on maps over the channels of each pixel (`LayerNorm2d`)",
+                keys: &[NAME, EPS_KEY, AFFINE_KEY],
+            },
             plain("relu", "`nn.ReLU`"),
+            plain("relu6", "`nn.ReLU6`"),
+            Kind {
+                name: "clip",
+                help: "`torch.clamp(x, low, high)`",
+                keys: &[
+                    Declared::new("low", Form::Number(&ANY), "-1.0", "The least.").or("none"),
+                    Declared::new("high", Form::Number(&ANY), "1.0", "The most.").or("none; one of the two is there"),
+                ],
+            },
             Kind {
                 name: "leaky-relu",
                 help: "`nn.LeakyReLU`",
@@ -134,6 +148,8 @@ pub(super) static LAYER: Section = Section {
             },
             plain("silu", "`nn.SiLU`"),
             plain("sigmoid", "`nn.Sigmoid`"),
+            plain("hard-swish", "`nn.Hardswish`"),
+            plain("hard-sigmoid", "`nn.Hardsigmoid`"),
             plain("softmax", "`nn.Softmax(dim=1)`"),
             Kind {
                 name: "max-pool",
@@ -188,6 +204,28 @@ pub(super) static LAYER: Section = Section {
                     )
                     .or("the input itself"),
                 ],
+            },
+            Kind {
+                name: "multiply",
+                help: "`x * body(x)`, such as squeeze-excitation",
+                keys: &[Declared::new(
+                    "body",
+                    Form::Tables(&LAYER),
+                    "[{ type = \"sigmoid\" }]",
+                    "The layers of the body, which yield what they get, or one number for each channel.",
+                )
+                .required()],
+            },
+            Kind {
+                name: "concat",
+                help: "`torch.cat([branch(x) for branch in branches], 1)`",
+                keys: &[Declared::new(
+                    "branches",
+                    Form::List(&Form::Tables(&LAYER), 1, Some(MAX_BRANCHES)),
+                    "[[], [{ type = \"relu\" }]]",
+                    "A list of layers for each part; an empty one is the input itself.",
+                )
+                .required()],
             },
         ],
     }),

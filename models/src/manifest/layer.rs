@@ -20,21 +20,60 @@ pub(crate) struct Layer {
 #[derive(Debug, Clone)]
 pub(crate) enum LayerKind {
     Conv2d(Conv2d),
-    BatchNorm { name: String, eps: f64, affine: bool },
-    Linear { name: String, out: usize, bias: bool },
+    BatchNorm {
+        name: String,
+        eps: f64,
+        affine: bool,
+    },
+    LayerNorm {
+        name: String,
+        eps: f64,
+        affine: bool,
+    },
+    Linear {
+        name: String,
+        out: usize,
+        bias: bool,
+    },
     Relu,
-    LeakyRelu { slope: f64 },
-    Gelu { approximate: bool },
+    LeakyRelu {
+        slope: f64,
+    },
+    /// Either may be infinite.
+    Clip {
+        low: f32,
+        high: f32,
+    },
+    HardSwish,
+    HardSigmoid,
+    Gelu {
+        approximate: bool,
+    },
     Silu,
     Sigmoid,
     Softmax,
     MaxPool(Pool),
-    AvgPool { pool: Pool, count_padding: bool },
-    AdaptiveAvgPool { out: [usize; 2] },
+    AvgPool {
+        pool: Pool,
+        count_padding: bool,
+    },
+    AdaptiveAvgPool {
+        out: [usize; 2],
+    },
     GlobalMaxPool,
     Flatten,
     Dropout,
-    Residual { body: Vec<Layer>, shortcut: Vec<Layer> },
+    Residual {
+        body: Vec<Layer>,
+        shortcut: Vec<Layer>,
+    },
+    Multiply {
+        body: Vec<Layer>,
+    },
+    // Invariant: not empty.
+    Concat {
+        branches: Vec<Vec<Layer>>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +106,10 @@ pub(crate) struct Window {
 
 /// What the keys say where they are absent, as in PyTorch.
 pub(super) const EPS: f64 = 1e-5;
+/// The most of ReLU6.
+const SIX: f32 = 6.0;
+/// Most branches of a concat layer; an Inception block has four.
+pub(super) const MAX_BRANCHES: usize = 64;
 pub(super) const SLOPE: f64 = 0.01;
 pub(super) const STRIDE: usize = 1;
 pub(super) const PADDING: usize = 0;
@@ -112,6 +155,11 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
             eps: fields.eps(),
             affine: take(&mut fields.raw.affine).unwrap_or(AFFINE),
         },
+        "layer-norm" => LayerKind::LayerNorm {
+            name: fields.named(name),
+            eps: fields.eps(),
+            affine: take(&mut fields.raw.affine).unwrap_or(AFFINE),
+        },
         "linear" => LayerKind::Linear {
             name: fields.named(name),
             out: fields.width(),
@@ -119,6 +167,10 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
         },
         "relu" => LayerKind::Relu,
         "leaky-relu" => LayerKind::LeakyRelu { slope: fields.slope() },
+        "relu6" => LayerKind::Clip { low: 0.0, high: SIX },
+        "clip" => fields.clip(),
+        "hard-swish" => LayerKind::HardSwish,
+        "hard-sigmoid" => LayerKind::HardSigmoid,
         "gelu" => LayerKind::Gelu {
             approximate: take(&mut fields.raw.approximate).unwrap_or(APPROXIMATE),
         },
@@ -142,6 +194,10 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
             LayerKind::Dropout
         }
         "residual" => residual(fields, place),
+        "multiply" => LayerKind::Multiply {
+            body: body(fields, place),
+        },
+        "concat" => concat(fields, place),
         other => {
             let meant = match nearest(other, keys_layer::names()) {
                 Some(meant) => format!(", did you mean `{meant}`?"),
@@ -175,14 +231,41 @@ fn conv2d(name: Option<Spanned<String>>, fields: &mut Fields<'_>) -> Conv2d {
 }
 
 fn residual(fields: &mut Fields<'_>, place: &str) -> LayerKind {
+    let body = body(fields, place);
+    let shortcut = take(&mut fields.raw.shortcut).unwrap_or_default();
+    LayerKind::Residual {
+        body,
+        shortcut: check_nested(shortcut, &format!("{place} shortcut "), fields.mistakes),
+    }
+}
+
+fn body(fields: &mut Fields<'_>, place: &str) -> Vec<Layer> {
     let body = take(&mut fields.raw.body);
     if body.is_none() {
         fields.missing("body");
     }
-    let shortcut = take(&mut fields.raw.shortcut).unwrap_or_default();
-    LayerKind::Residual {
-        body: check_nested(body.unwrap_or_default(), &format!("{place} body "), fields.mistakes),
-        shortcut: check_nested(shortcut, &format!("{place} shortcut "), fields.mistakes),
+    check_nested(body.unwrap_or_default(), &format!("{place} body "), fields.mistakes)
+}
+
+fn concat(fields: &mut Fields<'_>, place: &str) -> LayerKind {
+    let Some(branches) = fields.raw.branches.take() else {
+        fields.missing("branches");
+        return LayerKind::Dropout; // a mistake is told: the list is not used
+    };
+    let (at, branches) = (branches.span().start, branches.into_inner());
+    if !(1..=MAX_BRANCHES).contains(&branches.len()) {
+        let what = format!(
+            "`branches` has {} lists, not within 1 to {MAX_BRANCHES}",
+            branches.len()
+        );
+        fields.wrong(at, &what);
+    }
+    let branches = branches.into_iter().enumerate().map(|(index, branch)| {
+        let prefix = format!("{place} branch {} ", index + 1);
+        check_nested(branch, &prefix, fields.mistakes)
+    });
+    LayerKind::Concat {
+        branches: branches.collect(),
     }
 }
 
@@ -320,6 +403,27 @@ impl Fields<'_> {
         SLOPE
     }
 
+    /// At least one of the two ends.
+    fn clip(&mut self) -> LayerKind {
+        let (at, low, high) = (self.at, self.raw.low.take(), self.raw.high.take());
+        let is_open = low.is_none() && high.is_none();
+        let mut end = |slot: Option<Spanned<f64>>, key: &str, open: f32| match slot {
+            Some(number) if (*number.get_ref() as f32).is_finite() => *number.get_ref() as f32,
+            Some(number) => {
+                self.wrong(number.span().start, &format!("`{key}` is not a finite number"));
+                open
+            }
+            None => open,
+        };
+        let (low, high) = (end(low, "low", f32::NEG_INFINITY), end(high, "high", f32::INFINITY));
+        if is_open && !self.raw.unread.iter().any(|key| ["low", "high"].contains(key)) {
+            self.wrong(at, "`low` or `high` is missing");
+        } else if low > high {
+            self.wrong(at, &format!("`low` is {low}, above `high`, which is {high}"));
+        }
+        LayerKind::Clip { low, high }
+    }
+
     fn pool(&mut self, dilated: Dilated) -> Pool {
         let kernel = self.extent("kernel");
         let stride = self.extent_or("stride", kernel);
@@ -373,12 +477,15 @@ fn refuse_rest(raw: &RawLayer, label: &str, mistakes: &mut Vec<Mistake>) {
         ("affine", start(&raw.affine)),
         ("eps", start(&raw.eps)),
         ("slope", start(&raw.slope)),
+        ("low", start(&raw.low)),
+        ("high", start(&raw.high)),
         ("approximate", start(&raw.approximate)),
         ("ceil", start(&raw.ceil)),
         ("count_padding", start(&raw.count_padding)),
         ("p", start(&raw.p)),
         ("body", start(&raw.body)),
         ("shortcut", start(&raw.shortcut)),
+        ("branches", start(&raw.branches)),
     ];
     for (key, at) in rest.into_iter().filter_map(|(key, start)| Some((key, start?))) {
         mistakes.push(Mistake::new(at, format!("{label}: this type takes no `{key}`")));

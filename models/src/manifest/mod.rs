@@ -1,5 +1,6 @@
 //! `model.toml`, checked by itself: no weights are read here. Every mistake has a line and a column.
 
+mod input;
 mod keys;
 mod keys_layer;
 mod layer;
@@ -9,6 +10,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use input::{FoundInput, GivenInput, Input, Normalisation};
 pub use keys::{reference, schema};
 pub(crate) use layer::{Conv2d, Layer, LayerKind, Pool, Window};
 use raw::{RawAccuracy, RawInput, RawManifest, RawOutput, RawSamples, RawWeights};
@@ -16,7 +18,6 @@ use toml::Spanned;
 
 use crate::error::ModelError;
 use crate::scores::Activation;
-use crate::tensor::{Element, TensorType};
 
 /// Longest `model.toml` that is read, in bytes; a thousand labels and a thousand layers take 100 KB.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
@@ -27,7 +28,9 @@ pub(crate) const MAX_NESTING: usize = 8;
 /// Largest width, kernel, stride or padding. Products of three stay within 64 bits.
 pub(crate) const MAX_EXTENT: u32 = 1 << 20;
 /// Most labels.
-const MAX_LABELS: usize = 1 << 20;
+pub(crate) const MAX_LABELS: usize = 1 << 20;
+/// Most axes of an item; the graph's values have one more.
+const MAX_AXES: usize = millrace_graph::limits::MAX_AXES - 1;
 /// The largest difference of a recorded output that is still right, where the file does not say.
 const SAMPLE_TOLERANCE: f64 = 1e-3;
 
@@ -38,24 +41,33 @@ pub(crate) struct Manifest {
     pub(crate) description: Option<String>,
     pub(crate) licence: Option<String>,
     pub(crate) provenance: Option<String>,
-    pub(crate) input: TensorType,
-    pub(crate) normalisation: Option<Normalisation>,
-    pub(crate) labels: Vec<String>,
-    /// Where the labels stand, for the error when they do not fit the network.
-    pub(crate) labels_at: usize,
-    pub(crate) activation: Activation,
+    pub(crate) input: GivenInput,
+    pub(crate) output: Output,
     pub(crate) weights: WeightSource,
     pub(crate) samples: Option<SampleSource>,
     pub(crate) held_out_accuracy: Option<f64>,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) network: NetworkSource,
 }
 
-/// `(byte * scale - mean) / std`, as `byte * factor + shift`; one of each for every channel.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Normalisation {
-    // Invariant: both have one finite number for each channel.
-    pub(crate) factor: Vec<f32>,
-    pub(crate) shift: Vec<f32>,
+/// Where the network is described.
+#[derive(Debug, Clone)]
+pub(crate) enum NetworkSource {
+    /// In `model.toml`.
+    Layers(Vec<Layer>),
+    /// In the file with the weights.
+    Onnx,
+}
+
+/// What the outputs mean.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Output {
+    /// The one that the labels belong to, and where it is named; the first where there is none.
+    pub(crate) name: Option<(String, usize)>,
+    pub(crate) labels: Vec<String>,
+    /// Where the labels stand, for the error when they do not fit the network.
+    pub(crate) labels_at: usize,
+    /// None where nothing is said: it follows from the labels and the network's end.
+    pub(crate) activation: Option<Activation>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +94,8 @@ pub(crate) enum Format {
     Safetensors,
     Pytorch,
     Burn,
+    /// The network itself, its weights in it.
+    Onnx,
 }
 
 /// Which way round linear weights are.
@@ -154,8 +168,46 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// What an `.onnx` file by itself says: all else is as it is where nothing is said.
+    pub(crate) fn bare(file: String) -> Self {
+        Self {
+            name: None,
+            description: None,
+            licence: None,
+            provenance: None,
+            input: GivenInput::Partly(Box::default()),
+            output: Output::default(),
+            weights: WeightSource {
+                file,
+                format: Format::Onnx,
+                sha256: None,
+                key: None,
+                layout: Layout::Pytorch,
+                ignore: Vec::new(),
+            },
+            samples: None,
+            held_out_accuracy: None,
+            network: NetworkSource::Onnx,
+        }
+    }
+
+    /// The input beside what the network's file says of it.
+    ///
+    /// # Errors
+    /// When the two do not agree.
+    pub(crate) fn input_beside(&self, found: &FoundInput, source: &Source) -> Result<Input, ModelError> {
+        self.input.beside(found).map_err(|mistake| source.mistake(mistake))
+    }
+}
+
 fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
-    let input = raw.input.and_then(|input| check_input(&input, mistakes));
+    let has_layers = !raw.weights.as_ref().is_some_and(RawWeights::is_onnx);
+    let input = match raw.input {
+        None if !has_layers => Some(RawInput::default()),
+        given => given,
+    };
+    let input = input.and_then(|input| input::check(input, has_layers, mistakes));
     let output = keep(check_output(raw.output), mistakes);
     let n_before = mistakes.len();
     let layers = raw.layer.map(|layers| layer::check_list(layers, mistakes));
@@ -164,39 +216,37 @@ fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
     }
     let last = layers.iter().flatten().last();
     let ends_in_softmax = last.is_some_and(|layer| matches!(layer.kind, LayerKind::Softmax));
-    if let Some((labels, labels_at, activation)) = &output
-        && ends_in_softmax
-        && !labels.is_empty()
-        && *activation != Activation::None
+    if let Some(output) = output.as_ref().filter(|_| ends_in_softmax)
+        && !output.labels.is_empty()
+        && output.activation != Some(Activation::None)
     {
         let message = "the network ends in a softmax layer, so its outputs are scores already: `activation` must be \
                        \"none\", or the layer go"
             .to_owned();
-        mistakes.push(Mistake::new(*labels_at, message));
+        mistakes.push(Mistake::new(output.labels_at, message));
     }
     let weights = raw.weights.and_then(|weights| check_weights(weights, mistakes));
     let samples = raw.samples.map(|samples| check_samples(&samples, mistakes));
     let accuracy = raw
         .accuracy
         .and_then(|accuracy| keep(check_accuracy(&accuracy), mistakes)?);
-    let ((input, normalisation), (labels, labels_at, activation)) = (input?, output?);
     Some(Manifest {
         name: raw.name,
         description: raw.description,
         licence: raw.licence,
         provenance: raw.provenance,
-        input,
-        normalisation,
-        labels,
-        labels_at,
-        activation,
+        input: input?,
+        output: output?,
         weights: weights?,
         samples: match samples {
             Some(samples) => Some(samples?),
             None => None,
         },
         held_out_accuracy: accuracy,
-        layers: layers?,
+        network: match has_layers {
+            true => NetworkSource::Layers(layers?),
+            false => NetworkSource::Onnx,
+        },
     })
 }
 
@@ -205,121 +255,25 @@ fn keep<T>(checked: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T
     checked.map_err(|mistake| mistakes.push(mistake)).ok()
 }
 
-fn check_input(raw: &RawInput, mistakes: &mut Vec<Mistake>) -> Option<(TensorType, Option<Normalisation>)> {
-    let shape = raw.shape.as_ref().and_then(|shape| keep(check_shape(shape), mistakes));
-    let element = raw
-        .element
-        .as_ref()
-        .and_then(|element| keep(check_element(element), mistakes));
-    let input = TensorType {
-        shape: shape?,
-        element: element?,
-    };
-    let normalisation = keep(check_normalisation(raw, &input), mistakes)?;
-    Some((input, normalisation))
-}
-
-fn check_shape(given: &Spanned<Vec<u32>>) -> Result<Vec<u32>, Mistake> {
-    let shape = given.get_ref();
-    if !matches!(shape.len(), 1 | 3) {
-        let message = format!(
-            "`shape` has {} axes; it is [channels, height, width] or [features]",
-            shape.len()
-        );
-        return Err(Mistake::new(given.span().start, message));
-    }
-    if let Some(axis) = shape.iter().find(|axis| !(1..=MAX_EXTENT).contains(*axis)) {
-        let message = format!("`shape` has an axis of {axis}, not within 1 to {MAX_EXTENT}");
-        return Err(Mistake::new(given.span().start, message));
-    }
-    Ok(shape.clone())
-}
-
-fn check_element(given: &Spanned<String>) -> Result<Element, Mistake> {
-    match given.get_ref().as_str() {
-        "byte" => Ok(Element::Byte),
-        "float" => Ok(Element::Float),
-        other => {
-            let message = format!("unknown element `{other}`; it is \"byte\" or \"float\"");
-            Err(Mistake::new(given.span().start, message))
-        }
-    }
-}
-
-fn check_normalisation(raw: &RawInput, input: &TensorType) -> Result<Option<Normalisation>, Mistake> {
-    if input.element == Element::Float {
-        let given = [
-            raw.scale.as_ref().map(Spanned::span),
-            raw.mean.as_ref().map(Spanned::span),
-            raw.std.as_ref().map(Spanned::span),
-        ];
-        return match given.into_iter().flatten().next() {
-            Some(span) => {
-                let message = "floats are fed to the network as they are: `scale`, `mean` and `std` go with bytes";
-                Err(Mistake::new(span.start, message.to_owned()))
-            }
-            None => Ok(None),
-        };
-    }
-    // A flat input has no channels: it is normalised as one.
-    let channels = if input.shape.len() == 3 {
-        input.shape.first().map_or(1, |axis| *axis as usize)
-    } else {
-        1
-    };
-    let scale = raw.scale.as_ref().map_or(1.0 / 255.0, |scale| *scale.get_ref());
-    let mean = per_channel(raw.mean.as_ref(), "mean", channels, 0.0)?;
-    let std = per_channel(raw.std.as_ref(), "std", channels, 1.0)?;
-    let at = raw.std.as_ref().map_or(0, |std| std.span().start);
-    let mut normalisation = Normalisation {
-        factor: Vec::new(),
-        shift: Vec::new(),
-    };
-    for (mean, std) in mean.into_iter().zip(std) {
-        let (factor, shift) = ((scale / std) as f32, (-mean / std) as f32);
-        if !factor.is_finite() || !shift.is_finite() {
-            let message = format!("scale {scale}, mean {mean} and std {std} make no finite normalisation");
-            return Err(Mistake::new(at, message));
-        }
-        normalisation.factor.push(factor);
-        normalisation.shift.push(shift);
-    }
-    Ok(Some(normalisation))
-}
-
-fn per_channel(
-    given: Option<&Spanned<Vec<f64>>>,
-    key: &str,
-    channels: usize,
-    default: f64,
-) -> Result<Vec<f64>, Mistake> {
-    let Some(given) = given else {
-        return Ok(vec![default; channels]);
-    };
-    match given.get_ref().as_slice() {
-        [one] => Ok(vec![*one; channels]),
-        many if many.len() == channels => Ok(many.to_vec()),
-        many => {
-            let message = format!("`{key}` has {} numbers for {channels} channels", many.len());
-            Err(Mistake::new(given.span().start, message))
-        }
-    }
-}
-
-fn check_output(raw: RawOutput) -> Result<(Vec<String>, usize, Activation), Mistake> {
+fn check_output(raw: RawOutput) -> Result<Output, Mistake> {
+    let name = raw.name.map(|name| (name.span().start, name.into_inner()));
+    let name = name.map(|(at, name)| (name, at));
     let Some(labels) = raw.labels else {
         return match raw.activation {
             Some(activation) if activation.get_ref() != "none" => {
                 let message = "an activation makes scores of classes: it needs `labels`".to_owned();
                 Err(Mistake::new(activation.span().start, message))
             }
-            _ => Ok((Vec::new(), 0, Activation::None)),
+            _ => Ok(Output {
+                name,
+                ..Output::default()
+            }),
         };
     };
     let at = labels.span().start;
     let activation = match &raw.activation {
-        None => Activation::Softmax,
-        Some(given) => match given.get_ref().as_str() {
+        None => None,
+        Some(given) => Some(match given.get_ref().as_str() {
             "softmax" => Activation::Softmax,
             "sigmoid" => Activation::Sigmoid,
             "none" => Activation::None,
@@ -327,7 +281,7 @@ fn check_output(raw: RawOutput) -> Result<(Vec<String>, usize, Activation), Mist
                 let message = format!("unknown activation `{other}`; it is \"softmax\", \"sigmoid\" or \"none\"");
                 return Err(Mistake::new(given.span().start, message));
             }
-        },
+        }),
     };
     let labels = labels.into_inner();
     if labels.is_empty() || labels.len() > MAX_LABELS {
@@ -336,7 +290,12 @@ fn check_output(raw: RawOutput) -> Result<(Vec<String>, usize, Activation), Mist
             format!("{} labels, not within 1 to {MAX_LABELS}", labels.len()),
         ));
     }
-    Ok((labels, at, activation))
+    Ok(Output {
+        name,
+        labels,
+        labels_at: at,
+        activation,
+    })
 }
 
 fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightSource> {
@@ -346,12 +305,23 @@ fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightS
         (None, Some(given), Some(file)) => {
             let format = format_of(file);
             if format.is_none() {
-                mistakes.push(unknown_format(given, "say which `format` it is"));
+                mistakes.push(unknown_format(given, true, "say which `format` it is"));
             }
             format
         }
         _ => None,
     };
+    if format == Some(Format::Onnx) {
+        let beside = [
+            ("key", raw.key.as_ref().map(Spanned::span)),
+            ("layout", raw.layout.as_ref().map(Spanned::span)),
+            ("ignore", raw.ignore.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in beside.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            let message = format!("`{key}` is for weights that layers name: an `.onnx` file takes none");
+            mistakes.push(Mistake::new(span.start, message));
+        }
+    }
     let layout = match &raw.layout {
         None if format == Some(Format::Burn) => Some(Layout::Burn),
         None => Some(Layout::Pytorch),
@@ -364,7 +334,7 @@ fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightS
         sha256,
         key: raw.key.map(Spanned::into_inner),
         layout: layout?,
-        ignore: raw.ignore,
+        ignore: raw.ignore.map(Spanned::into_inner).unwrap_or_default(),
     })
 }
 
@@ -373,8 +343,9 @@ fn check_format(given: &Spanned<String>) -> Result<Format, Mistake> {
         "safetensors" => Ok(Format::Safetensors),
         "pytorch" => Ok(Format::Pytorch),
         "burn" => Ok(Format::Burn),
+        "onnx" => Ok(Format::Onnx),
         other => {
-            let message = format!("unknown format `{other}`; it is \"safetensors\", \"pytorch\" or \"burn\"");
+            let message = format!("unknown format `{other}`; it is \"safetensors\", \"pytorch\", \"burn\" or \"onnx\"");
             Err(Mistake::new(given.span().start, message))
         }
     }
@@ -402,9 +373,12 @@ fn check_sha256(given: &Spanned<String>) -> Result<String, Mistake> {
 
 fn check_samples(raw: &RawSamples, mistakes: &mut Vec<Mistake>) -> Option<SampleSource> {
     let file = raw.file.as_ref().and_then(|file| keep(file_name(file), mistakes));
-    let format = file.as_deref().and_then(format_of);
+    let format = file
+        .as_deref()
+        .and_then(format_of)
+        .filter(|format| *format != Format::Onnx);
     if let (Some(given), Some(_), None) = (&raw.file, &file, format) {
-        mistakes.push(unknown_format(given, "samples are in one of these"));
+        mistakes.push(unknown_format(given, false, "samples are in one of these"));
     }
     let tolerance = match &raw.tolerance {
         None => SAMPLE_TOLERANCE as f32,
@@ -454,12 +428,13 @@ fn format_of(file: &str) -> Option<Format> {
         "safetensors" => Some(Format::Safetensors),
         "pt" | "pth" => Some(Format::Pytorch),
         "bpk" => Some(Format::Burn),
+        "onnx" => Some(Format::Onnx),
         _ => None,
     }
 }
 
 /// Neither the extension nor a key says how the file is written.
-fn unknown_format(given: &Spanned<String>, hint: &str) -> Mistake {
+fn unknown_format(given: &Spanned<String>, is_network: bool, hint: &str) -> Mistake {
     let name = given.get_ref();
     let ending = Path::new(name)
         .extension()
@@ -467,13 +442,17 @@ fn unknown_format(given: &Spanned<String>, hint: &str) -> Mistake {
         .unwrap_or_default();
     let known = match ending {
         "bin" | "ckpt" | "pkl" => " (such a file is often PyTorch's: `format = \"pytorch\"`)",
-        "onnx" | "pb" | "h5" | "keras" | "hdf5" | "tflite" | "gguf" | "npy" | "npz" | "engine" | "mlmodel"
-        | "msgpack" => {
+        "pb" | "h5" | "keras" | "hdf5" | "tflite" | "gguf" | "npy" | "npz" | "engine" | "mlmodel" | "msgpack" => {
             " (such a file is not read: write the weights by torch.save(model.state_dict(), \"weights.pth\"))"
         }
         "json" => " (such a file is an index or a configuration: name the file of weights)",
         _ => "",
     };
-    let message = format!("`{name}` ends in none of .safetensors, .pth, .pt and .bpk: {hint}{known}");
+    // A network is no file of samples.
+    let endings = match is_network {
+        true => ".safetensors, .pth, .pt, .bpk and .onnx",
+        false => ".safetensors, .pth, .pt and .bpk",
+    };
+    let message = format!("`{name}` ends in none of {endings}: {hint}{known}");
     Mistake::new(given.span().start, message)
 }

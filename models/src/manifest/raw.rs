@@ -29,8 +29,8 @@ pub(super) struct RawManifest {
 }
 
 /// `[input]`
-#[derive(Debug)]
-pub(super) struct RawInput {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawInput {
     pub(super) shape: Option<Spanned<Vec<u32>>>,
     pub(super) element: Option<Spanned<String>>,
     pub(super) scale: Option<Spanned<f64>>,
@@ -41,6 +41,7 @@ pub(super) struct RawInput {
 /// `[output]`
 #[derive(Debug, Default)]
 pub(super) struct RawOutput {
+    pub(super) name: Option<Spanned<String>>,
     pub(super) labels: Option<Spanned<Vec<String>>>,
     pub(super) activation: Option<Spanned<String>>,
 }
@@ -53,7 +54,18 @@ pub(super) struct RawWeights {
     pub(super) sha256: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<String>>,
     pub(super) layout: Option<Spanned<String>>,
-    pub(super) ignore: Vec<String>,
+    pub(super) ignore: Option<Spanned<Vec<String>>>,
+}
+
+impl RawWeights {
+    /// Whether the file has the network in it, and not just weights.
+    pub(super) fn is_onnx(&self) -> bool {
+        match (&self.format, &self.file) {
+            (Some(format), _) => format.get_ref() == "onnx",
+            (None, Some(file)) => file.get_ref().ends_with(".onnx"),
+            (None, None) => false,
+        }
+    }
 }
 
 /// `[samples]`
@@ -85,12 +97,15 @@ pub(super) struct RawLayer {
     pub(super) affine: Option<Spanned<bool>>,
     pub(super) eps: Option<Spanned<f64>>,
     pub(super) slope: Option<Spanned<f64>>,
+    pub(super) low: Option<Spanned<f64>>,
+    pub(super) high: Option<Spanned<f64>>,
     pub(super) approximate: Option<Spanned<bool>>,
     pub(super) ceil: Option<Spanned<bool>>,
     pub(super) count_padding: Option<Spanned<bool>>,
     pub(super) p: Option<Spanned<f64>>,
     pub(super) body: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) shortcut: Option<Spanned<Vec<Spanned<RawLayer>>>>,
+    pub(super) branches: Option<Spanned<Vec<Vec<Spanned<RawLayer>>>>>,
     /// Keys that are there and cannot be read, which is told already.
     pub(super) unread: Vec<&'static str>,
 }
@@ -151,38 +166,49 @@ impl Reader<'_> {
             self.mistakes.push(Mistake::new(second.span().start, message));
         }
         let license = self.plain(&mut file, "license");
+        let weights = self.required_table(&mut file, "weights", "[weights]");
+        let weights = weights.map(|of| self.weights(of));
+        let has_layers = !weights.as_ref().is_some_and(RawWeights::is_onnx);
         let raw = RawManifest {
             name: self.plain(&mut file, "name"),
             description: self.plain(&mut file, "description"),
             licence: licence.or(license),
             provenance: self.plain(&mut file, "provenance"),
-            input: self
-                .required_table(&mut file, "input", "[input]")
-                .map(|of| self.input(of)),
+            input: match has_layers {
+                true => self.required_table(&mut file, "input", "[input]"),
+                false => self.table(&mut file, "input", "[input]"),
+            }
+            .map(|of| self.input(of, has_layers)),
             output: self
                 .table(&mut file, "output", "[output]")
                 .map_or_else(RawOutput::default, |of| self.output(of)),
-            weights: self
-                .required_table(&mut file, "weights", "[weights]")
-                .map(|of| self.weights(of)),
+            weights,
             samples: self.table(&mut file, "samples", "[samples]").map(|of| self.samples(of)),
             accuracy: self
                 .table(&mut file, "accuracy", "[accuracy]")
                 .map(|of| self.accuracy(of)),
             layer: self.layers(&mut file, "layer", 0).map(Spanned::into_inner),
         };
-        if !keys.contains_key("layer") {
+        if has_layers && !keys.contains_key("layer") {
             let message = "`layer` is missing: the network has at least one [[layer]]".to_owned();
             self.mistakes.push(Mistake::new(0, message));
+        }
+        if let (false, Some((layers, _))) = (has_layers, keys.get_key_value("layer")) {
+            let message = "an `.onnx` file has its layers in it: `layer` goes with weights alone".to_owned();
+            self.mistakes.push(Mistake::new(layers.span().start, message));
         }
         self.refuse_rest(&file);
         raw
     }
 
-    fn input(&mut self, mut of: Table<'_>) -> RawInput {
+    fn input(&mut self, mut of: Table<'_>, has_layers: bool) -> RawInput {
+        let (shape, element) = match has_layers {
+            true => (self.required(&mut of, "shape"), self.required(&mut of, "element")),
+            false => (self.value(&mut of, "shape"), self.value(&mut of, "element")),
+        };
         let raw = RawInput {
-            shape: self.required(&mut of, "shape"),
-            element: self.required(&mut of, "element"),
+            shape,
+            element,
             scale: self.value(&mut of, "scale"),
             mean: self.value(&mut of, "mean"),
             std: self.value(&mut of, "std"),
@@ -193,6 +219,7 @@ impl Reader<'_> {
 
     fn output(&mut self, mut of: Table<'_>) -> RawOutput {
         let raw = RawOutput {
+            name: self.value(&mut of, "name"),
             labels: self.value(&mut of, "labels"),
             activation: self.value(&mut of, "activation"),
         };
@@ -207,7 +234,7 @@ impl Reader<'_> {
             sha256: self.value(&mut of, "sha256"),
             key: self.value(&mut of, "key"),
             layout: self.value(&mut of, "layout"),
-            ignore: self.plain(&mut of, "ignore").unwrap_or_default(),
+            ignore: self.value(&mut of, "ignore"),
         };
         self.refuse_rest(&of);
         raw
@@ -239,6 +266,23 @@ impl Reader<'_> {
         depth: usize,
     ) -> Option<Spanned<Vec<Spanned<RawLayer>>>> {
         let list = of.get(key)?;
+        let layers = self.list(list, key, depth)?;
+        Some(Spanned::new(list.span(), layers))
+    }
+
+    /// Lists of layers that stand side by side.
+    fn branches(&mut self, of: &mut Table<'_>, depth: usize) -> Option<Spanned<Vec<Vec<Spanned<RawLayer>>>>> {
+        const KEY: &str = "branches";
+        let lists = of.get(KEY)?;
+        let DeValue::Array(items) = lists.get_ref() else {
+            self.wrong((lists.span(), "a list of lists of layers"), KEY);
+            return None;
+        };
+        let branches = items.iter().filter_map(|list| self.list(list, KEY, depth)).collect();
+        Some(Spanned::new(lists.span(), branches))
+    }
+
+    fn list(&mut self, list: &Spanned<DeValue<'_>>, key: &'static str, depth: usize) -> Option<Vec<Spanned<RawLayer>>> {
         let DeValue::Array(items) = list.get_ref() else {
             self.wrong((list.span(), "a list of layers"), key);
             return None;
@@ -266,7 +310,7 @@ impl Reader<'_> {
                 _ => self.wrong((item.span(), "a layer, such as { type = \"relu\" }"), key),
             }
         }
-        Some(Spanned::new(list.span(), layers))
+        Some(layers)
     }
 
     fn layer(&mut self, mut of: Table<'_>, depth: usize) -> RawLayer {
@@ -290,12 +334,15 @@ impl Reader<'_> {
             affine: self.value(of, "affine"),
             eps: self.value(of, "eps"),
             slope: self.value(of, "slope"),
+            low: self.value(of, "low"),
+            high: self.value(of, "high"),
             approximate: self.value(of, "approximate"),
             ceil: self.value(of, "ceil"),
             count_padding: self.value(of, "count_padding"),
             p: self.value(of, "p"),
             body: self.layers(of, "body", depth + 1),
             shortcut: self.layers(of, "shortcut", depth + 1),
+            branches: self.branches(of, depth + 1),
             unread: Vec::new(),
         };
         raw.unread = std::mem::replace(&mut self.unread, around);

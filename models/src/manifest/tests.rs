@@ -70,8 +70,7 @@ fn hold(section: &str, keys: &[Declared], head: &str, doubled: &str) {
         // An activation without labels is refused, and no key of theirs.
         let beside = if key.name == "labels" { "activation" } else { "" };
         let rest = || lines(keys, &[key.name, doubled, beside]);
-        let is_required = matches!(key.absent, Absent::Required);
-        check(&all(rest()), is_required.then_some(key.name));
+        check(&all(rest()), is_required(section, key).then_some(key.name));
         let wrong = |value: &str| all(format!("{}{} = {value}\n", rest(), key.name));
         check(&wrong("2026-01-02"), Some("model.toml"));
         match &key.form {
@@ -98,15 +97,27 @@ fn hold(section: &str, keys: &[Declared], head: &str, doubled: &str) {
     }
 }
 
+/// Whether it must be there beside layers: an `.onnx` file has the answer to some keys in it.
+fn is_required(section: &str, key: &Declared) -> bool {
+    let beside_layers = match section {
+        "file" => ["input", "layer"].contains(&key.name),
+        "input" => ["shape", "element"].contains(&key.name),
+        _ => false,
+    };
+    beside_layers || matches!(key.absent, Absent::Required)
+}
+
 fn hold_words(words: &dyn Words, with: impl Fn(&str) -> String) {
     let error = parse(&with("\"other\"")).unwrap_err();
     for word in words.words() {
+        // A network has its layers in it, and here are layers.
+        let expected = (word == "onnx").then_some("has its layers in it");
         check(
             &with(&format!("\"{word}\""))
                 .replace("scale =", "# ")
                 .replace("mean =", "# ")
                 .replace("std =", "# "),
-            None,
+            expected,
         );
         assert!(error.contains(&format!("\"{word}\"")), "{error} does not name {word}");
     }
@@ -132,8 +143,10 @@ fn every_table_takes_what_is_declared_and_nothing_else() {
 fn a_table_is_required_as_declared() {
     for key in FILE.root.keys {
         for below in key.form.sections() {
-            let is_required = matches!(key.absent, Absent::Required);
-            check(&file(&format!("no {}", below.id), ""), is_required.then_some(key.name));
+            check(
+                &file(&format!("no {}", below.id), ""),
+                is_required("file", key).then_some(key.name),
+            );
         }
     }
 }

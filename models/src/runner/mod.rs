@@ -1,16 +1,24 @@
 //! A model on a device: batches in, outputs and scores out. What fails is told as the batch's fault or the device's.
 
+mod burn;
+mod cpu;
+mod executor;
 mod input;
-mod network;
+mod output;
 mod verify;
 
 pub(crate) use verify::reproduce;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use network::{Fault, Network};
+use ::burn::tensor::FloatDType;
+use burn::{BurnExecutor, Products};
+pub(crate) use cpu::CPU_CHUNK;
+use cpu::CpuExecutor;
+use executor::{Executor, Fault, Outputs};
 
-use crate::device::Device;
+use crate::device::{Device, Place, Precision};
+use crate::lower::Network;
 use crate::model::Model;
 use crate::tensor::{Tensor, TensorType};
 
@@ -19,10 +27,10 @@ const MAX_BATCH_BYTES: u64 = 16 << 30;
 /// On wgpu each warmed size is this many times the one before it: few kernels to tune, and at most three
 /// quarters of a batch are padding.
 const PADDED_STEP: usize = 4;
-/// Items that the CPU backend takes at a time. It spreads the items of a batch over the cores by itself, and
+/// Items that Burn's CPU backend takes at a time. It spreads the items of a batch over the cores by itself, and
 /// is fastest at 8 to 16 of them (a LeNet on two cores: 3,300 images/s at 1, 8,700 at 16, 5,300 at 64);
 /// chunks side by side on threads of our own were no faster.
-pub(crate) const CPU_CHUNK: usize = 16;
+pub(crate) const FLEX_CHUNK: usize = 16;
 
 /// One item's result.
 #[derive(Debug, Clone)]
@@ -31,6 +39,19 @@ pub struct ItemOutput {
     pub outputs: Vec<(TensorType, Vec<f32>)>,
     /// Scores of the first output by the activation of `model.toml`; empty for models that are no classifiers.
     pub scores: Vec<f32>,
+}
+
+/// How near a device's numbers are to the reference's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parity {
+    /// The device.
+    pub device: String,
+    /// What it was compared with.
+    pub reference: String,
+    /// The largest difference of an output, as a share of the largest output.
+    pub difference: f32,
+    /// Whether the largest of each output was the same.
+    pub same_top: bool,
 }
 
 /// Why a batch, or a warm-up, failed.
@@ -99,12 +120,13 @@ impl RunError {
 #[derive(Debug)]
 pub struct Runner {
     model: Model,
-    network: Network,
+    executor: Box<dyn Executor>,
     device: Device,
-    // Invariant: ascending, not empty, the last is `max_batch`.
+    max_batch: usize,
+    // Invariant: ascending, not empty, the last is `max_batch`, or 1 where items are run one by one.
     sizes: Vec<usize>,
-    axes: Vec<usize>,
-    n_outputs: usize,
+    /// The most items that the executor takes at a time.
+    chunk: usize,
 }
 
 impl Runner {
@@ -116,7 +138,8 @@ impl Runner {
         if max_batch == 0 {
             return Err(RunError::Failed("max_batch is 0".to_owned()));
         }
-        let batch_bytes = (model.plan().peak_elements as u64)
+        let network = model.network();
+        let batch_bytes = (network.cost.peak_elements as u64)
             .saturating_mul(size_of::<f32>() as u64)
             .saturating_mul(max_batch as u64);
         if batch_bytes > MAX_BATCH_BYTES {
@@ -124,25 +147,27 @@ impl Runner {
                 format!("{max_batch} items take {batch_bytes} bytes between two layers, more than {MAX_BATCH_BYTES}");
             return Err(RunError::Failed(message));
         }
-        let upload = || Network::upload(model.plan(), &device.burn);
-        let network = contained(upload).map_err(|fault| match fault {
+        let executor = contained(|| prepare(network, device, max_batch)).map_err(|fault| match fault {
             Fault::Poisoned(reason) => RunError::DeviceLost(reason),
-            Fault::Other(reason) => RunError::Failed(reason),
+            Fault::OutOfMemory(reason) | Fault::Other(reason) => RunError::Failed(reason),
         })?;
-        let axes = model.input().shape.iter().map(|axis| *axis as usize).collect();
-        let n_outputs = model.plan().output.iter().product();
-        let sizes = if device.pads_batches() {
+        let sizes = if !network.is_batched() {
+            vec![1]
+        } else if device.pads_batches() {
             padded_sizes(max_batch)
         } else {
             vec![max_batch]
         };
         Ok(Self {
             model: model.clone(),
-            network,
+            executor,
             device: device.clone(),
+            max_batch,
             sizes,
-            axes,
-            n_outputs,
+            chunk: match network.is_batched() {
+                true => device.chunk().unwrap_or(max_batch).min(max_batch),
+                false => 1,
+            },
         })
     }
 
@@ -153,17 +178,17 @@ impl Runner {
 
     /// Most items of a batch.
     pub fn max_batch(&self) -> usize {
-        self.sizes.last().copied().unwrap_or(1)
+        self.max_batch
     }
 
-    /// Runs every batch size that will be used, once, telling `progress` each size before it runs; then
-    /// checks this device's numbers for seeded tensors against the CPU backend's (1e-3 of the largest
-    /// output), and the model folder's recorded samples where there are any (the folder's tolerance).
+    /// Runs every batch size that will be used, once, telling `progress` each size before it runs; then checks this device's
+    /// numbers for seeded tensors against another executor's (1e-3 of the largest output), and the model folder's recorded
+    /// samples where there are any (the folder's tolerance). With half precision 5e-2 is allowed. Yields how near they are.
     ///
     /// # Errors
-    /// When the device fails, or computes something else than the CPU backend; when that does not compute what was
+    /// When the device fails, or computes something else than the reference; when that does not compute what was
     /// recorded, or no numbers.
-    pub fn warm_up(&mut self, progress: &mut dyn FnMut(usize)) -> Result<(), RunError> {
+    pub fn warm_up(&mut self, progress: &mut dyn FnMut(usize)) -> Result<Parity, RunError> {
         verify::warm_up(self, progress)
     }
 
@@ -173,8 +198,17 @@ impl Runner {
     /// [`RunError::DeviceLost`] when the device is gone; anything else concerns this batch.
     pub fn run(&mut self, batch: &[Tensor]) -> Result<Vec<ItemOutput>, RunError> {
         self.check(batch)?;
-        let outputs = self.forward(batch).map_err(|fault| self.judge(fault))?;
-        Ok(self.items(&outputs))
+        match self.forward(batch) {
+            Ok(outputs) => Ok(self.items(outputs)),
+            Err(fault) => Err(self.judge(fault)),
+        }
+    }
+
+    /// Whether fewer items at a time can be tried than those that were too many.
+    fn halve(&mut self, n_items: usize) -> bool {
+        let tried = self.chunk.min(n_items);
+        self.chunk = (tried / 2).max(1);
+        tried > 1
     }
 
     fn check(&self, batch: &[Tensor]) -> Result<(), RunError> {
@@ -197,75 +231,99 @@ impl Runner {
         }
     }
 
-    /// All outputs of a checked batch, row-major, without those of padding.
-    fn forward(&self, batch: &[Tensor]) -> Result<Vec<f32>, Fault> {
-        if !self.device.pads_batches() {
-            return self.forward_in_chunks(batch);
+    /// The outputs of each item of a checked batch, without those of padding. What is too much for the device's memory is
+    /// tried in halves, and from then on no more at a time than what could be run.
+    fn forward(&mut self, batch: &[Tensor]) -> Result<Outputs, Fault> {
+        loop {
+            match self.forward_in_chunks(batch) {
+                Err(Fault::OutOfMemory(reason)) if self.halve(batch.len()) => tracing::warn!(
+                    model = self.model.name(),
+                    device = self.device.name(),
+                    batch = self.chunk,
+                    reason,
+                    "the device is out of memory: batches are split from now on"
+                ),
+                done => return done,
+            }
         }
-        let size = self
-            .sizes
-            .iter()
-            .copied()
-            .find(|size| *size >= batch.len())
-            .unwrap_or(batch.len());
-        let numbers = input::numbers(&self.model, batch, size);
-        let mut outputs = contained(|| self.network.forward(numbers, size, &self.axes))?;
-        self.expect_outputs(&outputs, size)?;
-        outputs.truncate(batch.len() * self.n_outputs);
-        Ok(outputs)
     }
 
-    fn forward_in_chunks(&self, batch: &[Tensor]) -> Result<Vec<f32>, Fault> {
-        let mut outputs = Vec::with_capacity(batch.len() * self.n_outputs);
-        for chunk in batch.chunks(CPU_CHUNK) {
-            let numbers = input::numbers(&self.model, chunk, chunk.len());
-            let chunk_outputs = contained(|| self.network.forward(numbers, chunk.len(), &self.axes))?;
-            self.expect_outputs(&chunk_outputs, chunk.len())?;
-            outputs.extend(chunk_outputs);
+    fn forward_in_chunks(&mut self, batch: &[Tensor]) -> Result<Outputs, Fault> {
+        let mut items = Vec::with_capacity(batch.len());
+        for chunk in batch.chunks(self.chunk.max(1)) {
+            items.extend(self.forward_chunk(chunk)?);
         }
-        Ok(outputs)
+        Ok(items)
     }
 
-    fn expect_outputs(&self, outputs: &[f32], n_items: usize) -> Result<(), Fault> {
-        if outputs.len() == n_items * self.n_outputs {
-            return Ok(());
+    fn forward_chunk(&mut self, chunk: &[Tensor]) -> Result<Outputs, Fault> {
+        let padded = self.sizes.iter().copied().find(|size| *size >= chunk.len());
+        let size = match self.device.pads_batches() && self.model.network().is_batched() {
+            true => padded.unwrap_or(chunk.len()),
+            false => chunk.len(),
+        };
+        let numbers = input::numbers(&self.model, chunk, size);
+        let executor = &mut self.executor;
+        let mut items = contained(|| executor.run(numbers, size))?;
+        items.truncate(chunk.len());
+        let order = self.model.output_order();
+        if !order.is_sorted() {
+            for item in &mut items {
+                let ordered = order
+                    .iter()
+                    .filter_map(|index| item.get_mut(*index).map(std::mem::take));
+                *item = ordered.collect();
+            }
         }
-        Err(Fault::Other(format!(
-            "{} outputs for {n_items} items of {}",
-            outputs.len(),
-            self.n_outputs
-        )))
+        Ok(items)
     }
 
-    fn items(&self, outputs: &[f32]) -> Vec<ItemOutput> {
+    fn items(&self, outputs: Outputs) -> Vec<ItemOutput> {
         let activation = self.model.activation();
-        let classifies = !self.model.labels().is_empty();
-        let items = outputs.chunks(self.n_outputs.max(1)).map(|row| ItemOutput {
-            outputs: self
-                .model
-                .outputs()
-                .iter()
-                .map(|output| (output.clone(), row.to_vec()))
-                .collect(),
-            scores: if classifies { activation.apply(row) } else { Vec::new() },
+        let scored = self.model.scored_output();
+        let items = outputs.into_iter().map(|item| ItemOutput {
+            scores: match scored.and_then(|index| item.get(index)) {
+                Some(row) => activation.apply(row),
+                None => Vec::new(),
+            },
+            outputs: self.model.outputs().iter().cloned().zip(item).collect(),
         });
         items.collect()
     }
 
     /// Tells a lost device from a failed batch: one that cannot run a tensor of our own is lost, since no
     /// message is to blame for that.
-    fn judge(&self, fault: Fault) -> RunError {
+    fn judge(&mut self, fault: Fault) -> RunError {
         let reason = match fault {
             Fault::Poisoned(reason) => return RunError::DeviceLost(reason),
-            Fault::Other(reason) => reason,
+            Fault::OutOfMemory(reason) | Fault::Other(reason) => reason,
         };
-        match self.forward(&verify::seeded(&self.model, 1)) {
+        let test = verify::seeded(&self.model, 1);
+        match self.forward(&test) {
             Ok(_) => RunError::Failed(reason),
-            Err(Fault::Poisoned(again) | Fault::Other(again)) => {
+            Err(Fault::Poisoned(again) | Fault::OutOfMemory(again) | Fault::Other(again)) => {
                 RunError::DeviceLost(format!("{reason}; a test tensor then: {again}"))
             }
         }
     }
+}
+
+/// The graph on a device.
+fn prepare(network: &Network, device: &Device, max_batch: usize) -> Result<Box<dyn Executor>, Fault> {
+    Ok(match device.place() {
+        Place::Cpu { threads } => Box::new(CpuExecutor::prepare(&network.graph, *threads, max_batch)?),
+        Place::Burn(on) => {
+            let number = match device.precision() {
+                Precision::F32 => FloatDType::F32,
+                Precision::F16 => FloatDType::F16,
+            };
+            let products = match device.is_software() {
+                true => Products::Sums,
+                false => Products::Kernels,
+            };
+            Box::new(BurnExecutor::prepare(&network.graph, on, number, products)?)
+        }
+    })
 }
 
 /// Sizes that batches are padded to, ascending, ending in `max_batch`.
@@ -281,7 +339,7 @@ fn padded_sizes(max_batch: usize) -> Vec<usize> {
 fn contained<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
-        Err(panic) => Err(Fault::Other(crate::panic_text(panic.as_ref()))),
+        Err(panic) => Err(Fault::of(&crate::panic_text(panic.as_ref()))),
     }
 }
 

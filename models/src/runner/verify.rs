@@ -1,24 +1,31 @@
-//! Whether a device computes what it should: against the CPU backend, and against recorded samples.
+//! Whether a device computes what it should: against another executor, and against recorded samples.
 //! A device that computes wrong says nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Another, Fault, RunError, Runner};
-use crate::device::Device;
+use super::{Another, Fault, Parity, RunError, Runner};
+use crate::device::{Device, Precision};
 use crate::model::Model;
 use crate::tensor::{Element, Tensor, TensorData};
 
 /// Different seeded tensors; a batch repeats them, so that every row is compared at the price of four.
 const N_SEEDED: usize = 4;
-/// The largest difference from the CPU backend, as a share of the largest output: GPUs sum in another
+/// As many of a network of so many multiplications an item.
+const N_SEEDED_OF_LARGE: usize = 2;
+const MANY_MULTIPLICATIONS: u64 = 1 << 30;
+/// The largest difference from the reference, as a share of the largest output: GPUs sum in another
 /// order (1e-5 is usual), one that computes wrong is beyond 1e-2.
 const TOLERANCE: f32 = 1e-3;
+/// The same where numbers have 16 bits: 1e-2 is usual of a deep network.
+const HALF_TOLERANCE: f32 = 5e-2;
+/// Outputs that are all smaller than this are compared as if one were of this size.
+const SCALE_FLOOR: f32 = 1e-3;
 /// Where a generator starts; any number does.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Most samples' time on the CPU backend when a folder is checked.
+/// Most samples' time on the CPU when a folder is checked.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Outputs that are told of a sample, the largest first.
 const TOP: usize = 3;
@@ -30,56 +37,123 @@ const NEARLY: f32 = 0.02;
 /// Digests of models and of their samples, for as long as this process lives.
 static KNOWN: Mutex<VecDeque<(String, String)>> = Mutex::new(VecDeque::new());
 
-pub(super) fn warm_up(runner: &Runner, progress: &mut dyn FnMut(usize)) -> Result<(), RunError> {
-    let inputs = seeded(&runner.model, N_SEEDED);
-    let reference = Runner::new(&runner.model, &Device::cpu(), N_SEEDED)?;
+pub(super) fn warm_up(runner: &mut Runner, progress: &mut dyn FnMut(usize)) -> Result<Parity, RunError> {
+    let inputs = seeded(&runner.model, n_seeded(&runner.model));
+    let mut reference = Runner::new(&runner.model, &runner.device.reference(), inputs.len())?;
     let expected = reference.forward(&inputs).map_err(told)?;
-    let expected: Vec<&[f32]> = expected.chunks(runner.n_outputs.max(1)).collect();
-    for row in &expected {
-        check_finite(row, "a test tensor")?;
+    for item in &expected {
+        check_finite(item, "a test tensor")?;
     }
-    let scale = expected
-        .iter()
-        .flat_map(|row| row.iter())
-        .fold(1.0, |largest: f32, output| largest.max(output.abs()));
-    for size in &runner.sizes {
-        progress(*size);
-        let batch: Vec<Tensor> = inputs.iter().cycle().take(*size).cloned().collect();
+    let scales = scales(&expected);
+    let tolerance = tolerance(runner);
+    let mut parity = Parity {
+        device: runner.device.name().to_owned(),
+        reference: reference.device.name().to_owned(),
+        difference: 0.0,
+        same_top: true,
+    };
+    for size in runner.sizes.clone() {
+        progress(size);
+        let batch: Vec<Tensor> = inputs.iter().cycle().take(size).cloned().collect();
         let outputs = runner.forward(&batch).map_err(told)?;
-        let rows = outputs.chunks(runner.n_outputs.max(1));
-        for (index, (row, expected)) in rows.zip(expected.iter().cycle()).enumerate() {
-            compare(row, expected, TOLERANCE * scale).map_err(|difference| {
-                RunError::WrongNumbers(format!(
-                    "{}: item {index} of a batch of {size} is not what the CPU backend computes: {difference}",
-                    runner.device.name()
-                ))
-            })?;
+        for (index, (item, expected)) in outputs.iter().zip(expected.iter().cycle()).enumerate() {
+            for (output, ((found, expected), scale)) in item.iter().zip(expected).zip(&scales).enumerate() {
+                compare(found, expected, tolerance * scale).map_err(|difference| {
+                    let of = named(&runner.model, output);
+                    RunError::WrongNumbers(format!(
+                        "{}: {of}item {index} of a batch of {size} is not what {} computes: {difference}",
+                        runner.device.name(),
+                        reference.device.name()
+                    ))
+                })?;
+                parity.difference = parity.difference.max(largest_difference(found, expected) / scale);
+                parity.same_top &= highest(found) == highest(expected);
+            }
         }
     }
-    check_samples(runner, &reference)
+    check_samples(runner, &mut reference)?;
+    Ok(parity)
 }
 
-fn check_samples(runner: &Runner, reference: &Runner) -> Result<(), RunError> {
-    let Some(samples) = runner.model.samples() else {
+/// The largest difference that is one of rounding, as a share of the largest output.
+fn tolerance(runner: &Runner) -> f32 {
+    match runner.device.precision() {
+        Precision::F32 => TOLERANCE,
+        Precision::F16 => HALF_TOLERANCE,
+    }
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (found - expected).abs());
+    differences.fold(0.0, f32::max)
+}
+
+/// The place of the largest number, the first of equals.
+fn highest(numbers: &[f32]) -> Option<usize> {
+    let numbered = numbers.iter().enumerate();
+    let highest = numbered.rev().max_by(|(_, one), (_, other)| one.total_cmp(other));
+    highest.map(|(index, _)| index)
+}
+
+/// So many different tensors that an exchanged row is seen, and fewer of a network that takes long.
+fn n_seeded(model: &Model) -> usize {
+    match model.network().cost.multiply_adds {
+        0..MANY_MULTIPLICATIONS => N_SEEDED,
+        _ => N_SEEDED_OF_LARGE,
+    }
+}
+
+/// The largest number of each output, by size.
+fn scales(items: &[Vec<Vec<f32>>]) -> Vec<f32> {
+    let n_outputs = items.first().map_or(0, Vec::len);
+    let of_output = |index: usize| {
+        let numbers = items.iter().filter_map(|item| item.get(index)).flatten();
+        numbers.fold(SCALE_FLOOR, |largest: f32, number| largest.max(number.abs()))
+    };
+    (0..n_outputs).map(of_output).collect()
+}
+
+/// Which output, where there are several.
+fn named(model: &Model, output: usize) -> String {
+    match model.output_names() {
+        [_] | [] => String::new(),
+        names => names
+            .get(output)
+            .map_or_else(String::new, |name| format!("output `{}` of ", name.escape_debug())),
+    }
+}
+
+fn check_samples(runner: &mut Runner, reference: &mut Runner) -> Result<(), RunError> {
+    let model = runner.model.clone();
+    let Some(samples) = model.samples() else {
         return Ok(());
     };
     for (index, (input, expected)) in samples.items.iter().enumerate() {
-        let outputs = runner.forward(std::slice::from_ref(input)).map_err(told)?;
-        let Err(difference) = compare(&outputs, expected, samples.tolerance) else {
+        let outputs = first(runner.forward(std::slice::from_ref(input)).map_err(told)?);
+        let scale = expected.iter().fold(0.0, |most: f32, number| most.max(number.abs()));
+        let allowed = match runner.device.precision() {
+            Precision::F32 => samples.tolerance,
+            Precision::F16 => samples.tolerance.max(HALF_TOLERANCE * scale),
+        };
+        let Err(difference) = compare(&outputs, expected, allowed) else {
             continue;
         };
-        // The device is to blame only for what the CPU backend computes as it was recorded.
+        // The device is to blame only for what the reference computes as it was recorded.
         check_sample(reference, index)?;
         return Err(RunError::WrongNumbers(format!(
-            "{}: sample {index} of {} is not what was recorded, and the CPU backend computes what was: {difference}",
+            "{}: sample {index} of {} is not what was recorded, and {} computes what was: {difference}",
             runner.device.name(),
-            samples.file
+            samples.file,
+            reference.device.name()
         )));
     }
     Ok(())
 }
 
-/// Runs the recorded samples, or a test tensor where there are none, on the CPU backend, as many as there is time for.
+/// Runs the recorded samples, or a test tensor where there are none, on the CPU, as many as there is time for.
 /// `progress` is told how many were run, of how many.
 pub(crate) fn reproduce(model: &Model, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
     let known = (
@@ -90,15 +164,16 @@ pub(crate) fn reproduce(model: &Model, progress: &mut dyn FnMut(usize, usize)) -
         return Ok(0);
     }
     let began = Instant::now();
-    let reference = Runner::new(model, &Device::cpu(), 1)?;
+    let mut reference = Runner::new(model, &Device::cpu(), 1)?;
     let n_samples = model.samples().map_or(0, |samples| samples.items.len());
     if n_samples == 0 {
-        let outputs = reference.forward(&seeded(model, 1)).map_err(told)?;
-        check_finite(&outputs, "a test tensor")?;
+        for item in reference.forward(&seeded(model, 1)).map_err(told)? {
+            check_finite(&item, "a test tensor")?;
+        }
     }
     let mut n_run = 0;
     while n_run < n_samples && (n_run == 0 || began.elapsed() < PATIENCE) {
-        check_sample(&reference, n_run)?;
+        check_sample(&mut reference, n_run)?;
         n_run += 1;
         progress(n_run, n_samples);
     }
@@ -112,10 +187,10 @@ fn known_samples() -> MutexGuard<'static, VecDeque<(String, String)>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Compares one sample with what the CPU backend computes: where that differs, the network is another one.
-fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
-    let Some((samples, (input, expected))) = reference
-        .model
+/// Compares one sample with what the CPU computes: where that differs, the network is another one.
+fn check_sample(reference: &mut Runner, index: usize) -> Result<(), RunError> {
+    let model = reference.model.clone();
+    let Some((samples, (input, expected))) = model
         .samples()
         .and_then(|samples| Some((samples, samples.items.get(index)?)))
     else {
@@ -123,7 +198,10 @@ fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
     };
     let outputs = reference.forward(std::slice::from_ref(input)).map_err(told)?;
     let name = format!("sample {index} of {}", samples.file);
-    check_finite(&outputs, &name)?;
+    for item in &outputs {
+        check_finite(item, &name)?;
+    }
+    let outputs = first(outputs);
     if compare(&outputs, expected, samples.tolerance).is_ok() {
         return Ok(());
     }
@@ -135,7 +213,7 @@ fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
         .enumerate()
         .max_by(|(_, one), (_, other)| one.total_cmp(other));
     let (at, largest) = largest.unwrap_or_default();
-    let labels = reference.model.labels();
+    let labels = model.labels();
     let what = format!(
         "{name}: the largest outputs are to be {}, and are {}; the largest difference is {largest} at {}, allowed is {}",
         top(expected, labels),
@@ -143,7 +221,7 @@ fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
         label(at, labels),
         samples.tolerance
     );
-    let scores = reference.model.activation().apply(&outputs);
+    let scores = model.activation().apply(&outputs);
     let after_activation = compare(&scores, expected, samples.tolerance).is_ok();
     let scale = expected.iter().fold(0.0, |most: f32, output| most.max(output.abs()));
     Err(RunError::AnotherNetwork {
@@ -156,11 +234,27 @@ fn check_sample(reference: &Runner, index: usize) -> Result<(), RunError> {
     })
 }
 
-fn check_finite(outputs: &[f32], of: &str) -> Result<(), RunError> {
-    match outputs.iter().position(|output| !output.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(RunError::NotFinite(format!("{of}: output {index} on the CPU backend"))),
+/// The output that samples are recorded of: the first of the only item.
+fn first(items: Vec<Vec<Vec<f32>>>) -> Vec<f32> {
+    let outputs = items.into_iter().next();
+    outputs
+        .and_then(|outputs| outputs.into_iter().next())
+        .unwrap_or_default()
+}
+
+fn check_finite(outputs: &[Vec<f32>], of: &str) -> Result<(), RunError> {
+    for (output, numbers) in outputs.iter().enumerate() {
+        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+            let of_output = match outputs.len() {
+                1 => String::new(),
+                _ => format!(" of output {output}"),
+            };
+            return Err(RunError::NotFinite(format!(
+                "{of}: output {index}{of_output} on the CPU"
+            )));
+        }
     }
+    Ok(())
 }
 
 /// The largest of some outputs, in words.
@@ -185,7 +279,7 @@ fn label(index: usize, labels: &[String]) -> String {
 fn told(fault: Fault) -> RunError {
     match fault {
         Fault::Poisoned(reason) => RunError::DeviceLost(reason),
-        Fault::Other(reason) => RunError::Failed(reason),
+        Fault::OutOfMemory(reason) | Fault::Other(reason) => RunError::Failed(reason),
     }
 }
 

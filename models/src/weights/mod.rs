@@ -95,6 +95,7 @@ pub(crate) fn open(path: &Path, format: Format, digest: &mut Sha256) -> Result<(
         Format::Safetensors => safetensors::entries(contents),
         Format::Pytorch => pytorch::entries(path),
         Format::Burn => burn::entries(contents),
+        Format::Onnx => Err("it is a network, and no file of weights".to_owned()),
     });
     // Looked at only when it is not what it is to be: nothing that can be read is taken for something else.
     let Contents { entries, beside } = parsed.map_err(|error| match stranger::named(path, format) {
@@ -251,13 +252,41 @@ fn read_and_hash(
     Ok((contents, hexadecimal(&own.finalize())))
 }
 
+/// The whole of a file that is no file of weights, as bounded as those are.
+pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let failed = |source| ModelError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let (length, _) = stamp(path)?;
+    let file = File::open(path).map_err(failed)?;
+    let mut contents = Vec::new();
+    // A file that grows ends where it ended when it was looked at.
+    file.take(length).read_to_end(&mut contents).map_err(failed)?;
+    Ok(contents)
+}
+
+/// What an error says, and what is behind it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(behind) = source {
+        let more = behind.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        source = behind.source();
+    }
+    text
+}
+
 /// A digest as lower-case hexadecimal digits.
 pub(crate) fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs a foreign parser: its panic is the file's error, not ours.
-fn guarded<T>(path: &Path, parse: impl FnOnce() -> Result<T, String>) -> Result<T, ModelError> {
+pub(crate) fn guarded<T>(path: &Path, parse: impl FnOnce() -> Result<T, String>) -> Result<T, ModelError> {
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(result) => result.map_err(|message| weights_error(path, message)),
         Err(panic) => Err(weights_error(

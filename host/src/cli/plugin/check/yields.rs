@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use millrace_models::{Device, DeviceChoice, Model};
+use millrace_models::{DeviceChoice, Model, Placement};
 use tokio_util::sync::CancellationToken;
 
 use super::{CELL_CHARS, table};
@@ -139,7 +139,7 @@ fn sure_of(index: usize, model: &Model, labels: &Arc<[String]>) -> Prediction {
 
 /// On the CPU: it is there on every machine, and the numbers are those that other devices must give.
 async fn serve(model: Model) -> anyhow::Result<Arc<Served>> {
-    let device = Device::open(&DeviceChoice::Cpu)?;
+    let devices = Placement::on(DeviceChoice::Cpu).open()?;
     let serving = Serving {
         name: model.name().into(),
         max_batch: Some(1),
@@ -147,7 +147,7 @@ async fn serve(model: Model) -> anyhow::Result<Arc<Served>> {
         device_lost: CancellationToken::new(),
         meter: Arc::<ModelMeter>::default(),
     };
-    Ok(Served::start(model, device, serving).await?)
+    Ok(Served::start(model, devices, serving).await?)
 }
 
 /// Pictures in the folder's `samples`, by name.

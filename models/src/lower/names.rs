@@ -30,10 +30,16 @@ pub(super) fn list_wanted(layers: &[Layer], wanted: &mut Vec<Vec<String>>) {
                 wanted.push(vec![format!("{name}.running_mean")]);
                 wanted.push(vec![format!("{name}.running_var")]);
             }
+            LayerKind::LayerNorm { name, affine: true, .. } => {
+                wanted.push(vec![format!("{name}.weight")]);
+                wanted.push(vec![format!("{name}.bias")]);
+            }
             LayerKind::Residual { body, shortcut } => {
                 list_wanted(body, wanted);
                 list_wanted(shortcut, wanted);
             }
+            LayerKind::Multiply { body } => list_wanted(body, wanted),
+            LayerKind::Concat { branches } => branches.iter().for_each(|branch| list_wanted(branch, wanted)),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Shape arithmetic: what an operation yields from what it gets, or why it cannot.
+//! Shape arithmetic: what a layer yields from what it gets, or why it cannot.
 
 use crate::manifest::Window;
 
@@ -45,6 +45,11 @@ impl Flow {
         }
     }
 
+    /// Items of this shape, stacked.
+    pub(super) fn batch(self) -> millrace_graph::Shape {
+        millrace_graph::Shape::batch_of(&self.axes())
+    }
+
     /// Channels of a map, features of a flat tensor.
     pub(super) fn channels(self) -> usize {
         match self {
@@ -78,8 +83,13 @@ impl Flow {
         }
     }
 
-    /// A window moved over a map; `channels` is what comes out.
-    pub(super) fn slide(self, window: &Window, ceil: bool, channels: usize) -> Result<Self, Unfit> {
+    /// A window moved over a map; `channels` is what comes out. The graph's window has what hangs over the end in it.
+    pub(super) fn slide(
+        self,
+        window: &Window,
+        ceil: bool,
+        channels: usize,
+    ) -> Result<(Self, millrace_graph::Window), Unfit> {
         let (_, height, width) = self.map()?;
         let [kernel_height, kernel_width] = window.kernel;
         let [stride_height, stride_width] = window.stride;
@@ -97,12 +107,27 @@ impl Flow {
             steps(width, kernel_width, stride_width, padding_width, dilation_width, ceil),
         ];
         match axes {
-            [Some(height), Some(width)] => Self::Map {
-                channels,
-                height,
-                width,
+            [Some(out_height), Some(out_width)] => {
+                let flow = Self::Map {
+                    channels,
+                    height: out_height,
+                    width: out_width,
+                };
+                let after = [(height, out_height, 0), (width, out_width, 1)].map(|(length, steps, axis)| {
+                    let at = |pair: [usize; 2]| pair.into_iter().nth(axis).unwrap_or(1);
+                    let reach = at(window.dilation) * (at(window.kernel) - 1) + 1;
+                    let end = (steps - 1) * at(window.stride) + reach;
+                    end.saturating_sub(length + at(window.padding)).max(at(window.padding))
+                });
+                let window = millrace_graph::Window {
+                    kernel: window.kernel,
+                    stride: window.stride,
+                    dilation: window.dilation,
+                    before: window.padding,
+                    after,
+                };
+                Ok((flow.bounded()?, window))
             }
-            .bounded(),
             _ => {
                 let expected = format!("an input of at least the window {:?}", window.kernel);
                 Err((
@@ -141,7 +166,7 @@ fn steps(length: usize, kernel: usize, stride: usize, padding: usize, dilation: 
 
 #[cfg(test)]
 mod tests {
-    use super::{Flow, steps};
+    use super::{Flow, Window, steps};
 
     #[test]
     fn windows_are_counted_as_pytorch_counts_them() {
@@ -162,6 +187,22 @@ mod tests {
         check((5, 2, 3, 1, 1, true), Some(2));
         check((10, 3, 1, 0, 4, false), Some(2));
         check((4, 5, 1, 0, 1, false), None);
+    }
+
+    #[test]
+    fn what_hangs_over_the_end_is_padding_there() {
+        let window = Window {
+            kernel: [3, 2],
+            stride: [2, 2],
+            padding: [0, 1],
+            dilation: [1, 1],
+        };
+        let input = Flow::of_input(&[4, 8, 7]).unwrap();
+        let after = |ceil| input.slide(&window, ceil, 4).unwrap();
+        let (flow, slid) = after(false);
+        assert_eq!((flow.axes(), slid.before, slid.after), (vec![4, 3, 4], [0, 1], [0, 1]));
+        let (flow, slid) = after(true);
+        assert_eq!((flow.axes(), slid.before, slid.after), (vec![4, 4, 4], [0, 1], [1, 1]));
     }
 
     #[test]
