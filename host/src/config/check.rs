@@ -18,7 +18,8 @@ use super::limits::{
 };
 use super::links::{Links, UseKind};
 use super::mistakes::Mistake;
-use super::raw::{RawBroker, RawConfig, RawDevice, RawHost, RawModel, RawPlugin};
+use super::raw::{RawBroker, RawConfig, RawHost, RawModel, RawPlugin};
+use super::raw_device::RawDevice;
 use super::table::Report;
 use super::values::Text;
 use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};

@@ -18,6 +18,7 @@ mod keys_expect;
 mod keys_pipeline;
 mod limits;
 mod raw;
+mod raw_device;
 mod schema;
 
 mod broker_url;

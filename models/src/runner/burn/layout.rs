@@ -111,7 +111,7 @@ impl AlongAxis for Surround {
 enum Taken {
     All,
     Run { start: usize, length: usize },
-    Picked(Tensor<1, Int>, usize),
+    Picked(Box<Tensor<1, Int>>, usize),
 }
 
 impl Taken {
@@ -124,7 +124,7 @@ impl Taken {
                 start,
                 length: indices.len(),
             },
-            false => Self::Picked(upload.indices(indices), indices.len()),
+            false => Self::Picked(Box::new(upload.indices(indices)), indices.len()),
         }
     }
 

@@ -85,7 +85,7 @@ struct Ready {
 enum Source {
     /// A value, and whether nobody reads it after this.
     Value(usize, bool),
-    Constant(Any),
+    Constant(Box<Any>),
 }
 
 impl fmt::Debug for BurnExecutor {
@@ -147,7 +147,7 @@ impl BurnExecutor {
                         let is_last = lifetimes.last(*value) == Some(index);
                         Source::Value(value.index(), is_last)
                     }
-                    Operand::Constant(id) => Source::Constant(upload.operand(*id)?),
+                    Operand::Constant(id) => Source::Constant(Box::new(upload.operand(*id)?)),
                 });
             }
             Ok(Ready {
@@ -184,7 +184,7 @@ impl BurnExecutor {
             for source in &ready.inputs {
                 inputs.push(match source {
                     Source::Value(index, _) => values.get(*index).cloned().flatten().ok_or_else(unplanned)?,
-                    Source::Constant(tensor) => tensor.clone(),
+                    Source::Constant(tensor) => Any::clone(tensor),
                 });
             }
             // The last reader has the only handle: it may write into the tensor, and frees it.
