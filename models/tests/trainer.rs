@@ -26,27 +26,46 @@ fn records(stream: u64, count: usize) -> Vec<u8> {
     records.collect::<Vec<_>>().concat()
 }
 
-#[test]
-fn a_folder_of_cifar_records_becomes_a_model_folder() {
+/// A data set of drawn pictures.
+fn data_set() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
     let classes = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n";
     std::fs::write(data.path().join("batches.meta.txt"), classes).unwrap();
     std::fs::write(data.path().join("data_batch_1.bin"), records(1, 300)).unwrap();
     std::fs::write(data.path().join("data_batch_2.bin"), records(2, 100)).unwrap();
     std::fs::write(data.path().join("test_batch.bin"), records(3, 50)).unwrap();
+    data
+}
+
+/// What it printed; it must have ended well.
+#[track_caller]
+fn told(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    text
+}
+
+#[test]
+fn a_folder_of_cifar_records_becomes_a_model_folder() {
+    let data = data_set();
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().join("cifar10-lenet");
-    let output = train(&["cifar10", "--epochs", "2"], data.path(), &folder);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = told(&train(&["cifar10", "--epochs", "2"], data.path(), &folder));
     assert!(
         text.contains("epoch 2: loss ") && text.contains("of 50 held-out pictures right"),
         "{text}"
     );
+    // A row for each class, with its five pictures.
+    let row = text.lines().find(|line| line.starts_with(" 9 ship")).unwrap();
+    let counts = row.split_whitespace().skip(2).take(10);
+    assert_eq!(
+        counts.filter_map(|count| count.parse::<u32>().ok()).sum::<u32>(),
+        5,
+        "{text}"
+    );
+    assert!(text.contains(" were taken for "), "{text}");
+    assert!(!out.path().join("cifar10-lenet.checkpoint").exists());
 
     let model = Model::load(&folder).unwrap();
     assert_eq!((model.name(), model.labels()[9].as_str()), ("cifar10-lenet", "truck"));
@@ -68,4 +87,49 @@ fn a_folder_that_is_no_data_set_is_told_and_writes_nothing() {
         "{text}"
     );
     assert!(!out.exists());
+}
+
+#[test]
+fn a_run_that_is_cut_off_goes_on_when_it_is_asked_to() {
+    let data = data_set();
+    let out = tempfile::tempdir().unwrap();
+    let (whole, resumed) = (out.path().join("whole"), out.path().join("resumed"));
+    let kept = out.path().join("resumed.checkpoint");
+    let arguments = ["cifar10", "--seed", "11", "--epochs", "3"];
+    told(&train(&arguments, data.path(), &whole));
+
+    // Cut off when it writes the folder, which cannot be: a file is there.
+    std::fs::write(&resumed, "a file").unwrap();
+    let output = train(&arguments, data.path(), &resumed);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(kept.exists(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_file(&resumed).unwrap();
+
+    let errors = |arguments: &[&str]| {
+        let output = train(arguments, data.path(), &resumed);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let error = errors(&arguments);
+    assert!(
+        error.contains("resumed.checkpoint: is of a run that was cut off"),
+        "{error}"
+    );
+    let error = errors(&["cifar10", "--resume", "--epochs", "3"]);
+    assert!(error.contains("the seed 11, and 7 is asked for"), "{error}");
+    let error = errors(&["cifar10", "--resume", "--seed", "11", "--augment", "none"]);
+    assert!(error.contains("other data"), "{error}");
+
+    let resume = [&arguments[..], &["--resume"]].concat();
+    let text = told(&train(&resume, data.path(), &resumed));
+    assert!(
+        text.contains("going on behind epoch 3") && !text.contains("epoch 1: "),
+        "{text}"
+    );
+    let weights = |folder: &Path| std::fs::read(folder.join("weights.safetensors")).unwrap();
+    assert!(weights(&whole) == weights(&resumed), "other weights");
+    assert!(!kept.exists());
+
+    let error = errors(&resume);
+    assert!(error.contains("is not there: no run was cut off here"), "{error}");
 }

@@ -38,12 +38,16 @@ enum Verb {
     /// Writes what is made of the code: the JSON Schemas in schema/, and the tables of the reference in docs/.
     Generate,
     /// Trains a model and writes its folder: `train shapes`, `train cifar10 DIR`.
+    // Its `--help` is that of the program that it starts.
+    #[command(disable_help_flag = true)]
     Train {
         /// What the trainer takes; `cargo xtask train --help` lists it.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Random faults against three competing hosts: is anything lost?
+    // Its `--help` is that of the program that it starts.
+    #[command(disable_help_flag = true)]
     Chaos {
         /// What it takes, such as `--minutes 5 --seed 7` or `--messages 10000`; `cargo xtask chaos --help` lists it.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -54,6 +58,8 @@ enum Verb {
     /// Compares networks of torchvision and timm with ONNX Runtime: their outputs, and images a second.
     Parity(parity::Arguments),
     /// Measures Millrace beside a bare echo on the same broker.
+    // Its `--help` is that of the program that it starts.
+    #[command(disable_help_flag = true)]
     Bench {
         /// What the bench takes, such as `--messages 20000` or `--queue classic`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::fit::{NORMALISATION, Trained, best};
 use super::network::LAYERS;
-use super::{CHANNELS, Labelled, PICTURE_BYTES, SIDE, TrainError};
+use super::{CHANNELS, Confusion, Labelled, PICTURE_BYTES, SIDE, TrainError};
 use crate::device::Device;
 use crate::model::{MANIFEST_FILE, Model};
 use crate::runner::Runner;
@@ -48,6 +48,8 @@ pub struct Description {
 pub struct Written {
     /// The share of held-out pictures that the folder's model classifies rightly, 0 to 1.
     pub accuracy: f64,
+    /// What the held-out pictures of each class were taken for.
+    pub confusion: Confusion,
     /// The sample pictures, in the order of their labels.
     pub pictures: Vec<PathBuf>,
 }
@@ -82,11 +84,13 @@ pub fn write_folder(
     let model = Model::load(folder)?;
     let mut runner = Runner::new(&model, &Device::cpu(), BATCH)?;
     let outputs = classify(&mut runner, held_out)?;
-    let right: Vec<bool> = outputs
-        .iter()
-        .zip(&held_out.labels)
-        .map(|(row, label)| best(row) == Some(*label))
-        .collect();
+    let mut confusion = Confusion::new(&about.labels);
+    let mut right = Vec::with_capacity(outputs.len());
+    for (row, label) in outputs.iter().zip(&held_out.labels) {
+        let found = best(row);
+        found.inspect(|found| confusion.add(*label, *found));
+        right.push(found == Some(*label));
+    }
     let accuracy = right.iter().filter(|right| **right).count() as f64 / held_out.len().max(1) as f64;
     write(&folder.join(SAMPLES_FILE), &samples(held_out, &outputs)?)?;
     let measured = Measured {
@@ -101,7 +105,11 @@ pub fn write_folder(
     // The folder as it will be served: with its digest and its samples.
     Runner::new(&Model::load(folder)?, &Device::cpu(), 1)?.warm_up(&mut |_| {})?;
     let pictures = write_pictures(&folder.join(PICTURES_FOLDER), about, held_out, &right)?;
-    Ok(Written { accuracy, pictures })
+    Ok(Written {
+        accuracy,
+        confusion,
+        pictures,
+    })
 }
 
 struct Measured {

@@ -3,20 +3,29 @@
 //! [`shapes::draw`] and [`cifar::read`] yield labelled pictures, [`train`] fits a network to them, and
 //! [`write_folder`] writes what [`crate::Model::load`] reads. Nothing is printed: progress is told to a callback.
 
+pub mod augment;
+mod checkpoint;
 pub mod cifar;
+mod confusion;
 mod fit;
 mod folder;
 mod network;
+mod optimizer;
 mod random;
 pub mod shapes;
 
 use std::path::PathBuf;
 
-pub use fit::{Plan, Progress, Trained, train};
+pub use checkpoint::Checkpoint;
+pub use confusion::Confusion;
+pub use fit::{Course, Plan, Progress, Trained, train};
 pub use folder::{Description, Written, write_folder};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::error::ModelError;
 use crate::runner::RunError;
+use crate::weights::hexadecimal;
 
 /// Height and width of a picture.
 pub const SIDE: usize = 32;
@@ -33,6 +42,12 @@ pub struct Pictures {
 }
 
 impl Pictures {
+    fn with_capacity(n_pictures: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(n_pictures * PICTURE_BYTES),
+        }
+    }
+
     fn push(&mut self, picture: &[u8]) {
         debug_assert_eq!(picture.len(), PICTURE_BYTES);
         self.bytes.extend_from_slice(picture);
@@ -71,6 +86,16 @@ impl Labelled {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// SHA-256 over the pictures and their classes, in hexadecimal: the same data or other data.
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(&self.pictures.bytes);
+        for label in &self.labels {
+            digest.update((*label as u64).to_le_bytes());
+        }
+        hexadecimal(&digest.finalize())
     }
 
     /// Each picture with its class.
@@ -122,6 +147,14 @@ pub enum TrainError {
         /// What the encoder says.
         #[source]
         source: image::ImageError,
+    },
+    /// A checkpoint is not one of this training.
+    #[error("{}: {message}", .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What it is of, and what is trained.
+        message: String,
     },
     /// The folder that was written does not load.
     #[error("the model folder that was written does not load")]

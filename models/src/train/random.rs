@@ -18,6 +18,11 @@ impl Random {
         random
     }
 
+    /// What it takes to go on from here with [`Random::new`].
+    pub(super) fn state(&self) -> u64 {
+        self.state
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
