@@ -1,5 +1,6 @@
 //! The plugin from message to tensor, natively.
 
+mod evaluation;
 mod fuzz;
 mod kinds;
 mod refusals;
