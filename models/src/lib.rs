@@ -5,6 +5,7 @@
 
 mod device;
 mod error;
+mod figures;
 mod load;
 mod lower;
 mod manifest;
@@ -14,6 +15,7 @@ mod network_file;
 mod runner;
 mod samples;
 mod scores;
+mod survey;
 mod tensor;
 pub mod train;
 mod weights;
@@ -22,9 +24,11 @@ use std::any::Any;
 
 pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, Placement, Precision, devices};
 pub use error::ModelError;
+pub use figures::{ByteNormalisation, Figures};
 pub use manifest::{reference as manifest_reference, schema as manifest_schema};
 pub use model::{MANIFEST_FILE, Model};
 pub use runner::{Another, ItemOutput, Parity, RunError, Runner};
+pub use survey::{Survey, SurveyedNetwork, SurveyedTensor, SurveyedWeights};
 pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
 
 /// What a caught panic says, on one line.

@@ -1,4 +1,5 @@
-//! Networks in files of their own: the only room that knows ONNX. Their reader is bounded, and contained all the same.
+//! Networks in files of their own: with `survey.rs` the only room that knows ONNX. Their reader is bounded, and contained all the
+//! same.
 
 use std::fs::File;
 use std::io::Read;

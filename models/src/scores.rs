@@ -12,6 +12,15 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
+    /// As `model.toml` says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax",
+            Self::Sigmoid => "sigmoid",
+            Self::None => "none",
+        }
+    }
+
     /// The scores of one item.
     pub(crate) fn apply(self, outputs: &[f32]) -> Vec<f32> {
         match self {

@@ -28,6 +28,7 @@ followed! {
     cases: "cases.md",
     limits: "limits.md",
     other_languages: "other-languages.md",
+    trying_models: "trying-models.md",
     swapping: "swapping.md",
     dead_letters: "dead-letters.md",
     recipes: "recipes.md",

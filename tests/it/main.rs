@@ -18,6 +18,7 @@ mod dlq;
 mod folder;
 mod health;
 mod hostile;
+mod models;
 mod online;
 mod queue;
 mod reload;

@@ -5,6 +5,7 @@ mod compile_plugin;
 mod control;
 mod devices;
 mod dlq;
+mod model;
 mod online;
 mod output;
 mod plugin;
@@ -59,6 +60,8 @@ Examples:
   millrace reload --wait                  its plugins, models and pipelines, while messages flow
   millrace send image_queue *.png         with --amqp or AMQP_URL
   millrace receive result_queue --count 3
+  millrace model import resnet18.onnx --out models/resnet18 --normalisation imagenet --labels imagenet1k
+  millrace model run models/resnet18 --resize 256 cat.jpg
   millrace plugin new crop --role preprocess
   millrace plugin check crop.wasm         whether a host would take it, and what it costs
   millrace dlq ls                         the dead letters of plugins.toml
@@ -109,6 +112,9 @@ pub enum Verb {
     Dlq(dlq::Options),
     /// Runs a saved dead letter, or a case, through a pipeline without broker or GPU, and shows what each stage does
     Replay(replay::Options),
+    /// Shows, imports, tries, measures and compares models
+    #[command(subcommand)]
+    Model(model::Verb),
     /// Makes, builds, tries, tests, measures, checks and shows plugins, and swaps them into a running host at every save
     #[command(subcommand)]
     Plugin(plugin::Verb),
@@ -177,6 +183,7 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
         Verb::Receive(options) => block_on(receive::receive(options)),
         Verb::Dlq(options) => block_on(dlq::dlq(options)),
         Verb::Replay(options) => block_on(replay::replay(options)),
+        Verb::Model(verb) => model::execute(verb),
         Verb::Plugin(verb) => plugin::execute(verb),
         // Without a runtime: its limits are for every thread.
         Verb::CompilePlugin(options) => compile_plugin::compile(&options),
@@ -237,6 +244,8 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
     const QUIET: &str = "lapin=off,wgpu=error,wgpu_core=error,wgpu_hal=off,naga=error,cubecl=error";
     let (default, delivery) = match arguments.verb {
         Verb::Run(_) => ("info", Delivery::Queued),
+        // A bar is drawn by who writes the log.
+        Verb::Model(_) => ("warn", Delivery::Queued),
         // Also of the child that compiles, whose limits are for every thread.
         _ => ("warn", Delivery::Direct),
     };

@@ -87,13 +87,13 @@ impl Reader {
     fn sit_down(page: &Page) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("millrace-book-").tempdir()?;
         let within = |name: &str| folder.path().join(name);
-        for name in ["bin", "checkout/target", "run", "mill"] {
+        for name in ["bin", "checkout/target", "checkout/tests", "run", "mill"] {
             std::fs::create_dir_all(within(name))?;
         }
         let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, within(name));
         link(&host::binary()?, "bin/millrace")?;
         link(&crate::samples::guests()?, "checkout/target/guests")?;
-        for name in ["models", "plugins", "wit", "docs"] {
+        for name in ["models", "plugins", "wit", "docs", "tests/models"] {
             link(&root().join(name), &format!("checkout/{name}"))?;
         }
         // The one that the system's packages are for, whatever else is in the path.
