@@ -32,6 +32,10 @@ TORCHVISION = {
     "maxvit_t": 224, "swin_v2_t": 256, "efficientnet_v2_s": 96, "squeezenet1_0": 96, "regnet_x_400mf": 96,
     "resnext50_32x4d": 96, "wide_resnet50_2": 64, "alexnet": 224, "vgg11": 224, "vgg11_bn": 224,
 }  # fmt: skip
+# Their output is a map of scores.
+SEGMENTATION = {
+    "lraspp_mobilenet_v3_large": 96, "deeplabv3_mobilenet_v3_large": 96, "fcn_resnet50": 64,
+}  # fmt: skip
 TIMM = {
     "resnet18d": 96, "resnetv2_50": 64, "resnetv2_50x1_bit": 64, "efficientnet_lite0": 96, "mobilenetv4_conv_small": 96,
     "mobileone_s0": 96, "repvgg_a0": 96, "ghostnet_100": 96, "hrnet_w18_small": 64, "dla34": 64, "dpn68": 96,
@@ -81,8 +85,22 @@ VARIANTS = [
 ]
 
 
+class Map(torch.nn.Module):
+    """The scores alone, of those that torchvision's segmentation networks answer in a dictionary."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)["out"]
+
+
 def build(name):
     """The network, and the shape of an item."""
+    if name in SEGMENTATION:
+        edge = SEGMENTATION[name]
+        return Map(models.get_model(name, weights=None, weights_backbone=None)), (3, edge, edge)
     if name in TORCHVISION:
         edge = TORCHVISION[name]
         settings = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -93,7 +111,7 @@ def build(name):
 
 def rows():
     """Exporter, network, label and options: at first each network once, those that most people have by both exporters."""
-    both = [(exporter, name, "", {}) for name in TORCHVISION for exporter in OPSETS]
+    both = [(exporter, name, "", {}) for name in TORCHVISION | SEGMENTATION for exporter in OPSETS]
     once = [(list(OPSETS)[i % 2], name, "", {}) for i, name in enumerate(TIMM)]
     again = [(list(OPSETS)[(i + 1) % 2], name, "", {}) for i, name in enumerate(TIMM)]
     return both + once + VARIANTS + again
