@@ -9,6 +9,10 @@ use tracing::{info, warn};
 /// Those that are set apart so long after the last belong to another death.
 const ONE_DEATH: Duration = Duration::from_secs(60);
 
+/// A stop in good order may leave so many behind that a broker marks: those that it was just handing out, or had just been
+/// told of. More than that, and a host has ended over what it had in hand.
+const FEW: u64 = 4;
+
 /// Counts the messages of a pipeline that are set apart.
 #[derive(Debug, Default)]
 pub struct Aside {
@@ -41,7 +45,7 @@ impl Aside {
             .is_none_or(|death| now.duration_since(death.last) > ONE_DEATH)
         {
             let first = id.escape_debug();
-            warn!(
+            info!(
                 pipeline, %first,
                 "messages come again that were in hand when a host ended: each is set apart and runs alone once"
             );
@@ -55,6 +59,12 @@ impl Aside {
         });
         death.last = now;
         death.n_apart += 1;
+        if death.n_apart == FEW + 1 {
+            warn!(
+                pipeline,
+                "a host ended without stopping: more messages come again than a stop in good order leaves behind"
+            );
+        }
     }
 
     /// Notes a message that ran alone; tells when there is none left of those that this host set apart by now.

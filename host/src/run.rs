@@ -245,6 +245,9 @@ impl Host {
             }
         };
         let changing = async {
+            if self.supervisor.resumes_trials() {
+                self.read_again("start").await;
+            }
             while !self.supervisor.is_over() {
                 self.change(orders).await;
             }
@@ -255,6 +258,17 @@ impl Host {
             stop = stopped => stop,
             stop = changing => stop,
         }
+    }
+
+    /// Reads the file and what it names again.
+    async fn read_again(&mut self, by: &str) {
+        let Self {
+            supervisor,
+            trials,
+            requests,
+            ..
+        } = self;
+        drop(Self::make(supervisor, trials, requests, &Asked::Read { by }).await);
     }
 
     /// Waits for something to change, and changes it.

@@ -1,6 +1,7 @@
 //! What a message chose, and what the host does wrong, is charged to no plugin: no breaker opens, no version is undone.
 
 use anyhow::{Context, Result};
+use millrace_tests::PATIENCE;
 use millrace_tests::amqp::{Arrival, Client, Parcel, QueueKind};
 use millrace_tests::broker::Broker;
 use millrace_tests::samples::pictures;
@@ -93,6 +94,49 @@ async fn what_a_message_asks_for_is_not_charged_to_the_plugin() -> Result<()> {
     let letters = check(echo, bad, good, &results, "").await?;
     all_are(&letters, "undeliverable", "which is as the message has it");
     Ok(())
+}
+
+/// RabbitMQ ends the connection over such an address: it is of its own form, and names nobody.
+const CROOKED: &str = "amq.rabbitmq.reply-to.g1hkAA9yZXBseUAxMDkyNjQ5ODkAAAAAAAAAAAA=.abcdef==";
+
+#[tokio::test]
+async fn an_address_that_the_broker_breaks_down_over_stops_nobody() -> Result<()> {
+    let broker = Broker::shared()?;
+    let answers = millrace_tests::unique("client");
+    let scene = Scene {
+        prefetch: 8,
+        route: Plugin::with_settings("by-label", "default = \"answers\"")?,
+        tables: "[pipeline.images.destination.answers]\nreply = [\"amq.rabbitmq.reply-to.*\", \"client-*\"]\n"
+            .to_owned(),
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    let mut host = mill.start_ready()?;
+    let client = Client::connect(&scene.url).await?;
+    client.declare(&answers, QueueKind::Classic).await?;
+    let png = picture()?;
+    let asks = |name: &str, n: usize, reply_to: &str| Parcel {
+        reply_to: Some(reply_to.to_owned()),
+        ..Parcel::new(&format!("{name}-{n}"), png.clone())
+    };
+    for round in 0..3 {
+        let crooked = (0..2).map(|n| asks("crooked", 10 * round + n, CROOKED));
+        client.publish_all(&scene.input, crooked).await?;
+        let good = (0..N_GOOD).map(|n| asks("good", 10 * round + n, &answers));
+        client.publish_all(&scene.input, good).await?;
+    }
+    let got = client.take_all(&answers, 3 * N_GOOD).await;
+    got.with_context(|| host.log())?;
+    let dropped = "a reply was dropped: who asked for it is gone";
+    host.wait_lines(PATIENCE, 6, dropped).with_context(|| host.log())?;
+    assert_eq!(host.n_lines(OPEN), 0, "{}", host.log());
+    // The connection that everybody else publishes on was never lost.
+    let log = host.log();
+    let made = log
+        .lines()
+        .filter(|line| line.contains("connected to the broker") && line.contains(" publishes\""));
+    assert_eq!(made.count(), 1, "{log}");
+    host.stop()
 }
 
 #[tokio::test]

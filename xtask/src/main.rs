@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod machine;
+mod parity;
 mod project;
 mod step;
 mod test;
@@ -50,6 +51,8 @@ enum Verb {
     },
     /// Draws broken input for whatever strangers write: plugins.toml, models, pictures, headers, what plugins return.
     Fuzz(fuzz::Arguments),
+    /// Compares networks of torchvision and timm with ONNX Runtime: their outputs, and images a second.
+    Parity(parity::Arguments),
     /// Measures Millrace beside a bare echo on the same broker.
     Bench {
         /// What the bench takes, such as `--messages 20000` or `--queue classic`.
@@ -84,6 +87,7 @@ fn main() -> Result<()> {
         Verb::Train { arguments } => train(&project, &arguments),
         Verb::Chaos { arguments } => chaos::run(&project, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),
+        Verb::Parity(arguments) => parity::run(&project, &arguments),
         Verb::Bench { arguments } => bench(&project, &arguments),
         Verb::Soak {
             what: Soak::Swaps,

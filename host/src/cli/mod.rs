@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -183,7 +185,12 @@ pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(work);
+    let code = runtime.block_on(async {
+        // A limit on the size of files (`ulimit -f`) ends a process that knows nothing of it: here it is an error of that
+        // one write.
+        let _noticed = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+        work.await
+    });
     // A blocking call that does not end (a device, a disk) must not keep a finished process.
     runtime.shutdown_background();
     code

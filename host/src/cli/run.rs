@@ -63,11 +63,20 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         None => None, // its mistakes are told with those of what it names
     };
     let mut loading = tokio::task::spawn_blocking(move || check::gather(read, &sandbox));
-    let loaded = match tokio::time::timeout(PATIENCE, &mut loading).await {
-        Ok(loaded) => loaded?,
-        Err(_) => {
-            info!("still compiling plugins and loading models");
-            loading.await?
+    let loaded = async {
+        match tokio::time::timeout(PATIENCE, &mut loading).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                info!("still compiling plugins and loading models");
+                loading.await
+            }
+        }
+    };
+    let loaded = tokio::select! {
+        loaded = loaded => loaded?,
+        () = orders.drain.cancelled() => {
+            info!("stopped before anything was taken");
+            return Ok(ExitCode::SUCCESS);
         }
     };
     let (gathered, mut host) = match (loaded, opened) {

@@ -92,7 +92,7 @@ static BROKER: Section = Section {
             Form::Quantity(&DURATION, &ANSWER_TIMEOUT),
             "\"10s\"",
             "How long the broker may take to answer anything else: a login, a channel, a declaration. After that the \
-            connection is given up and made again.",
+            connection is given up and made again, unless other bytes come meanwhile: then it has thirty times as long.",
         )
         .at_home(),
     ],

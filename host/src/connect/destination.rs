@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::amqp::{self, Broker, PublishError, TooLong};
 use super::folder::{self, FolderError};
-use crate::config::{DestinationConfig, Globs, QueueType, SourceConfig};
+use crate::config::{DestinationConfig, Globs, SourceConfig};
 use crate::disposition::ReasonClass;
 use crate::message::{Envelope, Message, Outbound};
 
@@ -192,7 +192,7 @@ impl Destination {
                 keys: keys.clone(),
             }),
             (DestinationConfig::Reply { allow }, Some(broker)) => Some(Self::Reply {
-                address: broker.address("", "", QueueType::Passive)?,
+                address: broker.reply_address(),
                 allow: allow.clone(),
                 own_queue: match source {
                     SourceConfig::Queue(source) => Some(source.queue.clone()),
@@ -279,7 +279,7 @@ impl Parcel {
     pub async fn send(&self) -> Result<(), DeliverError> {
         match self {
             Self::Amqp { parcel, droppable } => match parcel.publish().await {
-                Err(error @ PublishError::Unroutable { .. }) if *droppable => {
+                Err(error @ (PublishError::Unroutable { .. } | PublishError::Nowhere { .. })) if *droppable => {
                     tracing::info!(%error, "a reply was dropped: who asked for it is gone");
                     Ok(())
                 }

@@ -30,6 +30,8 @@ impl Supervisor {
             info!(%pipeline, generation, "the trial is passed");
             self.on_trial.remove(&pipeline);
             if let Some(parts) = self.parts.get(&pipeline).cloned() {
+                self.memory
+                    .tries_no_more(parts.plugins.iter().map(plugin_version).collect());
                 self.prove(&pipeline, generation, parts);
             }
             self.show();
@@ -172,6 +174,29 @@ impl Supervisor {
             }
         }
         self.memory.add(undone, copies);
+    }
+
+    /// Writes down what is on trial and what it is tried beside: a host that ends meanwhile has proved nothing of it.
+    pub(super) fn remember_trial(&self, new: &Parts, proven: &Parts) {
+        let (mut on_trial, mut copies) = (Vec::new(), Vec::new());
+        for part in new.plugins.iter() {
+            let Some(old) = proven.plugin(part.config.name.as_str()) else {
+                continue;
+            };
+            let entry = Undone::on_trial(plugin_version(part), &plugin_version(old));
+            // With other settings there is nothing that a copy of the bytes would bring back.
+            if Arc::ptr_eq(&old.what, &part.what) || entry.instead.is_none() {
+                continue;
+            }
+            on_trial.push(entry);
+            copies.push(Copy {
+                digest: old.what.identity().digest.clone(),
+                bytes: Arc::clone(old.what.bytes()),
+            });
+        }
+        if !on_trial.is_empty() {
+            self.memory.tries(on_trial, copies);
+        }
     }
 
     /// Makes other parts current for the file that is.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::undone::{Memory, Undone, Version};
 use super::{ChangeError, Supervisor, Taking};
@@ -27,7 +27,9 @@ pub fn undone_before(gathered: &Gathered) -> Vec<Warning> {
         Some((format!("plugin.{name}.path"), version))
     });
     let found = models.chain(plugins).filter_map(|(key, version)| {
-        let undone = all.iter().find(|undone| undone.version == version)?;
+        let undone = all
+            .iter()
+            .find(|undone| undone.version == version && !undone.is_on_trial)?;
         let (kind, name, at, why) = (version.kind.as_str(), &version.name, &undone.at, &undone.why);
         let instead = undone.instead.as_deref().and_then(|digest| memory.copy(digest));
         let serves = match instead {
@@ -52,11 +54,12 @@ impl Supervisor {
             .unwrap_or_default();
         let mut told = Vec::new();
         let find = |version: &Version| all.iter().find(|undone| undone.version == *version);
+        let resumes = self.premises.until == Until::Stopped;
         for (name, config) in &gathered.config.models {
             let Some(digest) = gathered.loaded.model(name).map(|model| model.digest().to_owned()) else {
                 continue;
             };
-            if let Some(undone) = find(&Version::of_model(config, &digest)) {
+            if let Some(undone) = find(&Version::of_model(config, &digest)).filter(|undone| !undone.is_on_trial) {
                 self.held_back.add_model(config.clone(), digest);
                 told.push(tell(undone, None));
             }
@@ -73,7 +76,23 @@ impl Supervisor {
             let digest = plugin.identity().digest.clone();
             let version = Version::of_plugin(&config, &digest);
             let Some(undone) = find(&version) else { continue };
+            if undone.is_on_trial && !resumes {
+                continue; // nobody would end its trial
+            }
             let instead = self.instead(undone, &config, plugin.role()).await;
+            if undone.is_on_trial {
+                let (Some(instead), digest) = (instead, digest.get(..12).unwrap_or(&digest)) else {
+                    continue;
+                };
+                let before = instead.identity().version().to_owned();
+                info!(plugin = %name, version = digest, before, "this version was on trial when a host ended: its trial begins anew");
+                told.push(format!(
+                    "plugin {name}: {digest} was on trial, which begins anew beside {before}"
+                ));
+                gathered.loaded.replace_plugin(name, instead);
+                self.resumes_trials = true;
+                continue;
+            }
             self.held_back.add_plugin(config, digest);
             told.push(tell(
                 undone,

@@ -89,6 +89,8 @@ pub struct Supervisor {
     // Pipelines that wait since they have nothing but what is held back, and why; they are paused, too.
     stood_down: BTreeMap<Name, String>,
     paused: BTreeSet<Name>,
+    // What serves is not what lies on the disk, which was on trial when a host ended.
+    resumes_trials: bool,
     watched: Vec<PathBuf>,
     current: Current,
     roster: Arc<ArcSwap<Roster>>,
@@ -118,6 +120,7 @@ impl Supervisor {
             memory: Memory::default(),
             stood_down: BTreeMap::new(),
             paused: BTreeSet::new(),
+            resumes_trials: false,
             watched: Vec::new(),
             current,
             roster: Arc::default(),
@@ -197,6 +200,11 @@ impl Supervisor {
         } else if self.paused.contains(name) {
             self.pipelines.paused(name);
         }
+    }
+
+    /// Whether the file is to be read once more, for trials that another host began; says so once.
+    pub fn resumes_trials(&mut self) -> bool {
+        std::mem::take(&mut self.resumes_trials)
     }
 
     /// Whether nothing runs and nobody is going to resume it.

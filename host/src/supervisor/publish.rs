@@ -138,6 +138,7 @@ impl Supervisor {
             return None;
         }
         self.on_trial.insert(name.clone(), id);
+        self.remember_trial(&parts, proven);
         let ended = self.trials.clone();
         Some(Arc::new(Trial::new(
             name.clone(),

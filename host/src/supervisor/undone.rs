@@ -71,6 +71,9 @@ pub(super) struct Undone {
     pub(super) why: String,
     /// What served in its place, where that is a plugin with the same settings: a copy of it lies beside the list.
     pub(super) instead: Option<String>,
+    /// It was not found to be bad: it is on trial, or was when its host ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_on_trial: bool,
 }
 
 /// A plugin's file that is to be kept.
@@ -125,7 +128,16 @@ impl Undone {
             at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             why: why.chars().take(WHY_MAX_CHARS).collect(),
             instead: instead.map(|instead| instead.digest.clone()),
+            is_on_trial: false,
             version,
+        }
+    }
+
+    /// A version that is on trial beside one that is proven.
+    pub(super) fn on_trial(version: Version, proven: &Version) -> Self {
+        Self {
+            is_on_trial: true,
+            ..Self::now(version, "it is on trial", Some(proven))
         }
     }
 }
@@ -176,6 +188,27 @@ impl Memory {
             let surplus = all.len().saturating_sub(UNDONE_MAX);
             all.drain(..surplus);
             copies
+        });
+    }
+
+    /// Remembers what is on trial and what it goes back to, in the place of what was on trial before.
+    pub(super) fn tries(&self, on_trial: Vec<Undone>, copies: Vec<Copy>) {
+        self.change(move |all| {
+            for new in on_trial {
+                all.retain(|old| !(old.is_on_trial && old.version.name == new.version.name));
+                all.push(new);
+            }
+            let surplus = all.len().saturating_sub(UNDONE_MAX);
+            all.drain(..surplus);
+            copies
+        });
+    }
+
+    /// Forgets what is on trial of a plugin that these are versions of: it passed, or nothing is to go back to.
+    pub(super) fn tries_no_more(&self, passed: Vec<Version>) {
+        self.change(move |all| {
+            all.retain(|old| !(old.is_on_trial && passed.contains(&old.version)));
+            Vec::new()
         });
     }
 

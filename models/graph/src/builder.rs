@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cost;
 use crate::graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
 use crate::infer::{self, Inferred};
+use crate::interpret::{self, Tensor};
 use crate::limits::{MAX_AXES, MAX_CONSTANT_BYTES, MAX_CONSTANTS, MAX_NAME_BYTES, MAX_NODES, MAX_OUTPUTS, MAX_WORK};
 use crate::op::Op;
 use crate::shape::Shape;
@@ -28,6 +29,9 @@ impl Misfit {
         }
     }
 }
+
+/// A result that is always worth to be a constant.
+const FOLDED_ELEMENTS: usize = 1 << 20;
 
 /// Makes a [`Graph`].
 #[derive(Debug)]
@@ -136,6 +140,53 @@ impl Builder {
             output,
         });
         Ok(output)
+    }
+
+    /// Computes an operator of constants alone and adds what it yields as a constant. Nothing where an input is a value,
+    /// where the result is large and more than twice what it is made of, or where it takes more steps than are left of
+    /// `work`, from which they are taken.
+    ///
+    /// # Errors
+    /// When the operator cannot take its inputs, or what comes out is beyond the limits.
+    pub fn fold(
+        &mut self,
+        name: &str,
+        op: &Op,
+        inputs: &[Operand],
+        work: &mut u64,
+    ) -> Result<Option<ConstantId>, Misfit> {
+        if inputs.iter().any(|input| matches!(input, Operand::Value(_))) {
+            return Ok(None);
+        }
+        let Inferred { shape, .. } = infer::infer(&self.graph, op, inputs)?;
+        let left = work.checked_sub(cost::work(&self.graph, op, inputs, &shape));
+        let constants: Vec<&Constant> = inputs
+            .iter()
+            .filter_map(|input| match input {
+                Operand::Constant(id) => self.get(*id),
+                Operand::Value(_) => None,
+            })
+            .collect();
+        let read = constants
+            .iter()
+            .map(|constant| constant.data.len())
+            .fold(0, usize::saturating_add);
+        let is_small = shape.elements() <= Some(FOLDED_ELEMENTS.max(read.saturating_mul(2)));
+        let (Some(left), true, false) = (left, is_small, shape.is_batched()) else {
+            return Ok(None);
+        };
+        *work = left;
+        let tensors: Vec<Tensor<'_>> = constants
+            .iter()
+            .map(|constant| Tensor {
+                shape: &constant.shape,
+                data: &constant.data,
+            })
+            .collect();
+        let numbers = interpret::run(&self.graph, op, &tensors, &shape, 1)
+            .map_err(|fault| Misfit::new("constants that can be computed with", fault.to_string()))?;
+        let lengths: Vec<usize> = shape.0.iter().map(|axis| axis.size).collect();
+        self.constant(name, &lengths, numbers).map(Some)
     }
 
     /// Says that a value is one of the network's outputs.

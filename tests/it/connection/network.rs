@@ -104,3 +104,31 @@ async fn a_network_that_resets_slices_and_delays_loses_nothing() -> Result<()> {
     assert!(relay.n_carried() >= 4, "{}", relay.n_carried());
     run.host.stop()
 }
+
+#[tokio::test]
+async fn a_network_that_is_slow_for_large_messages_is_no_silent_broker() -> Result<()> {
+    const N_MESSAGES: usize = 4;
+    let broker = Broker::shared()?;
+    let relay = Relay::start(broker.port())?;
+    let limits = "\"\nanswer_timeout = \"1s";
+    let scene = Scene {
+        url: format!("{}{limits}", relay.url()),
+        ..Scene::new(broker)?
+    };
+    let client = Client::connect(&broker.url()).await?;
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let n_before = relay.n_carried();
+    // Each is on its way for two seconds, and what the host asks on the same connection waits behind all of them; each
+    // dead letter is as large.
+    let parcels = (0..N_MESSAGES).map(|n| Parcel::new(&n.to_string(), vec![b'x'; 600_000]));
+    client.publish_all(&scene.input, parcels).await?;
+    relay.set(Flow::Throttle(300_000));
+    let host = mill.start()?;
+    let letters = client.take_all(&scene.dead, N_MESSAGES).await;
+    let letters = letters.with_context(|| host.log())?;
+    assert_eq!(letters.len(), N_MESSAGES);
+    assert_eq!(relay.n_carried() - n_before, 2, "{}", host.log());
+    relay.set(Flow::Pass);
+    host.stop()
+}

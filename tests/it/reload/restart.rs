@@ -82,6 +82,41 @@ fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serv
 }
 
 #[test]
+fn a_version_on_trial_is_on_trial_again_after_a_restart() -> Result<()> {
+    let scene = scene("crop.wasm")?;
+    let mill = scene.mill()?;
+    let first = version(&decode_image()?, 1);
+    fs::write(mill.path("crop.wasm"), &first)?;
+    let host = mill.start_ready()?;
+    let flow = Flow::start(&scene)?;
+    flow.wait_more(1).with_context(|| host.log())?;
+    flow.finish(host)?.all_results()?;
+
+    // No message comes by while the next one is there: nothing is known of it, and it is bad.
+    let mut host = mill.start_ready()?;
+    fs::write(mill.path("crop.wasm"), trapping()?)?;
+    host.wait_lines(PATIENCE, 2, "changed")?;
+    host.stop()?;
+    let mut host = mill.start()?;
+    host.wait_line(
+        PATIENCE,
+        "this version was on trial when a host ended: its trial begins anew",
+    )?;
+    host.wait_lines(PATIENCE, 2, "changed")?;
+    let flow = Flow::start(&scene)?;
+    let mut rig = Rig { mill, host, flow };
+    rig.wait_undone()?;
+    rig.wait_version("the first again", &first)?;
+    let Rig { mill, host, flow } = rig;
+    flow.finish(host)?.all_right()?;
+
+    // What is found to be bad is that, and on trial no more.
+    let rig = again(&scene, mill)?;
+    rig.wait_version("the first again", &first)?;
+    rig.finish()?.all_right()
+}
+
+#[test]
 fn other_bytes_are_taken_up_by_a_restart_after_an_undo() -> Result<()> {
     let (scene, mill) = undone(
         "",

@@ -140,6 +140,32 @@ async fn a_closed_stderr_is_none_and_no_reason_to_end() -> Result<()> {
     host.stop()
 }
 
+#[tokio::test]
+async fn a_limit_on_the_size_of_files_costs_lines_and_not_the_host() -> Result<()> {
+    let broker = Broker::shared()?;
+    let (scene, admin) = scene(broker)?;
+    let mill = scene.mill()?;
+    let run = mill.command(&["run", "plugins.toml", "--log", "info,millrace=debug"])?;
+    let mut command = Command::new("sh");
+    // So many blocks of 512 bytes, or of 1024 for some shells: the log is as long already, and nothing else is.
+    std::fs::File::create(mill.path("limited.log"))?.set_len(128 << 20)?;
+    command
+        .args(["-c", "ulimit -f 131072; exec \"$0\" \"$@\" 2>>limited.log"])
+        .arg(run.get_program())
+        .args(run.get_args());
+    for (name, value) in run.get_envs() {
+        command.envs(value.map(|value| (name, value)));
+    }
+    if let Some(folder) = run.get_current_dir() {
+        command.current_dir(folder);
+    }
+    let host = Host::of(command, admin)?;
+    let client = Client::connect(&broker.url()).await?;
+    work(&client, &scene, 100).await?;
+    assert!(host.n_lost()? > 0);
+    host.stop()
+}
+
 /// Reads so many lines of a log.
 fn read(reader: PipeReader, n_lines: usize) -> Result<BufReader<PipeReader>> {
     let mut reader = BufReader::new(reader);

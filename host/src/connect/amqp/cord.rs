@@ -2,10 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::traffic::Traffic;
 
 /// The socket. Cancelled, its token ends it at the next read; when it ends by itself, its token is cancelled.
 pub(super) struct Cord<S> {
@@ -15,16 +18,19 @@ pub(super) struct Cord<S> {
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Whether it ended by itself: then its own words are the ones to be told.
     is_over: bool,
+    /// Where what goes is counted.
+    traffic: Arc<Traffic>,
 }
 
 impl<S> Cord<S> {
-    pub(super) fn new(inner: S, cut: CancellationToken) -> Self {
+    pub(super) fn new(inner: S, cut: CancellationToken, traffic: Arc<Traffic>) -> Self {
         let cancelled = Box::pin(cut.clone().cancelled_owned());
         Self {
             inner,
             cut,
             cancelled,
             is_over: false,
+            traffic,
         }
     }
 
@@ -65,8 +71,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cord<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        if matches!(written, Poll::Ready(Err(_))) {
-            this.end();
+        match written {
+            Poll::Ready(Ok(n_bytes)) => this.traffic.goes(n_bytes),
+            Poll::Ready(Err(_)) => this.end(),
+            Poll::Pending => {}
         }
         written
     }
@@ -90,7 +98,7 @@ mod tests {
     async fn a_socket_ends_when_it_is_told_to_and_tells_when_it_ends() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let cut = CancellationToken::new();
-        let mut cord = Cord::new(ours, cut.clone());
+        let mut cord = Cord::new(ours, cut.clone(), Arc::default());
         theirs.write_all(b"ab").await.expect("a pipe");
         assert_eq!(cord.read_u8().await.ok(), Some(b'a'));
         let (read, ()) = tokio::join!(
@@ -107,7 +115,7 @@ mod tests {
 
         let (ours, theirs) = tokio::io::duplex(64);
         let cut = CancellationToken::new();
-        let mut cord = Cord::new(ours, cut.clone());
+        let mut cord = Cord::new(ours, cut.clone(), Arc::default());
         drop(theirs);
         assert_eq!(cord.read(&mut [0; 8]).await.ok(), Some(0));
         assert!(cut.is_cancelled());

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use super::login::Login;
+use super::traffic::Traffic;
 
 /// Tables within tables that are passed on; what lies deeper is passed on as a byte array.
 const DEPTH_MAX: usize = 32;
@@ -28,6 +29,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
+const HEARTBEAT: u8 = 8;
 
 /// What a TLS server answers to somebody who does not speak TLS begins so: an alert.
 const TLS_ALERT: u8 = 21;
@@ -53,6 +55,8 @@ pub(super) struct Guard<S> {
     begun: bool,
     /// How far the login is, which these frames tell.
     login: Arc<Login>,
+    /// Where what comes is counted.
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +72,7 @@ enum Stage {
 }
 
 impl<S: AsyncRead> Guard<S> {
-    pub(super) fn new(inner: S, login: Arc<Login>) -> Self {
+    pub(super) fn new(inner: S, login: Arc<Login>, traffic: Arc<Traffic>) -> Self {
         Self {
             inner: BufReader::with_capacity(BUFFER_BYTES, inner),
             stage: Stage::Head,
@@ -76,6 +80,7 @@ impl<S: AsyncRead> Guard<S> {
             n_collected: 0,
             begun: false,
             login,
+            traffic,
         }
     }
 
@@ -97,6 +102,9 @@ impl<S: AsyncRead> Guard<S> {
         }
         // A frame ends with an octet of its own.
         let left = usize::try_from(u32::from_be_bytes([a, b, c, d])).map_or(usize::MAX, |size| size.saturating_add(1));
+        if kind != HEARTBEAT {
+            self.traffic.comes(HEAD_BYTES);
+        }
         if !matches!(kind, METHOD | HEADER) {
             return Ok(Stage::Give { from: 0, pass: left });
         }
@@ -168,6 +176,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     ready!(Pin::new(&mut this.inner).poll_read(cx, &mut space))?;
                     let n = space.filled().len();
                     out.advance(n);
+                    // The last octet of a frame alone tells nothing: it is all that a heartbeat has.
+                    if left > 1 {
+                        this.traffic.comes(n);
+                    }
                     this.stage = Stage::Pass(left - n);
                     return Poll::Ready(Ok(()));
                 }
@@ -338,7 +350,7 @@ mod tests {
     }
 
     async fn through(wire: &[u8], read_at_once: usize) -> io::Result<Vec<u8>> {
-        let mut guard = Guard::new(wire, Arc::default());
+        let mut guard = Guard::new(wire, Arc::default(), Arc::default());
         let (mut got, mut buffer) = (Vec::new(), vec![0; read_at_once]);
         loop {
             match guard.read(&mut buffer).await? {

@@ -21,9 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::refusal::Refusal;
+use super::traffic::Traffic;
 
 /// After so long without an answer it is told in the log; a broker that is well has answered by then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many times its time an answer may take while the broker sends other things: on a slow network it waits behind
+/// deliveries.
+const SLOW_MAX: u32 = 30;
 
 /// What lapin may take to tell that a connection is gone whose socket is.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -61,6 +66,7 @@ pub(super) struct Line {
     // Cancelled when the socket is gone; cancelling it ends the socket, and lapin's I/O loop with it.
     cut: CancellationToken,
     limit: Duration,
+    traffic: Arc<Traffic>,
     // What has not been answered for a while. std Mutex: never held over an await.
     late: Mutex<Late>,
 }
@@ -99,11 +105,12 @@ fn told(error: &lapin::Error) -> String {
 
 impl Line {
     /// `cut` ends its socket, and is cancelled when that ends by itself; `limit` bounds every answer.
-    pub(super) fn new(connection: Connection, cut: CancellationToken, limit: Duration) -> Self {
+    pub(super) fn new(connection: Connection, cut: CancellationToken, limit: Duration, traffic: Arc<Traffic>) -> Self {
         Self {
             connection,
             cut,
             limit,
+            traffic,
             late: Mutex::default(),
         }
     }
@@ -111,6 +118,11 @@ impl Line {
     /// What the broker has not answered for a while, and since when it was asked.
     pub(super) fn late(&self) -> Option<(&'static str, Instant)> {
         lock(&self.late).open.values().next().copied()
+    }
+
+    /// What came and went.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Whether it can be used: neither lapin nor the socket says that it is over.
@@ -153,7 +165,7 @@ impl Line {
         }
         let closing = self.connection.close(200, "done".into());
         let closed = self
-            .within(self.limit.min(LEAVE_LIMIT), "connection.close", closing)
+            .within(self.limit.min(LEAVE_LIMIT), 1, "connection.close", closing)
             .await;
         self.cut();
         closed
@@ -164,7 +176,7 @@ impl Line {
         step: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Failure> {
-        let mut answer = pin!(self.within(self.limit, step, answer));
+        let mut answer = pin!(self.within(self.limit, SLOW_MAX, step, answer));
         match tokio::time::timeout(PATIENCE, &mut answer).await {
             Ok(answered) => answered,
             Err(_) => {
@@ -180,24 +192,35 @@ impl Line {
     }
 
     /// Awaits an answer; without one in time the connection is given up. The time of a broker that blocks the
-    /// connection does not count: nothing is written to it then, not even the question.
+    /// connection does not count: nothing is written to it then, not even the question. While other things come, it may take
+    /// `slow_max` times its time.
     async fn within<T>(
         &self,
         limit: Duration,
+        slow_max: u32,
         step: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Failure> {
         let mut answer = pin!(answer);
+        let mut n_slow = 1;
         loop {
+            let n_came = self.traffic.came();
             tokio::select! {
                 answered = &mut answer => return answered.map_err(Failure::Answered),
                 () = self.over() => return Err(Failure::Gone { step }),
                 () = tokio::time::sleep(limit) => {}
             }
-            if !self.is_blocked() {
-                self.cut();
-                return Err(Failure::Silent { step, limit });
+            if self.is_blocked() {
+                continue;
             }
+            if self.traffic.came() == n_came || n_slow >= slow_max {
+                self.cut();
+                return Err(Failure::Silent {
+                    step,
+                    limit: limit * n_slow,
+                });
+            }
+            n_slow += 1;
         }
     }
 }
@@ -322,7 +345,7 @@ impl Channel {
     pub(super) async fn close(&self) -> Result<(), Failure> {
         let limit = self.line.limit.min(LEAVE_LIMIT);
         let closing = self.channel.close(200, "done".into());
-        self.line.within(limit, "channel.close", closing).await
+        self.line.within(limit, 1, "channel.close", closing).await
     }
 }
 

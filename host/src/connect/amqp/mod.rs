@@ -1,11 +1,13 @@
 //! RabbitMQ, over AMQP 0-9-1: the only room that knows lapin. Knows nothing of plugins, models or order.
 //!
 //! Two connections: one consumes, one publishes, because a blocked connection writes nothing, not even
-//! acknowledgements. Both are made again for ever; nothing survives a connection but the configuration.
+//! acknowledgements. A third is for answers to addresses that the broker looks into, where a pipeline gives answers. All
+//! are made again for ever; nothing survives a connection but the configuration.
 
 mod client;
 mod copies;
 mod cord;
+mod direct;
 mod guard;
 mod inspect;
 mod kinds;
@@ -23,13 +25,14 @@ mod status;
 mod suspects;
 mod tls;
 mod topology;
+mod traffic;
 mod transport;
 
 #[cfg(test)]
 mod fuzz;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::JoinHandle;
 
@@ -50,6 +53,7 @@ pub use topology::TopologyError;
 
 use crate::config::{BrokerConfig, PipelineConfig, QueueSource, QueueType};
 use crate::message::Envelope;
+use direct::DirectReplies;
 use link::Link;
 use properties::short;
 use publisher::{Publish, Publisher};
@@ -61,6 +65,11 @@ pub struct Broker {
     publishing: Arc<Link>,
     publisher: Publisher,
     publishing_task: JoinHandle<()>,
+    // Made for the first pipeline that gives answers.
+    replies: OnceLock<(Arc<DirectReplies>, JoinHandle<()>)>,
+    access: BrokerConfig,
+    host_id: String,
+    is_offline: bool,
     max_message_bytes: usize,
 }
 
@@ -73,6 +82,8 @@ pub struct Address {
     mandatory: bool,
     max_message_bytes: usize,
     home: Option<Home>,
+    // Where the message says the key, which may be of the broker's own making.
+    replies: Option<Arc<DirectReplies>>,
 }
 
 /// A result that is ready to be published, again and again until it is confirmed.
@@ -80,19 +91,23 @@ pub struct Address {
 pub struct Parcel {
     publisher: Publisher,
     publish: Arc<Publish>,
+    replies: Option<Arc<DirectReplies>>,
 }
 
 impl Broker {
     /// Starts the publishing task; connects in the background.
     pub fn start(config: &BrokerConfig, host_id: &str) -> Self {
-        let consuming = Arc::new(Link::new(config.access(), format!("millrace {host_id} consumes")));
         let publishing = Arc::new(Link::new(config.access(), format!("millrace {host_id} publishes")));
         let (publisher, task) = Publisher::new(Arc::clone(&publishing), host_id.to_owned(), config.confirm_timeout);
         Self {
-            consuming,
+            consuming: Arc::new(Link::new(config.access(), format!("millrace {host_id} consumes"))),
             publishing,
             publisher,
             publishing_task: tokio::spawn(task),
+            replies: OnceLock::new(),
+            access: config.clone(),
+            host_id: host_id.to_owned(),
+            is_offline: false,
             max_message_bytes: config.max_message_bytes,
         }
     }
@@ -106,6 +121,10 @@ impl Broker {
             publishing: link,
             publisher,
             publishing_task: tokio::spawn(std::future::ready(())),
+            replies: OnceLock::new(),
+            access: config.clone(),
+            host_id: host_id.to_owned(),
+            is_offline: true,
             max_message_bytes: config.max_message_bytes,
         }
     }
@@ -143,7 +162,31 @@ impl Broker {
             mandatory: true,
             max_message_bytes: self.max_message_bytes,
             home,
+            replies: None,
         })
+    }
+
+    /// The default exchange, for answers: the message says the key.
+    pub fn reply_address(&self) -> Address {
+        let (replies, _) = self.replies.get_or_init(|| {
+            let link = Link::new(self.access.access(), format!("millrace {} replies", self.host_id));
+            let nonces = format!("{}-replies", self.host_id);
+            let (publisher, task) = Publisher::new(Arc::new(link), nonces, self.access.confirm_timeout);
+            let task = match self.is_offline {
+                true => tokio::spawn(std::future::ready(())),
+                false => tokio::spawn(task),
+            };
+            (Arc::new(DirectReplies::new(publisher)), task)
+        });
+        Address {
+            publisher: self.publisher.clone(),
+            exchange: "".into(),
+            routing_key: "".into(),
+            mandatory: true,
+            max_message_bytes: self.max_message_bytes,
+            home: None,
+            replies: Some(Arc::clone(replies)),
+        }
     }
 
     /// Sees the connections from outside.
@@ -155,18 +198,22 @@ impl Broker {
         }
     }
 
-    /// Closes both connections in good order; call it when every source, receipt and address is gone.
+    /// Closes all connections in good order; call it when every source, receipt and address is gone.
     pub async fn close(self) {
         let Self {
             consuming,
             publisher,
             publishing_task,
+            replies,
             ..
         } = self;
         consuming.close().await;
         drop(publisher);
-        if let Err(error) = publishing_task.await {
-            tracing::error!(%error, "the publishing task ended badly");
+        let replies_task = replies.into_inner().map(|(_, task)| task);
+        for task in std::iter::once(publishing_task).chain(replies_task) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a publishing task ended badly");
+            }
         }
     }
 }
@@ -190,9 +237,10 @@ impl Address {
     /// # Errors
     /// When it does not fit into 255 bytes.
     pub fn reply_to(&self, reply_to: &str) -> Result<Self, TooLong> {
-        let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to.");
+        let is_direct = reply_to.starts_with(direct::PREFIX);
         Ok(Self {
-            mandatory,
+            mandatory: !is_direct,
+            replies: self.replies.clone().filter(|_| is_direct),
             ..self.with_key(reply_to)?
         })
     }
@@ -209,6 +257,7 @@ impl Address {
             mandatory,
             max_message_bytes,
             home,
+            replies,
         } = self;
         let properties = properties::outgoing(envelope)?;
         properties::check_fit(&body, &properties, max_message_bytes)?;
@@ -222,6 +271,7 @@ impl Address {
                 properties,
                 home,
             }),
+            replies,
         })
     }
 }
@@ -232,7 +282,10 @@ impl Parcel {
     /// # Errors
     /// Whenever it is not known to have arrived; it may have.
     pub async fn publish(&self) -> Result<(), PublishError> {
-        self.publisher.publish(&self.publish).await
+        match &self.replies {
+            Some(replies) => replies.publish(&self.publish).await,
+            None => self.publisher.publish(&self.publish).await,
+        }
     }
 }
 

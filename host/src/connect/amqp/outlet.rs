@@ -64,12 +64,16 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Resolved>>;
 struct Pending {
     request: Request,
     since: Instant,
+    /// When so many bytes went on the connection it was sent, whatever went before.
+    sent_at: u64,
 }
 
 enum Ended {
     Handles,
     /// The broker closed the channel.
     Refused(lapin::Error),
+    /// The broker closed the connection over something that was on it.
+    Broken(String),
     Gone(String),
     /// Nothing but nacks, and nothing that waits for a confirm.
     Nacked,
@@ -79,6 +83,8 @@ enum Ended {
 #[derive(Default)]
 struct Life {
     n_published: u64,
+    /// Bytes that had gone on the connection at the last look.
+    n_gone: u64,
     /// Whether the exchange is known to be of no use, so that it is told once and not at every try.
     is_refused: bool,
 }
@@ -90,7 +96,9 @@ impl Outlet {
         while let Some(channel) = self.open(&mut requests).await {
             let mut pending = HashMap::new();
             let serving = self.serve(&channel, &mut requests, &mut pending, &mut life);
-            let why = match serving.await {
+            let ended = serving.await;
+            let is_broken = matches!(ended, Ended::Broken(_));
+            let why = match ended {
                 Ended::Handles => {
                     if let Err(error) = channel.close().await {
                         debug!(%error, "the publishing channel was not closed in good order");
@@ -103,7 +111,7 @@ impl Outlet {
                     self.tell_refused(refusal.as_ref(), &why, &mut life);
                     why
                 }
-                Ended::Gone(why) => {
+                Ended::Gone(why) | Ended::Broken(why) => {
                     warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "the publishing channel ended");
                     why
                 }
@@ -113,7 +121,11 @@ impl Outlet {
                 }
             };
             for (_, Pending { request, .. }) in pending {
-                answer(request, Err(PublishError::Unconfirmed(why.clone())));
+                let error = match is_broken {
+                    true => PublishError::Broken(why.clone()),
+                    false => PublishError::Unconfirmed(why.clone()),
+                };
+                answer(request, Err(error));
             }
         }
     }
@@ -206,9 +218,11 @@ impl Outlet {
                     take_resolved(&mut in_flight, &mut all);
                     note_nacks(&all, &mut nacked_since);
                     if let Err(error) = judge(all, pending, &mut returned) {
-                        return match channel.line().is_up() {
-                            true => Ended::Refused(error),
-                            false => Ended::Gone(error.to_string()),
+                        let is_breakdown = Refusal::of(&error).is_some_and(|refusal| refusal.is_breakdown());
+                        return match (is_breakdown, channel.line().is_up()) {
+                            (true, _) => Ended::Broken(error.to_string()),
+                            (false, true) => Ended::Refused(error),
+                            (false, false) => Ended::Gone(error.to_string()),
                         };
                     }
                     if std::mem::replace(&mut life.is_refused, false) {
@@ -222,11 +236,14 @@ impl Outlet {
                     let Some(request) = request else { return Ended::Handles };
                     life.n_published += 1;
                     let nonce = format!("{}-{}", self.nonces, life.n_published);
+                    let n_before: usize = pending.values().map(|it: &Pending| it.request.publish.body.len()).sum();
+                    let n_bytes = n_before.saturating_add(request.publish.body.len());
+                    let sent_at = channel.line().traffic().went().saturating_add(n_bytes as u64);
                     in_flight.push(publish(channel.clone(), Arc::clone(&request.publish), nonce.clone()));
-                    pending.insert(nonce, Pending { request, since: Instant::now() });
+                    pending.insert(nonce, Pending { request, since: Instant::now(), sent_at });
                 }
                 _ = look.tick() => {
-                    if let Some(why) = self.look(channel, pending) {
+                    if let Some(why) = self.look(channel, pending, &mut life.n_gone) {
                         return Ended::Gone(why);
                     }
                 }
@@ -234,10 +251,11 @@ impl Outlet {
         }
     }
 
-    /// Tells what is wrong with the channel, if anything is. Confirm timers stand still while the connection is blocked.
+    /// Tells what is wrong with the channel, if anything is. Confirm timers stand still while the connection is blocked, and
+    /// for what waits to be sent while bytes go: a slow network is no silent broker.
     /// A channel that confirms nothing is followed by another on the same connection, which serves other exchanges, too;
     /// where that is not answered either, the connection is given up.
-    fn look(&self, channel: &Channel, pending: &mut HashMap<Nonce, Pending>) -> Option<String> {
+    fn look(&self, channel: &Channel, pending: &mut HashMap<Nonce, Pending>, n_gone: &mut u64) -> Option<String> {
         let line = channel.line();
         if !line.is_up() {
             return Some("the connection is gone".to_owned());
@@ -246,8 +264,10 @@ impl Outlet {
         if !channel.is_up() && pending.is_empty() {
             return Some("the channel is gone".to_owned());
         }
-        if line.is_blocked() {
-            for pending in pending.values_mut() {
+        let n_gone_now = line.traffic().went();
+        let moves = std::mem::replace(n_gone, n_gone_now) != n_gone_now;
+        for pending in pending.values_mut() {
+            if line.is_blocked() || (moves && n_gone_now < pending.sent_at) {
                 pending.since = Instant::now();
             }
         }

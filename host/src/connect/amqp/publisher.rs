@@ -63,6 +63,17 @@ pub enum PublishError {
     /// The channel ended before the confirm came: the exchange is missing, may not be written to, or the broker is gone.
     #[error("not confirmed: {0}")]
     Unconfirmed(String),
+    /// The broker broke down over something on the connection, and ended it.
+    #[error("not confirmed: the broker ended the connection: {0}")]
+    Broken(String),
+    /// The broker breaks down over this very address.
+    #[error("the broker cannot deliver to {routing_key:?}, and ends the connection over it: {why}")]
+    Nowhere {
+        /// Where the message asked for its answer, untrusted.
+        routing_key: String,
+        /// What the broker said.
+        why: String,
+    },
     /// It was not sent yet: there is no channel now.
     #[error("not sent yet: {0}")]
     NotSent(String),

@@ -130,6 +130,11 @@ const ROWS: &[Row] = &[
 ];
 
 impl Refusal {
+    /// Whether the broker broke down over something that it was sent.
+    pub(super) fn is_breakdown(&self) -> bool {
+        self.words.starts_with("INTERNAL_ERROR")
+    }
+
     /// Reads what the broker said; nothing where it said nothing, because the connection is gone.
     pub(super) fn of(error: &lapin::Error) -> Option<Self> {
         let ErrorKind::ProtocolError(error) = error.kind() else {

@@ -25,6 +25,7 @@ use super::link::ConnectError;
 use super::login::{Login, Step};
 use super::properties::FRAME_BYTES;
 use super::tls;
+use super::traffic::Traffic;
 use crate::config::{BrokerAccess, Endpoint};
 
 /// How long a silent connection lives, in seconds, where the URL says nothing: a broker that is gone without a word is
@@ -45,7 +46,8 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let cut = CancellationToken::new();
     let unless_made = cut.clone().drop_guard();
-    let socket = open(&endpoint, access, login, &cut).await?;
+    let traffic = Arc::new(Traffic::default());
+    let socket = open(&endpoint, access, (login, &traffic), &cut).await?;
     login.reached(Step::Start);
     // lapin asks for a connection once: its own attempts to come back are off.
     let socket = Mutex::new(Some(socket));
@@ -63,13 +65,13 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
         return Err(ConnectError::Refused(text));
     }
     let cut = unless_made.disarm();
-    Ok(Line::new(connection, cut, access.answer_timeout))
+    Ok(Line::new(connection, cut, access.answer_timeout, traffic))
 }
 
 async fn open(
     endpoint: &Endpoint,
     access: &BrokerAccess,
-    login: &Arc<Login>,
+    (login, traffic): (&Arc<Login>, &Arc<Traffic>),
     cut: &CancellationToken,
 ) -> Result<Socket, ConnectError> {
     login.reached(Step::Tcp);
@@ -85,8 +87,8 @@ async fn open(
     } else {
         Either::Left(stream)
     };
-    let guard = Guard::new(stream, Arc::clone(login));
-    Ok(Cord::new(guard, cut.clone()).compat())
+    let guard = Guard::new(stream, Arc::clone(login), Arc::clone(traffic));
+    Ok(Cord::new(guard, cut.clone(), Arc::clone(traffic)).compat())
 }
 
 type Kit = RuntimeParts<Tokio, Sockets>;
