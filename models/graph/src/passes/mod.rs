@@ -9,6 +9,7 @@ mod identities;
 mod layout;
 mod norms;
 mod pads;
+mod parallel;
 mod patterns;
 mod products;
 mod scales;
@@ -54,6 +55,7 @@ pub fn optimise(graph: Graph, options: &Options) -> Graph {
         averages::recognise(&mut edit);
         pads::fold(&mut edit);
         scales::fold(&mut edit);
+        parallel::join(&mut edit);
         activations::recognise(&mut edit);
         let changed = edit.has_changed();
         graph = edit.finish();

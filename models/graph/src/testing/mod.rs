@@ -2,6 +2,7 @@
 
 pub(crate) mod hostile;
 pub(crate) mod net;
+mod pieces;
 pub(crate) mod random;
 
 use crate::builder::{Builder, Misfit};

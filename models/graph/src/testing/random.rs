@@ -1,6 +1,7 @@
 //! Networks at random, the same for the same seed.
 
 use super::net::Net;
+use super::pieces::pieces;
 use super::{pool, square};
 use crate::graph::{Graph, Operand};
 use crate::op::{
@@ -21,11 +22,11 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    fn holds(&mut self) -> bool {
+    pub(super) fn holds(&mut self) -> bool {
         self.below(2) == 0
     }
 }
@@ -111,12 +112,12 @@ fn step(
     try_node(net, op, &inputs)
 }
 
-fn try_node(net: &mut Net, op: Op, inputs: &[Operand]) -> Option<Operand> {
+pub(super) fn try_node(net: &mut Net, op: Op, inputs: &[Operand]) -> Option<Operand> {
     let name = op.name();
     net.builder.node(name, op, inputs).ok().map(Operand::Value)
 }
 
-fn sizes(shape: &Shape) -> Vec<usize> {
+pub(super) fn sizes(shape: &Shape) -> Vec<usize> {
     shape.0.iter().map(|axis| axis.size).collect()
 }
 
@@ -206,57 +207,6 @@ fn affine(net: &mut Net, random: &mut Random, x: Operand, shape: &Shape) -> Opti
         1 => try_node(net, Op::Binary(binary), &[constant, x]),
         _ => try_node(net, Op::Binary(binary), &[x, constant]),
     }
-}
-
-/// What exporters write piece by piece.
-fn pieces(net: &mut Net, random: &mut Random, x: Operand) -> Option<Operand> {
-    let (half, one, three, sixth) = (net.number(0.5), net.number(1.0), net.number(3.0), net.number(1.0 / 6.0));
-    let activation = random.pick(&[Activation::Sigmoid, Activation::Tanh]);
-    Some(match random.below(4) {
-        0 => {
-            let function = net.activation(activation, x);
-            net.binary(Binary::Mul, x, function)
-        }
-        1 => {
-            let root = net.number(std::f32::consts::FRAC_1_SQRT_2);
-            let inner = net.binary(Binary::Mul, x, root);
-            let erf = net.unary(Unary::Erf, inner);
-            let sum = net.binary(Binary::Add, one, erf);
-            let product = net.binary(Binary::Mul, sum, x);
-            net.binary(Binary::Mul, product, half)
-        }
-        2 => {
-            let sum = net.binary(Binary::Add, x, three);
-            let clip = net.activation(Activation::Clip { low: 0.0, high: 6.0 }, sum);
-            let sixth = net.binary(Binary::Mul, clip, sixth);
-            let other = if random.holds() { x } else { sum };
-            net.binary(Binary::Mul, other, sixth)
-        }
-        _ => {
-            let rank = net.builder.shape(x).rank();
-            let axes: Vec<usize> = (1..rank).skip(random.below(rank)).collect();
-            let mean = reduce(net, Reduction::Mean, &axes, x)?;
-            let centred = net.binary(Binary::Sub, x, mean);
-            let squares = net.binary(Binary::Mul, centred, centred);
-            let variance = reduce(net, Reduction::Mean, &axes, squares)?;
-            let sum = net.binary(Binary::Add, variance, half);
-            let root = net.unary(Unary::Sqrt, sum);
-            net.binary(Binary::Div, centred, root)
-        }
-    })
-}
-
-fn reduce(net: &mut Net, reduction: Reduction, axes: &[usize], x: Operand) -> Option<Operand> {
-    let axes = axes.to_vec();
-    try_node(
-        net,
-        Op::Reduce {
-            reduction,
-            axes,
-            keep: true,
-        },
-        &[x],
-    )
 }
 
 fn unary(random: &mut Random, smooth: bool) -> Unary {

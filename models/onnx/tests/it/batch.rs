@@ -42,7 +42,8 @@ fn reshape(from: &str, to: &str, target: &str) -> Message {
 #[test]
 fn a_fixed_batch_is_made_free_where_shapes_tell_how() {
     // What the file says for its number of items, and what that is for any.
-    let rows: [(&[i64], &[i64], &[i64], &str); 9] = [
+    type Row<'r> = (&'r [i64], &'r [i64], &'r [i64], &'r str);
+    let rows: [Row<'_>; 9] = [
         (&[1, 2, 3, 4], &[1, 24], &[1, 24], "[N, 24]"),
         (&[1, 2, 3, 4], &[-1, 24], &[1, 24], "[N, 24]"),
         (&[1, 2, 3, 4], &[1, -1], &[1, 24], "[N, 24]"),
@@ -147,6 +148,21 @@ fn what_does_not_generalise_runs_one_item_at_a_time() {
         &[],
     );
     check(&graph, Items::One, "[3, 5, 4]", "[3, 5, 4]");
+}
+
+#[test]
+fn a_window_larger_than_the_map_is_the_map_where_sizes_are_rounded_up() {
+    // As Hugging Face exports the last pooling of EfficientNet.
+    let attributes = [
+        attribute_ints("kernel_shape", &[2560, 2560]),
+        attribute_ints("strides", &[2560, 2560]),
+        attribute_int("ceil_mode", 1),
+        attribute_int("count_include_pad", 1),
+    ];
+    let pool = node("pool", "AveragePool", &["x"], &["y"], &attributes);
+    let graph = network(&[0, 1, 2, 2], &[0, 1, 1, 1], &[pool], &[]);
+    let lowered = check(&graph, Items::Free, "[N, 1, 2, 2]", "[N, 1, 1, 1]");
+    assert_eq!(interpret(&lowered.graph, 1, &[1.0, 2.0, 3.0, 6.0]).unwrap()[0], [3.0]);
 }
 
 #[test]

@@ -263,6 +263,45 @@ fn means_of_whole_maps() {
     check("averages", net, &[kept, dropped, pooled, part, row]);
 }
 
+#[test]
+fn branches_are_joined() {
+    let mut net = Net::new("N 4 6 6");
+    let x = net.x;
+    let mut large = net.convolution(x, [4, 2, 3, 3], 1);
+    large = net.scale(large, 4);
+    let mut small = net.convolution(x, [4, 2, 1, 1], 0);
+    small = net.scale(small, 4);
+    let itself = net.scale(x, 4);
+    let mut y = net.binary(Binary::Add, small, large);
+    y = net.binary(Binary::Add, y, itself);
+    y = net.node(relu(), &[y]);
+    // With steps of two and a window that lies aside.
+    let weight = net.weight(&[4, 4, 3, 1]);
+    let tall = Window {
+        kernel: [3, 1],
+        stride: [2, 2],
+        before: [1, 0],
+        after: [1, 0],
+        ..square(1, 1, 0)
+    };
+    let tall = net.node(Op::Convolution(crate::testing::conv(weight, tall)), &[y]);
+    let weight = net.weight(&[4, 4, 2, 1]);
+    let aside = Window {
+        kernel: [2, 1],
+        stride: [2, 2],
+        before: [1, 0],
+        after: [0, 0],
+        ..square(1, 1, 0)
+    };
+    let aside = net.node(Op::Convolution(crate::testing::conv(weight, aside)), &[y]);
+    let sum = net.binary(Binary::Add, tall, aside);
+    // Of other maps, and in other groups: two convolutions.
+    let one = net.convolution(y, [4, 4, 1, 1], 0);
+    let other = net.convolution(y, [4, 1, 3, 3], 1);
+    let apart = net.binary(Binary::Add, one, other);
+    check("parallel", net, &[sum, apart]);
+}
+
 /// Two blocks of a residual network.
 fn residual() -> (Net, Vec<Operand>) {
     let mut net = Net::new("N 3 6 6");

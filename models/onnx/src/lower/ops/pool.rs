@@ -52,15 +52,20 @@ fn smaller([a, b]: [usize; 2], [c, d]: [usize; 2]) -> [usize; 2] {
 }
 
 /// The window where the size is rounded up: the padding at the end is what the last window needs. A window that would
-/// begin beyond the map and its first padding is left out, as the standard says.
+/// begin beyond the map and its first padding is left out, as the standard says. A lone window that is larger than the padded
+/// map is just as large as that.
 fn rounded_up(moves: &Moves, map: &Map, (before, after): ([usize; 2], [usize; 2])) -> Window {
     let mut window = moves.window((before, after));
     let reach = moves.reach();
-    for (axis, place) in window.after.iter_mut().enumerate() {
+    let places = window.after.iter_mut().zip(&mut window.kernel).zip(&mut window.stride);
+    for (axis, ((place, kernel), step)) in places.enumerate() {
         let at = |numbers: &[usize; 2]| numbers.get(axis).copied().unwrap_or(0);
         let (size, stride, reach) = (at(&map.size), at(&moves.stride).max(1), at(&reach));
         let padded = size.saturating_add(at(&before)).saturating_add(at(&after));
         let Some(room) = padded.checked_sub(reach) else {
+            if at(&moves.dilation) == 1 && reach.saturating_sub(padded) < stride {
+                (*kernel, *step) = (padded, 1);
+            }
             continue;
         };
         let mut steps = room.div_ceil(stride);
