@@ -35,6 +35,7 @@ followed! {
     operating: "operating.md",
     plugins_toml: "plugins-toml.md",
     model_folder: "model-folder.md",
+    exporting: "exporting.md",
 }
 
 #[test]
