@@ -37,6 +37,7 @@ followed! {
     plugins_toml: "plugins-toml.md",
     model_folder: "model-folder.md",
     networks: "networks.md",
+    exporting: "exporting.md",
 }
 
 #[test]

@@ -560,6 +560,7 @@ def arrangement():
     case("gather_from_constant", (4,), lambda g: g.Add(g.input, g.Gather(g.weight(5, 4), 3, axis=0)))
     case("gather_elements", (3, 2), gather_elements)
     case("gather_nd", (3, 4), lambda g: g.GatherND(g.input, np.array([[[0], [2]]] * N_ITEMS), batch_dims=1), batch=N_ITEMS)
+    case("gather_nd_of_rows", (3, 4), lambda g: g.Add(g.input, g.GatherND(g.Relu(g.weight(5, 4)), [[1], [4], [0]])))
     case("scatter_nd", (4,), lambda g: g.Add(g.input, g.ScatterND(np.zeros(4, np.float32), [[1], [3]], np.array([2.0, -1.0], np.float32))))
     case("scatter_elements", (4,), lambda g: g.Add(g.input, g.ScatterElements(np.zeros(4, np.float32), [1, 3], np.array([2.0, -1.0], np.float32), axis=0)))
     case("one_hot", (3,), lambda g: g.MatMul(g.input, g.OneHot([0, 2, 1], 4, np.array([0.0, 1.0], np.float32))))

@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--speed", action="store_true", help="times Millrace and ONNX Runtime in turns")
     parser.add_argument("--torch", action="store_true", help="and PyTorch")
     parser.add_argument("--json", type=Path, help="where rows are added, one a line")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     arguments.batch = arguments.batch or [1]
     arguments.speed = arguments.speed or arguments.torch
     failed = []

@@ -71,8 +71,11 @@ def keras(folder, names):
             norm.momentum = 0.0
         model(images, training=True)
         model(images[:1])
-        model.export(str(path), format="onnx", verbose=False)
-        record(path, (3, edge, edge), channels_last=True)
+        try:
+            model.export(str(path), format="onnx", verbose=False)
+            record(path, (3, edge, edge), channels_last=True)
+        except Exception as error:
+            print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
 
 
 def ultralytics(folder, names):

@@ -76,7 +76,7 @@ fn load(file: &Path, device: &str, threads: usize) -> Outcome<Network> {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")
     })?;
-    let graph = lowered.graph;
+    let graph = millrace_graph::optimise(lowered.graph, &millrace_graph::Options::default());
     let is_single = lowered.items == Items::One;
     let max_batch = if is_single { 1 } else { MAX_BATCH };
     let options = millrace_cpu::Options { threads, instruction_set: InstructionSet::Auto, max_batch };

@@ -28,6 +28,8 @@ pub(crate) const RANK: usize = 12;
 pub(crate) const DEPTH: usize = 16;
 /// Numbers that may be computed at load beside those of the initialisers, four times over.
 pub(crate) const FOLDED: usize = 1 << 24;
+/// How often each number of the file may be computed with at load: standardising a weight takes a dozen operators.
+pub(crate) const FOLDED_PER_NUMBER: usize = 32;
 /// Steps that computing with constants by the graph's operators may take.
 pub(crate) const FOLDED_WORK: u64 = 1 << 29;
 /// Problems that are reported one by one.

@@ -188,7 +188,9 @@ impl<'a> Lowering<'_, 'a> {
             .weights
             .get(view)
             .map_err(|fault| Some(refuse(format!("its input `{}`: {fault}", shown(name)))))?;
-        self.em.budget.allow(tensor.data.len().saturating_mul(4));
+        self.em
+            .budget
+            .allow(tensor.data.len().saturating_mul(limits::FOLDED_PER_NUMBER));
         Ok(Value::Known(tensor))
     }
 }

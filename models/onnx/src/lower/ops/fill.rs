@@ -1,6 +1,7 @@
 //! Numbers from nothing: constants, ranges, and one number for a whole shape.
 
 use crate::known::{Data, Kind, Size, Tensor};
+use crate::limits;
 use crate::lower::call::Call;
 use crate::lower::emit::Emitter;
 use crate::lower::ops::layout::{lengths, shape_input, spread};
@@ -15,7 +16,7 @@ pub(crate) fn constant(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
             return Err(refuse("its value is in another file, where only initialisers may be"));
         }
         let tensor = call.weights.get(&view)?;
-        em.budget.allow(tensor.data.len().saturating_mul(4));
+        em.budget.allow(tensor.data.len().saturating_mul(limits::FOLDED_PER_NUMBER));
         return one(Value::Known(tensor));
     }
     if call.attribute("value_float").is_some() {

@@ -83,6 +83,9 @@ pub(crate) fn of_known(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         }
         "NonZero" => known::non_zero(all(call, 1)?.first().ok_or_else(wrong)?, &mut em.budget)?,
         "GatherND" => {
+            if let Some(value) = of_first_axis(em, call)? {
+                return one(value);
+            }
             let inputs = all(call, 2)?;
             let [x, indices] = inputs[..] else { return Err(wrong()) };
             let batch =
@@ -117,6 +120,34 @@ pub(crate) fn of_known(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         }
     };
     one(Value::Known(result))
+}
+
+/// Places along the first axis alone: a plain gather, which may run. Swin v2's position tables are read so.
+fn of_first_axis(em: &mut Emitter, call: &Call<'_, '_>) -> Result<Option<Value>, Refusal> {
+    let (x, Value::Known(indices)) = (call.input(0)?, call.input(1)?) else {
+        return Ok(None);
+    };
+    let (Some((1, dims)), 0, None) = (indices.dims.split_last(), call.int_or("batch_dims", 0)?, x.known()) else {
+        return Ok(None);
+    };
+    let along = em.shape(x)?.0.first().copied();
+    let along = along.ok_or_else(|| refuse("it gathers from a single number"))?;
+    if along.batched {
+        return Err(advise("it takes some items of a batch", MIXES));
+    }
+    let numbers = indices
+        .data
+        .ints()
+        .ok_or_else(|| refuse("its indices depend on how many items a batch has"))?;
+    let places: Option<Vec<usize>> = numbers.iter().map(|number| known::index(*number, along.size)).collect();
+    let places = places.ok_or_else(|| refuse(format!("an index is not one of the {} of the axis", along.size)))?;
+    let operand = em.operand(x)?;
+    let op = Op::Gather {
+        axis: 0,
+        indices: places,
+        shape: dims.to_vec(),
+    };
+    em.value(op, &[operand], x.kind()).map(Some)
 }
 
 /// A sum that runs along an axis at run time: a product with a triangle of ones.
