@@ -29,6 +29,8 @@ mod norm;
 mod pool;
 mod portable;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
