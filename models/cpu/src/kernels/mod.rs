@@ -37,7 +37,7 @@ mod winograd;
 mod x86;
 
 pub(crate) use copy::{Copy, copy};
-pub(crate) use crew::Crew;
+pub(crate) use crew::{Crew, caught};
 pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use memory::{Buffer, Cells, Source, Table};
