@@ -4,10 +4,17 @@ use millrace_graph::Graph;
 
 use crate::barrier::Barrier;
 use crate::error::Error;
-use crate::kernels::{Buffer, Cells, Crew};
+use crate::kernels::{Buffer, Cells, Crew, caught};
 use crate::options::Options;
 use crate::plan::{Plan, Work};
 use crate::step::Share;
+
+/// Multiply-adds of an item from which its steps are shared: some 100 microseconds of one thread. Below, threads wait for
+/// each other longer than they work: LeNet takes twice the time on two.
+const SHARED_WORK: u64 = 8_000_000;
+
+/// Multiply-adds of a call from which its items go to several threads.
+const DIVIDED_WORK: u64 = 4_000_000;
 
 /// Runs one network.
 pub struct Executor {
@@ -16,6 +23,8 @@ pub struct Executor {
     /// One for each thread.
     memories: Vec<Memory>,
     max_batch: usize,
+    /// Multiply-adds of an item.
+    work: u64,
 }
 
 struct Memory {
@@ -43,6 +52,7 @@ impl Executor {
             plan,
             crew,
             max_batch: options.max_batch,
+            work: graph.statistics().multiply_adds,
         })
     }
 
@@ -51,6 +61,12 @@ impl Executor {
         let plan = &self.plan;
         let floats = plan.weights + self.memories.len() * (plan.memory + plan.scratch);
         (floats * size_of::<f32>()) as u64
+    }
+
+    /// Lets threads share however little there is to compute: tests of small networks need it.
+    #[doc(hidden)]
+    pub fn share_all(&mut self) {
+        self.work = u64::MAX;
     }
 
     /// Numbers of an item's input.
@@ -79,8 +95,11 @@ impl Executor {
         }
         let cells: Vec<Cells<'_>> = outputs.iter_mut().map(|output| Cells::of(output)).collect();
         let batch = Batch { input, outputs: &cells };
-        // Items go to threads whole; what would leave threads idle is shared step by step.
+        // Items go to threads whole; what would leave threads idle is shared step by step, if it is worth it.
         let members = self.crew.members();
+        if self.work.saturating_mul(items as u64) < DIVIDED_WORK {
+            return self.run_here(&batch, 0, items);
+        }
         let whole = items / members * members;
         if whole > 0 {
             self.run_whole(&batch, whole)?;
@@ -88,7 +107,10 @@ impl Executor {
         let mut next = whole;
         while next < items {
             let count = (items - next).min(self.plan.chunk);
-            self.run_shared(&batch, next, count)?;
+            match self.work < SHARED_WORK {
+                true => self.run_here(&batch, next, count)?,
+                false => self.run_shared(&batch, next, count)?,
+            }
             next += count;
         }
         Ok(())
@@ -116,6 +138,30 @@ impl Executor {
             });
         }
         Ok(())
+    }
+
+    /// The caller's thread runs all of it.
+    fn run_here(&mut self, batch: &Batch<'_>, start: usize, items: usize) -> Result<(), Error> {
+        let plan = &self.plan;
+        let Some([memory, scratch]) = self.memories.first_mut().map(Memory::share) else {
+            return Ok(());
+        };
+        let body = || {
+            for first in (start..start + items).step_by(plan.chunk) {
+                let items = plan.chunk.min(start + items - first);
+                batch.with(plan, first, items, |input, outputs| {
+                    let work = Work {
+                        memory,
+                        scratch,
+                        items,
+                        input,
+                        outputs,
+                    };
+                    plan.run(&work, Share::WHOLE, || true);
+                });
+            }
+        };
+        caught(body).map_err(Error::Bug)
     }
 
     /// Each thread runs its share of the items.

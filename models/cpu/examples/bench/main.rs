@@ -3,8 +3,6 @@
 //! Reads lines: `load NAME FILE SET THREADS BATCH`, `time NAME BATCH RUNS` (answers seconds and CPU seconds of a run),
 //! `check NAME BATCH INPUT OUTPUT` (files of floats).
 
-mod text;
-
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -30,7 +28,7 @@ fn main() -> Outcome<()> {
 fn answer(executors: &mut HashMap<String, Executor>, words: &[&str]) -> Outcome<String> {
     match words {
         ["load", name, file, set, threads, batch] => {
-            let graph = text::read(file)?;
+            let graph = read(file)?;
             let options = Options {
                 threads: threads.parse()?,
                 instruction_set: parse_set(set)?,
@@ -38,7 +36,12 @@ fn answer(executors: &mut HashMap<String, Executor>, words: &[&str]) -> Outcome<
             };
             let begin = Instant::now();
             let executor = Executor::new(&graph, options)?;
-            let answer = format!("{} {}", begin.elapsed().as_secs_f64(), executor.memory_bytes());
+            let plain: std::collections::BTreeSet<&str> = executor.plain_nodes().iter().map(String::as_str).collect();
+            let answer = format!(
+                "{} {} {plain:?}",
+                begin.elapsed().as_secs_f64(),
+                executor.memory_bytes()
+            );
             executors.insert((*name).to_owned(), executor);
             Ok(answer)
         }
@@ -75,6 +78,19 @@ fn answer(executors: &mut HashMap<String, Executor>, words: &[&str]) -> Outcome<
         }
         _ => Err("unknown request".into()),
     }
+}
+
+/// A network as passes leave it.
+fn read(file: &str) -> Outcome<millrace_graph::Graph> {
+    let source = millrace_onnx::Source::open(std::path::Path::new(file))?;
+    let model = millrace_onnx::Model::read(&source)?;
+    let lowered = model
+        .lower(&millrace_onnx::Options::default())
+        .map_err(|problems| format!("{problems:?}"))?;
+    Ok(millrace_graph::optimise(
+        lowered.graph,
+        &millrace_graph::Options::default(),
+    ))
 }
 
 fn parse_set(name: &str) -> Outcome<InstructionSet> {

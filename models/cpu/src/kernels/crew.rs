@@ -96,7 +96,7 @@ impl Crew {
     /// What the first panic said, if one panicked.
     pub(crate) fn run(&mut self, body: &Body<'_>) -> Result<(), String> {
         if self.threads.is_empty() {
-            return catch_unwind(AssertUnwindSafe(|| body(0))).map_err(|panic| message(panic.as_ref()));
+            return caught(|| body(0));
         }
         let job: *const Body<'_> = body;
         // SAFETY: the two types differ in their lifetimes alone. Nobody uses the job behind the end of this function: it
@@ -197,6 +197,14 @@ fn next(shared: &Shared, seen: usize) -> Option<(Job, usize)> {
         state = shared.begin.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.sleeping -= 1;
     }
+}
+
+/// Runs a body on this thread.
+///
+/// # Errors
+/// What it said, if it panicked.
+pub(crate) fn caught(body: impl FnOnce()) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| message(panic.as_ref()))
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {

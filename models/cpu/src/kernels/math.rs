@@ -139,8 +139,10 @@ pub(super) unsafe fn activate<V: Vector>(activation: Activation, x: V) -> V {
             Activation::HardSigmoid { alpha, beta } => one.min(zero.max(x.mul_add(V::splat(alpha), V::splat(beta)))),
             Activation::HardSwish => x.mul(one.min(zero.max(x.mul_add(V::splat(1.0 / 6.0), half)))),
             Activation::Gelu => {
+                // From here downwards the result is 0 in single precision, and `erf` is not quite -1.
+                const ZERO: f32 = -5.42;
                 let share = erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))).mul_add(half, half);
-                x.mul(share)
+                V::splat(ZERO).max(x).mul(share)
             }
             Activation::GeluTanh => {
                 // `1/2 + tanh(y)/2` is `sigmoid(2y)`; twice the square root of 2/pi.

@@ -29,13 +29,15 @@ mod norm;
 mod pool;
 mod portable;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use copy::{Copy, copy};
-pub(crate) use crew::Crew;
+pub(crate) use crew::{Crew, caught};
 pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use memory::{Buffer, Cells, Source, Table};

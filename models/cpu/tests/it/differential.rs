@@ -48,6 +48,9 @@ fn check(seed: u64, kind: Kind) {
             max_batch: random.from(items, 20),
         };
         let mut executor = Executor::new(&graph, options).unwrap();
+        if random.from(0, 3) > 0 {
+            executor.share_all();
+        }
         let mut outputs = vec![Vec::new(); wanted.len()];
         // Twice: the second run finds the memory as the first left it.
         for _ in 0..2 {
