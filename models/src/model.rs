@@ -46,7 +46,11 @@ impl Model {
     /// Names the file, with line and column in `model.toml`, and the layer with what was expected and found.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let source = read_manifest(&folder.join(MANIFEST_FILE))?;
-        let manifest = Manifest::parse(&source)?;
+        Manifest::parse_and(&source, folder, |manifest| Self::read(folder, manifest, &source))
+    }
+
+    /// Reads the files that `model.toml` names.
+    fn read(folder: &Path, manifest: Manifest, source: &Source) -> Result<Self, ModelError> {
         // The length stands between the two, so that no byte can move from one file to the other.
         let mut digest = Sha256::new();
         digest.update((source.text.len() as u64).to_le_bytes());
@@ -60,8 +64,8 @@ impl Model {
                 found,
             });
         }
-        let plan = plan::build(&manifest, &source, &mut file)?;
-        let outputs = vec![output_type(&manifest, &plan, &source)?];
+        let plan = plan::build(&manifest, source, &mut file)?;
+        let outputs = vec![output_type(&manifest, &plan, source)?];
         let n_outputs = plan.output.iter().product();
         let samples = match &manifest.samples {
             Some(samples) => Some(Samples::read(folder, samples, &manifest.input, n_outputs)?),
