@@ -1,6 +1,7 @@
 //! Envelopes of results and dead letters: ids, and the headers that say what happened. Knows no broker.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +64,10 @@ impl Facts<'_> {
         self.describe(&mut headers);
         for (stage, took) in &self.timings.0 {
             headers.insert(format!("x-millrace-time-{stage}-us"), took.as_micros().to_string());
+        }
+        if let Some(file) = &message.file {
+            // As it is: who gets the result looks for the file.
+            headers.insert("x-millrace-file".to_owned(), file.to_string_lossy().into_owned());
         }
         Ok(Envelope {
             message_id: output_id(self.pipeline, message, &outbound.destination, index),
@@ -139,15 +144,17 @@ impl fmt::Display for Timings {
 }
 
 /// The same for the same message, destination and place, whatever version made it: consumers can drop duplicates. The
-/// body is part of it, because nothing keeps publishers from using a message id twice. Every part is preceded by its
-/// length, so that no two lists of parts read alike.
+/// body is part of it, because nothing keeps publishers from using a message id twice; and the file, because files of
+/// equal content are messages of their own. Every part is preceded by its length, so that no two lists of parts read alike.
 fn output_id(pipeline: &str, message: &Message, destination: &str, index: usize) -> String {
     let index = index.to_string();
     let body = message.body_digest.get_or_init(|| digest(&message.body));
     let mut hash = Sha256::new();
-    for part in [pipeline, &message.id, body, destination, &index] {
+    let file = message.file.as_deref().map(OsStr::as_encoded_bytes);
+    let parts = [pipeline, &message.id, body, destination, &index].map(str::as_bytes);
+    for part in parts.into_iter().chain(file) {
         hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+        hash.update(part);
     }
     // 128 bits: short enough to read, long enough never to meet.
     hash.finalize()
@@ -178,8 +185,11 @@ fn bounded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::sync::Arc;
+
+    use super::*;
 
     #[test]
     fn headers_that_steer_the_broker_are_reserved_in_any_case() {
@@ -205,6 +215,18 @@ mod tests {
         let nameless = |body: &str| message(&digest(body.as_bytes()), body);
         assert_eq!(id(&nameless("cat")), id(&nameless("cat")));
         assert_ne!(id(&nameless("cat")), id(&nameless("dog")));
+        let file = |name: &[u8]| Message {
+            file: Some(OsStr::from_bytes(name).to_owned()),
+            ..nameless("cat")
+        };
+        assert_eq!(id(&file(b"a.png")), id(&file(b"a.png")));
+        let files = [&b"a.png"[..], b"b.png", b"", b"\xff.png", b"\xfe.png"].map(|name| id(&file(name)));
+        let ids = files
+            .iter()
+            .chain([&id(&nameless("cat"))])
+            .collect::<BTreeSet<_>>()
+            .len();
+        assert_eq!(ids, files.len() + 1);
         let cat = message("a", "cat");
         let ids = [
             ("images", "results", 0),
@@ -213,7 +235,7 @@ mod tests {
             ("other", "results", 0),
         ]
         .map(|(pipeline, destination, index)| output_id(pipeline, &cat, destination, index));
-        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
 
     #[test]

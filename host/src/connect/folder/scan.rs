@@ -304,6 +304,7 @@ impl Scanner {
         Message {
             source: self.source.clone(),
             key: claim.name().to_string_lossy().into_owned(),
+            file: Some(claim.name().to_owned()),
             attempt: claim.attempt,
             redelivered: claim.redelivered,
             content_type: mime_guess::from_path(claim.name()).first_raw().map(str::to_owned),
