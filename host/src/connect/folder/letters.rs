@@ -188,6 +188,11 @@ impl Found {
         }
     }
 
+    /// Where its file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the body.
     ///
     /// # Errors
