@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::config;
 use crate::disposition::{Reason, Stage};
 use crate::generation::Stages;
-use crate::message::{Envelope, Message, Outbound};
+use crate::kept_prediction::KeptPrediction;
+use crate::message::{Envelope, Message, Outbound, Prediction};
 
 /// The longest text that goes into one header: reasons are words, not logs.
 const TEXT_MAX_BYTES: usize = 2048;
@@ -77,8 +79,9 @@ impl Facts<'_> {
         })
     }
 
-    /// The envelope of a dead letter: with the original body it is a complete test case.
-    pub fn dead_letter(&self, message: &Message, reason: &Reason) -> Envelope {
+    /// The envelope of a dead letter: with the original body it is a complete test case. `prediction` is what the router
+    /// was shown.
+    pub fn dead_letter(&self, message: &Message, reason: &Reason, prediction: Option<&Prediction>) -> Envelope {
         let mut headers = BTreeMap::new();
         self.describe(&mut headers);
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
@@ -92,6 +95,16 @@ impl Facts<'_> {
         if let Some(plugin) = &reason.plugin {
             set("plugin", plugin.name.clone());
             set("plugin-digest", plugin.digest.clone());
+            let mut plugins = self.stages.plugins.iter();
+            if let Some(plugin) = plugins.find(|it| **it.identity() == **plugin) {
+                let (deadline, memory) = config::limits_shown(plugin.limits());
+                set("plugin-deadline", deadline);
+                set("plugin-memory", memory);
+            }
+        }
+        let prediction = prediction.filter(|_| reason.stage == Stage::Route);
+        if let Some(text) = prediction.and_then(KeptPrediction::text_of) {
+            set("prediction", text);
         }
         Envelope {
             message_id: output_id(self.pipeline, message, DEAD_LETTER, 0),
