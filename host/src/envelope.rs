@@ -1,14 +1,17 @@
 //! Envelopes of results and dead letters: ids, and the headers that say what happened. Knows no broker.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::config;
 use crate::disposition::{Reason, Stage};
 use crate::generation::Stages;
-use crate::message::{Envelope, Message, Outbound};
+use crate::kept_prediction::KeptPrediction;
+use crate::message::{Envelope, Message, Outbound, Prediction};
 
 /// The longest text that goes into one header: reasons are words, not logs.
 const TEXT_MAX_BYTES: usize = 2048;
@@ -64,6 +67,10 @@ impl Facts<'_> {
         for (stage, took) in &self.timings.0 {
             headers.insert(format!("x-millrace-time-{stage}-us"), took.as_micros().to_string());
         }
+        if let Some(file) = &message.file {
+            // As it is: who gets the result looks for the file.
+            headers.insert("x-millrace-file".to_owned(), file.to_string_lossy().into_owned());
+        }
         Ok(Envelope {
             message_id: output_id(self.pipeline, message, &outbound.destination, index),
             correlation_id: message.correlation_id.clone().unwrap_or_else(|| message.id.clone()),
@@ -72,8 +79,9 @@ impl Facts<'_> {
         })
     }
 
-    /// The envelope of a dead letter: with the original body it is a complete test case.
-    pub fn dead_letter(&self, message: &Message, reason: &Reason) -> Envelope {
+    /// The envelope of a dead letter: with the original body it is a complete test case. `prediction` is what the router
+    /// was shown.
+    pub fn dead_letter(&self, message: &Message, reason: &Reason, prediction: Option<&Prediction>) -> Envelope {
         let mut headers = BTreeMap::new();
         self.describe(&mut headers);
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
@@ -87,6 +95,16 @@ impl Facts<'_> {
         if let Some(plugin) = &reason.plugin {
             set("plugin", plugin.name.clone());
             set("plugin-digest", plugin.digest.clone());
+            let mut plugins = self.stages.plugins.iter();
+            if let Some(plugin) = plugins.find(|it| **it.identity() == **plugin) {
+                let (deadline, memory) = config::limits_shown(plugin.limits());
+                set("plugin-deadline", deadline);
+                set("plugin-memory", memory);
+            }
+        }
+        let prediction = prediction.filter(|_| reason.stage == Stage::Route);
+        if let Some(text) = prediction.and_then(KeptPrediction::text_of) {
+            set("prediction", text);
         }
         Envelope {
             message_id: output_id(self.pipeline, message, DEAD_LETTER, 0),
@@ -139,15 +157,17 @@ impl fmt::Display for Timings {
 }
 
 /// The same for the same message, destination and place, whatever version made it: consumers can drop duplicates. The
-/// body is part of it, because nothing keeps publishers from using a message id twice. Every part is preceded by its
-/// length, so that no two lists of parts read alike.
+/// body is part of it, because nothing keeps publishers from using a message id twice; and the file, because files of
+/// equal content are messages of their own. Every part is preceded by its length, so that no two lists of parts read alike.
 fn output_id(pipeline: &str, message: &Message, destination: &str, index: usize) -> String {
     let index = index.to_string();
     let body = message.body_digest.get_or_init(|| digest(&message.body));
     let mut hash = Sha256::new();
-    for part in [pipeline, &message.id, body, destination, &index] {
+    let file = message.file.as_deref().map(OsStr::as_encoded_bytes);
+    let parts = [pipeline, &message.id, body, destination, &index].map(str::as_bytes);
+    for part in parts.into_iter().chain(file) {
         hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+        hash.update(part);
     }
     // 128 bits: short enough to read, long enough never to meet.
     hash.finalize()
@@ -178,8 +198,11 @@ fn bounded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::sync::Arc;
+
+    use super::*;
 
     #[test]
     fn headers_that_steer_the_broker_are_reserved_in_any_case() {
@@ -205,6 +228,18 @@ mod tests {
         let nameless = |body: &str| message(&digest(body.as_bytes()), body);
         assert_eq!(id(&nameless("cat")), id(&nameless("cat")));
         assert_ne!(id(&nameless("cat")), id(&nameless("dog")));
+        let file = |name: &[u8]| Message {
+            file: Some(OsStr::from_bytes(name).to_owned()),
+            ..nameless("cat")
+        };
+        assert_eq!(id(&file(b"a.png")), id(&file(b"a.png")));
+        let files = [&b"a.png"[..], b"b.png", b"", b"\xff.png", b"\xfe.png"].map(|name| id(&file(name)));
+        let ids = files
+            .iter()
+            .chain([&id(&nameless("cat"))])
+            .collect::<BTreeSet<_>>()
+            .len();
+        assert_eq!(ids, files.len() + 1);
         let cat = message("a", "cat");
         let ids = [
             ("images", "results", 0),
@@ -213,7 +248,7 @@ mod tests {
             ("other", "results", 0),
         ]
         .map(|(pipeline, destination, index)| output_id(pipeline, &cat, destination, index));
-        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
 
     #[test]

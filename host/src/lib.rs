@@ -19,6 +19,7 @@ pub mod histogram;
 pub mod inference;
 pub mod instruments;
 pub mod journal;
+pub mod kept_prediction;
 pub mod letter;
 pub mod machine;
 pub mod memory;

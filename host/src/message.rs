@@ -1,6 +1,7 @@
 //! Messages, predictions and results as plain data. Knows no library: not where they come from, not what runs them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -19,6 +20,8 @@ pub struct Message {
     pub source: String,
     /// The routing key it was published with, or its file name.
     pub key: String,
+    /// The file that it was, byte for byte, where it was taken from a folder: no plugin sees it.
+    pub file: Option<OsString>,
     /// 1 at the first attempt.
     pub attempt: u32,
     /// Whether the broker has delivered it before.
@@ -55,6 +58,7 @@ impl Message {
             reply_to: self.reply_to.clone(),
             source: self.source.clone(),
             key: self.key.clone(),
+            file: self.file.clone(),
             attempt: self.attempt,
             redelivered: self.redelivered,
             deadline: self.deadline,

@@ -75,12 +75,17 @@ impl Work for Stages {
         let approach = self.model.approach();
         let tensor = self.preprocess(attempt).await?;
         let prediction = self.infer(attempt, approach, tensor).await?;
+        attempt.notes.prediction = Some(Arc::clone(&prediction));
         let outbounds = self.route(attempt, prediction).await?;
-        self.address(attempt, outbounds)
+        let parcels = self.address(attempt, outbounds)?;
+        // What a letter would keep: it need not be in memory while the results are sent.
+        attempt.notes.prediction = None;
+        Ok(parcels)
     }
 
     fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
-        self.facts(attempt).dead_letter(&attempt.message, reason)
+        let prediction = attempt.notes.prediction.as_deref();
+        self.facts(attempt).dead_letter(&attempt.message, reason, prediction)
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Notes {
     pub company: Company,
     /// Whether its calls come before those of messages that have lost no time yet.
     pub comes_first: bool,
+    /// What the router is shown, from the model's answer until the results are addressed.
+    pub prediction: Option<Arc<Prediction>>,
     /// The best label, where the model is a classifier.
     pub label: Option<String>,
     /// Whether a plugin said `skip`.

@@ -43,7 +43,7 @@ pub(crate) fn load(path: &Path) -> Result<Parts, ModelError> {
         None => {
             let source = read_manifest(&path.join(MANIFEST_FILE))?;
             let named = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            read(path, Manifest::parse(&source)?, &source, named)
+            Manifest::parse_and(&source, path, |manifest| read(path, manifest, &source, named))
         }
     }
 }

@@ -49,6 +49,16 @@ fn files_that_are_something_else_are_named_with_the_way_out() {
         &["HTML", "log in", "download"],
     );
     check(b"\n  <HTML><body>404", &["HTML"]);
+    // Behind a byte order mark, and by the name that Git LFS had before.
+    check(b"\xef\xbb\xbf<!doctype HTML>", &["HTML"]);
+    check(
+        b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\noid",
+        &["Git LFS"],
+    );
+    check(
+        b"version https://hawser.github.com/spec/v1\noid sha256:aa\nsize 3\n",
+        &["Git LFS", "git lfs pull"],
+    );
     check(
         b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
         &["XML", "refuses access"],
@@ -65,6 +75,8 @@ fn files_that_are_something_else_are_named_with_the_way_out() {
         &["ONNX", "numpy_helper"],
     );
     check(b"\x08\x08\x3a\x10\x0a\x04node", &["ONNX"]);
+    check(b"\x08\x01\x12\x00", &["Core ML"]);
+    check(b"\x08\x05\x12\x2a\x0a\x14\x0a\x05image", &["Core ML"]);
     check(b"\x08\x01\x12\x20\x0a\x05\x12\x03tensorflow..serve", &["TensorFlow"]);
     check(b"\x89HDF\r\n\x1a\n\0\0\0\0", &["HDF5", "Keras"]);
     check(b"GGUF\x03\0\0\0", &["GGUF"]);
@@ -82,6 +94,12 @@ fn files_that_are_something_else_are_named_with_the_way_out() {
     check(&zip(&["metadata.json", "config.json", "model.weights.h5"]), &["Keras"]);
     check(&zip(&["MAR-INF/MANIFEST.json", "net.pth"]), &["TorchServe"]);
     check(&zip(&["readme.txt"]), &["torch.save did not write", "unzip"]);
+    // By its own entries, and not by those of an archive in it.
+    let inner = zip(&["m/data.pkl", "m/constants.pkl", "a.npy"]);
+    check(
+        &archive(&[("cifar.pth", &inner)], CompressionMethod::Stored),
+        &["`cifar.pth` in it", "unzip"],
+    );
     let mut tar = vec![b'x'; 512];
     tar[257..262].copy_from_slice(b"ustar");
     check(&tar, &["tar"]);
@@ -109,6 +127,38 @@ fn a_format_under_the_name_of_another_is_told() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn what_was_cut_off_anywhere_is_to_be_fetched_again() {
+    let stored = zip(&["m/data.pkl", "m/data/0", "m/data/1", "m/version"]);
+    let scalars = [
+        ("fc.weight", &[2_usize, 2][..], vec![1.0; 4]),
+        ("fc.bias", &[2], vec![0.0; 2]),
+    ];
+    let safetensors = safetensors(&scalars);
+    for (file, whole) in [("weights.pth", stored), ("weights.safetensors", safetensors)] {
+        for length in 2..whole.len() {
+            let error = error_of(file, &whole[..length]);
+            assert!(error.contains("again"), "{file}, {length} of {}: {error}", whole.len());
+            assert!(!error.contains("unzip"), "{file}, {length} of {}: {error}", whole.len());
+        }
+    }
+}
+
+#[test]
+fn a_file_of_another_length_than_its_header_says_tells_both() {
+    let whole = safetensors(&[("fc.weight", &[2, 2], vec![1.0; 4])]);
+    let n = whole.len();
+    let cut = error_of("weights.safetensors", &whole[..n - 1]);
+    assert!(cut.contains(&format!("ends after {} of the {n} bytes", n - 1)), "{cut}");
+    let long = error_of("weights.safetensors", &[&whole[..], b"x"].concat());
+    assert!(
+        long.contains(&format!("has {} bytes, and its header says {n}", n + 1)),
+        "{long}"
+    );
+    let header = error_of("weights.safetensors", &whole[..20]);
+    assert!(header.contains("ends after 20 bytes, within its header"), "{header}");
 }
 
 #[test]

@@ -603,6 +603,103 @@ fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_
     Ok(())
 }
 
+/// A pipeline that made one dead letter, which is saved as `letters/star`.
+fn saved_letter(preprocess: (&str, &str, &str), route: (&str, &str, &str)) -> Result<Mill> {
+    let plugin = |(name, settings, limits): (&str, &str, &str)| -> Result<String> {
+        let wasm = guest(TARGETS[0], name)?;
+        Ok(format!(
+            "[plugin.{name}]\npath = {:?}\nsettings = {{ {settings} }}\n{limits}\n",
+            wasm.display().to_string()
+        ))
+    };
+    let mill = Mill::new(&format!(
+        "{}{}{}\n[pipeline.images]\nsource = {{ folder = \"inbox\" }}\npreprocess = \"{}\"\nmodel = \"shapes\"\n\
+         route = \"{}\"\n[pipeline.images.destination.results]\nfolder = \"out\"\n",
+        head(&[]),
+        plugin(preprocess)?,
+        plugin(route)?,
+        preprocess.0,
+        route.0
+    ))?;
+    std::fs::create_dir(mill.path("inbox"))?;
+    write_star(&mill, Path::new("inbox/star.png"))?;
+    let ran = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    has(
+        &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
+        0,
+        &["expects no-fault"],
+    );
+    Ok(mill)
+}
+
+#[test]
+fn a_letter_keeps_the_limits_that_its_plugin_broke() -> Result<()> {
+    let limits = "memory = \"64MiB\"\ndeadline = \"700ms\"";
+    let mill = saved_letter(("hostile", "mode = \"use-memory\"", limits), ("by-label", "", ""))?;
+    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("letters/star/case.json"))?)?;
+    assert_eq!(case["letter"]["reason"], "memory");
+    assert_eq!(
+        case["limits"],
+        serde_json::json!({ "deadline": "700ms", "memory": "64MiB" })
+    );
+    let hostile = guest(TARGETS[0], "hostile")?.display().to_string();
+    let model = model().display().to_string();
+    let test = |mode: &str| {
+        let settings = format!("{{\"mode\": \"{mode}\"}}");
+        let more = ["--cases", "letters", "--model", &model, "--settings", &settings];
+        mill.run(&[&["plugin", "test", &hostile], &more[..]].concat())
+    };
+    has(
+        &test("use-memory")?,
+        1,
+        &["expected  any answer but a fault", "found     memory"],
+    );
+    has(&test("ok")?, 0, &["1 passed, 0 failed"]);
+    Ok(())
+}
+
+#[test]
+fn a_letter_of_a_router_keeps_what_the_router_was_shown() -> Result<()> {
+    let mill = saved_letter(("decode-image", "", ""), ("hostile-route", "mode = \"trap\"", ""))?;
+    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("letters/star/case.json"))?)?;
+    assert_eq!(
+        (&case["letter"]["stage"], &case["prediction"]["model"]),
+        (&"route".into(), &"shapes".into())
+    );
+    let scores = case["prediction"]["scores"].as_array().context("no scores")?;
+    assert_eq!((scores.len(), &case["prediction"]["cut_scores"]), (10, &0.into()));
+    let route = guest(TARGETS[0], "hostile-route")?.display().to_string();
+    let test = |mode: &str| {
+        let settings = format!("{{\"mode\": \"{mode}\"}}");
+        mill.run(&["plugin", "test", &route, "--cases", "letters", "--settings", &settings])
+    };
+    has(
+        &test("trap")?,
+        1,
+        &["expected  any answer but a fault", "found     trap"],
+    );
+    for mended in ["ok", "reject", "skip"] {
+        has(&test(mended)?, 0, &["1 passed, 0 failed"]);
+    }
+    // It is shown the best label that there was, and the raw outputs.
+    let text = std::fs::read_to_string(mill.path("letters/star/case.json"))?;
+    for (mode, body) in [("ok", "star"), ("ask-too-much", "10 true")] {
+        let results = serde_json::json!({ "outcome": "ok", "result": [{ "text": body }] });
+        let mut changed = case.clone();
+        changed["expect"] = results;
+        std::fs::write(mill.path("letters/star/case.json"), changed.to_string())?;
+        has(&test(mode)?, 0, &["1 passed, 0 failed"]);
+    }
+    std::fs::write(mill.path("letters/star/case.json"), text)?;
+    // The letter says nothing against the preprocessor.
+    let decode = guest(TARGETS[0], "decode-image")?.display().to_string();
+    let model = model().display().to_string();
+    let ended = mill.run(&["plugin", "test", &decode, "--cases", "letters", "--model", &model])?;
+    assert!(!ended.stdout.contains("FAILED"), "{ended:?}");
+    Ok(())
+}
+
 #[test]
 fn a_replay_needs_no_broker() -> Result<()> {
     let plugin = millrace_tests::scene::Plugin::shipped;

@@ -522,6 +522,42 @@ fn letters_in_a_folder_are_listed_shown_saved_and_put_back() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn letters_of_files_with_equal_content_are_told_apart_by_their_files() -> Result<()> {
+    let mill = crate::folder::mill()?;
+    let names = ["a.png", "b.png", "c.png"];
+    for name in names {
+        std::fs::write(mill.path("inbox").join(name), "no picture")?;
+    }
+    let ended = mill.run(&["run", "plugins.toml", "--once"])?;
+    assert_eq!(mill.files("inbox/dead").len(), 6, "{ended:?}");
+    let listed = mill.run(&["dlq", "ls"])?;
+    let files = |text: &str| {
+        let files = text.lines().filter_map(|line| line.split_whitespace().next());
+        files.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&listed.stdout), ["FILE", "a.png", "b.png", "c.png"], "{listed:?}");
+
+    let json = mill.run(&["dlq", "ls", "--json"])?;
+    let first: Value = serde_json::from_str(json.stdout.lines().next().context("no line")?)?;
+    let id = first["message_id"].as_str().context("no id")?;
+    for verb in [&["requeue", id][..], &["show", id], &["save", id, "case"]] {
+        let ended = mill.run(&[&["dlq"], verb].concat())?;
+        assert_eq!(ended.code, Some(1), "{verb:?}: {ended:?}");
+        let is_listed = |name: &&str| ended.stderr.contains(&format!("file {name}, letter "));
+        assert!(names.iter().all(is_listed), "{verb:?}: {ended:?}");
+        assert_eq!(mill.files("inbox/dead").len(), 6, "{verb:?}");
+    }
+    let ended = mill.run(&["dlq", "requeue", "b.png"])?;
+    assert!(
+        ended.code == Some(0) && ended.stdout.contains("1 message put back into the inbox"),
+        "{ended:?}"
+    );
+    assert_eq!(mill.files("inbox"), ["b.png"]);
+    assert_eq!(mill.files("inbox/dead").len(), 4);
+    Ok(())
+}
+
 #[tokio::test]
 async fn ctrl_c_ends_a_requeue_with_nothing_lost() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;

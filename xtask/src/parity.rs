@@ -70,9 +70,16 @@ fn environment(project: &Project, folder: &Path) -> Result<PathBuf> {
     if python.exists() && std::fs::read(&installed).is_ok_and(|found| found == wanted) {
         return Ok(python);
     }
-    println!("Installing PyTorch and ONNX Runtime into {}: some 6 GB.", folder.display());
+    println!(
+        "Installing PyTorch and ONNX Runtime into {}: some 6 GB.",
+        folder.display()
+    );
     step::must_succeed(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    step::must_succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
+    step::must_succeed(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "-r"])
+            .arg(&requirements),
+    )?;
     std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
     Ok(python)
 }

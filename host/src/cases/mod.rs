@@ -19,3 +19,16 @@ pub use run::{CannotRun, Defaults, Runner};
 pub use statistics::Statistics;
 pub use suite::{Judged, Report, Suite, Verdict};
 pub use update::{UpdateError, update};
+
+use crate::disposition::Stage;
+use crate::sandbox::Role;
+
+/// The stage that a plugin of a role does, where that is told by its role.
+fn stage(role: Role) -> Option<Stage> {
+    match role {
+        Role::Preprocess => Some(Stage::Preprocess),
+        Role::Route => Some(Stage::Route),
+        // It may be anywhere in a chain.
+        Role::Transform => None,
+    }
+}

@@ -139,17 +139,19 @@ impl Runner {
     /// When it is no plugin, or refuses its settings.
     pub fn load(&self, file: &Path, case: &Case, defaults: &Defaults) -> Result<ForCase, LoadError> {
         let settings = case.settings.as_ref().or(defaults.settings.as_ref());
-        let config = PluginConfig {
-            name: name_of(file),
-            path: file.to_owned(),
-            sha256: None,
-            deadline: case.deadline,
-            memory_bytes: case.memory_bytes,
-            isolation: Isolation::Message,
-            settings: settings.cloned().unwrap_or_else(|| "{}".to_owned()),
+        let config = |role| {
+            let (deadline, memory_bytes) = case.limits(super::stage(role));
+            PluginConfig {
+                name: name_of(file),
+                path: file.to_owned(),
+                sha256: None,
+                deadline,
+                memory_bytes,
+                isolation: Isolation::Message,
+                settings: settings.cloned().unwrap_or_else(|| "{}".to_owned()),
+            }
         };
-        let (plugin, role) = load_any(&self.sandbox, &config)?;
-        Ok(ForCase { plugin, config, role })
+        load_any(&self.sandbox, config)
     }
 
     /// Runs a case on a plugin's file.
@@ -325,11 +327,12 @@ impl Runner {
 }
 
 /// Loads a plugin as whatever it is, by what it exports.
-fn load_any(sandbox: &Sandbox, config: &PluginConfig) -> Result<(Arc<Plugin>, Role), LoadError> {
+fn load_any(sandbox: &Sandbox, config: impl Fn(Role) -> PluginConfig) -> Result<ForCase, LoadError> {
     let mut first = None;
     for role in ROLES {
-        match sandbox.load(config, role) {
-            Ok(plugin) => return Ok((plugin, role)),
+        let config = config(role);
+        match sandbox.load(&config, role) {
+            Ok(plugin) => return Ok(ForCase { plugin, config, role }),
             Err(error) if is_other_role(&error.problem) => {
                 first.get_or_insert(error);
             }
@@ -337,10 +340,13 @@ fn load_any(sandbox: &Sandbox, config: &PluginConfig) -> Result<(Arc<Plugin>, Ro
         }
     }
     // There is a role, so one of them was not it.
-    Err(first.unwrap_or_else(|| LoadError {
-        name: config.name.to_string(),
-        path: config.path.clone(),
-        problem: LoadProblem::NoContract,
+    Err(first.unwrap_or_else(|| {
+        let PluginConfig { name, path, .. } = config(Role::Preprocess);
+        LoadError {
+            name: name.to_string(),
+            path,
+            problem: LoadProblem::NoContract,
+        }
     }))
 }
 

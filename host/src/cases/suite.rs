@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::compare::{Compared, compare};
-use super::{CannotRun, Defaults, Difference, FindError, Found, Runner, find, update};
+use super::{CannotRun, Defaults, Difference, FindError, Found, Runner, find, stage, update};
 use crate::chain::Chain;
 use crate::config::ConfigErrors;
 use crate::config::case::{Case, Expected, Outcome};
-use crate::disposition::Stage;
 use crate::sandbox::{Cost, LoadError, Role};
 
 /// Which cases run on which plugin.
@@ -224,13 +223,7 @@ fn expectation(case: &Case, role: Role) -> Result<Expected, Verdict> {
         let text = "it expects nothing: `--update` writes what came out into it, for you to read";
         return Err(Verdict::CannotRun(text.to_owned()));
     };
-    let stage = match role {
-        Role::Preprocess => Some(Stage::Preprocess),
-        Role::Route => Some(Stage::Route),
-        // It may be anywhere in a chain.
-        Role::Transform => None,
-    };
-    match stage.and_then(|stage| record.expected(stage)) {
+    match stage(role).and_then(|stage| record.expected(stage)) {
         Some(expected) => Ok(expected),
         None => Err(Verdict::Skipped(format!("its record says nothing about a {role}"))),
     }

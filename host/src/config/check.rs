@@ -21,7 +21,8 @@ use super::mistakes::Mistake;
 use super::raw::{RawBroker, RawConfig, RawHost, RawModel, RawPlugin};
 use super::raw_device::RawDevice;
 use super::table::Report;
-use super::values::Text;
+use super::units;
+use super::values::{Bytes, Text};
 use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
 
 /// What a call may take where nobody says otherwise: CPU time, and bytes of memory.
@@ -30,6 +31,41 @@ pub fn default_limits() -> (Duration, usize) {
         DEADLINE.default,
         usize::try_from(MEMORY.default.0).unwrap_or(usize::MAX),
     )
+}
+
+/// A plugin's limits as the file has them, `deadline` and `memory`.
+pub fn limits_shown((deadline, memory_bytes): (Duration, usize)) -> (String, String) {
+    let bytes = u64::try_from(memory_bytes).unwrap_or(u64::MAX);
+    (units::show_duration(deadline), units::show_size(bytes))
+}
+
+/// Reads them; the default of what is not said.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Duration, usize), String> {
+    fn within<T: Copy + PartialOrd>(value: T, limits: &Limits<T>, text: &str) -> Result<T, String> {
+        let is_within = (limits.min..=limits.max).contains(&value);
+        is_within
+            .then_some(value)
+            .ok_or_else(|| format!("`{}` cannot be {text:?}", limits.key))
+    }
+    let (default_deadline, default_bytes) = default_limits();
+    let deadline = deadline.map(|text| {
+        let read = units::duration(text).map_err(|error| format!("`deadline`: {}", error.message))?;
+        within(read, &DEADLINE, text)
+    });
+    let memory = memory.map(|text| {
+        let read = units::size_bytes(text).map_err(|error| format!("`memory`: {}", error.message))?;
+        within(Bytes(read), &MEMORY, text)
+    });
+    Ok((
+        deadline.transpose()?.unwrap_or(default_deadline),
+        match memory.transpose()? {
+            Some(Bytes(bytes)) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            None => default_bytes,
+        },
+    ))
 }
 
 /// Hexadecimal digits of a SHA-256.

@@ -51,7 +51,7 @@ use millrace_models::Placement;
 use crate::plugins::Plugins;
 
 pub(crate) use broker_url::Endpoint;
-pub use check::default_limits;
+pub use check::{default_limits, limits_read, limits_shown};
 pub(crate) use environment::without_line_break;
 pub use globs::Globs;
 use mistakes::Source;

@@ -71,6 +71,11 @@ impl Plugin {
         self.loaded.linked.role()
     }
 
+    /// CPU time of a call, and bytes of the memories and tables of an instance.
+    pub fn limits(&self) -> (Duration, usize) {
+        (self.loaded.allowance.deadline, self.loaded.allowance.memory_bytes)
+    }
+
     /// The settings that it takes.
     pub fn settings(&self) -> &[Setting] {
         &self.loaded.settings

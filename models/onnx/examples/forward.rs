@@ -53,7 +53,12 @@ fn answer(network: &mut Option<Network>, words: &[&str]) -> Outcome<String> {
         ["run", items, input, output] => {
             let network = network.as_mut().ok_or("nothing is loaded")?;
             let bytes = std::fs::read(input)?;
-            let input: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let input: Vec<f32> = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
             let outputs = network.run(&input, items.parse()?)?;
             for (index, numbers) in outputs.iter().enumerate() {
                 let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -79,13 +84,21 @@ fn load(file: &Path, device: &str, threads: usize) -> Outcome<Network> {
     let graph = millrace_graph::optimise(lowered.graph, &millrace_graph::Options::default());
     let is_single = lowered.items == Items::One;
     let max_batch = if is_single { 1 } else { MAX_BATCH };
-    let options = millrace_cpu::Options { threads, instruction_set: InstructionSet::Auto, max_batch };
+    let options = millrace_cpu::Options {
+        threads,
+        instruction_set: InstructionSet::Auto,
+        max_batch,
+    };
     let executor = match device {
         "cpu" => Some(Executor::new(&graph, options)?),
         "reference" => None,
         other => return Err(format!("the device is `cpu` or `reference`, not `{other}`").into()),
     };
-    Ok(Network { graph, is_single, executor })
+    Ok(Network {
+        graph,
+        is_single,
+        executor,
+    })
 }
 
 impl Network {
@@ -107,7 +120,9 @@ impl Network {
         let shape = self.graph.shape(self.graph.input()).clone();
         let n_numbers: usize = shape.0.iter().map(|axis| axis.size).product();
         // Numbers like those of pictures: with zeros, some processors are quicker.
-        let input: Vec<f32> = (0..n_numbers * items).map(|place| (place * 7919 % 2003) as f32 / 1001.5 - 1.0).collect();
+        let input: Vec<f32> = (0..n_numbers * items)
+            .map(|place| (place * 7919 % 2003) as f32 / 1001.5 - 1.0)
+            .collect();
         self.run(&input, items)?;
         let (begin, mut best) = (Instant::now(), Duration::MAX);
         while begin.elapsed() < at_least {

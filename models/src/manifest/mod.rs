@@ -1,5 +1,6 @@
 //! `model.toml`, checked by itself: no weights are read here. Every mistake has a line and a column.
 
+mod faults;
 mod input;
 mod keys;
 mod keys_layer;
@@ -155,7 +156,10 @@ impl Manifest {
     pub(crate) fn parse(source: &Source) -> Result<Self, ModelError> {
         let mut mistakes = Vec::new();
         let raw = raw::read(&source.text, &mut mistakes);
-        let manifest = check(raw, &mut mistakes).filter(|_| mistakes.is_empty());
+        let of_values = faults::of_values(&raw);
+        let manifest = check(raw, &mut mistakes);
+        of_values.add_to(&mut mistakes);
+        let manifest = manifest.filter(|_| mistakes.is_empty());
         mistakes.sort_by_key(|mistake| mistake.at);
         // A table that cannot be read is a mistake already.
         let unread = || Mistake::new(0, "it cannot be read".to_owned());

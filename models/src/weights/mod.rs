@@ -31,6 +31,8 @@ const MAX_UNFOLDING: u64 = 4;
 const UNFOLDING_FLOOR_BYTES: u64 = 1 << 20;
 /// Most tensors in a file.
 const MAX_TENSORS: usize = 65_536;
+/// What to do about a file that is not whole.
+const AGAIN: &str = "copy or download it again";
 /// How much of the file is hashed at a time, in bytes.
 const HASH_CHUNK_BYTES: usize = 1 << 16;
 

@@ -2,9 +2,12 @@
 //! weights. Judges only what no reader took.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
+use zip::ZipArchive;
+
+use super::AGAIN;
 use crate::manifest::Format;
 
 /// How much of a file is looked at: a tar archive says what it is behind 257 bytes.
@@ -13,8 +16,10 @@ const HEAD_BYTES: u64 = 1024;
 const HEADER_MAX_BYTES: u64 = 100_000_000;
 /// How the weights alone are written, in Python.
 const SAVE: &str = "torch.save(model.state_dict(), \"weights.pth\")";
-/// How much of the end of an archive is looked at for the names in it.
-const ARCHIVE_END_BYTES: u64 = 64 << 10;
+/// How the names of files of weights end.
+const ENDINGS: [&str; 5] = [".pth", ".pt", ".ckpt", ".safetensors", ".bpk"];
+/// What editors of Windows put in front of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a file is that could not be read as `format`, and what to do; nothing where nobody knows.
 pub(super) fn named(path: &Path, format: Format) -> Option<String> {
@@ -23,18 +28,14 @@ pub(super) fn named(path: &Path, format: Format) -> Option<String> {
     let mut head = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     if head.is_empty() {
-        return Some("it is empty: copy or download it again".to_owned());
+        return Some(format!("it is empty: {AGAIN}"));
     }
     if head.iter().all(|byte| *byte == 0) {
         return Some("it begins with nothing but zeros, as a download that was cut off: fetch it again".to_owned());
     }
-    let text = head.trim_ascii_start();
-    let archive = match head.starts_with(b"PK") {
-        true => Some(end_of(&mut file, length)?),
-        false => None,
-    };
+    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head).trim_ascii_start();
     of_text(text)
-        .or_else(|| archive.and_then(|end| of_archive(&end)))
+        .or_else(|| head.starts_with(b"PK").then(|| of_archive(path))?)
         .or_else(|| of_bytes(&head))
         .or_else(|| of_another_format(&head, length, format))
         .or_else(|| of_protobuf(path, &head))
@@ -45,7 +46,8 @@ fn of_text(text: &[u8]) -> Option<String> {
         text.get(..with.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()))
     };
-    if begins("version https://git-lfs") {
+    // The second is what it was called before.
+    if begins("version https://git-lfs") || begins("version https://hawser") {
         return Some("it is a pointer of Git LFS and not the file: run `git lfs pull` where it was cloned".to_owned());
     }
     if begins("<!doctype html") || begins("<html") || begins("<head") {
@@ -124,9 +126,22 @@ fn of_bytes(head: &[u8]) -> Option<String> {
     None
 }
 
-/// Names in an archive stand at its end.
-fn of_archive(end: &[u8]) -> Option<String> {
-    let has = |part: &str| end.windows(part.len()).any(|found| found == part.as_bytes());
+/// By the names of its own entries: an archive may hold another.
+fn of_archive(path: &Path) -> Option<String> {
+    let archive = match ZipArchive::new(BufReader::new(File::open(path).ok()?)) {
+        Ok(archive) => archive,
+        // Its list of entries stands at its end.
+        Err(_) => {
+            return Some(format!(
+                "it is a zip archive, as torch.save writes them, and its end is missing or damaged: {AGAIN}"
+            ));
+        }
+    };
+    let names: Vec<String> = archive
+        .file_names()
+        .filter_map(|name| Some(name.ok()?.to_string()))
+        .collect();
+    let has = |part: &str| names.iter().any(|name| name.contains(part));
     if has("constants.pkl") || has("/code/") {
         return Some(
             "it is a TorchScript archive, a program with its weights: write the weights alone, \
@@ -157,6 +172,15 @@ fn of_archive(end: &[u8]) -> Option<String> {
     if has("archive_format") || has("extra/") || has("models/model") {
         return Some(format!(
             "it is a program that torch.export wrote: write the weights alone, {SAVE}"
+        ));
+    }
+    if let Some(name) = names
+        .iter()
+        .find(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)))
+    {
+        return Some(format!(
+            "it is a zip archive with `{}` in it: unpack it (`unzip`) and name that file",
+            name.escape_debug()
         ));
     }
     Some(
@@ -195,6 +219,13 @@ fn of_protobuf(path: &Path, head: &[u8]) -> Option<String> {
             "it is a graph of TensorFlow: a PyTorch network with its weights is written by {SAVE}"
         ));
     }
+    // Its second field is a message where that of ONNX is the name of a program.
+    let is_core_ml = matches!(head, [0x08, 0..=0x7f, 0x12, 0] | [0x08, 0..=0x7f, 0x12, _, 0..0x20, ..]);
+    if ends_in("mlmodel") || is_core_ml || is_message && has(b"CoreML") {
+        return Some(format!(
+            "it is a model of Core ML: a PyTorch network with its weights is written by {SAVE}"
+        ));
+    }
     if is_message || ends_in("onnx") {
         return Some(format!(
             "it is an ONNX model: the layers are written into model.toml, and the weights by name, from PyTorch by {SAVE} or \
@@ -203,13 +234,4 @@ fn of_protobuf(path: &Path, head: &[u8]) -> Option<String> {
         ));
     }
     None
-}
-
-fn end_of(file: &mut File, length: u64) -> Option<Vec<u8>> {
-    use std::io::{Seek, SeekFrom};
-    file.seek(SeekFrom::Start(length.saturating_sub(ARCHIVE_END_BYTES)))
-        .ok()?;
-    let mut end = Vec::new();
-    file.take(ARCHIVE_END_BYTES).read_to_end(&mut end).ok()?;
-    Some(end)
 }

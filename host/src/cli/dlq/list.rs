@@ -7,12 +7,15 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::output::{Reader, count, harmless, plain, print};
-use super::{Letters, PlaceArguments};
+use super::{Letters, Place, PlaceArguments};
 use crate::letter::{Letter, Sender};
 use crate::streams::{self, Severity};
 
 /// The most of a text that is a cell of the table.
 const CELL_CHARS: usize = 48;
+
+/// The most of a file's name in the table: all of it.
+const FILE_CHARS: usize = 255;
 
 /// The most of a reason in the table.
 const WHY_CHARS: usize = 160;
@@ -43,9 +46,11 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
     };
     let mut letters = Letters::open(&place).await?;
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
+    let has_files = matches!(place, Place::Folder { .. });
+    let file = has_files.then_some("FILE").into_iter();
+    table.load_preset(presets::NOTHING).set_header(file.chain([
         "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "PLUGIN", "ATTEMPT", "SIZE", "TEXT",
-    ]);
+    ]));
     let mut n_listed = 0;
     while options.limit.is_none_or(|limit| n_listed < limit)
         && let Some(held) = letters.next().await?
@@ -56,7 +61,9 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         }
         n_listed += 1;
         if !options.json {
-            table.add_row(cells(letter));
+            // Whole, for it is how the letter is named to the other verbs.
+            let file = has_files.then(|| plain(letter.file.as_deref().unwrap_or("-"), FILE_CHARS));
+            table.add_row(file.into_iter().chain(cells(letter)));
         } else if print(harmless(&as_json(letter).to_string()))? == Reader::Left {
             break;
         }

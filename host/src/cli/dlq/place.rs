@@ -62,6 +62,15 @@ pub(super) enum Held {
     Folder(Box<folder::Found>),
 }
 
+/// What tells a letter from the others in its place, as well as can be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Handle {
+    /// Its own id, in a queue: several may have it.
+    Id(String),
+    /// Its file, in a folder.
+    File(PathBuf),
+}
+
 impl PlaceArguments {
     /// Finds out where to look; an exit code where the file has mistakes, which were printed.
     pub(super) fn place(&self) -> anyhow::Result<Result<Place, ExitCode>> {
@@ -126,9 +135,10 @@ impl Place {
         }
     }
 
-    /// The letters that a person may mean by `id`: several only where several have the same id.
+    /// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
+    /// else tells apart. In a folder each has its file.
     ///
-    /// The whole of an id wins over the beginning of another.
+    /// The whole of an id or of a file's name wins over the beginning of an id.
     pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<Held>> {
         let mut letters = Letters::open(self).await?;
         let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
@@ -148,15 +158,17 @@ impl Place {
             }
         }
         letters.close().await?;
-        let ids: BTreeSet<&str> = found.iter().map(|held: &Held| held.letter().id.as_str()).collect();
+        let meant: BTreeSet<Handle> = found.iter().map(Held::handle).collect();
         if n_found == 0 {
             bail!("no letter {id:?} in the {}", self.shown());
         }
-        if ids.len() > 1 {
+        if meant.len() > 1 {
             let lines = found.iter().map(|held| {
                 let letter = held.letter();
+                let file = letter.file.as_ref().map(|file| format!("file {}, ", plain(file, 255)));
                 format!(
-                    "\n  letter {}, message {}",
+                    "\n  {}letter {}, message {}",
+                    file.unwrap_or_default(),
                     plain(&letter.id, 64),
                     plain(letter.message_id(), 64)
                 )
@@ -206,6 +218,14 @@ impl Held {
         match self {
             Self::Queue(held) => &held.letter,
             Self::Folder(found) => &found.letter,
+        }
+    }
+
+    /// What tells it from the others.
+    pub(super) fn handle(&self) -> Handle {
+        match self {
+            Self::Queue(held) => Handle::Id(held.letter.id.clone()),
+            Self::Folder(found) => Handle::File(found.path().to_owned()),
         }
     }
 

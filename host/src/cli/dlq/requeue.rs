@@ -70,16 +70,11 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     }
     let mut chosen = Vec::new();
     if let Some(id) = &options.which.id {
-        chosen = place
-            .find(id)
-            .await?
-            .iter()
-            .map(|held| held.letter().id.clone())
-            .collect();
+        chosen = place.find(id).await?.iter().map(Held::handle).collect();
     }
-    let is_chosen = |letter: &Letter| match (&options.which.id, &options.which.reason) {
-        (Some(_), _) => chosen.contains(&letter.id),
-        (None, Some(reason)) => letter.class() == reason,
+    let is_chosen = |held: &Held| match (&options.which.id, &options.which.reason) {
+        (Some(_), _) => chosen.contains(&held.handle()),
+        (None, Some(reason)) => held.letter().class() == reason,
         (None, None) => true,
     };
     let letters = Letters::open(&place).await?;
@@ -165,7 +160,7 @@ fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, S
 async fn publish(
     access: &BrokerAccess,
     letters: Letters,
-    is_chosen: impl Fn(&Letter) -> bool,
+    is_chosen: impl Fn(&Held) -> bool,
     target: impl Fn(&Letter) -> Result<String, String>,
     summary: &mut Summary,
     bar: &ProgressBar,
@@ -188,7 +183,7 @@ async fn publish(
                 .take_until(interrupted.clone())
                 .map(|held| {
                     let work = held.map(|held| {
-                        let target = is_chosen(held.letter()).then(|| target(held.letter()));
+                        let target = is_chosen(&held).then(|| target(held.letter()));
                         (held, target)
                     });
                     one(&putting_back, work)
@@ -253,21 +248,19 @@ async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
 /// By renames, one after the other; a kill between two loses nothing.
 async fn rename(
     mut letters: Letters,
-    is_chosen: impl Fn(&Letter) -> bool,
+    is_chosen: impl Fn(&Held) -> bool,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
     while let Some(held) = letters.next().await? {
         let done = match (&letters, &held) {
-            (Letters::Folder(letters), Held::Folder(found)) if is_chosen(&found.letter) => {
-                match letters.put_back(found) {
-                    Ok(()) => Done::PutBack("the inbox".to_owned()),
-                    Err(error) => Done::Failed {
-                        name: found.letter.file.clone().unwrap_or_default(),
-                        why: Chain(&error).to_string(),
-                    },
-                }
-            }
+            (Letters::Folder(letters), Held::Folder(found)) if is_chosen(&held) => match letters.put_back(found) {
+                Ok(()) => Done::PutBack("the inbox".to_owned()),
+                Err(error) => Done::Failed {
+                    name: found.letter.file.clone().unwrap_or_default(),
+                    why: Chain(&error).to_string(),
+                },
+            },
             _ => Done::Skipped,
         };
         summary.note(done, bar);

@@ -13,7 +13,9 @@ use super::place::digest;
 use super::show::Kind;
 use super::{Held, PlaceArguments};
 use crate::config::case::ExpectedOutcome;
+use crate::config::limits_read;
 use crate::connect::folder::write_new;
+use crate::kept_prediction::KeptPrediction;
 use crate::letter::Letter;
 use crate::message::Message;
 
@@ -98,7 +100,7 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     format!("expects {word}{means}{else_}")
 }
 
-/// The case. `message` is what a plugin saw, `letter` what became of it, `original` what it had on the wire, and `expect` what
+/// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
 /// must come of it from now on.
 fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
     let letter = held.letter();
@@ -113,6 +115,13 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
         headers,
         ..
     } = held.message()?;
+    // As the letter says them, and no others: whoever sent it must not choose what a test may take.
+    let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| letter.fact(name));
+    let limits = (deadline.is_some() || memory.is_some()) && limits_read(deadline, memory).is_ok();
+    let limits = limits.then(|| json!({ "deadline": deadline, "memory": memory }));
+    let prediction: Option<KeptPrediction> = letter
+        .fact("prediction")
+        .and_then(|text| serde_json::from_str(text).ok());
     Ok(json!({
         "format": "millrace-case/1",
         "body": body,
@@ -129,6 +138,8 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
             // Pairs and not an object: plugins see them in this order.
             "headers": headers,
         },
+        "limits": limits,
+        "prediction": prediction,
         "expect": { "outcome": expected.as_str() },
         "letter": facts(letter),
         "original": letter.original,

@@ -4,17 +4,19 @@
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::message::read_bounded;
-use super::{Budget, Case, Expected, ExpectedOutcome, Outcome, Record, alone, read};
+use super::{Budget, Case, Expected, ExpectedOutcome, Origin, Outcome, Record, SaidPrediction, alone, read};
 use crate::config::mistakes::{Mistake, Span, quoted};
-use crate::config::{ConfigErrors, default_limits};
+use crate::config::{ConfigErrors, default_limits, limits_read};
 use crate::disposition::Stage;
-use crate::message::Message;
+use crate::kept_prediction::KeptPrediction;
+use crate::message::{Message, Tensor, TensorData};
 
 /// What a saved letter is called in its folder.
 pub const LETTER_FILE: &str = "case.json";
@@ -28,6 +30,8 @@ struct Saved {
     body: String,
     body_sha256: Option<String>,
     message: SavedMessage,
+    limits: Option<SavedLimits>,
+    prediction: Option<KeptPrediction>,
     #[serde(default)]
     letter: SavedLetter,
     expect: Option<Value>,
@@ -45,6 +49,14 @@ struct SavedMessage {
     headers: Vec<(String, String)>,
 }
 
+/// What the plugin that failed had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedLimits {
+    deadline: Option<String>,
+    memory: Option<String>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct SavedLetter {
     reason: Option<String>,
@@ -52,6 +64,8 @@ struct SavedLetter {
     stage: Option<String>,
     pipeline: Option<String>,
     plugin: Option<String>,
+    preprocess: Option<String>,
+    route: Option<String>,
 }
 
 /// Parses a `case.json` and reads the body that it names.
@@ -88,6 +102,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         Some(expect) => Some(expected(expect, path)?),
         None => None,
     };
+    let limits = match &saved.limits {
+        Some(limits) => match limits_read(limits.deadline.as_deref(), limits.memory.as_deref()) {
+            Ok(limits) => Some(limits),
+            Err(why) => return fail(None, format!("`limits`: {why}")),
+        },
+        None => None,
+    };
+    let prediction = match saved.prediction.map(shown).transpose() {
+        Ok(prediction) => prediction.flatten(),
+        Err(why) => return fail(None, format!("`prediction`: {why}")),
+    };
     let (deadline, memory_bytes) = default_limits();
     let folder_name = std::path::absolute(folder).ok();
     let name = folder_name
@@ -103,10 +128,10 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         memory_bytes,
         model: None,
         wants: None,
-        prediction: None,
+        prediction,
         expected,
         budget: Budget::default(),
-        record: Some(record(saved.letter)),
+        record: Some(record(saved.letter, limits)),
     })
 }
 
@@ -125,7 +150,27 @@ fn message(saved: SavedMessage, body: Vec<u8>) -> Message {
     }
 }
 
-fn record(saved: SavedLetter) -> Record {
+/// What a router is shown; nothing where nothing is left of it.
+fn shown(kept: KeptPrediction) -> Result<Option<SaidPrediction>, String> {
+    if kept.scores.is_empty() && kept.outputs.is_empty() {
+        return Ok(None);
+    }
+    if let Some((label, score)) = kept.scores.iter().find(|(_, score)| !score.is_finite()) {
+        return Err(format!("the score of {} is {score}", quoted(label)));
+    }
+    let outputs = kept.outputs.into_iter();
+    let outputs = outputs.map(|output| Tensor::new(output.shape, TensorData::Floats(output.values)));
+    let outputs = outputs.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(Some(SaidPrediction {
+        model: kept.model,
+        origin: Origin::Said {
+            scores: kept.scores,
+            outputs,
+        },
+    }))
+}
+
+fn record(saved: SavedLetter, limits: Option<(Duration, usize)>) -> Record {
     const STAGES: [Stage; 5] = [
         Stage::Receive,
         Stage::Preprocess,
@@ -136,7 +181,18 @@ fn record(saved: SavedLetter) -> Record {
     let stage = STAGES
         .into_iter()
         .find(|stage| saved.stage.as_deref() == Some(stage.as_str()));
+    // Of a chain, the preprocessor is the last and the router the first.
+    let names = |list: Option<String>| list.unwrap_or_default();
+    let (preprocess, route) = (names(saved.preprocess), names(saved.route));
+    let own = match stage {
+        Some(Stage::Preprocess) => preprocess.rsplit(", ").next(),
+        Some(Stage::Route) => route.split(", ").next(),
+        _ => None,
+    };
+    let own = own.and_then(|own| own.split('@').next()); // behind it is the version
+    let is_transformer = own.is_some_and(|own| !own.is_empty() && saved.plugin.as_deref() != Some(own));
     Record {
+        limits: limits.filter(|_| !is_transformer),
         stage,
         class: saved.reason.unwrap_or_default(),
         text: saved.text.unwrap_or_default(),

@@ -204,9 +204,20 @@ pub struct Record {
     pub pipeline: Option<String>,
     /// The plugin that it failed in.
     pub plugin: Option<String>,
+    /// CPU time of a call, and bytes of an instance's memories, that the preprocessor or router had which it failed in.
+    pub limits: Option<(Duration, usize)>,
 }
 
 impl Case {
+    /// CPU time of a call, and bytes of an instance's memories, that a plugin has which does a stage. What is recorded is of
+    /// the one that failed.
+    pub fn limits(&self, stage: Option<Stage>) -> (Duration, usize) {
+        let record = self.record.as_ref().filter(|record| record.stage == stage);
+        record
+            .and_then(|record| record.limits)
+            .unwrap_or((self.deadline, self.memory_bytes))
+    }
+
     /// Reads a case: a `.toml` file, or the `case.json` of a saved dead letter.
     ///
     /// # Errors

@@ -160,6 +160,79 @@ fn what_may_come_is_told_apart() {
 }
 
 #[test]
+fn a_saved_letter_has_the_limits_of_the_plugin_that_failed() {
+    let (stated, default) = (
+        (Duration::from_millis(700), 64 << 20),
+        (Duration::from_secs(1), 256 << 20),
+    );
+    let limits = r#", "limits": {"deadline": "700ms", "memory": "64MiB"}"#;
+    #[rustfmt::skip]
+    let rows = [
+        (r#""stage": "preprocess", "plugin": "crop""#, Stage::Preprocess, stated),
+        (r#""stage": "preprocess", "plugin": "crop""#, Stage::Route, default),
+        (r#""stage": "route", "plugin": "by-label""#, Stage::Route, stated),
+        (r#""stage": "preprocess", "plugin": "crop", "preprocess": "json@0123456789ab, crop@ba9876543210""#, Stage::Preprocess, stated),
+        // A transformer's limits are not those of the preprocessor or the router beside it.
+        (r#""stage": "preprocess", "plugin": "json", "preprocess": "json@0123456789ab, crop@ba9876543210""#, Stage::Preprocess, default),
+        (r#""stage": "route", "plugin": "sign", "route": "by-label@0123456789ab, sign@ba9876543210""#, Stage::Route, default),
+        (r#""stage": "route", "plugin": "by-label", "route": "by-label@0123456789ab, sign@ba9876543210""#, Stage::Route, stated),
+    ];
+    for (letter, stage, expected) in rows {
+        let case = load(&saved(&format!("{{{letter}}}"), limits)).unwrap();
+        assert_eq!(case.limits(Some(stage)), expected, "{letter}");
+        assert_eq!(case.limits(None), default);
+    }
+    let some = load(&saved(
+        r#"{"stage": "route"}"#,
+        r#", "limits": {"deadline": null, "memory": "64MiB"}"#,
+    ))
+    .unwrap();
+    assert_eq!(some.limits(Some(Stage::Route)), (default.0, stated.1));
+    for (limits, expected) in [
+        (r#"{"memory": "64 apples"}"#, "`limits`: `memory`"),
+        (r#"{"memory": "64GiB"}"#, "`limits`: `memory` cannot be"),
+        (r#"{"deadline": "0s"}"#, "`limits`: `deadline` cannot be"),
+        (r#"{"fuel": 3}"#, "unknown field `fuel`"),
+    ] {
+        let error = load(&saved("{}", &format!(r#", "limits": {limits}"#))).unwrap_err();
+        assert!(error.contains(expected), "no {expected:?} in:\n{error}");
+    }
+}
+
+#[test]
+fn a_saved_letter_has_what_the_router_was_shown() {
+    let of = |prediction: &str| {
+        let case = load(&saved("{}", &format!(r#", "prediction": {prediction}"#)));
+        case.map(|case| case.prediction)
+    };
+    let shown =
+        of(r#"{"model": "m", "scores": [["b", 0.25], ["a", 0.75]], "outputs": [{"shape": [2], "values": [1, 2]}]}"#);
+    let Ok(Some(SaidPrediction { model, origin })) = shown else {
+        panic!("{shown:?}")
+    };
+    let Origin::Said { scores, outputs } = origin else {
+        panic!("{origin:?}")
+    };
+    assert_eq!((model.as_str(), outputs.len()), ("m", 1));
+    assert_eq!(scores, [("b".to_owned(), 0.25), ("a".to_owned(), 0.75)]);
+    assert_eq!(of("null"), Ok(None));
+    assert_eq!(of(r#"{"model": "m", "scores": [], "cut_outputs": 1}"#), Ok(None));
+    for (prediction, expected) in [
+        (r#"{"model": "m", "scores": [["a", 1e39]]}"#, "saved case"),
+        (
+            r#"{"model": "m", "scores": [], "outputs": [{"shape": [3], "values": [1]}]}"#,
+            "`prediction`",
+        ),
+    ] {
+        let error = of(prediction).unwrap_err();
+        assert!(
+            error.contains(expected) || error.contains("`prediction`"),
+            "no {expected:?} in:\n{error}"
+        );
+    }
+}
+
+#[test]
 fn a_saved_letter_is_read_as_it_was() {
     let case = load(&saved("{}", r#", "expect": {"outcome": "reject", "reason": "no"}"#)).unwrap();
     assert_eq!((case.message.attempt, case.message.body.as_slice()), (3, &b"body"[..]));

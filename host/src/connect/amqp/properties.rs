@@ -44,6 +44,7 @@ pub(super) fn message(source: &str, delivery: &mut Delivery) -> Message {
         reply_to: text(properties.reply_to()),
         source: source.to_owned(),
         key,
+        file: None,
         attempt: u32::try_from(attempt).unwrap_or(1).max(1),
         redelivered: delivery.redelivered,
         content_type: text(properties.content_type()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tracing::debug;
 
 use super::FolderError;
 use super::files::{Temporary, fitted_name, open_plain, sweep, sync_directory};
@@ -62,8 +63,8 @@ pub async fn prepare(folder: &Path) -> Result<(), FolderError> {
 
 /// Writes one result and its envelope, synced and renamed into place before it returns.
 ///
-/// The same result (by its id) written again replaces itself. Another result that has the name already is not
-/// replaced: then the name gets a part of the id. The envelope is there before the result is.
+/// The same result (by its id) written again replaces itself. Another result, or any other file, that has the name
+/// already is not replaced: then the name gets a part of the id. The envelope is there before the result is.
 ///
 /// # Errors
 /// The name is not a plain file name, or the files cannot be written; then nothing or a part of it is there, and
@@ -94,8 +95,8 @@ pub async fn deliver(folder: &Path, name: &str, body: &[u8], envelope: &Envelope
 /// The name of a result file: `cat.png.json`, and `cat.png.1.json` for the second one.
 ///
 /// `key` is the input's file name, `None` where the input had none (a routing key names no message). Only letters,
-/// digits, `-`, `_` and `.` of it are kept; where too little is left, the result id takes its place. The extension
-/// follows from the content type.
+/// digits, `-`, `_` and `.` of it are kept; where nothing before its extension is left, the result id takes its place. The
+/// extension follows from the content type.
 pub fn result_name(key: Option<&str>, index: usize, content_type: Option<&str>, result_id: &str) -> String {
     let stem = key.and_then(stem).unwrap_or_else(|| safe_id(result_id));
     let extension = extension(content_type);
@@ -128,23 +129,36 @@ impl ResultFile {
         sync_directory(&self.folder).map_err(FolderError::at("sync", &self.folder))
     }
 
-    /// The envelope first: whoever holds it holds the name, and a result without one is never seen.
+    /// Under the first of its names that nothing else has.
     fn place(&self, body: &Temporary, envelope: &Temporary) -> io::Result<()> {
-        let [body_path, envelope_path] = self.paths(&self.name);
-        match envelope.place_new(&envelope_path) {
-            Ok(()) => match body.place_new(&body_path) {
-                // A file that is not ours has this name.
+        let mut placed = self.place_as(&self.name, body, envelope);
+        for n_digits in [ID_DIGITS, STEM_BYTES_MAX] {
+            match &placed {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let [own_body_path, own_envelope_path] = self.paths(&self.own_name());
-                    std::fs::rename(&envelope_path, own_envelope_path)?;
-                    body.replace(&own_body_path)
+                    placed = self.place_as(&self.own_name(n_digits), body, envelope);
                 }
-                placed => placed,
-            },
+                _ => break,
+            }
+        }
+        placed
+    }
+
+    /// The envelope first: whoever holds it holds the name, and a result without one is never seen.
+    fn place_as(&self, name: &str, body: &Temporary, envelope: &Temporary) -> io::Result<()> {
+        let [body_path, envelope_path] = self.paths(name);
+        match envelope.place_new(&envelope_path) {
+            Ok(()) => body.place_new(&body_path).inspect_err(|error| {
+                // A file that is not ours has this name.
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && let Err(error) = std::fs::rename(&envelope_path, envelope.path())
+                {
+                    debug!(file = %envelope_path.display(), %error, "envelope stays without its result");
+                }
+            }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let is_same = read_id(&envelope_path).is_some_and(|id| id == self.id);
-                let name = if is_same { self.name.clone() } else { self.own_name() };
-                let [body_path, envelope_path] = self.paths(&name);
+                if read_id(&envelope_path).is_none_or(|id| id != self.id) {
+                    return Err(error);
+                }
                 envelope.replace(&envelope_path)?;
                 body.replace(&body_path)
             }
@@ -159,9 +173,9 @@ impl ResultFile {
         ]
     }
 
-    /// A name that no other result gets.
-    fn own_name(&self) -> String {
-        let id: String = safe_id(&self.id).chars().take(ID_DIGITS).collect();
+    /// A name with so many digits of the id, which no other result gets.
+    fn own_name(&self, n_digits: usize) -> String {
+        let id: String = safe_id(&self.id).chars().take(n_digits).collect();
         fitted_name(self.name.as_ref(), &id, ENVELOPE_SUFFIX.len())
             .to_string_lossy()
             .into_owned()
@@ -209,7 +223,13 @@ fn stem(key: &str) -> Option<String> {
     let is_reserved = RESERVED.iter().any(|it| device.eq_ignore_ascii_case(it))
         // It would pass for the envelope of another result.
         || safe.to_ascii_lowercase().ends_with(".envelope");
-    let is_telling = safe.chars().any(|c| c.is_ascii_alphanumeric());
+    // By its extension alone, nobody tells one from another.
+    let before_extension = Path::new(key).file_stem().unwrap_or_default();
+    let is_telling = before_extension
+        .as_encoded_bytes()
+        .iter()
+        .any(u8::is_ascii_alphanumeric)
+        && safe.chars().any(|c| c.is_ascii_alphanumeric());
     (is_telling && !is_reserved).then(|| safe.to_owned())
 }
 

@@ -180,11 +180,17 @@ impl Found {
         Message {
             id: letter.message_id().to_owned(),
             source: self.inbox.clone(),
+            file: self.name.as_ref().map(OsString::from),
             key: self.name.clone().or_else(|| letter.file.clone()).unwrap_or_default(),
             attempt: letter.attempt(),
             content_type: letter.content_type.clone(),
             ..Message::default()
         }
+    }
+
+    /// Where its file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens the body.

@@ -3,8 +3,9 @@
 //! Messages are the regular files directly in the folder whose names match its pattern. Not messages: hidden files,
 //! names that writers use for what is not complete (`.part`, `.partial`, `.tmp`, `.crdownload`, `.filepart`), our own
 //! `.envelope.json`, folders, pipes and the like, and symlinks, which are never followed. A file is taken when it was
-//! modified some time ago (`settle`) or looked the same for so long, and nobody is known to have it open for writing. What
-//! changed after it was read is read again before it is settled for good. What cannot be read stays where it is.
+//! modified some time ago (`settle`) or looked the same for so long, and nobody is known to have it open for writing, under
+//! whatever name. What changed after it was read is read again before it is settled for good. What cannot be read stays
+//! where it is.
 //!
 //! ```text
 //! inbox/cat.png                              waits
@@ -211,7 +212,6 @@ impl Source {
         };
         scanner.adopt(true)?;
         let watcher = watch(&shared);
-        shared.writers.look();
         let scanner = Arc::new(Mutex::new(scanner));
         Ok(Self {
             shared,

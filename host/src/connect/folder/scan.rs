@@ -54,6 +54,8 @@ pub(super) struct Scanner {
 pub(super) struct Search {
     /// Listed and not looked at, the last name first.
     names: Vec<OsString>,
+    /// When that was begun.
+    listed: Option<Instant>,
     /// Files that were seen and not counted into `names` for its bound.
     n_more: usize,
     /// Files that may still be written, as they looked when they were seen first.
@@ -163,6 +165,12 @@ impl Scanner {
 
     /// Claims and reads the next file that was listed and can be had.
     fn next_listed(&mut self) -> Result<Option<Delivery>, FolderError> {
+        if let Some(listed) = self.search.listed.filter(|_| !self.search.names.is_empty())
+            && let Err(again) = self.shared.writers.look_since(listed)
+        {
+            self.look_again_at(again);
+            return Ok(None);
+        }
         while let Some(name) = self.search.names.pop() {
             self.shared.state().n_listed = self.search.names.len() + self.search.n_more;
             if let Some(claim) = self.claim(name)
@@ -186,7 +194,7 @@ impl Scanner {
             }
             return None;
         }
-        if !self.is_quiet(&name, &metadata) || self.is_written(&name) {
+        if !self.is_quiet(&name, &metadata) || self.is_written(&name, &metadata) {
             return None;
         }
         // Asked before it is claimed: what cannot be read stays where it is.
@@ -240,11 +248,11 @@ impl Scanner {
     }
 
     /// Whether somebody is known to have it open for writing.
-    fn is_written(&mut self, name: &OsStr) -> bool {
-        let is_written = self.shared.writers.writes(name);
+    fn is_written(&mut self, name: &OsStr, metadata: &Metadata) -> bool {
+        let is_written = self.shared.writers.writes(name, metadata);
         if is_written {
             debug!(file = %name.display(), "file is open for writing");
-            // Its closing is told; asked again in case that is missed.
+            // Its closing is told; asked again in case that is missed, or it is open under a name elsewhere.
             self.look_again_at(Instant::now() + self.shared.timing.rescan);
         }
         is_written
@@ -296,6 +304,7 @@ impl Scanner {
         Message {
             source: self.source.clone(),
             key: claim.name().to_string_lossy().into_owned(),
+            file: Some(claim.name().to_owned()),
             attempt: claim.attempt,
             redelivered: claim.redelivered,
             content_type: mime_guess::from_path(claim.name()).first_raw().map(str::to_owned),
@@ -332,6 +341,7 @@ impl Scanner {
         self.search.skipped.tell(&self.source, skipped);
         let is_there = |name: &OsStr| self.shared.folder.join(name).symlink_metadata().is_ok();
         self.shared.state().unreadable.retain(is_there);
+        self.search.listed = Some(began);
         self.search.n_more = n_files - names.len();
         self.search.names = names.into_sorted_vec();
         self.search.names.reverse();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{Node, Pickle, Value};
 use super::tensor;
-use crate::weights::{MAX_FILE_BYTES, MAX_UNFOLDING, UNFOLDING_FLOOR_BYTES};
+use crate::weights::{AGAIN, MAX_FILE_BYTES, MAX_UNFOLDING, UNFOLDING_FLOOR_BYTES};
 
 /// Longest text beside the pickle of an archive.
 const MAX_TEXT_BYTES: u64 = 64;
@@ -72,7 +72,8 @@ pub(super) fn open(path: &Path) -> Result<(Pickle, Storages), String> {
 
 fn zip(file: File, again: File) -> Result<(Pickle, Storages), String> {
     let file_bytes = file.metadata().map_err(told)?.len();
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| format!("a broken archive: {error}"))?;
+    let mut zip =
+        ZipArchive::new(BufReader::new(file)).map_err(|error| format!("a broken archive ({error}): {AGAIN}"))?;
     if zip.len() > MAX_ENTRIES {
         return Err(format!("an archive of more than {MAX_ENTRIES} entries"));
     }
@@ -149,7 +150,7 @@ fn legacy(file: File) -> Result<(Pickle, Storages), String> {
         let end = place.and_then(|(start, length)| Some((start, length, start.checked_add(length)?)));
         let (start, length, end) = end
             .filter(|(_, _, end)| *end <= file_bytes)
-            .ok_or("it ends in the middle")?;
+            .ok_or_else(|| format!("it ends in the middle: {AGAIN}"))?;
         places.insert(key, (start, length));
         at = end;
     }
@@ -245,10 +246,15 @@ fn read_at(mut file: impl Read + Seek, at: u64, length: u64) -> Result<Vec<u8>, 
     file.take(length).read_to_end(&mut bytes).map_err(told)?;
     match bytes.len() as u64 == length {
         true => Ok(bytes),
-        false => Err("the file ends in the middle of it".to_owned()),
+        false => Err(format!("the file ends in the middle of it: {AGAIN}")),
     }
 }
 
 fn told(error: std::io::Error) -> String {
-    error.to_string()
+    match error.kind() {
+        ErrorKind::UnexpectedEof => format!("it ends in the middle: {AGAIN}"),
+        // Of an archive's entry: its checksum is wrong, or it cannot be inflated.
+        ErrorKind::InvalidData | ErrorKind::InvalidInput => format!("{error}: {AGAIN}"),
+        _ => error.to_string(),
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::pickle::{Global, Node, Object, Value};
+use crate::weights::AGAIN;
 
 /// Most values on the stack, in containers and in the memo, all counted that ever were: 128 MiB of them.
 const MAX_VALUES: usize = 8 << 20;
@@ -415,7 +416,7 @@ impl<R: BufRead> Machine<'_, R> {
         while left > 0 {
             let there = self.input.fill_buf().map_err(|error| error.to_string())?.len();
             if there == 0 {
-                return Err("it ends in the middle".to_owned());
+                return Err(format!("it ends in the middle: {AGAIN}"));
             }
             let step = left.min(there as u64);
             self.input.consume(step as usize);
@@ -443,7 +444,7 @@ impl<R: BufRead> Machine<'_, R> {
 
     fn failed(&self, error: &std::io::Error) -> String {
         match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "it ends in the middle".to_owned(),
+            std::io::ErrorKind::UnexpectedEof => format!("it ends in the middle: {AGAIN}"),
             _ => error.to_string(),
         }
     }

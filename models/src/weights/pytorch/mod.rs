@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use container::Storages;
 use tensor::View;
-use walk::Found;
+use walk::{Found, MAX_DEPTH, MAX_NAME_BYTES};
 
 use super::{Contents, Entry};
 
@@ -44,9 +44,11 @@ pub(super) fn entries(path: &Path) -> Result<Contents, String> {
         tensors,
         passed,
         n_hidden,
+        is_too_deep,
     } = found;
     let tensors = tensors.into_iter().map(|(name, view)| (name, entry(view, &storages)));
-    let passed: Vec<String> = passed.iter().map(|(class, at)| told(class, at)).collect();
+    let mut passed: Vec<String> = passed.iter().map(|(class, at)| told(class, at)).collect();
+    passed.extend(is_too_deep.then(too_deep));
     Ok(Contents {
         entries: tensors.collect::<BTreeMap<_, _>>(),
         beside: match n_hidden {
@@ -95,11 +97,25 @@ fn nothing_in(found: &Found, root: &str) -> String {
     }
     let passed: Vec<String> = found.passed.iter().map(|(class, at)| told(class, at)).collect();
     match passed.as_slice() {
-        [] => format!("it is a pickle without a tensor (a {root}): {WAY_OUT}"),
+        _ if found.is_too_deep && found.n_hidden > 0 => format!("its tensors are {}: {WAY_OUT}", too_deep()),
+        [] => format!("it is a pickle without a tensor ({}): {WAY_OUT}", with_article(root)),
         _ => format!(
             "it has no tensor that is not part of another object ({}): {WAY_OUT}",
             passed.join(", ")
         ),
+    }
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} deep, or have names of more than {MAX_NAME_BYTES} bytes")
+}
+
+fn with_article(name: &str) -> String {
+    match name {
+        "None" | "nothing" => name.to_owned(),
+        _ if name.starts_with("a ") || name.starts_with("an ") => name.to_owned(),
+        _ if name.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("an {name}"),
+        _ => format!("a {name}"),
     }
 }
 

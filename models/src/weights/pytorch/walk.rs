@@ -7,13 +7,13 @@ use super::pickle::{Node, Object, Pickle, Value};
 use super::tensor::{Rebuilt, View, rebuilt};
 
 /// Deepest nesting that is looked into.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 /// Most containers that are looked into, each as often as it is reached.
 const MAX_VISITS: usize = 1 << 20;
 /// Most tensors that are listed.
 const MAX_TENSORS: usize = 1 << 17;
 /// Longest name that a tensor may have.
-const MAX_NAME_BYTES: usize = 1024;
+pub(super) const MAX_NAME_BYTES: usize = 1024;
 /// Kinds of objects that are remembered by name.
 const MAX_PASSED: usize = 6;
 /// Longest name of a key that is neither text nor a whole number.
@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub(super) passed: Vec<(String, String)>,
     /// How many tensors lie within what was passed over.
     pub(super) n_hidden: usize,
+    /// Whether something lies deeper than is looked.
+    pub(super) is_too_deep: bool,
 }
 
 /// Looks through a whole pickle.
@@ -80,7 +82,11 @@ impl<'a> Walk<'a> {
                 "its Python objects hold each other more than {MAX_VISITS} times"
             ));
         }
-        if self.path.contains(&value) || self.path.len() == MAX_DEPTH || name.len() > MAX_NAME_BYTES {
+        if self.path.contains(&value) {
+            return Ok(());
+        }
+        if self.path.len() == MAX_DEPTH || name.len() > MAX_NAME_BYTES {
+            self.found.is_too_deep = true;
             return Ok(());
         }
         self.path.push(value);

@@ -80,6 +80,50 @@ async fn a_result_does_not_replace_another_or_a_foreign_file() {
 }
 
 #[tokio::test]
+async fn results_whose_ids_begin_alike_have_names_of_their_own() {
+    let folder = inbox();
+    let ids = ["0123456789abcdef00", "0123456789abcdef01", "0123456789abcdef02"];
+    for _ in 0..2 {
+        for id in ids {
+            deliver(folder.path(), "cat.png.json", id.as_bytes(), &envelope(id))
+                .await
+                .expect("a delivered result");
+        }
+    }
+    let mut found = names(&folder);
+    found.retain(|it| !it.ends_with(".envelope.json"));
+    assert_eq!(
+        found,
+        [
+            "cat.png.0123456789abcdef.json",
+            "cat.png.0123456789abcdef02.json",
+            "cat.png.json"
+        ]
+    );
+    assert_eq!(
+        read_dir(&folder).expect("a folder").count(),
+        6,
+        "a temporary file stays"
+    );
+}
+
+#[tokio::test]
+async fn files_of_equal_content_are_messages_of_their_own() {
+    let folder = inbox();
+    let names = [&b"a b.png"[..], b"a:b.png", b"a_b.png", b"\xfe.png", b"\xff.png"].map(OsStr::from_bytes);
+    for name in names {
+        put(&folder, name, b"abc");
+    }
+    let mut source = open(&folder);
+    let mut files = Vec::new();
+    while let Some((message, receipt)) = next_delivery(&mut source).await {
+        files.extend(message.expect("a message").file);
+        settle(receipt, Disposition::Ack).await;
+    }
+    assert_eq!(files, names);
+}
+
+#[tokio::test]
 async fn a_name_that_leaves_the_folder_is_refused() {
     let folder = inbox();
     for name in [
@@ -129,6 +173,11 @@ fn result_names() {
     check(Some("CON"), 0, json, "f00d.json");
     check(Some("com1.png"), 0, json, "f00d.json");
     check(Some("cat.png.json.envelope"), 0, json, "f00d.json");
+    // Nothing safe but the extension.
+    check(Some("\u{65e5}\u{672c}.png"), 0, json, "f00d.json");
+    check(Some("~.png"), 1, json, "f00d.1.json");
+    check(Some("..png"), 0, json, "f00d.json");
+    check(Some("\u{65e5}1.png"), 0, json, "1.png.json");
     check(Some("cat.png.ENVELOPE"), 0, json, "f00d.json");
     check(
         Some(&"n".repeat(100_000)),

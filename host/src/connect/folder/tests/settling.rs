@@ -293,24 +293,33 @@ async fn what_was_too_large_and_became_smaller_is_read_again() {
 
 #[tokio::test]
 async fn a_file_that_is_still_open_for_writing_is_not_buried() {
-    let folder = inbox();
-    put(&folder, "cat.png", b"half");
-    // A writer of whom the watcher told nothing, since it came after it.
-    let writer = File::options()
-        .append(true)
-        .open(folder.path().join("cat.png"))
-        .expect("the file");
-    let mut source = open(&folder);
-    source.shared.writers.forget();
-    let (_, receipt) = next(&mut source).await;
-    let rejected = Disposition::Reject(reason(ReasonClass::Refused));
-    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
-    assert_eq!(settled, Settled::Returned);
-    std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
-    drop(writer);
-    let (again, receipt) = next(&mut source).await;
-    assert_eq!(again.body.as_slice(), b"half and half");
-    settle(receipt, Disposition::Ack).await;
+    // Under the name that it had, under another, or under none any more.
+    for link in [None, Some(true), Some(false)] {
+        let (folder, elsewhere) = (inbox(), inbox());
+        put(&folder, "cat.png", b"half");
+        let other = elsewhere.path().join("other");
+        std::fs::hard_link(folder.path().join("cat.png"), &other).expect("a link");
+        let mut source = open(&folder);
+        let (_, receipt) = next(&mut source).await;
+        // Right before, nobody had any file open.
+        assert!(!source.shared.writers.holds(&other));
+        let path = match link {
+            None => claimed(&folder).pop().expect("a claimed file"),
+            Some(_) => other.clone(),
+        };
+        let writer = File::options().append(true).open(path).expect("the file");
+        if link != Some(true) {
+            std::fs::remove_file(&other).expect("a link less");
+        }
+        let rejected = Disposition::Reject(reason(ReasonClass::Refused));
+        let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+        assert_eq!(settled, Settled::Returned, "{link:?}");
+        std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
+        drop(writer);
+        let (again, receipt) = next(&mut source).await;
+        assert_eq!(again.body.as_slice(), b"half and half");
+        settle(receipt, Disposition::Ack).await;
+    }
 }
 
 #[tokio::test]

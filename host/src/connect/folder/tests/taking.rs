@@ -388,6 +388,55 @@ async fn a_file_that_is_open_for_writing_is_waited_for_however_long_its_writer_p
 }
 
 #[tokio::test]
+async fn a_file_that_is_open_under_another_name_is_waited_for_while_others_are_taken() {
+    let way = |how: &str, from: &Path, to: &Path| match how {
+        "linked" => std::fs::hard_link(from, to).expect("a link"),
+        _ => std::fs::rename(from, to).expect("a rename"),
+    };
+    for (how, is_watched) in [
+        ("linked", true),
+        ("moved in", true),
+        ("renamed", true),
+        ("linked", false),
+        ("moved in", false),
+        ("renamed", false),
+    ] {
+        let (folder, elsewhere) = (inbox(), inbox());
+        let mut source = open_with(&folder, Until::Stopped, watching());
+        if !is_watched {
+            source._watcher = None;
+        }
+        // Something was taken and looked for a moment ago.
+        put(&folder, "first.png", b"first");
+        let (_, receipt) = next(&mut source).await;
+        settle(receipt, Disposition::Ack).await;
+        let from = match how {
+            "renamed" => folder.path().join("cat.png.part"),
+            _ => elsewhere.path().join("other"),
+        };
+        let writer = File::create(&from).expect("a file");
+        std::io::Write::write_all(&mut &writer, b"half").expect("a write");
+        writer
+            .set_modified(SystemTime::now() - Duration::from_secs(60))
+            .expect("its time");
+        way(how, &from, &folder.path().join("cat.png"));
+        put(&folder, "last.png", b"last");
+        let (message, receipt) = next(&mut source).await;
+        assert_eq!(message.key, "last.png", "{how}, watched: {is_watched}");
+        settle(receipt, Disposition::Ack).await;
+        std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
+        drop(writer);
+        let (message, receipt) = next(&mut source).await;
+        assert_eq!(
+            message.body.as_slice(),
+            b"half and half",
+            "{how}, watched: {is_watched}"
+        );
+        settle(receipt, Disposition::Ack).await;
+    }
+}
+
+#[tokio::test]
 async fn a_link_to_a_complete_file_waits_for_nobody() {
     let (folder, elsewhere) = (inbox(), inbox());
     put(&elsewhere, "cat.png", b"abc");

@@ -16,7 +16,8 @@ pub(crate) fn constant(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
             return Err(refuse("its value is in another file, where only initialisers may be"));
         }
         let tensor = call.weights.get(&view)?;
-        em.budget.allow(tensor.data.len().saturating_mul(limits::FOLDED_PER_NUMBER));
+        em.budget
+            .allow(tensor.data.len().saturating_mul(limits::FOLDED_PER_NUMBER));
         return one(Value::Known(tensor));
     }
     if call.attribute("value_float").is_some() {
