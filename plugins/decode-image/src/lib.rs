@@ -32,15 +32,17 @@ impl Preprocessor for DecodeImage {
             .with_alpha(settings.alpha)
             .with_turn(settings.orientation)
             .with_formats(settings.formats.iter().copied());
-        if settings.shorter_side == Some(0) {
-            return Err("`shorter_side` is 0, a picture has at least one pixel".to_owned());
+        let normalisation = Normalisation::of_settings(&settings.mean, &settings.std);
+        let wrong = settings.wrong();
+        match normalisation {
+            Ok(normalisation) if wrong.is_empty() => Ok(Self {
+                decoder,
+                limits,
+                normalisation,
+                settings,
+            }),
+            normalisation => Err([wrong, Vec::from_iter(normalisation.err())].concat().join("; ")),
         }
-        Ok(Self {
-            decoder,
-            limits,
-            normalisation: Normalisation::of_settings(&settings.mean, &settings.std)?,
-            settings,
-        })
     }
 
     fn preprocess(&mut self, message: &Message, wants: &TensorType) -> Result<Tensor, Refusal> {

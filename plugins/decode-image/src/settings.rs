@@ -36,3 +36,23 @@ millrace_plugin::settings! {
         pub max_bytes: u64 = Limits::MAX_BYTES,
     }
 }
+
+impl Settings {
+    /// Numbers with which no picture at all could be taken.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.shorter_side == Some(0) {
+            wrong.push("`shorter_side` is 0, a picture has at least one pixel".to_owned());
+        }
+        let limits = [
+            ("max_width", u64::from(self.max_width)),
+            ("max_height", u64::from(self.max_height)),
+            ("max_pixels", self.max_pixels),
+            ("max_bytes", self.max_bytes),
+        ];
+        for (name, _) in limits.iter().filter(|(_, limit)| *limit == 0) {
+            wrong.push(format!("`{name}` is 0: with that no picture is taken"));
+        }
+        wrong
+    }
+}

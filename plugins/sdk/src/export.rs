@@ -39,7 +39,7 @@ impl<P> Instance<P> {
         new: impl FnOnce(S) -> Result<P, String>,
     ) -> Result<(), String> {
         tell_panics();
-        *self.plugin.borrow_mut() = Some(new(settings::read(settings)?)?);
+        *self.plugin.borrow_mut() = Some(settings::made(settings, new)?);
         Ok(())
     }
 }

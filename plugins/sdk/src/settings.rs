@@ -1,10 +1,14 @@
 //! A plugin's settings: declared once, known to the host before the plugin is configured, and read so that a mistake is
 //! told in the words of `plugins.toml`.
 
+mod reading;
+
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use reading::made;
 
 /// What a plugin takes in its `settings` table. [`settings!`](crate::settings) writes it.
 pub trait Settings: DeserializeOwned {
@@ -321,30 +325,6 @@ macro_rules! choice {
     };
 }
 
-/// Reads the JSON object that the host makes of the `settings` table.
-pub(crate) fn read<S: DeserializeOwned>(json: &str) -> Result<S, String> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let settings = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let text = without_position(error.inner());
-        // The path of an unknown key ends at the key, which the text names too.
-        if path == "." || text.starts_with("unknown field") {
-            text
-        } else {
-            format!("`{path}`: {text}")
-        }
-    })?;
-    reader.end().map_err(|error| error.to_string())?;
-    Ok(settings)
-}
-
-/// The line and column are those of the JSON, which nobody wrote.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&position).unwrap_or(&text).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -377,7 +357,7 @@ mod tests {
     }
 
     fn check(json: &str, expected: &str) {
-        let read: Result<Settings, String> = super::read(json);
+        let read: Result<Settings, String> = super::made(json, Ok);
         assert_eq!(read.unwrap_err(), expected, "{json}");
     }
 
@@ -403,8 +383,38 @@ mod tests {
     }
 
     #[test]
+    fn all_mistakes_are_told() {
+        check(
+            r#"{"purpose": "x", "side": "up", "width": -1, "wdith": 3, "labels": 5}"#,
+            "`width`: invalid value: integer `-1`, expected u32; `labels`: invalid type: integer `5`, expected a map; \
+             `side`: unknown variant `up`, expected `left` or `right`; unknown field `wdith`, expected one of `width`, \
+             `labels`, `side`, `purpose`",
+        );
+        // Without a value of its own there is nothing more to ask.
+        check(
+            r#"{"purpose": 1, "side": "up"}"#,
+            "`side`: unknown variant `up`, expected `left` or `right`; `purpose`: invalid type: integer `1`, expected a \
+             string",
+        );
+        check(
+            r#"{"side": "up"}"#,
+            "`side`: unknown variant `up`, expected `left` or `right`; missing field `purpose`",
+        );
+        let made = |json: &str, text: &'static str| super::made(json, |_: Settings| Err::<(), _>(text.to_owned()));
+        let two = made(r#"{"purpose": "", "width": "x"}"#, "`purpose` is empty");
+        let told = r#"`width`: invalid type: string "x", expected u32"#;
+        assert_eq!(two, Err(format!("{told}; `purpose` is empty")));
+        // What is said of a default that stands for a wrong value is nobody's mistake.
+        let one = made(
+            r#"{"purpose": "", "width": "x"}"#,
+            "with `width` 7 there must be `labels`",
+        );
+        assert_eq!(one, Err(told.to_owned()));
+    }
+
+    #[test]
     fn what_is_left_out_has_its_default() {
-        let settings: Settings = super::read(r#"{"purpose": "x"}"#).unwrap();
+        let settings: Settings = super::made(r#"{"purpose": "x"}"#, Ok).unwrap();
         assert_eq!(
             (
                 settings.width,
@@ -414,7 +424,7 @@ mod tests {
             ),
             (7, 0, None, "x")
         );
-        let settings: Settings = super::read(r#"{"purpose": "", "side": "right", "width": 1}"#).unwrap();
+        let settings: Settings = super::made(r#"{"purpose": "", "side": "right", "width": 1}"#, Ok).unwrap();
         assert_eq!((settings.width, settings.side), (1, Some(Side::Right)));
     }
 

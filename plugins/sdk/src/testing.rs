@@ -35,7 +35,7 @@ use crate::{
 ///
 /// The text that the host would tell.
 pub fn settings<S: Settings>(json: &str) -> Result<S, String> {
-    settings::read(json)
+    settings::made(json, Ok)
 }
 
 /// Configures a preprocessor as the host does, with settings in JSON.
@@ -44,7 +44,7 @@ pub fn settings<S: Settings>(json: &str) -> Result<S, String> {
 ///
 /// The text that the host would tell.
 pub fn preprocessor<P: Preprocessor>(settings: &str) -> Result<P, String> {
-    P::new(settings::read(settings)?)
+    settings::made(settings, P::new)
 }
 
 /// Configures a router as the host does, with settings in JSON.
@@ -53,7 +53,7 @@ pub fn preprocessor<P: Preprocessor>(settings: &str) -> Result<P, String> {
 ///
 /// The text that the host would tell.
 pub fn router<R: Router>(settings: &str) -> Result<R, String> {
-    R::new(settings::read(settings)?)
+    settings::made(settings, R::new)
 }
 
 /// Configures a transformer as the host does, with settings in JSON.
@@ -62,7 +62,7 @@ pub fn router<R: Router>(settings: &str) -> Result<R, String> {
 ///
 /// The text that the host would tell.
 pub fn transformer<T: Transformer>(settings: &str) -> Result<T, String> {
-    T::new(settings::read(settings)?)
+    settings::made(settings, T::new)
 }
 
 /// A message of the test's making.

@@ -15,6 +15,27 @@ fn what_is_no_picture_is_refused_with_what_it_is() {
     check(b"RIFF\0\0\0\0WAVEfmt ", &format!("{unknown}52 49 46 46 00 00 00 00"));
     check(b"GIF88a", &format!("{unknown}47 49 46 38 38 61 (a GIF)"));
     check(b"\x01\x02\x00", &format!("{unknown}01 02 00"));
+    // As long as raw pixels would be: what is a file is a file.
+    let of_length = |begin: &[u8]| [begin, &[7; 48][begin.len()..]].concat();
+    let check_raw = |begin: &[u8], expected: &str| {
+        let body = TestMessage {
+            body: of_length(begin),
+            ..TestMessage::default()
+        };
+        let outcome = preprocess(&json!({"formats": ["png"]}), &body, &wants(3, 4, 4));
+        match outcome {
+            Ok(_) => assert_eq!(expected, "pixels", "{begin:?}"),
+            Err(refusal) => assert!(format!("{refusal:?}").contains(expected), "{refusal:?}"),
+        }
+    };
+    check_raw(b"\xff\xd8\xff\xe0", "(a JPEG)");
+    check_raw(b"BM\x30\0\0\0", "(a BMP)");
+    check_raw(b"\0\0\0\x18ftypheic", "(a HEIC)");
+    check_raw(b"II*\0", "(a TIFF)");
+    check_raw(b"BM\x31\0\0\0", "pixels");
+    check_raw(b"\x1f\x8b\x08", "pixels");
+    check_raw(b"\0\0\x01\0", "pixels");
+    check_raw(b"", "pixels");
     check(
         b"/9j/4AAQSkZJRg",
         &format!("{unknown}2f 39 6a 2f 34 41 41 51 (a JPEG in base64)"),
@@ -214,7 +235,7 @@ fn every_size_that_a_file_names_is_checked() {
         ANIMATED,
         place(ANIMATED, b"ANMF"),
         &[1],
-        "a WebP whose first picture is not inside of it",
+        "a WebP with a picture that is not inside of it",
     );
     check(
         json!({"max_bytes": 10000}),
@@ -294,6 +315,12 @@ fn wrong_settings_are_refused() {
     check(
         json!({"shorter_side": 0}),
         "`shorter_side` is 0, a picture has at least one pixel",
+    );
+    check(
+        json!({"max_width": -1, "mean": [1, 2], "background": "zzz", "shorter_side": 0, "max_pixels": 0}),
+        "`background`: `zzz` is not a colour such as `#ffffff`; `max_width`: invalid value: integer `-1`, expected u32; \
+         `shorter_side` is 0, a picture has at least one pixel; `max_pixels` is 0: with that no picture is taken; `mean` has \
+         2 numbers, not 1 or 3",
     );
     check(json!({"std": [0.0]}), "`std` holds 0, and is divided by");
     check(json!({"mean": [0.5, 0.5]}), "`mean` has 2 numbers, not 1 or 3");

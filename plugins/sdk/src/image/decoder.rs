@@ -143,6 +143,7 @@ impl Decoder {
         let accepted = Format::list(&self.formats, "or raw RGB");
         let begin = format::describe(&body);
         let reason = match raw {
+            Ok(Some(_)) if format::is_file(&body) => return Err(ImageError::Unknown { accepted, begin }),
             Ok(Some(raw)) if raw.fits(&body) => return raw.decode(body, &self.limits),
             Ok(Some(raw)) => raw.mismatch(&body),
             Ok(None) => return Err(ImageError::Unknown { accepted, begin }),

@@ -26,9 +26,10 @@ pub(super) struct Tiff<'a> {
 
 impl<'a> Tiff<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
+        // As Pillow knows them, which takes the number for either order of its bytes; and a big one's where it cannot be that.
         let big_endian = match bytes.get(..4)? {
-            b"MM\0*" => true,
-            b"II*\0" => false,
+            b"MM\0*" | b"MM*\0" | b"MM\0+" => true,
+            b"II*\0" | b"II\0*" => false,
             _ => return None,
         };
         Some(Self { bytes, big_endian })
@@ -48,8 +49,12 @@ impl<'a> Tiff<'a> {
         let directory = usize::try_from(self.number::<4>(4)?).ok()?;
         for entry in 0..self.number::<2>(directory)? as usize {
             let at = directory.checked_add(2 + entry * ENTRY_BYTES)?;
-            if self.number::<2>(at)? == u64::from(TAG) {
-                return self.value(at);
+            // One that is cut off counts for nothing; of two of a tag the first counts that has a value.
+            self.bytes.get(at..at.checked_add(ENTRY_BYTES)?)?;
+            if self.number::<2>(at)? == u64::from(TAG)
+                && let Some(value) = self.value(at)
+            {
+                return Some(value);
             }
         }
         None
@@ -76,7 +81,7 @@ impl<'a> Tiff<'a> {
             at
         };
         if count == 0 {
-            return Some(None);
+            return None;
         }
         let number = match kind {
             // Bytes and texts are no numbers.

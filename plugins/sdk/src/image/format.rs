@@ -91,6 +91,22 @@ impl fmt::Display for Format {
     }
 }
 
+/// Whether the first bytes are those of a file that is known, so that they are no pixels but by an accident of one in
+/// millions. Two bytes, printable text, or dark pixels may well be pixels.
+pub(crate) fn is_file(body: &[u8]) -> bool {
+    if Format::of(body).is_some() {
+        return true;
+    }
+    match body.first_chunk() {
+        // Of a bitmap, which has two bytes of its own, the length follows.
+        Some(&[b'B', b'M', a, b, c, d]) => u32::from_le_bytes([a, b, c, d]) as usize == body.len(),
+        _ => match name(body) {
+            Some("a BMP" | "gzip" | "an icon" | "text" | "a Python pickle") | None => false,
+            Some(_) => true,
+        },
+    }
+}
+
 /// The first bytes in hexadecimal, with the name of what they may be.
 pub(crate) fn describe(body: &[u8]) -> String {
     let shown: Vec<String> = body

@@ -107,9 +107,14 @@ impl<'a> File<'a> {
                 b'!' => {
                     let label = byte(&mut rest)?;
                     let blocks = blocks(&mut rest)?;
-                    // A control block, of which the picture behind it takes the last one.
-                    if let (0xf9, Some([flags, _, _, index])) = (label, blocks.first()) {
-                        file.transparent = Some(*index).filter(|_| flags & 1 == 1);
+                    // A control block: of those before a picture the last one counts that names a colour. Of one that is
+                    // longer than it must be Pillow takes the beginning.
+                    match (label, blocks.first()) {
+                        (0xf9, Some([flags, _, _, index, ..])) if flags & 1 == 1 => file.transparent = Some(*index),
+                        (0xf9, Some([] | [_] | [_, _] | [_, _, _])) => {
+                            return Err(broken("with a control block that is too short"));
+                        }
+                        _ => {}
                     }
                 }
                 b',' => file.frame(&mut rest)?,

@@ -319,5 +319,19 @@ mod tests {
         check(&exif(true, 1, 1, 6, 1), attribute, as_it_lies);
         check(&exif(true, 99, 1, 6, 1), attribute, turned);
         check(b"II*\0\x08\0\0\0\0\0", attribute, turned);
+        // One whose entry is cut off, and one of no numbers, are not there.
+        check(&exif(false, 3, 1, 3, 2)[..8 + 2 + 11], attribute, turned);
+        check(&exif(true, 3, 1, 3, 2)[..8 + 2 + 11], "", as_it_lies);
+        check(&exif(false, 3, 0, 3, 2), attribute, turned);
+        // The number of a TIFF in either order, and that of a big one in one of them.
+        for (big_endian, number) in [(true, b"MM*\0"), (true, b"MM\0+"), (false, b"II\0*")] {
+            let file = [number.as_slice(), &exif(big_endian, 3, 1, 6, 2)[4..]].concat();
+            check(&file, "", turned);
+        }
+        check(
+            &[b"II+\0".as_slice(), &exif(false, 3, 1, 6, 2)[4..]].concat(),
+            "",
+            as_it_lies,
+        );
     }
 }

@@ -1,5 +1,11 @@
 //! From the coefficients of a block to its samples: the accurate integer transform of libjpeg, number for number. Knows
 //! nothing of where blocks come from.
+//!
+//! libjpeg-turbo computes it in vectors of sixteen bits, and where a number does not fit into these, every processor makes
+//! another picture of it. A block of which that is true is not decoded: its samples lie beyond four times what eight bits
+//! hold, which no encoder writes.
+
+use super::Damage;
 
 /// Samples of a side of a block.
 pub(super) const SIDE: usize = 8;
@@ -16,8 +22,13 @@ const PASS1_BITS: u32 = 2;
 
 type Lanes = [i32; SIDE];
 
+/// The most that a number may be before a pass, on both sides of 0: a pass adds two of them up in sixteen bits. The first
+/// pass makes 32 of a sample that is off the middle by 1, so that this allows 511, where eight bits hold 128.
+const NUMBER_MAX: u32 = 16_383;
+
 /// Writes the samples of a block into the eight rows that begin with `out`, which are `stride` bytes apart.
-pub(super) fn inverse(block: &Block, quantiser: &Block, out: &mut [u8], stride: usize) {
+#[inline]
+pub(super) fn inverse(block: &Block, quantiser: &Block, out: &mut [u8], stride: usize) -> Result<(), Damage> {
     let (rows, _) = block.as_chunks::<SIDE>();
     let (factors, _) = quantiser.as_chunks::<SIDE>();
     let nothing = |row: &[i16; SIDE]| row.iter().fold(0, |all, sample| all | sample) == 0;
@@ -27,28 +38,25 @@ pub(super) fn inverse(block: &Block, quantiser: &Block, out: &mut [u8], stride: 
         && first.iter().all(|&coefficient| coefficient == 0)
     {
         // What the two passes come to where there is nothing but a mean.
-        let mean = i32::from(mean.wrapping_mul(quantiser.first().copied().unwrap_or_default()));
+        let mean = product(*mean, quantiser.first().copied().unwrap_or_default());
+        check(&[[mean << PASS1_BITS]])?;
         let sample = sample(((mean << PASS1_BITS) + 16) >> (PASS1_BITS + 3));
         for row in out.chunks_mut(stride).take(SIDE) {
             if let Some(row) = row.first_chunk_mut::<SIDE>() {
                 *row = [sample; SIDE];
             }
         }
-        return;
+        return Ok(());
     }
     let mut lanes = [[0; SIDE]; SIDE];
     for ((lanes, row), factors) in lanes.iter_mut().zip(rows).zip(factors) {
         for ((lane, coefficient), factor) in lanes.iter_mut().zip(row).zip(factors) {
-            // In sixteen bits, as the vectors of libjpeg-turbo have it.
-            *lane = i32::from(coefficient.wrapping_mul(*factor));
+            *lane = product(*coefficient, *factor);
         }
     }
-    let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(&lanes);
-    for lanes in &mut columns {
-        for lane in lanes {
-            *lane = (*lane).clamp(i32::from(i16::MIN), i32::from(i16::MAX));
-        }
-    }
+    check(&lanes)?;
+    let columns = pass::<{ CONST_BITS - PASS1_BITS }>(&lanes);
+    check(&columns)?;
     let columns = transposed(&columns);
     let samples = pass::<{ CONST_BITS + PASS1_BITS + 3 }>(&columns);
     let samples = transposed(&samples);
@@ -57,6 +65,23 @@ pub(super) fn inverse(block: &Block, quantiser: &Block, out: &mut [u8], stride: 
             *row = lanes.map(sample);
         }
     }
+    Ok(())
+}
+
+/// What a coefficient stands for. Quantisers have sixteen bits without a sign.
+#[inline(always)]
+fn product(coefficient: i16, factor: i16) -> i32 {
+    i32::from(coefficient) * i32::from(factor.cast_unsigned())
+}
+
+/// Tells numbers that the next pass cannot take.
+#[inline(always)]
+fn check<const N: usize>(rows: &[[i32; N]]) -> Result<(), Damage> {
+    let all = rows.as_flattened().iter();
+    if all.fold(0, |most, number| most.max(number.unsigned_abs())) > NUMBER_MAX {
+        return Err(Damage::Range);
+    }
+    Ok(())
 }
 
 fn sample(value: i32) -> u8 {
@@ -121,4 +146,48 @@ fn pass<const SHIFT: u32>(rows: &[Lanes; SIDE]) -> [Lanes; SIDE] {
         out[7][at] = rounded(even[0].wrapping_sub(odd[0]));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of one coefficient the first sample, or that there is none.
+    fn check(place: usize, coefficient: i16, quantiser: u16, expected: Option<u8>) {
+        let (mut block, mut quantisers) = ([0; AREA], [1; AREA]);
+        block[place] = coefficient;
+        quantisers[place] = quantiser.cast_signed();
+        let mut out = [0; AREA];
+        let found = inverse(&block, &quantisers, &mut out, SIDE);
+        assert_eq!(found.ok().map(|()| out[0]), expected, "{coefficient} x {quantiser}");
+    }
+
+    #[test]
+    fn what_sixteen_bits_do_not_hold_is_refused() {
+        // The mean of a block, and those of its columns, make four of themselves in the first pass.
+        check(0, 80, 1, Some(138));
+        check(0, 1023, 1, Some(255));
+        check(0, 1365, 3, Some(255));
+        check(0, -1365, 3, Some(0));
+        check(0, 1024, 4, None);
+        check(0, -2047, 255, None);
+        // Products that would be small ones in sixteen bits.
+        check(0, 1, 65_535, None);
+        check(0, 2, 32_769, None);
+        check(0, 0, 65_535, Some(128));
+        check(1, 1365, 3, Some(255));
+        check(1, 1024, 4, None);
+        // The others make up to 5.6.
+        check(8, 2900, 1, Some(255));
+        check(8, 3000, 1, None);
+        check(9, -2900, 1, Some(0));
+        check(63, 16_384, 1, None);
+        check(1, 1, 50_000, None);
+        // Each in its bounds, and their sum not.
+        let mut block = [0; AREA];
+        for place in block.iter_mut().step_by(SIDE) {
+            *place = 1500;
+        }
+        assert_eq!(inverse(&block, &[1; AREA], &mut [0; AREA], SIDE), Err(Damage::Range));
+    }
 }

@@ -173,7 +173,7 @@ impl Layers {
     }
 
     /// Has all rows of pixels written.
-    pub(super) fn write(&self, frame: &Frame, tables: &Tables, rows: &mut Rows) {
+    pub(super) fn write(&self, frame: &Frame, tables: &Tables, rows: &mut Rows) -> Result<(), Damage> {
         rows.set_quantisers(tables);
         for unit in 0..frame.units.1 {
             for (place, (plane, component)) in self.planes.iter().zip(&frame.components).enumerate() {
@@ -182,12 +182,13 @@ impl Layers {
                     let begin = row * component.padded.0;
                     let blocks = plane.blocks.iter().skip(begin).take(component.blocks.0);
                     for (column, block) in blocks.enumerate() {
-                        rows.put(place, row, column, block);
+                        rows.put(place, row, column, block)?;
                     }
                 }
             }
             rows.write(unit);
         }
+        Ok(())
     }
 }
 

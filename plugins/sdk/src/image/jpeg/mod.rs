@@ -42,6 +42,8 @@ enum Damage {
     Code,
     /// A code that has no meaning where it stands, or a coefficient that no picture has.
     Sense,
+    /// Coefficients that together make samples far beyond black and white.
+    Range,
     /// The marker that divides a scan is missing, or is another one.
     Restart,
 }
@@ -54,6 +56,7 @@ impl From<Damage> for ImageError {
             Damage::Left => broken("with coded data behind the end of its picture"),
             Damage::Code => broken("with damaged data: they hold bits that are no code"),
             Damage::Sense => broken("with damaged data: they hold a coefficient that cannot be"),
+            Damage::Range => broken("with damaged data: they hold samples that are far beyond black and white"),
             Damage::Restart => broken("with damaged data: a restart marker is missing or out of turn"),
         }
     }
@@ -174,7 +177,7 @@ impl<'a> File<'a> {
                 Some(next) => scan = Scan::new(next, frame)?,
                 None => {
                     layers.check_complete()?;
-                    layers.write(frame, &self.tables, rows);
+                    layers.write(frame, &self.tables, rows)?;
                     return Ok(());
                 }
             }

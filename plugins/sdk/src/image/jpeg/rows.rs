@@ -1,5 +1,6 @@
 //! From blocks to rows of pixels: what is sampled less often is filled in as libjpeg does it. Knows nothing of coded data.
 
+use super::Damage;
 use super::colour::Colours;
 use super::frame::{Component, Frame};
 use super::idct::{self, AREA, Block, SIDE};
@@ -108,16 +109,17 @@ impl Rows {
 
     /// Takes a block of a component, by its row and column. One that only fills up a unit is not looked at.
     #[inline]
-    pub(super) fn put(&mut self, place: usize, row: usize, column: usize, block: &Block) {
+    pub(super) fn put(&mut self, place: usize, row: usize, column: usize, block: &Block) -> Result<(), Damage> {
         let Some(plane) = self.planes.get_mut(place) else {
-            return;
+            return Ok(());
         };
         if column < plane.n_blocks {
             let begin = row * SIDE % plane.n_rows * plane.stride + column * SIDE;
             if let Some(out) = plane.samples.get_mut(begin..) {
-                idct::inverse(block, &plane.quantiser, out, plane.stride);
+                idct::inverse(block, &plane.quantiser, out, plane.stride)?;
             }
         }
+        Ok(())
     }
 
     /// Writes the rows that can be written when a row of units is complete.

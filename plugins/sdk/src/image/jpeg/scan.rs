@@ -281,7 +281,7 @@ pub(super) fn at_once(
                     for column in column * across..(column + 1) * across {
                         block.fill(0);
                         decoder.block(&mut bits, &mut block)?;
-                        rows.put(part.place, row * down + at, column, &block);
+                        rows.put(part.place, row * down + at, column, &block)?;
                     }
                 }
             }

@@ -111,6 +111,7 @@ impl<'a> Chunks<'a> {
                     return Err(broken("whose first picture is not as large as it"));
                 }
             }
+            b"IHDR" => return Err(broken("with two headers")),
             b"eXIf" => self.exif = Some(data),
             b"tEXt" | b"zTXt" | b"iTXt" => self.text(name, data),
             // One that a reader must know, by the first letter of its name.

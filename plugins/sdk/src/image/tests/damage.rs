@@ -1,10 +1,12 @@
 //! Damage, format by format: a file is whole when all of it was read, and nothing is left of it.
 
-use super::super::{Decoder, Limits, Turn};
+use super::super::{Alpha, Colour, Decoder, Limits, Turn};
 
 const GIF: &[u8] = include_bytes!("../../../testdata/image/animated.gif");
 const LOSSY: &[u8] = include_bytes!("../../../testdata/image/lossy.webp");
 const LOSSLESS: &[u8] = include_bytes!("../../../testdata/image/lossless.webp");
+const LOSSY_ALPHA: &[u8] = include_bytes!("../../../testdata/image/lossy-alpha.webp");
+const ANIMATED_LOSSY: &[u8] = include_bytes!("../../../testdata/image/animated-lossy.webp");
 const PART: &[u8] = include_bytes!("../../../testdata/image/part.gif");
 
 fn error(file: &[u8]) -> String {
@@ -123,6 +125,7 @@ fn a_png_is_what_its_chunks_say() {
     ]
     .concat();
     check(png(GREY, b"", &apart, b""), "PNG whose pixels are in two places");
+    check(png(GREY, &chunk(b"IHDR", &[0; 13]), &data, b""), "PNG with two headers");
     check(
         png(GREY, &chunk(b"CgBI", b""), &data, b""),
         "PNG with a chunk CgBI that is not known",
@@ -216,6 +219,26 @@ fn the_pixels_of_a_gif_are_all_there() {
     }
 }
 
+#[test]
+fn the_last_control_block_with_a_colour_counts() {
+    let whole = gif(&[0, 1, 1, 0], &[257]);
+    let with = |blocks: &[u8]| [&whole[..19], blocks, &whole[19..]].concat();
+    let first = |file: Vec<u8>| Decoder::default().decode(&file).unwrap().pixels()[..3].to_vec();
+    assert_eq!(first(whole.clone()), [1, 2, 3]);
+    for blocks in [
+        b"!\xf9\x04\x01\0\0\0\0".as_slice(),
+        // One that is longer than it must be, and one behind it that names no colour.
+        b"!\xf9\x06\x01\0\0\0\0\0\0",
+        b"!\xf9\x04\x01\0\0\0\0!\xf9\x04\0\0\0\x01\0",
+    ] {
+        assert_eq!(first(with(blocks)), [255; 3], "{blocks:?}");
+    }
+    assert_eq!(
+        error(&with(b"!\xf9\x03\x01\0\0\0")),
+        "a GIF with a control block that is too short"
+    );
+}
+
 /// A WebP whose lengths are right, and whose coded pixels are cut off.
 #[test]
 fn the_pixels_of_a_webp_are_all_there() {
@@ -248,6 +271,172 @@ fn the_pixels_of_a_webp_are_all_there() {
         longer[4..8].copy_from_slice(&riff);
         assert_eq!(error(&longer), "a truncated WebP: it is shorter than it says");
     }
+}
+
+/// The chunks of a WebP, or of a frame of one.
+fn chunks(mut rest: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut chunks = Vec::new();
+    while let [name @ .., a, b, c, d] = &rest[..rest.len().min(8)] {
+        let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+        chunks.push((name, &rest[8..8 + length]));
+        rest = rest.get(8 + length.next_multiple_of(2)..).unwrap_or_default();
+    }
+    chunks
+}
+
+fn joined(chunks: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (name, data) in chunks {
+        all.extend([name, (data.len() as u32).to_le_bytes().as_slice(), data].concat());
+        all.extend(vec![0; data.len() % 2]);
+    }
+    all
+}
+
+fn webp(chunks: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let chunks = joined(chunks);
+    let length = (chunks.len() as u32 + 4).to_le_bytes();
+    [b"RIFF", length.as_slice(), b"WEBP", &chunks].concat()
+}
+
+/// Nothing is left of coded data, and no more is read than there is: so that damage in the middle of them is noticed, too.
+#[test]
+fn the_data_of_a_webp_are_just_enough() {
+    let left = "a WebP with data behind the end of its pixels";
+    for file in [LOSSY, LOSSLESS] {
+        let &[(name, data)] = chunks(&file[12..]).as_slice() else {
+            panic!()
+        };
+        for n_bytes in [9, 100, 5000] {
+            for byte in [0, 0x55] {
+                let longer = [data, &vec![byte; n_bytes]].concat();
+                assert_eq!(error(&webp(&[(name, &longer)])), left, "{n_bytes}");
+            }
+        }
+        // From a place in the middle on all is zero.
+        for begin in [data.len() / 4, data.len() / 2, data.len() * 3 / 4] {
+            let zeroed = [&data[..begin], &vec![0; data.len() - begin]].concat();
+            let text = error(&webp(&[(name, &zeroed)]));
+            assert!(text.starts_with("a WebP "), "{begin}: {text}");
+        }
+    }
+    // The first of two partitions has its own length.
+    let &[(name, data)] = chunks(&LOSSY[12..]).as_slice() else {
+        panic!()
+    };
+    let tag = u32::from_le_bytes([data[0], data[1], data[2], 0]);
+    let (first, second) = data[10..].split_at(tag as usize >> 5);
+    let with_first = |first: &[u8]| {
+        let tag = (tag & 0x1f) | (first.len() as u32) << 5;
+        let data = [&tag.to_le_bytes()[..3], &data[3..10], first, second].concat();
+        error(&webp(&[(name, &data)]))
+    };
+    assert_eq!(with_first(first), error(LOSSY));
+    assert_eq!(with_first(&[first, &[0; 5]].concat()), left);
+    assert_eq!(
+        with_first(&first[..first.len() - 4]),
+        "a WebP whose data end before its pixels do"
+    );
+    let shorter = [&(tag & 0x1f).to_le_bytes()[..3], &data[3..]].concat();
+    assert!(error(&webp(&[(name, &shorter)])).starts_with("a WebP "));
+
+    let alpha = chunks(&LOSSY_ALPHA[12..]);
+    let longer = [alpha[1].1, &[0; 8]].concat();
+    let file = webp(&[alpha[0], (b"ALPH", &longer), alpha[2]]);
+    assert_eq!(error(&file), left);
+}
+
+#[test]
+fn a_webp_has_its_chunks_where_they_belong() {
+    let check = |chunks: &[(&[u8], &[u8])], expected: &str| assert_eq!(error(&webp(chunks)), format!("a {expected}"));
+    let (alpha, animated) = (chunks(&LOSSY_ALPHA[12..]), chunks(&ANIMATED_LOSSY[12..]));
+    let (&[header, alph, pixels], [screen, anim, frame, ..]) = (alpha.as_slice(), animated.as_slice()) else {
+        panic!()
+    };
+    let (screen, anim, frame) = (*screen, *anim, *frame);
+    let lossless = chunks(&LOSSLESS[12..])[0];
+    let whole = "picture of (37, 21)";
+    check(&[header, alph, pixels], whole);
+    check(&[header, alph, (b"ABCD", b"junk"), pixels, (b"ABCD", b"junk")], whole);
+    check(&[pixels, (b"ABCD", b"junk")], whole);
+    let begins = "WebP that does not begin with its picture or its header";
+    check(&[alph, pixels], begins);
+    check(&[frame], begins);
+    let second = "WebP with a second picture, or parts of one, behind its own";
+    check(&[pixels, pixels], second);
+    check(&[pixels, alph], second);
+    check(&[pixels, header], second);
+    check(&[header, header, pixels], "WebP with two extended headers");
+    check(&[header, pixels, alph], "WebP with alpha where none belongs");
+    check(&[header, alph, alph, pixels], "WebP with alpha where none belongs");
+    check(&[header, alph, lossless], "WebP with alpha where none belongs");
+    check(
+        &[header, alph, pixels, pixels],
+        "WebP with two pictures in the place of one",
+    );
+    check(&[header, alph], "WebP without a picture");
+    check(&[header, lossless], "WebP with two headers that contradict each other");
+
+    check(&[screen, anim, frame], "picture of (24, 18)");
+    check(&[screen, anim], "WebP without a picture");
+    let unannounced = "WebP with a picture of an animation that its header does not announce";
+    check(&[screen, frame], unannounced);
+    check(&[header, anim, frame], unannounced);
+    let beside = "WebP with a picture beside those of its animation";
+    check(&[screen, anim, frame, pixels], beside);
+    check(&[screen, pixels], beside);
+    check(
+        &[screen, (b"ANIM", b"\0\0"), frame],
+        "WebP whose animation has a header that cannot be",
+    );
+    // Later pictures have their headers checked.
+    let later = |data: &[u8], expected: &str| check(&[screen, anim, frame, (b"ANMF", data)], expected);
+    let [place, parts] = [&frame.1[..16], &frame.1[16..]];
+    later(frame.1, "picture of (24, 18)");
+    later(&frame.1[..15], "truncated WebP: it is shorter than it says");
+    later(place, "WebP without a picture");
+    later(
+        &[&[1], &place[1..], parts].concat(),
+        "WebP with a picture that is not inside of it",
+    );
+    later(
+        &[place, &joined(&[pixels])].concat(),
+        "WebP with two headers that contradict each other",
+    );
+    later(
+        &[place, parts, &joined(&[pixels])].concat(),
+        "WebP with two pictures in the place of one",
+    );
+    let coded = *chunks(parts).last().unwrap();
+    for (at, byte) in [(0, 1), (0, 0x08), (0, 0), (2, 0xff)] {
+        let mut data = coded.1.to_vec();
+        data[at] = if at == 0 { data[at] & 0xe0 | byte } else { byte };
+        later(
+            &[place, &joined(&[(coded.0, &data)])].concat(),
+            "WebP whose lossy data have a header that cannot be",
+        );
+    }
+}
+
+/// As libwebp has it: an extended header without the flag makes all pixels opaque, and what they leave free black.
+#[test]
+fn a_webp_without_the_flag_of_alpha_has_none() {
+    let first = |file: &[u8], alpha: Alpha| {
+        let options = Decoder::default().with_background(Colour([1, 2, 3])).with_alpha(alpha);
+        options.decode(file).unwrap().pixels().into_owned()
+    };
+    for file in [LOSSY_ALPHA, ANIMATED_LOSSY] {
+        let mut without = file.to_vec();
+        without[20] &= !0x10;
+        assert_eq!(first(&without, Alpha::Blend), first(file, Alpha::Ignore));
+        assert_ne!(first(&without, Alpha::Blend), first(file, Alpha::Blend));
+    }
+    // The screen is larger than its pictures: 40x30.
+    let mut free = ANIMATED_LOSSY.to_vec();
+    free[24..30].copy_from_slice(&[39, 0, 0, 29, 0, 0]);
+    assert_eq!(first(&free, Alpha::Blend)[40 * 30 * 3 - 3..], [1, 2, 3]);
+    free[20] &= !0x10;
+    assert_eq!(first(&free, Alpha::Blend)[40 * 30 * 3 - 3..], [0, 0, 0]);
 }
 
 /// A picture of one row over another, seen one way up or the other by what its metadata say.

@@ -283,6 +283,30 @@ fn a_picture_is_complete_by_what_was_decoded() {
     }
 }
 
+/// Quantisers that make other coefficients of the same ones: what no samples of eight bits have, libjpeg-turbo's vectors do
+/// not hold, and every processor decodes otherwise.
+#[test]
+fn samples_far_beyond_black_and_white_are_damage() {
+    for name in ["4:4:4, interleaved, baseline", "4:2:0, interleaved, by bits"] {
+        let mut file = named(name).to_vec();
+        let mut at = 2;
+        while file[at + 1] != 0xda {
+            let end = at + 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
+            if file[at + 1] == 0xdb {
+                for table in file[at + 4..end].chunks_mut(65) {
+                    table[1..].fill(255);
+                }
+            }
+            at = end;
+        }
+        assert_eq!(
+            decode(&file).unwrap_err().to_string(),
+            "a JPEG with damaged data: they hold samples that are far beyond black and white",
+            "{name}"
+        );
+    }
+}
+
 /// A cut at every place, closed with an end marker or not, is noticed; and so are 16 bytes of zeros, unless what they say is
 /// a picture of which all is there.
 #[test]
