@@ -31,7 +31,6 @@ pub enum Error {
         /// Where.
         part: &'static str,
         /// What.
-        #[source]
         fault: Fault,
     },
     /// More of something than may be.
@@ -84,7 +83,6 @@ pub enum Error {
         /// Which.
         name: String,
         /// What is wrong.
-        #[source]
         fault: TensorFault,
     },
 }
@@ -94,7 +92,7 @@ pub enum Error {
 #[non_exhaustive]
 pub enum TensorFault {
     /// Bytes that are not what they should be.
-    #[error("{0}")]
+    #[error(transparent)]
     Malformed(#[from] Fault),
     /// Too many axes.
     #[error("it has {0} axes; at most 12 may be")]
@@ -152,11 +150,11 @@ pub enum TensorFault {
         value: String,
     },
     /// The file beside the model cannot be read.
-    #[error("cannot read the file `{location}`: {source}")]
+    #[error("cannot read the file `{location}`: {why}")]
     Read {
         /// Which file.
         location: String,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }

@@ -75,9 +75,9 @@ impl Source {
             .as_deref()
             .ok_or_else(|| TensorFault::NoFolder(location.clone()))?;
         let outside = || TensorFault::Outside(location.clone());
-        let read = |source| TensorFault::Read {
+        let read = |why| TensorFault::Read {
             location: location.clone(),
-            source,
+            why,
         };
         let relative = Path::new(place.location);
         let plain = relative

@@ -14,6 +14,7 @@ pub use socket::find_socket;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
@@ -32,6 +33,9 @@ use crate::journal;
 use guard::Guard;
 use routes::{Asked, When};
 use socket::Claim;
+
+/// How long the socket of a host that was killed may still answer.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// The control interface, served while it lives; its socket goes with it.
 #[derive(Debug)]
@@ -118,7 +122,14 @@ impl ControlServer {
     }
 
     async fn at_socket(path: &Path, control: Control) -> Result<Self, AdminError> {
-        let (listener, claim) = socket::listen(path).await?;
+        // A host that was killed a moment ago may still be let go of by the system, and its socket with it.
+        let until = Instant::now() + LET_GO;
+        let (listener, claim) = loop {
+            match socket::listen(path).await {
+                Err(AdminError::InUse { .. }) if Instant::now() < until => tokio::time::sleep(LET_GO / 20).await,
+                listening => break listening?,
+            }
+        };
         info!(socket = %path.display(), "serving control");
         Ok(Self {
             at: At::Socket(claim),
