@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::host::Mill;
-use millrace_tests::scene::{Plugin, head};
+use millrace_tests::scene::{Plugin, Scene, head};
 
 /// Ten mistakes, and what must be said about each.
 const MISTAKES: &str = r#"
@@ -119,6 +119,27 @@ folder = "out"
 }
 
 /// A folder in the mill with the shipped model, one text of its `model.toml` replaced.
+#[test]
+fn a_prefetch_that_outlasts_a_drain_is_warned_of() -> Result<()> {
+    let scene = Scene {
+        prefetch: u16::MAX,
+        tables: "[host]\ndrain = \"300ms\"\n".to_owned(),
+        ..Scene::at("amqp://localhost".to_owned())?
+    };
+    let ended = scene.mill()?.run(&["check", "plugins.toml"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    for part in [
+        "for the 65535 messages that pipeline `images` may have in hand, longer than a drain has for them",
+        "lower `prefetch`, or raise `drain`",
+    ] {
+        ensure!(ended.stderr.contains(part), "no {part:?} in:\n{}", ended.stderr);
+    }
+    let scene = Scene { prefetch: 1, ..scene };
+    let ended = scene.mill()?.run(&["check", "plugins.toml"])?;
+    ensure!(!ended.stderr.contains("longer than a drain"), "{ended:?}");
+    Ok(())
+}
+
 fn model_with(mill: &Mill, from: &str, to: &str) -> Result<()> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/shapes-lenet");
     std::fs::create_dir(mill.path("changed"))?;

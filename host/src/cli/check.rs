@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::{FileArguments, MISTAKEN, online, output};
+use super::{FileArguments, MISTAKEN, online, output, pace};
 use crate::config::{BrokerConfig, Config, ConfigErrors, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered, Loaded};
@@ -31,6 +31,7 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     warn(&gathered.config, &undone_before(&gathered));
+    warn(&gathered.config, &pace::warnings(&gathered.config, &gathered.loaded));
     let Gathered { config, loaded, .. } = gathered;
     let online = match (&config.broker, options.online) {
         (Some(broker), true) => match look(&config, broker).await {

@@ -8,6 +8,7 @@ mod dlq;
 mod model;
 mod online;
 mod output;
+mod pace;
 mod plugin;
 mod receive;
 mod replay;

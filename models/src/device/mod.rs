@@ -143,7 +143,7 @@ pub fn devices() -> Vec<DeviceInfo> {
 
 impl DeviceChoice {
     /// Whether it comes to the CPU on this machine.
-    pub(crate) fn is_cpu(&self) -> bool {
+    pub fn is_cpu(&self) -> bool {
         match self {
             Self::Cpu => true,
             Self::Auto => best_gpu(adapters()).is_none(),

@@ -1,0 +1,74 @@
+//! Whether a pipeline could finish what it has in hand within a drain, by the speed of its model on this machine. Knows no
+//! plugin and no broker: what these take comes on top.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use millrace_models::{DeviceChoice, Element, Model, Runner, Tensor, TensorData};
+
+use crate::config::{Config, Mistake, ModelConfig, Name, SourceConfig, Warning};
+use crate::connect;
+use crate::reload::Loaded;
+
+/// Warns of each queue whose prefetch its model cannot finish within a drain. Only CPUs are asked: a GPU would have to be
+/// warmed up for it.
+pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
+    let limit = config.host.drain.saturating_sub(connect::reserve(config.host.drain));
+    let mut times: BTreeMap<&Name, Option<Duration>> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (name, pipeline) in &config.pipelines {
+        let SourceConfig::Queue(source) = &pipeline.source else {
+            continue;
+        };
+        let Some((model, settings)) = loaded.model(&pipeline.model).zip(config.models.get(&pipeline.model)) else {
+            continue;
+        };
+        let time = *times
+            .entry(&pipeline.model)
+            .or_insert_with(|| item_time(model, settings));
+        let Some(needs) = time
+            .map(|time| time * u32::from(source.prefetch))
+            .filter(|needs| *needs > limit)
+        else {
+            continue;
+        };
+        let text = format!(
+            "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in hand, longer than a drain has for \
+             them ({} s): at a stop a part of it goes back",
+            pipeline.model,
+            needs.as_secs_f64(),
+            source.prefetch,
+            limit.as_secs(),
+        );
+        let at = config.locate(&format!("pipeline.{name}.source.prefetch"));
+        let at = at.or_else(|| config.locate(&format!("pipeline.{name}.source")));
+        warnings.push(Warning(
+            Mistake::at(at, text).hint("lower `prefetch`, or raise `drain` of `[host]`"),
+        ));
+    }
+    warnings
+}
+
+/// What a full batch takes for each of its items; nothing where that is not known.
+fn item_time(model: &Model, settings: &ModelConfig) -> Option<Duration> {
+    if !settings.placement.devices.iter().all(DeviceChoice::is_cpu) {
+        return None;
+    }
+    let devices = settings.placement.open().ok()?;
+    let device = devices.first()?;
+    let n_items = settings.max_batch.unwrap_or_else(|| device.default_max_batch());
+    let mut runner = Runner::new(model, device, n_items).ok()?;
+    let input = model.input();
+    let n_numbers = usize::try_from(input.elements()).ok()?;
+    let data = match input.element {
+        Element::Byte => TensorData::Bytes(vec![127; n_numbers]),
+        Element::Float => TensorData::Floats(vec![0.5; n_numbers]),
+    };
+    let item = Tensor::new(input.shape.clone(), data).ok()?;
+    let batch = vec![item; n_items];
+    runner.run(&batch).ok()?; // memory is taken, and caches fill
+    let began = Instant::now();
+    runner.run(&batch).ok()?;
+    let n_runners = u32::try_from(devices.len()).unwrap_or(1).max(1);
+    Some(began.elapsed() / u32::try_from(n_items).ok()? / n_runners)
+}
