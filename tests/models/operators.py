@@ -292,6 +292,8 @@ def activations():
     case("hard_swish_by_hard_sigmoid", plain, hard_swish_by_hard_sigmoid, opset=13, low=-4.0, high=4.0)
     case("shrink", plain, lambda g: g.Shrink(g.input, bias=0.2, lambd=0.5))
     case("hardmax", (2, 5), lambda g: g.Hardmax(g.input, axis=-1))
+    case("hardmax_old", (2, 3, 2), lambda g: g.Hardmax(g.Round(g.input), axis=2), opset=11)
+    case("hardmax_channels", (4, 2, 2), lambda g: g.Hardmax(g.Round(g.input), axis=1))
     case("prelu_by_channel", plain, lambda g: g.PRelu(g.input, g.positive(2, 1, 1)), opset=11)
     case("prelu_one_slope", plain, lambda g: g.PRelu(g.input, np.array([0.25], np.float32)), opset=11)
     case("prelu_by_element", plain, lambda g: g.PRelu(g.input, g.weight(2, 3, 4)), opset=11)
@@ -459,6 +461,7 @@ def elementwise():
         )
     case("logic", plain, logic)
     case("is_nan", plain, lambda g: g.Where(g.IsNaN(g.Sqrt(g.input)), -1.0, g.input))
+    case("is_infinite_upwards", plain, lambda g: g.Where(g.IsInf(g.Div(g.input, g.Round(g.input)), detect_negative=0), 3.0, g.Clip(g.input, -9.0, 9.0)))
     case("is_infinite", plain, lambda g: g.Where(g.IsInf(g.Div(g.input, g.Round(g.input))), -1.0, g.input))
     case("dropout", plain, lambda g: g.Dropout(g.input), opset=11)
     case("dropout_with_ratio", plain, lambda g: g.Dropout(g.input, 0.4), opset=13)
@@ -564,6 +567,8 @@ def arrangement():
     case("scatter_nd", (4,), lambda g: g.Add(g.input, g.ScatterND(np.zeros(4, np.float32), [[1], [3]], np.array([2.0, -1.0], np.float32))))
     case("scatter_elements", (4,), lambda g: g.Add(g.input, g.ScatterElements(np.zeros(4, np.float32), [1, 3], np.array([2.0, -1.0], np.float32), axis=0)))
     case("one_hot", (3,), lambda g: g.MatMul(g.input, g.OneHot([0, 2, 1], 4, np.array([0.0, 1.0], np.float32))))
+    case("one_hot_of_items", (5,), lambda g: g.OneHot(g.ArgMax(g.input, axis=1, keepdims=0), 5, np.array([-0.5, 2.0], np.float32)))
+    case("one_hot_below_zero", (3,), lambda g: g.OneHot(g.Sub(g.ArgMax(g.input, axis=1), 2), 4, np.array([0.0, 1.0], np.float32), axis=1))
     case("trilu", (4, 4), lambda g: g.Trilu(g.input, upper=0), opset=14)
     case("trilu_upper", (3, 4), lambda g: g.Trilu(g.input, 1), opset=14)
     case("cum_sum", (3, 4), lambda g: g.CumSum(g.input, 1), opset=14)
@@ -789,7 +794,20 @@ def reductions():
     case("arg_max_last_of_equals", plain, lambda g: g.Cast(g.ArgMax(g.Round(g.input), axis=2, select_last_index=1), to=TensorProto.FLOAT))
     case("arg_max_first_of_equals", plain, lambda g: g.Cast(g.ArgMax(g.Round(g.input), axis=2), to=TensorProto.FLOAT))
     case("arg_min", plain, lambda g: g.Cast(g.ArgMin(g.input, axis=1), to=TensorProto.FLOAT))
+    tops()
+
+
+def tops():
+    plain = (3, 4, 2)
     case("top_k", (6,), lambda g: g.TopK(g.input, np.array([3]), n_outputs=2)[0])
+    case("top_k_and_places", (12,), lambda g: g.TopK(g.Softmax(g.input), np.array([5]), n_outputs=2))
+    case("top_k_places_alone", (12,), lambda g: g.TopK(g.input, np.array([5]), axis=1, n_outputs=2)[1])
+    case("top_k_of_equals", (9,), lambda g: g.TopK(g.Round(g.input), np.array([6]), n_outputs=2))
+    case("top_k_smallest", plain, lambda g: g.TopK(g.input, np.array([2]), axis=2, largest=0, n_outputs=2))
+    case("top_k_of_all", (4,), lambda g: g.TopK(g.input, np.array([4]), n_outputs=2))
+    case("top_k_of_infinite", (5,), lambda g: g.TopK(g.Log(g.Relu(g.input)), np.array([5]), n_outputs=2))
+    case("top_k_old", plain, lambda g: g.TopK(g.input, axis=1, k=3, n_outputs=2), opset=9)
+    case("top_k_at_10", (6,), lambda g: g.TopK(g.input, np.array([1]), n_outputs=2), opset=10)
 
 
 def resizes():
@@ -843,6 +861,15 @@ def resizes():
     resize("cubic_excludes_outside", uneven, mode="cubic", exclude_outside=1)
     resize("linear_antialias", down, opset=18, mode="linear", antialias=1)
     resize("cubic_antialias", down, opset=18, mode="cubic", antialias=1)
+    for mode in ["linear", "cubic"]:
+        for coordinate in coordinates:
+            resize(f"{mode}_antialias_{coordinate}", sizes=[5, 3], opset=18, shape=(2, 9, 8), mode=mode, antialias=1,
+                   axes=[2, 3], coordinate_transformation_mode=coordinate)  # fmt: skip
+        resize(f"{mode}_antialias_excludes_outside", sizes=[3, 4], opset=18, shape=(2, 9, 8), mode=mode, antialias=1,
+               axes=[2, 3], exclude_outside=1)  # fmt: skip
+        resize(f"{mode}_antialias_larger", [1, 1, 2.5, 0.4], opset=19, shape=(2, 4, 7), mode=mode, antialias=1)
+    case("resize_antialias_of_table", (6, 2, 3), lambda g: g.Add(g.input, g.Resize(
+        g.weight(1, 6, 8, 5), None, None, [1, 6, 2, 3], mode="cubic", antialias=1)), opset=18)  # fmt: skip
     resize("linear_rows", [1, 1, 2], shape=(2, 5), mode="linear")
     case("resize_crop", image, resize_crop)
     case("resize_by_empty_roi", image, lambda g: g.Resize(g.input, np.zeros(0, np.float32), np.array(double, np.float32), mode="linear"), opset=11)
@@ -883,7 +910,60 @@ def wholes():
     case("fixed_batch_reshape_without_batch", plain, lambda g: g.Reshape(g.Transpose(g.Reshape(g.input, [3, 8]), perm=[1, 0]), [1, 24]), batch=1)
     case("function_of_the_model", plain, lambda g: g.Mul(g.Sigmoid(g.input), g.input))
     case("conditional_on_constant", plain, conditional_on_constant)
+    case("as_mxnet_exports", (3, 8, 8), as_mxnet_exports, opset=8)
+    case("as_paddle_exports", (3, 8, 8), as_paddle_exports, opset=9)
+    case("as_tf2onnx_exports", (8, 8, 3), as_tf2onnx_exports, opset=13)
+    case("as_old_torch_exports", (3, 8, 8), as_old_torch_exports, opset=7)
     case("ops_of_microsoft", plain, lambda g: g.Gelu(g.input, domain="com.microsoft"))
+
+
+def as_mxnet_exports(g):
+    """Normalisation of the input by a batch norm whose scale is fixed, dropout with its mask, shapes as initialisers."""
+    fixed = [np.ones(3, np.float32), g.weight(3), g.weight(3), g.positive(3)]
+    x = g.BatchNormalization(g.input, *fixed, epsilon=2e-5, momentum=0.9, spatial=1)
+    x = g.Conv(x, g.weight(4, 3, 3, 3), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2], dilations=[1, 1], group=1)
+    x = g.LeakyRelu(batch_norm(g, x, 4, epsilon=2e-5, momentum=0.9, spatial=1), alpha=0.25)
+    x = g.Dropout(g.PRelu(x, g.positive(4, 1, 1)), ratio=0.4, n_outputs=2)[0]
+    x = g.Pad(x, mode="constant", pads=[0, 0, 1, 1, 0, 0, 1, 1], value=0.0)
+    x = g.MaxPool(x, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 0, 0])
+    x = g.Concat(x, g.Upsample(g.GlobalAveragePool(x), mode="nearest", scales=[1.0, 1.0, 2.0, 2.0]), axis=1)
+    x = g.Reshape(g.Slice(x, axes=[1], starts=[1], ends=[7]), [0, -1])
+    return g.Softmax(g.Gemm(g.Flatten(x), g.weight(5, 24), g.weight(5), alpha=1.0, beta=1.0, transA=0, transB=1), axis=1)
+
+
+def as_paddle_exports(g):
+    """Shapes that are computed from the input's in other types, weights behind casts."""
+    weight = g.Cast(g.constant(g.random.standard_normal((4, 3, 3, 3))), to=TensorProto.FLOAT)
+    x = g.Relu(g.Conv(g.input, weight, pads=[1, 1, 1, 1], strides=[1, 1]))
+    x = g.Upsample(x, np.array([1, 1, 2, 2], np.float32), mode="linear")
+    x = g.AveragePool(x, kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0], count_include_pad=0)
+    scale = g.Unsqueeze(g.Cast(g.positive(4), to=TensorProto.FLOAT), axes=[0])
+    x = g.Mul(x, g.Unsqueeze(g.Sigmoid(scale), axes=[2, 3]))
+    shape = g.Cast(g.Shape(x), to=TensorProto.INT32)
+    batch = g.Slice(g.Cast(shape, to=TensorProto.INT64), axes=[0], starts=[0], ends=[1])
+    x = g.Reshape(g.ReduceMean(x, axes=[2, 3], keepdims=1), g.Concat(batch, [-1], axis=0))
+    return g.Softmax(g.Add(g.MatMul(x, g.weight(4, 5)), g.weight(5)), axis=-1)
+
+
+def as_tf2onnx_exports(g):
+    """The channels of pictures last, turned around each convolution, and padding that is a node of its own."""
+    x = g.Transpose(g.Sub(g.Div(g.input, 127.5), np.array(1.0, np.float32)), perm=[0, 3, 1, 2])
+    x = g.Pad(x, [0, 0, 0, 0, 0, 0, 1, 1])
+    x = g.Conv(x, g.weight(4, 3, 3, 3), strides=[2, 2], auto_pad="VALID")
+    x = g.Transpose(g.Clip(batch_norm(g, x, 4), 0.0, 6.0), perm=[0, 2, 3, 1])
+    x = g.Add(g.Mul(x, g.weight(4)), g.weight(4))
+    x = g.Conv(g.Transpose(x, perm=[0, 3, 1, 2]), g.weight(4, 1, 3, 3), group=4, auto_pad="SAME_UPPER")
+    x = g.ReduceMean(g.Transpose(x, perm=[0, 2, 3, 1]), axes=[1, 2], keepdims=0)
+    return g.Softmax(g.Add(g.MatMul(x, g.weight(4, 5)), g.weight(5)))
+
+
+def as_old_torch_exports(g):
+    """Before shapes were tensors of their own: constants everywhere, and a view by `x.size(0)`."""
+    x = g.Conv(g.input, g.weight(4, 3, 3, 3), g.weight(4), dilations=[1, 1], group=1, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2])
+    x = g.MaxPool(g.Relu(batch_norm(g, x, 4, epsilon=1e-5, momentum=0.9)), kernel_shape=[2, 2], pads=[0, 0, 0, 0], strides=[2, 2])
+    items = g.Unsqueeze(g.Gather(g.Shape(x), 0, axis=0), axes=[0])
+    x = g.Reshape(x, g.Concat(items, g.Unsqueeze(-1, axes=[0]), axis=0))
+    return g.LogSoftmax(g.Gemm(g.Dropout(x, ratio=0.5), g.weight(5, 16), g.weight(5), alpha=1.0, beta=1.0, transB=1), axis=1)
 
 
 def several_outputs(g):

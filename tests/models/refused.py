@@ -80,6 +80,7 @@ def operators():
     case("recurrent", recurrent, "`LSTM`")
     case("loop", loop, "`Loop`")
     case("depends_on_data", lambda g: g.NonZero(g.input), "`NonZero`")
+    case("top_hundred", lambda g: g.TopK(g.Flatten(g.input), np.array([40]), n_outputs=2)[0], "`TopK`", "40", "router")
     case("random", lambda g: g.Add(g.input, g.RandomNormalLike(g.input)), "`RandomNormalLike`")
     case("quantised", quantised, "`QuantizeLinear`")
     case("condition_on_data", condition_on_data, "`If`", batch=1)

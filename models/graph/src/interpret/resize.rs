@@ -10,30 +10,33 @@ pub fn taps(resize: &Resize, axis: usize, input: usize) -> Vec<Vec<(usize, f32)>
     let (out, scale) = if axis == 0 { (height, down) } else { (width, right) };
     (0..out)
         .map(|index| {
-            let at = coordinate(resize.coordinates, index, scale, input, out);
+            let at = resize.coordinates.input_of(index, scale, input, out);
             merged(neighbours(resize.interpolation, at, input))
         })
         .collect()
 }
 
-fn coordinate(coordinates: Coordinates, index: usize, scale: f32, input: usize, out: usize) -> f32 {
-    let half_pixel = (index as f32 + 0.5) / scale - 0.5;
-    match coordinates {
-        Coordinates::HalfPixel => half_pixel,
-        Coordinates::HalfPixelSymmetric => {
-            let adjustment = out as f32 / (scale * input as f32);
-            input as f32 / 2.0 * (1.0 - adjustment) + half_pixel
-        }
-        Coordinates::PytorchHalfPixel => {
-            if out > 1 {
-                half_pixel
-            } else {
-                0.0
+impl Coordinates {
+    /// The input coordinate of an output index along an axis.
+    pub fn input_of(self, index: usize, scale: f32, input: usize, out: usize) -> f32 {
+        let half_pixel = (index as f32 + 0.5) / scale - 0.5;
+        match self {
+            Self::HalfPixel => half_pixel,
+            Self::HalfPixelSymmetric => {
+                let adjustment = out as f32 / (scale * input as f32);
+                input as f32 / 2.0 * (1.0 - adjustment) + half_pixel
             }
+            Self::PytorchHalfPixel => {
+                if out > 1 {
+                    half_pixel
+                } else {
+                    0.0
+                }
+            }
+            Self::AlignCorners if out <= 1 => 0.0,
+            Self::AlignCorners => index as f32 * (input.saturating_sub(1)) as f32 / (out - 1) as f32,
+            Self::Asymmetric => index as f32 / scale,
         }
-        Coordinates::AlignCorners if out <= 1 => 0.0,
-        Coordinates::AlignCorners => index as f32 * (input.saturating_sub(1)) as f32 / (out - 1) as f32,
-        Coordinates::Asymmetric => index as f32 / scale,
     }
 }
 

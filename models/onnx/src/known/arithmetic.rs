@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::known::compare::{Comparison, compare};
 use crate::known::layout::{broadcast, places, stretched};
+use crate::known::together::Together;
 use crate::known::{Budget, Data, Kind, Size, Tensor, Unknown};
 
 /// Functions of two numbers that are computed at load.
@@ -50,28 +51,28 @@ pub(crate) enum UnaryKind {
 pub(crate) fn binary(kind: BinaryKind, a: &Tensor, b: &Tensor, budget: &mut Budget) -> Result<Tensor, Unknown> {
     let dims = broadcast(&a.dims, &b.dims)?;
     budget.spend(&dims)?;
-    let at = Pairs {
-        a: &a.dims,
-        b: &b.dims,
-        dims: &dims,
-    };
+    let at = Together::of(&a.dims, &b.dims, &dims);
     let data = match (&a.data, &b.data) {
-        (Data::Bool(a), Data::Bool(b)) => Data::Bool(at.zip(a, b, |a, b| logic(kind, a, b))?.into()),
+        (Data::Bool(a), Data::Bool(b)) => Data::Bool(all(at.zip(a, b, |a, b| logic(kind, a, b)), Unknown::Types)?),
         (Data::I64(a), Data::I64(b)) => match kind {
             BinaryKind::Compare(comparison) => {
-                Data::Bool(at.zip(a, b, |a, b| Some(compare(comparison, a.cmp(&b))))?.into())
+                let compared = at.zip(a, b, |a, b| compare(comparison, a.cmp(&b)));
+                Data::Bool(compared.ok_or(Unknown::Types)?.into())
             }
-            _ => Data::I64(at.zip(a, b, |a, b| whole(kind, a, b))?.into()),
+            _ => Data::I64(all(at.zip(a, b, |a, b| whole(kind, a, b)), Unknown::Types)?),
         },
         (Data::Sizes(_), _) | (_, Data::Sizes(_)) => {
             let a = a.data.sizes().ok_or(Unknown::Batch)?;
             let b = b.data.sizes().ok_or(Unknown::Batch)?;
-            let fault = |_| Unknown::Batch;
             match kind {
                 BinaryKind::Compare(comparison) => {
-                    Data::Bool(at.zip(&a, &b, |a, b| comparison.of_sizes(a, b)).map_err(fault)?.into())
+                    let compared = at.zip(&a, &b, |a, b| comparison.of_sizes(a, b));
+                    Data::Bool(all(compared, Unknown::Batch)?)
                 }
-                _ => Data::of_sizes(at.zip(&a, &b, |a, b| sizes(kind, a, b)).map_err(fault)?),
+                _ => {
+                    let computed: Arc<[Size]> = all(at.zip(&a, &b, |a, b| sizes(kind, a, b)), Unknown::Batch)?;
+                    Data::of_sizes(computed.to_vec())
+                }
             }
         }
         (a, b) => {
@@ -79,30 +80,21 @@ pub(crate) fn binary(kind: BinaryKind, a: &Tensor, b: &Tensor, budget: &mut Budg
             let b = b.floats().ok_or(Unknown::Types)?;
             match kind {
                 BinaryKind::Compare(comparison) => {
-                    Data::Bool(at.zip(&a, &b, |a, b| Some(comparison.of_floats(a, b)))?.into())
+                    let compared = at.zip(&a, &b, |a, b| comparison.of_floats(a, b));
+                    Data::Bool(compared.ok_or(Unknown::Types)?.into())
                 }
-                _ => Data::F32(at.zip(&a, &b, |a, b| float(kind, a, b))?.into()),
+                _ => Data::F32(floats(kind, &at, &a, &b).ok_or(Unknown::Types)?.into()),
             }
         }
     };
     Ok(Tensor { dims, data })
 }
 
-struct Pairs<'s> {
-    a: &'s [usize],
-    b: &'s [usize],
-    dims: &'s [usize],
-}
-
-impl Pairs<'_> {
-    fn zip<A: Copy, R>(&self, a: &[A], b: &[A], of: impl Fn(A, A) -> Option<R>) -> Result<Vec<R>, Unknown> {
-        let left = places(&stretched(self.a, self.dims));
-        let right = places(&stretched(self.b, self.dims));
-        left.zip(right)
-            .map(|(left, right)| of(*a.get(left)?, *b.get(right)?))
-            .collect::<Option<_>>()
-            .ok_or(Unknown::Types)
-    }
+/// Everything that was computed, where all could be.
+fn all<T>(computed: Option<Vec<Option<T>>>, fault: Unknown) -> Result<Arc<[T]>, Unknown> {
+    computed
+        .and_then(|computed| computed.into_iter().collect::<Option<_>>())
+        .ok_or(fault)
 }
 
 fn logic(kind: BinaryKind, a: bool, b: bool) -> Option<bool> {
@@ -153,19 +145,20 @@ fn sizes(kind: BinaryKind, a: Size, b: Size) -> Option<Size> {
     }
 }
 
-fn float(kind: BinaryKind, a: f32, b: f32) -> Option<f32> {
-    Some(match kind {
-        BinaryKind::Add => a + b,
-        BinaryKind::Sub => a - b,
-        BinaryKind::Mul => a * b,
-        BinaryKind::Div => a / b,
-        BinaryKind::Max => a.max(b),
-        BinaryKind::Min => a.min(b),
-        BinaryKind::Pow => a.powf(b),
-        BinaryKind::Mod => a - b * (a / b).floor(),
-        BinaryKind::Fmod => a % b,
-        _ => return None,
-    })
+/// Each function in a loop of its own, which the compiler makes one of vectors.
+fn floats(kind: BinaryKind, at: &Together, a: &[f32], b: &[f32]) -> Option<Vec<f32>> {
+    match kind {
+        BinaryKind::Add => at.zip(a, b, |a, b| a + b),
+        BinaryKind::Sub => at.zip(a, b, |a, b| a - b),
+        BinaryKind::Mul => at.zip(a, b, |a, b| a * b),
+        BinaryKind::Div => at.zip(a, b, |a, b| a / b),
+        BinaryKind::Max => at.zip(a, b, f32::max),
+        BinaryKind::Min => at.zip(a, b, f32::min),
+        BinaryKind::Pow => at.zip(a, b, f32::powf),
+        BinaryKind::Mod => at.zip(a, b, |a, b| a - b * (a / b).floor()),
+        BinaryKind::Fmod => at.zip(a, b, |a, b| a % b),
+        _ => None,
+    }
 }
 
 /// One tensor.

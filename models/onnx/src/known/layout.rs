@@ -85,26 +85,38 @@ pub(crate) fn stretched(from: &[usize], to: &[usize]) -> Walk {
 /// The numbers of a walk as a tensor of their own.
 pub(crate) fn strided(tensor: &Tensor, walk: &Walk, budget: &mut Budget) -> Result<Tensor, Unknown> {
     budget.spend(&walk.dims)?;
-    let data = pick(&tensor.data, places(walk))?;
+    // The last axes along which the numbers lie one behind the other are copied at once.
+    let (mut run, mut outer) = (1_usize, walk.clone());
+    while let (Some(dim), Some(step)) = (outer.dims.last(), outer.steps.last()) {
+        if *dim != 1 && *step != run.cast_signed() {
+            break;
+        }
+        run = run.saturating_mul(*dim);
+        outer.dims.pop();
+        outer.steps.pop();
+    }
+    let data = pick(&tensor.data, places(&outer), run)?;
     Ok(Tensor {
         dims: walk.dims.clone(),
         data,
     })
 }
 
-/// The numbers at places.
-pub(crate) fn pick(data: &Data, places: impl Iterator<Item = usize>) -> Result<Data, Unknown> {
-    fn of<T: Copy>(data: &[T], places: impl Iterator<Item = usize>) -> Result<Vec<T>, Unknown> {
-        places
-            .map(|place| data.get(place).copied())
-            .collect::<Option<_>>()
-            .ok_or_else(|| misfit("an index is beyond the end"))
+/// As many numbers at each of the places.
+pub(crate) fn pick(data: &Data, places: impl Iterator<Item = usize>, run: usize) -> Result<Data, Unknown> {
+    fn of<T: Copy>(data: &[T], places: impl Iterator<Item = usize>, run: usize) -> Result<Vec<T>, Unknown> {
+        let mut numbers = Vec::with_capacity(places.size_hint().0.saturating_mul(run).min(data.len()));
+        for place in places.filter(|_| run > 0) {
+            let found = data.get(place..place.saturating_add(run));
+            numbers.extend_from_slice(found.ok_or_else(|| misfit("an index is beyond the end"))?);
+        }
+        Ok(numbers)
     }
     Ok(match data {
-        Data::F32(data) => Data::F32(of(data, places)?.into()),
-        Data::I64(data) => Data::I64(of(data, places)?.into()),
-        Data::Bool(data) => Data::Bool(of(data, places)?.into()),
-        Data::Sizes(data) => Data::of_sizes(of(data, places)?),
+        Data::F32(data) => Data::F32(of(data, places, run)?.into()),
+        Data::I64(data) => Data::I64(of(data, places, run)?.into()),
+        Data::Bool(data) => Data::Bool(of(data, places, run)?.into()),
+        Data::Sizes(data) => Data::of_sizes(of(data, places, run)?),
     })
 }
 
@@ -267,12 +279,11 @@ pub(crate) fn gather(
     let indices: Arc<[usize]> = indices.into();
     let places = (0..outer).flat_map(|at| {
         let indices = Arc::clone(&indices);
-        (0..indices.len()).flat_map(move |index| {
+        (0..indices.len()).map(move |index| {
             let index = indices.get(index).copied().unwrap_or(usize::MAX);
-            let row = at.saturating_mul(along).saturating_add(index).saturating_mul(inner);
-            (0..inner).map(move |column| row.saturating_add(column))
+            at.saturating_mul(along).saturating_add(index).saturating_mul(inner)
         })
     });
-    let data = pick(&tensor.data, places)?;
+    let data = pick(&tensor.data, places, inner)?;
     Ok(Tensor { dims, data })
 }

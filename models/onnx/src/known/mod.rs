@@ -7,6 +7,7 @@ mod reduce;
 mod scatter;
 mod size;
 mod tensor;
+mod together;
 
 pub(crate) use arithmetic::{BinaryKind, UnaryKind, binary, cast, select, unary};
 pub(crate) use compare::Comparison;

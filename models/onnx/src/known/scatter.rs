@@ -66,12 +66,9 @@ pub(crate) fn gather_nd(data: &Tensor, indices: &Tensor, batch: usize, budget: &
     let lead = indices.dims.split_last().map(|(_, rest)| rest).unwrap_or_default();
     let dims = [lead, data.dims.get(batch.saturating_add(depth)..).unwrap_or_default()].concat();
     budget.spend(&dims)?;
-    let places = starts
-        .iter()
-        .flat_map(|start| (0..row).map(move |column| start.saturating_add(column)));
     Ok(Tensor {
         dims,
-        data: pick(&data.data, places)?,
+        data: pick(&data.data, starts.into_iter(), row)?,
     })
 }
 
@@ -146,7 +143,7 @@ pub(crate) fn gather_elements(
     let places = along(data, indices, axis)?;
     Ok(Tensor {
         dims: indices.dims.clone(),
-        data: pick(&data.data, places.into_iter())?,
+        data: pick(&data.data, places.into_iter(), 1)?,
     })
 }
 

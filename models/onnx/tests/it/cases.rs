@@ -15,15 +15,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("constant_sparse", "`sparse_value`"),
     ("gather_elements", "computed while the network runs"),
     ("gather_nd", "computed while the network runs"),
-    ("hardmax", "`Hardmax`"),
-    ("is_infinite", "`IsInf`"),
-    ("one_hot", "`OneHot`"),
     ("ops_of_microsoft", "`com.microsoft.Gelu`"),
     ("output_with_the_batch_inside", "does not begin with the batch"),
     ("resize_crop", "`tf_crop_and_resize`"),
-    ("resize_cubic_antialias", "`antialias`"),
-    ("resize_linear_antialias", "`antialias`"),
-    ("top_k", "`TopK`"),
 ];
 
 #[test]

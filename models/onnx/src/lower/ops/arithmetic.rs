@@ -99,6 +99,21 @@ pub(crate) fn composed(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     one(em.given(result, Kind::Float)?)
 }
 
+/// Whether a number is infinite: upwards, downwards or either.
+pub(crate) fn is_infinite(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
+    let x = em.operand(call.input(0)?)?;
+    let upwards = call.flag("detect_positive", true)?;
+    let (found, bound) = match (upwards, call.flag("detect_negative", true)?) {
+        (true, true) => (em.unary(Unary::Abs, x)?, f32::INFINITY),
+        (true, false) => (x, f32::INFINITY),
+        (false, true) => (x, f32::NEG_INFINITY),
+        (false, false) => return Err(refuse("it detects neither infinity")),
+    };
+    let bound = em.number(bound)?;
+    let result = em.binary(Binary::Equal, found, bound)?;
+    one(em.given(result, Kind::Bool)?)
+}
+
 /// An operator of two inputs: what it is in a graph and at load, and whether it yields truth values.
 fn two_of(call: &Call<'_, '_>) -> Result<Option<(Binary, BinaryKind, bool)>, Refusal> {
     let is_fmod = call.operator == "Mod" && call.flag("fmod", false)?;

@@ -1,6 +1,7 @@
 //! What each operator of ONNX is in a graph: attributes and inputs of every version are made one form here.
 
 mod activation;
+mod antialias;
 mod arithmetic;
 mod convolution;
 mod einsum;
@@ -16,6 +17,7 @@ mod sequence;
 mod slice;
 mod spatial;
 mod table;
+mod top;
 
 pub(crate) use layout::length;
 

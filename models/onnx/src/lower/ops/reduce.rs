@@ -27,7 +27,7 @@ fn of(operator: &str) -> Option<(Reduction, Option<ReduceKind>)> {
 }
 
 /// Refuses to make one number of several items.
-fn keeps_items(em: &Emitter, x: &Value, axes: &[usize]) -> Result<(), Refusal> {
+pub(super) fn keeps_items(em: &Emitter, x: &Value, axes: &[usize]) -> Result<(), Refusal> {
     let shape = em.shape(x)?;
     match axes
         .iter()

@@ -5,15 +5,16 @@ use millrace_graph::{Axis, Coordinates, Interpolation, Op, Operand, Rounding, Sh
 use crate::known::Tensor;
 use crate::lower::call::{self, Call};
 use crate::lower::emit::Emitter;
+use crate::lower::ops::antialias::{self, Filter};
 use crate::lower::ops::layout::length;
 use crate::lower::ops::{Answer, one};
 use crate::problem::{Refusal, advise, refuse};
 
 /// What becomes of an axis.
 #[derive(Debug, Clone, Copy)]
-struct Target {
-    out: usize,
-    scale: f32,
+pub(super) struct Target {
+    pub(super) out: usize,
+    pub(super) scale: f32,
 }
 
 impl Target {
@@ -30,7 +31,7 @@ impl Target {
 }
 
 /// What to do about the modes that no network of PyTorch's has.
-const MODES: &str = "export with `align_corners=False` or `True` and without antialiasing, as PyTorch does";
+pub(super) const MODES: &str = "export with `align_corners=False` or `True`, as PyTorch does";
 
 pub(crate) fn resize(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     let x = call.input(0)?;
@@ -41,9 +42,6 @@ pub(crate) fn resize(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
         true => Coordinates::Asymmetric,
         false => coordinates(call)?,
     };
-    if call.flag("antialias", false)? {
-        return Err(advise("`antialias` is not supported", MODES));
-    }
     let mut result = em.operand(x)?;
     let changed: Vec<usize> = (0..shape.rank())
         .filter(|at| {
@@ -54,6 +52,14 @@ pub(crate) fn resize(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
                 .is_some_and(|(axis, target)| !target.keeps(*axis))
         })
         .collect();
+    if call.flag("antialias", false)? {
+        for axis in changed {
+            let Some(target) = targets.get(axis) else { continue };
+            let filter = Filter::of(how(call, is_old, Some(target))?, call.flag("exclude_outside", false)?)?;
+            result = antialias::along(em, result, axis, *target, (filter, coordinates))?;
+        }
+        return one(em.given(result, x.kind())?);
+    }
     let mut rest = &changed[..];
     while let [first, others @ ..] = rest {
         let way = how(call, is_old, targets.get(*first))?;

@@ -2,7 +2,7 @@
 
 use crate::lower::ops::{
     Handler, activation, arithmetic, convolution, einsum, fill, gather, layout, linear, norm, pool, reduce, resize,
-    sequence, slice, spatial,
+    sequence, slice, spatial, top,
 };
 
 /// What lowers an operator of the standard's own set.
@@ -11,6 +11,7 @@ pub(crate) fn handler(operator: &str) -> Option<Handler> {
         operator if arithmetic::is_unary(operator) => arithmetic::unary,
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater"
         | "GreaterOrEqual" | "And" | "Or" | "Xor" => arithmetic::binary,
+        "IsInf" => arithmetic::is_infinite,
         "Tan" | "Sinh" | "Cosh" => arithmetic::composed,
         "Sum" | "Mean" | "Max" | "Min" => arithmetic::variadic,
         "Where" => arithmetic::select,
@@ -60,6 +61,9 @@ pub(crate) fn handler(operator: &str) -> Option<Handler> {
         "ConstantOfShape" => fill::of_shape,
         "Range" => fill::range,
         "ArgMax" | "ArgMin" => reduce::arg_extreme,
+        "TopK" => top::top,
+        "Hardmax" => top::hard_max,
+        "OneHot" => top::one_hot,
         operator if operator.starts_with("Reduce") => reduce::reduce,
         "Resize" | "Upsample" => resize::resize,
         "DepthToSpace" => spatial::depth_to_space,
