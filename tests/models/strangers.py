@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from safetensors.numpy import save_file
 
@@ -39,8 +40,12 @@ def record(path, shape, channels_last=False):
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (described,) = session.get_inputs()
-    run = lambda items: session.run(None, {described.name: items})
+    described, *unread = session.get_inputs()
+    # Keras leaves constants among the inputs of EfficientNet that no node reads.
+    read = {name for node in onnx.load(path, load_external_data=False).graph.node for name in node.input}
+    assert not any(value.name in read for value in unread), f"several inputs: {[value.name for value in unread]}"
+    idle = {value.name: np.zeros(value.shape, np.float32) for value in unread}
+    run = lambda items: session.run(None, {described.name: items} | idle)
     single = run(inputs[:1])
     if described.shape[0] == 1:
         rows = [run(inputs[i : i + 1]) for i in range(N_ITEMS)]

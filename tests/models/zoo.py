@@ -7,7 +7,9 @@ writes FOLDER/EXPORTER/NAME.onnx and, beside it, a safetensors file: `input` (fi
 """
 
 import argparse
+import difflib
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -117,6 +119,13 @@ def steadied(model):
     return model
 
 
+def seeded_network(name):
+    """The network with the weights that it always has here, and the shape of an item."""
+    torch.manual_seed(0)
+    model, shape = build(name)
+    return steadied(enliven(name, model, shape, calibration=(2, 4))), shape
+
+
 def rows():
     """Exporter, network, label and options: at first each network once, those that most people have by both exporters."""
     both = [(exporter, name, "", {}) for name in TORCHVISION | SEGMENTATION for exporter in OPSETS]
@@ -131,9 +140,7 @@ def make(folder, exporter, name, label, options):
     if path.with_suffix(".safetensors").exists():
         return None
     started = time.monotonic()
-    torch.manual_seed(0)
-    model, shape = build(name)
-    model = steadied(enliven(name, model, shape, calibration=(2, 4)))
+    model, shape = seeded_network(name)
     inputs = images(name, N_ITEMS, shape)
     with torch.no_grad():
         expected = model(inputs)
@@ -159,20 +166,44 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--json", type=Path, help="where what was made is added, one a line")
     parser.add_argument("--exporter", choices=list(OPSETS))
     arguments = parser.parse_intermixed_args()
-    for exporter, name, label, options in rows():
-        if arguments.names and name not in arguments.names or arguments.exporter not in (None, exporter):
-            continue
+    refuse_unknown(arguments.names)
+    wanted = [
+        row for row in rows()
+        if (not arguments.names or row[1] in arguments.names) and arguments.exporter in (None, row[0])
+    ]  # fmt: skip
+    failed = []
+    for i, (exporter, name, label, options) in enumerate(wanted, 1):
+        stem = f"{name}-{label}" if label else name
+        print(f"[{i}/{len(wanted)}] {exporter}/{stem}: ", end="", flush=True)
         try:
             done = make(arguments.folder, exporter, name, label, options)
         except Exception as error:
             # An exporter that cannot write a network is no fault of ours, and the others go on.
-            reason = str(error).strip().splitlines() or [""]
-            done = {"exporter": exporter, "name": f"{name}-{label}".strip("-"), "failed": f"{type(error).__name__}: {reason[0][:200]}"}
-            (arguments.folder / exporter / f"{done['name']}.onnx").unlink(missing_ok=True)
-        if done:
-            print(json.dumps(done), flush=True)
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            failed.append(f"{exporter}/{stem}")
+            (arguments.folder / exporter / f"{stem}.onnx").unlink(missing_ok=True)
+            print(f"not exported: {type(error).__name__}: {reason}", flush=True)
+            continue
+        print(f"{done['mib']} MiB in {done['took_s']} s" if done else "is there", flush=True)
+        if done and arguments.json:
+            with arguments.json.open("a") as lines:
+                lines.write(json.dumps(done) + "\n")
+    if failed:
+        print(f"Not exported, by no fault of Millrace: {', '.join(failed)}")
+    if len(failed) == len(wanted):
+        sys.exit("nothing was exported")
+
+
+def refuse_unknown(names):
+    """Ends with what may be meant, where a name is none of the zoo's."""
+    known = [*TORCHVISION, *SEGMENTATION, *TIMM]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            sys.exit(f"`{name}` is not in the zoo" + (f"; did you mean {' or '.join(near)}?" if near else ""))
 
 
 if __name__ == "__main__":

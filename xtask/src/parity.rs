@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::project::{Program, Project};
+use crate::project::Project;
 use crate::step;
 
 /// Where the scripts and their requirements are.
@@ -15,7 +15,7 @@ const SCRIPTS: &str = "tests/models";
 /// What to compare.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Networks whose names begin so; all where none is given
+    /// Networks of torchvision and timm by name, such as `resnet18`; all of `tests/models/zoo.py` where none is given
     names: Vec<String>,
     /// Times PyTorch as well
     #[arg(long)]
@@ -45,6 +45,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
         Some(python) => python.clone(),
         None => environment(project, &folder.join("python"))?,
     };
+    has_packages(&python)?;
     let scripts = project.root.join(SCRIPTS);
     let script = |name: &str| {
         let mut command = Command::new(&python);
@@ -52,13 +53,31 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
         command
     };
     step::must_succeed(script("zoo.py").arg(&zoo).args(&arguments.names))?;
-    let forward = project.build("millrace-onnx", Program::Example("forward"), &[])?;
+    let forward = project.build_released("millrace-onnx", "forward")?;
     let mut compare = script("parity.py");
     compare.arg(forward).arg(zoo).args(&arguments.names);
     compare.arg("--threads").arg(arguments.threads.to_string());
     compare.args((!arguments.quick).then_some("--speed"));
     compare.args(arguments.torch.then_some("--torch"));
     step::must_succeed(&mut compare)
+}
+
+/// Finds out before anything is exported whether a Python has what the scripts import.
+fn has_packages(python: &Path) -> Result<()> {
+    let imports = "import numpy, onnx, onnxruntime, onnxscript, safetensors, timm, torch, torchvision";
+    let output = Command::new(python)
+        .args(["-c", imports])
+        .output()
+        .with_context(|| format!("cannot start {}", python.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{python} lacks a package: {}\nrun `{python} -m pip install -r {SCRIPTS}/requirements.txt`, or leave --python out",
+            said.trim().lines().last().unwrap_or_default(),
+            python = python.display(),
+        );
+    }
+    Ok(())
 }
 
 /// An environment of Python with the pinned packages: made once, and again when the pins change.
@@ -74,7 +93,8 @@ fn environment(project: &Project, folder: &Path) -> Result<PathBuf> {
         "Installing PyTorch and ONNX Runtime into {}: some 6 GB.",
         folder.display()
     );
-    step::must_succeed(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    step::must_succeed(Command::new("python3").args(["-m", "venv"]).arg(folder))
+        .context("python3 with its module `venv` is needed (Debian: `apt install python3-venv`), or `--python`")?;
     step::must_succeed(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "-r"])

@@ -95,6 +95,17 @@ impl Project {
         Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
     }
 
+    /// Builds an example of a member as it is deployed, and gives its path. Only for members without Burn: the host is not
+    /// selected beside it.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub(crate) fn build_released(&self, package: &str, example: &str) -> Result<PathBuf> {
+        step::must_succeed(&mut self.cargo(["build", "--release", "--package", package, "--example", example]))?;
+        let folder = self.target.join("release").join("examples");
+        Ok(folder.join(format!("{example}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
     /// Gives a program a runtime folder where the session has none: the Vulkan loader complains at every start.
     ///
     /// # Errors
