@@ -18,6 +18,7 @@ mod copy;
 mod crew;
 mod dense;
 mod depthwise;
+mod grouped;
 // Without optimisation, and under Miri, there is nothing to see.
 #[cfg(all(test, target_arch = "x86_64", not(debug_assertions), not(miri)))]
 mod machine_code;
@@ -40,6 +41,7 @@ pub(crate) use copy::{Copy, copy};
 pub(crate) use crew::{Crew, caught};
 pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
+pub(crate) use grouped::{Grouped, PieceResidual};
 pub(crate) use memory::{Buffer, Cells, Source, Table};
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use pool::{Grid, Pool, Span, Windows};
@@ -69,8 +71,10 @@ use repeat_tiles;
 pub(crate) struct Kernels {
     lanes: usize,
     registers: usize,
+    widths: [usize; 3],
     dense: unsafe fn(&Dense<'_>),
     depthwise: unsafe fn(&Depthwise<'_>),
+    grouped: unsafe fn(&Grouped<'_>),
     pool: unsafe fn(&Pool<'_>),
     row: unsafe fn(&Row<'_>),
     norm: unsafe fn(&Norm<'_>),
@@ -87,6 +91,7 @@ macro_rules! instruction_set {
             instruction_set! { @functions $vector, ($($features)?):
                 dense(Dense) = dense::run;
                 depthwise(Depthwise) = depthwise::run;
+                grouped(Grouped) = grouped::run;
                 pool(Pool) = pool::run;
                 row(Row) = rows::run;
                 norm(Norm) = norm::run;
@@ -97,8 +102,14 @@ macro_rules! instruction_set {
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$vector>::LANES,
                 registers: <$vector>::REGISTERS,
+                widths: [
+                    <$vector>::LANES,
+                    <$vector as Vector>::Half::LANES,
+                    <<$vector as Vector>::Half as Vector>::Half::LANES,
+                ],
                 dense,
                 depthwise,
+                grouped,
                 pool,
                 row,
                 norm,
@@ -125,7 +136,7 @@ instruction_set!(portable_set, portable::Portable);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(avx2_set, x86::Avx2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-instruction_set!(avx512_set, x86::Avx512, "avx512f,avx2,fma");
+instruction_set!(avx512_set, x86::Avx512, "avx512f,avx512vl,avx2,fma");
 #[cfg(target_arch = "aarch64")]
 instruction_set!(neon_set, neon::Neon, "neon");
 
@@ -149,7 +160,8 @@ impl Kernels {
             }
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => {
-                (Self::find(Set::Avx2).is_some() && is_x86_feature_detected!("avx512f")).then_some(&avx512_set::KERNELS)
+                let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+                (Self::find(Set::Avx2).is_some() && found).then_some(&avx512_set::KERNELS)
             }
             #[cfg(target_arch = "aarch64")]
             Set::Neon => Some(&neon_set::KERNELS),
@@ -164,6 +176,11 @@ impl Kernels {
     /// Floats of a register, and channels of a block.
     pub(crate) fn lanes(&self) -> usize {
         self.lanes
+    }
+
+    /// Floats of a register, of a half and of a quarter of it; the last one repeated where there is none.
+    pub(crate) fn widths(&self) -> [usize; 3] {
+        self.widths
     }
 
     /// Registers that a tile of [`Dense`] may use.
@@ -192,6 +209,7 @@ macro_rules! entries {
 entries! {
     dense(Dense) checks (lanes);
     depthwise(Depthwise) checks (lanes);
+    grouped(Grouped) checks (widths);
     pool(Pool) checks (lanes);
     row(Row) checks (lanes);
     norm(Norm) checks ();

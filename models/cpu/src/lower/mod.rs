@@ -3,6 +3,7 @@
 mod convolution;
 mod edges;
 mod elementwise;
+mod grouped;
 mod halo;
 mod linear;
 mod matmul;
