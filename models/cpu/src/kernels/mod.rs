@@ -24,11 +24,13 @@ mod grouped;
 mod machine_code;
 mod math;
 mod memory;
+mod moments;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod norm;
 mod pool;
 mod portable;
+mod resample;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,10 @@ pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use grouped::{Grouped, PieceResidual};
 pub(crate) use memory::{Buffer, Cells, Source, Table};
+pub(crate) use moments::Moments;
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use pool::{Grid, Pool, Span, Windows};
+pub(crate) use resample::{Axis, Resample};
 pub(crate) use rows::{Arithmetic, Function, Operand, Row, Step};
 pub(crate) use winograd::{InputTransform, OutputTransform, POINTS, TILE};
 
@@ -78,6 +82,8 @@ pub(crate) struct Kernels {
     pool: unsafe fn(&Pool<'_>),
     row: unsafe fn(&Row<'_>),
     norm: unsafe fn(&Norm<'_>),
+    moments: unsafe fn(&Moments<'_>),
+    resample: unsafe fn(&Resample<'_>),
     transform_input: unsafe fn(&InputTransform<'_>),
     transform_output: unsafe fn(&OutputTransform<'_>),
 }
@@ -95,6 +101,8 @@ macro_rules! instruction_set {
                 pool(Pool) = pool::run;
                 row(Row) = rows::run;
                 norm(Norm) = norm::run;
+                moments(Moments) = moments::run;
+                resample(Resample) = resample::run;
                 transform_input(InputTransform) = winograd::transform_input;
                 transform_output(OutputTransform) = winograd::transform_output;
             }
@@ -113,6 +121,8 @@ macro_rules! instruction_set {
                 pool,
                 row,
                 norm,
+                moments,
+                resample,
                 transform_input,
                 transform_output,
             };
@@ -213,6 +223,8 @@ entries! {
     pool(Pool) checks (lanes);
     row(Row) checks (lanes);
     norm(Norm) checks ();
+    moments(Moments) checks (lanes);
+    resample(Resample) checks (lanes);
     transform_input(InputTransform) checks (lanes);
     transform_output(OutputTransform) checks (lanes);
 }

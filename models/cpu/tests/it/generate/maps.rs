@@ -1,6 +1,9 @@
 //! Nodes over maps.
 
-use millrace_graph::{Adaptive, Convolution, Op, Operand, Pool, PoolKind, Reduction, Shape, Unary, Window};
+use millrace_graph::{
+    Adaptive, Convolution, Coordinates, GroupNorm, Interpolation, Op, Operand, PadMode, Pool, PoolKind, Reduction,
+    Resize, Rounding, Shape, TransposedConvolution, Unary, Window,
+};
 
 use super::Growth;
 
@@ -23,7 +26,7 @@ impl Growth {
 
     pub(super) fn map_node(&mut self) {
         let operand = self.any();
-        match self.random.from(0, 11) {
+        match self.random.from(0, 15) {
             0..=4 => self.convolution(operand),
             5 => self.pool(operand),
             6 => {
@@ -44,8 +47,94 @@ impl Growth {
                 let other = self.any();
                 self.add(Op::Concat { axis: 1 }, &[operand, other, operand]);
             }
-            _ => self.slice(operand),
+            11 => self.slice(operand),
+            12 => self.resize(operand),
+            13 => self.pad(operand),
+            14 => self.group_norm(operand),
+            _ => self.transposed(operand),
         }
+    }
+
+    fn resize(&mut self, operand: Operand) {
+        let out = [self.random.from(1, 20), self.random.from(1, 20)];
+        let scale = match self.sizes(operand).as_slice() {
+            [_, _, height, width] => [out[0] as f32 / *height as f32, out[1] as f32 / *width as f32],
+            _ => return,
+        };
+        let interpolation = self.random.pick(&[
+            Interpolation::Nearest(Rounding::Floor),
+            Interpolation::Nearest(Rounding::PreferFloor),
+            Interpolation::Linear,
+            Interpolation::Cubic {
+                coefficient: -0.75,
+                exclude_outside: false,
+            },
+        ]);
+        let coordinates = self.random.pick(&[
+            Coordinates::HalfPixel,
+            Coordinates::AlignCorners,
+            Coordinates::Asymmetric,
+        ]);
+        let resize = Resize {
+            out,
+            scale,
+            interpolation,
+            coordinates,
+        };
+        self.add(Op::Resize(resize), &[operand]);
+    }
+
+    fn pad(&mut self, operand: Operand) {
+        let mode = self.random.pick(&[
+            PadMode::Constant(0.0),
+            PadMode::Constant(-1.5),
+            PadMode::Edge,
+            PadMode::Reflect,
+            PadMode::Wrap,
+        ]);
+        let channels = if self.random.one_in(4) { 2 } else { 0 };
+        let mut pads = || {
+            vec![
+                0,
+                self.random.from(0, channels),
+                self.random.from(0, 3),
+                self.random.from(0, 3),
+            ]
+        };
+        let (before, after) = (pads(), pads());
+        self.add(Op::Pad { before, after, mode }, &[operand]);
+    }
+
+    fn group_norm(&mut self, operand: Operand) {
+        let channels = self.sizes(operand)[1];
+        let divisors = (1..=channels).filter(|groups| channels.is_multiple_of(*groups));
+        let divisors: Vec<usize> = divisors.collect();
+        let norm = GroupNorm {
+            groups: self.random.pick(&divisors),
+            // Groups of a few numbers that hardly differ would be blown up, and roundings with them.
+            epsilon: 0.1,
+            scale: self.random.one_in(2).then(|| self.constant(&[channels], 1.0)),
+            shift: self.random.one_in(2).then(|| self.constant(&[channels], 1.0)),
+        };
+        self.add(Op::GroupNorm(norm), &[operand]);
+    }
+
+    fn transposed(&mut self, operand: Operand) {
+        let channels = self.sizes(operand)[1];
+        let out = self.random.pick(&[1, 3, 8, 17, 32]);
+        let window = self.window(4);
+        let [height, width] = window.kernel;
+        let room = |axis: usize| window.stride[axis].max(window.dilation[axis]) - 1;
+        let output_padding = [self.random.from(0, room(0)), self.random.from(0, room(1))];
+        let scale = ((channels * height * width) as f32).sqrt().recip();
+        let convolution = TransposedConvolution {
+            weight: self.constant(&[channels, out, height, width], scale),
+            bias: self.random.one_in(2).then(|| self.constant(&[out], 0.5)),
+            window,
+            output_padding,
+            groups: 1,
+        };
+        self.add(Op::TransposedConvolution(convolution), &[operand]);
     }
 
     fn convolution(&mut self, operand: Operand) {

@@ -109,20 +109,7 @@ impl Growth {
     }
 
     fn activation(&mut self) -> Activation {
-        self.random.pick(&[
-            Activation::Relu,
-            Activation::Clip { low: -0.5, high: 0.75 },
-            Activation::LeakyRelu { slope: 0.1 },
-            Activation::Sigmoid,
-            Activation::Silu,
-            Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-            Activation::HardSwish,
-            Activation::Gelu,
-            Activation::GeluTanh,
-            Activation::Tanh,
-            Activation::Elu { alpha: 1.5 },
-            Activation::Mish,
-        ])
+        self.random.pick(&Activation::EACH)
     }
 
     fn maybe_activation(&mut self) -> Option<Activation> {
@@ -140,7 +127,9 @@ impl Growth {
             Binary::LeakyBySlope,
         ]);
         let sizes = self.sizes(operand);
-        let other = match self.random.from(0, 3) {
+        // Two values may be the same but for roundings, and one of them less.
+        let kinds = if op == Binary::Less { [1, 2] } else { [0, 3] };
+        let other = match self.random.from(kinds[0], kinds[1]) {
             0 => self.any(),
             1 => {
                 // Broadcast: each axis is kept or 1.

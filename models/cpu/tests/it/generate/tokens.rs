@@ -107,7 +107,7 @@ impl Growth {
             1 => Op::Pad {
                 before: vec![0; rank],
                 after: vec![1; rank],
-                mode: PadMode::Edge,
+                mode: self.random.pick(&[PadMode::Edge, PadMode::Constant(0.5)]),
             },
             2 => Op::ArgExtreme {
                 smallest: false,
