@@ -30,7 +30,7 @@ mod text;
 
 pub use builder::{Builder, Misfit};
 pub use graph::{Constant, ConstantId, Graph, Node, Operand, Output, Value, ValueId};
-pub use interpret::{Fault, Tensor, interpret, run, run_into, taps};
+pub use interpret::{Fault, Tensor, interpret, padded, run, run_into, taps};
 pub use lifetimes::Lifetimes;
 pub use op::{
     Activation, Adaptive, Binary, Convolution, Coordinates, GroupNorm, Interpolation, LayerNorm, Linear,

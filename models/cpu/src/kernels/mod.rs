@@ -18,16 +18,19 @@ mod copy;
 mod crew;
 mod dense;
 mod depthwise;
+mod grouped;
 // Without optimisation, and under Miri, there is nothing to see.
 #[cfg(all(test, target_arch = "x86_64", not(debug_assertions), not(miri)))]
 mod machine_code;
 mod math;
 mod memory;
+mod moments;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod norm;
 mod pool;
 mod portable;
+mod resample;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -40,9 +43,12 @@ pub(crate) use copy::{Copy, copy};
 pub(crate) use crew::{Crew, caught};
 pub(crate) use dense::{BLOCKS_MAX, Dense, Finish, Residual, widest};
 pub(crate) use depthwise::Depthwise;
+pub(crate) use grouped::{Grouped, PieceResidual};
 pub(crate) use memory::{Buffer, Cells, Source, Table};
+pub(crate) use moments::Moments;
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use pool::{Grid, Pool, Span, Windows};
+pub(crate) use resample::{Axis, Resample};
 pub(crate) use rows::{Arithmetic, Function, Operand, Row, Step};
 pub(crate) use winograd::{InputTransform, OutputTransform, POINTS, TILE};
 
@@ -69,11 +75,15 @@ use repeat_tiles;
 pub(crate) struct Kernels {
     lanes: usize,
     registers: usize,
+    widths: [usize; 3],
     dense: unsafe fn(&Dense<'_>),
     depthwise: unsafe fn(&Depthwise<'_>),
+    grouped: unsafe fn(&Grouped<'_>),
     pool: unsafe fn(&Pool<'_>),
     row: unsafe fn(&Row<'_>),
     norm: unsafe fn(&Norm<'_>),
+    moments: unsafe fn(&Moments<'_>),
+    resample: unsafe fn(&Resample<'_>),
     transform_input: unsafe fn(&InputTransform<'_>),
     transform_output: unsafe fn(&OutputTransform<'_>),
 }
@@ -87,9 +97,12 @@ macro_rules! instruction_set {
             instruction_set! { @functions $vector, ($($features)?):
                 dense(Dense) = dense::run;
                 depthwise(Depthwise) = depthwise::run;
+                grouped(Grouped) = grouped::run;
                 pool(Pool) = pool::run;
                 row(Row) = rows::run;
                 norm(Norm) = norm::run;
+                moments(Moments) = moments::run;
+                resample(Resample) = resample::run;
                 transform_input(InputTransform) = winograd::transform_input;
                 transform_output(OutputTransform) = winograd::transform_output;
             }
@@ -97,11 +110,19 @@ macro_rules! instruction_set {
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$vector>::LANES,
                 registers: <$vector>::REGISTERS,
+                widths: [
+                    <$vector>::LANES,
+                    <$vector as Vector>::Half::LANES,
+                    <<$vector as Vector>::Half as Vector>::Half::LANES,
+                ],
                 dense,
                 depthwise,
+                grouped,
                 pool,
                 row,
                 norm,
+                moments,
+                resample,
                 transform_input,
                 transform_output,
             };
@@ -125,7 +146,7 @@ instruction_set!(portable_set, portable::Portable);
 #[cfg(target_arch = "x86_64")]
 instruction_set!(avx2_set, x86::Avx2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-instruction_set!(avx512_set, x86::Avx512, "avx512f,avx2,fma");
+instruction_set!(avx512_set, x86::Avx512, "avx512f,avx512vl,avx2,fma");
 #[cfg(target_arch = "aarch64")]
 instruction_set!(neon_set, neon::Neon, "neon");
 
@@ -149,7 +170,8 @@ impl Kernels {
             }
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => {
-                (Self::find(Set::Avx2).is_some() && is_x86_feature_detected!("avx512f")).then_some(&avx512_set::KERNELS)
+                let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+                (Self::find(Set::Avx2).is_some() && found).then_some(&avx512_set::KERNELS)
             }
             #[cfg(target_arch = "aarch64")]
             Set::Neon => Some(&neon_set::KERNELS),
@@ -164,6 +186,11 @@ impl Kernels {
     /// Floats of a register, and channels of a block.
     pub(crate) fn lanes(&self) -> usize {
         self.lanes
+    }
+
+    /// Floats of a register, of a half and of a quarter of it; the last one repeated where there is none.
+    pub(crate) fn widths(&self) -> [usize; 3] {
+        self.widths
     }
 
     /// Registers that a tile of [`Dense`] may use.
@@ -192,9 +219,12 @@ macro_rules! entries {
 entries! {
     dense(Dense) checks (lanes);
     depthwise(Depthwise) checks (lanes);
+    grouped(Grouped) checks (widths);
     pool(Pool) checks (lanes);
     row(Row) checks (lanes);
     norm(Norm) checks ();
+    moments(Moments) checks (lanes);
+    resample(Resample) checks (lanes);
     transform_input(InputTransform) checks (lanes);
     transform_output(OutputTransform) checks (lanes);
 }

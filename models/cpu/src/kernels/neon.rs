@@ -24,6 +24,7 @@ macro_rules! instructions {
 impl Vector for Neon {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
+    type Half = Self;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

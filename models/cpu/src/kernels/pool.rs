@@ -55,7 +55,7 @@ pub(crate) struct Grid {
 
 impl Grid {
     /// How many floats a map of this size reaches over.
-    fn reach(self, blocks: usize, height: usize, width: usize, lanes: usize) -> usize {
+    pub(super) fn reach(self, blocks: usize, height: usize, width: usize, lanes: usize) -> usize {
         let before = self.origin + blocks.saturating_sub(1) * self.block_stride;
         before + height.saturating_sub(1) * self.row_stride + width * lanes
     }

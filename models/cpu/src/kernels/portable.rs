@@ -20,6 +20,7 @@ impl Portable {
 impl Vector for Portable {
     const LANES: usize = 8;
     const REGISTERS: usize = 8;
+    type Half = Self;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -9,21 +9,6 @@ use super::{Buffer, Crew, Function, Kernels, Operand, Row, Set, Step};
 
 const SETS: [Set; 4] = [Set::Avx512, Set::Avx2, Set::Neon, Set::Portable];
 
-const ACTIVATIONS: [Activation; 12] = [
-    Activation::Relu,
-    Activation::Clip { low: -1.0, high: 6.0 },
-    Activation::LeakyRelu { slope: 0.01 },
-    Activation::Sigmoid,
-    Activation::Silu,
-    Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-    Activation::HardSwish,
-    Activation::Gelu,
-    Activation::GeluTanh,
-    Activation::Tanh,
-    Activation::Elu { alpha: 1.0 },
-    Activation::Mish,
-];
-
 /// A function over a row, by the kernels of a set.
 fn along(kernels: &Kernels, activation: Activation, numbers: &[f32]) -> Vec<f32> {
     let mut output = Buffer::zeroed(numbers.len());
@@ -59,7 +44,7 @@ fn activations_are_right_to_a_millionth_and_keep_what_is_no_number() {
         f32::MIN_POSITIVE,
     ]);
     for kernels in SETS.into_iter().filter_map(Kernels::find) {
-        for activation in ACTIVATIONS {
+        for activation in Activation::EACH {
             for (number, found) in numbers.iter().zip(along(kernels, activation, &numbers)) {
                 let wanted = activation.apply(*number);
                 let near = (found - wanted).abs() <= 1e-6 * wanted.abs().max(1.0);

@@ -10,6 +10,8 @@ pub(super) trait Vector: Copy {
     const LANES: usize;
     /// Registers that a tile may use: for sums, a row of weights and an input.
     const REGISTERS: usize;
+    /// A register with half as many floats, which the same code may use; itself where there is none.
+    type Half: Vector;
 
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);

@@ -1,8 +1,12 @@
-//! Registers of AVX2 with FMA, and of AVX-512F.
+//! Registers of AVX2 with FMA, a half of one, and of AVX-512F.
 
 use std::arch::x86_64::*;
 
 use super::vector::Vector;
+
+/// Four floats: AVX2 and FMA, in the lower half of a register.
+#[derive(Clone, Copy)]
+pub(super) struct Fma4(__m128);
 
 /// Eight floats: AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -48,9 +52,59 @@ macro_rules! moves {
     };
 }
 
+/// Methods that need a constant of their own for each width, made of these intrinsics.
+macro_rules! exponents {
+    ($name:ident, $round:ident, $to_int:ident, $splat:ident, $add:ident, $shift:ident, $cast:ident) => {
+        #[inline(always)]
+        unsafe fn round(self) -> Self {
+            // SAFETY: the trait's contract.
+            unsafe {
+                $name($round::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
+                    self.0,
+                ))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn power_of_two(self) -> Self {
+            // SAFETY: the trait's contract. The exponent's bits are written directly: 127 is the exponent of 1.
+            unsafe { $name($cast($shift::<23>($add($to_int(self.0), $splat(127))))) }
+        }
+    };
+}
+
+impl Vector for Fma4 {
+    const LANES: usize = 4;
+    const REGISTERS: usize = 16;
+    type Half = Self;
+
+    moves!(Fma4, _mm_loadu_ps, _mm_storeu_ps, _mm_set1_ps);
+
+    instructions! { Fma4,
+        add(other) = _mm_add_ps;
+        sub(other) = _mm_sub_ps;
+        mul(other) = _mm_mul_ps;
+        div(other) = _mm_div_ps;
+        mul_add(factor, addend) = _mm_fmadd_ps;
+        max(other) = _mm_max_ps;
+        min(other) = _mm_min_ps;
+    }
+
+    exponents!(
+        Fma4,
+        _mm_round_ps,
+        _mm_cvtps_epi32,
+        _mm_set1_epi32,
+        _mm_add_epi32,
+        _mm_slli_epi32,
+        _mm_castsi128_ps
+    );
+}
+
 impl Vector for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
+    type Half = Fma4;
 
     moves!(Avx2, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps);
 
@@ -64,29 +118,21 @@ impl Vector for Avx2 {
         min(other) = _mm256_min_ps;
     }
 
-    #[inline(always)]
-    unsafe fn round(self) -> Self {
-        // SAFETY: the trait's contract.
-        unsafe {
-            Avx2(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(
-                self.0,
-            ))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn power_of_two(self) -> Self {
-        // SAFETY: the trait's contract. The exponent's bits are written directly: 127 is the exponent of 1.
-        unsafe {
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
-            Avx2(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
-        }
-    }
+    exponents!(
+        Avx2,
+        _mm256_round_ps,
+        _mm256_cvtps_epi32,
+        _mm256_set1_epi32,
+        _mm256_add_epi32,
+        _mm256_slli_epi32,
+        _mm256_castsi256_ps
+    );
 }
 
 impl Vector for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
+    type Half = Avx2;
 
     moves!(Avx512, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps);
 
@@ -100,18 +146,13 @@ impl Vector for Avx512 {
         min(other) = _mm512_min_ps;
     }
 
-    #[inline(always)]
-    unsafe fn round(self) -> Self {
-        // SAFETY: the trait's contract.
-        unsafe { Avx512(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn power_of_two(self) -> Self {
-        // SAFETY: the trait's contract. The exponent's bits are written directly: 127 is the exponent of 1.
-        unsafe {
-            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
-            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
-        }
-    }
+    exponents!(
+        Avx512,
+        _mm512_roundscale_ps,
+        _mm512_cvtps_epi32,
+        _mm512_set1_epi32,
+        _mm512_add_epi32,
+        _mm512_slli_epi32,
+        _mm512_castsi512_ps
+    );
 }

@@ -5,21 +5,22 @@ use millrace_graph::{Convolution, Node, Operand};
 use crate::kernels::{Buffer, Finish, TILE, Table};
 use crate::layout::Map;
 use crate::step::Place;
-use crate::steps::{DenseParts, DenseStep, DepthwiseStep, ResidualPart, Section, WinogradParts, WinogradStep};
+use crate::steps::{DenseParts, DenseStep, DepthwiseStep, ResidualPart, WinogradParts, WinogradStep};
 
+use super::grouped::Groups;
 use super::halo::{self, Method};
 use super::{Lowering, Refusal};
 
 /// A convolution with everything at its place.
-struct Site<'c> {
-    convolution: &'c Convolution,
+pub(super) struct Site<'c> {
+    pub(super) convolution: &'c Convolution,
     /// `[out, in of a group, height, width]`.
-    weights: &'c [f32],
-    input: Place,
-    from: Map,
-    output: Place,
-    to: Map,
-    residual: Option<(Place, Map)>,
+    pub(super) weights: &'c [f32],
+    pub(super) input: Place,
+    pub(super) from: Map,
+    pub(super) output: Place,
+    pub(super) to: Map,
+    pub(super) residual: Option<(Place, Map)>,
 }
 
 impl Lowering<'_> {
@@ -49,7 +50,10 @@ impl Lowering<'_> {
             residual,
         };
         match method {
-            Method::Direct => self.direct(&site),
+            Method::Direct => match Groups::of(&site).piece(self.kernels) {
+                Some(width) => self.grouped(&site, width),
+                None => self.direct(&site),
+            },
             Method::Depthwise => self.depthwise(&site),
             Method::Winograd => self.winograd(&site),
         }
@@ -80,24 +84,23 @@ impl Lowering<'_> {
         Ok((output, to))
     }
 
-    fn places(&self, site: &Site<'_>) -> Vec<Place> {
+    pub(super) fn places(&self, site: &Site<'_>) -> Vec<Place> {
         let residual = site.residual.map(|(place, _)| place);
         [site.input, site.output].into_iter().chain(residual).collect()
     }
 
     fn direct(&mut self, site: &Site<'_>) -> Result<(), Refusal> {
         let (convolution, from, to) = (site.convolution, &site.from, &site.to);
-        let groups = convolution.groups.max(1);
-        let (inputs, outputs) = (from.channels / groups, to.channels / groups);
+        let groups = Groups::of(site);
         let [kernel_height, kernel_width] = convolution.window.kernel;
         let kernel = kernel_height * kernel_width;
-        // Groups that do not fill whole blocks are computed several at a time, with zeros where they do not meet.
-        let merged = merged_groups(groups, outputs, self.kernels.lanes());
-        let sections = (0..groups / merged).map(|section| Section {
-            taps: taps(convolution, from, section * merged * inputs, merged * inputs),
-            first_channel: section * merged * outputs,
-            channels: merged * outputs,
-        });
+        let sections = groups.sections(site, self.kernels.lanes());
+        let of_section = |channels: usize| tap_order(from.lanes, channels / groups.outputs * groups.inputs, kernel);
+        let orders: Vec<_> = sections.iter().map(|section| of_section(section.channels)).collect();
+        let first_groups: Vec<_> = sections
+            .iter()
+            .map(|section| section.first_channel / groups.outputs)
+            .collect();
         let places = self.places(site);
         let parts = DenseParts {
             kernels: self.kernels,
@@ -108,7 +111,7 @@ impl Lowering<'_> {
                 places: self.repeated(&results(&map), self.item_stride(input)),
                 block_stride: map.block_stride(),
             }),
-            sections: sections.collect(),
+            sections,
             bias: self.bias(convolution.bias, to.channels)?,
             pixels: self.repeated(&pixels(convolution, from, to), self.item_stride(site.input)),
             places: self.repeated(&results(to), self.item_stride(site.output)),
@@ -118,15 +121,17 @@ impl Lowering<'_> {
             input_floats: from.len(),
             finish: Finish::of(convolution.activation),
         };
-        let order = tap_order(from.lanes, merged * inputs, kernel);
         let step = DenseStep::new(parts, |section, tap, channel| {
+            let (Some(order), Some(first)) = (orders.get(section), first_groups.get(section)) else {
+                return 0.0;
+            };
             let Some((input, at)) = order.get(tap) else { return 0.0 };
-            let group = channel / outputs;
-            if input / inputs != group {
+            let group = channel / groups.outputs;
+            if input / groups.inputs != group {
                 return 0.0;
             }
-            let output = section * merged * outputs + channel;
-            let index = (output * inputs + input % inputs) * kernel + at;
+            let output = first * groups.outputs + channel;
+            let index = (output * groups.inputs + input % groups.inputs) * kernel + at;
             site.weights.get(index).copied().unwrap_or(0.0)
         });
         self.push(step, &places);
@@ -236,15 +241,8 @@ impl Lowering<'_> {
     }
 }
 
-/// How many groups fill whole blocks together; all where that would never be.
-fn merged_groups(groups: usize, outputs: usize, lanes: usize) -> usize {
-    (1..=groups)
-        .find(|merged| groups.is_multiple_of(*merged) && (merged * outputs).is_multiple_of(lanes))
-        .unwrap_or(groups)
-}
-
 /// Input channel and tap of the kernel, in the order in which weights are packed: neighbours in memory come together.
-fn tap_order(lanes: usize, channels: usize, kernel: usize) -> Vec<(usize, usize)> {
+pub(super) fn tap_order(lanes: usize, channels: usize, kernel: usize) -> Vec<(usize, usize)> {
     let blocks = (0..channels).step_by(lanes);
     blocks
         .flat_map(|first| {
@@ -255,7 +253,7 @@ fn tap_order(lanes: usize, channels: usize, kernel: usize) -> Vec<(usize, usize)
 }
 
 /// Where taps are, from their pixel, in that order; of channels from `first_channel` on.
-fn taps(convolution: &Convolution, from: &Map, first_channel: usize, channels: usize) -> Table {
+pub(super) fn taps(convolution: &Convolution, from: &Map, first_channel: usize, channels: usize) -> Table {
     let [height, width] = convolution.window.kernel;
     let [down, across] = convolution.window.dilation;
     let order = tap_order(from.lanes, channels, height * width);
@@ -267,7 +265,7 @@ fn taps(convolution: &Convolution, from: &Map, first_channel: usize, channels: u
 }
 
 /// Where each result's window begins.
-fn pixels(convolution: &Convolution, from: &Map, to: &Map) -> Vec<u32> {
+pub(super) fn pixels(convolution: &Convolution, from: &Map, to: &Map) -> Vec<u32> {
     let [top, left] = convolution.window.before;
     let [down, across] = convolution.window.stride;
     let origin = from.origin() - from.step(top, left);
@@ -278,7 +276,7 @@ fn pixels(convolution: &Convolution, from: &Map, to: &Map) -> Vec<u32> {
 }
 
 /// Where each result goes.
-fn results(to: &Map) -> Vec<u32> {
+pub(super) fn results(to: &Map) -> Vec<u32> {
     let pixel = |y: usize, x: usize| (to.origin() + to.step(y, x)) as u32;
     (0..to.height)
         .flat_map(|y| (0..to.width).map(move |x| pixel(y, x)))

@@ -5,7 +5,7 @@ use millrace_graph::{Convolution, Graph, Op, Operand, ValueId};
 use crate::kernels::TILE;
 use crate::layout::Halo;
 
-use super::map_sizes;
+use super::{map_sizes, transposed};
 
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +73,16 @@ pub(crate) fn needed(graph: &Graph, convolution: &Convolution, input: ValueId, o
 pub(crate) fn halos(graph: &Graph, lanes: usize) -> Vec<Halo> {
     let mut halos = vec![Halo::default(); graph.values().len()];
     for node in graph.nodes() {
-        let (Op::Convolution(convolution), Some(Operand::Value(input))) = (&node.op, node.inputs.first()) else {
+        let Some(Operand::Value(input)) = node.inputs.first() else {
             continue;
         };
+        let read = match &node.op {
+            Op::Convolution(convolution) => needed(graph, convolution, *input, node.output),
+            Op::TransposedConvolution(convolution) => transposed::needed(graph, convolution, *input, node.output),
+            _ => continue,
+        };
         if let Some(halo) = halos.get_mut(input.index()) {
-            *halo = halo.union(needed(graph, convolution, *input, node.output));
+            *halo = halo.union(read);
         }
     }
     // What is concatenated shares the planes of the whole.

@@ -1,10 +1,10 @@
-//! Softmax and layer norm along what lies contiguous; operators that are left to the plain way.
+//! Softmax and layer norm along what lies contiguous, group norm over maps; operators that are left to the plain way.
 
-use millrace_graph::{LayerNorm, Node, Operand};
+use millrace_graph::{GroupNorm, LayerNorm, Node, Operand};
 
 use crate::kernels::Buffer;
 use crate::step::Place;
-use crate::steps::{NormStep, PlainInput, PlainStep, RowNorm};
+use crate::steps::{GroupNormStep, NormStep, PlainInput, PlainStep, RowNorm};
 
 use super::{Lowering, Refusal};
 
@@ -36,6 +36,32 @@ impl Lowering<'_> {
                 shift,
             },
         )
+    }
+
+    /// Over a map; other shapes are left to the plain way.
+    pub(super) fn group_norm(&mut self, node: &Node, norm: &GroupNorm) -> Result<(), Refusal> {
+        let value = self.value(node, 0)?;
+        let [channels, _, _] = self.map_sizes(value).ok_or("its input is no map of each item")?;
+        let mut scale = self.bias(norm.scale, channels)?;
+        if norm.scale.is_none() {
+            scale.floats_mut().fill(1.0);
+        }
+        let shift = self.bias(norm.shift, channels)?;
+        let (input, from) = self.blocked_map(value)?;
+        let (output, to) = self.output_map(node)?;
+        let step = GroupNormStep {
+            kernels: self.kernels,
+            input,
+            from,
+            output,
+            to,
+            group: (channels / norm.groups.max(1)).max(1),
+            epsilon: norm.epsilon,
+            scale,
+            shift,
+        };
+        self.push(step, &[input, output]);
+        Ok(())
     }
 
     fn norm(&mut self, node: &Node, length: usize, norm: RowNorm) -> Result<(), Refusal> {

@@ -23,7 +23,7 @@ impl Lowering<'_> {
     }
 
     /// An operand's view, copied to rows where it lies in blocks.
-    fn view_or_rows(&mut self, operand: Operand) -> Result<(Place, Vec<usize>), Refusal> {
+    pub(super) fn view_or_rows(&mut self, operand: Operand) -> Result<(Place, Vec<usize>), Refusal> {
         match self.view(operand) {
             Some(view) => Ok(view),
             None => Ok((self.rows(operand)?, row_major(&self.sizes(operand)))),

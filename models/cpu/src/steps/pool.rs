@@ -34,7 +34,7 @@ impl Step for PoolStep {
     }
 }
 
-fn grid(map: &Map) -> Grid {
+pub(super) fn grid(map: &Map) -> Grid {
     Grid {
         origin: map.origin(),
         block_stride: map.block_stride(),

@@ -1,6 +1,9 @@
 //! What the executor refuses, and what it says.
 
 use millrace_cpu::{Error, Executor, InstructionSet, Options};
+use millrace_graph::{
+    Builder, Coordinates, GroupNorm, Interpolation, Op, Operand, PadMode, Resize, Shape, TransposedConvolution, Window,
+};
 
 use crate::generate::{Kind, graph};
 
@@ -99,4 +102,60 @@ fn memory_grows_with_threads_and_is_told() {
     };
     assert!(bytes(1) > 0);
     assert!(bytes(3) > bytes(1));
+}
+
+#[test]
+fn maps_are_resized_padded_normalised_and_upsampled_by_kernels() {
+    let mut builder = Builder::new("x", Shape::batch_of(&[8, 5, 6]));
+    let mut value = builder.input();
+    let weight = builder.constant("weight", &[8, 8, 3, 3], vec![0.1; 576]).unwrap();
+    let window = Window {
+        kernel: [3; 2],
+        stride: [2; 2],
+        dilation: [1; 2],
+        before: [1; 2],
+        after: [1; 2],
+    };
+    let ops = [
+        Op::Resize(Resize {
+            out: [10, 9],
+            scale: [2.0, 1.5],
+            interpolation: Interpolation::Linear,
+            coordinates: Coordinates::HalfPixel,
+        }),
+        Op::Pad {
+            before: vec![0, 0, 1, 2],
+            after: vec![0, 0, 0, 1],
+            mode: PadMode::Reflect,
+        },
+        Op::Pad {
+            before: vec![0, 2, 0, 0],
+            after: vec![0, 6, 0, 0],
+            mode: PadMode::Constant(1.0),
+        },
+        Op::GroupNorm(GroupNorm {
+            groups: 4,
+            epsilon: 1e-5,
+            scale: None,
+            shift: None,
+        }),
+        Op::Slice {
+            starts: vec![0; 4],
+            steps: vec![1; 4],
+            shape: Shape::batch_of(&[8, 11, 12]),
+        },
+        Op::TransposedConvolution(TransposedConvolution {
+            weight,
+            bias: None,
+            window,
+            output_padding: [1, 0],
+            groups: 1,
+        }),
+    ];
+    for op in ops {
+        value = builder.node("node", op, &[Operand::Value(value)]).unwrap();
+    }
+    builder.output("y", value);
+    let executor = Executor::new(&builder.finish().unwrap(), Options::default()).unwrap();
+    assert_eq!(executor.plain_nodes(), [""; 0]);
 }

@@ -28,6 +28,13 @@ fn graphs_of_tokens_yield_what_the_interpreter_yields() {
 }
 
 #[test]
+fn graphs_of_grouped_convolutions_yield_what_the_interpreter_yields() {
+    for seed in 0..GRAPHS {
+        check(seed, Kind::Groups);
+    }
+}
+
+#[test]
 fn graphs_of_wide_maps_yield_what_the_interpreter_yields() {
     for seed in 0..GRAPHS / 8 {
         check(seed, Kind::WideMaps);

@@ -54,8 +54,8 @@ pub(super) fn pad(before: &[usize], mode: PadMode, x: Tensor<'_>, shape: &[usize
     copy(&axes, x.data, fill, out)
 }
 
-/// Which index of an axis of `length` an index of the padded one shows.
-fn padded(index: usize, before: usize, length: usize, mode: PadMode) -> Option<usize> {
+/// Which index of an axis of `length` an index of the padded one shows; none where that is a constant.
+pub fn padded(index: usize, before: usize, length: usize, mode: PadMode) -> Option<usize> {
     let last = length.checked_sub(1)?;
     match (index.checked_sub(before), mode) {
         (Some(inside), _) if inside <= last => Some(inside),

@@ -18,6 +18,7 @@ use crate::graph::{ConstantId, Graph, Operand};
 use crate::lifetimes::Lifetimes;
 use crate::op::{Op, Unary};
 use crate::shape::Shape;
+pub use layout::padded;
 pub use resize::taps;
 
 /// Numbers with a shape, row-major.

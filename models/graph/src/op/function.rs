@@ -46,6 +46,22 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// One of each kind, with parameters that networks have: what executors are tested with.
+    pub const EACH: [Self; 12] = [
+        Self::Relu,
+        Self::Clip { low: -1.0, high: 6.0 },
+        Self::LeakyRelu { slope: 0.01 },
+        Self::Sigmoid,
+        Self::Silu,
+        Self::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        Self::HardSwish,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::Tanh,
+        Self::Elu { alpha: 1.0 },
+        Self::Mish,
+    ];
+
     /// What it is called in the text form.
     pub fn name(&self) -> &'static str {
         match self {

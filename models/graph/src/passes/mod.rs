@@ -13,6 +13,7 @@ mod parallel;
 mod patterns;
 mod products;
 mod scales;
+mod taps;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub fn optimise(graph: Graph, options: &Options) -> Graph {
         products::recognise(&mut edit);
         averages::recognise(&mut edit);
         pads::fold(&mut edit);
+        taps::cut(&mut edit);
         scales::fold(&mut edit);
         parallel::join(&mut edit);
         activations::recognise(&mut edit);

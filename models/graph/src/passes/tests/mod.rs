@@ -11,7 +11,7 @@ use super::{Options, optimise};
 use crate::graph::{Graph, Operand};
 use crate::op::{Activation, Adaptive, Binary, Op, PadMode, PoolKind, Reduction, TransposedConvolution, Window};
 use crate::testing::net::{Net, assert_same, assert_sound};
-use crate::testing::{pool, relu, shape, square, transposed};
+use crate::testing::{conv, pool, relu, shape, square, transposed};
 
 fn check(name: &str, net: Net, outputs: &[Operand]) -> Graph {
     check_with(name, net, outputs, &Options::default())
@@ -145,6 +145,30 @@ fn reshapes_and_transposes_merge() {
     };
     let z = net.node(part, &[z]);
     check("layout", net, &[y, z]);
+}
+
+#[test]
+fn taps_that_padding_alone_meets_go() {
+    let mut outputs = Vec::new();
+    let mut net = Net::new("N 2 4 5");
+    let x = net.x;
+    let mut dilated = |dilation: [usize; 2], before: [usize; 2], after: [usize; 2]| {
+        let weight = net.weight(&[3, 2, 3, 3]);
+        let window = Window {
+            dilation,
+            before,
+            after,
+            ..square(3, 1, 0)
+        };
+        outputs.push(net.node(Op::Convolution(conv(weight, window)), &[x]));
+    };
+    // The one in the middle stays; one row of two; those of one side.
+    dilated([6, 6], [6, 6], [6, 6]);
+    dilated([3, 7], [3, 7], [3, 7]);
+    dilated([5, 1], [9, 1], [1, 1]);
+    // Each tap meets a number.
+    dilated([2, 2], [2, 2], [2, 2]);
+    check("taps", net, &outputs);
 }
 
 #[test]
