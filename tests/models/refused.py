@@ -86,6 +86,7 @@ def operators():
     case("condition_on_data", condition_on_data, "`If`", batch=1)
     case("unknown_mode", lambda g: g.Pad(g.input, [0] * 8, mode="blend"), "`node_0`", "mode", "`blend`")
     case("unknown_attribute", lambda g: conv(g, 2, 3, 1, 1, sharpen=1), "`node_0`", "sharpen")
+    case("conv_auto_pad_cuts", lambda g: conv(g, 3, 3, 1, 1, auto_pad="SAME_UPPER", strides=[4, 4]), "auto_pad", "pads", shape=(3, 16, 16))
     case("attribute_of_wrong_type", lambda g: conv(g, 2, 3, 1, 1, group=1.5), "`node_0`", "group")
     case("weight_computed_from_input", lambda g: g.Conv(g.input, g.Relu(g.input)), "`node_1`", "weight", batch=1)
     case("mixes_the_batch", lambda g: g.Sub(g.input, g.ReduceMean(g.input, axes=[0])), "batch", "`node_0`")

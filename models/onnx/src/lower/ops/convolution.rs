@@ -109,6 +109,21 @@ impl Moves {
         ([above, left], [below, behind])
     }
 
+    /// Whether `auto_pad` would have to take lines away from the map, because strides skip more than the kernel reaches.
+    fn auto_pad_cuts(&self, size: [usize; 2]) -> bool {
+        let reach = self.reach();
+        let mut along = size.iter().zip(&self.stride).zip(&reach);
+        self.pads.is_none()
+            && along.any(|((size, stride), reach)| {
+                let last = size
+                    .div_ceil((*stride).max(1))
+                    .saturating_sub(1)
+                    .saturating_mul(*stride);
+                // One line is left over at the end in every runtime.
+                last.saturating_add(*reach).saturating_add(1) < *size
+            })
+    }
+
     pub(super) fn window(&self, (before, after): ([usize; 2], [usize; 2])) -> Window {
         Window {
             kernel: self.kernel,
@@ -217,6 +232,12 @@ pub(crate) fn convolution(em: &mut Emitter, call: &Call<'_, '_>) -> Answer {
     let weight = weight(call, em, map.flat)?;
     let kernel = weight.dims.get(if map.flat { 3.. } else { 2.. }).unwrap_or_default();
     let moves = Moves::of(call, kernel, map.flat)?;
+    if moves.auto_pad_cuts(map.size) {
+        return Err(advise(
+            "`auto_pad` with strides that skip more than the kernel reaches: runtimes begin at different places",
+            "export it with explicit `pads`",
+        ));
+    }
     let op = Convolution {
         weight: em.constant(&weight)?,
         bias: bias(call, em)?,
