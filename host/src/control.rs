@@ -54,7 +54,7 @@ pub struct Request {
     /// Who asks, for the history; a constant or a number, nothing that they may choose.
     pub by: String,
     /// Answered when the change is made, or was refused.
-    pub reply: oneshot::Sender<Result<Change, Unanswered>>,
+    pub reply: oneshot::Sender<Result<ChangeRecord, Unanswered>>,
 }
 
 /// Why a request has no answer.
@@ -73,7 +73,7 @@ pub enum Unanswered {
 
 /// One entry of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ChangeRecord {
     /// Counts changes, from 1.
     pub number: u64,
     /// When it ended: RFC 3339, UTC, milliseconds.
@@ -130,7 +130,7 @@ pub struct Status {
     /// Those of the file.
     pub pipelines: Vec<PipelineStatus>,
     /// The last change, whatever came of it.
-    pub last_change: Option<Change>,
+    pub last_change: Option<ChangeRecord>,
     /// Whether every pipeline can take messages, and why not.
     #[serde(default)]
     pub readiness: Readiness,
@@ -196,7 +196,8 @@ pub struct PipelineStatus {
     /// Messages taken since the host began.
     pub taken: u64,
     /// Of these, not settled yet.
-    pub in_hand: u64,
+    #[serde(rename = "in_hand")]
+    pub in_flight: u64,
     /// Acknowledged with their results.
     pub acked: u64,
     /// Acknowledged without a result, since a plugin said so.
@@ -218,7 +219,8 @@ pub struct TrialStatus {
     pub worse: u64,
     /// Messages that it has in its hands.
     #[serde(default)]
-    pub in_hand: u64,
+    #[serde(rename = "in_hand")]
+    pub in_flight: u64,
     /// For how long it has had the oldest of them, in seconds.
     #[serde(default)]
     pub oldest_s: u64,
@@ -235,7 +237,7 @@ pub struct History {
 struct Entries {
     n_changes: u64,
     by_outcome: BTreeMap<ChangeOutcome, u64>,
-    kept: VecDeque<Change>,
+    kept: VecDeque<ChangeRecord>,
 }
 
 /// Where requests arrive: those that cannot wait by a way of their own.
@@ -278,7 +280,7 @@ impl Control {
     }
 
     /// The changes that are remembered, the oldest first.
-    pub fn history(&self) -> Vec<Change> {
+    pub fn history(&self) -> Vec<ChangeRecord> {
         self.history.all()
     }
 
@@ -289,7 +291,7 @@ impl Control {
     ///
     /// # Cancellation
     /// The change is made all the same.
-    pub async fn ask(&self, command: Command, by: String) -> Result<Change, Unanswered> {
+    pub async fn ask(&self, command: Command, by: String) -> Result<ChangeRecord, Unanswered> {
         let answer = self.begin(command, by)?;
         answer.await.unwrap_or(Err(Unanswered::Stopping))
     }
@@ -302,7 +304,7 @@ impl Control {
         &self,
         command: Command,
         by: String,
-    ) -> Result<oneshot::Receiver<Result<Change, Unanswered>>, Unanswered> {
+    ) -> Result<oneshot::Receiver<Result<ChangeRecord, Unanswered>>, Unanswered> {
         let (reply, answer) = oneshot::channel();
         let requests = match command.is_urgent() {
             true => &self.urgent,
@@ -354,7 +356,7 @@ impl std::fmt::Debug for Control {
 
 impl History {
     /// Adds a change; its number is set here.
-    pub fn add(&self, mut change: Change) -> Change {
+    pub fn add(&self, mut change: ChangeRecord) -> ChangeRecord {
         let mut entries = self.lock();
         entries.n_changes += 1;
         change.number = entries.n_changes;
@@ -367,12 +369,12 @@ impl History {
     }
 
     /// Those that are remembered, the oldest first.
-    pub fn all(&self) -> Vec<Change> {
+    pub fn all(&self) -> Vec<ChangeRecord> {
         self.lock().kept.iter().cloned().collect()
     }
 
     /// The last one.
-    pub fn last(&self) -> Option<Change> {
+    pub fn last(&self) -> Option<ChangeRecord> {
         self.lock().kept.back().cloned()
     }
 

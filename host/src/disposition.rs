@@ -18,7 +18,7 @@ pub enum Disposition {
     /// alone; then the original is let go of.
     Quarantine {
         /// Hosts that ended with it in hand, this time included.
-        deaths: u32,
+        crash_count: u32,
     },
 }
 

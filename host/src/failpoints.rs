@@ -11,7 +11,7 @@
 
 /// A place that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Failpoint {
     /// Before what a file names is loaded. Knows no id.
     Load,
     /// A message was taken.
@@ -53,15 +53,15 @@ pub(crate) enum Fault {
 
 #[cfg(not(feature = "failpoints"))]
 mod points {
-    use super::{Fault, Place};
+    use super::{Failpoint, Fault};
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) async fn pass(_place: Place, _id: &str) {}
+    pub(crate) async fn pass(_place: Failpoint, _id: &str) {}
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) fn hit(_place: Place) -> Option<Fault> {
+    pub(crate) fn hit(_place: Failpoint) -> Option<Fault> {
         None
     }
 }

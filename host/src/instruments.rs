@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View};
+use crate::admin::{HostPhase, PipelineState, PipelineView, View};
 use crate::breaker::{Breaker, Opened};
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::{Publishing, Status, Told, Waiting, Watch};
+use crate::connect::amqp::{ConnectionMonitor, Publishing, Status, WaitReason, Waiting};
 use crate::connect::{Attention, Hold};
-use crate::outlook::Outlook;
+use crate::counters::PipelineCounters;
+use crate::drain_forecast::DrainForecast;
 use crate::streams;
-use crate::tally::Tally;
 use crate::watchdog::{Found, Pulse, Stalled};
 
 /// Those of a host.
@@ -25,7 +25,7 @@ use crate::watchdog::{Found, Pulse, Stalled};
 pub struct Instruments {
     // std Mutexes: never held over an await.
     pipelines: Mutex<BTreeMap<Name, Instrument>>,
-    broker: Mutex<Option<Watch>>,
+    broker: Mutex<Option<ConnectionMonitor>>,
     is_running: AtomicBool,
     drain: CancellationToken,
     // What the start is doing, and since when.
@@ -40,7 +40,7 @@ pub struct Instrument {
     /// What it does.
     pub state: PipelineState,
     /// What became of its messages; outlives the pipeline, whose counters must not go back when it returns.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<PipelineCounters>,
     /// What it waits for; nothing until it runs.
     pub waits: Option<Waits>,
     uses_broker: bool,
@@ -60,9 +60,9 @@ pub struct Waits {
     /// For its source, while this says `false`.
     pub is_open: Arc<AtomicBool>,
     /// What its source waits for then.
-    pub told: Told,
+    pub wait_reason: WaitReason,
     /// Not now, but at a stop.
-    pub outlook: Arc<Outlook>,
+    pub drain_forecast: Arc<DrainForecast>,
     /// What its source cannot take.
     pub attention: Attention,
 }
@@ -103,13 +103,13 @@ impl Instruments {
         let Some(bound) = shortened.or(*lock(&self.bound)) else {
             return Vec::new();
         };
-        let broker = lock(&self.broker).as_ref().map(Watch::status);
+        let broker = lock(&self.broker).as_ref().map(ConnectionMonitor::status);
         let is_draining = self.drain.is_cancelled();
         let mut all = Vec::new();
         for (name, it) in self.lock().iter_mut() {
             let is_explained =
                 is_draining || it.state != PipelineState::Running || it.waits_for_something(broker.as_ref());
-            let found = it.pulse.look(now, it.tally.motion(), is_explained, bound);
+            let found = it.pulse.look(now, it.counters.motion(), is_explained, bound);
             all.push((name.clone(), found, it.pulse.stalled().cloned()));
         }
         all
@@ -125,7 +125,7 @@ impl Instruments {
     }
 
     /// Watches the connections to the broker.
-    pub fn connected(&self, watch: Watch) {
+    pub fn connected(&self, watch: ConnectionMonitor) {
         *lock(&self.broker) = Some(watch);
     }
 
@@ -138,7 +138,7 @@ impl Instruments {
         for (name, pipeline) in file {
             let instrument = pipelines.entry(name.clone()).or_insert_with(|| Instrument {
                 state: PipelineState::Starting,
-                tally: Arc::default(),
+                counters: Arc::default(),
                 waits: None,
                 uses_broker: false,
                 is_in_file: true,
@@ -176,8 +176,8 @@ impl Instruments {
     }
 
     /// What became of the messages, by pipeline.
-    pub fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.lock().values().map(|it| Arc::clone(&it.tally)).collect()
+    pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
+        self.lock().values().map(|it| Arc::clone(&it.counters)).collect()
     }
 
     /// The breaker that is open for the longest, of those that are.
@@ -193,12 +193,12 @@ impl Instruments {
     pub fn add_up(&self) -> bool {
         let mut all = true;
         for (name, instrument) in self.lock().iter() {
-            let counts = instrument.tally.counts();
+            let counts = instrument.counters.counts();
             if !counts.add_up() {
                 all = false;
-                let (n_taken, n_settled, n_in_hand) = (counts.n_taken, counts.n_settled(), counts.n_in_hand);
+                let (n_received, n_settled, n_in_flight) = (counts.n_received, counts.n_settled(), counts.n_in_flight);
                 error!(
-                    pipeline = %name, n_taken, n_settled, n_in_hand,
+                    pipeline = %name, n_taken = n_received, n_settled, n_in_hand = n_in_flight,
                     "the messages do not add up: a bug of this host, please report it with its log"
                 );
             }
@@ -209,9 +209,9 @@ impl Instruments {
     /// What can be seen of them at this moment; nothing of what serves.
     pub fn view(&self) -> View {
         let phase = match (self.drain.is_cancelled(), self.is_running.load(Ordering::Relaxed)) {
-            (true, _) => Phase::Draining,
-            (false, true) => Phase::Running,
-            (false, false) => Phase::Starting,
+            (true, _) => HostPhase::Draining,
+            (false, true) => HostPhase::Running,
+            (false, false) => HostPhase::Starting,
         };
         let pipelines = self.lock();
         let shown = pipelines.iter().filter(|(_, it)| it.is_in_file);
@@ -225,10 +225,10 @@ impl Instruments {
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
                 stuck: None,
-                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.outlook.too_long())),
+                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.drain_forecast.too_long())),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
-                counts: it.tally.counts(),
-                source: waits.and_then(|waits| waits.told.waiting()),
+                counts: it.counters.counts(),
+                source: waits.and_then(|waits| waits.wait_reason.waiting()),
                 stalled: it.pulse.stalled().cloned(),
             }
         });
@@ -240,7 +240,7 @@ impl Instruments {
         View {
             phase,
             doing,
-            broker: broker.as_ref().map(Watch::status),
+            broker: broker.as_ref().map(ConnectionMonitor::status),
             pipelines: pipelines.collect(),
             generation: None,
             changes: Vec::new(),

@@ -16,7 +16,7 @@ const NO_LIMIT: u64 = 1 << 62;
 
 /// What there is, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct AvailableMemory {
     /// Bytes of memory.
     pub bytes: u64,
     /// In words, before the number: `this machine has`.
@@ -72,22 +72,22 @@ pub fn scarcity_behind(error: &(dyn Error + 'static)) -> Option<&'static str> {
 }
 
 /// What this process may have; none where the system does not say.
-pub fn memory() -> Option<Allowance> {
+pub fn memory() -> Option<AvailableMemory> {
     memory_below(Path::new("/"))
 }
 
-fn memory_below(root: &Path) -> Option<Allowance> {
+fn memory_below(root: &Path) -> Option<AvailableMemory> {
     let read = |path: &str| text(&root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
     let limits = mounts
         .lines()
         .filter_map(mount)
         .flat_map(|mount| limits(root, &mount, &groups));
-    let group = limits.min().map(|bytes| Allowance {
+    let group = limits.min().map(|bytes| AvailableMemory {
         bytes,
         by: "its control group allows",
     });
-    let machine = mem_total(&read("proc/meminfo")).map(|bytes| Allowance {
+    let machine = mem_total(&read("proc/meminfo")).map(|bytes| AvailableMemory {
         bytes,
         by: "this machine has",
     });

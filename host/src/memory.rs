@@ -1,10 +1,10 @@
 //! What the process may take in memory: one formula over the file and the models that it names, checked before
 //! anything is taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
 
-use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceConfig};
+use crate::config::{BrokerConfig, Config, Diagnostic, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
-use crate::reload::Loaded;
+use crate::reload::LoadedFiles;
 use crate::sandbox::{TransformOf, handovers_bytes, instances_bytes, results_bytes};
 
 /// What is kept of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
@@ -61,7 +61,7 @@ pub struct Term {
 
 impl MemoryBound {
     /// The formula.
-    pub fn of(config: &Config, loaded: &Loaded) -> Self {
+    pub fn of(config: &Config, loaded: &LoadedFiles) -> Self {
         let broker = config.broker.as_ref();
         let pipelines = || config.pipelines.values();
         let sum = |bytes: &dyn Fn(&PipelineConfig) -> u64| {
@@ -186,7 +186,7 @@ impl MemoryBound {
     }
 
     /// How each term comes about, in the order of [`Self::terms`]: what is multiplied with what, pipeline by pipeline.
-    pub fn workings(config: &Config, loaded: &Loaded) -> [String; 8] {
+    pub fn workings(config: &Config, loaded: &LoadedFiles) -> [String; 8] {
         // A part of the file by itself: every term is a sum over pipelines, but for what they share.
         let each = |term: &dyn Fn(&Self) -> u64| {
             let parts = config.pipelines.iter().map(|(name, pipeline)| {
@@ -228,7 +228,7 @@ impl MemoryBound {
 
     /// What the sum would be with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said
     /// where these are most of it.
-    pub fn with_small_messages(config: &Config, loaded: &Loaded) -> Option<u64> {
+    pub fn with_small_messages(config: &Config, loaded: &LoadedFiles) -> Option<u64> {
         let mut smaller = config.clone();
         if let Some(broker) = &mut smaller.broker {
             broker.max_message_bytes = broker.max_message_bytes.min(SMALL_MESSAGE_BYTES);
@@ -243,7 +243,7 @@ impl MemoryBound {
     }
 
     /// What to say when the bound is above what is allowed: nothing when it is not.
-    pub fn judge(&self, allowed: u64, by: &str) -> Option<Mistake> {
+    pub fn judge(&self, allowed: u64, by: &str) -> Option<Diagnostic> {
         let total = self.total();
         if total <= allowed {
             return None;
@@ -258,7 +258,7 @@ impl MemoryBound {
         let (total, allowed) = (shown(total), shown(allowed));
         let lower = terms.first().map_or("", |term| term.lowered_by);
         let message = format!("by this file the host may take {total} of memory, and {by} {allowed}");
-        Some(Mistake::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
+        Some(Diagnostic::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
     }
 }
 
@@ -330,12 +330,12 @@ mod tests {
     #[test]
     fn what_exceeds_is_told_with_its_terms_and_the_key_to_lower() {
         assert_eq!(BOUND.judge(BOUND.total(), "`memory` allows"), None);
-        let mistake = BOUND.judge(4 << 30, "`memory` allows").unwrap();
+        let diagnostic = BOUND.judge(4 << 30, "`memory` allows").unwrap();
         assert_eq!(
-            mistake.message,
+            diagnostic.message,
             "by this file the host may take 6.9 GiB of memory, and `memory` allows 4 GiB"
         );
-        let hint = mistake.hint.unwrap();
+        let hint = diagnostic.hint.unwrap();
         assert!(
             hint.starts_with(
                 "lower `prefetch` of a source, or `max_message` of `[broker]`: messages 4 GiB, results 2 GiB, plugins 512 MiB"

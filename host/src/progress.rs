@@ -10,8 +10,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::counters::{Counts, PipelineCounters};
 use crate::streams::{self, Footer};
-use crate::tally::{Counts, Tally};
 
 /// Rows of labels in a summary, the most frequent first; the others are added up in one.
 const LABEL_ROWS_MAX: usize = 20;
@@ -49,10 +49,10 @@ struct Bar {
 
 impl Summary {
     /// What all pipelines of a run of this length came to.
-    pub fn new<'a>(tallies: impl IntoIterator<Item = &'a Arc<Tally>>, elapsed: Duration) -> Self {
+    pub fn new<'a>(all_counters: impl IntoIterator<Item = &'a Arc<PipelineCounters>>, elapsed: Duration) -> Self {
         let mut counts = Counts::default();
-        for tally in tallies {
-            counts.merge(&tally.counts());
+        for counters in all_counters {
+            counts.merge(&counters.counts());
         }
         Self { counts, elapsed }
     }
@@ -187,18 +187,18 @@ fn printable(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::{LABELS_MAX, Outcome};
     use crate::disposition::ReasonClass;
-    use crate::tally::{LABELS_MAX, Outcome};
 
-    fn summary_of(tally: &Arc<Tally>) -> String {
-        Summary::new([tally], Duration::from_secs(2)).to_string()
+    fn summary_of(counters: &Arc<PipelineCounters>) -> String {
+        Summary::new([counters], Duration::from_secs(2)).to_string()
     }
 
     #[test]
     fn a_summary_counts_labels_and_failures() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         for label in ["square", "circle", "square", "triangle", "square"] {
-            tally.take().settle(Outcome::Acked(Some(label)));
+            counters.receive().settle(Outcome::Acked(Some(label)));
         }
         for outcome in [
             Outcome::Acked(None),
@@ -210,9 +210,9 @@ mod tests {
             Outcome::Returned,
             Outcome::Lost,
         ] {
-            tally.take().settle(outcome);
+            counters.receive().settle(outcome);
         }
-        assert_eq!(tally.n_finished(), 10);
+        assert_eq!(counters.n_finished(), 10);
         let expected = "\
 ╭───────────────────┬──────────┬────────╮
 │ result            ┆ messages ┆  share │
@@ -227,7 +227,7 @@ mod tests {
 │ total             ┆       10 ┆        │
 ╰───────────────────┴──────────┴────────╯
 10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will come again";
-        assert_eq!(summary_of(&tally), expected);
+        assert_eq!(summary_of(&counters), expected);
     }
 
     #[test]
@@ -239,14 +239,16 @@ mod tests {
 
     #[test]
     fn labels_are_bounded_and_harmless() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         for index in 0..2 * LABELS_MAX {
-            tally.take().settle(Outcome::Acked(Some(&format!("label {index:05}"))));
+            counters
+                .receive()
+                .settle(Outcome::Acked(Some(&format!("label {index:05}"))));
         }
         for _ in 0..2 {
-            tally.take().settle(Outcome::Acked(Some("label 00000")));
+            counters.receive().settle(Outcome::Acked(Some("label 00000")));
         }
-        let text = summary_of(&tally);
+        let text = summary_of(&counters);
         assert_eq!(text.lines().count(), LABEL_ROWS_MAX + 7);
         assert!(text.contains("label 00000 "), "{text}");
         // All but the first twenty labels, of which one was seen three times.

@@ -41,7 +41,7 @@ impl LineQuota {
     }
 
     /// Whether there is room for one more line about a message; where there was none for others, that is told.
-    pub fn may_tell(&self) -> bool {
+    pub fn may_log(&self) -> bool {
         let told = self.spend();
         if let Some(dropped) = self.dropped(u64::from(!told)) {
             warn!(dropped, "said nothing about some messages: there are too many to tell");

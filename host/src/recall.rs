@@ -26,7 +26,7 @@ impl Recall {
 
     /// A plugin of these stages fails for everything. What is in the hands of stages that were replaced need not wait for
     /// that to be over.
-    pub fn ails(&self) {
+    pub fn mark_failing(&self) {
         if self.is_replaced.load(Ordering::Relaxed) {
             self.take_back();
         }
@@ -50,10 +50,10 @@ mod tests {
     #[test]
     fn stages_keep_their_messages_until_they_ail_after_they_were_replaced() {
         let recall = Recall::default();
-        recall.ails();
+        recall.mark_failing();
         recall.replaced();
         assert!(recall.is_taken_back().now_or_never().is_none());
-        recall.ails();
+        recall.mark_failing();
         assert!(recall.is_taken_back().now_or_never().is_some());
     }
 }

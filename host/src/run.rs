@@ -14,14 +14,14 @@ use crate::breaker::Opened;
 use crate::config::{Config, HostConfig, Name};
 use crate::connect::folder::Until;
 use crate::connect::reserve;
-use crate::control::{Change, Control, History, Request, Requests, Unanswered};
+use crate::control::{ChangeRecord, Control, History, Request, Requests, Unanswered};
+use crate::counters::PipelineCounters;
 use crate::instruments::Instruments;
-use crate::reload::Gathered;
+use crate::reload::LoadedConfig;
 use crate::sandbox::Sandbox;
-use crate::supervisor::{Asked, ChangeError, Premises, Supervisor, WATCH};
-use crate::tally::Tally;
+use crate::supervisor::{ChangeError, ChangeRequest, Supervisor, SupervisorDeps, WATCH};
 use crate::trial::TrialEnded;
-use crate::watch::Watch;
+use crate::watch::FileWatcher;
 use crate::watchdog;
 
 /// How long closing may take beyond the drain's time: the process is gone a second after it at the latest.
@@ -32,7 +32,7 @@ const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a run is told besides its file.
 #[derive(Debug)]
-pub struct Orders {
+pub struct RunOptions {
     /// Whether a folder run ends when the folder is empty.
     pub until: Until,
     /// Cancelled by the first signal: stop taking, finish what is in hand.
@@ -45,7 +45,7 @@ pub struct Orders {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum RunOutcome {
     /// Everything in hand was finished.
     Drained,
     /// The deadline passed: what was left went back to its source.
@@ -77,7 +77,7 @@ pub struct Host {
     supervisor: Supervisor,
     trials: mpsc::UnboundedReceiver<TrialEnded>,
     requests: Requests,
-    watch: Option<Watch>,
+    watch: Option<FileWatcher>,
     device_lost: CancellationToken,
     drain: CancellationToken,
     cut: CancellationToken,
@@ -103,15 +103,15 @@ impl Host {
     ///
     /// # Errors
     /// When health and metrics or the control interface cannot be served.
-    pub async fn open(config: &Config, sandbox: Arc<Sandbox>, orders: &Orders) -> Result<Self, RunError> {
+    pub async fn open(config: &Config, sandbox: Arc<Sandbox>, run_options: &RunOptions) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
         let (settings, file) = (config.host.clone(), config.path.clone());
-        let (drain, cut) = (orders.drain.child_token(), CancellationToken::new());
+        let (drain, cut) = (run_options.drain.child_token(), CancellationToken::new());
         let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
         let instruments = Arc::new(Instruments::new(&drain));
         instruments.show(&config.pipelines);
         instruments.doing("compiling plugins and loading models");
-        let premises = Premises {
+        let deps = SupervisorDeps {
             sandbox,
             host_id,
             instruments: Arc::clone(&instruments),
@@ -119,9 +119,9 @@ impl Host {
             device_lost: device_lost.clone(),
             drain: drain.clone(),
             cut: cut.clone(),
-            until: orders.until,
+            until: run_options.until,
         };
-        let (mut supervisor, trials) = Supervisor::new(premises);
+        let (mut supervisor, trials) = Supervisor::new(deps);
         supervisor.pipelines().drain_within(settings.drain);
         let status = supervisor.status_view(file.clone());
         let admin = match settings.admin {
@@ -133,7 +133,7 @@ impl Host {
         };
         let (control, requests) = Control::new(Arc::new(move || status.status()), history);
         // A run that ends by itself is not asked to change.
-        let control = match orders.until {
+        let control = match run_options.until {
             Until::Stopped => ControlServer::start(&settings.control, &file, control).await?,
             Until::Empty => None,
         };
@@ -141,7 +141,7 @@ impl Host {
         let watchdog = tokio::spawn(async move { watchdog::watch(&looked_at).await });
         Ok(Self {
             settings,
-            until: orders.until,
+            until: run_options.until,
             supervisor,
             trials,
             requests,
@@ -161,17 +161,17 @@ impl Host {
     ///
     /// # Errors
     /// When waiting would not help.
-    pub async fn start(&mut self, gathered: Gathered) -> Result<(), RunError> {
-        self.supervisor.start(gathered).await?;
+    pub async fn start(&mut self, loaded_config: LoadedConfig) -> Result<(), RunError> {
+        self.supervisor.start(loaded_config).await?;
         let is_watched = self.settings.watch && self.until == Until::Stopped;
-        self.watch = is_watched.then(|| Watch::new(self.supervisor.watched()));
+        self.watch = is_watched.then(|| FileWatcher::new(self.supervisor.watched()));
         self.instruments.running();
         Ok(())
     }
 
     /// What became of the messages, by pipeline.
-    pub fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.instruments.tallies()
+    pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
+        self.instruments.all_counters()
     }
 
     /// Which pipeline waits because a plugin or a model fails for everything, the one that waits for the longest.
@@ -186,8 +186,8 @@ impl Host {
     }
 
     /// Runs, and changes what runs, until every source ends, a signal comes or a device is lost; then drains.
-    pub async fn run(mut self, orders: &Orders) -> Ended {
-        match self.serve(orders).await {
+    pub async fn run(mut self, run_options: &RunOptions) -> RunOutcome {
+        match self.serve(run_options).await {
             Stop::SourcesEnded => {}
             Stop::Asked => {
                 info!(
@@ -203,11 +203,11 @@ impl Host {
         let in_time = tokio::select! {
             () = pipelines.all_ended() => true,
             () = tokio::time::sleep(self.settings.drain.saturating_sub(reserve)) => false,
-            () = orders.leave.cancelled() => false,
+            () = run_options.leave.cancelled() => false,
         };
         self.cut.cancel();
         if !in_time {
-            let grace = if orders.leave.is_cancelled() {
+            let grace = if run_options.leave.is_cancelled() {
                 LEAVE_GRACE
             } else {
                 reserve + CLOSE_MIN
@@ -215,9 +215,9 @@ impl Host {
             if tokio::time::timeout(grace, pipelines.all_ended()).await.is_err() {
                 warn!("some messages are still in hand: their sources take them back");
                 return match (self.device_lost.is_cancelled(), self.instruments.add_up()) {
-                    (true, _) => Ended::DeviceLost,
-                    (false, true) => Ended::CutOff,
-                    (false, false) => Ended::Unaccounted,
+                    (true, _) => RunOutcome::DeviceLost,
+                    (false, true) => RunOutcome::CutOff,
+                    (false, false) => RunOutcome::Unaccounted,
                 };
             }
         }
@@ -226,17 +226,17 @@ impl Host {
         close(self.supervisor, if in_time { deadline.max(soon) } else { soon }).await;
         let adds_up = self.instruments.add_up();
         match (self.device_lost.is_cancelled(), in_time) {
-            (true, _) => Ended::DeviceLost,
-            (false, _) if !adds_up => Ended::Unaccounted,
-            (false, false) => Ended::CutOff,
-            (false, true) if failed => Ended::SourceFailed,
-            (false, true) => Ended::Drained,
+            (true, _) => RunOutcome::DeviceLost,
+            (false, _) if !adds_up => RunOutcome::Unaccounted,
+            (false, false) => RunOutcome::CutOff,
+            (false, true) if failed => RunOutcome::SourceFailed,
+            (false, true) => RunOutcome::Drained,
         }
     }
 
     /// Makes changes, one at a time, until the host is to stop taking messages.
-    async fn serve(&mut self, orders: &Orders) -> Stop {
-        let (drain, leave, device_lost) = (self.drain.clone(), orders.leave.clone(), self.device_lost.clone());
+    async fn serve(&mut self, run_options: &RunOptions) -> Stop {
+        let (drain, leave, device_lost) = (self.drain.clone(), run_options.leave.clone(), self.device_lost.clone());
         let stopped = async {
             tokio::select! {
                 () = drain.cancelled() => Stop::Asked,
@@ -249,7 +249,7 @@ impl Host {
                 self.read_again("start").await;
             }
             while !self.supervisor.is_over() {
-                self.change(orders).await;
+                self.change(run_options).await;
             }
             Stop::SourcesEnded
         };
@@ -268,11 +268,11 @@ impl Host {
             requests,
             ..
         } = self;
-        drop(Self::make(supervisor, trials, requests, &Asked::Read { by }).await);
+        drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by }).await);
     }
 
     /// Waits for something to change, and changes it.
-    async fn change(&mut self, orders: &Orders) {
+    async fn change(&mut self, run_options: &RunOptions) {
         let Self {
             supervisor,
             trials,
@@ -285,10 +285,10 @@ impl Host {
             Some(name) = supervisor.pipelines().next_ended() => supervisor.ended(&name),
             Some(ended) = trials.recv() => supervisor.trial_ended(ended),
             Some(request) = requests.recv() => Self::ask(supervisor, trials, requests, request).await,
-            () = orders.reload.notified(), if *until == Until::Stopped => {
-                drop(Self::make(supervisor, trials, requests, &Asked::Read { by: "SIGHUP" }).await);
+            () = run_options.reload.notified(), if *until == Until::Stopped => {
+                drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by: "SIGHUP" }).await);
             }
-            () = changed(watch) => drop(Self::make(supervisor, trials, requests, &Asked::Read { by: WATCH }).await),
+            () = changed(watch) => drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by: WATCH }).await),
         }
         if let Some(watch) = watch {
             watch.set(supervisor.watched());
@@ -303,7 +303,7 @@ impl Host {
         request: Request,
     ) {
         let Request { command, by, reply } = request;
-        let asked = Asked::Command {
+        let asked = ChangeRequest::Command {
             command,
             by: by.clone(),
         };
@@ -319,8 +319,8 @@ impl Host {
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
         requests: &mut Requests,
-        asked: &Asked<'_>,
-    ) -> Result<Change, Unanswered> {
+        asked: &ChangeRequest<'_>,
+    ) -> Result<ChangeRecord, Unanswered> {
         loop {
             tokio::select! {
                 biased; // the ways back before everything else
@@ -355,7 +355,7 @@ async fn close(supervisor: Supervisor, until: Instant) {
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
+async fn changed(watch: &mut Option<FileWatcher>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,

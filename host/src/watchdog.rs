@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::config::{Config, Name};
+use crate::counters::Motion;
 use crate::disposition::Stage;
-use crate::failpoints::{self, Place};
+use crate::failpoints::{self, Failpoint};
 use crate::instruments::Instruments;
 use crate::sandbox::wall_time;
-use crate::tally::Motion;
 
 /// How often it looks.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub struct Stalled {
     /// What can be explained.
     pub bound: Duration,
     /// Messages in hand.
-    pub n_in_hand: u64,
+    pub n_in_flight: u64,
     /// Of these, by stage.
     pub at: BTreeMap<Stage, u64>,
 }
@@ -50,22 +50,22 @@ impl fmt::Display for Stalled {
         let Self {
             lasts,
             bound,
-            n_in_hand,
+            n_in_flight,
             at,
         } = self;
         let (lasts_s, bound_s) = (lasts.as_secs(), bound.as_secs());
         write!(
             f,
-            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_hand} in hand"
+            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_flight} in hand"
         )?;
         let n_at: u64 = at.values().sum();
-        let others = (n_in_hand.saturating_sub(n_at), "waiting or being settled".to_owned());
+        let others = (n_in_flight.saturating_sub(n_at), "waiting or being settled".to_owned());
         let all = at.iter().map(|(stage, n)| (*n, format!("at {stage}"))).chain([others]);
         for (place, (n, what)) in all.filter(|(n, _)| *n > 0).enumerate() {
             let before = if place == 0 { " (" } else { ", " };
             write!(f, "{before}{n} {what}")?;
         }
-        f.write_str(if *n_in_hand > 0 { ")" } else { "" })
+        f.write_str(if *n_in_flight > 0 { ")" } else { "" })
     }
 }
 
@@ -95,7 +95,7 @@ impl Pulse {
         let has_moved = motion.n_steps != self.n_steps;
         self.n_steps = motion.n_steps;
         let since = *self.since.get_or_insert(now);
-        if has_moved || is_explained || motion.n_in_hand == 0 {
+        if has_moved || is_explained || motion.n_in_flight == 0 {
             self.since = Some(now);
             return match self.stalled.take() {
                 Some(_) => Found::Moves,
@@ -106,11 +106,11 @@ impl Pulse {
         if lasts <= bound {
             return Found::Nothing;
         }
-        let Motion { n_in_hand, at, .. } = motion;
+        let Motion { n_in_flight, at, .. } = motion;
         let stalled = Stalled {
             lasts,
             bound,
-            n_in_hand,
+            n_in_flight,
             at,
         };
         match self.stalled.replace(stalled) {
@@ -148,11 +148,11 @@ pub(crate) async fn watch(instruments: &Instruments) {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let shortened = failpoints::hit(Place::Stall).map(|_| LOOK);
+        let shortened = failpoints::hit(Failpoint::Stall).map(|_| LOOK);
         for (name, found, stalled) in instruments.look(Instant::now(), shortened) {
             match (found, stalled) {
                 (Found::Stalled, Some(stalled)) => {
-                    error!(pipeline = %name, in_hand = stalled.n_in_hand, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
+                    error!(pipeline = %name, in_hand = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
                     // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
                     if stalled.is_at_the_broker() && instruments.cut() {
                         error!(pipeline = %name, "giving up the connections to the broker: what is in hand will come again");
@@ -179,11 +179,11 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(10);
 
-    fn motion(n_steps: u64, n_in_hand: u64) -> Motion {
+    fn motion(n_steps: u64, n_in_flight: u64) -> Motion {
         Motion {
             n_steps,
-            n_in_hand,
-            at: [(Stage::Deliver, n_in_hand)].into(),
+            n_in_flight,
+            at: [(Stage::Deliver, n_in_flight)].into(),
         }
     }
 
@@ -210,8 +210,8 @@ mod tests {
             (225, 3, 0, false, Found::Moves),
         ];
         let mut pulse = Pulse::default();
-        for (second, n_steps, n_in_hand, is_explained, expected) in rows {
-            let found = pulse.look(at(second), motion(n_steps, n_in_hand), is_explained, BOUND);
+        for (second, n_steps, n_in_flight, is_explained, expected) in rows {
+            let found = pulse.look(at(second), motion(n_steps, n_in_flight), is_explained, BOUND);
             assert_eq!(found, expected, "at {second} s");
         }
         assert_eq!(pulse.stalled(), None);
@@ -222,7 +222,7 @@ mod tests {
         let stalled = Stalled {
             lasts: Duration::from_secs(200),
             bound: Duration::from_secs(185),
-            n_in_hand: 6,
+            n_in_flight: 6,
             at: [(Stage::Infer, 2), (Stage::Route, 0), (Stage::Deliver, 3)].into(),
         };
         assert_eq!(

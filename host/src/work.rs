@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::breaker::{Culprit, Ticket};
-use crate::connect::Parcel;
+use crate::breaker::{FailingComponent, Ticket};
+use crate::connect::PendingOutput;
+use crate::counters::PipelineCounters;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
-use crate::inference::Company;
+use crate::inference::BatchSharing;
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::recall::Recall;
-use crate::tally::Tally;
 use crate::trial::Pace;
 
 /// What a pipeline does with a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the settlement has a script.
@@ -29,11 +29,14 @@ pub trait Work: Send + Sync + 'static {
     fn recall(&self) -> &Recall;
 
     /// Who failed, where it may fail for every message; a refusal is an answer.
-    fn culprit(&self, reason: &Reason) -> Option<Culprit>;
+    fn failing_component(&self, reason: &Reason) -> Option<FailingComponent>;
 
     /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
     /// Otherwise it says what becomes of the message.
-    fn results(&self, attempt: &mut Attempt<'_>) -> impl Future<Output = Result<Vec<Parcel>, Disposition>> + Send;
+    fn results(
+        &self,
+        attempt: &mut Attempt<'_>,
+    ) -> impl Future<Output = Result<Vec<PendingOutput>, Disposition>> + Send;
 
     /// The envelope of a dead letter.
     fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope;
@@ -49,7 +52,7 @@ pub struct Attempt<'a> {
     /// The message.
     pub message: Arc<Message>,
     /// Where calls are counted.
-    pub tally: &'a Tally,
+    pub counters: &'a PipelineCounters,
     /// Lines that may be written about it.
     pub lines: &'a LineQuota,
     /// What the breaker knows of it.
@@ -66,7 +69,7 @@ pub struct Notes {
     /// What it cost, without any waiting.
     pub pace: Pace,
     /// What its tensor is run beside.
-    pub company: Company,
+    pub batch_sharing: BatchSharing,
     /// Whether its calls come before those of messages that have lost no time yet.
     pub comes_first: bool,
     /// What the router is shown, from the model's answer until the results are addressed.
@@ -93,7 +96,7 @@ pub struct Seen {
 }
 
 /// How the work failed, where plugins or a model may be to blame for it: what another version may do better.
-pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
+pub fn failure(made: &Result<Vec<PendingOutput>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
     match made {
         Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => {
             // A host that fails over what one version makes, and not over what the other does, is better off with the other.

@@ -78,7 +78,7 @@ impl Pipeline {
     }
 
     /// Where messages wait that a host died with.
-    pub(crate) fn suspects(self) -> String {
+    pub(crate) fn quarantine_queue(self) -> String {
         format!("chaos.{}.suspect", self.name())
     }
 

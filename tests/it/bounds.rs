@@ -101,9 +101,9 @@ async fn a_flood_of_the_largest_messages_stays_within_what_check_says() -> Resul
     // Every large message is called twice, each time until its deadline; then it is a dead letter as large as it was.
     // After the fourth the breaker opens, and as many as the prefetch allows are kept in hand.
     for _ in 0..4 {
-        let letter = client.take_all(&scene.dead, 1).await?;
+        let dead_letter = client.take_all(&scene.dead, 1).await?;
         ensure!(
-            letter.iter().all(|letter| letter.body.len() == LARGEST),
+            dead_letter.iter().all(|dead_letter| dead_letter.body.len() == LARGEST),
             "a dead letter was cut"
         );
     }

@@ -134,16 +134,16 @@ fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<(
         std::fs::write(mill.path("inbox").join(format!("{n:02}.png")), &sample.png)?;
     }
     let failpoints = format!("preprocess({id})=abort");
-    let mut n_deaths = 0;
+    let mut n_crashes = 0;
     let ended = loop {
         let ended = mill.run_failing(&["run", "plugins.toml", "--once"], &failpoints)?;
         if ended.code.is_some() {
             break ended;
         }
-        n_deaths += 1;
-        ensure!(n_deaths < 10, "it kills host after host: {ended:?}");
+        n_crashes += 1;
+        ensure!(n_crashes < 10, "it kills host after host: {ended:?}");
     };
-    assert_eq!((ended.code, n_deaths), (Some(0), 3), "{ended:?}");
+    assert_eq!((ended.code, n_crashes), (Some(0), 3), "{ended:?}");
     assert_eq!(mill.files("inbox/dead"), ["killer.png", "killer.png.reason.json"]);
     assert_eq!(mill.files("inbox/done").len(), n_others);
     let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;

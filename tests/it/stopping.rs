@@ -59,7 +59,7 @@ async fn finished(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result
 }
 
 /// The log of a host that must have suspected nobody.
-fn suspects_nobody(host: &Host) {
+fn quarantines_nobody(host: &Host) {
     assert_eq!(host.n_lines(SUSPECTED), 0, "{}", host.log());
 }
 
@@ -89,14 +89,14 @@ async fn a_stop_under_load_leaves_no_suspect() -> Result<()> {
             let host = mill.start_ready()?;
             n_results += 300;
             wait_for_count(&client, &scene, n_results, &host).await?;
-            suspects_nobody(&host);
+            quarantines_nobody(&host);
             host.stop()?;
             n_results = client.count(&scene.results).await?;
         }
         ensure!(n_results < 4000, "the stops came too late to show anything");
         let host = mill.start_ready()?;
         wait_for_count(&client, &scene, 4000, &host).await?;
-        suspects_nobody(&host);
+        quarantines_nobody(&host);
         host.stop()?;
         finished(&client, &scene, &mut oracle).await?;
     }
@@ -129,7 +129,7 @@ async fn stuck(client: &Client, scene: &Scene, mill: &Mill) -> Result<(Host, Ora
 async fn goes_on(client: &Client, scene: &Scene, mill: &Mill, oracle: &mut Oracle) -> Result<()> {
     let host = mill.start_ready()?;
     wait_for_count(client, scene, 300, &host).await?;
-    suspects_nobody(&host);
+    quarantines_nobody(&host);
     host.stop()?;
     finished(client, scene, oracle).await
 }
@@ -236,7 +236,7 @@ async fn a_pause_and_another_source_under_load_leave_no_suspect() -> Result<()> 
     ensure!(reloaded.code == Some(0), "{reloaded:?}");
     flow.wait_more(100)?;
     host.wait_lines(PATIENCE, 3, "ready")?;
-    suspects_nobody(&host);
+    quarantines_nobody(&host);
     flow.finish(host)?.all_results()
 }
 

@@ -9,10 +9,10 @@ mod pages;
 mod server;
 mod view;
 
-pub use control::{Client, ClientError, ControlServer, Place, find_socket};
+pub use control::{Client, ClientError, ControlServer, HostAddress, find_socket};
 pub use health::readiness;
 pub use pages::Admin;
-pub use view::{Phase, PipelineState, PipelineView, View};
+pub use view::{HostPhase, PipelineState, PipelineView, View};
 
 use std::io;
 use std::net::SocketAddr;

@@ -7,16 +7,16 @@ use crate::config::Name;
 use crate::connect::Holding;
 use crate::connect::amqp::{Status, Waiting};
 use crate::control::ChangeOutcome;
+use crate::counters::Counts;
 use crate::inference::ModelCounts;
 use crate::sandbox::PluginCounts;
-use crate::tally::Counts;
 use crate::watchdog::Stalled;
 
 /// A host at one moment.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Where in its life it is.
-    pub phase: Phase,
+    pub phase: HostPhase,
     /// What it does before it runs, where that is known.
     pub doing: Option<Waiting>,
     /// The connections to the broker, where a pipeline needs them.
@@ -37,7 +37,7 @@ pub struct View {
 
 /// Where in its life a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum HostPhase {
     /// Warming up its models, opening its sources.
     Starting,
     /// Taking messages.
@@ -46,7 +46,7 @@ pub enum Phase {
     Draining,
 }
 
-impl Phase {
+impl HostPhase {
     /// The word in answers.
     pub fn as_str(self) -> &'static str {
         match self {

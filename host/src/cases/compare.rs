@@ -11,7 +11,7 @@ use crate::config::case::{BODY_MAX_BYTES, Expected, ExpectedBody, ExpectedResult
 use crate::message::{Element, Outbound, Tensor};
 
 /// What is told of a text.
-const TOLD_CHARS: usize = 300;
+const SHOWN_CHARS: usize = 300;
 
 /// Grey levels.
 const LEVELS: f64 = 255.0;
@@ -360,7 +360,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 impl Compared {
     pub(super) fn differs(&mut self, what: &str, expected: &str, found: &str) {
         let cut = |text: &str| {
-            let mut cut: String = text.chars().take(TOLD_CHARS).collect();
+            let mut cut: String = text.chars().take(SHOWN_CHARS).collect();
             if cut.len() < text.len() {
                 cut.push('…');
             }

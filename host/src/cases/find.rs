@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::case::LETTER_FILE;
+use crate::config::case::DEAD_LETTER_FILE;
 
 /// More files than this are no folder of cases.
 const CASES_MAX: usize = 4096;
@@ -32,7 +32,7 @@ pub enum FindError {
         source: std::io::Error,
     },
     /// There is nothing in it.
-    #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {LETTER_FILE}", .0.display())]
+    #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {DEAD_LETTER_FILE}", .0.display())]
     None(PathBuf),
     /// There is too much in it.
     #[error("there are more than {CASES_MAX} cases in `{}`", .0.display())]
@@ -48,9 +48,9 @@ pub fn find(path: &Path) -> Result<Folder, FindError> {
     if path.is_file() {
         return Ok(alone(path));
     }
-    let letter = path.join(LETTER_FILE);
-    if letter.is_file() {
-        return Ok(alone(&letter));
+    let dead_letter = path.join(DEAD_LETTER_FILE);
+    if dead_letter.is_file() {
+        return Ok(alone(&dead_letter));
     }
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => FindError::Missing(path.to_owned()),
@@ -62,11 +62,11 @@ pub fn find(path: &Path) -> Result<Folder, FindError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
-        let letter = entry.join(LETTER_FILE);
+        let dead_letter = entry.join(DEAD_LETTER_FILE);
         if entry.extension().is_some_and(|ending| ending == "toml") && entry.is_file() {
             files.push(entry);
-        } else if letter.is_file() {
-            files.push(letter);
+        } else if dead_letter.is_file() {
+            files.push(dead_letter);
         }
         if files.len() > CASES_MAX {
             return Err(FindError::TooMany(path.to_owned()));
@@ -103,7 +103,7 @@ mod tests {
             "there is no folder `{}` with cases, and no such case: --cases names another",
             path("nothing").display()
         );
-        assert_eq!(crate::chain::Chain(&missing).to_string(), expected);
+        assert_eq!(crate::error_chain::ErrorChain(&missing).to_string(), expected);
         std::fs::write(path("b.toml"), "").unwrap();
         std::fs::write(path("b.png"), "").unwrap();
         std::fs::create_dir(path("a")).unwrap();

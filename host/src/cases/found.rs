@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::case::Outcome;
 use crate::message::{Outbound, Score, Tensor, Transformed};
-use crate::sandbox::{CallError, Refusal, Role};
+use crate::sandbox::{CallError, PluginRefusal, Role};
 
 /// What came out of a call.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ impl Found {
     /// What a call that gave nothing came to; `None` when the sandbox has stopped, which says nothing about the plugin.
     pub fn of_error(role: Role, error: CallError, took: Duration) -> Option<Self> {
         let (outcome, text) = match error {
-            CallError::Refused(Refusal::Reject(text)) => (Outcome::Reject, text),
-            CallError::Refused(Refusal::Retry(text)) => (Outcome::Retry, text),
-            CallError::Refused(Refusal::Skip(text)) => (Outcome::Skip, text),
+            CallError::Refused(PluginRefusal::Reject(text)) => (Outcome::Reject, text),
+            CallError::Refused(PluginRefusal::Retry(text)) => (Outcome::Retry, text),
+            CallError::Refused(PluginRefusal::Skip(text)) => (Outcome::Skip, text),
             CallError::Fault { class, text } | CallError::BadOutput { class, text, .. } => {
                 (Outcome::Fault(class), text)
             }

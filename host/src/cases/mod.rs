@@ -17,7 +17,7 @@ pub use found::{Found, Made};
 pub use picture::{Picture, PictureError};
 pub use run::{CannotRun, Defaults, Runner};
 pub use statistics::Statistics;
-pub use suite::{Judged, Report, Suite, Verdict};
+pub use suite::{CaseVerdict, Judged, Suite, SuiteReport};
 pub use update::{UpdateError, update};
 
 use crate::disposition::Stage;

@@ -14,10 +14,10 @@ use crate::config::case::{Case, Origin, Outcome, SaidPrediction};
 use crate::config::{Isolation, Name, PluginConfig};
 use crate::disposition::ReasonClass;
 use crate::envelope;
-use crate::inference::{InferError, Served, Serving};
+use crate::inference::{InferError, ServeOptions, Served};
 use crate::message::{Outbound, Prediction, Tensor, TensorType};
 use crate::sandbox::{
-    Asked, CallError, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox, SandboxError,
+    CallError, CallInput, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox, SandboxError,
     TransformOf,
 };
 
@@ -76,7 +76,7 @@ pub enum CannotRun {
     #[error(
         "nothing says what a preprocessor is asked for: the case needs `model` or `wants`, or the command `--model`"
     )]
-    NoWants,
+    NoInputType,
     /// Nobody says what a router is shown.
     #[error("nothing says what a router is shown: the case needs `[prediction]`")]
     NoPrediction,
@@ -172,7 +172,7 @@ impl Runner {
     /// As [`Runner::run`].
     pub async fn call(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<Found, CannotRun> {
         match self.asked(loaded, case, defaults).await? {
-            Asked::Preprocess(wants) => {
+            CallInput::Preprocess(wants) => {
                 let called = loaded.plugin.preprocess(&self.lane, &case.message, &wants).await;
                 let tensor = match called.answer {
                     Ok(tensor) => tensor,
@@ -184,14 +184,14 @@ impl Runner {
                 };
                 Ok(Found::ok(loaded.role, Made::Tensor { tensor, labels }, called.ran))
             }
-            Asked::Transform(of) => {
+            CallInput::Transform(of) => {
                 let called = loaded.plugin.transform(&self.lane, &case.message, of).await;
                 match called.answer {
                     Ok(made) => Ok(Found::ok(loaded.role, Made::Message(made), called.ran)),
                     Err(error) => failed(loaded.role, error, called.ran),
                 }
             }
-            Asked::Route(prediction) => {
+            CallInput::Route(prediction) => {
                 let called = loaded.plugin.route(&self.lane, &case.message, &prediction).await;
                 match called.answer {
                     Ok(results) => Ok(addressed(loaded.role, results, called.ran)),
@@ -205,16 +205,16 @@ impl Runner {
     ///
     /// # Errors
     /// When nothing says it.
-    pub async fn asked(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<Asked, CannotRun> {
+    pub async fn asked(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<CallInput, CannotRun> {
         let model = case.model.as_ref().or(defaults.model.as_ref());
         Ok(match loaded.role {
-            Role::Preprocess => Asked::Preprocess(self.wants(model, case.wants.as_ref())?),
-            Role::Transform => Asked::Transform(TransformOf::Message {
+            Role::Preprocess => CallInput::Preprocess(self.wants(model, case.wants.as_ref())?),
+            Role::Transform => CallInput::Transform(TransformOf::Message {
                 max_bytes: MESSAGE_MAX_BYTES,
             }),
             Role::Route => {
                 let said = case.prediction.as_ref().ok_or(CannotRun::NoPrediction)?;
-                Asked::Route(Arc::new(self.prediction(said, model, case).await?))
+                CallInput::Route(Arc::new(self.prediction(said, model, case).await?))
             }
         })
     }
@@ -240,7 +240,7 @@ impl Runner {
         match (said, model) {
             (Some(wants), _) => Ok(Arc::new(wants.clone())),
             (None, Some(model)) => Ok(Arc::new(Model::load(model)?.input().clone())),
-            (None, None) => Err(CannotRun::NoWants),
+            (None, None) => Err(CannotRun::NoInputType),
         }
     }
 
@@ -265,7 +265,7 @@ impl Runner {
                 })
             }
             Origin::Made { preprocess, settings } => {
-                let model = model.ok_or(CannotRun::NoWants)?;
+                let model = model.ok_or(CannotRun::NoInputType)?;
                 let tensor = self.tensor(preprocess, settings, model, case).await?;
                 let prediction = self.predict(model, tensor).await?;
                 Ok(Prediction {
@@ -309,13 +309,13 @@ impl Runner {
             }
         };
         drop(models);
-        Ok(served.infer(served.approach(), tensor, None).await?)
+        Ok(served.infer(served.reserve(), tensor, None).await?)
     }
 
     async fn serve(&self, folder: &Path) -> Result<Arc<Served>, CannotRun> {
         let model = Model::load(folder)?;
         let devices = Placement::on(DeviceChoice::Cpu).open()?;
-        let serving = Serving {
+        let serving = ServeOptions {
             name: "model".into(),
             max_batch: Some(1),
             max_wait: Duration::ZERO,
@@ -384,7 +384,7 @@ fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
 fn refused_settings(error: LoadError) -> Result<Found, CannotRun> {
     let text = match &error.problem {
         LoadProblem::Settings(text) => text.clone(),
-        problem @ LoadProblem::SettingMistakes { .. } => problem.to_string(),
+        problem @ LoadProblem::SettingDiagnostics { .. } => problem.to_string(),
         _ => return Err(error.into()),
     };
     Ok(Found {

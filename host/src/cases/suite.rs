@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::compare::{Compared, compare};
 use super::{CannotRun, Defaults, Difference, FindError, Found, Runner, find, stage, update};
-use crate::chain::Chain;
 use crate::config::ConfigErrors;
 use crate::config::case::{Case, Expected, Outcome};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Cost, LoadError, Role};
 
 /// Which cases run on which plugin.
@@ -25,7 +25,7 @@ pub struct Suite {
 
 /// What came of all cases of a folder.
 #[derive(Debug)]
-pub struct Report {
+pub struct SuiteReport {
     // Invariant: not empty.
     /// Each, in the order of their files.
     pub cases: Vec<Judged>,
@@ -39,7 +39,7 @@ pub struct Judged {
     /// Its file.
     pub path: PathBuf,
     /// Whether it passed.
-    pub verdict: Verdict,
+    pub verdict: CaseVerdict,
     /// How long the call took, where it was made.
     pub took: Option<Duration>,
     /// What it cost, where it has a budget.
@@ -48,7 +48,7 @@ pub struct Judged {
 
 /// Whether a case passed.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// It came out as expected.
     Passed,
     /// It came out otherwise.
@@ -72,15 +72,15 @@ struct Ran {
     cost: Option<Cost>,
 }
 
-impl Report {
+impl SuiteReport {
     /// How many passed.
     pub fn n_passed(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Passed))
+        self.count(|verdict| matches!(verdict, CaseVerdict::Passed))
     }
 
     /// How many were left out.
     pub fn n_skipped(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
+        self.count(|verdict| matches!(verdict, CaseVerdict::Skipped(_)))
     }
 
     /// How many failed, for whatever reason.
@@ -93,7 +93,7 @@ impl Report {
         self.n_failed() == 0 && self.n_passed() > 0
     }
 
-    fn count(&self, is_it: impl Fn(&Verdict) -> bool) -> usize {
+    fn count(&self, is_it: impl Fn(&CaseVerdict) -> bool) -> usize {
         self.cases.iter().filter(|case| is_it(&case.verdict)).count()
     }
 }
@@ -103,7 +103,7 @@ impl Suite {
     ///
     /// # Errors
     /// When there are no cases.
-    pub async fn run(&self, runner: &Runner, mut each: impl FnMut(&Judged)) -> Result<Report, FindError> {
+    pub async fn run(&self, runner: &Runner, mut each: impl FnMut(&Judged)) -> Result<SuiteReport, FindError> {
         let folder = find(&self.cases)?;
         let mut cases = Vec::with_capacity(folder.files.len());
         for file in &folder.files {
@@ -111,7 +111,7 @@ impl Suite {
             each(&judged);
             cases.push(judged);
         }
-        Ok(Report { cases })
+        Ok(SuiteReport { cases })
     }
 
     async fn judge(&self, runner: &Runner, file: &Path) -> Judged {
@@ -119,26 +119,26 @@ impl Suite {
         let mut judged = Judged {
             name,
             path: file.to_owned(),
-            verdict: Verdict::Passed,
+            verdict: CaseVerdict::Passed,
             took: None,
             cost: None,
         };
         let case = match Case::load(file) {
             Ok(case) => case,
             Err(errors) => {
-                judged.verdict = Verdict::Mistaken(errors);
+                judged.verdict = CaseVerdict::Mistaken(errors);
                 return judged;
             }
         };
         judged.name.clone_from(&case.name);
         let ran = match self.ran(runner, &case).await {
             Ok(ran) => ran,
-            Err(error @ (CannotRun::NoPrediction | CannotRun::NoWants)) if case.record.is_some() => {
-                judged.verdict = Verdict::Skipped(error.to_string());
+            Err(error @ (CannotRun::NoPrediction | CannotRun::NoInputType)) if case.record.is_some() => {
+                judged.verdict = CaseVerdict::Skipped(error.to_string());
                 return judged;
             }
             Err(error) => {
-                judged.verdict = Verdict::CannotRun(told(&error));
+                judged.verdict = CaseVerdict::CannotRun(told(&error));
                 return judged;
             }
         };
@@ -160,7 +160,7 @@ impl Suite {
         for file in &find(&self.cases)?.files {
             let updated = match Case::load(file) {
                 Ok(case) => match self.ran(runner, &case).await {
-                    Ok(ran) => update(&case, &ran.found).map_err(|error| Chain(&error).to_string()),
+                    Ok(ran) => update(&case, &ran.found).map_err(|error| ErrorChain(&error).to_string()),
                     Err(error) => Err(told(&error)),
                 },
                 Err(errors) => Err(errors.to_string()),
@@ -184,7 +184,7 @@ impl Suite {
         Ok(Ran { found, cost })
     }
 
-    fn verdict(&self, case: &Case, ran: &Ran) -> Verdict {
+    fn verdict(&self, case: &Case, ran: &Ran) -> CaseVerdict {
         let expected = match expectation(case, ran.found.role) {
             Ok(expected) => expected,
             Err(verdict) => return verdict,
@@ -194,20 +194,21 @@ impl Suite {
             budget(case, cost, &mut compared);
         }
         if compared.differences.is_empty() {
-            return Verdict::Passed;
+            return CaseVerdict::Passed;
         }
         let mut picture = None;
         if let (Some((expected, found)), Some(folder)) = (&compared.pictures, &self.pictures) {
             let path = folder.join(format!("{}.png", plain_name(&case.name)));
             let written = std::fs::create_dir_all(folder).map_err(|error| error.to_string());
             let picture_of = expected.beside(found);
-            let written = written.and_then(|()| picture_of.write(&path).map_err(|error| Chain(&error).to_string()));
+            let written =
+                written.and_then(|()| picture_of.write(&path).map_err(|error| ErrorChain(&error).to_string()));
             match written {
                 Ok(()) => picture = Some(path),
                 Err(error) => compared.differs("picture", "one of the difference", &error),
             }
         }
-        Verdict::Failed {
+        CaseVerdict::Failed {
             differences: compared.differences,
             picture,
         }
@@ -215,17 +216,17 @@ impl Suite {
 }
 
 /// What a case expects of a plugin of a role.
-fn expectation(case: &Case, role: Role) -> Result<Expected, Verdict> {
+fn expectation(case: &Case, role: Role) -> Result<Expected, CaseVerdict> {
     if let Some(expected) = &case.expected {
         return Ok(expected.clone());
     }
     let Some(record) = &case.record else {
         let text = "it expects nothing: `--update` writes what came out into it, for you to read";
-        return Err(Verdict::CannotRun(text.to_owned()));
+        return Err(CaseVerdict::CannotRun(text.to_owned()));
     };
     match stage(role).and_then(|stage| record.expected(stage)) {
         Some(expected) => Ok(expected),
-        None => Err(Verdict::Skipped(format!("its record says nothing about a {role}"))),
+        None => Err(CaseVerdict::Skipped(format!("its record says nothing about a {role}"))),
     }
 }
 
@@ -254,7 +255,7 @@ fn told(error: &CannotRun) -> String {
             let hint = problem.hint().map(|hint| format!("\n{hint}"));
             format!("the plugin cannot be loaded: {problem}{}", hint.unwrap_or_default())
         }
-        other => Chain(other).to_string(),
+        other => ErrorChain(other).to_string(),
     }
 }
 

@@ -30,7 +30,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{BrokerAccess, Secret, without_line_break};
 use crate::journal;
 use crate::progress::Progress;
-use crate::streams::{self, AtEnd, Delivery, Format, LogWriter, Severity};
+use crate::streams::{self, AtEnd, Format, LogWriter, Severity, StderrMode};
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
 /// tensor, runs a model over batches of them, lets a second plugin route each result, publishes it, and only then
@@ -217,7 +217,7 @@ pub fn arguments() -> Result<Arguments, ExitCode> {
         true => Format::Json,
         false => Format::Text,
     };
-    let _at_end = streams::start(format, Delivery::Direct);
+    let _at_end = streams::start(format, StderrMode::Direct);
     let text = error.render().ansi().to_string();
     let text = text.trim_end();
     if error.use_stderr() {
@@ -233,10 +233,10 @@ pub fn arguments() -> Result<Arguments, ExitCode> {
 fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
     const OPTION: &str = "--log-format";
     let arguments: Vec<OsString> = arguments.collect();
-    let apart = arguments
+    let quarantined = arguments
         .windows(2)
         .any(|pair| matches!(pair, [name, value] if name == OPTION && value == "json"));
-    apart || arguments.iter().any(|argument| argument == "--log-format=json")
+    quarantined || arguments.iter().any(|argument| argument == "--log-format=json")
 }
 
 /// Starts the log, on stderr, above the bar where one is shown.
@@ -244,11 +244,11 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
     // lapin logs whole messages that come back, and device libraries log what only their authors read.
     const QUIET: &str = "lapin=off,wgpu=error,wgpu_core=error,wgpu_hal=off,naga=error,cubecl=error";
     let (default, delivery) = match arguments.verb {
-        Verb::Run(_) => ("info", Delivery::Queued),
+        Verb::Run(_) => ("info", StderrMode::Queued),
         // A bar is drawn by who writes the log.
-        Verb::Model(_) => ("warn", Delivery::Queued),
+        Verb::Model(_) => ("warn", StderrMode::Queued),
         // Also of the child that compiles, whose limits are for every thread.
-        _ => ("warn", Delivery::Direct),
+        _ => ("warn", StderrMode::Direct),
     };
     let format = match arguments.log_format {
         LogFormat::Text => Format::Text,
@@ -272,13 +272,13 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
         }
         LogFormat::Json => log.json().flatten_event(true).finish().with(journal::Keeper).init(),
     }
-    std::panic::set_hook(Box::new(tell_panic));
+    std::panic::set_hook(Box::new(log_panic));
     (Progress::hidden(), at_end)
 }
 
 /// A panic is our bug, or one of a library that is caught where it is called; it goes where everything else is told.
 /// Its text may hold what a message or a file held. Nothing in here panics: that would end the process.
-fn tell_panic(info: &std::panic::PanicHookInfo<'_>) {
+fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = info.payload_as_str().unwrap_or_default();
     let text: String = text.chars().take(PANIC_CHARS).flat_map(char::escape_debug).collect();

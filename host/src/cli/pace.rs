@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use millrace_models::{DeviceChoice, Element, Model, Runner, Tensor, TensorData};
 
-use crate::config::{Config, Mistake, ModelConfig, Name, SourceConfig, Warning};
+use crate::config::{Config, Diagnostic, ModelConfig, Name, SourceConfig, Warning};
 use crate::connect;
-use crate::reload::Loaded;
+use crate::reload::LoadedFiles;
 
 /// Warns of each queue whose prefetch its model cannot finish within a drain. Only CPUs are asked: a GPU would have to be
 /// warmed up for it.
-pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
+pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
     let limit = config.host.drain.saturating_sub(connect::reserve(config.host.drain));
     let mut times: BTreeMap<&Name, Option<Duration>> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
         let at = config.locate(&format!("pipeline.{name}.source.prefetch"));
         let at = at.or_else(|| config.locate(&format!("pipeline.{name}.source")));
         warnings.push(Warning(
-            Mistake::at(at, text).hint("lower `prefetch`, or raise `drain` of `[host]`"),
+            Diagnostic::at(at, text).hint("lower `prefetch`, or raise `drain` of `[host]`"),
         ));
     }
     warnings

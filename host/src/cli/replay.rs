@@ -91,13 +91,16 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     let pipeline = choose(&config, &options, &case)?;
     override_parts(&mut config, &options, &pipeline)?;
     let sandbox = Sandbox::start(config.host.workers, Compiler::of_author())?;
-    let gathered = match reload::gather(Ok((config, Vec::new())), &sandbox) {
-        Ok(gathered) => gathered,
+    let loaded_config = match reload::load_config(Ok((config, Vec::new())), &sandbox) {
+        Ok(loaded_config) => loaded_config,
         Err(errors) => return Ok(check::refuse(&errors)),
     };
-    let (config, device_lost) = (gathered.config, CancellationToken::new());
+    let (config, device_lost) = (loaded_config.config, CancellationToken::new());
     let (none, nothing) = (BTreeMap::new(), HeldBack::default());
-    let mut parts = gathered.loaded.serve(&config, &none, &nothing, 1, &device_lost).await?;
+    let mut parts = loaded_config
+        .loaded
+        .serve(&config, &none, &nothing, 1, &device_lost)
+        .await?;
     let parts = parts.remove(&pipeline.name).context("the pipeline has lost a part")?;
     let stages = Stages {
         generation: 1,
@@ -299,7 +302,7 @@ fn outcome(replayed: &Replayed) -> String {
         format!("{how}: {} in {}: {text}", reason.class, reason.stage)
     };
     match &replayed.made {
-        Ok(parcels) => super::output::count(parcels.len(), "result"),
+        Ok(pending_outputs) => super::output::count(pending_outputs.len(), "result"),
         Err(Disposition::Ack) => "a plugin skips it".to_owned(),
         Err(Disposition::Reject(reason)) => told("a dead letter", reason),
         Err(Disposition::Retry(reason)) => told("another attempt", reason),

@@ -14,7 +14,7 @@ use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
 use crate::config::{PipelineConfig, SourceConfig};
 use crate::connect::folder::Until;
 use crate::progress::{Progress, Summary};
-use crate::run::{Ended, Host, Orders};
+use crate::run::{Host, RunOptions, RunOutcome};
 
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(100);
@@ -41,14 +41,14 @@ pub struct Options {
 
 pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result<ExitCode> {
     let until = if options.once { Until::Empty } else { Until::Stopped };
-    let orders = Orders {
+    let run_options = RunOptions {
         until,
         drain: CancellationToken::new(),
         leave: CancellationToken::new(),
         reload: Arc::default(),
     };
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
-    listen(&orders)?;
+    listen(&run_options)?;
     let (read, sandbox) = match check::open(&options.file) {
         Ok(opened) => opened,
         Err(code) => return Ok(code),
@@ -59,10 +59,10 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
     }
     let opened = match config {
-        Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &orders).await?),
+        Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &run_options).await?),
         None => None, // its mistakes are told with those of what it names
     };
-    let mut loading = tokio::task::spawn_blocking(move || check::gather(read, &sandbox));
+    let mut loading = tokio::task::spawn_blocking(move || check::load_config(read, &sandbox));
     let loaded = async {
         match tokio::time::timeout(PATIENCE, &mut loading).await {
             Ok(loaded) => loaded,
@@ -74,21 +74,21 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     let loaded = tokio::select! {
         loaded = loaded => loaded?,
-        () = orders.drain.cancelled() => {
+        () = run_options.drain.cancelled() => {
             info!("stopped before anything was taken");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let (gathered, mut host) = match (loaded, opened) {
-        (Ok(gathered), Some(host)) => (gathered, host),
+    let (loaded_config, mut host) = match (loaded, opened) {
+        (Ok(loaded_config), Some(host)) => (loaded_config, host),
         (Err(code), _) => return Ok(code),
         (Ok(_), None) => return Ok(ExitCode::from(MISTAKEN)), // a file that was not read gathers nothing
     };
     tokio::select! {
-        started = host.start(gathered) => started?,
-        () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
+        started = host.start(loaded_config) => started?,
+        () = run_options.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     }
-    let tallies = host.tallies();
+    let all_counters = host.all_counters();
     let (began, backlog, opened) = (Instant::now(), host.backlog(), host.opened());
     let ended = if options.once {
         progress.show();
@@ -96,39 +96,39 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         let moving = async {
             let mut patience = Patience::new();
             loop {
-                let n_finished = tallies.iter().map(|tally| tally.n_finished()).sum();
+                let n_finished = all_counters.iter().map(|counters| counters.n_finished()).sum();
                 progress.update(n_finished, backlog());
-                let n_processed = tallies.iter().map(|tally| tally.n_processed()).sum();
+                let n_processed = all_counters.iter().map(|counters| counters.n_processed()).sum();
                 if gave_up.is_none() && patience.is_over(n_processed, || opened().map(|(_, opened)| opened.lasts)) {
                     gave_up = opened();
-                    orders.drain.cancel();
+                    run_options.drain.cancel();
                 }
                 tokio::time::sleep(BAR_STEP).await;
             }
         };
         let ended = tokio::select! {
-            ended = host.run(&orders) => ended,
+            ended = host.run(&run_options) => ended,
             ended = moving => ended,
         };
         progress.finish();
-        output::print(Summary::new(&tallies, began.elapsed()))?;
+        output::print(Summary::new(&all_counters, began.elapsed()))?;
         if let Some((pipeline, opened)) = gave_up {
             anyhow::bail!(
                 "{} fails for every message of pipeline `{pipeline}` ({}): gave up, and what is left stays in its folder",
-                opened.culprit,
+                opened.failing_component,
                 opened.class
             );
         }
         ended
     } else {
-        host.run(&orders).await
+        host.run(&run_options).await
     };
     info!(?ended, "stopped");
     Ok(match ended {
-        Ended::Drained => ExitCode::SUCCESS,
-        Ended::SourceFailed | Ended::Unaccounted => ExitCode::FAILURE,
-        Ended::CutOff => ExitCode::from(CUT_OFF),
-        Ended::DeviceLost => ExitCode::from(DEVICE_LOST),
+        RunOutcome::Drained => ExitCode::SUCCESS,
+        RunOutcome::SourceFailed | RunOutcome::Unaccounted => ExitCode::FAILURE,
+        RunOutcome::CutOff => ExitCode::from(CUT_OFF),
+        RunOutcome::DeviceLost => ExitCode::from(DEVICE_LOST),
     })
 }
 
@@ -156,10 +156,10 @@ impl Patience {
 }
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once; SIGHUP reads the file again.
-fn listen(orders: &Orders) -> std::io::Result<()> {
+fn listen(run_options: &RunOptions) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (drain, leave) = (orders.drain.clone(), orders.leave.clone());
-    let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&orders.reload));
+    let (drain, leave) = (run_options.drain.clone(), run_options.leave.clone());
+    let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&run_options.reload));
     tokio::spawn(async move {
         while let Some(()) = hangup.recv().await {
             reload.notify_one();

@@ -5,7 +5,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::mistakes::HIDDEN;
+use super::diagnostics::HIDDEN;
 
 /// What a URL looks like.
 const EXAMPLE: &str = "write `amqp://user:password@host:5672/vhost`";
@@ -21,7 +21,7 @@ const PARAMETERS: &[(&str, bool)] = &[
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub(crate) struct BrokerEndpoint {
     /// A name or an address; IPv6 without brackets.
     pub(crate) host: String,
     /// The port, by scheme where the URL says nothing.
@@ -34,12 +34,12 @@ pub(crate) struct Endpoint {
 ///
 /// # Errors
 /// Says why the URL cannot be used; nothing of it but the names of scheme and parameters.
-pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
+pub(crate) fn endpoint(url: &str) -> Result<BrokerEndpoint, String> {
     check(url).map_err(|error| format!("{}; {}", error.message, error.hint))?;
     let is_tls = is_tls(url);
     let host_port = Parts::of(url).map_or("", |parts| parts.host_port);
     let (host, port) = split_port(host_port);
-    Ok(Endpoint {
+    Ok(BrokerEndpoint {
         host: unbracketed(host).to_owned(),
         port: port
             .and_then(|port| port.parse().ok())
@@ -339,7 +339,7 @@ mod tests {
             ("amqp://[::1]:17", "::1", 17, false),
         ] {
             let host = host.to_owned();
-            assert_eq!(endpoint(url), Ok(Endpoint { host, port, is_tls }), "{url}");
+            assert_eq!(endpoint(url), Ok(BrokerEndpoint { host, port, is_tls }), "{url}");
         }
         assert!(!endpoint("amqp://u:hunter2@").unwrap_err().contains("hunter2"));
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::check::Checker;
-use super::mistakes::{Mistake, did_you_mean};
+use super::diagnostics::{Diagnostic, did_you_mean};
 use super::raw::RawHost;
 use super::table::Key;
 use super::values::Text;
@@ -34,7 +34,7 @@ impl Checker<'_, '_> {
         let public = raw.admin_public.given().filter(|public| *public.get_ref());
         let Some(admin) = raw.admin.given() else {
             if let (Some(public), true) = (public, raw.admin.is_absent()) {
-                let warning = Mistake::at(public.span(), "there is nothing that could be public");
+                let warning = Diagnostic::at(public.span(), "there is nothing that could be public");
                 self.report
                     .warning(warning.hint("leave it out, or serve health and metrics: `admin = \"0.0.0.0:9464\"`"));
             }
@@ -47,7 +47,7 @@ impl Checker<'_, '_> {
                     let message = format!("{} is reached by this machine alone", written.quoted());
                     let hint =
                         "leave out `admin_public`, or take an address that others reach, such as \"0.0.0.0:9464\"";
-                    self.report.warning(Mistake::at(public.span(), message).hint(hint));
+                    self.report.warning(Diagnostic::at(public.span(), message).hint(hint));
                 }
                 return Some(address);
             }
@@ -62,7 +62,7 @@ impl Checker<'_, '_> {
                 "such as \"127.0.0.1:9464\" or \"[::1]:9464\"; port 0 takes one that is free",
             ),
         };
-        self.report.mistake(Mistake::at(admin.span(), message).hint(hint));
+        self.report.diagnostic(Diagnostic::at(admin.span(), message).hint(hint));
         None
     }
 
@@ -90,7 +90,8 @@ impl Checker<'_, '_> {
                     .map(|word| format!(", did you mean `{word}`?"))
                     .unwrap_or_default();
                 let message = format!("`control` cannot be {}{meant}", control.get_ref().quoted());
-                self.report.mistake(Mistake::at(control.span(), message).hint(FORMS));
+                self.report
+                    .diagnostic(Diagnostic::at(control.span(), message).hint(FORMS));
                 ControlConfig::Auto
             }
         }
@@ -100,12 +101,13 @@ impl Checker<'_, '_> {
         if token.is_absent() {
             let message = "whoever reaches this address could change the host: it needs `control_token`";
             let hint = "add `control_token = \"${CONTROL_TOKEN}\"`, or take \"auto\", a socket for you alone";
-            self.report.mistake(Mistake::at(control.span(), message).hint(hint));
+            self.report
+                .diagnostic(Diagnostic::at(control.span(), message).hint(hint));
         }
         if !address.ip().is_loopback() {
             let message = "the token goes over the network as it is, for everybody on the way to read";
             let hint = "take \"127.0.0.1:9465\", and let a proxy with TLS stand before it";
-            self.report.warning(Mistake::at(control.span(), message).hint(hint));
+            self.report.warning(Diagnostic::at(control.span(), message).hint(hint));
         }
         let token = token.given().and_then(|token| self.token(token));
         ControlConfig::Tcp {
@@ -127,7 +129,7 @@ impl Checker<'_, '_> {
             return Some(Secret::new(value.clone()));
         };
         let hint = "`openssl rand -hex 32` makes a good one";
-        self.report.mistake(Mistake::at(token.span(), message).hint(hint));
+        self.report.diagnostic(Diagnostic::at(token.span(), message).hint(hint));
         None
     }
 
@@ -136,7 +138,7 @@ impl Checker<'_, '_> {
         if let Some(token) = raw.control_token.given()
             && !matches!(raw.control, Key::Mistaken)
         {
-            let warning = Mistake::at(token.span(), "nobody is asked for this token: it is for a port");
+            let warning = Diagnostic::at(token.span(), "nobody is asked for this token: it is for a port");
             let hint = "leave it out, or listen at a port: `control = \"127.0.0.1:9465\"`";
             self.report.warning(warning.hint(hint));
         }
@@ -161,7 +163,7 @@ impl Checker<'_, '_> {
         } else {
             return Some(path);
         };
-        self.report.mistake(Mistake::at(text.span(), problem));
+        self.report.diagnostic(Diagnostic::at(text.span(), problem));
         None
     }
 }

@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
+use super::diagnostics::{Diagnostic, quoted};
 use super::limits::{OUTCOME, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES};
-use super::mistakes::{Mistake, quoted};
 use super::raw::{RawPipeline, RawProbe, RawTrial};
 use super::units::show_size;
 use super::{ProbeConfig, ProbeOutcome, TrialConfig};
@@ -25,7 +25,7 @@ impl Checker<'_, '_> {
         {
             let message = format!("no new version is undone for failing: {failures} of {messages} messages may");
             let hint = "`failures` must be less than `messages`; `messages = 0` is no trial at all";
-            self.report.warning(Mistake::at(span, message).hint(hint));
+            self.report.warning(Diagnostic::at(span, message).hint(hint));
         }
         TrialConfig {
             messages: u32::try_from(messages).unwrap_or(default.messages),
@@ -42,7 +42,7 @@ impl Checker<'_, '_> {
                 quoted(pipeline.name),
                 pipeline.probes.len()
             );
-            self.report.mistake(Mistake::at(excess.span.clone(), message));
+            self.report.diagnostic(Diagnostic::at(excess.span.clone(), message));
         }
         let probes = pipeline.probes.iter().take(PROBES_MAX);
         probes.filter_map(|raw| self.probe(raw, max_message_bytes)).collect()
@@ -63,7 +63,7 @@ impl Checker<'_, '_> {
         if let Some(label) = label.filter(|label| label.get_ref().value.is_empty()) {
             let hint = "leave out `label` where any will do";
             self.report
-                .mistake(Mistake::at(label.span(), "no model has an empty label").hint(hint));
+                .diagnostic(Diagnostic::at(label.span(), "no model has an empty label").hint(hint));
         }
         let given = raw.file.given()?;
         let file = self.path(given, Expect::File)?;
@@ -76,7 +76,7 @@ impl Checker<'_, '_> {
                 show_size(max_bytes)
             );
             let hint = "a message of this size becomes a dead letter before a plugin sees it; see `max_message`";
-            self.report.mistake(Mistake::at(given.span(), message).hint(hint));
+            self.report.diagnostic(Diagnostic::at(given.span(), message).hint(hint));
         }
         Some(ProbeConfig {
             file,

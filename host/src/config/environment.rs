@@ -119,10 +119,10 @@ mod tests {
 
     #[test]
     fn one_line_break_at_the_end_of_a_value_is_left_out_and_told() {
-        fn check(value: &str, expected: &str, is_told: bool) {
+        fn check(value: &str, expected: &str, is_reported: bool) {
             let variable = |_: &str| Some(value.to_owned());
             let expanded = expand("a ${SECRET} b", &variable).unwrap();
-            let trimmed = if is_told { vec!["${SECRET}"] } else { Vec::new() };
+            let trimmed = if is_reported { vec!["${SECRET}"] } else { Vec::new() };
             assert_eq!(
                 (expanded.text, expanded.trimmed),
                 (format!("a {expected} b"), trimmed),

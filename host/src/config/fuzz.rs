@@ -83,13 +83,20 @@ fn check(text: &str) {
     let spans: Vec<Option<Span>> = match Config::parse(text, path, &environment) {
         Ok((config, warnings)) => {
             shown(text, &config.render_warnings(&warnings, Rendering::Plain));
-            warnings.into_iter().map(|Warning(mistake)| mistake.span).collect()
+            warnings
+                .into_iter()
+                .map(|Warning(diagnostic)| diagnostic.span)
+                .collect()
         }
         Err(errors) => {
             assert!(!errors.is_empty(), "refused without a mistake");
             shown(text, &errors.render(Rendering::Plain));
             errors.render(Rendering::Coloured);
-            errors.mistakes().iter().map(|mistake| mistake.span.clone()).collect()
+            errors
+                .diagnostics()
+                .iter()
+                .map(|diagnostic| diagnostic.span.clone())
+                .collect()
         }
     };
     for span in spans.into_iter().flatten() {

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
-use super::mistakes::Mistake;
+use super::diagnostics::Diagnostic;
 use super::table::{Read, Report, Unreadable};
 use super::values::wide;
 
@@ -38,7 +38,7 @@ fn json_object(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Map<Strin
 // The depth is bounded: the parser refuses what is nested deeper than 80 levels.
 fn json_value(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
     let mut refuse = |message: String| {
-        report.mistake(Mistake::at(value.span(), message).hint("settings reach the plugin as JSON"));
+        report.diagnostic(Diagnostic::at(value.span(), message).hint("settings reach the plugin as JSON"));
         None
     };
     match value.get_ref() {

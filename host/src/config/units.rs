@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::mistakes::quoted;
+use super::diagnostics::quoted;
 
 /// Units of time, in nanoseconds.
 const TIME: &[(&str, u64)] = &[

@@ -6,8 +6,8 @@ use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use super::diagnostics::{Diagnostic, quoted};
 use super::keys;
-use super::mistakes::{Mistake, quoted};
 use super::table::{Read, Report, Unreadable};
 use super::units;
 
@@ -166,7 +166,7 @@ pub(super) fn texts<'t>(
             Err(Unreadable::Type { .. }) => {
                 failed = true;
                 let message = format!("{what} must be a string, found {}", found(item.get_ref()));
-                report.mistake(Mistake::at(item.span(), message));
+                report.diagnostic(Diagnostic::at(item.span(), message));
             }
         }
     }
@@ -223,7 +223,7 @@ fn read_quantity<'t, T>(
         } else {
             format!("{} is no quantity", text.quoted())
         };
-        report.mistake(Mistake::at(value.span(), message).hint(error.hint));
+        report.diagnostic(Diagnostic::at(value.span(), message).hint(error.hint));
         Unreadable::Reported
     })
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::failpoints::{self, Fault, Place};
+use crate::failpoints::{self, Failpoint, Fault};
 use crate::message::{Prediction, Tensor, TensorType};
 use queue::{Batch, Queue};
 
@@ -33,7 +33,7 @@ pub struct Served {
 
 /// How a model is served.
 #[derive(Debug, Clone)]
-pub struct Serving {
+pub struct ServeOptions {
     /// The model's name in `plugins.toml`.
     pub name: Arc<str>,
     /// The largest batch; the device's default where there is none.
@@ -48,7 +48,7 @@ pub struct Serving {
 
 /// A message on its way to a model. While there are any, a batch that is not full waits for them.
 #[derive(Debug)]
-pub struct Approach {
+pub struct BatchReservation {
     queue: Arc<Queue<Item>>,
     arrived: bool,
 }
@@ -84,7 +84,7 @@ pub struct Inferred {
 
 /// What a tensor is run beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Company {
+pub enum BatchSharing {
     /// Whatever is in its batch.
     #[default]
     Batch,
@@ -98,7 +98,7 @@ pub enum Company {
 struct Item {
     tensor: Tensor,
     deadline: Option<SystemTime>,
-    company: Company,
+    batch_sharing: BatchSharing,
     reply: Reply,
 }
 
@@ -110,7 +110,7 @@ impl Served {
     ///
     /// # Errors
     /// When a device fails or computes wrong numbers.
-    pub async fn start(model: Model, devices: Vec<Device>, serving: Serving) -> Result<Arc<Self>, RunError> {
+    pub async fn start(model: Model, devices: Vec<Device>, serving: ServeOptions) -> Result<Arc<Self>, RunError> {
         let by_device = devices.iter().map(Device::default_max_batch).min();
         let max_batch = serving.max_batch.or(by_device).unwrap_or(1);
         let queue = Arc::new(Queue::new(max_batch, serving.max_wait));
@@ -147,7 +147,7 @@ impl Served {
         model: &Model,
         device: Device,
         max_batch: usize,
-        serving: &Serving,
+        serving: &ServeOptions,
         index: usize,
     ) -> Result<JoinHandle<()>, RunError> {
         let (ready, warmed) = oneshot::channel();
@@ -225,9 +225,9 @@ impl Served {
     }
 
     /// Announces a message on its way to this model.
-    pub fn approach(&self) -> Approach {
-        self.queue.approach();
-        Approach {
+    pub fn reserve(&self) -> BatchReservation {
+        self.queue.reserve();
+        BatchReservation {
             queue: Arc::clone(&self.queue),
             arrived: false,
         }
@@ -240,11 +240,11 @@ impl Served {
     /// By [`InferError`].
     pub async fn infer(
         &self,
-        approach: Approach,
+        reservation: BatchReservation,
         tensor: Tensor,
         deadline: Option<SystemTime>,
     ) -> Result<Prediction, InferError> {
-        let inferred = self.infer_in(approach, tensor, deadline, Company::Batch).await;
+        let inferred = self.infer_in(reservation, tensor, deadline, BatchSharing::Batch).await;
         inferred.map(|inferred| inferred.prediction)
     }
 
@@ -257,19 +257,19 @@ impl Served {
     /// An item that waits is not run; a batch that runs is run to its end.
     pub async fn infer_in(
         &self,
-        approach: Approach,
+        reservation: BatchReservation,
         tensor: Tensor,
         deadline: Option<SystemTime>,
-        company: Company,
+        batch_sharing: BatchSharing,
     ) -> Result<Inferred, InferError> {
         let (reply, prediction) = oneshot::channel();
-        approach.arrive(Item {
+        reservation.arrive(Item {
             tensor,
             deadline,
-            company,
+            batch_sharing,
             reply,
         });
-        failpoints::pass(Place::Queued, "").await;
+        failpoints::pass(Failpoint::Queued, "").await;
         prediction.await.unwrap_or(Err(InferError::DeviceLost))
     }
 }
@@ -290,17 +290,17 @@ impl fmt::Debug for Served {
     }
 }
 
-impl Approach {
+impl BatchReservation {
     fn arrive(mut self, item: Item) {
         self.arrived = true;
         self.queue.push(item);
     }
 }
 
-impl Drop for Approach {
+impl Drop for BatchReservation {
     fn drop(&mut self) {
         if !self.arrived {
-            self.queue.turn_away();
+            self.queue.cancel_reservation();
         }
     }
 }
@@ -331,7 +331,9 @@ impl Worker {
             for item in expired {
                 answer(item.reply, Err(InferError::Expired));
             }
-            let (alone, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.company == Company::Alone);
+            let (alone, items): (Vec<_>, Vec<_>) = items
+                .into_iter()
+                .partition(|item| item.batch_sharing == BatchSharing::Alone);
             for item in alone {
                 self.run(vec![item]);
             }
@@ -373,7 +375,7 @@ impl Worker {
     }
 
     fn predict(&mut self, tensors: &[Tensor]) -> Result<Vec<ItemOutput>, RunError> {
-        match failpoints::hit(Place::Model) {
+        match failpoints::hit(Failpoint::Model) {
             None => self.runner.run(tensors),
             Some(Fault::Fail) => Err(RunError::Failed("a failpoint".to_owned())),
             Some(Fault::Lost) => Err(RunError::DeviceLost("a failpoint".to_owned())),

@@ -127,7 +127,7 @@ impl HeldBack {
     }
 
     /// The first part that is held back and serves all the same, in words: there is nothing to serve in its place.
-    pub fn among(&self, parts: &Parts) -> Option<String> {
+    pub fn first_in(&self, parts: &Parts) -> Option<String> {
         let mut plugins = parts.plugins.iter();
         let plugin = plugins.find(|part| self.has_plugin(&part.config, &part.what.identity().digest));
         let model = &parts.model;

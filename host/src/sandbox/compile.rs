@@ -19,7 +19,7 @@ use super::engine;
 use super::fault::panic_text;
 use super::load::FILE_MAX_BYTES;
 use super::load_error::LoadProblem;
-use super::text::tame_to;
+use super::text::sanitize_to;
 
 /// The prefix of the custom section in which bindings generators embed a component type.
 const COMPONENT_TYPE_SECTION: &str = "component-type";
@@ -242,7 +242,7 @@ const COMPILED: u8 = b'C';
 /// What there is in place of machine code; none when it is no answer.
 pub(super) fn read_answer(answer: &[u8]) -> Option<Result<&[u8], NotCompiled>> {
     let (letter, rest) = answer.split_first()?;
-    let text = || tame_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
+    let text = || sanitize_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
     Some(match *letter {
         COMPILED => Ok(rest),
         b'N' => Err(NotCompiled::NoContract),
@@ -264,7 +264,7 @@ impl NotCompiled {
     }
 
     pub(super) fn invalid(text: &str) -> Self {
-        Self::Invalid(tame_to(text, DETAIL_MAX_BYTES))
+        Self::Invalid(sanitize_to(text, DETAIL_MAX_BYTES))
     }
 }
 
@@ -323,7 +323,7 @@ pub(super) fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
     let begins = String::from_utf8_lossy(bytes.get(..bytes.len().min(16)).unwrap_or_default()).into_owned();
     Err(LoadProblem::NotWasm(format!(
         "it begins with `{}`",
-        tame_to(&begins, 64)
+        sanitize_to(&begins, 64)
     )))
 }
 
@@ -403,5 +403,5 @@ impl ModuleFacts {
 
 /// An error of wasmtime's, as it may be told.
 pub(super) fn detail(error: &wasmtime::Error) -> String {
-    tame_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
+    sanitize_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
 }

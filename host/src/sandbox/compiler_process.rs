@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::load_error::LoadProblem;
-use super::text::tame_to;
+use super::text::sanitize_to;
 
 /// The verb of the binary that compiles.
 pub(crate) const VERB: &str = "compile-plugin";
@@ -42,7 +42,7 @@ const NICER: i32 = 5;
 const LAST_WORDS_MAX_BYTES: u64 = 4 << 10;
 
 /// Bytes of its last words that are told.
-const TOLD_MAX_BYTES: usize = 200;
+const SHOWN_MAX_BYTES: usize = 200;
 
 /// What Rust's runtime says when there is no memory, before it aborts.
 const NO_MEMORY: &str = "memory allocation of";
@@ -203,14 +203,14 @@ impl CompilerProcess {
             Some(_) if said.contains(NO_MEMORY) => Err(self.out_of_memory()),
             // The system's loader ends a program so that it cannot start.
             None if status.code() == Some(NOT_STARTED) => {
-                let said = tame_to(said.trim(), TOLD_MAX_BYTES);
+                let said = sanitize_to(said.trim(), SHOWN_MAX_BYTES);
                 Err(LoadProblem::Compiler(io::Error::other(format!(
                     "it could not start: {said}"
                 ))))
             }
             _ => Err(LoadProblem::CompilerCrashed {
                 how: status.to_string(),
-                said: tame_to(said.trim(), TOLD_MAX_BYTES),
+                said: sanitize_to(said.trim(), SHOWN_MAX_BYTES),
             }),
         }
     }

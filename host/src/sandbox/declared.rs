@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::bindings::plugin::exports::millrace::pipeline::plugin;
-use super::text::{is_unsafe, tame};
+use super::text::{is_unsafe, sanitize};
 use crate::config::did_you_mean;
 
 /// Settings of one plugin.
@@ -58,7 +58,7 @@ pub enum SettingKind {
 
 /// What is wrong with the settings that a plugin is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingMistake {
+pub struct SettingDiagnostic {
     /// What of the table it is about.
     pub about: About,
     /// What is wrong.
@@ -151,7 +151,7 @@ pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, Strin
 fn take(says: plugin::Setting) -> Result<Setting, String> {
     let name = says.name;
     if name.is_empty() || !is_plain(&name) {
-        return Err(format!("`{}` is no name for a setting", tame(&name)));
+        return Err(format!("`{}` is no name for a setting", sanitize(&name)));
     }
     if says.choices.len() > CHOICES_MAX || !says.choices.iter().all(|choice| is_plain(choice)) {
         return Err(format!("the choices of `{name}` are too many, or no plain texts"));
@@ -173,7 +173,7 @@ fn take(says: plugin::Setting) -> Result<Setting, String> {
         return Err(format!("the default of `{name}` is not {}", kind.noun()));
     }
     Ok(Setting {
-        help: tame(&says.help),
+        help: sanitize(&says.help),
         kind,
         choices: says.choices,
         required: says.required,
@@ -226,7 +226,7 @@ pub(super) fn destinations(takes: &[Setting], given: &str) -> Vec<NamedDestinati
             .filter(|(_, name)| !name.contains('{'));
         named.extend(names.map(|(setting, name)| NamedDestination {
             setting,
-            name: tame(name),
+            name: sanitize(name),
             is_default,
         }));
     }
@@ -235,13 +235,13 @@ pub(super) fn destinations(takes: &[Setting], given: &str) -> Vec<NamedDestinati
 
 /// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
 /// kind, keys that are missing.
-pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
+pub(super) fn diagnostics(takes: &[Setting], given: &str) -> Vec<SettingDiagnostic> {
     let given: Map<String, Value> = serde_json::from_str(given).unwrap_or_default();
-    let mut mistakes = Vec::new();
+    let mut diagnostics = Vec::new();
     for (key, value) in &given {
         match takes.iter().find(|setting| setting.name == *key) {
-            None => mistakes.push(unknown(takes, key)),
-            Some(setting) if !setting.kind.takes(value) => mistakes.push(SettingMistake {
+            None => diagnostics.push(unknown(takes, key)),
+            Some(setting) if !setting.kind.takes(value) => diagnostics.push(SettingDiagnostic {
                 about: About::Value(key.clone()),
                 text: format!(
                     "the setting `{key}` must be {}, found {}",
@@ -257,7 +257,7 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
                 let meant = meant
                     .map(|meant| format!(", did you mean `{meant}`?"))
                     .unwrap_or_default();
-                mistakes.push(SettingMistake {
+                diagnostics.push(SettingDiagnostic {
                     about: About::Value(key.clone()),
                     text: format!("the setting `{key}` has no such choice{meant}"),
                     hint: Some(format!("it is one of {}", quoted(choices.iter()))),
@@ -270,24 +270,24 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
         .iter()
         .filter(|setting| setting.required && !given.contains_key(&setting.name))
     {
-        mistakes.push(SettingMistake {
+        diagnostics.push(SettingDiagnostic {
             about: About::Table,
             text: format!("the setting `{}` is missing", setting.name),
             hint: Some(format!("it must be {}: {}", setting.kind.noun(), setting.help)),
         });
     }
-    mistakes
+    diagnostics
 }
 
-fn unknown(takes: &[Setting], key: &str) -> SettingMistake {
+fn unknown(takes: &[Setting], key: &str) -> SettingDiagnostic {
     let names = || takes.iter().map(|setting| &setting.name);
-    let shown = tame(key);
+    let shown = sanitize(key);
     let (meant, hint) = match did_you_mean(key, names().map(String::as_str)) {
         Some(meant) => (format!(", did you mean `{meant}`?"), None),
         None if takes.is_empty() => (String::new(), Some("it takes no settings".to_owned())),
         None => (String::new(), Some(format!("it takes {}", quoted(names())))),
     };
-    SettingMistake {
+    SettingDiagnostic {
         about: About::Name(key.to_owned()),
         text: format!("the plugin has no setting `{shown}`{meant}"),
         hint,
@@ -357,9 +357,9 @@ mod tests {
     fn what_does_not_fit_is_told_all_at_once() {
         #[track_caller]
         fn check(given: &str, expected: &[&str]) {
-            let texts: Vec<String> = mistakes(&takes(), given)
+            let texts: Vec<String> = diagnostics(&takes(), given)
                 .into_iter()
-                .map(|mistake| mistake.text)
+                .map(|diagnostic| diagnostic.text)
                 .collect();
             assert_eq!(texts, expected, "{given}");
         }

@@ -16,7 +16,7 @@ use super::compile::{NotCompiled, answer_in_this_process, check_kind, component_
 use super::compiler_process::CompileLimits;
 use super::load::{OUR_IMPORTS, read, without_version};
 use super::load_error::LoadProblem;
-use super::{Compiler, Role, inert, unasked};
+use super::{Compiler, Role, unasked, wasi_stubs};
 
 /// Bytes of WIT that are told. The contract's own, with all its prose, is 15 KB.
 const WIT_MAX_BYTES: usize = 256 << 10;
@@ -108,7 +108,7 @@ impl Description {
     pub fn grant(&self, import: &str) -> Grant {
         match without_version(import) {
             name if OUR_IMPORTS.contains(&name) => Grant::Contract,
-            name if inert::INTERFACES.contains(&name) => Grant::Inert,
+            name if wasi_stubs::INTERFACES.contains(&name) => Grant::Inert,
             unasked::ROOT => Grant::Inert,
             name if unasked::is_wasi(name) && unasked::has_runtime(self.imports.iter().map(String::as_str)) => {
                 Grant::Unasked

@@ -132,8 +132,10 @@ fn config() -> Config {
 fn pool(workers: usize) -> PoolingAllocationConfig {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     // The residents of each worker, the instance that it is running, and one trial (loading is one at a time).
-    let residents = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
-    let components = workers.saturating_mul(residents.saturating_add(1)).saturating_add(1);
+    let instance_cache = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
+    let components = workers
+        .saturating_mul(instance_cache.saturating_add(1))
+        .saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_core_instances(components.saturating_mul(CORE_INSTANCES_PER_COMPONENT))

@@ -37,10 +37,10 @@ pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a
 /// The most that calls in progress hold of what plugins hand over, before it is checked.
 pub fn handovers_bytes<'a>(
     workers: usize,
-    wants: impl IntoIterator<Item = &'a TensorType>,
+    input_type: impl IntoIterator<Item = &'a TensorType>,
     transforms: impl IntoIterator<Item = TransformOf>,
 ) -> u64 {
-    let tensors = wants.into_iter().map(preprocess_handover_bytes);
+    let tensors = input_type.into_iter().map(preprocess_handover_bytes);
     let transforms = transforms.into_iter().map(TransformOf::handover_bytes);
     let largest = tensors.chain(transforms).max().unwrap_or_default();
     (largest.max(ROUTE_HANDOVER_BYTES) as u64).saturating_mul(workers as u64)

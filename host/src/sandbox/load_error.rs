@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::text::size;
-use super::{CallError, Role, Setting, SettingMistake};
+use super::{CallError, Role, Setting, SettingDiagnostic};
 use crate::machine::scarcity;
 
 /// Why a plugin cannot be taken into service.
@@ -106,10 +106,10 @@ pub enum LoadProblem {
     #[error("it declares its settings wrongly: {0}")]
     Declaration(String),
     /// Its settings are not those that it takes.
-    #[error("{}", told(.mistakes))]
-    SettingMistakes {
+    #[error("{}", listed(.diagnostics))]
+    SettingDiagnostics {
         /// What is wrong with them.
-        mistakes: Vec<SettingMistake>,
+        diagnostics: Vec<SettingDiagnostic>,
         /// The settings that it takes.
         takes: Vec<Setting>,
     },
@@ -198,8 +198,8 @@ fn shown(bytes: u64) -> String {
     size(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-fn told(mistakes: &[SettingMistake]) -> String {
-    let texts: Vec<&str> = mistakes.iter().map(|mistake| mistake.text.as_str()).collect();
+fn listed(diagnostics: &[SettingDiagnostic]) -> String {
+    let texts: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.text.as_str()).collect();
     texts.join("; ")
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{Level, debug, error, info, trace, warn};
 
-use super::text::{TEXT_MAX_BYTES, tame, tame_to};
+use super::text::{TEXT_MAX_BYTES, sanitize, sanitize_to};
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
 
@@ -87,16 +87,16 @@ impl CallLog {
     /// Takes a line of the `log` import.
     pub(super) fn line(&mut self, level: Level, text: &str) {
         let wanted = is_wanted(level);
-        let told = wanted && self.lines < LINES_PER_CALL && self.quota.spend();
-        if wanted && !told {
+        let is_logged = wanted && self.lines < LINES_PER_CALL && self.quota.spend();
+        if wanted && !is_logged {
             self.dropped = self.dropped.saturating_add(1);
         }
         // The last error is kept in any case: a panic is the last thing that a call says.
-        if !told && level != Level::ERROR {
+        if !is_logged && level != Level::ERROR {
             return;
         }
-        let text = tame(text);
-        if told {
+        let text = sanitize(text);
+        if is_logged {
             self.lines = self.lines.saturating_add(1);
             let (plugin, version, message_id) = self.fields();
             match level {
@@ -139,7 +139,10 @@ impl CallLog {
                 // An interpreter in Rust panics over an exception after it has printed it.
                 let before = self.last_error.iter().map(|line| format!("{line}; "));
                 self.panic = Some(Panic {
-                    text: tame_to(&format!("{}{}", before.collect::<String>(), tame(line)), TEXT_MAX_BYTES),
+                    text: sanitize_to(
+                        &format!("{}{}", before.collect::<String>(), sanitize(line)),
+                        TEXT_MAX_BYTES,
+                    ),
                     is_whole: false,
                 });
             }
@@ -167,7 +170,7 @@ impl Panic {
     fn go_on(&mut self, line: &str) {
         self.is_whole |= NOTES.iter().any(|note| line.starts_with(note)) || self.text.len() >= TEXT_MAX_BYTES;
         if !self.is_whole {
-            self.text = tame_to(&format!("{} {}", self.text, tame(line.trim())), TEXT_MAX_BYTES);
+            self.text = sanitize_to(&format!("{} {}", self.text, sanitize(line.trim())), TEXT_MAX_BYTES);
         }
     }
 }

@@ -9,13 +9,13 @@ mod compiler_process;
 mod describe;
 mod versions;
 
+mod introspect;
 mod plugin;
-mod scrutiny;
 
 mod bindings;
 mod declared;
-mod inert;
 mod unasked;
+mod wasi_stubs;
 
 mod instance;
 mod state;
@@ -29,9 +29,9 @@ mod text;
 
 mod engine;
 mod footprint;
+mod instance_cache;
 mod measure;
 mod meter;
-mod residents;
 mod timed;
 mod workers;
 
@@ -41,15 +41,15 @@ mod fuzz;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
-pub use self::declared::{About, NamedDestination, Setting, SettingKind, SettingMistake};
+pub use self::declared::{About, NamedDestination, Setting, SettingDiagnostic, SettingKind};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{handovers_bytes, instances_bytes, results_bytes};
+pub use self::introspect::StartCost;
 pub use self::load_error::{LoadError, LoadProblem};
-pub use self::measure::{Asked, Cost, Gauge, Measured};
+pub use self::measure::{CallInput, Cost, Gauge, Measured};
 pub use self::meter::PluginCounts;
 pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;
-pub use self::scrutiny::StartCost;
 pub(crate) use limits::wall_time;
 
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ pub struct Lane {
 
 /// What a plugin answers instead of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum PluginRefusal {
     /// It can never be processed.
     Reject(String),
     /// It may succeed later.
@@ -126,7 +126,7 @@ pub struct Called<T> {
 pub enum CallError {
     /// The plugin refused, in its own words (bounded and escaped).
     #[error("refused")]
-    Refused(Refusal),
+    Refused(PluginRefusal),
     /// The plugin broke a bound or trapped; its instance is gone, and a fresh one may do better.
     #[error("{text}")]
     Fault {
@@ -160,9 +160,9 @@ impl CallError {
     /// The name in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Refused(Refusal::Reject(_)) => "reject",
-            Self::Refused(Refusal::Retry(_)) => "retry",
-            Self::Refused(Refusal::Skip(_)) => "skip",
+            Self::Refused(PluginRefusal::Reject(_)) => "reject",
+            Self::Refused(PluginRefusal::Retry(_)) => "retry",
+            Self::Refused(PluginRefusal::Skip(_)) => "skip",
             Self::Fault { class, .. } | Self::BadOutput { class, .. } => class.as_str(),
             Self::Host { .. } => ReasonClass::HostFault.as_str(),
             Self::Stopped => "stopped",

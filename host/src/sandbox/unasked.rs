@@ -11,11 +11,11 @@ use wasmtime::{Result, format_err};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Val};
 
-use super::inert;
 use super::limits::Breach;
 use super::load::{is_linked, without_version};
 use super::state::State;
-use super::text::tame;
+use super::text::sanitize;
+use super::wasi_stubs;
 
 /// The folders that a program may begin at: the first thing that a C library asks for.
 pub(super) const ROOT: &str = "wasi:filesystem/preopens";
@@ -90,14 +90,14 @@ fn answer(interface: &str, name: &str, is_starting: bool, given: &[Val]) -> Opti
         ("wasi:clocks/monotonic-clock", "now") => Some(Val::U64(0)),
         ("wasi:clocks/monotonic-clock", "resolution") => Some(Val::U64(1)),
         // A runtime seeds itself at its start; in a call somebody would take it for randomness.
-        ("wasi:random/random", "get-random-u64") if is_starting => Some(Val::U64(inert::SEED.0)),
+        ("wasi:random/random", "get-random-u64") if is_starting => Some(Val::U64(wasi_stubs::SEED.0)),
         ("wasi:random/random", "get-random-bytes") if is_starting => match given {
             [Val::U64(length)] if *length <= SEED_MAX_BYTES => {
-                let seed = inert::SEED
+                let seed = wasi_stubs::SEED
                     .0
                     .to_le_bytes()
                     .into_iter()
-                    .chain(inert::SEED.1.to_le_bytes());
+                    .chain(wasi_stubs::SEED.1.to_le_bytes());
                 let length = usize::try_from(*length).unwrap_or_default();
                 Some(Val::List(seed.cycle().take(length).map(Val::U8).collect()))
             }
@@ -117,8 +117,8 @@ fn function(instance: &mut LinkerInstance<'_, State>, interface: &Arc<str>, name
                 Ok(())
             }
             _ => Err(Breach::NotGranted {
-                interface: tame(&interface),
-                function: tame(&function),
+                interface: sanitize(&interface),
+                function: sanitize(&function),
             }
             .into()),
         }

@@ -22,7 +22,7 @@ pub use queue::Footer;
 
 use descriptor::Descriptor;
 use line::Style;
-use queue::Diagnostics;
+use queue::LogQueue;
 use sink::Sink;
 
 /// How long the end of the process waits for the readers of its log.
@@ -33,7 +33,7 @@ const PANIC_LIMIT: Duration = Duration::from_millis(100);
 
 /// Who waits for the reader of stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub enum StderrMode {
     /// Whoever writes: for verbs whose output somebody reads at their own pace, such as in a pager.
     Direct,
     /// Nobody: for a host, whose work goes on.
@@ -49,7 +49,7 @@ pub enum Reader {
     Left,
 }
 
-static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
+static LOG_QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
 /// Waits, for a bounded time, until what was said is written; when it is dropped, also by a panic.
 #[derive(Debug)]
@@ -57,42 +57,42 @@ static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
 pub struct AtEnd(());
 
 /// Decides how diagnostics are written, for the whole process; the first call counts.
-pub fn start(format: Format, delivery: Delivery) -> AtEnd {
+pub fn start(format: Format, delivery: StderrMode) -> AtEnd {
     let is_coloured = matches!(format, Format::Text) && colours(&io::stderr());
     let style = Style { format, is_coloured };
-    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, delivery));
+    LOG_QUEUE.get_or_init(|| LogQueue::new(Sink::new(Descriptor::stderr()), style, delivery));
     AtEnd(())
 }
 
-fn diagnostics() -> &'static Diagnostics {
+fn log_queue() -> &'static LogQueue {
     let style = Style {
         format: Format::Text,
         is_coloured: false,
     };
-    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, Delivery::Direct))
+    LOG_QUEUE.get_or_init(|| LogQueue::new(Sink::new(Descriptor::stderr()), style, StderrMode::Direct))
 }
 
 /// Says a text that has its own beginning, such as the rendered mistakes of a file.
 pub fn say(severity: Severity, text: impl Display) {
-    let diagnostics = diagnostics();
-    diagnostics.push(diagnostics.style().said(severity, &text.to_string()));
+    let log_queue = log_queue();
+    log_queue.push(log_queue.style().said(severity, &text.to_string()));
 }
 
 /// Says an error: `error: TEXT`.
 pub fn error(text: impl Display) {
-    let diagnostics = diagnostics();
-    diagnostics.push(diagnostics.style().error(&text.to_string()));
+    let log_queue = log_queue();
+    log_queue.push(log_queue.style().error(&text.to_string()));
 }
 
 /// Lines of the log that were not written.
 pub fn n_lost() -> u64 {
-    DIAGNOSTICS.get().map_or(0, Diagnostics::n_lost)
+    LOG_QUEUE.get().map_or(0, LogQueue::n_lost)
 }
 
 /// Waits until what was said is written, or nobody can wait any longer.
 pub fn flush(limit: Duration) {
-    if let Some(diagnostics) = DIAGNOSTICS.get() {
-        diagnostics.flush(limit);
+    if let Some(log_queue) = LOG_QUEUE.get() {
+        log_queue.flush(limit);
     }
 }
 
@@ -103,14 +103,14 @@ pub fn flush_panic() {
 
 /// Shows something below the log while it lasts; where the log is not written by a thread of its own, nothing is shown.
 pub fn show(footer: Box<dyn Footer>) {
-    diagnostics().set_footer(Some(footer));
+    log_queue().set_footer(Some(footer));
 }
 
 /// Takes it away again.
 pub fn hide() {
-    let diagnostics = diagnostics();
-    diagnostics.set_footer(None);
-    diagnostics.flush(END_LIMIT);
+    let log_queue = log_queue();
+    log_queue.set_footer(None);
+    log_queue.flush(END_LIMIT);
 }
 
 /// A writer of log lines, one for each call of `write`; it never fails.
@@ -119,7 +119,7 @@ pub struct LogWriter;
 
 impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        diagnostics().push(line.to_vec());
+        log_queue().push(line.to_vec());
         Ok(line.len())
     }
 
@@ -170,7 +170,7 @@ pub fn is_terminal() -> bool {
 
 /// Whether diagnostics show colours.
 pub fn is_coloured() -> bool {
-    diagnostics().style().is_coloured
+    log_queue().style().is_coloured
 }
 
 impl Drop for AtEnd {

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{ChangeError, Supervisor};
 use crate::config::Name;
-use crate::control::{Change, Command, Unanswered};
+use crate::control::{ChangeRecord, Command, Unanswered};
 
 /// A change that may take its time.
 #[derive(Debug, Clone)]
-pub enum Asked<'a> {
+pub enum ChangeRequest<'a> {
     /// The file, or something that it names, may have changed.
     Read {
         /// Who noticed.
@@ -25,7 +25,7 @@ pub enum Asked<'a> {
 
 /// What a change takes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(super) enum ReloadScope {
     /// Nothing that was undone before.
     Untried,
     /// Everything, and what was undone is forgotten; but only if it is taken up.
@@ -37,13 +37,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.
-    pub async fn make(&mut self, asked: &Asked<'_>) -> Result<Change, Unanswered> {
+    pub async fn make(&mut self, asked: &ChangeRequest<'_>) -> Result<ChangeRecord, Unanswered> {
         let (command, by) = match asked {
-            Asked::Read { by } => return Ok(self.reload(by, Taking::Untried).await),
-            Asked::Command { command, by } => (command, by),
+            ChangeRequest::Read { by } => return Ok(self.reload(by, ReloadScope::Untried).await),
+            ChangeRequest::Command { command, by } => (command, by),
         };
         match command {
-            Command::Reload => Ok(self.reload(by, Taking::Everything).await),
+            Command::Reload => Ok(self.reload(by, ReloadScope::Everything).await),
             Command::Resume { pipeline } => {
                 let (began, name) = (Instant::now(), self.pipeline(pipeline)?);
                 let mut changes = Vec::new();
@@ -65,7 +65,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.
-    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<Change, Unanswered> {
+    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<ChangeRecord, Unanswered> {
         let began = Instant::now();
         match command {
             Command::Rollback { plugin } => {

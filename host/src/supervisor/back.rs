@@ -7,11 +7,11 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::Supervisor;
-use super::publish::Leaving;
+use super::publish::ReplacedBecause;
 use super::undone::{Copy, Undone, Version};
-use crate::chain::Chain;
 use crate::config::Name;
-use crate::control::{Change, ChangeOutcome, Unanswered};
+use crate::control::{ChangeOutcome, ChangeRecord, Unanswered};
+use crate::error_chain::ErrorChain;
 use crate::reload::{Parts, PluginPart, changes};
 use crate::trial::TrialEnded;
 
@@ -30,8 +30,8 @@ impl Supervisor {
             info!(%pipeline, generation, "the trial is passed");
             self.on_trial.remove(&pipeline);
             if let Some(parts) = self.parts.get(&pipeline).cloned() {
-                self.memory
-                    .tries_no_more(parts.plugins.iter().map(plugin_version).collect());
+                self.undone_versions
+                    .forget_trials(parts.plugins.iter().map(plugin_version).collect());
                 self.prove(&pipeline, generation, parts);
             }
             self.show();
@@ -57,7 +57,7 @@ impl Supervisor {
             %pipeline, generation, reason = why, now = change.generation,
             "a new version is worse than the one before: undone"
         );
-        self.premises.history.add(Change {
+        self.deps.history.add(ChangeRecord {
             outcome: ChangeOutcome::Undone,
             step: Some("trial".to_owned()),
             reason: Some(format!("pipeline {pipeline}, generation {generation}: {why}")),
@@ -95,7 +95,7 @@ impl Supervisor {
         let changes = self.go_back(|parts| parts.with_plugin(&previous), by);
         self.held_back.release(&previous);
         let version = plugin_version(&previous);
-        self.memory.forget(move |held| *held == version);
+        self.undone_versions.forget(move |held| *held == version);
         Ok(changes)
     }
 
@@ -173,7 +173,7 @@ impl Supervisor {
                 undone.push(Undone::now(version, why, None));
             }
         }
-        self.memory.add(undone, copies);
+        self.undone_versions.add(undone, copies);
     }
 
     /// Writes down what is on trial and what it is tried beside: a host that ends meanwhile has proved nothing of it.
@@ -195,7 +195,7 @@ impl Supervisor {
             });
         }
         if !on_trial.is_empty() {
-            self.memory.tries(on_trial, copies);
+            self.undone_versions.tries(on_trial, copies);
         }
     }
 
@@ -206,9 +206,9 @@ impl Supervisor {
         };
         let id = self.current.load().id + 1;
         match self.bind(&config, &self.parts, id) {
-            Ok(stages) => self.publish(id, stages, Leaving::Bad),
+            Ok(stages) => self.publish(id, stages, ReplacedBecause::Bad),
             // They were bound before: the same names fit.
-            Err(error) => warn!(error = %Chain(&error), "what served before cannot be bound"),
+            Err(error) => warn!(error = %ErrorChain(&error), "what served before cannot be bound"),
         }
         changes((Some(&config), before), (&config, &self.parts))
     }

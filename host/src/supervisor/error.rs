@@ -10,7 +10,7 @@ use crate::reload::{ProbeError, ServeError};
 pub enum ChangeError {
     /// The file, or something that it names, is wrong; in full, as `check` would say it.
     #[error("{0}")]
-    Mistakes(String),
+    InvalidConfig(String),
     /// The file changes what only a restart can change.
     #[error("{0}: restart the host for it; nothing of this change was made")]
     Fixed(String),
@@ -69,7 +69,7 @@ impl ChangeError {
     /// The step that failed, for the history and for metrics: a constant.
     pub fn step(&self) -> &'static str {
         match self {
-            Self::Mistakes(_) => "check",
+            Self::InvalidConfig(_) => "check",
             Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
             Self::Probe { .. } => "probe",

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View, readiness};
+use crate::admin::{HostPhase, PipelineState, PipelineView, View, readiness};
 use crate::config::Name;
 use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::generation::Current;
@@ -83,8 +83,8 @@ impl StatusView {
                 name: pipeline.name.to_string(),
                 state: state.to_owned(),
                 why,
-                taken: pipeline.counts.n_taken,
-                in_hand: pipeline.counts.n_in_hand,
+                taken: pipeline.counts.n_received,
+                in_flight: pipeline.counts.n_in_flight,
                 acked: pipeline.counts.n_acked(),
                 skipped: pipeline.counts.n_skipped,
                 rejected: pipeline.counts.rejected.values().sum(),
@@ -119,13 +119,13 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     let TrialStatus {
         seen,
         of,
-        in_hand,
+        in_flight,
         oldest_s,
         ..
     } = trial;
-    (*in_hand > 0 && *oldest_s >= after_s).then(|| {
+    (*in_flight > 0 && *oldest_s >= after_s).then(|| {
         format!(
-            "the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"
+            "the version on trial has seen {seen} of {of} messages, and has {in_flight} in its hands for {oldest_s} s"
         )
     })
 }
@@ -137,11 +137,14 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
         PipelineState::Starting => return ("starting", host.doing.as_ref().map(ToString::to_string)),
         PipelineState::Paused => return ("paused", None),
         PipelineState::Draining => return ("draining", None),
-        PipelineState::Running if host.phase == Phase::Draining => return ("draining", None),
+        PipelineState::Running if host.phase == HostPhase::Draining => return ("draining", None),
         PipelineState::Running => {}
     }
     if let Some(opened) = &pipeline.breaker {
-        let why = format!("{} fails for every message ({})", opened.culprit, opened.class);
+        let why = format!(
+            "{} fails for every message ({})",
+            opened.failing_component, opened.class
+        );
         return ("breaker-open", Some(why));
     }
     if let Some(holding) = &pipeline.holding {

@@ -87,7 +87,7 @@ pub(super) struct Copy {
 
 /// The memory of one file. Writing waits for a disk: on a thread for that, in the order in which it was asked for.
 #[derive(Clone, Default)]
-pub(super) struct Memory {
+pub(super) struct UndoneVersions {
     // Nothing before the first change says where the file is.
     folder: Option<PathBuf>,
     // What is to be written; one for each undo, rollback and reload.
@@ -142,7 +142,7 @@ impl Undone {
     }
 }
 
-impl Memory {
+impl UndoneVersions {
     /// Of this file.
     pub(super) fn of(file: &Path) -> Self {
         let folder = file.parent().zip(file.file_name());
@@ -205,7 +205,7 @@ impl Memory {
     }
 
     /// Forgets what is on trial of a plugin that these are versions of: it passed, or nothing is to go back to.
-    pub(super) fn tries_no_more(&self, passed: Vec<Version>) {
+    pub(super) fn forget_trials(&self, passed: Vec<Version>) {
         self.change(move |all| {
             all.retain(|old| !(old.is_on_trial && passed.contains(&old.version)));
             Vec::new()
@@ -261,7 +261,7 @@ impl Memory {
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for UndoneVersions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("folder", &self.folder)
@@ -344,7 +344,7 @@ mod tests {
         (vec![undone], vec![copy])
     }
 
-    fn add(memory: &Memory, (undone, copies): (Vec<Undone>, Vec<Copy>)) {
+    fn add(memory: &UndoneVersions, (undone, copies): (Vec<Undone>, Vec<Copy>)) {
         memory.add(undone, copies);
     }
 
@@ -352,8 +352,8 @@ mod tests {
     fn what_was_undone_is_there_for_the_next_process_with_what_served_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plugins.toml");
-        add(&Memory::of(&file), undone("crop", "b", "a"));
-        let memory = Memory::of(&file);
+        add(&UndoneVersions::of(&file), undone("crop", "b", "a"));
+        let memory = UndoneVersions::of(&file);
         let all = memory.all();
         assert_eq!(
             (all.len(), all[0].why.as_str(), all[0].instead.as_deref()),
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn as_many_as_there_may_be_are_remembered_and_a_broken_list_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::of(&folder.path().join("plugins.toml"));
+        let memory = UndoneVersions::of(&folder.path().join("plugins.toml"));
         for n in 0..UNDONE_MAX + 3 {
             add(&memory, undone("crop", &n.to_string(), "a"));
         }
@@ -401,7 +401,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let no_folder = folder.path().join("no-folder");
         fs::write(&no_folder, "").unwrap();
-        let memory = Memory::of(&no_folder.join("plugins.toml"));
+        let memory = UndoneVersions::of(&no_folder.join("plugins.toml"));
         add(&memory, undone("crop", "b", "a"));
         assert!(memory.all().is_empty());
     }

@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::routes::{self, AT_ONCE, HISTORY, STATUS};
 use crate::config::Secret;
-use crate::control::{Change, Command, Readiness, Status};
+use crate::control::{ChangeRecord, Command, Readiness, Status};
 use crate::journal::Lines;
 
 /// The longest answer: a history that is full of long reasons.
@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a host is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum HostAddress {
     /// At a socket.
     Socket(PathBuf),
     /// At `host:port`.
@@ -38,7 +38,7 @@ pub enum Place {
 /// Asks one host.
 #[derive(Debug)]
 pub struct Client {
-    place: Place,
+    place: HostAddress,
     token: Option<Secret>,
 }
 
@@ -49,7 +49,7 @@ pub enum ClientError {
     #[error("no host answers at {place}")]
     Away {
         /// Where.
-        place: Place,
+        place: HostAddress,
         /// Why not.
         source: io::Error,
     },
@@ -71,7 +71,7 @@ pub enum ClientError {
     #[error("what answers at {place} is no Millrace host, or one of another version: {why}")]
     Strange {
         /// Where.
-        place: Place,
+        place: HostAddress,
         /// What is wrong with it.
         why: String,
     },
@@ -79,11 +79,11 @@ pub enum ClientError {
     #[error("the host at {place} does not answer")]
     Late {
         /// Where.
-        place: Place,
+        place: HostAddress,
     },
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for HostAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
@@ -94,12 +94,12 @@ impl std::fmt::Display for Place {
 
 impl Client {
     /// Will ask there.
-    pub fn new(place: Place, token: Option<Secret>) -> Self {
+    pub fn new(place: HostAddress, token: Option<Secret>) -> Self {
         Self { place, token }
     }
 
     /// Where it asks.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &HostAddress {
         &self.place
     }
 
@@ -115,7 +115,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host is not there, or refuses.
-    pub async fn history(&self) -> Result<Vec<Change>, ClientError> {
+    pub async fn history(&self) -> Result<Vec<ChangeRecord>, ClientError> {
         self.at_once(Method::GET, HISTORY).await
     }
 
@@ -131,7 +131,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host is not there, leaves, or does not try.
-    pub async fn change(&self, command: &Command) -> Result<Change, ClientError> {
+    pub async fn change(&self, command: &Command) -> Result<ChangeRecord, ClientError> {
         self.ask(Method::POST, &routes::path(command)).await
     }
 
@@ -179,11 +179,11 @@ impl Client {
             source,
         };
         match &self.place {
-            Place::Socket(path) => {
+            HostAddress::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(away)?;
                 self.exchange(stream, request).await
             }
-            Place::Tcp(authority) => {
+            HostAddress::Tcp(authority) => {
                 let stream = TcpStream::connect(authority).await.map_err(away)?;
                 self.exchange(stream, request).await
             }
@@ -210,14 +210,14 @@ impl Client {
 
     fn request(&self, method: Method, target: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
         let host = match &self.place {
-            Place::Socket(_) => "localhost",
-            Place::Tcp(authority) => authority,
+            HostAddress::Socket(_) => "localhost",
+            HostAddress::Tcp(authority) => authority,
         };
         let request = Request::builder().method(method).uri(target).header(HOST, host);
         let request = request.body(Empty::new());
         let mut request = request.map_err(|error| self.strange(error.to_string()))?;
         // Nobody asks for it at a socket.
-        if let (Place::Tcp(_), Some(token)) = (&self.place, &self.token) {
+        if let (HostAddress::Tcp(_), Some(token)) = (&self.place, &self.token) {
             let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             let mut bearer = bearer.map_err(|_| ClientError::Token)?;
             bearer.set_sensitive(true);

@@ -8,7 +8,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError, Place};
+pub use client::{Client, ClientError, HostAddress};
 pub use socket::find_socket;
 
 use std::convert::Infallible;
@@ -26,12 +26,12 @@ use tracing::{debug, info, warn};
 
 use super::AdminError;
 use super::server::{Answered, JSON, Peer, answered, refused, serve};
-use crate::chain::Chain;
 use crate::config::{ControlConfig, Secret};
-use crate::control::{Change, ChangeOutcome, Control, Unanswered};
+use crate::control::{ChangeOutcome, ChangeRecord, Control, Unanswered};
+use crate::error_chain::ErrorChain;
 use crate::journal;
-use guard::Guard;
-use routes::{Asked, When};
+use guard::AccessGuard;
+use routes::{ControlRequest, When};
 use socket::Claim;
 
 /// How long the socket of a host that was killed may still answer.
@@ -40,19 +40,19 @@ const LET_GO: Duration = Duration::from_secs(2);
 /// The control interface, served while it lives; its socket goes with it.
 #[derive(Debug)]
 pub struct ControlServer {
-    at: At,
+    at: ListenAddress,
     task: JoinHandle<Infallible>,
 }
 
 #[derive(Debug)]
-enum At {
+enum ListenAddress {
     Socket(Claim),
     Address(SocketAddr),
 }
 
 /// Why a request gets no other answer.
 #[derive(Debug)]
-struct Refusal {
+struct RequestError {
     status: StatusCode,
     why: String,
     /// The method that there is.
@@ -81,8 +81,8 @@ impl ControlServer {
     /// The socket or the address, for people.
     pub fn shown(&self) -> String {
         match &self.at {
-            At::Socket(claim) => claim.path().display().to_string(),
-            At::Address(address) => address.to_string(),
+            ListenAddress::Socket(claim) => claim.path().display().to_string(),
+            ListenAddress::Address(address) => address.to_string(),
         }
     }
 
@@ -112,7 +112,7 @@ impl ControlServer {
             }
             Err(error) => {
                 warn!(
-                    error = %Chain(&error),
+                    error = %ErrorChain(&error),
                     "this host cannot be asked to change: `control = \"PATH\"` in [host] gives it another socket, and \
                      `control = \"off\"` none"
                 );
@@ -132,8 +132,8 @@ impl ControlServer {
         };
         info!(socket = %path.display(), "serving control");
         Ok(Self {
-            at: At::Socket(claim),
-            task: tokio::spawn(serve(listener, answerer(Guard::owner(), control))),
+            at: ListenAddress::Socket(claim),
+            task: tokio::spawn(serve(listener, answerer(AccessGuard::owner(), control))),
         })
     }
 
@@ -150,8 +150,8 @@ impl ControlServer {
             .map_err(|source| AdminError::ControlAddress { address, source })?;
         info!(address = %bound, "serving control");
         Ok(Self {
-            at: At::Address(bound),
-            task: tokio::spawn(serve(listener, answerer(Guard::token(token, bound), control))),
+            at: ListenAddress::Address(bound),
+            task: tokio::spawn(serve(listener, answerer(AccessGuard::token(token, bound), control))),
         })
     }
 }
@@ -163,7 +163,7 @@ impl Drop for ControlServer {
 }
 
 fn answerer(
-    guard: Guard,
+    guard: AccessGuard,
     control: Control,
 ) -> impl Fn(Parts, Peer) -> futures_util::future::BoxFuture<'static, Answered> + Clone + Send + 'static {
     move |request, peer| {
@@ -183,13 +183,13 @@ fn answerer(
     }
 }
 
-async fn answer(request: &Parts, peer: Peer, guard: &Guard, control: &Control) -> Result<Answered, Refusal> {
+async fn answer(request: &Parts, peer: Peer, guard: &AccessGuard, control: &Control) -> Result<Answered, RequestError> {
     let by = guard.admit(&request.headers, peer)?;
     match routes::read(&request.method, request.uri.path(), request.uri.query())? {
-        Asked::Status => json(StatusCode::OK, &control.status()),
-        Asked::History => json(StatusCode::OK, &control.history()),
-        Asked::Log { plugin, after } => json(StatusCode::OK, &journal::about(&plugin, after)),
-        Asked::Change { command, answer } => match answer {
+        ControlRequest::Status => json(StatusCode::OK, &control.status()),
+        ControlRequest::History => json(StatusCode::OK, &control.history()),
+        ControlRequest::Log { plugin, after } => json(StatusCode::OK, &journal::about(&plugin, after)),
+        ControlRequest::Change { command, answer } => match answer {
             When::Made => {
                 let change = control.ask(command, by).await?;
                 json(status_of(&change), &change)
@@ -203,21 +203,21 @@ async fn answer(request: &Parts, peer: Peer, guard: &Guard, control: &Control) -
 }
 
 /// A script that looks at the status alone must not take a refusal for a success.
-fn status_of(change: &Change) -> StatusCode {
+fn status_of(change: &ChangeRecord) -> StatusCode {
     match change.outcome {
         ChangeOutcome::Done | ChangeOutcome::Unchanged => StatusCode::OK,
         ChangeOutcome::Refused | ChangeOutcome::Undone => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Result<Answered, Refusal> {
+fn json(status: StatusCode, value: &impl Serialize) -> Result<Answered, RequestError> {
     match serde_json::to_string(value) {
         Ok(text) => Ok(answered(status, JSON, text + "\n")),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
+        Err(error) => Err(RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
     }
 }
 
-impl Refusal {
+impl RequestError {
     fn new(status: StatusCode, why: &str) -> Self {
         Self {
             status,
@@ -246,7 +246,7 @@ impl Refusal {
     }
 }
 
-impl From<Unanswered> for Refusal {
+impl From<Unanswered> for RequestError {
     fn from(unanswered: Unanswered) -> Self {
         let status = match unanswered {
             Unanswered::Unknown(_) => StatusCode::NOT_FOUND,

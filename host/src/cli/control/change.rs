@@ -13,7 +13,7 @@ use super::{Host, HostArguments, json_line, lines};
 use crate::admin::ClientError;
 use crate::cli::output::{plain, print};
 use crate::config::Name;
-use crate::control::{Change, ChangeOutcome, Command, Status};
+use crate::control::{ChangeOutcome, ChangeRecord, Command, Status};
 
 /// The most of one line of what is changed.
 const LINE_CHARS: usize = 1000;
@@ -86,7 +86,7 @@ pub(in crate::cli) enum Reloaded {
         /// In words that a terminal may have, with colours.
         told: String,
         /// The change.
-        change: Box<Change>,
+        change: Box<ChangeRecord>,
     },
     /// It was refused, or undone.
     Not(String),
@@ -179,7 +179,7 @@ pub(super) fn word(outcome: ChangeOutcome) -> &'static str {
 }
 
 /// A change, in full.
-pub(super) fn told(change: &Change) -> String {
+pub(super) fn told(change: &ChangeRecord) -> String {
     let style = style_of(word(change.outcome));
     let (generation, took_ms) = (change.generation, change.took_ms);
     let mut text = match change.outcome {
@@ -205,7 +205,7 @@ pub(super) fn told(change: &Change) -> String {
 }
 
 /// Says which pipelines watch what now serves: it may yet be undone.
-async fn trials(host: &Host, change: &Change) -> String {
+async fn trials(host: &Host, change: &ChangeRecord) -> String {
     if change.outcome != ChangeOutcome::Done {
         return String::new();
     }
@@ -236,7 +236,7 @@ mod tests {
 
     #[track_caller]
     fn check(outcome: ChangeOutcome, step: Option<&str>, reason: Option<&str>, expected: &str) {
-        let change = Change {
+        let change = ChangeRecord {
             number: 3,
             at: "2026-01-01T23:57:00.000Z".to_owned(),
             by: "control (uid 1000)".to_owned(),

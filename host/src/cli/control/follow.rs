@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::Host;
 use super::change::told;
 use crate::admin::ClientError;
-use crate::control::{Change, ChangeOutcome, PipelineStatus, PluginStatus, Status, TrialStatus};
+use crate::control::{ChangeOutcome, ChangeRecord, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::journal::Line;
 
 /// How often a host is asked.
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Before(u64);
 pub(in crate::cli) struct Followed {
     host: Host,
     plugin: String,
-    change: Change,
+    change: ChangeRecord,
     last_line: u64,
     // The trial as it was told last, by pipeline.
     trials: Vec<(String, TrialStatus)>,
@@ -88,7 +88,7 @@ impl Followed {
     ///
     /// # Errors
     /// When the host has no place to be asked.
-    pub(in crate::cli) fn new(file: &Path, plugin: &str, change: Change, before: Before) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(file: &Path, plugin: &str, change: ChangeRecord, before: Before) -> anyhow::Result<Self> {
         Ok(Self {
             host: Host::of_file(file)?,
             plugin: plugin.to_owned(),
@@ -164,7 +164,7 @@ impl Followed {
         news
     }
 
-    fn end(&self, status: &Status, history: &[Change]) -> Option<End> {
+    fn end(&self, status: &Status, history: &[ChangeRecord]) -> Option<End> {
         let ours = format!("plugin {}:", self.plugin);
         let later = history.iter().filter(|change| change.number > self.change.number);
         let mut about = later.filter(|change| change.changes.iter().any(|text| text.starts_with(&ours)));
@@ -214,7 +214,7 @@ mod tests {
         Followed::new(&file, "crop", change(3, "done", "plugin crop: a -> b"), Before(7)).unwrap()
     }
 
-    fn change(number: u64, outcome: &str, what: &str) -> Change {
+    fn change(number: u64, outcome: &str, what: &str) -> ChangeRecord {
         serde_json::from_value(json!({
             "number": number, "at": "2026-01-01T23:57:00.000Z", "by": "trial", "changes": [what], "outcome": outcome,
             "generation": 8, "step": null, "reason": "3 of 3 failed", "took_ms": 1,
@@ -259,7 +259,7 @@ mod tests {
         let mut followed = followed();
         let running = status(json!({ "seen": 2, "of": 100, "worse": 0 }));
         followed.trial_news(&running);
-        let end = |changes: &[Change]| followed.end(&running, changes);
+        let end = |changes: &[ChangeRecord]| followed.end(&running, changes);
         assert_eq!(end(&[change(4, "undone", "plugin other: a -> b")]), None);
         assert_eq!(end(&[change(4, "refused", "plugin crop: b -> c")]), None);
         assert_eq!(end(&[change(2, "undone", "plugin crop: b -> a")]), None, "before");

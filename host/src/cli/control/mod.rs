@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::output;
-use crate::admin::{Client, ClientError, Place, find_socket};
+use crate::admin::{Client, ClientError, HostAddress, find_socket};
 use crate::config::{ControlConfig, Secret, control_of, without_line_break};
 
 pub(super) use change::{
@@ -115,7 +115,7 @@ impl Host {
             (
                 Some(file),
                 ClientError::Away {
-                    place: Place::Socket(socket),
+                    place: HostAddress::Socket(socket),
                     source,
                 },
             ) => {
@@ -144,10 +144,10 @@ impl Host {
 }
 
 /// Where a file's host is asked.
-fn place_of(file: &Path) -> anyhow::Result<(Place, Option<Secret>)> {
+fn place_of(file: &Path) -> anyhow::Result<(HostAddress, Option<Secret>)> {
     Ok(match control_of(file) {
         ControlConfig::Off => bail!("{} says `control = \"off\"`: its host cannot be asked", file.display()),
-        ControlConfig::Socket(path) => (Place::Socket(path), None),
+        ControlConfig::Socket(path) => (HostAddress::Socket(path), None),
         ControlConfig::Tcp { mut address, token } => {
             // A host that listens everywhere listens here, too.
             if address.ip().is_unspecified() {
@@ -157,32 +157,32 @@ fn place_of(file: &Path) -> anyhow::Result<(Place, Option<Secret>)> {
                 });
             }
             let token = Some(token).filter(|token| !token.expose().is_empty());
-            (Place::Tcp(address.to_string()), token)
+            (HostAddress::Tcp(address.to_string()), token)
         }
         ControlConfig::Auto => {
             let socket = find_socket(file).with_context(|| format!("{} cannot be a path", file.display()))?;
-            (Place::Socket(socket), None)
+            (HostAddress::Socket(socket), None)
         }
     })
 }
 
 /// What is given for `--control`.
-fn place(control: &str) -> anyhow::Result<Place> {
+fn place(control: &str) -> anyhow::Result<HostAddress> {
     if control.parse::<std::net::SocketAddr>().is_ok() {
-        return Ok(Place::Tcp(control.to_owned()));
+        return Ok(HostAddress::Tcp(control.to_owned()));
     }
     if let Some(authority) = control.strip_prefix("http://") {
         let authority = authority.trim_end_matches('/');
         let is_whole = !authority.is_empty() && !authority.contains(['/', '?', '#', '@']) && authority.contains(':');
         return match is_whole {
-            true => Ok(Place::Tcp(authority.to_owned())),
+            true => Ok(HostAddress::Tcp(authority.to_owned())),
             false => bail!("--control {control}: it is like `http://127.0.0.1:9465`"),
         };
     }
     if control.starts_with("https://") {
         bail!("--control {control}: a host speaks no TLS; begin a tunnel, such as `ssh -L 9465:127.0.0.1:9465`");
     }
-    Ok(Place::Socket(control.into()))
+    Ok(HostAddress::Socket(control.into()))
 }
 
 fn text_of(name: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
@@ -230,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mill.toml");
         std::fs::write(&file, "[host]\ncontrol = \"c.sock\"\n[plugin").unwrap();
-        let by_file = Place::Socket(folder.path().join("c.sock"));
+        let by_file = HostAddress::Socket(folder.path().join("c.sock"));
         let set = |name: &str| (name == PLACE_VARIABLE).then(|| OsString::from("/run/e.sock"));
         let unset = |_: &str| None;
         let find = |arguments: HostArguments, variable: &dyn Fn(&str) -> Option<OsString>| {
@@ -238,14 +238,17 @@ mod tests {
         };
         assert_eq!(find(arguments(Some(&file), None), &unset), by_file);
         assert_eq!(find(arguments(Some(&file), None), &set), by_file);
-        assert_eq!(find(arguments(None, None), &set), Place::Socket("/run/e.sock".into()));
+        assert_eq!(
+            find(arguments(None, None), &set),
+            HostAddress::Socket("/run/e.sock".into())
+        );
         assert_eq!(
             find(arguments(None, Some("http://[::1]:9465/")), &set),
-            Place::Tcp("[::1]:9465".to_owned())
+            HostAddress::Tcp("[::1]:9465".to_owned())
         );
         assert_eq!(
             find(arguments(None, Some("127.0.0.1:9465")), &unset),
-            Place::Tcp("127.0.0.1:9465".to_owned())
+            HostAddress::Tcp("127.0.0.1:9465".to_owned())
         );
         for wrong in [
             "https://127.0.0.1:1",
@@ -259,7 +262,7 @@ mod tests {
         std::fs::write(&file, "[host]\ncontrol = \"0.0.0.0:9465\"\ncontrol_token = \"x\"").unwrap();
         assert_eq!(
             find(arguments(Some(&file), None), &unset),
-            Place::Tcp("127.0.0.1:9465".to_owned())
+            HostAddress::Tcp("127.0.0.1:9465".to_owned())
         );
         std::fs::write(&file, "[host]\ncontrol = \"off\"").unwrap();
         let off = arguments(Some(&file), None).find(&unset).err().expect("nowhere");

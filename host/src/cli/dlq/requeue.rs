@@ -9,18 +9,18 @@ use futures_util::{FutureExt, StreamExt, stream};
 use indicatif::ProgressBar;
 
 use super::output::{count, plain, print};
-use super::place::{Held, Letters, Place, PlaceArguments};
-use crate::chain::Chain;
+use super::place::{DeadLetterPlace, DeadLetters, FoundDeadLetter, PlaceArguments};
 use crate::config::BrokerAccess;
 use crate::connect::amqp::PuttingBack;
-use crate::letter::Letter;
+use crate::dead_letter::DeadLetter;
+use crate::error_chain::ErrorChain;
 use crate::streams::{self, Severity};
 
 /// Letters in hand at a time: enough to hide the round trips, and few bodies in memory.
 const IN_HAND: usize = 16;
 
 /// Failures that are told one by one; of more, only the number.
-const TOLD_MAX: usize = 100;
+const REPORTED_MAX: usize = 100;
 
 /// `millrace dlq requeue`
 #[derive(Debug, Args)]
@@ -65,27 +65,27 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    if options.to.is_some() && matches!(place, Place::Folder { .. }) {
+    if options.to.is_some() && matches!(place, DeadLetterPlace::Folder { .. }) {
         bail!("--to names a queue, and these letters lie in a folder: their files go back into it");
     }
     let mut chosen = Vec::new();
     if let Some(id) = &options.which.id {
-        chosen = place.find(id).await?.iter().map(Held::handle).collect();
+        chosen = place.find(id).await?.iter().map(FoundDeadLetter::handle).collect();
     }
-    let is_chosen = |held: &Held| match (&options.which.id, &options.which.reason) {
+    let is_chosen = |held: &FoundDeadLetter| match (&options.which.id, &options.which.reason) {
         (Some(_), _) => chosen.contains(&held.handle()),
-        (None, Some(reason)) => held.letter().class() == reason,
+        (None, Some(reason)) => held.dead_letter().class() == reason,
         (None, None) => true,
     };
-    let letters = Letters::open(&place).await?;
-    let bar = ProgressBar::new(letters.n_left() as u64);
+    let dead_letters = DeadLetters::open(&place).await?;
+    let bar = ProgressBar::new(dead_letters.n_left() as u64);
     let mut summary = Summary::default();
-    let ended = match (&place, letters) {
-        (Place::Queue { access, .. }, letters @ Letters::Queue(_)) => {
-            let target = |letter: &Letter| target(letter, &place, &options);
-            publish(access, letters, is_chosen, target, &mut summary, &bar).await
+    let ended = match (&place, dead_letters) {
+        (DeadLetterPlace::Queue { access, .. }, dead_letters @ DeadLetters::Queue(_)) => {
+            let target = |dead_letter: &DeadLetter| target(dead_letter, &place, &options);
+            publish(access, dead_letters, is_chosen, target, &mut summary, &bar).await
         }
-        (_, letters) => rename(letters, is_chosen, &mut summary, &bar).await,
+        (_, dead_letters) => rename(dead_letters, is_chosen, &mut summary, &bar).await,
     };
     bar.finish_and_clear();
     for (to, n) in &summary.put_back {
@@ -124,22 +124,22 @@ enum Ended {
 }
 
 /// Where a message goes, or why nowhere.
-fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, String> {
-    if letter.n_cut > 0 && !options.cut_ok {
-        let names: Vec<String> = letter.cut_names.iter().map(|name| plain(name, 64)).collect();
+fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) -> Result<String, String> {
+    if dead_letter.n_cut > 0 && !options.cut_ok {
+        let names: Vec<String> = dead_letter.cut_names.iter().map(|name| plain(name, 64)).collect();
         return Err(format!(
             "its letter does not have all of its headers ({} cut: {}): --cut-ok puts it back without them",
-            letter.n_cut,
+            dead_letter.n_cut,
             names.join(", ")
         ));
     }
     if let Some(to) = &options.to {
         return Ok(to.clone());
     }
-    let Some(queue) = letter.queue() else {
+    let Some(queue) = dead_letter.queue() else {
         return Err("it does not say which queue it came from: name one by --to".to_owned());
     };
-    let Place::Queue {
+    let DeadLetterPlace::Queue {
         sources: Some(sources), ..
     } = place
     else {
@@ -159,9 +159,9 @@ fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, S
 /// all: what is in hand then may come twice.
 async fn publish(
     access: &BrokerAccess,
-    letters: Letters,
-    is_chosen: impl Fn(&Held) -> bool,
-    target: impl Fn(&Letter) -> Result<String, String>,
+    dead_letters: DeadLetters,
+    is_chosen: impl Fn(&FoundDeadLetter) -> bool,
+    target: impl Fn(&DeadLetter) -> Result<String, String>,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
@@ -172,18 +172,18 @@ async fn publish(
         () = interrupted.clone() => return Ok(Ended::Stopped),
     }
     let mut failure = None;
-    let mut letters = letters;
+    let mut dead_letters = dead_letters;
     {
-        let fetched = stream::unfold(&mut letters, |letters| async {
-            let next = letters.next().await.transpose()?;
-            Some((next, letters))
+        let fetched = stream::unfold(&mut dead_letters, |dead_letters| async {
+            let next = dead_letters.next().await.transpose()?;
+            Some((next, dead_letters))
         });
         let mut work = std::pin::pin!(
             fetched
                 .take_until(interrupted.clone())
                 .map(|held| {
                     let work = held.map(|held| {
-                        let target = is_chosen(&held).then(|| target(held.letter()));
+                        let target = is_chosen(&held).then(|| target(held.dead_letter()));
                         (held, target)
                     });
                     one(&putting_back, work)
@@ -212,7 +212,7 @@ async fn publish(
     if let Some(error) = failure {
         return Err(error);
     }
-    letters.close().await?;
+    dead_letters.close().await?;
     putting_back.close().await;
     Ok(match interrupted.peek() {
         Some(()) => Ended::Stopped,
@@ -227,19 +227,19 @@ enum Done {
     Failed { name: String, why: String },
 }
 
-type Work = anyhow::Result<(Held, Option<Result<String, String>>)>;
+type Work = anyhow::Result<(FoundDeadLetter, Option<Result<String, String>>)>;
 
 async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
     let (held, target) = work?;
-    let name = held.letter().message_id().to_owned();
+    let name = held.dead_letter().message_id().to_owned();
     Ok(match (held, target) {
-        (_, None) | (Held::Folder(_), _) => Done::Skipped,
+        (_, None) | (FoundDeadLetter::Folder(_), _) => Done::Skipped,
         (_, Some(Err(why))) => Done::Failed { name, why },
-        (Held::Queue(held), Some(Ok(to))) => match putting_back.put_back(*held, &to).await {
+        (FoundDeadLetter::Queue(held), Some(Ok(to))) => match putting_back.put_back(*held, &to).await {
             Ok(()) => Done::PutBack(format!("queue `{}`", plain(&to, 255))),
             Err(error) => Done::Failed {
                 name,
-                why: Chain(&error).to_string(),
+                why: ErrorChain(&error).to_string(),
             },
         },
     })
@@ -247,20 +247,22 @@ async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
 
 /// By renames, one after the other; a kill between two loses nothing.
 async fn rename(
-    mut letters: Letters,
-    is_chosen: impl Fn(&Held) -> bool,
+    mut dead_letters: DeadLetters,
+    is_chosen: impl Fn(&FoundDeadLetter) -> bool,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
-    while let Some(held) = letters.next().await? {
-        let done = match (&letters, &held) {
-            (Letters::Folder(letters), Held::Folder(found)) if is_chosen(&held) => match letters.put_back(found) {
-                Ok(()) => Done::PutBack("the inbox".to_owned()),
-                Err(error) => Done::Failed {
-                    name: found.letter.file.clone().unwrap_or_default(),
-                    why: Chain(&error).to_string(),
-                },
-            },
+    while let Some(held) = dead_letters.next().await? {
+        let done = match (&dead_letters, &held) {
+            (DeadLetters::Folder(dead_letters), FoundDeadLetter::Folder(found)) if is_chosen(&held) => {
+                match dead_letters.put_back(found) {
+                    Ok(()) => Done::PutBack("the inbox".to_owned()),
+                    Err(error) => Done::Failed {
+                        name: found.dead_letter.file.clone().unwrap_or_default(),
+                        why: ErrorChain(&error).to_string(),
+                    },
+                }
+            }
             _ => Done::Skipped,
         };
         summary.note(done, bar);
@@ -276,7 +278,7 @@ impl Summary {
             Done::PutBack(to) => *self.put_back.entry(to).or_default() += 1,
             Done::Failed { name, why } => {
                 self.n_failed += 1;
-                if self.n_failed <= TOLD_MAX {
+                if self.n_failed <= REPORTED_MAX {
                     let text = format!("{}: {}", plain(&name, 64), plain(&why, 2000));
                     bar.suspend(|| streams::say(Severity::Error, text));
                 }

@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use super::output::{harmless, print};
 use super::place::digest;
 use super::show::Kind;
-use super::{Held, PlaceArguments};
+use super::{FoundDeadLetter, PlaceArguments};
 use crate::config::case::ExpectedOutcome;
 use crate::config::limits_read;
 use crate::connect::folder::write_new;
+use crate::dead_letter::DeadLetter;
 use crate::kept_prediction::KeptPrediction;
-use crate::letter::Letter;
 use crate::message::Message;
 
 /// What a case is called in its folder.
@@ -70,7 +70,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     let asked = asked.and_then(|asked| ExpectedOutcome::WORDS.into_iter().find(|(word, _)| *word == asked));
     let expected = match asked {
         Some((_, expected)) => expected,
-        None => ExpectedOutcome::against(held.letter().class()),
+        None => ExpectedOutcome::against(held.dead_letter().class()),
     };
     let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name, expected)?)?) + "\n";
     // The case last: a folder that has one is complete.
@@ -102,8 +102,8 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
 
 /// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
 /// must come of it from now on.
-fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
-    let letter = held.letter();
+fn as_json(held: &FoundDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
+    let dead_letter = held.dead_letter();
     let Message {
         id,
         correlation_id,
@@ -116,17 +116,17 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
         ..
     } = held.message()?;
     // As the letter says them, and no others: whoever sent it must not choose what a test may take.
-    let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| letter.fact(name));
+    let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| dead_letter.fact(name));
     let limits = (deadline.is_some() || memory.is_some()) && limits_read(deadline, memory).is_ok();
     let limits = limits.then(|| json!({ "deadline": deadline, "memory": memory }));
-    let prediction: Option<KeptPrediction> = letter
+    let prediction: Option<KeptPrediction> = dead_letter
         .fact("prediction")
         .and_then(|text| serde_json::from_str(text).ok());
     Ok(json!({
         "format": "millrace-case/1",
         "body": body,
         "body_sha256": digest(held.open_body()?)?,
-        "body_bytes": letter.n_bytes,
+        "body_bytes": dead_letter.n_bytes,
         "message": {
             "id": id,
             "correlation_id": correlation_id,
@@ -141,12 +141,12 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
         "limits": limits,
         "prediction": prediction,
         "expect": { "outcome": expected.as_str() },
-        "letter": facts(letter),
-        "original": letter.original,
+        "letter": facts(dead_letter),
+        "original": dead_letter.original,
     }))
 }
 
-fn facts(letter: &Letter) -> Value {
+fn facts(dead_letter: &DeadLetter) -> Value {
     const FACTS: [&str; 13] = [
         "pipeline",
         "stage",
@@ -163,12 +163,12 @@ fn facts(letter: &Letter) -> Value {
         "queue",
     ];
     let mut facts: Map<String, Value> = Map::new();
-    facts.insert("id".to_owned(), json!(letter.id));
-    facts.insert("file".to_owned(), json!(letter.file));
-    facts.insert("reason".to_owned(), json!(letter.class()));
-    facts.insert("cut_headers".to_owned(), json!(letter.n_cut));
+    facts.insert("id".to_owned(), json!(dead_letter.id));
+    facts.insert("file".to_owned(), json!(dead_letter.file));
+    facts.insert("reason".to_owned(), json!(dead_letter.class()));
+    facts.insert("cut_headers".to_owned(), json!(dead_letter.n_cut));
     for name in FACTS {
-        facts.insert(name.replace('-', "_"), json!(letter.fact(name)));
+        facts.insert(name.replace('-', "_"), json!(dead_letter.fact(name)));
     }
     facts.into()
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use millrace_models::{Model, ModelError};
 
-use crate::chain::Chain;
 use crate::cli::MISTAKEN;
 use crate::cli::output::plain;
+use crate::error_chain::ErrorChain;
 use crate::streams;
 
 /// How much of a line of an error is shown.
@@ -16,7 +16,7 @@ const LINE_CHARS: usize = 2000;
 /// Reads a model folder, or an .onnx file. Everything that is wrong with it is told, and is the verb's end.
 pub(super) fn load(path: &Path) -> Result<Model, ExitCode> {
     Model::load(path).map_err(|error| {
-        for line in mistakes(error) {
+        for line in diagnostics(error) {
             streams::error(line);
         }
         ExitCode::from(MISTAKEN)
@@ -24,9 +24,9 @@ pub(super) fn load(path: &Path) -> Result<Model, ExitCode> {
 }
 
 /// What is wrong with a model, a line each.
-pub(super) fn mistakes(error: ModelError) -> Vec<String> {
+pub(super) fn diagnostics(error: ModelError) -> Vec<String> {
     let each = error.each().into_iter();
-    each.map(|error| lines(&Chain(&error).to_string())).collect()
+    each.map(|error| lines(&ErrorChain(&error).to_string())).collect()
 }
 
 /// A text that comes from a file in part, harmless and still on its lines.

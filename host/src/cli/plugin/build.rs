@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::cargo::{Built, CargoArguments};
 use super::component::{self, imports_of, roles_of};
-use crate::chain::Chain;
 use crate::cli::output::{self, plain};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::Description;
 
 /// `millrace plugin build`
@@ -37,9 +37,9 @@ pub(super) fn build(options: &Options) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When there is none at the end; a crate may build and be none.
-pub(super) fn made(cargo: &CargoArguments, apart: Option<&Path>) -> anyhow::Result<(Built, String)> {
-    let built = cargo.build(apart)?;
-    let description = component::describe(&built.path).map_err(|error| anyhow!("{}", Chain(&error)))?;
+pub(super) fn made(cargo: &CargoArguments, separate_target: Option<&Path>) -> anyhow::Result<(Built, String)> {
+    let built = cargo.build(separate_target)?;
+    let description = component::describe(&built.path).map_err(|error| anyhow!("{}", ErrorChain(&error)))?;
     ensure!(
         !description.roles().is_empty(),
         "{}: it is no plugin: it exports no role of the contract\nwith the SDK one of these does, once in the crate: \

@@ -100,7 +100,7 @@ impl CargoArguments {
     ///
     /// # Errors
     /// Says what is missing, and how to get it.
-    pub(super) fn build(&self, apart: Option<&Path>) -> Result<Built, CargoError> {
+    pub(super) fn build(&self, separate_target: Option<&Path>) -> Result<Built, CargoError> {
         let name = plugin_name(&self.folder)?;
         let target = self.target.name();
         if !has_target(&self.folder, target)? {
@@ -125,8 +125,8 @@ impl CargoArguments {
             ])
             .args((!self.debug).then_some("--release"))
             .args(
-                apart
-                    .map(|apart| [OsStr::new("--target-dir"), apart.as_os_str()])
+                separate_target
+                    .map(|separate_target| [OsStr::new("--target-dir"), separate_target.as_os_str()])
                     .into_iter()
                     .flatten(),
             )

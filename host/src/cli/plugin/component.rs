@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
-use crate::chain::Chain;
 use crate::cli::output::plain;
 use crate::config::{Isolation, Name, PluginConfig};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Compiler, Description, LoadError, Sandbox, SandboxError};
 
 /// The longest name of an import that is printed.
@@ -49,7 +49,7 @@ pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
 /// Why a plugin cannot be loaded, and what to do about it.
 pub(super) fn explained(error: &LoadError) -> String {
     let hint = error.problem.hint().map(|hint| format!("\n{hint}"));
-    format!("{}{}", Chain(error), hint.unwrap_or_default())
+    format!("{}{}", ErrorChain(error), hint.unwrap_or_default())
 }
 
 /// The name that a plugin would have in `plugins.toml`.

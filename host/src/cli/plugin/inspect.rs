@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::check::settings_table;
 use super::component::{self, FileArgument};
-use crate::chain::Chain;
 use crate::cli::MISTAKEN;
 use crate::cli::output::{self, harmless, plain};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Description, Setting};
 use crate::streams;
 
@@ -53,7 +53,7 @@ pub(super) fn inspect(options: &Options) -> anyhow::Result<ExitCode> {
     let description = match component::describe(path) {
         Ok(description) => description,
         Err(error) => {
-            streams::error(component::lines(&Chain(&error).to_string()));
+            streams::error(component::lines(&ErrorChain(&error).to_string()));
             return Ok(ExitCode::from(MISTAKEN));
         }
     };

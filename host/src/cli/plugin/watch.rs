@@ -19,7 +19,7 @@ use crate::cases::{Defaults, FindError, Judged, Runner, Suite};
 use crate::cli::control::{End, Followed, News};
 use crate::cli::output::{self, plain};
 use crate::streams;
-use crate::watch::Watch as Files;
+use crate::watch::FileWatcher as Files;
 use deploy::{Deployment, Given};
 
 /// `millrace plugin watch`
@@ -122,8 +122,8 @@ impl Task {
     /// the next save may mend it.
     async fn round(&mut self) -> anyhow::Result<Option<Box<Followed>>> {
         let began = Instant::now();
-        let (cargo, apart) = (self.cargo.clone(), self.apart().await);
-        let built = tokio::task::spawn_blocking(move || made(&cargo, apart.as_deref())).await?;
+        let (cargo, separate_target) = (self.cargo.clone(), self.separate_target().await);
+        let built = tokio::task::spawn_blocking(move || made(&cargo, separate_target.as_deref())).await?;
         let built = match built {
             Ok((built, text)) => {
                 output::print(text)?;
@@ -200,7 +200,7 @@ impl Task {
     }
 
     /// Where to build: where cargo always does, unless a host would take it from there before its cases ran.
-    async fn apart(&self) -> Option<PathBuf> {
+    async fn separate_target(&self) -> Option<PathBuf> {
         let deployment = self.deployment.as_ref()?;
         let folder = self.cargo.folder.clone();
         let asked = tokio::task::spawn_blocking(move || target_directory(&folder))
@@ -237,7 +237,6 @@ fn tell(error: &str) {
 
 /// What came of a crate's cases.
 enum Cases {
-    /// There are none.
     None,
     /// All are as expected.
     Passed(String),

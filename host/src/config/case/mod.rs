@@ -1,8 +1,8 @@
 //! A case: a message and what a plugin must make of it, as data. Read from `cases/*.toml` and from saved dead letters;
 //! knows nothing of how one is run.
 
+mod dead_letter;
 mod expect;
-mod letter;
 mod message;
 mod read;
 mod values;
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::mistakes::{Mistake, Source};
-use super::{ConfigErrors, Sound};
+use super::diagnostics::{Diagnostic, SourceText};
+use super::{ConfigErrors, ValidParts};
 use crate::disposition::{ReasonClass, Stage};
 use crate::message::{Element, Message, Tensor, TensorType};
 
-pub use letter::LETTER_FILE;
+pub use dead_letter::DEAD_LETTER_FILE;
 
 /// The largest body, and the largest file that a case compares with.
 pub const BODY_MAX_BYTES: u64 = 64 << 20;
@@ -225,7 +225,7 @@ impl Case {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let text = super::document::read(path)?;
         match path.extension() {
-            Some(ending) if ending == "json" => letter::parse(&text, path),
+            Some(ending) if ending == "json" => dead_letter::parse(&text, path),
             _ => read::parse(&text, path),
         }
     }
@@ -319,6 +319,10 @@ impl ExpectedOutcome {
 }
 
 /// A mistake after which nothing else can be looked at.
-fn alone(path: &Path, text: &str, mistake: Mistake) -> ConfigErrors {
-    ConfigErrors::new(Arc::new(Source::new(path, text)), Sound::default(), vec![mistake])
+fn alone(path: &Path, text: &str, diagnostic: Diagnostic) -> ConfigErrors {
+    ConfigErrors::new(
+        Arc::new(SourceText::new(path, text)),
+        ValidParts::default(),
+        vec![diagnostic],
+    )
 }

@@ -100,9 +100,9 @@ pub(super) async fn import(options: Options) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(Refused::Failed(error)) => Err(error),
-        Err(Refused::Mistaken(mistakes)) => {
-            for mistake in mistakes {
-                streams::error(mistake);
+        Err(Refused::Mistaken(diagnostics)) => {
+            for diagnostic in diagnostics {
+                streams::error(diagnostic);
             }
             Ok(ExitCode::from(MISTAKEN))
         }
@@ -124,7 +124,7 @@ fn make(options: &Options, stopped: &AtomicBool) -> Result<Made, Refused> {
         false => Existing::Refuse,
     };
     let stage = Stage::begin(&options.out, existing, stopped)?;
-    let survey = Survey::of(&options.file).map_err(|error| Refused::Mistaken(subject::mistakes(error)))?;
+    let survey = Survey::of(&options.file).map_err(|error| Refused::Mistaken(subject::diagnostics(error)))?;
     let (sha256, n_bytes) = stage.copy(&options.file, &file, &steps)?;
     let name = options
         .out
@@ -178,10 +178,10 @@ fn network(
     stage.write(MANIFEST_FILE, &text::provisional(given))?;
     let load = || {
         Model::load(stage.folder()).map_err(|error| {
-            let mistakes = subject::mistakes(error).into_iter();
+            let diagnostics = subject::diagnostics(error).into_iter();
             // The folder is not where it will be, and then is not there any more.
             let folder = format!("{}/", stage.folder().display());
-            Refused::Mistaken(mistakes.map(|mistake| mistake.replace(&folder, "")).collect())
+            Refused::Mistaken(diagnostics.map(|diagnostic| diagnostic.replace(&folder, "")).collect())
         })
     };
     let text = text::of_network(given, survey, &load()?);

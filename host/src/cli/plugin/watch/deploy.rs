@@ -145,16 +145,16 @@ impl Deployment {
             return false;
         };
         self.target()
-            .is_ok_and(|target| whereabouts(&target).starts_with(folder))
+            .is_ok_and(|target| control_address(&target).starts_with(folder))
     }
 
     /// The file that it has in `plugins.toml`; the rest of that file may have mistakes.
     fn target(&self) -> anyhow::Result<PathBuf> {
-        let sound = match Config::load(&self.file) {
-            Ok((config, _)) => config.errors().sound(),
-            Err(errors) => errors.sound(),
+        let valid_parts = match Config::load(&self.file) {
+            Ok((config, _)) => config.errors().valid_parts(),
+            Err(errors) => errors.valid_parts(),
         };
-        match sound.plugins.get(&self.plugin) {
+        match valid_parts.plugins.get(&self.plugin) {
             Some(plugin) if plugin.sha256.is_some() => bail!(
                 "{} pins the sha256 of the plugin `{}`: no other file may have it",
                 self.file.display(),
@@ -163,7 +163,7 @@ impl Deployment {
             Some(plugin) => Ok(plugin.path.clone()),
             None if let Some(path) = self.not_there() => Ok(path),
             None => {
-                let names: Vec<String> = sound.plugins.keys().map(|name| format!("`{name}`")).collect();
+                let names: Vec<String> = valid_parts.plugins.keys().map(|name| format!("`{name}`")).collect();
                 bail!(
                     "{} has no plugin `{}` that is right, but {}: --plugin names another",
                     self.file.display(),
@@ -236,7 +236,7 @@ impl Drop for Swap {
 }
 
 /// A path without links, as far as it is there: what is not built yet has a folder that is there.
-fn whereabouts(path: &Path) -> PathBuf {
+fn control_address(path: &Path) -> PathBuf {
     for folder in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(folder), path.strip_prefix(folder)) {
             return real.join(rest);

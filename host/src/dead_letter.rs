@@ -16,7 +16,7 @@ pub const QUEUE: &str = "x-millrace-queue";
 
 /// A dead letter without its body.
 #[derive(Debug, Clone, Default)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Its own id: its message id, or the digest of its body where it has none.
     pub id: String,
     /// The content type that it claims for its body.
@@ -57,7 +57,7 @@ pub fn header(fact: &str) -> String {
     format!("{PREFIX}{fact}")
 }
 
-impl Letter {
+impl DeadLetter {
     /// Who made it, by what it says.
     pub fn sender(&self) -> Sender {
         match (self.fact("reason"), &self.broker_queue) {
@@ -149,21 +149,21 @@ impl Letter {
 mod tests {
     use super::*;
 
-    fn letter(headers: &[(&str, &str)]) -> Letter {
-        Letter {
+    fn dead_letter(headers: &[(&str, &str)]) -> DeadLetter {
+        DeadLetter {
             id: "0123abcd".to_owned(),
             headers: headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
-            ..Letter::default()
+            ..DeadLetter::default()
         }
     }
 
     #[test]
     fn a_letter_is_called_by_the_beginning_of_either_id() {
-        let mut letter = letter(&[("x-millrace-message-id", "order-7"), ("x-millrace-reason", "trap")]);
-        letter.file = Some("cat.png".to_owned());
+        let mut dead_letter = dead_letter(&[("x-millrace-message-id", "order-7"), ("x-millrace-reason", "trap")]);
+        dead_letter.file = Some("cat.png".to_owned());
         for (id, expected) in [
             ("0123", true),
             ("order", true),
@@ -172,20 +172,22 @@ mod tests {
             ("123", false),
             ("", false),
         ] {
-            assert_eq!(letter.is_called(id), expected, "{id:?}");
+            assert_eq!(dead_letter.is_called(id), expected, "{id:?}");
         }
-        assert!(letter.is_called_exactly("order-7") && !letter.is_called_exactly("order"));
+        assert!(dead_letter.is_called_exactly("order-7") && !dead_letter.is_called_exactly("order"));
     }
 
     #[test]
     fn the_reason_of_a_letter_does_not_begin_with_its_plugin() {
         #[track_caller]
         fn check(plugin: Option<&str>, text: &str, expected: &str) {
-            let mut letter = letter(&[("x-millrace-reason", "refused"), ("x-millrace-text", text)]);
+            let mut dead_letter = dead_letter(&[("x-millrace-reason", "refused"), ("x-millrace-text", text)]);
             if let Some(plugin) = plugin {
-                letter.headers.insert("x-millrace-plugin".to_owned(), plugin.to_owned());
+                dead_letter
+                    .headers
+                    .insert("x-millrace-plugin".to_owned(), plugin.to_owned());
             }
-            assert_eq!(letter.why(), expected);
+            assert_eq!(dead_letter.why(), expected);
         }
         let text = "plugin `crop` (9f86d081884c, generation 3): no picture (of any kind): empty";
         check(Some("crop"), text, "no picture (of any kind): empty");
@@ -196,11 +198,16 @@ mod tests {
 
     #[test]
     fn who_sent_a_letter_is_told_by_what_it_has() {
-        let mut letter = letter(&[]);
-        assert_eq!((letter.sender(), letter.class()), (Sender::Stranger, "unknown"));
-        letter.broker_queue = Some("images".to_owned());
-        assert_eq!((letter.sender(), letter.class()), (Sender::Broker, "broker"));
-        letter.headers.insert("x-millrace-reason".to_owned(), "trap".to_owned());
-        assert_eq!((letter.sender(), letter.class()), (Sender::Millrace, "trap"));
+        let mut dead_letter = dead_letter(&[]);
+        assert_eq!(
+            (dead_letter.sender(), dead_letter.class()),
+            (Sender::Stranger, "unknown")
+        );
+        dead_letter.broker_queue = Some("images".to_owned());
+        assert_eq!((dead_letter.sender(), dead_letter.class()), (Sender::Broker, "broker"));
+        dead_letter
+            .headers
+            .insert("x-millrace-reason".to_owned(), "trap".to_owned());
+        assert_eq!((dead_letter.sender(), dead_letter.class()), (Sender::Millrace, "trap"));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const LABELS_MAX: usize = 4096;
 
 /// What became of the messages of a pipeline.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct PipelineCounters {
     // std Mutex and not atomics: what is taken, in hand and settled must be seen at one moment, or it would not add up.
     counts: Mutex<Counts>,
 }
@@ -25,9 +25,9 @@ pub struct Tally {
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
     /// Messages taken.
-    pub n_taken: u64,
+    pub n_received: u64,
     /// Messages taken and not yet settled.
-    pub n_in_hand: u64,
+    pub n_in_flight: u64,
     /// Acknowledged, by the model's best label.
     pub labels: BTreeMap<String, u64>,
     /// Acknowledged, of labels that came when there were as many as are told apart.
@@ -82,7 +82,7 @@ pub enum Outcome<'a> {
 /// A message at a stage, while it is.
 #[derive(Debug)]
 pub struct At<'a> {
-    tally: &'a Tally,
+    counters: &'a PipelineCounters,
     stage: Stage,
 }
 
@@ -92,7 +92,7 @@ pub struct Motion {
     /// As in [`Counts`].
     pub n_steps: u64,
     /// As in [`Counts`].
-    pub n_in_hand: u64,
+    pub n_in_flight: u64,
     /// As in [`Counts`].
     pub at: BTreeMap<Stage, u64>,
 }
@@ -100,20 +100,20 @@ pub struct Motion {
 /// One message in hand. Dropping it unsettled leaves a message that nobody accounts for: a bug of ours.
 #[derive(Debug)]
 #[must_use = "a message that is not settled is missing in the end"]
-pub struct InHand {
-    tally: Arc<Tally>,
+pub struct InFlight {
+    counters: Arc<PipelineCounters>,
     taken: Instant,
 }
 
-impl Tally {
+impl PipelineCounters {
     /// Counts a message that was taken.
-    pub fn take(self: &Arc<Self>) -> InHand {
+    pub fn receive(self: &Arc<Self>) -> InFlight {
         let mut counts = self.lock();
-        counts.n_taken += 1;
-        counts.n_in_hand += 1;
+        counts.n_received += 1;
+        counts.n_in_flight += 1;
         counts.n_steps += 1;
-        InHand {
-            tally: Arc::clone(self),
+        InFlight {
+            counters: Arc::clone(self),
             taken: Instant::now(),
         }
     }
@@ -144,7 +144,7 @@ impl Tally {
     /// A message comes to a stage, and leaves it when what this gives is dropped.
     pub fn enter(&self, stage: Stage) -> At<'_> {
         *self.lock().at.entry(stage).or_default() += 1;
-        At { tally: self, stage }
+        At { counters: self, stage }
     }
 
     /// What moves, for who watches whether anything does.
@@ -152,7 +152,7 @@ impl Tally {
         let counts = self.lock();
         Motion {
             n_steps: counts.n_steps,
-            n_in_hand: counts.n_in_hand,
+            n_in_flight: counts.n_in_flight,
             at: counts.at.clone(),
         }
     }
@@ -174,8 +174,8 @@ impl Tally {
     }
 
     /// Messages taken and not yet settled.
-    pub fn n_in_hand(&self) -> u64 {
-        self.lock().n_in_hand
+    pub fn n_in_flight(&self) -> u64 {
+        self.lock().n_in_flight
     }
 
     /// Everything at this moment.
@@ -189,10 +189,10 @@ impl Tally {
     }
 }
 
-impl InHand {
+impl InFlight {
     /// Counts what became of it.
     pub fn settle(self, outcome: Outcome<'_>) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.counters.lock();
         counts.n_steps += 1;
         counts.add_outcome(outcome);
         let messages = counts.messages.get_or_insert_with(|| Histogram::new(&TIMES));
@@ -202,16 +202,16 @@ impl InHand {
 
 impl Drop for At<'_> {
     fn drop(&mut self) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.counters.lock();
         if let Some(n) = counts.at.get_mut(&self.stage) {
             *n = n.saturating_sub(1);
         }
     }
 }
 
-impl Drop for InHand {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.tally.lock().n_in_hand -= 1;
+        self.counters.lock().n_in_flight -= 1;
     }
 }
 
@@ -233,13 +233,13 @@ impl Counts {
 
     /// Whether every message that was taken is in hand or was settled, once.
     pub fn add_up(&self) -> bool {
-        self.n_taken == self.n_settled() + self.n_in_hand
+        self.n_received == self.n_settled() + self.n_in_flight
     }
 
     /// Adds those of another pipeline.
     pub fn merge(&mut self, other: &Self) {
-        self.n_taken += other.n_taken;
-        self.n_in_hand += other.n_in_hand;
+        self.n_received += other.n_received;
+        self.n_in_flight += other.n_in_flight;
         for (label, count) in &other.labels {
             *self.labels.entry(label.clone()).or_default() += count;
         }
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_in_hand_or_settled() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         let outcomes = [
             Outcome::Acked(Some("square")),
             Outcome::Acked(None),
@@ -301,30 +301,33 @@ mod tests {
             Outcome::Lost,
         ];
         for outcome in outcomes {
-            let message = tally.take();
-            assert!(tally.counts().add_up() && tally.counts().n_in_hand == 1);
+            let message = counters.receive();
+            assert!(counters.counts().add_up() && counters.counts().n_in_flight == 1);
             message.settle(outcome);
-            assert!(tally.counts().add_up() && tally.counts().n_in_hand == 0, "{outcome:?}");
+            assert!(
+                counters.counts().add_up() && counters.counts().n_in_flight == 0,
+                "{outcome:?}"
+            );
         }
-        let counts = tally.counts();
-        assert_eq!((counts.n_taken, counts.n_settled(), counts.n_finished()), (8, 8, 4));
+        let counts = counters.counts();
+        assert_eq!((counts.n_received, counts.n_settled(), counts.n_finished()), (8, 8, 4));
         assert_eq!(counts.n_acked(), 2);
     }
 
     #[test]
     fn a_message_that_nobody_settles_is_missed() {
-        let tally = Arc::new(Tally::default());
-        drop(tally.take());
-        assert!(!tally.counts().add_up());
+        let counters = Arc::new(PipelineCounters::default());
+        drop(counters.receive());
+        assert!(!counters.counts().add_up());
     }
 
     #[test]
     fn stages_and_messages_are_timed() {
-        let tally = Arc::new(Tally::default());
-        assert!(tally.counts().messages.is_none());
-        tally.take().settle(Outcome::Skipped);
-        tally.took(Stage::Preprocess, Duration::from_millis(1));
-        let counts = tally.counts();
+        let counters = Arc::new(PipelineCounters::default());
+        assert!(counters.counts().messages.is_none());
+        counters.receive().settle(Outcome::Skipped);
+        counters.took(Stage::Preprocess, Duration::from_millis(1));
+        let counts = counters.counts();
         assert_eq!(counts.messages.map(|messages| messages.n()), Some(1));
         assert_eq!(counts.stages.keys().collect::<Vec<_>>(), [&Stage::Preprocess]);
     }

@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// Those that are set apart so long after the last belong to another death.
-const ONE_DEATH: Duration = Duration::from_secs(60);
+const ONE_CRASH: Duration = Duration::from_secs(60);
 
 /// A stop in good order may leave so many behind that a broker marks: those that it was just handing out, or had just been
 /// told of. More than that, and a host has ended over what it had in hand.
@@ -15,51 +15,51 @@ const FEW: u64 = 4;
 
 /// Counts the messages of a pipeline that are set apart.
 #[derive(Debug, Default)]
-pub struct Aside {
+pub struct QuarantineLog {
     // std Mutex: never held over an await.
-    death: Mutex<Option<Death>>,
+    crash: Mutex<Option<CrashBatch>>,
 }
 
 /// Those that came again together.
 #[derive(Debug)]
-struct Death {
+struct CrashBatch {
     began: Instant,
     last: Instant,
-    n_apart: u64,
+    n_in_quarantine: u64,
     n_run: u64,
 }
 
-impl Aside {
+impl QuarantineLog {
     /// Notes a message that is set apart after so many deaths; tells the first, and every one that was alone in hand.
-    pub fn set_apart(&self, pipeline: &str, id: &str, deaths: u32) {
-        if deaths > 1 {
+    pub fn entered(&self, pipeline: &str, id: &str, crash_count: u32) {
+        if crash_count > 1 {
             warn!(
-                deaths,
+                deaths = crash_count,
                 "a host ended while this message ran alone: it is counted, and it will run alone again"
             );
         }
         let now = Instant::now();
-        let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
-        if death
+        let mut crash = self.crash.lock().unwrap_or_else(PoisonError::into_inner);
+        if crash
             .as_ref()
-            .is_none_or(|death| now.duration_since(death.last) > ONE_DEATH)
+            .is_none_or(|crash| now.duration_since(crash.last) > ONE_CRASH)
         {
             let first = id.escape_debug();
             info!(
                 pipeline, %first,
                 "messages come again that were in hand when a host ended: each is set apart and runs alone once"
             );
-            *death = None;
+            *crash = None;
         }
-        let death = death.get_or_insert_with(|| Death {
+        let crash = crash.get_or_insert_with(|| CrashBatch {
             began: now,
             last: now,
-            n_apart: 0,
+            n_in_quarantine: 0,
             n_run: 0,
         });
-        death.last = now;
-        death.n_apart += 1;
-        if death.n_apart == FEW + 1 {
+        crash.last = now;
+        crash.n_in_quarantine += 1;
+        if crash.n_in_quarantine == FEW + 1 {
             warn!(
                 pipeline,
                 "a host ended without stopping: more messages come again than a stop in good order leaves behind"
@@ -69,15 +69,18 @@ impl Aside {
 
     /// Notes a message that ran alone; tells when there is none left of those that this host set apart by now.
     pub fn ran(&self, pipeline: &str) {
-        let mut death = self.death.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Death {
-            began, n_apart, n_run, ..
-        }) = death.as_mut()
+        let mut crash = self.crash.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(CrashBatch {
+            began,
+            n_in_quarantine,
+            n_run,
+            ..
+        }) = crash.as_mut()
         else {
             return; // another host set it apart
         };
         *n_run += 1;
-        if n_run == n_apart {
+        if n_run == n_in_quarantine {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             info!(pipeline, n_run, took_ms, "what was set apart has run");
         }

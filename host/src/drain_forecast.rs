@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::tally::Tally;
+use crate::counters::PipelineCounters;
 
 /// How often it is looked: long enough to see a pace, and not so long that it changes meanwhile.
 const LOOK: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const AGREEING: u32 = 2;
 
 /// What a pipeline is expected to need for what it has in hand.
 #[derive(Debug)]
-pub struct Outlook {
+pub struct DrainForecast {
     limit: Duration,
     // std Mutex: never held over an await.
     seen: Mutex<Seen>,
@@ -26,19 +26,19 @@ pub struct Outlook {
 struct Seen {
     n_finished: u64,
     n_too_long: u32,
-    is_told: bool,
-    needs: Option<Needs>,
+    is_reported: bool,
+    estimate: Option<DrainEstimate>,
 }
 
 /// How long what is in hand takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Needs {
-    n_in_hand: u64,
+struct DrainEstimate {
+    n_in_flight: u64,
     per_second: f64,
     time: Duration,
 }
 
-impl Outlook {
+impl DrainForecast {
     /// One of a pipeline that is drained within `limit`, but for what is kept for giving back.
     pub fn new(limit: Duration) -> Self {
         Self {
@@ -51,35 +51,35 @@ impl Outlook {
     ///
     /// # Cancellation
     /// Safe.
-    pub async fn watch(&self, pipeline: &str, tally: &Tally, is_waiting: impl Fn() -> bool) {
-        self.lock().n_finished = tally.n_finished();
+    pub async fn watch(&self, pipeline: &str, counters: &PipelineCounters, is_waiting: impl Fn() -> bool) {
+        self.lock().n_finished = counters.n_finished();
         loop {
             let began = Instant::now();
             tokio::time::sleep(LOOK).await;
             // What waits for a destination says nothing of the pace.
-            let n_in_hand = if is_waiting() { 0 } else { tally.n_in_hand() };
-            self.look(pipeline, n_in_hand, tally.n_finished(), began.elapsed());
+            let n_in_flight = if is_waiting() { 0 } else { counters.n_in_flight() };
+            self.look(pipeline, n_in_flight, counters.n_finished(), began.elapsed());
         }
     }
 
-    fn look(&self, pipeline: &str, n_in_hand: u64, n_finished: u64, elapsed: Duration) {
+    fn look(&self, pipeline: &str, n_in_flight: u64, n_finished: u64, elapsed: Duration) {
         let mut seen = self.lock();
         let n_new = n_finished.saturating_sub(std::mem::replace(&mut seen.n_finished, n_finished));
-        let needs = needs(n_in_hand, n_new, elapsed).filter(|needs| needs.time > self.limit);
-        seen.n_too_long = needs.map_or(0, |_| seen.n_too_long.saturating_add(1));
-        seen.needs = needs.filter(|_| seen.n_too_long >= AGREEING);
-        let is_too_long = seen.needs.is_some();
-        if std::mem::replace(&mut seen.is_told, is_too_long) == is_too_long {
+        let estimate = estimate(n_in_flight, n_new, elapsed).filter(|estimate| estimate.time > self.limit);
+        seen.n_too_long = estimate.map_or(0, |_| seen.n_too_long.saturating_add(1));
+        seen.estimate = estimate.filter(|_| seen.n_too_long >= AGREEING);
+        let is_too_long = seen.estimate.is_some();
+        if std::mem::replace(&mut seen.is_reported, is_too_long) == is_too_long {
             return;
         }
-        match seen.needs {
-            Some(Needs {
-                n_in_hand,
+        match seen.estimate {
+            Some(DrainEstimate {
+                n_in_flight,
                 per_second,
                 time,
             }) => warn!(
                 pipeline,
-                n_in_hand,
+                n_in_hand = n_in_flight,
                 per_second,
                 needs_s = time.as_secs(),
                 drain_s = self.limit.as_secs(),
@@ -91,13 +91,13 @@ impl Outlook {
 
     /// What is too much, in words.
     pub fn too_long(&self) -> Option<String> {
-        let Needs {
-            n_in_hand,
+        let DrainEstimate {
+            n_in_flight,
             per_second,
             time,
-        } = self.lock().needs?;
+        } = self.lock().estimate?;
         Some(format!(
-            "{n_in_hand} in hand at {per_second:.1}/s take {} s, longer than a drain has for them ({} s): lower `prefetch` \
+            "{n_in_flight} in hand at {per_second:.1}/s take {} s, longer than a drain has for them ({} s): lower `prefetch` \
              or raise `drain`",
             time.as_secs(),
             self.limit.as_secs()
@@ -110,16 +110,16 @@ impl Outlook {
 }
 
 /// What is needed at the pace of the last look; nothing where there was none.
-fn needs(n_in_hand: u64, n_new: u64, elapsed: Duration) -> Option<Needs> {
+fn estimate(n_in_flight: u64, n_new: u64, elapsed: Duration) -> Option<DrainEstimate> {
     if n_new == 0 || elapsed.is_zero() {
         return None;
     }
     #[expect(clippy::cast_precision_loss, reason = "a pace is an estimate")]
-    let (in_hand, new) = (n_in_hand as f64, n_new as f64);
+    let (in_flight, new) = (n_in_flight as f64, n_new as f64);
     let per_second = new / elapsed.as_secs_f64();
-    let time = Duration::try_from_secs_f64(in_hand / per_second).ok()?;
-    Some(Needs {
-        n_in_hand,
+    let time = Duration::try_from_secs_f64(in_flight / per_second).ok()?;
+    Some(DrainEstimate {
+        n_in_flight,
         per_second,
         time,
     })
@@ -131,14 +131,14 @@ mod tests {
 
     #[test]
     fn what_takes_longer_than_a_drain_is_seen_when_two_looks_agree_and_forgotten_when_one_does_not() {
-        let outlook = Outlook::new(Duration::from_secs(22));
+        let drain_forecast = DrainForecast::new(Duration::from_secs(22));
         let mut n_finished = 0;
-        let mut look = |n_in_hand, n_new| {
+        let mut look = |n_in_flight, n_new| {
             n_finished += n_new;
-            outlook.look("images", n_in_hand, n_finished, LOOK);
-            outlook.too_long()
+            drain_forecast.look("images", n_in_flight, n_finished, LOOK);
+            drain_forecast.too_long()
         };
-        for (n_in_hand, n_new, is_told) in [
+        for (n_in_flight, n_new, is_reported) in [
             (256, 1000, false),
             (256, 100, false), // 25.6 s, once
             (256, 1000, false),
@@ -148,7 +148,7 @@ mod tests {
             (256, 0, false),   // says nothing
             (0, 100, false),
         ] {
-            assert_eq!(look(n_in_hand, n_new).is_some(), is_told, "{n_in_hand} {n_new}");
+            assert_eq!(look(n_in_flight, n_new).is_some(), is_reported, "{n_in_flight} {n_new}");
         }
         look(256, 100);
         assert_eq!(

@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use super::message::read_bounded;
 use super::{Budget, Case, Expected, ExpectedOutcome, Origin, Outcome, Record, SaidPrediction, alone, read};
-use crate::config::mistakes::{Mistake, Span, quoted};
+use crate::config::diagnostics::{Diagnostic, Span, quoted};
 use crate::config::{ConfigErrors, default_limits, limits_read};
 use crate::disposition::Stage;
 use crate::kept_prediction::KeptPrediction;
 use crate::message::{Message, Tensor, TensorData};
 
 /// What a saved letter is called in its folder.
-pub const LETTER_FILE: &str = "case.json";
+pub const DEAD_LETTER_FILE: &str = "case.json";
 
 /// What `case.json` says that it is.
 const FORMAT: &str = "millrace-case/1";
@@ -32,8 +32,8 @@ struct Saved {
     message: SavedMessage,
     limits: Option<SavedLimits>,
     prediction: Option<KeptPrediction>,
-    #[serde(default)]
-    letter: SavedLetter,
+    #[serde(default, rename = "letter")]
+    dead_letter: SavedDeadLetter,
     expect: Option<Value>,
 }
 
@@ -58,7 +58,7 @@ struct SavedLimits {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct SavedLetter {
+struct SavedDeadLetter {
     reason: Option<String>,
     text: Option<String>,
     stage: Option<String>,
@@ -70,7 +70,7 @@ struct SavedLetter {
 
 /// Parses a `case.json` and reads the body that it names.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
-    let fail = |span: Option<Span>, message: String| Err(alone(path, text, Mistake::at(span, message)));
+    let fail = |span: Option<Span>, message: String| Err(alone(path, text, Diagnostic::at(span, message)));
     let saved: Saved = match serde_json::from_str(text) {
         Ok(saved) => saved,
         Err(error) => return fail(place(text, &error), format!("this is no saved case: {error}")),
@@ -131,7 +131,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         prediction,
         expected,
         budget: Budget::default(),
-        record: Some(record(saved.letter, limits)),
+        record: Some(record(saved.dead_letter, limits)),
     })
 }
 
@@ -170,7 +170,7 @@ fn shown(kept: KeptPrediction) -> Result<Option<SaidPrediction>, String> {
     }))
 }
 
-fn record(saved: SavedLetter, limits: Option<(Duration, usize)>) -> Record {
+fn record(saved: SavedDeadLetter, limits: Option<(Duration, usize)>) -> Record {
     const STAGES: [Stage; 5] = [
         Stage::Receive,
         Stage::Preprocess,
@@ -224,7 +224,7 @@ impl Record {
 
 /// What `dlq save` and `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
 fn expected(value: &Value, path: &Path) -> Result<Expected, ConfigErrors> {
-    let fail = |message: String| alone(path, "", Mistake::at(None, message));
+    let fail = |message: String| alone(path, "", Diagnostic::at(None, message));
     let table: toml::Value =
         serde_json::from_value(value.clone()).map_err(|error| fail(format!("`expect`: {error}")))?;
     let text = toml::to_string(&table).map_err(|error| fail(format!("`expect`: {error}")))?;

@@ -55,7 +55,7 @@ impl CallCounts {
 
     /// Adds a call, by a constant that says what came of it.
     pub(super) fn add(&mut self, call: Call<'_>, outcome: &'static str, took: Duration) {
-        let calls = match self.tell_apart(call.generation) {
+        let calls = match self.keeps_separate(call.generation) {
             true => self.of(call.plugin, call.stage, Some(call.generation)),
             false => self.older(call.plugin, call.stage),
         };
@@ -66,7 +66,7 @@ impl CallCounts {
     }
 
     /// Whether a generation is told apart from the others; a new one makes the oldest one that is not.
-    fn tell_apart(&mut self, generation: u64) -> bool {
+    fn keeps_separate(&mut self, generation: u64) -> bool {
         if self.generations.contains(&generation) {
             return true;
         }
