@@ -183,7 +183,7 @@ impl Breaker {
                 let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 warn!(
                     pipeline,
-                    culprit = %failing_component, generation, n_failures, reason, probe_ms, "breaker open: taking nothing until a probe succeeds"
+                    culprit = %failing_component, generation, n_failures, reason, probe_ms, "breaker open: the pipeline receives no messages until a half-open call succeeds"
                 );
             }
             Some(BreakerTransition::ProbeFailed {
@@ -192,7 +192,7 @@ impl Breaker {
                 pause,
             }) => {
                 let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                info!(pipeline, culprit = %failing_component, reason, probe_ms, "a probe failed: the breaker stays open");
+                info!(pipeline, culprit = %failing_component, reason, probe_ms, "half-open call failed: the breaker stays open");
             }
             Some(BreakerTransition::Closed {
                 failing_component,
@@ -239,7 +239,7 @@ impl Ticket {
             if since.elapsed() > HOLD_LIMIT {
                 warn!(
                     held_s = since.elapsed().as_secs(),
-                    "kept too long: returning the message"
+                    "the message waited too long for the breaker: returning it to its source"
                 );
                 return Err(GaveUp);
             }
@@ -317,7 +317,7 @@ impl Ticket {
         };
         drop(machine);
         if verdict == FailureVerdict::Kept {
-            debug!("kept until the breaker closes");
+            debug!("the message waits until the breaker closes");
         }
         self.breaker.tell(change);
         verdict

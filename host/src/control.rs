@@ -64,7 +64,7 @@ pub enum Unanswered {
     #[error("{0}")]
     Unknown(String),
     /// Too many wait already.
-    #[error("too many changes wait for their turn: try again")]
+    #[error("too many changes are queued: try again")]
     Busy,
     /// The host is leaving.
     #[error("the host is stopping")]

@@ -26,7 +26,7 @@ pub struct PipelineCounters {
 pub struct Counts {
     /// Messages taken.
     pub n_received: u64,
-    /// Messages taken and not yet settled.
+    /// Messages in flight: received and not yet settled.
     pub n_in_flight: u64,
     /// Acknowledged, by the model's best label.
     pub labels: BTreeMap<String, u64>,
@@ -50,7 +50,7 @@ pub struct Counts {
     pub calls: CallCounts,
     /// What each stage took, of those that a message came to.
     pub stages: BTreeMap<Stage, Histogram>,
-    /// From when a message was taken until it was settled.
+    /// Time from receiving a message until it is settled.
     pub messages: Option<Histogram>,
     /// Messages in hand, by the stage that they are at; the others wait for their turn, or are being settled.
     pub at: BTreeMap<Stage, u64>,
@@ -173,7 +173,7 @@ impl PipelineCounters {
         self.lock().n_returned
     }
 
-    /// Messages taken and not yet settled.
+    /// Messages in flight: received and not yet settled.
     pub fn n_in_flight(&self) -> u64 {
         self.lock().n_in_flight
     }

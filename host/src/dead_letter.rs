@@ -91,7 +91,7 @@ impl DeadLetter {
         match self.sender() {
             Sender::Millrace => self.fact("text").unwrap_or_default(),
             Sender::Broker => self.broker_reason.as_deref().unwrap_or_default(),
-            Sender::Stranger => "not a dead letter of ours, nor of the broker's",
+            Sender::Stranger => "not a dead letter of Millrace or of the broker",
         }
     }
 

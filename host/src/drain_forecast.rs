@@ -83,9 +83,9 @@ impl DrainForecast {
                 per_second,
                 needs_s = time.as_secs(),
                 drain_s = self.limit.as_secs(),
-                "what is in hand takes longer than a drain: at a stop a part of it goes back; lower `prefetch` or raise `drain`"
+                "the messages in flight take longer than a drain: a stop returns some of them; lower `prefetch` or raise `drain`"
             ),
-            None => info!(pipeline, "what is in hand can be finished within a drain"),
+            None => info!(pipeline, "the messages in flight fit into a drain again"),
         }
     }
 
@@ -97,8 +97,7 @@ impl DrainForecast {
             time,
         } = self.lock().estimate?;
         Some(format!(
-            "{n_in_flight} in hand at {per_second:.1}/s take {} s, longer than a drain has for them ({} s): lower `prefetch` \
-             or raise `drain`",
+            "{n_in_flight} messages in flight at {per_second:.1}/s take {} s, longer than the {} s of a drain: lower `prefetch` or raise `drain`",
             time.as_secs(),
             self.limit.as_secs()
         ))
@@ -154,7 +153,7 @@ mod tests {
         assert_eq!(
             look(256, 100).as_deref(),
             Some(
-                "256 in hand at 10.0/s take 25 s, longer than a drain has for them (22 s): lower `prefetch` or raise `drain`"
+                "256 messages in flight at 10.0/s take 25 s, longer than the 22 s of a drain: lower `prefetch` or raise `drain`"
             )
         );
     }

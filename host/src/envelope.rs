@@ -39,7 +39,7 @@ pub struct Timings(Vec<(Stage, Duration)>);
 /// A plugin's header is the host's or the broker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the header {0:?} is not the plugin's to set: names that begin with `x-`, and `CC` and `BCC`, steer the broker or are the host's"
+    "a plugin may not set the header {0:?}: names that begin with `x-`, `CC` and `BCC` belong to the broker and the host"
 )]
 pub struct ReservedHeader(String);
 

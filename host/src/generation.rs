@@ -161,7 +161,7 @@ impl<S: Work> ServingStages<S> {
                     info!(
                         plugin,
                         reason = how,
-                        "failed on trial, and processed by the version before"
+                        "the version on trial failed for this message: the version before processes it"
                     );
                 }
                 trial.saw(TrialResult::Worse(how));

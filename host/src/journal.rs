@@ -247,7 +247,7 @@ mod tests {
             info!(plugin = "journal-a", message_id = "m-1", text = "hello", "plugin log");
             let class = ["tr", "ap"].concat();
             info_span!("message", pipeline = "p", id = %"m-2").in_scope(|| {
-                warn!(plugin = "journal-a", %class, text = "boom", "a plugin failed: once more");
+                warn!(plugin = "journal-a", %class, text = "boom", "a plugin failed: calling it once more");
                 warn!(plugin = None::<&str>, reason = "nobody's", "becomes a dead letter");
                 warn!(
                     plugin = Some("journal-a"),
@@ -267,7 +267,11 @@ mod tests {
             lines,
             [
                 ("info", Some("m-1"), "hello"),
-                ("warn", Some("m-2"), "a plugin failed: once more (trap): boom"),
+                (
+                    "warn",
+                    Some("m-2"),
+                    "a plugin failed: calling it once more (trap): boom"
+                ),
                 ("warn", Some("m-2"), "becomes a dead letter (refused): no"),
             ]
         );

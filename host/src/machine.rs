@@ -44,17 +44,16 @@ struct Mount {
 pub fn scarcity(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(
-            "this process has as many files open as it may: raise the limit (`ulimit -n`, `LimitNOFILE=` of systemd), and try \
-             again",
+            "this process has reached its limit of open files: raise it (`ulimit -n`, `LimitNOFILE=` of systemd) and try again",
         ),
-        Errno::NFILE => {
-            Some("the machine has as many files open as it can: raise `fs.file-max`, or end what holds them")
-        }
-        Errno::NOMEM => Some("there is no memory left for it: free some, or raise the limit of the control group"),
+        Errno::NFILE => Some(
+            "the machine has reached its limit of open files: raise `fs.file-max`, or stop the processes that hold them",
+        ),
+        Errno::NOMEM => Some("no memory is left: free some, or raise the limit of the control group"),
         Errno::AGAIN => Some(
-            "there may be no more processes or threads: raise the limit (`ulimit -u`, `TasksMax=` of systemd), and try again",
+            "the limit of processes or threads is reached: raise it (`ulimit -u`, `TasksMax=` of systemd) and try again",
         ),
-        Errno::IO => Some("the disk fails: look at the kernel's log"),
+        Errno::IO => Some("the disk fails: see the kernel's log"),
         _ => None,
     }
 }

@@ -257,7 +257,7 @@ impl MemoryBound {
             .collect();
         let (total, allowed) = (shown(total), shown(allowed));
         let lower = terms.first().map_or("", |term| term.lowered_by);
-        let message = format!("by this file the host may take {total} of memory, and {by} {allowed}");
+        let message = format!("with this file the host may take {total} of memory, but {by} {allowed}");
         Some(Diagnostic::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
     }
 }
@@ -333,7 +333,7 @@ mod tests {
         let diagnostic = BOUND.judge(4 << 30, "`memory` allows").unwrap();
         assert_eq!(
             diagnostic.message,
-            "by this file the host may take 6.9 GiB of memory, and `memory` allows 4 GiB"
+            "with this file the host may take 6.9 GiB of memory, but `memory` allows 4 GiB"
         );
         let hint = diagnostic.hint.unwrap();
         assert!(

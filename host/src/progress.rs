@@ -106,9 +106,9 @@ impl fmt::Display for Summary {
         }
         for (count, what) in [
             (self.counts.n_retried, "tried again"),
-            (self.counts.n_quarantined, "set apart"),
+            (self.counts.n_quarantined, "quarantined"),
             (self.counts.n_returned, "returned"),
-            (self.counts.n_lost, "will come again"),
+            (self.counts.n_lost, "will be redelivered"),
         ] {
             if count > 0 {
                 write!(f, "; {count} {what}")?;
@@ -226,7 +226,7 @@ mod tests {
 │ rejected: trap    ┆        1 ┆ 10.0 % │
 │ total             ┆       10 ┆        │
 ╰───────────────────┴──────────┴────────╯
-10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will come again";
+10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will be redelivered";
         assert_eq!(summary_of(&counters), expected);
     }
 

@@ -35,7 +35,7 @@ impl QuarantineLog {
         if crash_count > 1 {
             warn!(
                 deaths = crash_count,
-                "a host ended while this message ran alone: it is counted, and it will run alone again"
+                "a host crashed while this message ran alone: the crash is counted, and the message runs alone again"
             );
         }
         let now = Instant::now();
@@ -47,7 +47,7 @@ impl QuarantineLog {
             let first = id.escape_debug();
             info!(
                 pipeline, %first,
-                "messages come again that were in hand when a host ended: each is set apart and runs alone once"
+                "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once"
             );
             *crash = None;
         }
@@ -62,7 +62,7 @@ impl QuarantineLog {
         if crash.n_in_quarantine == FEW + 1 {
             warn!(
                 pipeline,
-                "a host ended without stopping: more messages come again than a stop in good order leaves behind"
+                "a host ended without a drain: the broker redelivers more messages than a drain leaves behind"
             );
         }
     }
@@ -82,7 +82,7 @@ impl QuarantineLog {
         *n_run += 1;
         if n_run == n_in_quarantine {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            info!(pipeline, n_run, took_ms, "what was set apart has run");
+            info!(pipeline, n_run, took_ms, "all quarantined messages have run");
         }
     }
 }

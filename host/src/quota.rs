@@ -44,7 +44,7 @@ impl LineQuota {
     pub fn may_log(&self) -> bool {
         let told = self.spend();
         if let Some(dropped) = self.dropped(u64::from(!told)) {
-            warn!(dropped, "said nothing about some messages: there are too many to tell");
+            warn!(dropped, "dropped log lines about single messages: too many a second");
         }
         told
     }

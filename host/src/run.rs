@@ -192,10 +192,10 @@ impl Host {
             Stop::Asked => {
                 info!(
                     deadline_s = self.settings.drain.as_secs(),
-                    "draining: finishing what is in hand"
+                    "draining: finishing the messages in flight"
                 );
             }
-            Stop::DeviceLost => error!("leaving: everything in hand goes back to its source"),
+            Stop::DeviceLost => error!("the drain ends early: returning all messages in flight to their source"),
         }
         let (deadline, reserve) = (Instant::now() + self.settings.drain, reserve(self.settings.drain));
         self.drain.cancel();
@@ -213,7 +213,7 @@ impl Host {
                 reserve + CLOSE_MIN
             };
             if tokio::time::timeout(grace, pipelines.all_ended()).await.is_err() {
-                warn!("some messages are still in hand: their sources take them back");
+                warn!("some messages are still in flight: their sources will redeliver them");
                 return match (self.device_lost.is_cancelled(), self.instruments.add_up()) {
                     (true, _) => RunOutcome::DeviceLost,
                     (false, true) => RunOutcome::CutOff,
@@ -309,7 +309,7 @@ impl Host {
         };
         let answer = Self::make(supervisor, trials, requests, &asked).await;
         if reply.send(answer).is_err() {
-            info!(by, "a change was made, and nobody waited for its answer");
+            info!(by, "made a change whose client no longer waits for the answer");
         }
     }
 
@@ -327,7 +327,7 @@ impl Host {
                 Some(ended) = trials.recv() => supervisor.trial_ended(ended),
                 Some(Request { command, by, reply }) = requests.recv_urgent() => {
                     if reply.send(supervisor.ask_urgent(&command, &by)).is_err() {
-                        info!(by, "a change was made, and nobody waited for its answer");
+                        info!(by, "made a change whose client no longer waits for the answer");
                     }
                 }
                 answer = supervisor.make(asked) => return answer,
@@ -350,8 +350,8 @@ async fn close(supervisor: Supervisor, until: Instant) {
     let stopping = tokio::task::spawn_blocking(|| sandbox.stop());
     match tokio::time::timeout_at(until, stopping).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => error!("the sandbox ended badly"),
-        Err(_) => debug!("a call of a plugin runs still"),
+        Ok(Err(_)) => error!("the sandbox did not stop cleanly"),
+        Err(_) => debug!("a plugin call is still running"),
     }
 }
 

@@ -374,7 +374,7 @@ impl Stages {
                 if attempt.lines.may_log() {
                     let (name, version) = (&plugin.identity().name, plugin.identity().version());
                     let generation = self.generation;
-                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: calling it once more");
                 }
                 if plugin.mark_failing() {
                     self.recall.mark_failing();

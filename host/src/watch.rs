@@ -131,7 +131,7 @@ impl FileWatcher {
     async fn look(&mut self) -> bool {
         let eyes = Arc::clone(&self.eyes);
         if let Err(error) = tokio::task::spawn_blocking(move || lock(&eyes).look()).await {
-            warn!(%error, "files could not be looked at");
+            warn!(%error, "cannot read the watched files");
         }
         let now = Instant::now();
         self.looked_at = now;

@@ -56,7 +56,7 @@ impl fmt::Display for Stalled {
         let (lasts_s, bound_s) = (lasts.as_secs(), bound.as_secs());
         write!(
             f,
-            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_flight} in hand"
+            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_flight} in flight"
         )?;
         let n_at: u64 = at.values().sum();
         let others = (n_in_flight.saturating_sub(n_at), "waiting or being settled".to_owned());
@@ -155,10 +155,10 @@ pub(crate) async fn watch(instruments: &Instruments) {
                     error!(pipeline = %name, in_hand = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
                     // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
                     if stalled.is_at_the_broker() && instruments.cut() {
-                        error!(pipeline = %name, "giving up the connections to the broker: what is in hand will come again");
+                        error!(pipeline = %name, "closing the connections to the broker: it will redeliver the messages in flight");
                     }
                 }
-                (Found::Moves, _) => info!(pipeline = %name, "moves again"),
+                (Found::Moves, _) => info!(pipeline = %name, "the pipeline moves again"),
                 _ => {}
             }
         }
@@ -227,7 +227,7 @@ mod tests {
         };
         assert_eq!(
             stalled.to_string(),
-            "nothing has moved for 200 s, and no limit explains more than 185 s: 6 in hand (2 at infer, 3 at deliver, 1 \
+            "nothing has moved for 200 s, and no limit explains more than 185 s: 6 in flight (2 at infer, 3 at deliver, 1 \
              waiting or being settled)"
         );
         assert!(!stalled.is_at_the_broker());

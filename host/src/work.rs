@@ -111,8 +111,10 @@ pub fn failure(made: &Result<Vec<PendingOutput>, Disposition>, attempt: &Attempt
 
 /// The disposition of a message that the host panicked over.
 pub fn panicked() -> Disposition {
-    tracing::error!("the host panicked over this message: please report it with the dead letter");
-    let text = "the host panicked over this message".to_owned();
+    tracing::error!(
+        "the host panicked while it processed this message: a bug of Millrace, please report it with the dead letter"
+    );
+    let text = "the host panicked while it processed this message".to_owned();
     reject(Stage::Receive, ReasonClass::HostFault, text)
 }
 

@@ -7,7 +7,7 @@ use millrace_tests::broker::Broker;
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::{Plugin, Scene};
 
-const OPEN: &str = "breaker open: taking nothing until a probe succeeds";
+const OPEN: &str = "breaker open: the pipeline receives no messages until a half-open call succeeds";
 /// More than a breaker's threshold, and more than twice as many.
 const N_BAD: usize = 12;
 const N_GOOD: usize = 5;
@@ -240,7 +240,8 @@ fn a_run_over_a_folder_gives_up_on_a_plugin_that_fails_for_everything() -> Resul
     let ended = mill.run(&["run", "plugins.toml", "--once"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended.stderr.contains("error: plugin `hostile`") && ended.stderr.contains("what is left stays in its folder"),
+        ended.stderr.contains("error: plugin `hostile`")
+            && ended.stderr.contains("the remaining files stay in their folder"),
         "{ended:?}"
     );
     // Four dead letters before the breaker opened, and a probe's where its attempts were spent.

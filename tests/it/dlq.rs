@@ -196,7 +196,7 @@ async fn a_short_look_leaves_every_letter() -> Result<()> {
     for _ in 0..5 {
         let ended = desk.dlq(&["ls", "--limit", "3"])?;
         assert_eq!(ended.stdout.lines().count(), 4, "{ended:?}");
-        assert!(ended.stderr.contains("17 more letters"), "{ended:?}");
+        assert!(ended.stderr.contains("17 more dead letters"), "{ended:?}");
     }
     desk.client.wait_count(&desk.dead, 20).await?;
     let mut left: Vec<String> = desk
@@ -222,7 +222,7 @@ async fn requeue_by_reason_takes_only_those() -> Result<()> {
     }
     let ended = desk.dlq(&["requeue", "--reason", "trap"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("20 letters left as they were"), "{ended:?}");
+    assert!(ended.stdout.contains("20 dead letters left as they were"), "{ended:?}");
     desk.client.wait_count(&desk.dead, 20).await?;
     let mut back: Vec<String> = desk
         .client
@@ -374,11 +374,11 @@ async fn what_nobody_can_place_stays_until_it_is_told_where_to() -> Result<()> {
     let ended = desk.dlq(&["requeue", "--all"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in [
-        "stray: it does not say which queue",
-        "cut: its letter does not have all",
+        "stray: it does not name the queue",
+        "cut: its dead letter lacks some",
         "b-big",
         "--cut-ok",
-        "2 letters could not",
+        "2 dead letters could not",
     ] {
         assert!(
             format!("{}{}", ended.stderr, ended.stdout).contains(part),
@@ -408,7 +408,7 @@ async fn a_letter_does_not_choose_any_queue_that_its_reader_may_write_to() -> Re
         .await?;
     let ended = mill.run(&["dlq", "requeue", "--all"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("no source in the file"), "{ended:?}");
+    assert!(ended.stderr.contains("not a source in the file"), "{ended:?}");
     assert_eq!(
         (client.count(&desk.source).await?, client.count(&scene.dead).await?),
         (0, 1)
@@ -444,7 +444,7 @@ async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> 
     }
     let ended = desk.dlq(&["show", "nobody"])?;
     assert!(
-        ended.code == Some(1) && ended.stderr.contains("no letter \"nobody\""),
+        ended.code == Some(1) && ended.stderr.contains("no dead letter \"nobody\""),
         "{ended:?}"
     );
     Ok(())

@@ -107,8 +107,8 @@ fn a_destination_that_the_settings_name_and_no_pipeline_declares_is_found_by_che
         "labels = { star = \"star\" }",
         2,
         &[
-            "the router `by-label` sends to `star`, which is no destination of the pipeline `one`",
-            "declare it by `[pipeline.one.destination.star]`",
+            "the router `by-label` sends to `star`, which is not a destination of the pipeline `one`",
+            "declare it with `[pipeline.one.destination.star]`",
             "plugins.toml:",
             "1 mistake",
         ],
@@ -122,7 +122,7 @@ fn a_destination_that_the_settings_name_and_no_pipeline_declares_is_found_by_che
         0,
         &[
             "sends to `results` by the default of `default`",
-            "or set `default` to one that there is",
+            "or set `default` to a declared destination",
         ],
     )
 }

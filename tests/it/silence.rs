@@ -192,7 +192,7 @@ fn a_pipeline_that_stands_still_says_so_and_says_when_it_moves() -> Result<()> {
     // It is with the broker, as far as anybody can tell: given up, and made again.
     run.host.wait_lines(PATIENCE, 4, "connected to the broker")?;
     std::fs::remove_file(stuck)?;
-    run.host.wait_line(PATIENCE, "moves again")?;
+    run.host.wait_line(PATIENCE, "the pipeline moves again")?;
     run.expect_all()?;
     run.admin.wait_ready(200, "")?;
     run.host.stop()

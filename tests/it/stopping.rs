@@ -15,9 +15,9 @@ use millrace_tests::{PATIENCE, wait_for};
 
 /// The one line that is said when a host may have ended over messages, and the one when they are through.
 const SUSPECTED: &str =
-    "messages come again that were in hand when a host ended: each is set apart and runs alone once";
-const THROUGH: &str = "what was set apart has run";
-const STILL_IN_HAND: &str = "some messages are still in hand: their sources take them back";
+    "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once";
+const THROUGH: &str = "all quarantined messages have run";
+const STILL_IN_HAND: &str = "some messages are still in flight: their sources will redeliver them";
 
 /// The exit code of a drain that was cut off.
 const CUT_OFF: i32 = 3;
@@ -162,7 +162,7 @@ async fn what_a_second_signal_gives_back_is_not_suspect() -> Result<()> {
     let client = Client::connect(&broker.url()).await?;
     let (mut host, mut oracle) = stuck(&client, &scene, &mill).await?;
     host.terminate()?;
-    host.wait_line(PATIENCE, "draining: finishing what is in hand")?;
+    host.wait_line(PATIENCE, "draining: finishing the messages in flight")?;
     // Signals that come together are one: said again until it is heard.
     let began = Instant::now();
     wait_for("the end of the host", || {

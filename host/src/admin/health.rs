@@ -57,7 +57,9 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         HostPhase::Running => {}
     }
     match pipeline.state {
-        PipelineState::Draining if view.phase == HostPhase::Running => why.push("finishing what is in hand".to_owned()),
+        PipelineState::Draining if view.phase == HostPhase::Running => {
+            why.push("finishing the messages in flight".to_owned())
+        }
         PipelineState::Paused => why.push("paused".to_owned()),
         PipelineState::Starting | PipelineState::Running | PipelineState::Draining => {}
     }
@@ -67,7 +69,7 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
                 Some(waiting) => waiting.to_string(),
                 None => "waiting for the broker".to_owned(),
             }),
-            Publishing::Blocked => why.push("blocked by the broker: it is short of memory or disk".to_owned()),
+            Publishing::Blocked => why.push("the broker blocks publishes: it is short of memory or disk".to_owned()),
             Publishing::Open => {
                 let waits = broker.publishing_waits.iter().chain(&broker.consuming_waits);
                 why.extend(waits.map(ToString::to_string));
@@ -78,8 +80,8 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         match &pipeline.source {
             // Where the connection is at fault, that is said.
             Some(waiting) if why.iter().any(|said| said.contains(&waiting.what)) => {}
-            Some(waiting) => why.push(format!("waiting for its source: {waiting}")),
-            None if why.is_empty() => why.push("waiting for its source".to_owned()),
+            Some(waiting) => why.push(format!("waiting for the source: {waiting}")),
+            None if why.is_empty() => why.push("waiting for the source".to_owned()),
             None => {}
         }
     }
@@ -94,8 +96,8 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     if let Some(opened) = &pipeline.breaker {
         let (failing_component, class, lasts_s) = (&opened.failing_component, opened.class, opened.lasts.as_secs());
         let probe = match opened.probe_in.as_secs() {
-            0 => "a probe is due".to_owned(),
-            seconds => format!("the next probe is in {seconds} s"),
+            0 => "a half-open call is due".to_owned(),
+            seconds => format!("the next half-open call is in {seconds} s"),
         };
         why.push(format!(
             "breaker open for {lasts_s} s by {failing_component} ({class}): {probe}"
@@ -178,9 +180,9 @@ mod tests {
         check(
             |view| broker(view).publishing = Publishing::Blocked,
             503,
-            "blocked by the broker",
+            "the broker blocks publishes",
         );
-        check(|view| view.pipelines[0].is_open = false, 503, "waiting for its source");
+        check(|view| view.pipelines[0].is_open = false, 503, "waiting for the source");
         let waiting = |what: &str| {
             Some(Waiting {
                 what: what.to_owned(),
@@ -206,7 +208,7 @@ mod tests {
         check(
             opening,
             503,
-            r#""why":["waiting for its source: opening queue `a` for 7 s"]"#,
+            r#""why":["waiting for the source: opening queue `a` for 7 s"]"#,
         );
         let both = |view: &mut View| {
             view.pipelines[0].is_open = false;
@@ -251,7 +253,7 @@ mod tests {
             lasts: Duration::from_secs(3),
             probe_in: Duration::from_secs(2),
         };
-        let said = "breaker open for 3 s by plugin `crop` (0123456789ab) (trap): the next probe is in 2 s";
+        let said = "breaker open for 3 s by plugin `crop` (0123456789ab) (trap): the next half-open call is in 2 s";
         check(|view| view.pipelines[0].breaker = Some(opened), 503, said);
     }
 }

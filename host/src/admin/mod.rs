@@ -68,7 +68,7 @@ pub enum AdminError {
         source: io::Error,
     },
     /// The system has no room for it.
-    #[error("the control socket's path has {} bytes, and may have {max}: `{}`", path.as_os_str().len(), path.display())]
+    #[error("the path of the control socket has {} bytes, more than the {max} allowed: `{}`", path.as_os_str().len(), path.display())]
     TooLong {
         /// The path.
         path: PathBuf,
@@ -82,13 +82,13 @@ pub enum AdminError {
         path: PathBuf,
     },
     /// Something that must not be removed is there.
-    #[error("`{}` is there already, and is no socket", path.display())]
+    #[error("`{}` exists and is not a socket", path.display())]
     NoSocket {
         /// What is there.
         path: PathBuf,
     },
     /// Others could put their own socket into the folder.
-    #[error("`{}` belongs to somebody else, or is open to others", folder.display())]
+    #[error("`{}` belongs to another user, or other users have access to it", folder.display())]
     Exposed {
         /// The folder.
         folder: PathBuf,

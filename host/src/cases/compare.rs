@@ -154,7 +154,7 @@ fn elements(file: &Path, tolerance: f64, found: &Tensor, compared: &mut Compared
     };
     if file.extension().is_some_and(|ending| ending == "png") {
         let Some(picture) = Picture::of(found).filter(|_| Picture::is_exact(found)) else {
-            return compared.differs(what, &shown, "a tensor that is no picture of grey levels");
+            return compared.differs(what, &shown, "a tensor that is not a greyscale picture");
         };
         let wanted = match Picture::read(&content) {
             Ok(wanted) => wanted,

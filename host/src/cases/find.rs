@@ -21,7 +21,7 @@ pub struct Folder {
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// There is no such folder.
-    #[error("there is no folder `{}` with cases, and no such case: --cases names another", .0.display())]
+    #[error("`{}` is neither a folder of cases nor a case: name one with --cases", .0.display())]
     Missing(PathBuf),
     /// The folder cannot be read.
     #[error("the cases in `{}` cannot be read", path.display())]
@@ -100,7 +100,7 @@ mod tests {
         assert!(matches!(find(folder.path()), Err(FindError::None(_))));
         let missing = find(&path("nothing")).unwrap_err();
         let expected = format!(
-            "there is no folder `{}` with cases, and no such case: --cases names another",
+            "`{}` is neither a folder of cases nor a case: name one with --cases",
             path("nothing").display()
         );
         assert_eq!(crate::error_chain::ErrorChain(&missing).to_string(), expected);

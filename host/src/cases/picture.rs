@@ -93,7 +93,7 @@ impl Picture {
     /// # Errors
     /// When it is none, or too large.
     pub fn read(bytes: &[u8]) -> Result<Self, PictureError> {
-        let bad = |error: png::DecodingError| PictureError::Decode(format!("it is no PNG that can be read: {error}"));
+        let bad = |error: png::DecodingError| PictureError::Decode(format!("cannot read it as a PNG: {error}"));
         let limits = png::Limits { bytes: READ_MAX_BYTES };
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
         decoder.set_transformations(png::Transformations::normalize_to_color8());

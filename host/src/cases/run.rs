@@ -73,21 +73,19 @@ pub enum CannotRun {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Nobody says what a preprocessor is asked for.
-    #[error(
-        "nothing says what a preprocessor is asked for: the case needs `model` or `wants`, or the command `--model`"
-    )]
+    #[error("the input type of the model is unknown: set `model` or `wants` in the case, or pass `--model`")]
     NoInputType,
     /// Nobody says what a router is shown.
-    #[error("nothing says what a router is shown: the case needs `[prediction]`")]
+    #[error("the prediction for the router is missing: add `[prediction]` to the case")]
     NoPrediction,
     /// A score is for a label that the model has not.
     #[error("the model has no label {0:?}")]
     NoLabel(String),
     /// The preprocessor makes no tensor for the model.
-    #[error("the preprocessor gave no tensor: {0}")]
+    #[error("the preprocessor returned no tensor: {0}")]
     NoTensor(String),
     /// The file that should be a preprocessor is none.
-    #[error("`{}` is a {role}, and not a preprocessor", path.display())]
+    #[error("`{}` is a {role}, not a preprocessor", path.display())]
     NoPreprocessor {
         /// The file.
         path: PathBuf,
@@ -110,7 +108,7 @@ pub enum CannotRun {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The plugin cannot be measured.
-    #[error("it cannot be measured: {0}")]
+    #[error("cannot measure the plugin: {0}")]
     Measure(String),
     /// The sandbox has stopped.
     #[error("the sandbox has stopped")]
@@ -373,7 +371,7 @@ fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
         Some(name) => Found {
             role,
             outcome: Outcome::Fault(ReasonClass::Denied),
-            text: format!("the header {name:?} is not the plugin's to set"),
+            text: format!("a plugin may not set the header {name:?}"),
             made: Made::Nothing,
             took: ran,
         },

@@ -226,7 +226,7 @@ fn expectation(case: &Case, role: Role) -> Result<Expected, CaseVerdict> {
     };
     match stage(role).and_then(|stage| record.expected(stage)) {
         Some(expected) => Ok(expected),
-        None => Err(CaseVerdict::Skipped(format!("its record says nothing about a {role}"))),
+        None => Err(CaseVerdict::Skipped(format!("its record has no data for a {role}"))),
     }
 }
 

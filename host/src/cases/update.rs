@@ -37,7 +37,7 @@ pub enum UpdateError {
         why: String,
     },
     /// A PNG cannot hold what came out.
-    #[error("`{}` cannot hold the tensor: it is no picture of grey levels", .0.display())]
+    #[error("cannot write the tensor to `{}`: it is not a greyscale picture", .0.display())]
     NoPicture(PathBuf),
 }
 
@@ -63,7 +63,7 @@ pub fn update(case: &Case, found: &Found) -> Result<(), UpdateError> {
             let outcome = found.outcome.as_str();
             return Err(UpdateError::Format {
                 path: path.clone(),
-                why: format!("its message still fails ({outcome}), and that is not written down as what must come"),
+                why: format!("its message still fails ({outcome}): not written as the expected outcome"),
             });
         }
     }
@@ -88,7 +88,7 @@ pub fn update(case: &Case, found: &Found) -> Result<(), UpdateError> {
     std::fs::write(&fresh, changed).map_err(file_error(&fresh))?;
     if let Err(errors) = Case::load(&fresh) {
         std::fs::remove_file(&fresh).map_err(file_error(&fresh))?;
-        return Err(format_error(format!("what would be written is no case:\n{errors}")));
+        return Err(format_error(format!("the case to be written is not valid:\n{errors}")));
     }
     std::fs::rename(&fresh, path).map_err(file_error(path))
 }

@@ -19,8 +19,8 @@ use crate::supervisor::undone_before;
 pub struct Options {
     #[command(flatten)]
     file: FileArguments,
-    /// Looks at the broker too: whether queues and exchanges are there as the file says. Changes nothing there (exit code
-    /// 1 when the broker is away)
+    /// Checks the broker too: whether queues and exchanges are as the file says. Changes nothing there (exit code 1 without
+    /// a connection)
     #[arg(long)]
     online: bool,
 }

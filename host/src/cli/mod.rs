@@ -41,7 +41,7 @@ pub struct Arguments {
     /// How the log is written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// What is logged: `info`, `debug`, or a filter such as `info,millrace::pipeline=debug` [default: info for `run`,
+    /// The log level: `info`, `debug`, or a filter such as `info,millrace::pipeline=debug` [default: info for `run`,
     /// else warn]
     #[arg(long, global = true, env = "MILLRACE_LOG")]
     log: Option<String>,
@@ -85,21 +85,21 @@ enum LogFormat {
 pub enum Verb {
     /// Runs the pipelines of a file
     Run(run::Options),
-    /// Shows what a running host serves, and how it does
+    /// Shows the state of a running host
     Status(control::StatusOptions),
-    /// Whether a running host can take messages: exit code 0, or 1 and why not
+    /// Checks whether a running host can receive messages: exit code 0, or 1 and why not
     Ready(control::ReadyOptions),
-    /// Has a running host read its file, and what it names, again
+    /// Makes a running host reload its file, and what the file names
     Reload(control::ReloadOptions),
-    /// Has a running host go back to the version of a plugin, or of a model on trial, that served before
+    /// Makes a running host go back to the version before of a plugin, or of a model on trial
     Rollback(control::RollbackOptions),
-    /// Has a running host take no more messages into a pipeline
+    /// Makes a pipeline of a running host stop receiving messages
     Pause(control::PipelineOptions),
-    /// Has a running host take messages into a pipeline again
+    /// Makes a paused pipeline receive messages again
     Resume(control::PipelineOptions),
-    /// Lists what was changed in a running host: when, by whom, and what came of it
+    /// Lists the changes of a running host: when, by whom, and the outcome
     History(control::HistoryOptions),
-    /// Checks a file and everything it names, and says every mistake at once (exit code 2)
+    /// Checks a file and everything it names, and reports every mistake at once (exit code 2)
     Check(check::Options),
     /// Lists the devices that models can run on
     Devices,

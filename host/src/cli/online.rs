@@ -98,7 +98,7 @@ impl Findings<'_> {
                 Some(false) => return Ok(()),
                 Some(true) => format!("queue `{}` is a quorum queue", source.queue),
                 None => format!(
-                    "the kind of queue `{}` cannot be told without the permission to declare it; it may be a quorum queue",
+                    "cannot determine the type of queue `{}` without the permission to declare it; it may be a quorum queue",
                     source.queue
                 ),
             };

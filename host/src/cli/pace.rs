@@ -33,8 +33,7 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
             continue;
         };
         let text = format!(
-            "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in hand, longer than a drain has for \
-             them ({} s): at a stop a part of it goes back",
+            "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in flight, longer than the {} s of a drain: a stop returns some of them",
             pipeline.model,
             needs.as_secs_f64(),
             source.prefetch,

@@ -34,7 +34,7 @@ pub struct Options {
     #[command(flatten)]
     file: FileArguments,
     /// Ends when the source folders are empty, and prints a summary. Gives up (exit code 1) when a plugin or the model has
-    /// failed for every message for 15 s; what is left stays where it is
+    /// failed for every message for 15 s; the remaining files stay where they are
     #[arg(long)]
     once: bool,
 }
@@ -56,7 +56,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     let is_queue = |pipeline: &PipelineConfig| matches!(pipeline.source, SourceConfig::Queue(_));
     let config = read.as_ref().ok().map(|(config, _)| config);
     if options.once && config.is_some_and(|config| config.pipelines.values().any(is_queue)) {
-        anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
+        anyhow::bail!("--once needs a folder as the source of every pipeline: a queue cannot tell when it is empty");
     }
     let opened = match config {
         Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &run_options).await?),
@@ -75,7 +75,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     let loaded = tokio::select! {
         loaded = loaded => loaded?,
         () = run_options.drain.cancelled() => {
-            info!("stopped before anything was taken");
+            info!("stopped before the first message was received");
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -114,7 +114,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         output::print(Summary::new(&all_counters, began.elapsed()))?;
         if let Some((pipeline, opened)) = gave_up {
             anyhow::bail!(
-                "{} fails for every message of pipeline `{pipeline}` ({}): gave up, and what is left stays in its folder",
+                "{} fails for every message of pipeline `{pipeline}` ({}): giving up; the remaining files stay in their folder",
                 opened.failing_component,
                 opened.class
             );
@@ -172,10 +172,16 @@ fn listen(run_options: &RunOptions) -> std::io::Result<()> {
                 _ = terminate.recv() => "SIGTERM",
             };
             if again {
-                warn!(signal = name, "leaving at once: what is in hand goes back");
+                warn!(
+                    signal = name,
+                    "second signal: stopping at once; messages in flight return to their source"
+                );
                 leave.cancel();
             } else {
-                info!(signal = name, "stopping; once more to leave at once");
+                info!(
+                    signal = name,
+                    "stopping: draining; send the signal again to stop at once"
+                );
                 drain.cancel();
                 // One wish to stop may come as two signals: `timeout` sends one to the process and one to its group.
                 tokio::time::sleep(ONE_WISH).await;

@@ -78,7 +78,7 @@ struct Parts<'u> {
 /// Checks a URL.
 pub(super) fn check(url: &str) -> Result<(), UrlError> {
     let Some(parts) = Parts::of(url) else {
-        return fail("this is no AMQP URL", EXAMPLE);
+        return fail("this is not an AMQP URL", EXAMPLE);
     };
     match parts.scheme {
         "amqp" | "amqps" => {}
@@ -88,7 +88,7 @@ pub(super) fn check(url: &str) -> Result<(), UrlError> {
                 EXAMPLE,
             );
         }
-        _ => return fail("this is no AMQP URL", EXAMPLE),
+        _ => return fail("this is not an AMQP URL", EXAMPLE),
     }
     if url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
         return fail(
@@ -184,7 +184,7 @@ fn check_host(host_port: &str) -> Result<(), UrlError> {
     let valid =
         |port: &str| port.chars().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
     if !port.is_none_or(valid) {
-        return fail("the broker's URL has a port that is no number from 1 to 65535", ENCODE);
+        return fail("the port in the broker's URL is not a number from 1 to 65535", ENCODE);
     }
     Ok(())
 }
@@ -306,8 +306,8 @@ mod tests {
             let message = check(url).unwrap_err().message;
             assert!(message.contains(part), "{url}: {message}");
         };
-        refused("", "no AMQP URL");
-        refused("localhost:5672", "no AMQP URL");
+        refused("", "not an AMQP URL");
+        refused("localhost:5672", "not an AMQP URL");
         refused("http://localhost", "scheme `http`");
         refused("amqp://", "no host");
         refused("amqp://user:pass@", "no host");

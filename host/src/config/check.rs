@@ -105,7 +105,7 @@ impl Checker<'_, '_> {
         let pipelines = raw.pipelines.iter().filter_map(|pipeline| self.pipeline(pipeline, raw));
         let pipelines = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline)).collect();
         if !raw.has_pipelines && !self.report.meant.contains(&(0, "pipeline")) {
-            let diagnostic = Diagnostic::at(None, "there is no pipeline").hint("add a `[pipeline.NAME]`");
+            let diagnostic = Diagnostic::at(None, "the file has no pipeline").hint("add a `[pipeline.NAME]`");
             self.report.diagnostic(diagnostic);
         }
         if raw.broker.is_none()
@@ -234,7 +234,7 @@ impl Checker<'_, '_> {
             return vec![one.unwrap_or(DEVICE.default)];
         };
         if let Some(device) = raw.device.given() {
-            let message = "`device` and `devices` say the same twice";
+            let message = "`device` and `devices` exclude each other";
             let diagnostic = Diagnostic::at(device.span(), message).hint("leave one of them out");
             self.report.diagnostic(diagnostic);
         }
@@ -263,7 +263,7 @@ impl Checker<'_, '_> {
                 if let Some(place) = place.filter(|place| *place < 100) {
                     return DeviceChoice::GpuAt(place.into());
                 }
-                let message = format!("{} is no device", text.quoted());
+                let message = format!("{} is not a device", text.quoted());
                 self.report.diagnostic(Diagnostic::at(raw.span(), message).hint(FORMS));
             }
             RawDevice::Adapter { adapter, span } => {

@@ -23,8 +23,8 @@ impl Checker<'_, '_> {
             && failures >= messages
             && let Some(span) = raw.failures.given().or(raw.messages.given()).map(Spanned::span)
         {
-            let message = format!("no new version is undone for failing: {failures} of {messages} messages may");
-            let hint = "`failures` must be less than `messages`; `messages = 0` is no trial at all";
+            let message = format!("a failing version is never undone: `failures` is {failures} of {messages} messages");
+            let hint = "`failures` must be less than `messages`; `messages = 0` turns the trial off";
             self.report.warning(Diagnostic::at(span, message).hint(hint));
         }
         TrialConfig {
@@ -38,7 +38,7 @@ impl Checker<'_, '_> {
     pub(super) fn probes(&mut self, pipeline: &RawPipeline<'_>, max_message_bytes: usize) -> Vec<ProbeConfig> {
         if let Some(excess) = pipeline.probes.get(PROBES_MAX) {
             let message = format!(
-                "the pipeline {} has {} probes, and at most {PROBES_MAX} are run",
+                "the pipeline {} has {} probes, more than the {PROBES_MAX} allowed",
                 quoted(pipeline.name),
                 pipeline.probes.len()
             );
@@ -71,7 +71,7 @@ impl Checker<'_, '_> {
         let max_bytes = u64::try_from(max_message_bytes).unwrap_or(u64::MAX);
         if n_bytes > max_bytes {
             let message = format!(
-                "the probe {} has {n_bytes} bytes, and the pipeline takes messages of at most {}",
+                "the probe {} has {n_bytes} bytes, more than the {} that the pipeline takes",
                 given.get_ref().quoted(),
                 show_size(max_bytes)
             );

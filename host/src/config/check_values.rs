@@ -109,7 +109,7 @@ impl Checker<'_, '_> {
         let written = text.get_ref().quoted();
         if text.get_ref().value.is_empty() || text.get_ref().value.contains('\0') {
             self.report
-                .diagnostic(Diagnostic::at(text.span(), format!("{written} is no path")));
+                .diagnostic(Diagnostic::at(text.span(), format!("{written} is not a path")));
             return None;
         }
         let path = self.base.join(&text.get_ref().value);
@@ -143,7 +143,7 @@ impl Checker<'_, '_> {
         let mut globs = Vec::new();
         if patterns.get_ref().0.is_empty() {
             self.report
-                .diagnostic(Diagnostic::at(patterns.span(), "there is no pattern in the list"));
+                .diagnostic(Diagnostic::at(patterns.span(), "the list has no pattern"));
         }
         for pattern in &patterns.get_ref().0 {
             let text = pattern.get_ref();
@@ -157,8 +157,8 @@ impl Checker<'_, '_> {
                 }
                 Err(error) => {
                     let message = match text.is_plain() {
-                        true => format!("{} is no pattern: {}", text.quoted(), error.kind()),
-                        false => format!("{} is no pattern", text.quoted()),
+                        true => format!("{} is not a pattern: {}", text.quoted(), error.kind()),
+                        false => format!("{} is not a pattern", text.quoted()),
                     };
                     let hint =
                         "`*` stands for anything, `?` for one character, `[ab]` and `{ab,cd}` for one of several";

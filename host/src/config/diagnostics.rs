@@ -171,7 +171,7 @@ impl ConfigErrors {
             .count();
         let (path, plural) = (&self.source.display_path, if n == 1 { "" } else { "s" });
         let last = match self.are_machines() {
-            true => format!("{path} could not be checked: this is no mistake in it"),
+            true => format!("cannot check {path}: the file itself may be right"),
             false => format!("{n} mistake{plural} in {path}"),
         };
         text.push_str(&format!("\n\n{last}"));

@@ -143,12 +143,12 @@ impl Links {
         for source in self.with_role(EndpointRole::Source) {
             let own = |sink: &&EndpointUse| sink.pipeline == source.pipeline && sink.endpoint == source.endpoint;
             for sink in self.with_role(EndpointRole::Destination).filter(own) {
-                let message = "this destination feeds the pipeline's own source: a message would go round for ever";
+                let message = "this destination feeds the pipeline's own source: messages would loop endlessly";
                 report
                     .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
             for sink in self.with_role(EndpointRole::DeadLetter).filter(own) {
-                let message = "dead letters cannot go to the queue that they came from";
+                let message = "dead letters cannot go to the source queue";
                 report
                     .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
@@ -165,7 +165,7 @@ impl Links {
                 for (sink, next) in self.feeds(pipeline) {
                     let closes = next.pipeline == start.pipeline && pipeline != start.pipeline;
                     if closes && !told.contains(&start.pipeline) {
-                        let message = "pipelines feed each other in a ring: a message may go round for ever";
+                        let message = "pipelines feed each other in a ring: messages may loop endlessly";
                         let warning = Diagnostic::at(sink.span.clone(), message);
                         report.warning(warning.context(start.span.clone(), "which leads back here"));
                         told.extend(seen.iter().map(|pipeline: &&str| (*pipeline).to_owned()));

@@ -49,7 +49,7 @@ fn json_value(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<V
         },
         DeValue::Float(number) => match json_float(number) {
             Some(number) => Some(Value::Number(number)),
-            None => refuse(format!("`{}` is no number that JSON can hold", number.as_str())),
+            None => refuse(format!("`{}` is not a number that JSON can hold", number.as_str())),
         },
         DeValue::Boolean(value) => Some(Value::Bool(*value)),
         DeValue::Datetime(time) => Some(Value::String(time.to_string())),

@@ -92,10 +92,10 @@ fn duplicates(text: &str, spans: BTreeSet<(usize, usize)>) -> Vec<Diagnostic> {
                 .get(end..)
                 .and_then(|rest| rest.find("\n["))
                 .map_or(text.len(), |at| end + at);
-            let diagnostic = Diagnostic::at(start..end, format!("the table {key} is there twice"));
+            let diagnostic = Diagnostic::at(start..end, format!("the table {key} is defined twice"));
             diagnostics.push(diagnostic.hint("give one of them another name, or make them one"));
         } else {
-            diagnostics.push(Diagnostic::at(start..end, format!("the key {key} is there twice")));
+            diagnostics.push(Diagnostic::at(start..end, format!("the key {key} is defined twice")));
         }
     }
     diagnostics
@@ -109,7 +109,7 @@ fn value_diagnostic(text: &str, value: &Span, error: &Error) -> Diagnostic {
         return structure_diagnostic(text, error);
     }
     let hint = format!("a text is written in quotes: {}", quoted(&format!("\"{written}\"")));
-    Diagnostic::at(value.clone(), format!("{} is no value", quoted(written))).hint(hint)
+    Diagnostic::at(value.clone(), format!("{} is not a value", quoted(written))).hint(hint)
 }
 
 /// What the parser says, without pointing at a line's end and beyond.

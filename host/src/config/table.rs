@@ -193,7 +193,7 @@ impl<'t> Table<'t> {
         // Of the code, and not of any file: what is read is what is declared.
         debug_assert!(
             self.declares::<T>(name),
-            "`{name}` of `{}` is not declared as this",
+            "`{name}` of `{}` is not declared as this form",
             self.section.id
         );
         #[cfg(test)]

@@ -428,7 +428,7 @@ fn the_examples_of_the_reference_hold() {
             "the file ",
             "the folder ",
             "this needs a broker",
-            "this is no AMQP URL",
+            "this is not an AMQP URL",
         ];
         for diagnostic in errors.diagnostics() {
             assert!(

@@ -121,7 +121,7 @@ impl Kind {
         let (number, unit) = trimmed.split_at(digits);
         let unit = unit.trim_start();
         if number.is_empty() {
-            let message = format!("{} is no {name}", quoted(text));
+            let message = format!("{} is not a {name}", quoted(text));
             return Err(UnitError {
                 message,
                 hint: format!("write a number and one of the units {}", self.names()),
@@ -146,7 +146,7 @@ impl Kind {
             });
         };
         scaled(number, *factor).ok_or_else(|| UnitError {
-            message: format!("{} is no {name}", quoted(text)),
+            message: format!("{} is not a {name}", quoted(text)),
             hint: "write one number that is not too large, such as `64` or `1.5`, and the unit".to_owned(),
         })
     }

@@ -221,7 +221,7 @@ fn read_quantity<'t, T>(
         let message = if text.is_plain() {
             error.message
         } else {
-            format!("{} is no quantity", text.quoted())
+            format!("{} is not a quantity", text.quoted())
         };
         report.diagnostic(Diagnostic::at(value.span(), message).hint(error.hint));
         Unreadable::Reported

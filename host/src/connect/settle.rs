@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(*log.lock().unwrap(), expect);
         };
         for is_cut in [false, true] {
-            let (back, counted) = ("PutBack", "Quarantine { deaths: 3 }");
+            let (back, counted) = ("PutBack", "Quarantine { crash_count: 3 }");
             check(&Disposition::Return, false, is_cut, &["letter", back, "ack"]).await;
             check(&quarantined, false, is_cut, &["letter", counted, "ack"]).await;
             // The broker has it already, and counts for itself.

@@ -180,7 +180,7 @@ impl Served {
                 .serve(&queue);
             }
         });
-        let thread = spawned.map_err(|error| RunError::Failed(format!("no thread for the device: {error}")))?;
+        let thread = spawned.map_err(|error| RunError::Failed(format!("cannot start the device thread: {error}")))?;
         let parity = warmed
             .await
             .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
@@ -190,7 +190,7 @@ impl Served {
             reference = parity.reference,
             largest_difference = format!("{:.1e}", parity.difference),
             same_top = parity.same_top,
-            "the device computes what the reference does"
+            "the device computes the numbers of the reference"
         );
         Ok(thread)
     }
@@ -440,6 +440,6 @@ impl Worker {
 
 fn answer(reply: Reply, result: Result<Inferred, InferError>) {
     if reply.send(result).is_err() {
-        debug!("a prediction came after its message was given up");
+        debug!("dropped a prediction: its message was given up");
     }
 }

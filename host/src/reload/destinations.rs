@@ -43,15 +43,15 @@ fn diagnostic(router: &Name, named: &NamedDestination, pipeline: &PipelineConfig
         false => String::new(),
     };
     let text = format!(
-        "the router `{router}` sends to `{name}`{by}, which is no destination of the pipeline `{}`{meant}",
+        "the router `{router}` sends to `{name}`{by}, which is not a destination of the pipeline `{}`{meant}",
         pipeline.name
     );
     let hint = match Name::new(name) {
-        Some(_) => format!("declare it by `[pipeline.{}.destination.{name}]`", pipeline.name),
+        Some(_) => format!("declare it with `[pipeline.{}.destination.{name}]`", pipeline.name),
         None => "the name of a destination is 1 to 63 of `a-z`, `0-9` and `-`, and begins with a letter".to_owned(),
     };
     let hint = match named.is_default {
-        true => format!("{hint}, or set `{setting}` to one that there is"),
+        true => format!("{hint}, or set `{setting}` to a declared destination"),
         false => hint,
     };
     Diagnostic::at(None, text).hint(hint)

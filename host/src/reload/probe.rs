@@ -22,7 +22,7 @@ pub enum ProbeError {
         source: std::io::Error,
     },
     /// Something else came of it.
-    #[error("the probe {file} expects {expected}, and there came {found}")]
+    #[error("the probe {file} expects {expected}, but the result is {found}")]
     Unexpected {
         /// The file.
         file: String,

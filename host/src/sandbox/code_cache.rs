@@ -165,7 +165,7 @@ impl CodeCache {
             return;
         }
         let folder = self.folder.as_deref().unwrap_or(Path::new(""));
-        tracing::warn!(%error, folder = %folder.display(), "compiled code is not kept: each run compiles again");
+        tracing::warn!(%error, folder = %folder.display(), "cannot cache compiled code: each run compiles again");
     }
 
     fn make_room(&self, folder: &OwnedFd) -> io::Result<()> {
@@ -227,7 +227,7 @@ fn folder(path: &Path) -> io::Result<Option<OwnedFd>> {
     match is_ours && is_private {
         true => Ok(Some(folder)),
         false => Err(io::Error::other(
-            "its folder must belong to whoever runs this, and be closed to others: chmod 700 does it",
+            "its folder must belong to the user that runs this and be closed to others: chmod 700 it",
         )),
     }
 }

@@ -31,8 +31,7 @@ const PREVIEW_1: &str = WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
 const PREVIEW_0: &str = "wasi_unstable";
 
 /// What is said of these.
-const TOO_OLD: &str = "it imports `wasi_unstable`, a draft of WASI from before its first preview: build it anew with a tool \
-                       that makes components, or modules that import `wasi_snapshot_preview1`";
+const TOO_OLD: &str = "it imports `wasi_unstable`, a draft of WASI from before its first preview: rebuild it with a tool that makes components, or modules that import `wasi_snapshot_preview1`";
 
 /// What the compiler says to a component that is built for asynchronous functions, whether it has any or not.
 const ASYNC_FEATURE: &str = "requires the component model async feature";

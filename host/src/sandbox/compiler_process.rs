@@ -335,7 +335,7 @@ mod tests {
             },
             ..compiler.clone()
         };
-        check(&hasty, "exec sleep 600", "compiling it was not over after 0.05 s");
+        check(&hasty, "exec sleep 600", "compiling it took longer than 0.05 s");
         let missing = CompilerProcess {
             program: Some("/no/such/compiler".into()),
             ..compiler

@@ -141,7 +141,7 @@ pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, Strin
     for setting in says {
         let setting = take(setting)?;
         if settings.iter().any(|other| other.name == setting.name) {
-            return Err(format!("`{}` is there twice", setting.name));
+            return Err(format!("`{}` is declared twice", setting.name));
         }
         settings.push(setting);
     }
@@ -151,10 +151,10 @@ pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, Strin
 fn take(says: plugin::Setting) -> Result<Setting, String> {
     let name = says.name;
     if name.is_empty() || !is_plain(&name) {
-        return Err(format!("`{}` is no name for a setting", sanitize(&name)));
+        return Err(format!("`{}` is not a name for a setting", sanitize(&name)));
     }
     if says.choices.len() > CHOICES_MAX || !says.choices.iter().all(|choice| is_plain(choice)) {
-        return Err(format!("the choices of `{name}` are too many, or no plain texts"));
+        return Err(format!("the choices of `{name}` are too many, or not plain texts"));
     }
     let kind = match says.kind {
         plugin::SettingKind::Boolean => SettingKind::Boolean,
@@ -167,7 +167,7 @@ fn take(says: plugin::Setting) -> Result<Setting, String> {
     let default = json(&name, "default", says.default)?;
     let schema = json(&name, "schema", says.schema)?;
     if schema.as_ref().is_some_and(|schema| !schema.is_object()) {
-        return Err(format!("the schema of `{name}` is no JSON object"));
+        return Err(format!("the schema of `{name}` is not a JSON object"));
     }
     if default.as_ref().is_some_and(|default| !kind.takes(default)) {
         return Err(format!("the default of `{name}` is not {}", kind.noun()));
@@ -194,7 +194,7 @@ fn json(name: &str, what: &str, text: Option<String>) -> Result<Option<Value>, S
     let value = serde_json::from_str(&text);
     value
         .map(Some)
-        .map_err(|error| format!("the {what} of `{name}` is no JSON: {error}"))
+        .map_err(|error| format!("the {what} of `{name}` is not JSON: {error}"))
 }
 
 /// The destinations that a plugin's settings name, where it says which of them do: by the schema of a text, or of what is in
@@ -441,12 +441,12 @@ mod tests {
         }
         let text = |name: &str| setting(name, plugin::SettingKind::Text);
         check(vec![text("a"); 257], "257 settings, allowed 256");
-        check(vec![text("a"), text("a")], "`a` is there twice");
-        check(vec![text("")], "`` is no name for a setting");
-        check(vec![text("a\u{1b}")], "`a\\u{1b}` is no name for a setting");
+        check(vec![text("a"), text("a")], "`a` is declared twice");
+        check(vec![text("")], "`` is not a name for a setting");
+        check(vec![text("a\u{1b}")], "`a\\u{1b}` is not a name for a setting");
         check(
             vec![text(&"a".repeat(256))],
-            &format!("`{}` is no name for a setting", "a".repeat(256)),
+            &format!("`{}` is not a name for a setting", "a".repeat(256)),
         );
         let broken = plugin::Setting {
             default: Some("3".to_owned()),
@@ -457,11 +457,11 @@ mod tests {
             schema: Some("[]".to_owned()),
             ..text("a")
         };
-        check(vec![broken], "the schema of `a` is no JSON object");
+        check(vec![broken], "the schema of `a` is not a JSON object");
         let broken = plugin::Setting {
             choices: vec!["\n".to_owned()],
             ..text("a")
         };
-        check(vec![broken], "the choices of `a` are too many, or no plain texts");
+        check(vec![broken], "the choices of `a` are too many, or not plain texts");
     }
 }

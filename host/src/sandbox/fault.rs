@@ -127,7 +127,7 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         .iter()
         .any(|frame| name_bytes(frame) > NAME_MAX_BYTES)
     {
-        return append(text, format_args!("; in functions with names too long to tell"));
+        return append(text, format_args!("; in functions with names too long to show"));
     }
     let mut frames: Vec<String> = Vec::new();
     for line in backtrace.to_string().lines().skip(1).map(str::trim) {

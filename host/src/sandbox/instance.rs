@@ -260,16 +260,16 @@ impl From<NoInstance> for CallError {
             NoInstance::Fault(fault) => fault,
             NoInstance::Misfit(text) => Self::Fault {
                 class: ReasonClass::Trap,
-                text: format!("does not fit the contract that it fitted when it was loaded: {text}"),
+                text: format!("no longer fits the contract that it fitted when it was loaded: {text}"),
             },
             NoInstance::Declaration(text) => Self::Fault {
                 class: ReasonClass::Trap,
-                text: format!("declares its settings in another way than when it was loaded: {text}"),
+                text: format!("declares its settings differently than when it was loaded: {text}"),
             },
             // Asked for at load alone.
             NoInstance::Settings { .. } => Self::Fault {
                 class: ReasonClass::Trap,
-                text: "does not take the settings that it took when it was loaded".to_owned(),
+                text: "no longer accepts the settings that it accepted when it was loaded".to_owned(),
             },
             NoInstance::Refused(text) => Self::Fault {
                 class: ReasonClass::Trap,

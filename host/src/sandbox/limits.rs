@@ -52,7 +52,7 @@ pub(super) enum Breach {
     #[error("called exit")]
     Exit,
     /// Nobody waits for its answer any more: no fault of the plugin's.
-    #[error("nobody waits for it any more")]
+    #[error("its caller gave up")]
     Abandoned,
     /// It called what its runtime imports unasked and no plugin gets.
     #[error("called `{function}` of `{interface}`, which is not granted")]

@@ -51,8 +51,14 @@ const LINKER_WORDS: [(&str, &str); 5] = [
         " is not as it is here",
     ),
     ("instance export", "export"),
-    ("function implementation is missing", "there is no such function here"),
-    ("resource implementation is missing", "there is no such resource here"),
+    (
+        "function implementation is missing",
+        "this host does not have the function",
+    ),
+    (
+        "resource implementation is missing",
+        "this host does not have the resource",
+    ),
 ];
 
 /// Bytes of a page of WebAssembly memory.

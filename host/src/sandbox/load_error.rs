@@ -32,7 +32,7 @@ pub enum LoadProblem {
         allowed: u64,
     },
     /// It is not the file that `plugins.toml` pins.
-    #[error("its sha256 is {found}, pinned is {expected}")]
+    #[error("its sha256 is {found}, but the pinned one is {expected}")]
     Digest {
         /// The pin.
         expected: String,
@@ -70,7 +70,7 @@ pub enum LoadProblem {
         expected: &'static str,
     },
     /// It targets no world of ours.
-    #[error("it is no {role}: it does not export `{expected}`")]
+    #[error("it is not a {role}: it does not export `{expected}`")]
     NoPlugin {
         /// What it is used for.
         role: Role,
@@ -78,7 +78,7 @@ pub enum LoadProblem {
         expected: &'static str,
     },
     /// It was made for another version of the contract.
-    #[error("it imports `{found}`, and this host has `{expected}`")]
+    #[error("it imports `{found}`, but this host has `{expected}`")]
     Version {
         /// What it imports.
         found: String,
@@ -92,7 +92,7 @@ pub enum LoadProblem {
     #[error("it does not fit the contract: {0}")]
     Link(String),
     /// Its memory does not begin within its limit.
-    #[error("it needs {needed} of memory at its start, allowed is {allowed}")]
+    #[error("it needs {needed} of memory at its start, allowed {allowed}")]
     Memory {
         /// In words.
         needed: String,
@@ -100,10 +100,10 @@ pub enum LoadProblem {
         allowed: String,
     },
     /// It does not accept its settings, in its own words.
-    #[error("it refuses its settings: {0}")]
+    #[error("it rejects its settings: {0}")]
     Settings(String),
     /// What it says of its settings is of no use.
-    #[error("it declares its settings wrongly: {0}")]
+    #[error("its declaration of settings is wrong: {0}")]
     Declaration(String),
     /// Its settings are not those that it takes.
     #[error("{}", listed(.diagnostics))]
@@ -120,7 +120,7 @@ pub enum LoadProblem {
     #[error("compiling it took more than {} s of CPU time", .0.as_secs_f64())]
     CompileTime(Duration),
     /// The machine was too busy for it, or the compiler waits for something.
-    #[error("compiling it was not over after {} s", .0.as_secs_f64())]
+    #[error("compiling it took longer than {} s", .0.as_secs_f64())]
     CompileStalled(Duration),
     /// No plugin needs so much to be compiled.
     #[error("compiling it needed more than {} of memory", shown(*.allowed))]
@@ -146,10 +146,10 @@ pub enum LoadProblem {
     #[error("cannot run the compiler: {0}")]
     Compiler(std::io::Error),
     /// Machine code may not be run here that was made after the process began.
-    #[error("this machine forbids code that a program makes by itself, and that is what a plugin is when it runs: {0}")]
+    #[error("this machine forbids executable memory, which a compiled plugin needs: {0}")]
     ForbiddenCode(String),
     /// Our own bug, met on this file.
-    #[error("the host failed while it was loading it: {0}")]
+    #[error("the host failed while loading it: {0}")]
     Host(String),
     /// There is no thread to try it on.
     #[error("cannot start a thread to try it: {0}")]
@@ -178,7 +178,7 @@ impl LoadProblem {
                 }
                 _ => "a plugin is compiled by a second process of this program, which must be able to start",
             })),
-            Self::Thread(error) => Some(scarcity(error).unwrap_or("the host must be able to start threads")),
+            Self::Thread(error) => Some(scarcity(error).unwrap_or("allow the host to start threads")),
             Self::Read(error) => scarcity(error),
             Self::ForbiddenCode(_) => Some(
                 "allow it to this program: `MemoryDenyWriteExecute=no` of systemd, `execmem` of SELinux, a profile of system \

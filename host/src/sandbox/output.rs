@@ -262,7 +262,7 @@ fn name(what: &str, name: &str) -> Result<(), CallError> {
         format!("returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}", name.len())
     } else if name.chars().any(is_unsafe) {
         let shown = sanitize_to(name, NAME_SHOWN_BYTES);
-        format!("returned the {what} `{shown}`, which has characters that no name may have")
+        format!("returned the {what} `{shown}`, which has characters that a name may not have")
     } else {
         return Ok(());
     };
@@ -487,7 +487,7 @@ mod tests {
             OutputTooLarge,
             "returned a result with 65 KiB of headers, allowed 64 KiB",
         );
-        let text = "returned the destination `r\\u{0}`, which has characters that no name may have";
+        let text = "returned the destination `r\\u{0}`, which has characters that a name may not have";
         check(vec![result("r\0", &[])], Denied, text);
         check(
             vec![result("r", &[("", "b")])],

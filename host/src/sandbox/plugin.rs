@@ -191,7 +191,7 @@ impl Plugin {
             drop((plugin, message));
             let (ran, cpu) = (began.elapsed(), thread_cpu_time().saturating_sub(cpu_began));
             if reply.send(Called { answer, ran, cpu }).is_err() {
-                tracing::debug!("plugin call ended without its caller");
+                tracing::debug!("a plugin call ended after its caller had given up");
             }
         };
         let stopped = Called {
@@ -284,7 +284,7 @@ impl Plugin {
     fn host_panicked(&self, message_id: &str, panic: &(dyn std::any::Any + Send)) -> CallError {
         let panic = fault::panic_text(panic);
         let (name, version) = (&self.identity().name, self.identity().version());
-        tracing::error!(plugin = %name, version, message_id, panic, "host panicked in a plugin call");
+        tracing::error!(plugin = %name, version, message_id, panic, "the host panicked in a plugin call");
         // The instance went with the panic; the others are none that a plugin led astray.
         CallError::Host { text: panic }
     }

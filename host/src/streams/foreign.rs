@@ -40,7 +40,7 @@ pub fn capture() -> Capture {
     if state.n_captures == 1 {
         match redirect() {
             Ok(stderr) => state.stderr = Some(stderr),
-            Err(error) => debug!(%error, "what libraries write to stderr cannot be caught"),
+            Err(error) => debug!(%error, "cannot capture what libraries write to stderr"),
         }
     }
     Capture(())
@@ -55,7 +55,7 @@ impl Drop for Capture {
             && let Err(error) = FileDescriptor::redirect_stdio(&stderr, StdioDescriptor::Stderr)
         {
             // Our own lines go by a descriptor of their own.
-            debug!(%error, "stderr cannot be put back for libraries");
+            debug!(%error, "cannot restore stderr for libraries");
         }
     }
 }
@@ -90,7 +90,10 @@ fn pass_on(reader: PipeReader) {
         }
     }
     if n_left_out > 0 {
-        info!(dropped = n_left_out, "left out what else a library wrote to stderr");
+        info!(
+            dropped = n_left_out,
+            "dropped further lines that a library wrote to stderr"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// Why lines are lost before they come to the stream.
-const NOT_READ: &str = "stderr is not read as fast as it is written";
+const NOT_READ: &str = "the reader of stderr is too slow";
 
 /// Something that is shown below what is written, and drawn again.
 pub trait Footer: Send {

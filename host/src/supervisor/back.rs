@@ -27,7 +27,7 @@ impl Supervisor {
             return; // replaced meanwhile
         }
         let Some(why) = worse else {
-            info!(%pipeline, generation, "the trial is passed");
+            info!(%pipeline, generation, "trial passed: the new version stays");
             self.on_trial.remove(&pipeline);
             if let Some(parts) = self.parts.get(&pipeline).cloned() {
                 self.undone_versions
@@ -55,7 +55,7 @@ impl Supervisor {
         let change = self.change("trial", began, changes);
         warn!(
             %pipeline, generation, reason = why, now = change.generation,
-            "a new version is worse than the one before: undone"
+            "the new version is worse than the version before: undone"
         );
         self.deps.history.add(ChangeRecord {
             outcome: ChangeOutcome::Undone,
@@ -104,7 +104,7 @@ impl Supervisor {
         let unknown = |text: String| Err(Unanswered::Unknown(text));
         let is_it = |parts: &&Parts| parts.model.config.name.as_str() == name;
         if !self.parts.values().any(|parts| is_it(&parts)) {
-            return unknown(format!("no plugin and no model `{}` serves", name.escape_debug()));
+            return unknown(format!("no plugin or model called `{}` serves", name.escape_debug()));
         }
         let previous = self
             .parts
@@ -116,7 +116,7 @@ impl Supervisor {
             });
         let Some(previous) = previous else {
             return unknown(format!(
-                "no other version of model `{name}` is on a device: one that passed its trial takes the place of the one before; put the folder of that one back, and say `millrace reload`"
+                "no other version of model `{name}` is on a device: a version that passed its trial replaces the one before; put back the folder of that version and run `millrace reload`"
             ));
         };
         let back = |parts: &Parts| match is_it(&parts) {
@@ -208,7 +208,7 @@ impl Supervisor {
         match self.bind(&config, &self.parts, id) {
             Ok(stages) => self.publish(id, stages, ReplacedBecause::Bad),
             // They were bound before: the same names fit.
-            Err(error) => warn!(error = %ErrorChain(&error), "what served before cannot be bound"),
+            Err(error) => warn!(error = %ErrorChain(&error), "cannot restore the version before"),
         }
         changes((Some(&config), before), (&config, &self.parts))
     }

@@ -12,7 +12,7 @@ pub enum ChangeError {
     #[error("{0}")]
     InvalidConfig(String),
     /// The file changes what only a restart can change.
-    #[error("{0}: restart the host for it; nothing of this change was made")]
+    #[error("{0}: restart the host to change it; nothing was changed")]
     Fixed(String),
     /// A model cannot be served.
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub enum ChangeError {
         source: FolderError,
     },
     /// A run that ends by itself would wait for somebody for ever.
-    #[error("{0}: put another version in its place")]
+    #[error("{0}: replace it with another version")]
     Undone(String),
     /// The host is leaving.
     #[error("the host is stopping")]

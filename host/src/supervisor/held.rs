@@ -36,9 +36,9 @@ pub fn undone_before(loaded_config: &LoadedConfig) -> Vec<Warning> {
             Some(_) => "the version before serves in its place",
             None => "its pipelines wait",
         };
-        let text = format!("{kind} `{name}`: this very version was undone at {at}: {why}; at a start {serves}");
+        let text = format!("{kind} `{name}`: this version was undone at {at}: {why}; at a start {serves}");
         let hint =
-            "put other bytes or settings there, or run `millrace reload` once it serves to take it up all the same";
+            "change its bytes or settings, or run `millrace reload` while the host serves to load it all the same";
         Some(Warning(Diagnostic::at(config.locate(&key), text).hint(hint)))
     });
     found.collect()
@@ -85,9 +85,9 @@ impl Supervisor {
                     continue;
                 };
                 let before = instead.identity().version().to_owned();
-                info!(plugin = %name, version = digest, before, "this version was on trial when a host ended: its trial begins anew");
+                info!(plugin = %name, version = digest, before, "this version was on trial when a host ended: its trial starts again");
                 reports.push(format!(
-                    "plugin {name}: {digest} was on trial, which begins anew beside {before}"
+                    "plugin {name}: {digest} was on trial; its trial starts again beside {before}"
                 ));
                 loaded_config.loaded.replace_plugin(name, instead);
                 self.resumes_trials = true;
@@ -123,7 +123,7 @@ impl Supervisor {
         match loading.await.ok()? {
             Ok(plugin) => Some(plugin),
             Err(error) => {
-                warn!(error = %ErrorChain(&error), "the copy of the version before cannot serve");
+                warn!(error = %ErrorChain(&error), "cannot load the copy of the version before");
                 None
             }
         }
@@ -138,11 +138,12 @@ impl Supervisor {
             let Some(what) = self.held_back.first_in(parts) else {
                 continue;
             };
-            let why = format!("{what} was undone before, and nothing else is there to serve");
+            let why = format!("{what} was undone before, and no other version can serve");
             if self.deps.until == Until::Empty {
                 return Err(ChangeError::Undone(why));
             }
-            let why = format!("{why}: it waits for `millrace reload`, which takes it up, or for another version");
+            let why =
+                format!("{why}: run `millrace reload` to load it all the same, or replace it with another version");
             warn!(pipeline = %name, "{why}");
             self.paused.insert(name.clone());
             self.stood_down.insert(name.clone(), why);
@@ -179,7 +180,7 @@ fn describe(undone: &Undone, instead: Option<&str>) -> String {
         at,
         reason = why,
         instead,
-        "this version was undone before, and is not taken up: `millrace reload` takes it, and so does a start with other bytes or settings"
+        "this version was undone before, so the host does not load it: run `millrace reload` to load it all the same, or change its bytes or settings"
     );
     match instead {
         Some(instead) => format!("{kind} {name}: {digest} was undone at {at}, and {instead} serves in its place"),

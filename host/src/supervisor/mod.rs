@@ -296,7 +296,7 @@ impl Supervisor {
             return Ok(changes);
         }
         let stages = self.bind(&config, &parts, id)?;
-        self.deps.instruments.doing("running the probes");
+        self.deps.instruments.doing("running the smoke tests");
         for (name, stages) in &stages {
             let Some(pipeline) = config.pipelines.get(name) else {
                 continue;
@@ -442,7 +442,7 @@ impl Supervisor {
                     by,
                     generation,
                     step = error.step(),
-                    "refused, and everything is as it was: {reason}"
+                    "change refused, nothing changed: {reason}"
                 );
                 change.reason = Some(reason);
             }

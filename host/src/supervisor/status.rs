@@ -125,7 +125,7 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     } = trial;
     (*in_flight > 0 && *oldest_s >= after_s).then(|| {
         format!(
-            "the version on trial has seen {seen} of {of} messages, and has {in_flight} in its hands for {oldest_s} s"
+            "the version on trial has processed {seen} of {of} messages; {in_flight} are in flight, the oldest for {oldest_s} s"
         )
     })
 }
@@ -153,7 +153,7 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
     }
     if let Some(broker) = broker.filter(|broker| pipeline.uses_broker && !broker.is_consuming) {
         let why = broker.consuming_waits.as_ref().or(broker.publishing_waits.as_ref());
-        let why = why.map_or_else(|| "the broker is away".to_owned(), ToString::to_string);
+        let why = why.map_or_else(|| "no connection to the broker".to_owned(), ToString::to_string);
         return ("disconnected", Some(why));
     }
     if !pipeline.is_open {

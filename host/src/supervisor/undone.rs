@@ -166,7 +166,7 @@ impl UndoneVersions {
         };
         read().unwrap_or_else(|error: io::Error| {
             if error.kind() != ErrorKind::NotFound {
-                warn!(path = %path.display(), %error, "what was undone before cannot be read: it may be taken up again");
+                warn!(path = %path.display(), %error, "cannot read the list of undone versions: the host may load them again");
             }
             Vec::new()
         })
@@ -233,7 +233,7 @@ impl UndoneVersions {
             if let Err(error) = write(&folder, &all, &copies) {
                 warn!(
                     folder = %folder.display(), %error,
-                    "what was undone cannot be remembered: a restart takes up again what is on the disk"
+                    "cannot write the list of undone versions: a restart loads them from the disk again"
                 );
             }
         };
@@ -302,7 +302,7 @@ fn write(folder: &Path, all: &[Undone], copies: &[Copy]) -> io::Result<()> {
     }
     if all.is_empty() {
         fs::remove_file(folder.join(LIST))?;
-        info!(folder = %folder.display(), "nothing that was undone is left to be remembered");
+        info!(folder = %folder.display(), "removed the list of undone versions: it is empty");
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Folders {
     fn warn(&mut self, error: &notify::Error) {
         // A folder that went since it was looked for comes up at the next look.
         if !self.is_reported && !matches!(error.kind, notify::ErrorKind::PathNotFound) {
-            warn!(%error, "files cannot be watched; they are polled");
+            warn!(%error, "cannot watch files: polling them instead");
             self.is_reported = true;
         }
     }

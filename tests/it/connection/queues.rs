@@ -59,7 +59,7 @@ async fn the_queue_of_suspects_is_declared_again_for_the_one_that_goes_there() -
     host.wait_ready()?;
     host.wait_line(
         PATIENCE,
-        "messages come again that were in hand when a host ended: each is set apart and runs alone once",
+        "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once",
     )?;
     client.delete(&scene.quarantine_queue()).await?;
     std::fs::remove_file(gate)?;
@@ -156,7 +156,7 @@ async fn what_passes_by_itself_is_waited_for_and_named() -> Result<()> {
     let mill = scene.mill()?;
     let mut host = mill.start()?;
     let admin = Admin::of(&mut host)?;
-    let health = admin.wait_ready(503, "waiting for its source: queue `")?;
+    let health = admin.wait_ready(503, "waiting for the source: queue `")?;
     assert!(
         health.contains("in exclusive use; another consumer has the queue to itself"),
         "{health}"

@@ -54,7 +54,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The token cannot be sent.
-    #[error("the token has characters that no header can carry")]
+    #[error("the token has characters that an HTTP header cannot carry")]
     Token,
     /// The host says no.
     #[error("{why}")]
@@ -65,10 +65,10 @@ pub enum ClientError {
         why: String,
     },
     /// The connection ended.
-    #[error("the host left before it answered")]
+    #[error("the host stopped before it answered")]
     Left(#[source] hyper::Error),
     /// The answer is none of ours.
-    #[error("what answers at {place} is no Millrace host, or one of another version: {why}")]
+    #[error("the server at {place} is not a Millrace host, or is one of another version: {why}")]
     Strange {
         /// Where.
         place: HostAddress,

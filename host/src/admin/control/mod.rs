@@ -90,7 +90,7 @@ impl ControlServer {
         let paths = match socket::paths(config) {
             Ok(paths) => paths,
             Err(error) => {
-                warn!(%error, "this host cannot be asked to change: its control socket has no path");
+                warn!(%error, "no control socket: the host cannot compute its path; set `control = \"PATH\"` in [host]");
                 return None;
             }
         };
@@ -105,16 +105,14 @@ impl ControlServer {
             Err(AdminError::InUse { .. }) => {
                 warn!(
                     socket = %path.display(),
-                    "another host runs this file: this one has no control socket, unless `control = \"PATH\"` in [host] \
-                     gives it one of its own"
+                    "another host that runs this file owns the control socket: this host has none; set `control = \"PATH\"` in [host] to give it its own"
                 );
                 None
             }
             Err(error) => {
                 warn!(
                     error = %ErrorChain(&error),
-                    "this host cannot be asked to change: `control = \"PATH\"` in [host] gives it another socket, and \
-                     `control = \"off\"` none"
+                    "no control socket: set `control = \"PATH\"` in [host] for another path, or `control = \"off\"` to run without one"
                 );
                 None
             }
@@ -229,7 +227,7 @@ impl RequestError {
     fn method(allow: &'static str) -> Self {
         Self {
             allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, &format!("this is asked by {allow}"))
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allow} for this path"))
         }
     }
 

@@ -38,7 +38,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, socket = %self.path.display(), "the control socket stays behind");
+            tracing::warn!(%error, socket = %self.path.display(), "cannot remove the control socket");
         }
     }
 }
@@ -169,7 +169,7 @@ impl Drop for Beside {
         for path in [&self.fresh, &self.old] {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, file = %path.display(), "a file stays behind");
+                    tracing::warn!(%error, file = %path.display(), "cannot remove a temporary file");
                 }
                 _ => {}
             }
@@ -371,7 +371,7 @@ mod tests {
         let of_length = |length: usize| PathBuf::from(format!("/{}/control.sock", "x".repeat(length - 14)));
         let refused = listen(&of_length(108)).await.expect_err("too long").to_string();
         assert!(
-            refused.starts_with("the control socket's path has 108 bytes, and may have 107: `/xxx"),
+            refused.starts_with("the path of the control socket has 108 bytes, more than the 107 allowed: `/xxx"),
             "{refused}"
         );
         // One that fits is looked for.

@@ -252,8 +252,8 @@ async fn what_cannot_be_asked_is_refused_in_words() {
     for (line, headers, expected, words) in [
         ("GET /", "", 404, "GET /v1/status"),
         ("GET /metrics", "", 404, "GET /v1/status"),
-        ("POST /v1/status", "", 405, "asked by GET"),
-        ("GET /v1/reload", "", 405, "asked by POST"),
+        ("POST /v1/status", "", 405, "use GET"),
+        ("GET /v1/reload", "", 405, "use POST"),
         ("POST /v1/reload?wait=perhaps", "", 400, "wait=false"),
         ("POST /v1/plugins/NO/rollback", "", 400, "a name is"),
         ("POST /v1/reload", "origin: http://localhost\r\n", 403, "web pages"),

@@ -62,7 +62,7 @@ pub struct PipelineOptions {
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
-  millrace pause images                   takes no more; what is in hand is finished
+  millrace pause images                   stops receiving; finishes the messages in flight
   millrace resume images";
 
 pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<ExitCode> {
@@ -74,7 +74,7 @@ pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<Exi
     begun.map_err(|error| host.explain(error))?;
     match options.host.json {
         true => print("{\"accepted\":true}")?,
-        false => print("accepted; `millrace history` will say what came of it")?,
+        false => print("accepted; `millrace history` shows the outcome")?,
     };
     Ok(ExitCode::SUCCESS)
 }
@@ -213,7 +213,7 @@ async fn trials(host: &Host, change: &ChangeRecord) -> String {
         Ok(status) => on_trial(&status),
         Err(error) => {
             // The change is made all the same.
-            tracing::debug!(%error, "whether anything is on trial is not known");
+            tracing::debug!(%error, "cannot ask whether a version is on trial");
             String::new()
         }
     }

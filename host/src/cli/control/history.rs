@@ -29,7 +29,7 @@ pub struct Options {
     /// A change by its number, in full; the list has the numbers
     #[arg(value_name = "NUMBER")]
     number: Option<u64>,
-    /// The last so many; a host remembers 256
+    /// How many of the last changes; a host remembers 256
     #[arg(short = 'n', long, value_name = "N", default_value_t = LISTED, conflicts_with = "number")]
     last: usize,
     #[command(flatten)]

@@ -41,10 +41,10 @@ pub(super) struct HostArguments {
     /// The file that the host runs; it may have mistakes [default: plugins.toml]
     #[arg(short, long, value_name = "FILE", conflicts_with = "control")]
     file: Option<PathBuf>,
-    /// Where the host is asked, instead of by its file: a socket, or `http://127.0.0.1:9465` [env: MILLRACE_CONTROL]
+    /// The control address of the host, instead of its file: a socket, or `http://127.0.0.1:9465` [env: MILLRACE_CONTROL]
     #[arg(long, value_name = "PATH|URL")]
     control: Option<String>,
-    /// A file with the token for a host that is asked at a port [default: MILLRACE_CONTROL_TOKEN of the environment, or
+    /// A file with the token for a host with a control port [default: MILLRACE_CONTROL_TOKEN of the environment, or
     /// `control_token` of the host's file]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -122,7 +122,9 @@ impl Host {
                 let (file_shown, socket) = (file.display(), socket.display());
                 let why = match source.kind() {
                     std::io::ErrorKind::NotFound => format!("its control socket {socket} is not there"),
-                    std::io::ErrorKind::ConnectionRefused => format!("nobody answers at its control socket {socket}"),
+                    std::io::ErrorKind::ConnectionRefused => {
+                        format!("no process answers at its control socket {socket}")
+                    }
                     std::io::ErrorKind::PermissionDenied => {
                         return anyhow!(
                             "the host that runs {file_shown} belongs to another user: its control socket {socket} is for \
@@ -133,7 +135,7 @@ impl Host {
                 };
                 let missing = match file.exists() {
                     true => "",
-                    false => "\nthere is no such file here either: --file names it",
+                    false => "\nthe file does not exist either: name it with --file",
                 };
                 anyhow!("no host runs {file_shown}: {why}{missing}")
             }
@@ -146,7 +148,10 @@ impl Host {
 /// Where a file's host is asked.
 fn place_of(file: &Path) -> anyhow::Result<(HostAddress, Option<Secret>)> {
     Ok(match control_of(file) {
-        ControlConfig::Off => bail!("{} says `control = \"off\"`: its host cannot be asked", file.display()),
+        ControlConfig::Off => bail!(
+            "{} says `control = \"off\"`: its host has no control interface",
+            file.display()
+        ),
         ControlConfig::Socket(path) => (HostAddress::Socket(path), None),
         ControlConfig::Tcp { mut address, token } => {
             // A host that listens everywhere listens here, too.
@@ -180,7 +185,7 @@ fn place(control: &str) -> anyhow::Result<HostAddress> {
         };
     }
     if control.starts_with("https://") {
-        bail!("--control {control}: a host speaks no TLS; begin a tunnel, such as `ssh -L 9465:127.0.0.1:9465`");
+        bail!("--control {control}: a host does not speak TLS; open a tunnel, such as `ssh -L 9465:127.0.0.1:9465`");
     }
     Ok(HostAddress::Socket(control.into()))
 }
@@ -268,7 +273,7 @@ mod tests {
         let off = arguments(Some(&file), None).find(&unset).err().expect("nowhere");
         assert!(
             off.to_string()
-                .ends_with("says `control = \"off\"`: its host cannot be asked"),
+                .ends_with("says `control = \"off\"`: its host has no control interface"),
             "{off}"
         );
     }
@@ -288,7 +293,7 @@ mod tests {
             ),
             (
                 ErrorKind::ConnectionRefused,
-                format!("no host runs {shown}: nobody answers at its control socket /run/c.sock"),
+                format!("no host runs {shown}: no process answers at its control socket /run/c.sock"),
             ),
             (
                 ErrorKind::PermissionDenied,
@@ -302,6 +307,6 @@ mod tests {
             assert_eq!(away(&host, kind), expected);
         }
         std::fs::remove_file(&file).unwrap();
-        assert!(away(&host, ErrorKind::NotFound).ends_with("there is no such file here either: --file names it"));
+        assert!(away(&host, ErrorKind::NotFound).ends_with("the file does not exist either: name it with --file"));
     }
 }

@@ -18,7 +18,7 @@ const TEXT_CHARS: usize = 1000;
 pub struct Options {
     #[command(flatten)]
     host: HostArguments,
-    /// Asks the pages of health and metrics, `admin` of the host's file, for a host with `control = "off"`
+    /// The address of health and metrics (`admin` of the host's file), for a host with `control = "off"`
     #[arg(long, value_name = "URL", conflicts_with_all = ["file", "control", "token_file"])]
     url: Option<String>,
 }

@@ -28,10 +28,10 @@ const VALUE_CHARS: usize = 4096;
 pub(super) struct Options {
     #[command(flatten)]
     place: PlaceArguments,
-    /// Only letters with this class of reason, such as `refused`; `broker` and `unknown` for letters that no host wrote
+    /// Only dead letters with this class of reason, such as `refused`; `broker` and `unknown` for those that no host wrote
     #[arg(long, value_name = "CLASS")]
     reason: Option<String>,
-    /// At most so many; a quorum queue then puts what was looked at behind the rest
+    /// At most this many; a quorum queue then moves those that were read to its end
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// One JSON object a line
@@ -76,12 +76,12 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
     dead_letters.close().await?;
     if !options.json {
         match n_listed {
-            0 => print(format_args!("no letters in the {}", place.shown()))?,
+            0 => print(format_args!("no dead letters in the {}", place.shown()))?,
             _ => print(table.trim_fmt())?,
         };
     }
     if n_left > 0 {
-        let left = count(n_left, "more letter");
+        let left = count(n_left, "more dead letter");
         streams::say(Severity::Note, format_args!("{left} not looked at: raise --limit"));
     }
     Ok(ExitCode::SUCCESS)

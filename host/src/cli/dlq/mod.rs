@@ -23,13 +23,13 @@ pub struct Options {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Lists them; they stay as they are
+    /// Lists dead letters; changes nothing
     Ls(list::Options),
-    /// Prints everything that is known of one
+    /// Shows one dead letter in full
     Show(show::Options),
-    /// Writes one into a folder as a test case: its body, and `case.json`
+    /// Saves one to a folder as a test case: its body, and `case.json`
     Save(save::Options),
-    /// Puts messages back where they came from, with what they had
+    /// Puts messages back where they came from, with their headers and properties
     Requeue(requeue::Options),
 }
 

@@ -111,7 +111,7 @@ impl PlaceArguments {
             }
             (None, Some(pipeline)) if config.pipelines.len() == 1 => Ok(pipeline),
             _ => bail!(
-                "{} has several pipelines: choose one by --pipeline ({names})",
+                "{} has several pipelines: choose one with --pipeline ({names})",
                 self.file.display()
             ),
         }
@@ -160,7 +160,7 @@ impl DeadLetterPlace {
         dead_letters.close().await?;
         let meant: BTreeSet<DeadLetterKey> = found.iter().map(FoundDeadLetter::handle).collect();
         if n_found == 0 {
-            bail!("no letter {id:?} in the {}", self.shown());
+            bail!("no dead letter {id:?} in the {}", self.shown());
         }
         if meant.len() > 1 {
             let lines = found.iter().map(|held| {
@@ -170,7 +170,7 @@ impl DeadLetterPlace {
                     .as_ref()
                     .map(|file| format!("file {}, ", plain(file, 255)));
                 format!(
-                    "\n  {}letter {}, message {}",
+                    "\n  {}dead letter {}, message {}",
                     file.unwrap_or_default(),
                     plain(&dead_letter.id, 64),
                     plain(dead_letter.message_id(), 64)
@@ -180,7 +180,10 @@ impl DeadLetterPlace {
                 0 => String::new(),
                 n_more => format!("\n  and {n_more} more"),
             };
-            bail!("{id:?} may mean {n_found} letters:{}{more}", lines.collect::<String>());
+            bail!(
+                "{id:?} matches {n_found} dead letters:{}{more}",
+                lines.collect::<String>()
+            );
         }
         Ok(found)
     }
@@ -244,7 +247,7 @@ impl FoundDeadLetter {
         match self {
             Self::Queue(held) => held
                 .message()
-                .context("what the message had cannot be read from its letter"),
+                .context("cannot read the original message from its dead letter"),
             Self::Folder(found) => Ok(found.message()),
         }
     }

@@ -27,10 +27,10 @@ const REPORTED_MAX: usize = 100;
 pub(super) struct Options {
     #[command(flatten)]
     which: Which,
-    /// Where to, instead of the queue that each came from
+    /// The queue to publish to, instead of the queue that each came from
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
-    /// Puts back messages whose letters do not have all of their headers, without these
+    /// Puts back messages whose dead letters lack some of their headers, without these
     #[arg(long)]
     cut_ok: bool,
     #[command(flatten)]
@@ -41,12 +41,12 @@ pub(super) struct Options {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    /// The id of the message or of the dead letter, or a prefix of it; in a folder also the file's name
     id: Option<String>,
     /// All of them
     #[arg(long)]
     all: bool,
-    /// Those with this class of reason, such as `refused`
+    /// All with this class of reason, such as `refused`
     #[arg(long, value_name = "CLASS")]
     reason: Option<String>,
 }
@@ -66,7 +66,9 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     if options.to.is_some() && matches!(place, DeadLetterPlace::Folder { .. }) {
-        bail!("--to names a queue, and these letters lie in a folder: their files go back into it");
+        bail!(
+            "--to names a queue, but these dead letters are in a folder: requeue moves their files back into that folder"
+        );
     }
     let mut chosen = Vec::new();
     if let Some(id) = &options.which.id {
@@ -92,19 +94,22 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
         print(format_args!("{} put back into {to}", count(*n, "message")))?;
     }
     if summary.n_skipped > 0 {
-        print(format_args!("{} left as they were", count(summary.n_skipped, "letter")))?;
+        print(format_args!(
+            "{} left as they were",
+            count(summary.n_skipped, "dead letter")
+        ))?;
     }
     if summary.n_failed > 0 {
         print(format_args!(
             "{} could not be put back",
-            count(summary.n_failed, "letter")
+            count(summary.n_failed, "dead letter")
         ))?;
     }
     let is_whole = ended? == Ended::Whole;
     if !is_whole {
         streams::say(
             Severity::Note,
-            format_args!("stopped: what was not dealt with is in the {} as before", place.shown()),
+            format_args!("stopped: the remaining dead letters are still in the {}", place.shown()),
         );
     }
     let is_success = is_whole && summary.n_failed == 0;
@@ -128,7 +133,7 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
     if dead_letter.n_cut > 0 && !options.cut_ok {
         let names: Vec<String> = dead_letter.cut_names.iter().map(|name| plain(name, 64)).collect();
         return Err(format!(
-            "its letter does not have all of its headers ({} cut: {}): --cut-ok puts it back without them",
+            "its dead letter lacks some of its headers ({} cut: {}): --cut-ok puts it back without them",
             dead_letter.n_cut,
             names.join(", ")
         ));
@@ -137,7 +142,7 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
         return Ok(to.clone());
     }
     let Some(queue) = dead_letter.queue() else {
-        return Err("it does not say which queue it came from: name one by --to".to_owned());
+        return Err("it does not name the queue that it came from: name one with --to".to_owned());
     };
     let DeadLetterPlace::Queue {
         sources: Some(sources), ..
@@ -149,7 +154,7 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
     match sources.contains(queue) {
         true => Ok(queue.to_owned()),
         false => Err(format!(
-            "it says that it came from `{}`, which is no source in the file: name a queue by --to",
+            "it came from `{}`, which is not a source in the file: name a queue with --to",
             plain(queue, 255)
         )),
     }

@@ -25,14 +25,14 @@ const CASE: &str = "case.json";
 /// `millrace dlq save`
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    /// The id of the message or of the dead letter, or a prefix of it; in a folder also the file's name
     id: String,
     /// The folder of the case; made where it is missing, and nothing in it is replaced
     dir: PathBuf,
-    /// Which one, where several letters have the same id; 1 is the first
+    /// Which one, where several dead letters have the same id; 1 is the first
     #[arg(long, value_name = "N")]
     nth: Option<usize>,
-    /// What must come of it from now on [default: `processed` where it was refused, else `no-fault`]
+    /// The outcome to expect from now on [default: `processed` where it was refused, else `no-fault`]
     #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(ExpectedOutcome::WORDS.map(|(word, _)| word)))]
     expect: Option<String>,
     #[command(flatten)]
@@ -47,11 +47,11 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     let mut found = place.find(&options.id).await?;
     let n_found = found.len();
     let nth = match options.nth {
-        None if n_found > 1 => bail!("{n_found} letters have this id: choose one by --nth"),
+        None if n_found > 1 => bail!("{n_found} dead letters have this id: choose one with --nth"),
         nth => nth.unwrap_or(1),
     };
     if !(1..=n_found).contains(&nth) {
-        bail!("--nth {nth}: there are {n_found} letters with this id");
+        bail!("--nth {nth}: there are {n_found} dead letters with this id");
     }
     let held = found.swap_remove(nth - 1);
     let extension = held.extension().map(str::to_owned);

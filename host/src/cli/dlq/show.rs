@@ -25,7 +25,7 @@ const DUMP_BYTES: usize = 64;
 /// `millrace dlq show`
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    /// The id of the message or of the dead letter, or a prefix of it; in a folder also the file's name
     id: String,
     #[command(flatten)]
     place: PlaceArguments,
@@ -45,7 +45,7 @@ pub(super) async fn show(options: Options) -> anyhow::Result<ExitCode> {
     };
     for (n, held) in place.find(&options.id).await?.iter().enumerate() {
         if n > 0 {
-            print("\nanother letter with this id\n")?;
+            print("\nanother dead letter with this id\n")?;
         }
         print(shown(held, &place)?.trim_end())?;
     }

@@ -26,7 +26,7 @@ Examples:
   millrace plugin build crop --debug      without optimisation
   CARGO_NET_OFFLINE=true millrace plugin build
 
-What cargo says is shown as it comes. The exit code is 1 when there is no plugin at the end.";
+The output of cargo is shown as it comes. The exit code is 1 when there is no plugin at the end.";
 
 pub(super) fn build(options: &Options) -> anyhow::Result<ExitCode> {
     output::print(made(&options.cargo, None)?.1)?;
@@ -42,8 +42,7 @@ pub(super) fn made(cargo: &CargoArguments, separate_target: Option<&Path>) -> an
     let description = component::describe(&built.path).map_err(|error| anyhow!("{}", ErrorChain(&error)))?;
     ensure!(
         !description.roles().is_empty(),
-        "{}: it is no plugin: it exports no role of the contract\nwith the SDK one of these does, once in the crate: \
-         export_preprocessor!, export_router!, export_transformer!",
+        "{}: it is not a plugin: it exports no role of the contract\nwith the SDK, call one of these once in the crate: export_preprocessor!, export_router!, export_transformer!",
         shown(&built.path)
     );
     let text = told(&built, &description);

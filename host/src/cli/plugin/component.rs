@@ -114,7 +114,7 @@ fn json(value: toml::Value) -> anyhow::Result<Value> {
         toml::Value::Integer(number) => Value::from(number),
         toml::Value::Float(number) => {
             let number = serde_json::Number::from_f64(number);
-            Value::Number(number.context("infinities and what is no number cannot be given to a plugin")?)
+            Value::Number(number.context("settings cannot hold infinities or NaN")?)
         }
         toml::Value::Boolean(value) => Value::Bool(value),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
@@ -130,7 +130,7 @@ fn json(value: toml::Value) -> anyhow::Result<Value> {
 pub(super) fn roles_of(description: &Description) -> String {
     let roles: Vec<String> = description.roles().iter().map(|role| format!("a {role}")).collect();
     match roles.is_empty() {
-        true => "no plugin: it exports no role of the contract".to_owned(),
+        true => "not a plugin: it exports no role of the contract".to_owned(),
         false => roles.join(" and "),
     }
 }

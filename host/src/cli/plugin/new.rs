@@ -145,7 +145,7 @@ fn name(text: &str) -> anyhow::Result<Name> {
     };
     ensure!(
         !RESERVED.contains(&text),
-        "`{shown}` cannot be the name of a crate: Rust means something else by it"
+        "`{shown}` cannot be the name of a crate: Rust reserves it"
     );
     Ok(name)
 }
@@ -154,7 +154,7 @@ fn name(text: &str) -> anyhow::Result<Name> {
 fn sdk_manifest(sdk: &Path) -> anyhow::Result<toml::Table> {
     let shown = sdk.display();
     let text = std::fs::read_to_string(sdk.join("Cargo.toml"));
-    let text = text.with_context(|| format!("--sdk {shown}: there is no SDK in it: cannot read its Cargo.toml"))?;
+    let text = text.with_context(|| format!("--sdk {shown}: no SDK in this folder: cannot read its Cargo.toml"))?;
     let manifest: toml::Table = text.parse().with_context(|| format!("--sdk {shown}: its Cargo.toml"))?;
     let package = manifest
         .get("package")
@@ -178,7 +178,7 @@ fn sdk_path(sdk: &Path, folder: &Path) -> anyhow::Result<String> {
     let path = path.to_str().with_context(|| format!("--sdk {shown} is not UTF-8"))?;
     ensure!(
         !path.contains(char::is_control),
-        "--sdk {shown}: cargo could not read such a path"
+        "--sdk {shown}: cargo cannot read such a path"
     );
     Ok(path.to_owned())
 }
@@ -207,7 +207,7 @@ fn write_all(folder: &Path, files: &[File]) -> io::Result<()> {
     };
     if !is_free {
         return Err(io::Error::other(
-            "there is something already: name another folder by --path",
+            "the folder exists and is not empty: name another with --path",
         ));
     }
     let folder = std::path::absolute(folder)?;
@@ -290,7 +290,7 @@ mod tests {
         std::fs::create_dir(&taken).unwrap();
         write_all(&taken, &files).unwrap();
         let error = write_all(&taken, &files).unwrap_err().to_string();
-        assert_eq!(error, "there is something already: name another folder by --path");
+        assert_eq!(error, "the folder exists and is not empty: name another with --path");
         let names: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

@@ -37,10 +37,10 @@ pub struct Options {
     /// Writes what comes out into the cases, for you to read; fails nothing
     #[arg(long)]
     update: bool,
-    /// The plugin's settings for cases that say none, such as saved dead letters: a JSON object, or a .json or .toml file
+    /// The plugin's settings for cases without settings, such as saved dead letters: a JSON object, or a .json or .toml file
     #[arg(long)]
     settings: Option<String>,
-    /// The model folder for cases that say none
+    /// The model folder for cases without one
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
     /// Where pictures of failures are written [default: `cases` in the target folder, or a temporary folder]

@@ -139,7 +139,7 @@ impl Task {
             Cases::None => output::Reader::Reads,
             Cases::Failed(text) => {
                 output::print(text)?;
-                tell("a case failed: no host is given this version");
+                tell("a case failed: not giving this version to a host");
                 return Ok(None);
             }
         };
@@ -175,7 +175,7 @@ impl Task {
             .await?;
         match end {
             End::Serves { generation, seen: 0 } => {
-                output::print(format_args!("generation {generation} serves, and has nothing to prove"))?;
+                output::print(format_args!("generation {generation} serves, without a trial"))?;
             }
             End::Serves { generation, seen } => {
                 output::print(format_args!(
@@ -194,7 +194,7 @@ impl Task {
             End::Replaced(told) => {
                 output::print(format_args!("another change took its place\n{}", told.trim_end()))?;
             }
-            End::HostLeft => tell("the host answers no more: what comes of this version is not known"),
+            End::HostLeft => tell("the host no longer answers: the outcome of this version is unknown"),
         }
         Ok(())
     }

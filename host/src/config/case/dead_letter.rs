@@ -73,19 +73,25 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
     let fail = |span: Option<Span>, message: String| Err(alone(path, text, Diagnostic::at(span, message)));
     let saved: Saved = match serde_json::from_str(text) {
         Ok(saved) => saved,
-        Err(error) => return fail(place(text, &error), format!("this is no saved case: {error}")),
+        Err(error) => return fail(place(text, &error), format!("this is not a saved case: {error}")),
     };
     if saved.format != FORMAT {
         return fail(
             None,
-            format!("the format is {}, and {FORMAT:?} is read", quoted(&saved.format)),
+            format!(
+                "the format is {}, but this version reads {FORMAT:?}",
+                quoted(&saved.format)
+            ),
         );
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     // A name and no path: whoever sent a letter must not choose which file is read.
     let mut parts = Path::new(&saved.body).components();
     let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
-        return fail(None, format!("the body {} is no file beside it", quoted(&saved.body)));
+        return fail(
+            None,
+            format!("the body {} is not a file beside it", quoted(&saved.body)),
+        );
     };
     let body = match read_bounded(&folder.join(name)) {
         Ok(body) => body,

@@ -143,7 +143,7 @@ fn pointers(json: Key<Settings>, span: &Span, checker: &mut Checker<'_, '_>) -> 
         .keys()
         .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
     {
-        let message = format!("{} is no JSON pointer", crate::config::diagnostics::quoted(pointer));
+        let message = format!("{} is not a JSON pointer", crate::config::diagnostics::quoted(pointer));
         let hint = "it begins with `/`, such as `\"/top/0/label\"`; `\"\"` is the whole body";
         checker
             .report
@@ -170,7 +170,7 @@ fn file_to_be(key: &Key<Text>, checker: &mut Checker<'_, '_>) -> Option<PathBuf>
     let given = key.given()?;
     let text = &given.get_ref().value;
     if text.is_empty() || text.contains('\0') {
-        let message = format!("{} is no path", given.get_ref().quoted());
+        let message = format!("{} is not a path", given.get_ref().quoted());
         checker.report.diagnostic(Diagnostic::at(given.span(), message));
         return None;
     }

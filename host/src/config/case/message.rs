@@ -79,10 +79,10 @@ fn body(
 ) -> Vec<u8> {
     let said: Vec<&Spanned<Text>> = [file, text, base64].into_iter().filter_map(Key::given).collect();
     if let [_, second, ..] = said.as_slice() {
-        let diagnostic = Diagnostic::at(second.span(), "the body is said twice");
+        let diagnostic = Diagnostic::at(second.span(), "the body is set twice");
         checker
             .report
-            .diagnostic(diagnostic.hint("one of `file`, `text` and `base64` says it"));
+            .diagnostic(diagnostic.hint("set one of `file`, `text` and `base64`"));
         return Vec::new();
     }
     if let Some(text) = text.given() {
@@ -93,7 +93,7 @@ fn body(
         return STANDARD.decode(written).unwrap_or_else(|error| {
             checker
                 .report
-                .diagnostic(Diagnostic::at(encoded.span(), format!("this is no Base64: {error}")));
+                .diagnostic(Diagnostic::at(encoded.span(), format!("this is not Base64: {error}")));
             Vec::new()
         });
     }

@@ -103,7 +103,7 @@ fn case(mut root: Table<'_>, path: &Path, checker: &mut Checker<'_, '_>) -> Case
         "`[message]` with `file = \"picture.png\"`",
     );
     if !model.is_absent() {
-        let hint = "the model says what it takes; leave out one of the two";
+        let hint = "the model declares its input type; leave out one of the two";
         checker.refuse(&wants, "`wants` has no meaning beside `model`", hint);
     }
     let wants = wants.into_given().and_then(|table| self::wants(table, checker));

@@ -178,7 +178,7 @@ fn a_saved_letter_has_the_limits_of_the_plugin_that_failed() {
         (r#""stage": "route", "plugin": "by-label", "route": "by-label@0123456789ab, sign@ba9876543210""#, Stage::Route, stated),
     ];
     for (dead_letter, stage, expected) in rows {
-        let case = load(&saved(&format!("{{{letter}}}"), limits)).unwrap();
+        let case = load(&saved(&format!("{{{dead_letter}}}"), limits)).unwrap();
         assert_eq!(case.limits(Some(stage)), expected, "{dead_letter}");
         assert_eq!(case.limits(None), default);
     }
@@ -243,15 +243,15 @@ fn a_saved_letter_is_read_as_it_was() {
         assert_eq!(outcome.as_str(), word);
     }
     for (text, expected) in [
-        ("{", "this is no saved case"),
+        ("{", "this is not a saved case"),
         (&saved("{}", "").replace("case/1", "case/2"), "the format is"),
         (
             &saved("{}", "").replace("body.bin", "../../etc/passwd"),
-            "is no file beside it",
+            "is not a file beside it",
         ),
         (
             &saved("{}", "").replace("body.bin", "/etc/passwd"),
-            "is no file beside it",
+            "is not a file beside it",
         ),
         (&saved("{}", "").replace("body.bin", "other"), "cannot be read"),
         (

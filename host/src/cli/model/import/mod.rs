@@ -30,7 +30,7 @@ Examples:
   millrace model import cats.pth --out models/cats --normalisation imagenet --labels labels.txt
   millrace model import net.onnx --out models/net --shape 3,384,384 --force
 
-Of an .onnx file the folder serves at once; its files of weights come along. Of weights alone (.pth, .pt, .safetensors) a person
+The folder of an .onnx file serves at once; its files of weights come along. For weights alone (.pth, .pt, .safetensors) a person
 must write the layers: the folder's model.toml lists what is in the file, and says what is missing.
 
 Normalisations: imagenet, half (-1 to 1), clip, cifar10, cifar100, mnist, fashion-mnist, none (0 to 1).
@@ -55,7 +55,7 @@ pub struct Options {
     /// Channels, height and width, where the file leaves them open
     #[arg(long, value_name = "C,H,W", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     shape: Vec<u32>,
-    /// Replaces a model folder that is there
+    /// Replaces an existing model folder
     #[arg(long)]
     force: bool,
 }
@@ -168,9 +168,10 @@ fn network(
     let beside = options.file.parent().unwrap_or(Path::new(""));
     for file in &survey.external {
         if file == MANIFEST_FILE {
-            return Err(
-                anyhow::anyhow!("its weights are in a file `{file}`, which is the name of what is written").into(),
-            );
+            return Err(anyhow::anyhow!(
+                "its weights are in a file `{file}`, a name that the import needs for its own file"
+            )
+            .into());
         }
         stage.copy(&beside.join(file), file, steps)?;
     }

@@ -56,7 +56,7 @@ impl Deployment {
                 versions: VecDeque::new(),
             }),
             None => bail!(
-                "`{}` cannot be the name of a plugin: --plugin names it",
+                "`{}` cannot be the name of a plugin: name it with --plugin",
                 plain(&plugin, 63)
             ),
         }
@@ -76,11 +76,11 @@ impl Deployment {
                 // Without it no host can begin.
                 false => {
                     std::fs::copy(wasm, &target).with_context(|| format!("cannot write {target_shown}"))?;
-                    format!("\n{target_shown} was not there, and is this version now")
+                    format!("\n{target_shown} did not exist, and is this version now")
                 }
             };
             return Ok(Given::NoHost(format!(
-                "no host runs {shown}: nobody is given it{written}"
+                "no host runs {shown}: not given to a host{written}"
             )));
         }
         self.keep(&target);
@@ -115,7 +115,7 @@ impl Deployment {
         }
         let Some(version) = self.versions.iter().find(|version| version.digest == digest) else {
             return Ok(format!(
-                "{shown} is still the version that was undone, while {short} serves: a save or a copy mends it"
+                "{shown} is still the version that was undone, while {short} serves: save it again, or copy another version over it"
             ));
         };
         let real = std::fs::canonicalize(&target).with_context(|| format!("cannot write {shown}"))?;
@@ -156,7 +156,7 @@ impl Deployment {
         };
         match valid_parts.plugins.get(&self.plugin) {
             Some(plugin) if plugin.sha256.is_some() => bail!(
-                "{} pins the sha256 of the plugin `{}`: no other file may have it",
+                "{} pins the sha256 of the plugin `{}`: it accepts no other file",
                 self.file.display(),
                 self.plugin
             ),
@@ -165,7 +165,7 @@ impl Deployment {
             None => {
                 let names: Vec<String> = valid_parts.plugins.keys().map(|name| format!("`{name}`")).collect();
                 bail!(
-                    "{} has no plugin `{}` that is right, but {}: --plugin names another",
+                    "{} has no valid plugin `{}`, only {}: name another with --plugin",
                     self.file.display(),
                     self.plugin,
                     if names.is_empty() {
@@ -230,7 +230,7 @@ impl Drop for Swap {
             && let Err(error) = std::fs::remove_file(before)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, file = %before.display(), "cannot remove what was kept");
+            tracing::warn!(%error, file = %before.display(), "cannot remove the copy of the version before");
         }
     }
 }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(target("crop").unwrap(), path("crop.wasm"));
         let error = target("other").unwrap_err().to_string();
         assert!(
-            error.ends_with("has no plugin `other` that is right, but `crop`: --plugin names another"),
+            error.ends_with("has no valid plugin `other`, only `crop`: name another with --plugin"),
             "{error}"
         );
         assert!(Deployment::new(path("x"), "No Name".to_owned()).is_err());
