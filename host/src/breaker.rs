@@ -18,7 +18,7 @@ use crate::connect::{GaveUp, HOLD_LIMIT};
 use crate::disposition::{Reason, ReasonClass, Stage};
 use machine::{BreakerTransition, Failure, Machine, Turn};
 
-/// How often a waiting pipeline looks whether the culprit is still in service.
+/// How often a waiting pipeline checks whether the failing component is still in service.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Which plugin version or model a message failed by.
@@ -32,10 +32,10 @@ pub struct FailingComponent {
     pub digest: String,
 }
 
-/// What becomes of a message that failed.
+/// The verdict on a message that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureVerdict {
-    /// Its disposition stands: the culprit may be right about this message.
+    /// Its disposition stands: the component may be right about this message.
     Stands,
     /// It is kept, and waits for its next turn.
     Kept,
@@ -43,10 +43,10 @@ pub enum FailureVerdict {
     ProbeFailed,
 }
 
-/// What an open breaker waits for.
+/// The wait of an open breaker.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// Who is to blame.
+    /// The component to blame.
     pub failing_component: FailingComponent,
     /// How it failed last.
     pub class: ReasonClass,
@@ -69,7 +69,7 @@ struct Inner {
     changed: Notify,
 }
 
-/// A message in hand, as the breaker sees it. Dropping it makes way for the next.
+/// A message in flight, as the breaker sees it. Dropping it makes way for the next.
 #[derive(Debug)]
 pub struct Ticket {
     breaker: Breaker,
@@ -77,14 +77,14 @@ pub struct Ticket {
     waits_since: Option<Instant>,
 }
 
-/// What a ticket's message is doing.
+/// The state of a ticket's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TicketState {
     /// Waiting for its turn; counted in the machine.
     Waits,
     /// Running as one of many.
     Runs,
-    /// Running alone, to see whether the culprit has recovered; the breaker had been opened this often.
+    /// A half-open call: it runs alone, to see whether the component has recovered; the breaker had opened this often.
     Probes(u64),
 }
 
@@ -99,8 +99,8 @@ impl Breaker {
         }))
     }
 
-    /// Waits until a message may be taken: always while closed; while open one as a probe, when none in hand is left
-    /// that could be it. `is_served` says whether a culprit is still in service.
+    /// Waits until a message may be received: always while closed; while open one as a half-open call, when none in
+    /// flight is left that could be it. `is_served` says whether a component is still in service.
     ///
     /// # Cancellation
     /// Safe.
@@ -126,7 +126,8 @@ impl Breaker {
         }
     }
 
-    /// Lets a suspect by, which runs alone and while the breaker is closed: nothing may wait while others wait for it.
+    /// Lets a quarantined message pass, which runs alone and while the breaker is closed: nothing may wait while others
+    /// wait for it.
     pub fn quarantined_ticket(&self) -> Ticket {
         Ticket {
             breaker: self.clone(),
@@ -149,12 +150,12 @@ impl Breaker {
         }
     }
 
-    /// Others serve from now on: closes where the culprit is not among them.
+    /// Other parts serve from now on: closes where the failing component is not among them.
     pub fn swapped(&self, is_served: impl Fn(&FailingComponent) -> bool) {
         self.forget_unless(is_served);
     }
 
-    /// What it waits for, while it is open.
+    /// The half-open call that it waits for, while it is open.
     pub fn opened(&self) -> Option<Opened> {
         self.machine().opened(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! What can be asked of a running host, and what it answers: plain data, and the way to whoever changes the host. Knows
+//! The requests to a running host and its answers: plain data, and the way to the task that changes the host. Knows
 //! no socket and no table.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,7 @@ const HISTORY_MAX: usize = 256;
 /// Requests that wait for their turn: changes are made one at a time.
 const WAITING_MAX: usize = 16;
 
-/// A change that somebody asks for.
+/// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Reads the file and everything that it names again, and swaps what changed; tries what was undone before, too.
@@ -24,7 +24,7 @@ pub enum Command {
         /// Its name in `plugins.toml`.
         plugin: String,
     },
-    /// Takes no more messages into a pipeline, and finishes those in hand.
+    /// Stops receiving messages into a pipeline, and finishes those in flight.
     Pause {
         /// Its name in `plugins.toml`.
         pipeline: String,
@@ -49,9 +49,9 @@ impl Command {
 /// A change that was asked for, and the way back to who asked.
 #[derive(Debug)]
 pub struct Request {
-    /// What is asked.
+    /// A request.
     pub command: Command,
-    /// Who asks, for the history; a constant or a number, nothing that they may choose.
+    /// The client, for the history; a constant or a number, not chosen by the client.
     pub by: String,
     /// Answered when the change is made, or was refused.
     pub reply: oneshot::Sender<Result<ChangeRecord, Unanswered>>,
@@ -78,11 +78,11 @@ pub struct ChangeRecord {
     pub number: u64,
     /// When it ended: RFC 3339, UTC, milliseconds.
     pub at: String,
-    /// Who began it, such as `start`, `file`, `SIGHUP`, `trial` or `control (uid 1000)`.
+    /// The origin, such as `start`, `file`, `SIGHUP`, `trial` or `control (uid 1000)`.
     pub by: String,
-    /// What it changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
+    /// The changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
     pub changes: Vec<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: ChangeOutcome,
     /// The generation that serves after it.
     pub generation: u64,
@@ -94,7 +94,7 @@ pub struct ChangeRecord {
     pub took_ms: u64,
 }
 
-/// What came of a change.
+/// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeOutcome {
@@ -127,7 +127,7 @@ pub struct Status {
     pub plugins: Vec<PluginStatus>,
     /// Those that serve.
     pub models: Vec<ModelStatus>,
-    /// Those of the file.
+    /// The pipelines of the file.
     pub pipelines: Vec<PipelineStatus>,
     /// The last change, whatever came of it.
     pub last_change: Option<ChangeRecord>,
@@ -143,7 +143,7 @@ pub struct Readiness {
     pub ready: bool,
     /// `starting`, `running` or `draining`.
     pub phase: String,
-    /// Those of the file, by name.
+    /// The pipelines of the file, by name.
     pub pipelines: BTreeMap<String, PipelineReadiness>,
 }
 
@@ -167,7 +167,7 @@ pub struct PluginStatus {
     pub digest: String,
     /// The generation that it first served in.
     pub since_generation: u64,
-    /// What can be gone back to, where there is something.
+    /// The version that a rollback goes back to, where there is one.
     pub previous_digest: Option<String>,
 }
 
@@ -191,11 +191,11 @@ pub struct PipelineStatus {
     pub name: String,
     /// `starting`, `running`, `paused`, `draining`, `holding`, `breaker-open`, `disconnected` or `stalled`.
     pub state: String,
-    /// Why it is in a state that somebody should look at.
+    /// The reason for a state that needs attention.
     pub why: Option<String>,
     /// Messages taken since the host began.
     pub taken: u64,
-    /// Of these, not settled yet.
+    /// Received, and not settled yet.
     #[serde(rename = "in_hand")]
     pub in_flight: u64,
     /// Acknowledged with their results.
@@ -217,7 +217,7 @@ pub struct TrialStatus {
     pub of: u64,
     /// Messages that failed and that the version before could process.
     pub worse: u64,
-    /// Messages that it has in its hands.
+    /// Messages in flight in the version on trial.
     #[serde(default)]
     #[serde(rename = "in_hand")]
     pub in_flight: u64,
@@ -226,7 +226,7 @@ pub struct TrialStatus {
     pub oldest_s: u64,
 }
 
-/// What was changed, when, by whom, and what came of it. Bounded.
+/// The changes: when, by whom, and the outcome. Bounded.
 #[derive(Debug, Default)]
 pub struct History {
     // std Mutex: never held over an await.
@@ -287,7 +287,7 @@ impl Control {
     /// Asks for a change, and waits until it is made or refused.
     ///
     /// # Errors
-    /// When there is no such thing, too many wait, or the host is leaving.
+    /// When it does not exist, too many changes wait, or the host is stopping.
     ///
     /// # Cancellation
     /// The change is made all the same.
@@ -321,7 +321,7 @@ impl Control {
 }
 
 impl Requests {
-    /// The next one; `None` when nobody can ask any more.
+    /// The next one; `None` when no sender is left.
     ///
     /// # Cancellation
     /// Safe.

@@ -1,4 +1,4 @@
-//! What became of a pipeline's messages, counted at both ends of their lives. Knows no source, no plugin and no table.
+//! The counts of a pipeline's messages, taken at both ends of their lives. Knows no source, no plugin and no table.
 
 mod calls;
 
@@ -14,7 +14,7 @@ use crate::histogram::{Histogram, TIMES};
 /// Labels that are counted one by one; a model may have more, and then the later ones are counted together.
 pub(crate) const LABELS_MAX: usize = 4096;
 
-/// What became of the messages of a pipeline.
+/// The counts of a pipeline's messages.
 #[derive(Debug, Default)]
 pub struct PipelineCounters {
     // std Mutex and not atomics: what is taken, in hand and settled must be seen at one moment, or it would not add up.
@@ -30,7 +30,7 @@ pub struct Counts {
     pub n_in_flight: u64,
     /// Acknowledged, by the model's best label.
     pub labels: BTreeMap<String, u64>,
-    /// Acknowledged, of labels that came when there were as many as are told apart.
+    /// Acknowledged, of labels beyond those that are counted by name.
     pub n_other_labels: u64,
     /// Acknowledged, without a label.
     pub n_unlabelled: u64,
@@ -40,19 +40,19 @@ pub struct Counts {
     pub rejected: BTreeMap<ReasonClass, u64>,
     /// Gone back for another attempt.
     pub n_retried: u64,
-    /// Set apart, as suspects.
+    /// Quarantined.
     pub n_quarantined: u64,
     /// Given back as they were.
     pub n_returned: u64,
-    /// Settled where the source could not be told: they will come again.
+    /// Settled where the acknowledgement failed: they will be redelivered.
     pub n_lost: u64,
     /// Calls, by plugin, stage and generation.
     pub calls: CallCounts,
-    /// What each stage took, of those that a message came to.
+    /// The time of each stage, of those that a message came to.
     pub stages: BTreeMap<Stage, Histogram>,
     /// Time from receiving a message until it is settled.
     pub messages: Option<Histogram>,
-    /// Messages in hand, by the stage that they are at; the others wait for their turn, or are being settled.
+    /// Messages in flight, by the stage that they are at; the others wait for their turn, or are being settled.
     pub at: BTreeMap<Stage, u64>,
     /// Grows with everything that a message gets done: it is taken, called for, through a stage, settled.
     pub n_steps: u64,
@@ -60,7 +60,7 @@ pub struct Counts {
     n_finished: u64,
 }
 
-/// What became of one message.
+/// The outcome of one message.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {
     /// Acknowledged; by its best label where the model is a classifier.
@@ -71,11 +71,11 @@ pub enum Outcome<'a> {
     Rejected(ReasonClass),
     /// Gone back for another attempt.
     Retried,
-    /// Set apart, as a suspect.
+    /// Quarantined.
     Quarantined,
     /// Given back as it was.
     Returned,
-    /// The source could not be told.
+    /// The acknowledgement failed.
     Lost,
 }
 
@@ -86,7 +86,7 @@ pub struct At<'a> {
     stage: Stage,
 }
 
-/// What moves in a pipeline, at one moment.
+/// The activity of a pipeline, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Motion {
     /// As in [`Counts`].
@@ -97,7 +97,7 @@ pub struct Motion {
     pub at: BTreeMap<Stage, u64>,
 }
 
-/// One message in hand. Dropping it unsettled leaves a message that nobody accounts for: a bug of ours.
+/// One message in flight. Dropping it unsettled leaves a message that is not accounted for: a bug of ours.
 #[derive(Debug)]
 #[must_use = "a message that is not settled is missing in the end"]
 pub struct InFlight {
@@ -147,7 +147,7 @@ impl PipelineCounters {
         At { counters: self, stage }
     }
 
-    /// What moves, for who watches whether anything does.
+    /// The activity, for the watchdog.
     pub fn motion(&self) -> Motion {
         let counts = self.lock();
         Motion {
@@ -231,7 +231,7 @@ impl Counts {
         self.n_finished + self.n_retried + self.n_quarantined + self.n_returned + self.n_lost
     }
 
-    /// Whether every message that was taken is in hand or was settled, once.
+    /// Whether every message that was received is in flight or was settled, once.
     pub fn add_up(&self) -> bool {
         self.n_received == self.n_settled() + self.n_in_flight
     }

@@ -1,5 +1,5 @@
-//! A dead letter as plain data: what it says of itself, wherever it lies. All of it is untrusted. Knows no broker and
-//! no folder.
+//! A dead letter as plain data: its own account, wherever it lies. All of it is untrusted. Knows no broker and no
+//! folder.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +21,14 @@ pub struct DeadLetter {
     pub id: String,
     /// The content type that it claims for its body.
     pub content_type: Option<String>,
-    /// Its correlation id.
     pub correlation_id: Option<String>,
     /// The file that it is, where it lies in a folder.
     pub file: Option<String>,
     /// Its headers in their usual notation.
     pub headers: BTreeMap<String, String>,
-    /// What the original message had, as far as it can be read.
+    /// The original message, as far as it can be read.
     pub original: Option<Value>,
-    /// Headers of the original that are not in the letter, because they were too large or nested too deeply.
+    /// Headers of the original that are not in the dead letter, because they were too large or nested too deeply.
     pub n_cut: u64,
     /// The names of the first of them.
     pub cut_names: Vec<String>,
@@ -41,7 +40,7 @@ pub struct DeadLetter {
     pub n_bytes: u64,
 }
 
-/// Who made a letter.
+/// The sender of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// A host.
@@ -58,7 +57,7 @@ pub fn header(fact: &str) -> String {
 }
 
 impl DeadLetter {
-    /// Who made it, by what it says.
+    /// Its sender, by its own account.
     pub fn sender(&self) -> Sender {
         match (self.fact("reason"), &self.broker_queue) {
             (Some(_), _) => Sender::Millrace,
@@ -67,7 +66,7 @@ impl DeadLetter {
         }
     }
 
-    /// What the host wrote into `x-millrace-NAME`.
+    /// The value of `x-millrace-NAME`.
     pub fn fact(&self, name: &str) -> Option<&str> {
         self.headers.get(&header(name)).map(String::as_str)
     }
@@ -122,7 +121,7 @@ impl DeadLetter {
         self.fact("plugin").map(|plugin| format!("{plugin}@{version}"))
     }
 
-    /// The queue that the message was taken from, by what the letter says.
+    /// The queue that the message came from, by the dead letter's account.
     pub fn queue(&self) -> Option<&str> {
         let original = |part: &str| self.original.as_ref()?.get(part)?.as_str();
         let by_key = || original("routing_key").filter(|_| original("exchange") == Some(""));
@@ -133,7 +132,7 @@ impl DeadLetter {
         }
     }
 
-    /// Whether a person may mean it by `id`: the beginning of its own id or of the message's, or its file's name.
+    /// Whether `id` may mean it: a prefix of its own id or of the message's, or its file's name.
     pub fn is_called(&self, id: &str) -> bool {
         !id.is_empty()
             && (self.id.starts_with(id) || self.message_id().starts_with(id) || self.file.as_deref() == Some(id))

@@ -1,4 +1,4 @@
-//! Whether a pipeline could finish what it has in hand before a drain is over, by the pace that it has. Knows no source.
+//! Whether a pipeline could finish its messages in flight before a drain is over, by its current pace. Knows no source.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::counters::PipelineCounters;
 /// How often it is looked: long enough to see a pace, and not so long that it changes meanwhile.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Looks in a row that must agree, so that one slow batch is no news.
+/// Looks in a row that must agree, so that one slow batch raises no warning.
 const AGREEING: u32 = 2;
 
-/// What a pipeline is expected to need for what it has in hand.
+/// The time that a pipeline is expected to need for its messages in flight.
 #[derive(Debug)]
 pub struct DrainForecast {
     limit: Duration,
@@ -30,7 +30,7 @@ struct Seen {
     estimate: Option<DrainEstimate>,
 }
 
-/// How long what is in hand takes.
+/// How long the messages in flight take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct DrainEstimate {
     n_in_flight: u64,
@@ -47,7 +47,7 @@ impl DrainForecast {
         }
     }
 
-    /// Looks now and then, and tells when it is too much and when it is not any more. Does not end.
+    /// Looks now and then, and logs when it becomes too much and when it no longer is. Does not end.
     ///
     /// # Cancellation
     /// Safe.
@@ -56,7 +56,7 @@ impl DrainForecast {
         loop {
             let began = Instant::now();
             tokio::time::sleep(LOOK).await;
-            // What waits for a destination says nothing of the pace.
+            // Messages that wait for a destination say nothing about the pace.
             let n_in_flight = if is_waiting() { 0 } else { counters.n_in_flight() };
             self.look(pipeline, n_in_flight, counters.n_finished(), began.elapsed());
         }
@@ -89,7 +89,7 @@ impl DrainForecast {
         }
     }
 
-    /// What is too much, in words.
+    /// The excess, in words.
     pub fn too_long(&self) -> Option<String> {
         let DrainEstimate {
             n_in_flight,
@@ -108,7 +108,7 @@ impl DrainForecast {
     }
 }
 
-/// What is needed at the pace of the last look; nothing where there was none.
+/// The estimate at the pace of the last look; `None` where there was none.
 fn estimate(n_in_flight: u64, n_new: u64, elapsed: Duration) -> Option<DrainEstimate> {
     if n_new == 0 || elapsed.is_zero() {
         return None;

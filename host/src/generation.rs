@@ -26,20 +26,20 @@ pub type Current<S = Stages> = Arc<ArcSwap<Generation<S>>>;
 pub struct Generation<S = Stages> {
     /// 1 for the set that the host started with.
     pub id: u64,
-    /// What each pipeline runs.
+    /// The parts of each pipeline.
     pub pipelines: BTreeMap<Name, ServingStages<S>>,
 }
 
-/// What serves one pipeline: its stages, and those that they replaced while they are on trial.
+/// The stages that serve one pipeline, and those that they replaced while they are on trial.
 #[derive(Debug)]
 pub struct ServingStages<S = Stages> {
-    /// What is current.
+    /// The current stages.
     pub stages: Arc<S>,
     /// Present from a swap on; it knows when it is over.
     pub trial: Option<Arc<Trial<S>>>,
 }
 
-/// What one pipeline runs.
+/// The stages of one pipeline.
 #[derive(Debug)]
 pub struct Stages {
     /// The generation that these stages belong to.
@@ -62,7 +62,7 @@ pub struct Stages {
     pub recall: Recall,
 }
 
-/// What came of the work on a message, and by which stages.
+/// The outcome of the work on a message, and the stages that did it.
 pub type StageOutcome<S> = (Arc<S>, Result<Vec<PendingOutput>, Disposition>);
 
 impl<S: Work> ServingStages<S> {
@@ -83,8 +83,8 @@ impl<S: Work> ServingStages<S> {
         self.has(stage, digest) || previous.is_some_and(|previous| previous.has(stage, digest))
     }
 
-    /// Makes the results of a message; nothing where it was taken back, to begin anew with what serves then. On trial, what
-    /// the new stages fail is made at once by the previous ones, and what comes of that stands.
+    /// Makes the results of a message; `None` where it was taken back, to start again with the stages that serve then.
+    /// On trial, what the new stages fail is made at once by the previous ones, and what comes of that stands.
     pub async fn results(&self, attempt: &mut Attempt<'_>) -> Option<StageOutcome<S>> {
         let Some(trial) = &self.trial else {
             return run(&self.stages, attempt).await;
@@ -172,10 +172,10 @@ impl<S: Work> ServingStages<S> {
             }
         }
         if trial.is_undone() {
-            // Those that are in its hands need not find out for themselves.
+            // Messages in flight need not find out for themselves.
             self.stages.recall().take_back();
         }
-        // Where both fail by themselves, what is current is to blame: of the other nobody can be rid.
+        // Where both fail by themselves, the current one is to blame: nobody can get rid of the other.
         match is_own_fault(self.stages.as_ref(), &made) && is_own_fault(previous.as_ref(), &again) {
             true => {
                 attempt.notes = first;

@@ -1,4 +1,4 @@
-//! What can be seen of a running host: the parts of each pipeline that outlive its messages, and the view that they make
+//! The instruments of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::drain_forecast::DrainForecast;
 use crate::streams;
 use crate::watchdog::{Found, Pulse, Stalled};
 
-/// Those of a host.
+/// The instruments of a host.
 #[derive(Debug)]
 pub struct Instruments {
     // std Mutexes: never held over an await.
@@ -28,20 +28,20 @@ pub struct Instruments {
     broker: Mutex<Option<ConnectionMonitor>>,
     is_running: AtomicBool,
     drain: CancellationToken,
-    // What the start is doing, and since when.
+    // The current step of the start, and since when.
     doing: Mutex<Option<(String, Instant)>>,
     // The longest that a pipeline may stand still; nothing before the first file.
     bound: Mutex<Option<Duration>>,
 }
 
-/// Those of a pipeline.
+/// The instruments of a pipeline.
 #[derive(Debug, Clone)]
 pub struct Instrument {
-    /// What it does.
+    /// Its state.
     pub state: PipelineState,
-    /// What became of its messages; outlives the pipeline, whose counters must not go back when it returns.
+    /// The counts of its messages; they outlive the pipeline, and must not go back when it returns.
     pub counters: Arc<PipelineCounters>,
-    /// What it waits for; nothing until it runs.
+    /// What it waits for; `None` until it runs.
     pub waits: Option<Waits>,
     uses_broker: bool,
     is_in_file: bool,
@@ -50,7 +50,7 @@ pub struct Instrument {
     pulse: Pulse,
 }
 
-/// What a pipeline that runs may wait for.
+/// The things that a running pipeline may wait for.
 #[derive(Clone)]
 pub struct Waits {
     /// For a destination.
@@ -59,11 +59,11 @@ pub struct Waits {
     pub breaker: Breaker,
     /// For its source, while this says `false`.
     pub is_open: Arc<AtomicBool>,
-    /// What its source waits for then.
+    /// The wait of its source then.
     pub wait_reason: WaitReason,
     /// Not now, but at a stop.
     pub drain_forecast: Arc<DrainForecast>,
-    /// What its source cannot take.
+    /// The files that its source cannot receive.
     pub attention: Attention,
 }
 
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Waits {
 }
 
 impl Instruments {
-    /// Those of a host without pipelines.
+    /// For a host without pipelines.
     pub fn new(drain: &CancellationToken) -> Self {
         Self {
             pipelines: Mutex::default(),
@@ -88,12 +88,12 @@ impl Instruments {
         }
     }
 
-    /// What the host does before it runs, for who asks why it does not.
+    /// Sets the host's work before it runs, for health.
     pub fn doing(&self, what: impl Into<String>) {
         *lock(&self.doing) = Some((what.into(), Instant::now()));
     }
 
-    /// How long a pipeline may stand still before that is told.
+    /// How long a pipeline may stand still before it counts as stalled.
     pub fn bound(&self, bound: Duration) {
         *lock(&self.bound) = Some(bound);
     }
@@ -149,7 +149,7 @@ impl Instruments {
         }
     }
 
-    /// Those of one pipeline.
+    /// The counts of one pipeline.
     pub fn get(&self, name: &Name) -> Option<Instrument> {
         self.lock().get(name).cloned()
     }
@@ -175,7 +175,7 @@ impl Instruments {
         self.is_running.store(true, Ordering::Relaxed);
     }
 
-    /// What became of the messages, by pipeline.
+    /// The counts of the messages, by pipeline.
     pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
         self.lock().values().map(|it| Arc::clone(&it.counters)).collect()
     }
@@ -189,7 +189,7 @@ impl Instruments {
         opened.max_by_key(|(_, opened)| opened.lasts)
     }
 
-    /// Whether every message that was taken is in hand or was settled; what is missing is told.
+    /// Whether every message that was received is in flight or was settled; a mismatch is logged.
     pub fn add_up(&self) -> bool {
         let mut all = true;
         for (name, instrument) in self.lock().iter() {
@@ -206,7 +206,7 @@ impl Instruments {
         all
     }
 
-    /// What can be seen of them at this moment; nothing of what serves.
+    /// The view of the pipelines at this moment, without plugins and models.
     pub fn view(&self) -> View {
         let phase = match (self.drain.is_cancelled(), self.is_running.load(Ordering::Relaxed)) {
             (true, _) => HostPhase::Draining,

@@ -1,15 +1,16 @@
-//! The gate of a host: while a suspect runs, nothing else does. Knows no message.
+//! The isolation lock of a host: while a quarantined message runs, nothing else does. Knows no message.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-/// How long a suspect may keep other pipelines waiting once its plugins and its model are done with it: an answer of the
-/// broker takes milliseconds, and a broker that gives none must not stop the whole host.
+/// How long a quarantined message may keep other pipelines waiting once its plugins and its model are done with it: an
+/// answer of the broker takes milliseconds, and a broker that gives none must not stop the whole host.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One for each pipeline, all of one host behind the same door. Fair: who waits to be alone is not overtaken for ever.
+/// One for each pipeline, all of one host with the same lock for the host. Fair: a message that waits to be alone is
+/// not overtaken endlessly.
 #[derive(Debug, Default)]
 pub struct IsolationLock {
     // Always taken in this order, so that no two wait for each other.
@@ -17,7 +18,7 @@ pub struct IsolationLock {
     host: Arc<RwLock<()>>,
 }
 
-/// Beside others that are not suspect.
+/// Shared with other messages that are not quarantined.
 #[derive(Debug)]
 #[must_use = "it lasts while it lives"]
 #[expect(dead_code, reason = "held, not used")]
@@ -40,7 +41,7 @@ impl IsolationLock {
         }
     }
 
-    /// Waits until no suspect runs. Not to be held while something waits for long, such as a destination.
+    /// Waits until no quarantined message runs. Not to be held while something waits for long, such as a destination.
     pub async fn shared(&self) -> SharedGuard {
         let pipeline = Arc::clone(&self.pipeline).read_owned().await;
         SharedGuard(pipeline, Arc::clone(&self.host).read_owned().await)
@@ -57,7 +58,8 @@ impl IsolationLock {
 
 impl ExclusiveGuard {
     /// Stays alone until `finishing` is done; in the host only for as long as other pipelines can be kept waiting. In its
-    /// own pipeline nothing else runs before: a suspect that is still in hand would be blamed for what ends the host.
+    /// own pipeline nothing else runs before: a quarantined message that is still in flight would be blamed for a crash
+    /// of the host.
     pub async fn until<T>(self, finishing: impl Future<Output = T>) -> T {
         let Self {
             pipeline: _pipeline,

@@ -1,6 +1,8 @@
 //! The Millrace host: takes messages from a source, lets sandboxed plugins and a model work on
 //! them, delivers the results, and only then acknowledges.
 
+#![expect(missing_docs, reason = "the library of a binary: only this repository uses it")]
+
 pub mod admin;
 pub mod breaker;
 pub mod cases;

@@ -1,5 +1,5 @@
-//! What the machine lets this process have: its memory, or the least that its control groups allow; and what to do where it
-//! refuses something. Knows no formula and no file.
+//! The limits of the machine for this process: its memory, or the least that its control groups allow; and what to do
+//! where it refuses something. Knows no formula and no file.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 /// More of a file of the system than is ever read: a machine with thousands of mounts has some hundred kilobytes.
 const READ_MAX_BYTES: u64 = 4 << 20;
 
-/// From here on, version 1 means that there is no limit.
+/// From here on, version 1 means no limit.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// What there is, and who says so.
+/// The available memory, and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AvailableMemory {
     /// Bytes of memory.
@@ -39,8 +39,8 @@ struct Mount {
     at: PathBuf,
 }
 
-/// What to do about an error that says nothing about what was asked for: the machine, or a limit of this process, has no
-/// room for more.
+/// The hint for an error that says nothing about the request: the machine, or a limit of this process, has no room for
+/// more.
 pub fn scarcity(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(
@@ -70,7 +70,7 @@ pub fn scarcity_behind(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None
 }
 
-/// What this process may have; none where the system does not say.
+/// The available memory; `None` where the system does not say.
 pub fn memory() -> Option<AvailableMemory> {
     memory_below(Path::new("/"))
 }

@@ -1,4 +1,4 @@
-//! What a run came to: a bar while it lasts, a table when it is over. Knows no source and no plugin.
+//! The summary of a run: a bar while it lasts, a table when it is over. Knows no source and no plugin.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub struct Summary {
     elapsed: Duration,
 }
 
-/// What a bar on standard error shows. Cheap to clone; invisible until it is shown, and drawn by whoever writes the log:
-/// a terminal that is held (Ctrl-S) holds up nobody else.
+/// The bar on standard error. Cheap to clone; invisible until it is shown, and drawn by the writer of the log: a
+/// terminal that is held (Ctrl-S) holds up nobody else.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     counts: Arc<Shown>,
@@ -48,7 +48,7 @@ struct Bar {
 }
 
 impl Summary {
-    /// What all pipelines of a run of this length came to.
+    /// The summary of all pipelines of a run of this length.
     pub fn new<'a>(all_counters: impl IntoIterator<Item = &'a Arc<PipelineCounters>>, elapsed: Duration) -> Self {
         let mut counts = Counts::default();
         for counters in all_counters {
@@ -57,7 +57,7 @@ impl Summary {
         Self { counts, elapsed }
     }
 
-    /// What it is, how often.
+    /// Its noun, and its count.
     fn rows(&self) -> Vec<(String, u64)> {
         let mut labels: Vec<_> = self.counts.labels.iter().collect();
         // The map's order, by name, stays among equals.

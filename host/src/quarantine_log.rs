@@ -1,19 +1,19 @@
-//! What a pipeline says about messages that are set apart: once when some are, once when they have run. Every one of a
-//! prefetch is when a host dies, and hundreds of lines say no more than one. Knows no source.
+//! The log of a pipeline about its quarantine: one line when messages enter it, one when they have run. Every one of a
+//! prefetch enters it when a host crashes, and hundreds of lines say no more than one. Knows no source.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Those that are set apart so long after the last belong to another death.
+/// Messages that are quarantined this long after the last belong to another crash.
 const ONE_CRASH: Duration = Duration::from_secs(60);
 
-/// A stop in good order may leave so many behind that a broker marks: those that it was just handing out, or had just been
-/// told of. More than that, and a host has ended over what it had in hand.
+/// A drain may leave a few messages that a broker marks: those that it was just handing out. More than that, and a host
+/// has crashed with messages in flight.
 const FEW: u64 = 4;
 
-/// Counts the messages of a pipeline that are set apart.
+/// Counts the quarantined messages of a pipeline.
 #[derive(Debug, Default)]
 pub struct QuarantineLog {
     // std Mutex: never held over an await.
@@ -30,7 +30,8 @@ struct CrashBatch {
 }
 
 impl QuarantineLog {
-    /// Notes a message that is set apart after so many deaths; tells the first, and every one that was alone in hand.
+    /// Counts a message that enters quarantine after so many crashes; logs the first, and every one that crashed a host
+    /// while alone.
     pub fn entered(&self, pipeline: &str, id: &str, crash_count: u32) {
         if crash_count > 1 {
             warn!(
@@ -67,7 +68,7 @@ impl QuarantineLog {
         }
     }
 
-    /// Notes a message that ran alone; tells when there is none left of those that this host set apart by now.
+    /// Counts a message that ran alone; logs when all that this host quarantined have run.
     pub fn ran(&self, pipeline: &str) {
         let mut crash = self.crash.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(CrashBatch {

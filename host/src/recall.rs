@@ -1,11 +1,12 @@
-//! Taking messages back from stages: whoever processes one stops at once, and it begins anew with what then serves. Knows
-//! no stage and no message.
+//! Taking messages back from stages: their processing stops at once, and starts again with the stages that serve then.
+//! Knows no stage and no message.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Of one set of stages. Messages that began with it keep it when others take its place, as long as it does well.
+/// Takes messages back from one set of stages. A message keeps the stages that it began with when others replace them,
+/// as long as they do well.
 #[derive(Debug, Default)]
 pub struct Recall {
     all: CancellationToken,

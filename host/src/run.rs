@@ -27,15 +27,15 @@ use crate::watchdog;
 /// How long closing may take beyond the drain's time: the process is gone a second after it at the latest.
 const CLOSE_MIN: Duration = Duration::from_millis(500);
 
-/// How long what is in hand may take to go back when a second signal says to leave at once.
+/// How long the messages in flight may take to go back when a second signal says to stop at once.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
-/// What a run is told besides its file.
+/// The options of a run besides its file.
 #[derive(Debug)]
 pub struct RunOptions {
     /// Whether a folder run ends when the folder is empty.
     pub until: Until,
-    /// Cancelled by the first signal: stop taking, finish what is in hand.
+    /// Cancelled by the first signal: stop receiving, finish the messages in flight.
     pub drain: CancellationToken,
     /// Cancelled by the second signal: leave at once.
     pub leave: CancellationToken,
@@ -46,15 +46,15 @@ pub struct RunOptions {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// Everything in hand was finished.
+    /// All messages in flight were finished.
     Drained,
     /// The deadline passed: what was left went back to its source.
     CutOff,
-    /// A source failed before it was empty; what was in hand was finished.
+    /// A source failed before it was empty; the messages in flight were finished.
     SourceFailed,
-    /// Some messages were taken and nobody knows what became of them: a bug of the host.
+    /// Some messages are not accounted for: a bug of the host.
     Unaccounted,
-    /// A device was lost: everything in hand went back, and a new process is needed.
+    /// A device was lost: all messages in flight went back, and a new process is needed.
     DeviceLost,
 }
 
@@ -64,7 +64,7 @@ pub enum RunError {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// What the file asks for cannot be had.
+    /// The file asks for something that cannot be had.
     #[error(transparent)]
     Start(#[from] ChangeError),
 }
@@ -169,12 +169,12 @@ impl Host {
         Ok(())
     }
 
-    /// What became of the messages, by pipeline.
+    /// The counts of the messages, by pipeline.
     pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
         self.instruments.all_counters()
     }
 
-    /// Which pipeline waits because a plugin or a model fails for everything, the one that waits for the longest.
+    /// The pipeline that has waited longest because a plugin or a model fails for everything.
     pub fn opened(&self) -> impl Fn() -> Option<(Name, Opened)> + use<> {
         let instruments = Arc::clone(&self.instruments);
         move || instruments.opened()
@@ -295,7 +295,7 @@ impl Host {
         }
     }
 
-    /// Does what somebody asks for, and answers.
+    /// Does what the command asks for, and answers.
     async fn ask(
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
@@ -313,8 +313,8 @@ impl Host {
         }
     }
 
-    /// Makes a change. One that is on its way has changed nothing yet: a trial that ends meanwhile and whoever asks for a way
-    /// back do not wait for compilers, probes and devices, and it begins anew after them.
+    /// Makes a change. One that is on its way has changed nothing yet: the end of a trial and a request for a way
+    /// back do not wait for compilers, probes and devices, and it starts again after them.
     async fn make(
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,

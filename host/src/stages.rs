@@ -1,5 +1,5 @@
-//! What a pipeline's stages do with a message: preprocessed, classified, routed, addressed; each plugin's failure knows its
-//! disposition. Knows no source and no receipt.
+//! The work of a pipeline's stages on a message: preprocessed, classified, routed, addressed; each plugin's failure
+//! knows its disposition. Knows no source and no ack handle.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,7 +78,7 @@ impl Work for Stages {
         attempt.notes.prediction = Some(Arc::clone(&prediction));
         let outbounds = self.route(attempt, prediction).await?;
         let pending_outputs = self.address(attempt, outbounds)?;
-        // What a letter would keep: it need not be in memory while the results are sent.
+        // A dead letter would keep it: it need not be in memory while the results are sent.
         attempt.notes.prediction = None;
         Ok(pending_outputs)
     }
@@ -90,7 +90,7 @@ impl Work for Stages {
 }
 
 impl Stages {
-    /// The same for calls in another lane, in nobody's service yet.
+    /// The same for calls in another lane, which is not in service yet.
     pub fn in_lane(&self, lane: Lane) -> Self {
         Self {
             generation: self.generation,
@@ -293,7 +293,7 @@ impl Stages {
         pending_outputs
     }
 
-    /// What a call's failure does to the message: every failure knows its disposition.
+    /// The disposition for a call's failure: every failure knows its own.
     fn failed(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
         match error {
             CallError::Refused(refusal) => {

@@ -15,12 +15,12 @@ use crate::control::TrialStatus;
 /// Messages that both versions process, for what they cost to be compared: the same message, on the same machine.
 pub const PAIRS: u32 = 20;
 
-/// Of those, how many must cost the new version more than `slower` times as much, and [`CPU_MIN`] or [`DEVICE_MIN`] more.
+/// Pairs in which the new version must cost more than `slower` times as much, and [`CPU_MIN`] or [`DEVICE_MIN`] more.
 ///
 /// Where both are equal, and one pair in five is off by so much by chance, this undoes fewer than one swap in ten million.
 pub const SLOWER_PAIRS: usize = 17;
 
-/// So many in a row from the first on need no more to be sure.
+/// This many in a row from the first on are sure without more.
 pub const SLOWER_AT_ONCE: usize = 12;
 
 /// A plugin that takes less CPU time than this more for a message is not slower: caches and clocks make as much.
@@ -29,7 +29,7 @@ pub const CPU_MIN: Duration = Duration::from_millis(1);
 /// The same of a model's device, which is timed by the clock on the wall: on a CPU it shares the cores with everybody.
 pub const DEVICE_MIN: Duration = Duration::from_millis(5);
 
-/// The previous stages are no measure any more when they fail for so many messages in a row that the new ones process.
+/// The previous stages are no longer a baseline when they fail for so many messages in a row that the new ones process.
 const PREVIOUS_FAILS: u32 = 3;
 
 /// Messages that the new stages have in their hands at once before any came through: while they hold one worker, the others
@@ -43,7 +43,6 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrialEnded {
-    /// The pipeline.
     pub pipeline: Name,
     /// The generation whose stages were on trial.
     pub generation: u64,
@@ -87,7 +86,7 @@ enum TrialPhase {
     Undone,
 }
 
-/// What a message is to be processed with.
+/// The stages for a message.
 #[derive(Debug)]
 pub enum TrialAssignment<S> {
     /// The new stages, and where they fail, or if it is one of a pair, the previous ones.
@@ -107,7 +106,7 @@ pub enum TrialAssignment<S> {
     Undone(Arc<S>),
 }
 
-/// What came of a message that the new stages were given.
+/// The result of a message that the new stages processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrialResult {
     /// They processed it.
@@ -126,7 +125,7 @@ pub struct TrialSlot<S> {
     slot: u64,
 }
 
-/// What a message cost, without any waiting.
+/// The cost of a message, without any waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pace {
     /// CPU time of its calls.
@@ -184,7 +183,7 @@ impl<S> Trial<S> {
         }
     }
 
-    /// What a message is processed with that does not wait; the previous stages, where it may as well wait a little.
+    /// The stages for a message that does not wait; the previous stages, where it may as well wait a little.
     fn begin_now(self: &Arc<Self>) -> Result<TrialAssignment<S>, Arc<S>> {
         let mut state = self.lock();
         let Some(previous) = state.previous.clone() else {

@@ -1,4 +1,4 @@
-//! Tells when files may have changed. Knows nothing of what is in them: whoever reads them judges by digest.
+//! Reports when files may have changed. Knows nothing of their content: the reader judges by digest.
 //!
 //! A signature of each path, compared every two seconds, is what counts. The system's watcher only makes it sooner, so
 //! nothing is missed where it does not work: network file systems, exhausted limits, folders that are moved away.
@@ -26,7 +26,7 @@ use signature::Signature;
 struct Timing {
     /// A writer that paused for this long has finished, as far as can be seen.
     quiet: Duration,
-    /// A writer that never pauses is told of after this.
+    /// A writer that never pauses is reported after this.
     latest: Duration,
     /// Looks without a hint.
     poll: Duration,
@@ -57,7 +57,7 @@ pub struct FileWatcher {
     look_at: Instant,
 }
 
-/// What was seen so far.
+/// The signatures so far.
 #[derive(Debug)]
 struct WatchState {
     folders: Folders,
@@ -65,7 +65,7 @@ struct WatchState {
     unsettled: Option<PendingChange>,
 }
 
-/// A change that was not told yet.
+/// A change that is not reported yet.
 #[derive(Debug, Clone, Copy)]
 struct PendingChange {
     first: Instant,
@@ -127,7 +127,7 @@ impl FileWatcher {
         }
     }
 
-    /// Looks, and says whether there is a change to be told.
+    /// Looks, and returns whether there is a change to report.
     async fn look(&mut self) -> bool {
         let eyes = Arc::clone(&self.eyes);
         if let Err(error) = tokio::task::spawn_blocking(move || lock(&eyes).look()).await {
@@ -183,7 +183,7 @@ fn watched(bell: Arc<Notify>) -> Folders {
     })
 }
 
-/// Whether an event is about somebody who reads, such as this host.
+/// Whether an event is about a reader, such as this host.
 fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }

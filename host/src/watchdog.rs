@@ -18,10 +18,10 @@ use crate::sandbox::wall_time;
 /// How often it looks.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// What a batch may take on its device, and what a message may wait for its turn there: no device has a bound of its own.
+/// The bound of a batch on its device, and of a message's wait for its turn there: no device has a bound of its own.
 const DEVICE: Duration = Duration::from_secs(120);
 
-/// What a message may wait for a suspect that runs alone, beside what that takes.
+/// How long a message may wait for a quarantined one that runs alone, beside the time of that one.
 const SUSPECT: Duration = Duration::from_secs(5);
 
 /// Calls of one plugin for one message: one, once more after a fault, and both again by the version before while a new
@@ -37,11 +37,11 @@ const ANSWERS: u32 = 4;
 pub struct Stalled {
     /// Since its last step.
     pub lasts: Duration,
-    /// What can be explained.
+    /// The time that limits explain.
     pub bound: Duration,
-    /// Messages in hand.
+    /// Messages in flight.
     pub n_in_flight: u64,
-    /// Of these, by stage.
+    /// Messages in flight by stage.
     pub at: BTreeMap<Stage, u64>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Stalled {
     }
 }
 
-/// What is known of how a pipeline moves.
+/// The tracked progress of a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse {
     n_steps: u64,
@@ -78,7 +78,7 @@ pub struct Pulse {
     stalled: Option<Stalled>,
 }
 
-/// What a look found.
+/// The finding of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing new.
@@ -125,8 +125,8 @@ impl Pulse {
     }
 }
 
-/// The longest that a pipeline with messages in hand may go without a step while nothing that it waits for has a name:
-/// what one message of any pipeline may take alone, since a suspect keeps the others waiting.
+/// The longest that a pipeline with messages in flight may go without a step while nothing that it waits for has a name:
+/// what one message of any pipeline may take alone, since a quarantined message keeps the others waiting.
 pub(crate) fn bound(config: &Config) -> Duration {
     let calls = |names: &mut dyn Iterator<Item = &Name>| -> Duration {
         let plugins = names.filter_map(|name| config.plugins.get(name));
@@ -142,7 +142,7 @@ pub(crate) fn bound(config: &Config) -> Duration {
     longest.max().unwrap_or_default() + DEVICE + SUSPECT + broker
 }
 
-/// Looks at every pipeline, for ever.
+/// Looks at every pipeline until it is dropped.
 pub(crate) async fn watch(instruments: &Instruments) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -166,7 +166,7 @@ pub(crate) async fn watch(instruments: &Instruments) {
 }
 
 impl Stalled {
-    /// Whether everything in hand is done with plugins and model.
+    /// Whether all messages in flight are done with plugins and model.
     fn is_at_the_broker(&self) -> bool {
         let inside = [Stage::Preprocess, Stage::Infer, Stage::Route];
         inside.iter().all(|stage| self.at.get(stage).is_none_or(|n| *n == 0))
@@ -191,7 +191,7 @@ mod tests {
     fn a_pipeline_stands_still_when_nothing_moves_and_nothing_explains_it() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        // When, steps so far, messages in hand, explained, and what is found.
+        // When, steps so far, messages in flight, explained, and the finding.
         let rows = [
             (0, 0, 0, false, Found::Nothing),
             // Nothing to do, however long.
@@ -203,7 +203,7 @@ mod tests {
             (200, 1, 1, false, Found::Nothing),
             (201, 2, 1, false, Found::Moves),
             (212, 2, 1, false, Found::Stalled),
-            // What it waits for has a name now.
+            // The wait has a name now.
             (213, 2, 1, true, Found::Moves),
             (223, 2, 1, false, Found::Nothing),
             (224, 2, 1, false, Found::Stalled),

@@ -1,5 +1,5 @@
 //! The work on one message between taking it and delivering its results, as its life sees it. Knows no source and no
-//! receipt, and not how the work is done.
+//! ack handle, and not how the work is done.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::quota::LineQuota;
 use crate::recall::Recall;
 use crate::trial::Pace;
 
-/// What a pipeline does with a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the settlement has a script.
+/// The work of a pipeline on a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the
+/// settlement has a script.
 pub trait Work: Send + Sync + 'static {
     /// The generation that it belongs to.
     fn generation(&self) -> u64;
@@ -25,10 +26,10 @@ pub trait Work: Send + Sync + 'static {
     /// Whether a build of a plugin or model does work of a stage.
     fn has(&self, stage: Stage, digest: &str) -> bool;
 
-    /// Takes back what is in its hands.
+    /// Takes its messages in flight back.
     fn recall(&self) -> &Recall;
 
-    /// Who failed, where it may fail for every message; a refusal is an answer.
+    /// The component that failed, where it may fail for every message; a refusal is an answer.
     fn failing_component(&self, reason: &Reason) -> Option<FailingComponent>;
 
     /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
@@ -49,40 +50,39 @@ pub struct Attempt<'a> {
     pub pipeline: &'a str,
     /// The host's id.
     pub host_id: &'a str,
-    /// The message.
     pub message: Arc<Message>,
     /// Where calls are counted.
     pub counters: &'a PipelineCounters,
     /// Lines that may be written about it.
     pub lines: &'a LineQuota,
-    /// What the breaker knows of it.
+    /// The message for the breaker.
     pub ticket: Ticket,
-    /// What was learned on the way.
+    /// Notes on the way.
     pub notes: Notes,
 }
 
-/// What is learned of a message while it is worked on.
+/// Notes on a message while it is worked on.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// What each stage took.
+    /// The time of each stage.
     pub timings: Timings,
-    /// What it cost, without any waiting.
+    /// Its cost, without any waiting.
     pub pace: Pace,
-    /// What its tensor is run beside.
+    /// The other tensors in its batch.
     pub batch_sharing: BatchSharing,
     /// Whether its calls come before those of messages that have lost no time yet.
     pub comes_first: bool,
-    /// What the router is shown, from the model's answer until the results are addressed.
+    /// The prediction for the router, from the model's answer until the results are addressed.
     pub prediction: Option<Arc<Prediction>>,
     /// The best label, where the model is a classifier.
     pub label: Option<String>,
     /// Whether a plugin said `skip`.
     pub skipped: bool,
-    /// What each stage made, where somebody looks on: never in service.
+    /// The output of each stage, for inspection: never in service.
     pub seen: Option<Box<Seen>>,
 }
 
-/// What each stage made of a message.
+/// The output of each stage for a message.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Each transformer before the preprocessor.

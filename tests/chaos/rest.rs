@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// What is in the queues.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Queues {
-    /// Ready or in hand, in sources and among suspects.
+    /// Ready or in flight, in source and quarantine queues.
     pub(crate) n_waiting: u64,
     /// In hand.
     pub(crate) n_in_hand: u64,

@@ -144,7 +144,7 @@ routing_key = "{results}"
         )
     }
 
-    /// The queue of suspects.
+    /// The quarantine queue.
     pub fn quarantine_queue(&self) -> String {
         format!("{}.suspect", self.input)
     }

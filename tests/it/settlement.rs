@@ -14,7 +14,7 @@
 //! | held too long | `connect::hold::tests` |
 //! | the drain is over | `what_a_drain_returns_is_not_counted` |
 //! | the source cannot be told | `an_acknowledgement_that_cannot_be_given_is_told` |
-//! | the host dies | `a_host_that_dies_..`, and `suspects` |
+//! | the host dies | `a_host_that_dies_..`, and `quarantine` |
 
 use std::time::Duration;
 

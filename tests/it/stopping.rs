@@ -1,4 +1,4 @@
-//! A stop is no death: hosts that are stopped, cut off, paused and replaced, and the next ones that suspect nobody for it.
+//! A stop is not a crash: hosts that are stopped, cut off, paused and replaced, and the next ones that quarantine nothing for it.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ async fn stuck(client: &Client, scene: &Scene, mill: &Mill) -> Result<(Host, Ora
     Ok((host, oracle))
 }
 
-/// What was in hand goes to a host that suspects none of it.
+/// Messages in flight go to a host that quarantines none of them.
 async fn goes_on(client: &Client, scene: &Scene, mill: &Mill, oracle: &mut Oracle) -> Result<()> {
     let host = mill.start_ready()?;
     wait_for_count(client, scene, 300, &host).await?;

@@ -16,7 +16,7 @@ use crate::inference::ModelCounts;
 /// The type of the text, as Prometheus wants it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The label of what was counted in generations that are too old to be told apart.
+/// The label of the merged counts of older generations.
 const OLDER: &str = "older";
 
 /// All of it.

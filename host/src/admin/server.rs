@@ -30,7 +30,7 @@ pub(super) const JSON: &str = "application/json";
 /// for their turn, so that those who wait for one keep nobody from asking how it goes.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Of these, those of one other machine: it cannot keep all others out.
+/// Of these, connections of one other machine: it cannot keep all others out.
 const CONNECTIONS_OF_ONE_MAX: usize = 8;
 
 /// A request's first line and headers.
@@ -49,10 +49,10 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after cannot accept a connection: the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is answered.
+/// An answer.
 pub(super) type Answered = Response<Full<Bytes>>;
 
-/// Who is at the other end of a connection, as the kernel says.
+/// The peer of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Peer {
     /// A user of this machine.
@@ -108,7 +108,7 @@ pub(super) fn answered(status: StatusCode, content_type: &'static str, text: Str
     response
 }
 
-/// Says why there is no other answer.
+/// The reason for the missing answer.
 pub(super) fn refused(status: StatusCode, why: &str) -> Answered {
     let text = serde_json::json!({ "error": why }).to_string() + "\n";
     answered(status, JSON, text)
@@ -178,7 +178,7 @@ where
                 }
                 return;
             }
-            // The client's time begins anew when the host has its answer.
+            // The client's time starts again when the host has its answer.
             Ok(()) = is_working.changed() => {}
             () = tokio::time::sleep(CLIENT_TIMEOUT), if !works => {
                 debug!("closed a connection: the client is too slow");

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{FailingComponent, FailureVerdict, Opened};
 use crate::disposition::{Reason, ReasonClass, Stage};
 
-/// So many messages in a row must fail by one culprit: a few bad messages are no broken plugin.
+/// This many messages in a row must fail by one component: a few bad messages do not make a broken plugin.
 pub(super) const THRESHOLD: u32 = 5;
 
 /// The first pause before a probe, before jitter.
@@ -37,7 +37,7 @@ pub(super) struct Machine {
     // Invariant: at most one for each stage, each with fewer than THRESHOLD; empty while open.
     failures: Vec<(FailingComponent, u32)>,
     open: Option<Open>,
-    /// Messages in hand that wait for their turn.
+    /// Messages in flight that wait for their turn.
     pub(super) n_waiting: usize,
     /// How often it opened.
     pub(super) n_opened: u64,
@@ -65,7 +65,7 @@ pub(super) enum Turn {
     Wait(Option<Instant>),
 }
 
-/// What is to be told, once.
+/// The transition to report, once.
 #[derive(Debug)]
 pub(super) enum BreakerTransition {
     Opened {
@@ -87,7 +87,7 @@ pub(super) enum BreakerTransition {
 }
 
 impl Machine {
-    /// Whether another message may be taken: those in hand are probes before it is.
+    /// Whether another message may be received: those in flight make half-open calls before it does.
     pub(super) fn turn_to_take(&self, now: Instant) -> Turn {
         match &self.open {
             Some(_) if self.n_waiting > 0 => Turn::Wait(None),
@@ -116,7 +116,7 @@ impl Machine {
         }
     }
 
-    /// A stage did its work: its count begins anew, and where it was the culprit the breaker closes.
+    /// A stage did its work: its count starts again, and where it was the failing component the breaker closes.
     pub(super) fn passed(&mut self, stage: Stage, digest: &str, now: Instant) -> Option<BreakerTransition> {
         let is_it = |failing_component: &FailingComponent| {
             failing_component.stage == stage && failing_component.digest == digest
@@ -125,7 +125,7 @@ impl Machine {
         self.close_if(is_it, now)
     }
 
-    /// Closes where the culprit is in service no more: of what is there now nothing bad is known.
+    /// Closes where the failing component is out of service: nothing bad is known of its successor.
     pub(super) fn forget_unless(
         &mut self,
         is_served: impl Fn(&FailingComponent) -> bool,
@@ -193,12 +193,12 @@ impl Machine {
         (FailureVerdict::Kept, Some(change))
     }
 
-    /// Whether it is open, and those in hand are not to find out for themselves.
+    /// Whether it is open, and messages in flight are not to find out for themselves.
     pub(super) fn keeps_all(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.is_costly)
     }
 
-    /// A probe ended without a word about the culprit: the next may follow at once.
+    /// A half-open call ended without a verdict on the component: the next may follow at once.
     pub(super) fn probe_ended(&mut self, opened: u64) {
         if let Some(open) = &mut self.open
             && self.n_opened == opened
@@ -207,7 +207,7 @@ impl Machine {
         }
     }
 
-    /// What it waits for, while it is open.
+    /// The half-open call that it waits for, while it is open.
     pub(super) fn opened(&self, now: Instant) -> Option<Opened> {
         self.open.as_ref().map(|open| Opened {
             failing_component: open.failing_component.clone(),

@@ -1,4 +1,4 @@
-//! What was expected against what came out. Knows nothing of how it came out.
+//! The expected against the actual result. Knows nothing of how it came out.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{Found, Made, Picture, Statistics};
 use crate::config::case::{BODY_MAX_BYTES, Expected, ExpectedBody, ExpectedResult, ExpectedTensor};
 use crate::message::{Element, Outbound, Tensor};
 
-/// What is told of a text.
+/// The part of a text that is shown.
 const SHOWN_CHARS: usize = 300;
 
 /// Grey levels.
@@ -21,13 +21,11 @@ const LEVELS: f64 = 255.0;
 pub struct Difference {
     /// Which, as the case names it.
     pub what: String,
-    /// What was expected.
     pub expected: String,
-    /// What was found.
     pub found: String,
 }
 
-/// What a comparison gives.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub struct Compared {
     /// In the order of the case.
@@ -90,7 +88,7 @@ pub fn compare(expected: &Expected, found: &Found) -> Compared {
     compared
 }
 
-/// What is expected of a plugin that cannot make it.
+/// The expectation for a plugin that cannot make it.
 fn misplaced(expected: &Expected, found: &Found, compared: &mut Compared) {
     let role = format!("a {} makes none", found.role);
     let made = &found.made;

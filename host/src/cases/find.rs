@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::case::DEAD_LETTER_FILE;
 
-/// More files than this are no folder of cases.
+/// More files than this are not a folder of cases.
 const CASES_MAX: usize = 4096;
 
 /// Cases of one folder, in the order of their names.
@@ -13,14 +13,13 @@ pub struct Folder {
     /// The folder.
     pub path: PathBuf,
     // Invariant: not empty.
-    /// Their files.
     pub files: Vec<PathBuf>,
 }
 
 /// Why there are no cases.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// There is no such folder.
+    /// The folder does not exist.
     #[error("`{}` is neither a folder of cases nor a case: name one with --cases", .0.display())]
     Missing(PathBuf),
     /// The folder cannot be read.
@@ -28,13 +27,11 @@ pub enum FindError {
     Read {
         /// The folder.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// There is nothing in it.
     #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {DEAD_LETTER_FILE}", .0.display())]
     None(PathBuf),
-    /// There is too much in it.
     #[error("there are more than {CASES_MAX} cases in `{}`", .0.display())]
     TooMany(PathBuf),
 }

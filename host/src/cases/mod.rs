@@ -23,7 +23,7 @@ pub use update::{UpdateError, update};
 use crate::disposition::Stage;
 use crate::sandbox::Role;
 
-/// The stage that a plugin of a role does, where that is told by its role.
+/// The stage of a plugin of a role, where the role determines it.
 fn stage(role: Role) -> Option<Stage> {
     match role {
         Role::Preprocess => Some(Stage::Preprocess),

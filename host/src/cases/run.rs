@@ -27,10 +27,10 @@ const LABELS_MAX: usize = 5;
 /// One case runs at a time.
 const WORKERS: usize = 1;
 
-/// What a plugin may be.
+/// The limits of a plugin.
 const ROLES: [Role; 3] = [Role::Preprocess, Role::Transform, Role::Route];
 
-/// What a transformer may make of a message where no pipeline says it: the default of `max_message`.
+/// The limit of a transformer's output where no pipeline gives it: the default of `max_message`.
 const MESSAGE_MAX_BYTES: usize = 8 << 20;
 
 /// The name of a plugin whose file has none that can be one.
@@ -46,7 +46,7 @@ pub struct Runner {
     device_lost: CancellationToken,
 }
 
-/// What holds for cases that do not say it.
+/// The defaults for cases.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
     /// The plugin's settings as a JSON object.
@@ -58,11 +58,9 @@ pub struct Defaults {
 /// A plugin that was loaded for a case.
 #[derive(Debug)]
 pub struct ForCase {
-    /// The plugin.
     pub plugin: Arc<Plugin>,
-    /// What it was loaded with.
+    /// Its settings and limits.
     pub config: PluginConfig,
-    /// What it is.
     pub role: Role,
 }
 
@@ -89,13 +87,12 @@ pub enum CannotRun {
     NoPreprocessor {
         /// The file.
         path: PathBuf,
-        /// What it is.
         role: Role,
     },
     /// The model cannot be read.
     #[error("the model cannot be used")]
     Model(#[from] ModelError),
-    /// There is no device.
+    /// No device can be opened.
     #[error("the model cannot be used")]
     Device(#[from] DeviceError),
     /// The model fails.
@@ -104,7 +101,7 @@ pub enum CannotRun {
     /// The model fails for this tensor.
     #[error("the model gives no prediction")]
     Infer(#[from] InferError),
-    /// There is no engine.
+    /// No engine can be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The plugin cannot be measured.
@@ -134,7 +131,7 @@ impl Runner {
     /// Loads a plugin for a case, as whatever it is.
     ///
     /// # Errors
-    /// When it is no plugin, or refuses its settings.
+    /// When it is not a plugin, or rejects its settings.
     pub fn load(&self, file: &Path, case: &Case, defaults: &Defaults) -> Result<ForCase, LoadError> {
         let settings = case.settings.as_ref().or(defaults.settings.as_ref());
         let config = |role| {
@@ -199,7 +196,7 @@ impl Runner {
         }
     }
 
-    /// What a plugin is called with.
+    /// The input of a plugin's call.
     ///
     /// # Errors
     /// When nothing says it.
@@ -217,7 +214,7 @@ impl Runner {
         })
     }
 
-    /// What a case costs in fuel and memory.
+    /// The cost of a case in fuel and memory.
     ///
     /// # Errors
     /// When it cannot be measured.
@@ -274,7 +271,7 @@ impl Runner {
         }
     }
 
-    /// What a preprocessor makes of a case's message.
+    /// The tensor of a preprocessor for a case's message.
     async fn tensor(&self, file: &Path, settings: &str, model: &PathBuf, case: &Case) -> Result<Tensor, CannotRun> {
         let other = Case {
             settings: Some(settings.to_owned()),
@@ -363,7 +360,7 @@ fn failed(role: Role, error: CallError, ran: Duration) -> Result<Found, CannotRu
     Found::of_error(role, error, ran).ok_or(CannotRun::Stopped)
 }
 
-/// What the host refuses of results whatever their destination is.
+/// The results that the host refuses, whatever their destination is.
 fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
     let mut names = results.iter().flat_map(|result| &result.headers).map(|(name, _)| name);
     match names.find(|name| envelope::is_reserved(name)) {

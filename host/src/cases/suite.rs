@@ -17,13 +17,13 @@ pub struct Suite {
     pub plugin: PathBuf,
     /// The folder with its cases, or one case.
     pub cases: PathBuf,
-    /// What holds for cases that do not say it.
+    /// The defaults for cases.
     pub defaults: Defaults,
     /// Where pictures of failures are written; nowhere where there is none.
     pub pictures: Option<PathBuf>,
 }
 
-/// What came of all cases of a folder.
+/// The outcomes of all cases of a folder.
 #[derive(Debug)]
 pub struct SuiteReport {
     // Invariant: not empty.
@@ -31,7 +31,7 @@ pub struct SuiteReport {
     pub cases: Vec<Judged>,
 }
 
-/// What came of one case.
+/// The outcome of one case.
 #[derive(Debug)]
 pub struct Judged {
     /// The case's name.
@@ -42,7 +42,7 @@ pub struct Judged {
     pub verdict: CaseVerdict,
     /// How long the call took, where it was made.
     pub took: Option<Duration>,
-    /// What it cost, where it has a budget.
+    /// Its cost, where it has a budget.
     pub cost: Option<Cost>,
 }
 
@@ -53,7 +53,6 @@ pub enum CaseVerdict {
     Passed,
     /// It came out otherwise.
     Failed {
-        /// What differs.
         differences: Vec<Difference>,
         /// A picture of expected, found and their difference.
         picture: Option<PathBuf>,
@@ -62,7 +61,7 @@ pub enum CaseVerdict {
     Mistaken(ConfigErrors),
     /// It says nothing about the plugin, and was meant to.
     CannotRun(String),
-    /// It is a saved letter that says nothing about plugins of this role.
+    /// It is a saved dead letter without data for plugins of this role.
     Skipped(String),
 }
 
@@ -99,7 +98,7 @@ impl SuiteReport {
 }
 
 impl Suite {
-    /// Runs every case; `each` is told of each as soon as it is judged.
+    /// Runs every case; calls `each` as soon as a case is judged.
     ///
     /// # Errors
     /// When there are no cases.
@@ -148,7 +147,7 @@ impl Suite {
         judged
     }
 
-    /// Writes what comes out into every case, for its author to read; `each` is told of each.
+    /// Writes the results into every case, for its author to read; calls `each` with each.
     ///
     /// # Errors
     /// When there are no cases.
@@ -173,7 +172,7 @@ impl Suite {
     async fn ran(&self, runner: &Runner, case: &Case) -> Result<Ran, CannotRun> {
         let found = runner.run(&self.plugin, case, &self.defaults).await?;
         let is_bounded = case.budget.fuel.is_some() || case.budget.memory_bytes.is_some();
-        // What refuses its settings never ran.
+        // A plugin that refuses its settings never ran.
         let cost = match is_bounded && found.outcome != Outcome::Settings {
             true => {
                 let loaded = runner.load(&self.plugin, case, &self.defaults)?;
@@ -215,7 +214,7 @@ impl Suite {
     }
 }
 
-/// What a case expects of a plugin of a role.
+/// The expectation of a case for a plugin of a role.
 fn expectation(case: &Case, role: Role) -> Result<Expected, CaseVerdict> {
     if let Some(expected) = &case.expected {
         return Ok(expected.clone());

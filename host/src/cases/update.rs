@@ -25,15 +25,13 @@ pub enum UpdateError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
-    /// What would be written is no case.
+    /// The case to be written is not valid.
     #[error("cannot change `{}`: {why}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// Why not.
         why: String,
     },
     /// A PNG cannot hold what came out.
@@ -98,7 +96,7 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> UpdateError {
     |source| UpdateError::File { path, source }
 }
 
-/// A saved letter gets an `expect` of the form of `[expect]`.
+/// A saved dead letter gets an `expect` of the form of `[expect]`.
 fn in_json(text: &str, found: &Found) -> Result<String, String> {
     let mut saved: Map<String, Json> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let written: toml::Table = written::expect(found)
@@ -138,7 +136,7 @@ fn anew(text: &str, found: &Found) -> Result<String, String> {
     }
 }
 
-/// What a case says is said as it came out; what it does not say stays unsaid. None where that needs other keys.
+/// Expectations that a case has are written as they came out; others stay left out. `None` where that needs other keys.
 fn refreshed(text: &str, expected: &Expected, found: &Found) -> Option<String> {
     let document = DeTable::parse(text).ok()?;
     let expect = document.get_ref().get("expect")?.get_ref().as_table()?;

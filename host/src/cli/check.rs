@@ -94,7 +94,7 @@ fn memory_table(config: &Config, loaded: &LoadedFiles) -> String {
     }
 }
 
-/// What was read of a file.
+/// The result of reading a file.
 pub(super) type Read = Result<(Config, Vec<Warning>), ConfigErrors>;
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.

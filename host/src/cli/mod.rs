@@ -166,7 +166,7 @@ const PANIC_CHARS: usize = 1000;
 /// Does what was asked.
 ///
 /// # Errors
-/// What went wrong, for the person who asked.
+/// The error, for people.
 pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Run(options) => block_on(run::run(options, progress)),
@@ -207,7 +207,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 /// Reads the command line. What is wrong with it, and what it asks clap for, is said here.
 ///
 /// # Errors
-/// What the process ends with, where there is nothing else to do.
+/// The exit code of the process, where there is nothing else to do.
 pub fn arguments() -> Result<Arguments, ExitCode> {
     let error = match Arguments::try_parse() {
         Ok(arguments) => return Ok(arguments),
@@ -276,8 +276,8 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
     (Progress::hidden(), at_end)
 }
 
-/// A panic is our bug, or one of a library that is caught where it is called; it goes where everything else is told.
-/// Its text may hold what a message or a file held. Nothing in here panics: that would end the process.
+/// A panic is our bug, or one of a library that is caught where it is called; it is logged like everything else. Its
+/// text may hold what a message or a file held. Nothing in here panics: that would end the process.
 fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = info.payload_as_str().unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::config::{
 };
 use crate::connect::amqp::{ConnectError, Inspector, Objection, Presence, TopologyError};
 
-/// What was found, each at its place in the file.
+/// The findings, each at its place in the file.
 pub(super) struct Findings<'c> {
     config: &'c Config,
     pub(super) errors: ConfigErrors,

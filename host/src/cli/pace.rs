@@ -1,5 +1,5 @@
-//! Whether a pipeline could finish what it has in hand within a drain, by the speed of its model on this machine. Knows no
-//! plugin and no broker: what these take comes on top.
+//! Whether a pipeline could finish its messages in flight within a drain, by the speed of its model on this machine.
+//! Knows no plugin and no broker: what these take comes on top.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
     warnings
 }
 
-/// What a full batch takes for each of its items; nothing where that is not known.
+/// The memory of a full batch for each of its items; `None` where it is unknown.
 fn item_time(model: &Model, settings: &ModelConfig) -> Option<Duration> {
     if !settings.placement.devices.iter().all(DeviceChoice::is_cpu) {
         return None;

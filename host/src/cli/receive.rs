@@ -78,7 +78,7 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
         () = idling => {}
         signal = tokio::signal::ctrl_c() => signal?,
     }
-    // Who reads no further has what they wanted.
+    // A reader that stops has what it wanted.
     if printed? == Reader::Left {
         return Ok(ExitCode::SUCCESS);
     }

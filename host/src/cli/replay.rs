@@ -27,10 +27,10 @@ use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::streams::{self, Severity};
 use crate::work::Seen;
 
-/// The broker that nobody asks: results are addressed as they would be, and stay here.
+/// A broker without a connection: results are addressed as usual, and stay here.
 const NO_BROKER: &str = "amqp://127.0.0.1:1";
 
-/// A token that nobody is asked for.
+/// A token that no port uses.
 const NO_TOKEN: &str = "a replay has no control interface, so it needs no token";
 
 /// How much of a text is shown.
@@ -274,7 +274,8 @@ fn shown(pipeline: &PipelineConfig, stages: &Stages, case: &Case, replayed: &Rep
     text
 }
 
-/// What must come of a message. What a case says of one plugin says nothing about a pipeline; a saved letter is about all of it.
+/// The expected outcome of a message. A case for one plugin says nothing about a pipeline; a saved dead letter is about
+/// all of it.
 fn expected(case: &Case) -> ExpectedOutcome {
     match (&case.record, &case.expected) {
         (Some(_), Some(expected)) => expected.outcome,

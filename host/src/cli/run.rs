@@ -21,7 +21,7 @@ const BAR_STEP: Duration = Duration::from_millis(100);
 
 /// A start that takes longer says what it does.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// How long a run that is to end by itself waits for a plugin that fails for everything: nobody can replace it, and the
+/// How long a run that ends by itself waits for a plugin that fails for everything: it cannot be replaced, and the
 /// breaker has tried some three messages by then.
 const ONCE_PATIENCE: Duration = Duration::from_secs(15);
 

@@ -17,7 +17,7 @@ use crate::streams::{self, Severity};
 /// `millrace schema`
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Of which file
+    /// The file to print the schema of
     #[arg(value_enum, default_value_t = Which::Plugins)]
     which: Which,
     /// With the settings that the plugins of this `plugins.toml` declare; it may have mistakes
@@ -51,8 +51,8 @@ pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What of a file is right: who edits it needs the schema before all of it is. A file of which nothing is right, because it
-/// is not there or no TOML, is told.
+/// The valid parts of a file: its author needs the schema before all of it is. A file without valid parts, because it
+/// is missing or is not TOML, is reported.
 fn valid_parts(file: &Path) -> Option<Arc<ValidParts>> {
     match Config::load(file) {
         Ok((config, _)) => Some(config.errors().valid_parts()),
@@ -64,7 +64,7 @@ fn valid_parts(file: &Path) -> Option<Arc<ValidParts>> {
     }
 }
 
-/// The settings that plugins declare, each as a schema. A plugin that does not load is told, and takes any.
+/// The settings that plugins declare, each as a schema. A plugin that does not load is reported, and takes any.
 fn declared(valid_parts: &ValidParts) -> anyhow::Result<BTreeMap<Name, Value>> {
     let sandbox = Sandbox::start(1, Compiler::Child(CompilerProcess::default()))?;
     let mut schemas = BTreeMap::new();
@@ -74,7 +74,7 @@ fn declared(valid_parts: &ValidParts) -> anyhow::Result<BTreeMap<Name, Value>> {
             (&valid_parts.transformers, Role::Transform),
             (&valid_parts.routers, Role::Route),
         ];
-        // What no pipeline uses has no role yet.
+        // A plugin that no pipeline uses has no role yet.
         let Some((_, role)) = roles.into_iter().find(|(names, _)| names.contains(name)) else {
             continue;
         };

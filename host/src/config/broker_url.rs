@@ -1,13 +1,13 @@
 //! The broker's URL: checked strictly, and shown without its password. Knows no client library.
 //!
-//! Stricter than the URL standard on purpose: the client falls back to `localhost` for a host that it cannot use and
-//! to an empty vhost for a final slash, and then connects to something that nobody asked for.
+//! Stricter than the URL standard by design: the client falls back to `localhost` for a host that it cannot use and
+//! to an empty vhost for a final slash, and then connects to another place than the user wanted.
 
 use std::net::Ipv6Addr;
 
 use super::diagnostics::HIDDEN;
 
-/// What a URL looks like.
+/// The form of a URL.
 const EXAMPLE: &str = "write `amqp://user:password@host:5672/vhost`";
 
 /// Parameters that the client understands, and whether each is a whole number.
@@ -70,7 +70,7 @@ struct Parts<'u> {
     user: Option<&'u str>,
     password: Option<&'u str>,
     host_port: &'u str,
-    /// Without its slash; none where there is no slash.
+    /// Without its slash; `None` where there is no slash.
     vhost: Option<&'u str>,
     parameters: Option<&'u str>,
 }
@@ -247,7 +247,7 @@ fn check_parameter(pair: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// What parameters look like.
+/// The form of parameters.
 const EXAMPLE_PARAMETERS: &str = "such as `?heartbeat=30` (seconds) or `?connection_timeout=5000` (milliseconds)";
 
 /// Whether every `%` begins an escape, and what they mean is UTF-8.

@@ -25,7 +25,7 @@ use super::units;
 use super::values::{Bytes, Text};
 use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, ValidParts};
 
-/// What a call may take where nobody says otherwise: CPU time, and bytes of memory.
+/// The default limits of a call: CPU time, and bytes of memory.
 pub fn default_limits() -> (Duration, usize) {
     (
         DEADLINE.default,
@@ -42,7 +42,7 @@ pub fn limits_shown((deadline, memory_bytes): (Duration, usize)) -> (String, Str
 /// Reads them; the default of what is not said.
 ///
 /// # Errors
-/// What is wrong with one of them.
+/// The problem of one of them.
 pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Duration, usize), String> {
     fn within<T: Copy + PartialOrd>(value: T, limits: &Limits<T>, text: &str) -> Result<T, String> {
         let is_within = (limits.min..=limits.max).contains(&value);
@@ -79,7 +79,7 @@ pub(super) struct Checker<'r, 'a> {
     pub(super) links: Links,
 }
 
-/// What was checked.
+/// The checked parts.
 pub(super) struct Checked {
     pub(super) broker: Option<BrokerConfig>,
     pub(super) host: HostConfig,
@@ -136,7 +136,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// What a check gives, where it found nothing wrong and nothing was wrong before.
+    /// The result of a check, where it found nothing wrong and nothing was wrong before.
     fn if_valid<T>(&mut self, is_invalid: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let n_before = self.report.diagnostics.len();
         check(self).filter(|_| !is_invalid && self.report.diagnostics.len() == n_before)
@@ -227,7 +227,7 @@ impl Checker<'_, '_> {
         })
     }
 
-    /// Those of `devices`, or the one of `device`.
+    /// The devices of `devices`, or the one of `device`.
     fn devices(&mut self, raw: &RawModel<'_>) -> Vec<DeviceChoice> {
         let one = raw.device.given().map(|device| self.device(device));
         let Some(several) = raw.devices.given() else {

@@ -16,7 +16,7 @@ use super::{ControlConfig, Secret};
 /// How a socket's path ends: what is written without is a word that was meant otherwise, or a file to lose.
 const SOCKET_ENDING: &str = "sock";
 
-/// What an address of a Unix socket holds: 108 bytes with the zero at its end.
+/// The length of an address of a Unix socket: 108 bytes with the zero at its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Less can be guessed.
@@ -132,7 +132,7 @@ impl Checker<'_, '_> {
         None
     }
 
-    /// A token without a port is asked of nobody.
+    /// A token without a port has no effect.
     fn unused_token(&mut self, raw: &RawHost) {
         if let Some(token) = raw.control_token.given()
             && !matches!(raw.control, Key::Mistaken)
@@ -174,7 +174,7 @@ mod tests {
 
     const TOKEN: &str = "hunter2-hunter2-hunter2";
 
-    /// What `[host]` with these lines, in a file of this folder, gives.
+    /// The result of `[host]` with these lines, in a file of this folder.
     fn control(folder: &Path, lines: &str) -> Result<ControlConfig, String> {
         let pipeline = "[pipeline.a]\nsource = { folder = \".\" }\npreprocess = \"p\"\nmodel = \"m\"\nroute = \"r\"\n\
             destination.out = { folder = \"out\" }\n[model.m]\npath = \".\"\n\
@@ -253,7 +253,7 @@ mod tests {
         check(&with("hunter2 hunter2 hunter2"), "without spaces");
         check(&with("hunter2-hunter2-hünter2"), "ASCII letters");
         check(&with("${NO_TOKEN}"), "`${NO_TOKEN}` is not set");
-        // What is wrong elsewhere does not show it, either.
+        // A mistake elsewhere does not show it, either.
         check(&(with("${TOKEN}-hunter2") + "\nworkers = 0"), "`workers` must be");
         check(&with("hunter2-${TOKEN} "), "without spaces");
     }

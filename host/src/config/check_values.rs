@@ -12,7 +12,7 @@ use super::table::Key;
 use super::values::{Bytes, Patterns, Text};
 use super::{Globs, Name};
 
-/// What a path must lead to.
+/// The expected kind of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
     File,
@@ -36,7 +36,7 @@ impl Checker<'_, '_> {
                     }
                 })
                 .collect();
-            // What is hidden in the message stays hidden in the hint.
+            // A value that the message hides stays hidden in the hint.
             let is_shown = quoted(text).contains(text);
             let better = Name::new(kebab.trim_matches('-')).filter(|_| is_shown);
             let example = better.map(|name| format!(", such as `{name}`")).unwrap_or_default();

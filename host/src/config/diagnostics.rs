@@ -1,4 +1,4 @@
-//! What is wrong in a `plugins.toml`, and how it is shown. Knows nothing of keys or their meaning.
+//! The mistakes of a `plugins.toml`, and how they are shown. Knows nothing of keys or their meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,13 +23,13 @@ const QUOTED_CHARS_MAX: usize = 80;
 pub struct Diagnostic {
     /// The offending text; none where it is about the whole file.
     pub span: Option<Span>,
-    /// What is wrong: one line, lower case, no final stop.
+    /// The problem: one line, lower case, no final stop.
     pub message: String,
-    /// What to do about it.
+    /// A hint.
     pub hint: Option<String>,
     /// Another place that the mistake refers to, and what it is.
     pub context: Option<(Span, String)>,
-    /// Whether it is none of the file's: this machine cannot tell now whether the file is right.
+    /// Whether it is about the machine, which cannot tell now whether the file is right.
     pub is_machines: bool,
 }
 
@@ -123,7 +123,7 @@ impl ConfigErrors {
         self.sort();
     }
 
-    /// What later checks can look at, so that they too report with the first run.
+    /// The parts that later checks can look at, so that they too report with the first run.
     pub fn valid_parts(&self) -> Arc<ValidParts> {
         Arc::clone(&self.valid_parts)
     }
@@ -317,7 +317,7 @@ impl SourceText {
     }
 }
 
-/// What stands for a secret.
+/// The placeholder of a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// Text of the user in a message: in backticks, one line, bounded.

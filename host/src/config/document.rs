@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
-        // What comes before is valid, so the offset holds in the repaired text too.
+        // The bytes before it are valid, so the offset holds in the repaired text too.
         fail(&text, Diagnostic::at(valid..valid + 1, "the file is not UTF-8"))
     })
 }

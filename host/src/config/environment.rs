@@ -23,7 +23,6 @@ impl<'t> ExpandError<'t> {
 /// A string that was filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Expanded<'t> {
-    /// The string.
     pub(super) text: String,
     /// The references whose values ended with a line break, which is left out.
     pub(super) trimmed: Vec<&'t str>,
@@ -31,8 +30,8 @@ pub(super) struct Expanded<'t> {
 
 /// Puts variables of the environment in place of `${NAME}`; `$${` stands for `${`, and any other `$` for itself.
 ///
-/// What a variable holds is taken as it is, and not searched for further names; but one line break at its end is left out:
-/// it comes from the file or the command that the secret was read from, and no secret ends with one.
+/// The value of a variable is used as it is, and not searched for further names; but one line break at its end is left
+/// out: it comes from the file or the command that the secret was read from, and no secret ends with one.
 pub(super) fn expand<'t>(
     text: &'t str,
     variable: &dyn Fn(&str) -> Option<String>,

@@ -7,7 +7,7 @@ use millrace_fuzz::{config, text};
 
 use super::*;
 
-/// What steers the parser, and values that are nearly right.
+/// Characters that steer the parser, and values that are nearly right.
 const WORDS: [&str; 40] = [
     "[",
     "]",
@@ -108,7 +108,7 @@ fn check(text: &str) {
     }
 }
 
-/// What is shown holds no secret and no escape sequence.
+/// A rendering holds no secret and no escape sequence.
 #[track_caller]
 fn shown(text: &str, rendered: &str) {
     assert!(

@@ -29,7 +29,7 @@ pub(super) const FUEL: Limits<i128> = Limits {
     max: 1 << 50,
     default: 1 << 50,
 };
-/// What 32 bits can address.
+/// The range of 32 bits.
 pub(super) const BUDGET_MEMORY: Limits<Bytes> = Limits {
     key: "memory",
     min: Bytes(1),

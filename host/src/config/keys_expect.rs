@@ -120,7 +120,7 @@ static TENSOR: Section = Section {
     ..Section::EMPTY
 };
 
-/// What `[[expect.result]]` and `[expect.message]` have of a body.
+/// The common keys of a body in `[[expect.result]]` and `[expect.message]`.
 macro_rules! body_keys {
     ($($own:expr),*) => {
         &[

@@ -1,5 +1,5 @@
-//! What only shows when the whole file is seen: roles, loops, shared queues and folders, what nothing uses.
-//! Knows no single key.
+//! Mistakes that only the whole file shows: roles, loops, shared queues and folders, unused tables. Knows no single
+//! key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{Name, QueueType};
 pub(super) struct Links {
     pub(super) uses: Vec<Use>,
     pub(super) endpoints: Vec<EndpointUse>,
-    /// What cannot do without a broker.
+    /// The places that need a broker.
     pub(super) needs_broker: Vec<Span>,
 }
 
@@ -66,7 +66,7 @@ impl UseKind {
         }
     }
 
-    /// What a plugin does that is used so.
+    /// The work of a plugin in this use.
     fn verb(self) -> &'static str {
         match self {
             Self::Preprocess => "preprocess",
@@ -138,7 +138,7 @@ impl Links {
         }
     }
 
-    /// What a pipeline sends must not come back to it.
+    /// The results of a pipeline must not come back to it.
     fn loops(&self, report: &mut Report<'_>) {
         for source in self.with_role(EndpointRole::Source) {
             let own = |sink: &&EndpointUse| sink.pipeline == source.pipeline && sink.endpoint == source.endpoint;

@@ -85,7 +85,7 @@ pub struct Config {
     source: Arc<SourceText>,
 }
 
-/// What of a file is right as far as this room can see, whether or not all of it is.
+/// The valid parts of a file as far as this module can see, whether or not all of it is.
 #[derive(Debug, Clone, Default)]
 pub struct ValidParts {
     /// Models without a mistake.
@@ -102,7 +102,7 @@ pub struct ValidParts {
     pub ca: Option<PathBuf>,
 }
 
-/// What it takes to reach a broker.
+/// The settings to reach a broker.
 #[derive(Debug, Clone)]
 pub struct BrokerAccess {
     /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
@@ -137,7 +137,7 @@ pub struct HostConfig {
     pub drain: Duration,
     /// Where health and metrics are served, on this machine alone; nowhere if absent.
     pub admin: Option<SocketAddr>,
-    /// What the process may take in memory; what the machine has where the file says nothing.
+    /// The memory limit of the process; the machine's memory where the file has none.
     pub memory_bytes: Option<u64>,
     /// Where the host can be asked to change.
     pub control: ControlConfig,
@@ -155,11 +155,11 @@ pub enum ControlConfig {
     Off,
     /// At a socket of this path, absolute, for its owner alone.
     Socket(PathBuf),
-    /// At a TCP port, for whoever has the token.
+    /// At a TCP port, for clients with the token.
     Tcp {
         /// Where it listens.
         address: SocketAddr,
-        /// What clients must show: a browser on the same machine reaches loopback, too.
+        /// The token of clients: a browser on the same machine reaches loopback, too.
         token: Secret,
     },
 }
@@ -190,7 +190,7 @@ pub struct PluginConfig {
     pub deadline: Duration,
     /// All memories and tables of one instance together.
     pub memory_bytes: usize,
-    /// What lives as long as an instance.
+    /// The scope of an instance.
     pub isolation: Isolation,
     /// The settings table as a JSON object. May hold secrets from the environment: it is not printed.
     pub settings: String,
@@ -256,13 +256,13 @@ impl Default for TrialConfig {
 pub struct ProbeConfig {
     /// The file with its body, absolute.
     pub file: PathBuf,
-    /// What must come of it.
+    /// The expected outcome.
     pub outcome: ProbeOutcome,
     /// The best label that it must have.
     pub label: Option<String>,
 }
 
-/// What must come of a probe.
+/// The expected outcome of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProbeOutcome {
     /// Results, whatever they are.
@@ -412,7 +412,7 @@ impl BrokerAccess {
 }
 
 impl BrokerConfig {
-    /// What it takes to reach the broker.
+    /// The settings to reach the broker.
     pub fn access(&self) -> BrokerAccess {
         BrokerAccess {
             amqp: self.amqp.clone(),

@@ -67,7 +67,7 @@ fn json_integer(number: &DeInteger<'_>) -> Option<Number> {
     signed.or_else(|| u64::try_from(number).ok().map(Number::from))
 }
 
-/// `None` for infinities and for what is no number.
+/// `None` for infinities and NaN.
 fn json_float(number: &DeFloat<'_>) -> Option<Number> {
     number.as_str().parse::<f64>().ok().and_then(Number::from_f64)
 }

@@ -1,4 +1,4 @@
-//! What the TOML parser finds wrong, sorted by what it spoils. Knows no key.
+//! The errors of the TOML parser, sorted by what they spoil. Knows no key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostics::{Diagnostic, Span, quoted};
 
-/// What the parser says where a key or a table is written twice.
+/// The parser's errors for a key or a table that is written twice.
 const DUPLICATE: &str = "duplicate key";
 
 /// The parser's errors. It recovers from each, but not equally well.
@@ -112,7 +112,7 @@ fn value_diagnostic(text: &str, value: &Span, error: &Error) -> Diagnostic {
     Diagnostic::at(value.clone(), format!("{} is not a value", quoted(written))).hint(hint)
 }
 
-/// What the parser says, without pointing at a line's end and beyond.
+/// The parser's error, without a span at a line's end or beyond.
 fn structure_diagnostic(text: &str, error: &Error) -> Diagnostic {
     let shown = error.span().map(|span| {
         let is_blank = text.get(span.clone()).is_none_or(|part| part.trim().is_empty());

@@ -26,7 +26,7 @@ pub(super) enum Key<T> {
     Given(Spanned<T>),
 }
 
-/// What was found so far.
+/// The findings so far.
 pub(super) struct Report<'a> {
     pub(super) text: &'a str,
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct Report<'a> {
     pub(super) warnings: Vec<Warning>,
     /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
     pub(super) meant: BTreeSet<(usize, &'static str)>,
-    /// What was asked for: the section and the key.
+    /// The key that was asked for, with its section.
     #[cfg(test)]
     pub(super) asked: Vec<(&'static str, &'static str)>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Table<'t> {
 
 /// A value that can be read from TOML.
 pub(super) trait Read<'t>: Sized {
-    /// What the value must be, with its article.
+    /// The form of the value, with its article.
     const EXPECTED: &'static str;
 
     /// Reads a value.
@@ -190,7 +190,7 @@ impl<'t> Table<'t> {
 
     /// Reads a key.
     pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
-        // Of the code, and not of any file: what is read is what is declared.
+        // A mistake in the code, not in a file: every key that is read is declared.
         debug_assert!(
             self.declares::<T>(name),
             "`{name}` of `{}` is not declared as this form",
@@ -273,7 +273,7 @@ impl<'t> Table<'t> {
         tables
     }
 
-    /// What is declared for the tables that a key holds.
+    /// The declaration of the tables that a key holds.
     fn below(&self, name: &str) -> &'static Section {
         let declared = self.section.find(name).map(|key| key.form.sections());
         declared

@@ -1,6 +1,6 @@
 //! Whole files: good ones, and bad ones beside the text that they must give.
 //!
-//! `UPDATE_SNAPSHOTS=1` writes the texts anew.
+//! `UPDATE_SNAPSHOTS=1` rewrites the texts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -379,7 +379,7 @@ fn what_is_right_in_a_bad_file_can_be_checked_further() {
     check("devices.toml", "", "", "", "");
 }
 
-/// The reference, which tells the user of every key.
+/// The reference, which describes every key.
 const REFERENCE: &str = include_str!("../../../docs/plugins-toml.md");
 
 #[test]

@@ -55,7 +55,7 @@ const SPELLINGS: &[(&str, &str)] = &[
 /// Digits after the point that are read; more than any unit can use.
 const FRACTION_DIGITS_MAX: usize = 9;
 
-/// Why a text is no quantity.
+/// Why a text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnitError {
     pub(super) message: String,
@@ -91,12 +91,12 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, UnitError> {
     BYTES.parse(text)
 }
 
-/// What a duration matches, as a regular expression.
+/// The pattern of a duration, as a regular expression.
 pub(super) fn duration_pattern() -> String {
     DURATION.pattern()
 }
 
-/// What a size matches, as a regular expression.
+/// The pattern of a size, as a regular expression.
 pub(super) fn size_pattern() -> String {
     BYTES.pattern()
 }

@@ -18,7 +18,7 @@ pub(super) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
 pub(super) struct Text {
     /// The value: may hold secrets, so it is in no message.
     pub(super) value: String,
-    /// What the file says.
+    /// The text of the file.
     written: String,
 }
 
@@ -36,7 +36,7 @@ impl Text {
         self.value == self.written
     }
 
-    /// What the file says, in backticks.
+    /// The text of the file, in backticks.
     pub(super) fn quoted(&self) -> String {
         quoted(&self.written)
     }
@@ -217,7 +217,7 @@ fn read_quantity<'t, T>(
     }
     let text = Text::read(value, report)?;
     parse(&text.value).map_err(|error| {
-        // What an environment variable holds is not shown.
+        // The value of an environment variable is not shown.
         let message = if text.is_plain() {
             error.message
         } else {

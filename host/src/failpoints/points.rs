@@ -1,4 +1,4 @@
-//! What the environment says about failpoints, and doing it. Only in builds with the feature `failpoints`.
+//! Failpoints from the environment, and their actions. Only in builds with the feature `failpoints`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(crate) fn hit(place: Failpoint) -> Option<Fault> {
 fn act(place: Failpoint, action: &Action) -> Option<Fault> {
     match action {
         Action::Abort => {
-            // What led here is what the test looks for.
+            // The path to here is what the test looks for.
             crate::streams::flush(FLUSH_LIMIT);
             std::process::abort()
         }

@@ -42,7 +42,7 @@ pub struct ServeOptions {
     pub max_wait: Duration,
     /// Cancelled when the device is lost: the process cannot use it again.
     pub device_lost: CancellationToken,
-    /// What it counts: that of the model that it replaces, or a new one.
+    /// Its counts: those of the model that it replaces, or new ones.
     pub meter: Arc<ModelMeter>,
 }
 
@@ -56,7 +56,7 @@ pub struct BatchReservation {
 /// Why there is no prediction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InferError {
-    /// The model's output for this message is no number.
+    /// The model's output for this message is not finite.
     #[error("output {index} of the model is not finite")]
     NonFinite {
         /// Which output, from 0; the scores count as the first.
@@ -76,13 +76,12 @@ pub enum InferError {
 /// A prediction, and what it cost.
 #[derive(Debug)]
 pub struct Inferred {
-    /// The prediction.
     pub prediction: Prediction,
     /// Time of the device: its share of the batch's, without waiting for it.
     pub device: Duration,
 }
 
-/// What a tensor is run beside.
+/// The other tensors in the batch of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchSharing {
     /// Whatever is in its batch.
@@ -214,12 +213,12 @@ impl Served {
         &self.device
     }
 
-    /// What its device thread counts.
+    /// The counts of its device thread.
     pub fn meter(&self) -> &Arc<ModelMeter> {
         &self.meter
     }
 
-    /// What the model takes.
+    /// The input type of the model.
     pub fn wants(&self) -> &Arc<TensorType> {
         &self.wants
     }
@@ -305,7 +304,7 @@ impl Drop for BatchReservation {
     }
 }
 
-/// What the device thread owns.
+/// The state of the device thread.
 struct Worker {
     name: Arc<str>,
     labels: Arc<[String]>,
@@ -320,7 +319,7 @@ impl Worker {
     fn serve(mut self, queue: &Queue<Item>) {
         while let Some(Batch { items, closed }) = queue.next_batch() {
             self.meter.closed(closed, items.iter().map(|(came, _)| came.elapsed()));
-            // Who was cut off by the end of a drain, or taken back, no longer listens: its tensor need not run.
+            // A caller that a drain cut off, or that was taken back, no longer listens: its tensor need not run.
             let items = items
                 .into_iter()
                 .map(|(_, item)| item)

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 /// Its length is bounded by the prefetch of the pipelines that use the model: each message in flight has one item.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    // std's Mutex and Condvar: a device thread is no task, and nothing is held over an await.
+    // std's Mutex and Condvar: a device thread is not a task, and nothing is held over an await.
     state: Mutex<State<T>>,
     changed: Condvar,
     max_batch: usize,
     max_wait: Duration,
 }
 
-/// What the device runs at once.
+/// The items that the device runs at once.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     /// Each with when it came into the queue.

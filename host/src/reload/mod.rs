@@ -30,7 +30,7 @@ use crate::memory::MemoryBound;
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingDiagnostic};
 use crate::streams;
 
-/// How often it is told how many of a model's samples were run.
+/// How often the progress of a model's samples is logged.
 const SAMPLES_REPORTED_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything that a file names, read and checked, on no device yet.
@@ -45,9 +45,9 @@ pub struct LoadedFiles {
 pub struct LoadedConfig {
     /// The file.
     pub config: Config,
-    /// What it names.
+    /// The files that it names.
     pub loaded: LoadedFiles,
-    /// What a person should know about it.
+    /// The warnings about it.
     pub warnings: Vec<Warning>,
 }
 
@@ -56,20 +56,10 @@ pub struct LoadedConfig {
 pub enum ServeError {
     /// A device cannot be opened.
     #[error("model `{model}`")]
-    Device {
-        /// The model.
-        model: Name,
-        /// Why not.
-        source: DeviceError,
-    },
+    Device { model: Name, source: DeviceError },
     /// A device fails, or computes wrong numbers.
     #[error("model `{model}`")]
-    Run {
-        /// The model.
-        model: Name,
-        /// Why not.
-        source: RunError,
-    },
+    Run { model: Name, source: RunError },
 }
 
 /// Everything that a change of what a file says, or of what it names, may come from.
@@ -133,7 +123,7 @@ pub fn load_config(
 }
 
 /// Loads the plugins and models that are right as far as the file goes, and adds what is wrong with them to `errors`,
-/// each at its place in the file, and what a person should know of them to `warnings`.
+/// each at its place in the file, and notes about them to `warnings`.
 fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning>) -> LoadedFiles {
     let valid_parts = errors.valid_parts();
     let mut loaded = LoadedFiles {
@@ -262,7 +252,7 @@ impl LoadedFiles {
         self.plugins.iter()
     }
 
-    /// Puts a plugin in the place of the one that was read.
+    /// Replaces a plugin that was read.
     pub fn replace_plugin(&mut self, name: Name, plugin: Arc<Plugin>) {
         self.plugins.insert(name, plugin);
     }

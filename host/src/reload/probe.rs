@@ -15,20 +15,12 @@ use crate::work::Notes;
 pub enum ProbeError {
     /// Its file cannot be read.
     #[error("cannot read the probe {file}")]
-    Read {
-        /// The file.
-        file: String,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Read { file: String, source: std::io::Error },
     /// Something else came of it.
     #[error("the probe {file} expects {expected}, but the result is {found}")]
     Unexpected {
-        /// The file.
         file: String,
-        /// In words.
         expected: String,
-        /// In words.
         found: String,
     },
 }

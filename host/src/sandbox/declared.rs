@@ -23,14 +23,14 @@ const CHOICES_MAX: usize = 256;
 pub struct Setting {
     /// The key.
     pub name: String,
-    /// What it does, for whoever writes the file.
+    /// Its meaning, for the author of the file.
     pub help: String,
-    /// What its value may be.
+    /// The allowed values.
     pub kind: SettingKind,
     /// The texts that may be chosen from; any where there are none.
     pub choices: Vec<String>,
     // Invariant: of the kind.
-    /// What holds where the key is left out.
+    /// The default, where the key is left out.
     pub default: Option<Value>,
     /// Whether the key must be there.
     pub required: bool,
@@ -39,7 +39,7 @@ pub struct Setting {
     pub schema: Option<Value>,
 }
 
-/// What a setting's value may be, in the words of TOML.
+/// The kind of a setting's value, in the words of TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingKind {
     /// `true` or `false`.
@@ -48,26 +48,24 @@ pub enum SettingKind {
     Integer,
     /// A number; a whole one is taken too.
     Number,
-    /// A text.
     Text,
     /// A list.
     Array,
-    /// A table.
     Table,
 }
 
-/// What is wrong with the settings that a plugin is given.
+/// A mistake in the settings for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingDiagnostic {
-    /// What of the table it is about.
+    /// The part of the table that it is about.
     pub about: About,
-    /// What is wrong.
+    /// The problem.
     pub text: String,
-    /// What to do about it.
+    /// A hint.
     pub hint: Option<String>,
 }
 
-/// What of a `settings` table a mistake is about.
+/// The part of a `settings` table that a mistake is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     /// The name of this key.
@@ -89,7 +87,7 @@ pub struct NamedDestination {
     pub is_default: bool,
 }
 
-/// What a JSON Schema says of a text that is the name of a destination.
+/// The keyword of a JSON Schema for a text that names a destination.
 const DESTINATION: &str = "millrace-destination";
 
 impl SettingKind {
@@ -132,7 +130,7 @@ impl SettingKind {
 /// Takes what a plugin says of its settings.
 ///
 /// # Errors
-/// What of it cannot be used, in words for its author.
+/// The unusable part, in words for its author.
 pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, String> {
     if says.len() > SETTINGS_MAX {
         return Err(format!("{} settings, allowed {SETTINGS_MAX}", says.len()));
@@ -233,8 +231,8 @@ pub(super) fn destinations(takes: &[Setting], given: &str) -> Vec<NamedDestinati
     named
 }
 
-/// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
-/// kind, keys that are missing.
+/// The mistakes in the settings for a plugin, all at once: keys that it does not take, values of another kind, keys
+/// that are missing.
 pub(super) fn diagnostics(takes: &[Setting], given: &str) -> Vec<SettingDiagnostic> {
     let given: Map<String, Value> = serde_json::from_str(given).unwrap_or_default();
     let mut diagnostics = Vec::new();
@@ -301,7 +299,7 @@ fn is_choice(choices: &[String], value: &Value) -> bool {
             .is_none_or(|text| choices.iter().any(|choice| choice == text))
 }
 
-/// What a value is; it is not shown, since it may have come from the environment.
+/// The kind of a value; the value is not shown, since it may have come from the environment.
 fn found(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

@@ -1,4 +1,4 @@
-//! What a failed call is called: crossed bounds by their class, traps with the guest's last words and its frames.
+//! The classes of failed calls: crossed bounds by their class, traps with the guest's last words and its frames.
 
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ const RUNTIME: [&str; 16] = [
 /// Where their sources are, in guests with debug information.
 const RUNTIME_SOURCES: &str = " (/rustc/";
 
-/// What is in the name of the first function in a guest: generated, and the same in each.
+/// The name of the first function in a guest: generated, and the same in each.
 const GLUE: &str = "_cabi";
 
 /// The longest mangled name that is worth demangling.
@@ -48,13 +48,13 @@ const NAME_MAX_BYTES: usize = 4 << 10;
 /// Bytes of a fault's text: the last words and the frames.
 const FAULT_MAX_BYTES: usize = 3 * TEXT_MAX_BYTES;
 
-/// What wasmtime says when a guest hands over more than its allowance; its type is private.
+/// The error of wasmtime when a guest hands over more than its allowance; its type is private.
 const HOSTCALL_FUEL_SPENT: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// And when a call ends with what it was lent; no type, either.
 const BORROW_KEPT: &str = "borrow handles still remain at the end of the call";
 
-/// What that says to an author.
+/// The meaning for an author.
 const BORROW_KEPT_MEANS: &str =
     "the plugin keeps the message or the prediction that it was lent, or its bindings give it back too late";
 
@@ -84,7 +84,7 @@ pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -
     }
 }
 
-/// What a panic of the host's own says.
+/// The text of a panic of the host's own.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     sanitize(
@@ -143,7 +143,7 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
             frames.push(sanitize_to(&plain_name(name), FRAME_MAX_BYTES));
         }
     }
-    // A recursion is one frame, told once; what a panic or an allocation went through says nothing about the plugin.
+    // A recursion is one frame, listed once; the frames of a panic or an allocation say nothing about the plugin.
     frames.dedup();
     let own = frames.iter().position(|frame| !is_runtime(frame)).unwrap_or_default();
     let mut told = frames.split_off(own);

@@ -1,4 +1,4 @@
-//! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
+//! The memory bound of the workers, from the constants that hold them to it. Knows no pipeline.
 
 use super::engine::{BESIDE_MEMORY_BYTES, KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
 use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes, result_headers_bytes};
@@ -17,7 +17,7 @@ pub fn results_bytes(max_bytes: usize, are_transformed: bool) -> u64 {
 }
 
 /// The most that the instances of these plugins take: of each worker the one that runs, those that it keeps, and what
-/// stays resident of slots that nobody uses.
+/// stays resident of unused slots.
 pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a PluginConfig>) -> u64 {
     let (mut kept, mut running) = (Vec::new(), 0);
     for plugin in plugins {

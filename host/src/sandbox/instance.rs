@@ -21,10 +21,10 @@ use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transfor
 /// Component-model handles that a guest may hold at once: a message, a prediction and the standard streams are few.
 pub(super) const HANDLES_MAX: usize = 64;
 
-/// What a guest may hand over at once while it is configured: log lines, and the text of an error.
+/// The most that a guest may hand over at once while it is configured: log lines, and the text of an error.
 const CONFIGURE_HANDOVER_BYTES: usize = 1 << 20;
 
-/// What wasmtime says of an export of another type; it has no type of error for it.
+/// The error of wasmtime for an export of another type; it has no type of error for it.
 const MISFIT: &str = "failed to convert function to given type";
 
 /// The one message and the one prediction of a call have one handle each.
@@ -44,7 +44,7 @@ enum Indices {
     Route(route::RoleIndices),
 }
 
-/// What one instance may have.
+/// The limits of one instance.
 #[derive(Debug, Clone)]
 pub(super) struct InstanceLimits {
     /// CPU time of a call.
@@ -72,9 +72,9 @@ pub(super) enum NoInstance {
     Misfit(String),
     /// It was instantiated, and does not accept its settings.
     Refused(String),
-    /// What it says of its settings cannot be used.
+    /// Its declaration of settings cannot be used.
     Declaration(String),
-    /// Its settings are not what it says that it takes.
+    /// The given settings do not fit its declaration.
     Settings {
         diagnostics: Vec<SettingDiagnostic>,
         /// The settings that it takes.
@@ -101,7 +101,7 @@ impl Linked {
         })
     }
 
-    /// What it was linked as.
+    /// The role that it was linked as.
     pub(super) fn role(&self) -> Role {
         match self.indices {
             Indices::Preprocess(_) => Role::Preprocess,
@@ -165,7 +165,7 @@ impl Instance {
         asked(plugin).map(|(.., takes)| takes)
     }
 
-    /// Lets an instance that has served before begin another call: its clock and its log start anew.
+    /// Lets an instance begin another call: its clock and its log start again.
     pub(super) fn begin(&mut self, message_id: &str, caller: &Caller) {
         self.store.set_epoch_deadline(1);
         let state = self.store.data_mut();
@@ -245,7 +245,7 @@ impl Instance {
         self.store.data().limiter.peak()
     }
 
-    /// Ends a call: what it said is told, and what it was lent is given back.
+    /// Ends a call: logs what it said, and takes back what it was lent.
     fn end(&mut self) {
         let state = self.store.data_mut();
         state.message = None;

@@ -31,7 +31,7 @@ use crate::quota::LineQuota;
 /// compiling costs has bounds of its own.
 pub(super) const FILE_MAX_BYTES: u64 = 32 << 20;
 
-/// What every plugin exports beside its role.
+/// The exports of every plugin beside its role.
 pub(super) const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
 
 /// Interfaces of ours that a plugin may import, without their version.
@@ -40,10 +40,10 @@ pub(super) const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:
 /// The version of the contract.
 const OUR_VERSION: &str = "0.1.0";
 
-/// What is in the name of every interface that is as good as one of that version.
+/// The suffix in the name of every interface that is compatible with one of that version.
 const OUR_TRACK: &str = "@0.1.";
 
-/// What the linker says to those who wrote it, and what to those who wrote a plugin.
+/// The errors of the linker, for its authors, and in words for the author of a plugin.
 const LINKER_WORDS: [(&str, &str); 5] = [
     ("component imports instance", "its import"),
     (
@@ -74,15 +74,14 @@ pub(super) struct Loader {
 
 /// A plugin that is ready to be instantiated.
 pub(super) struct LoadedPlugin {
-    /// What it was compiled from.
     pub(super) compiled: Arc<Compiled>,
     /// Name and digest.
     pub(super) identity: Arc<PluginIdentity>,
     /// Linked and type-checked.
     pub(super) linked: Linked,
-    /// What an instance may have.
+    /// The limits of an instance.
     pub(super) allowance: InstanceLimits,
-    /// What all instances may say together.
+    /// The log quota of all instances together.
     pub(super) log: Arc<LineQuota>,
     /// The settings that it takes.
     pub(super) settings: Vec<Setting>,
@@ -224,7 +223,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadProblem> {
     }
 }
 
-/// What a write to a file changes.
+/// The stamps that a write to a file changes.
 fn stamp(file: &File) -> Result<(u64, Option<SystemTime>), LoadProblem> {
     let metadata = file.metadata().map_err(LoadProblem::Read)?;
     Ok((metadata.len(), metadata.modified().ok()))
@@ -263,7 +262,7 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
     Ok(())
 }
 
-/// Names every import that nobody granted, or granted in another version.
+/// Names every import that is not granted, or granted in another version.
 fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProblem> {
     let component_type = component.component_type();
     let has_runtime = unasked::has_runtime(component_type.imports(engine).map(|(name, _)| name));

@@ -15,11 +15,11 @@ pub struct LoadError {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The problem.
     pub problem: LoadProblem,
 }
 
-/// What is wrong with a plugin's file.
+/// The problem with a plugin's file.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadProblem {
     /// It cannot be read.
@@ -62,27 +62,27 @@ pub enum LoadProblem {
     /// It targets another world, or another version of this one.
     #[error("it exports `{found}`, but is used as a {role}, which exports `{expected}`")]
     World {
-        /// What it exports.
+        /// Its exports.
         found: String,
-        /// What it is used for.
+        /// Its use.
         role: Role,
-        /// What it should export.
+        /// The expected export.
         expected: &'static str,
     },
     /// It targets no world of ours.
     #[error("it is not a {role}: it does not export `{expected}`")]
     NoPlugin {
-        /// What it is used for.
+        /// Its use.
         role: Role,
-        /// What it should export.
+        /// The expected export.
         expected: &'static str,
     },
     /// It was made for another version of the contract.
     #[error("it imports `{found}`, but this host has `{expected}`")]
     Version {
-        /// What it imports.
+        /// Its imports.
         found: String,
-        /// What it should import.
+        /// The expected import.
         expected: String,
     },
     /// It wants more than plugins get.
@@ -93,22 +93,17 @@ pub enum LoadProblem {
     Link(String),
     /// Its memory does not begin within its limit.
     #[error("it needs {needed} of memory at its start, allowed {allowed}")]
-    Memory {
-        /// In words.
-        needed: String,
-        /// In words.
-        allowed: String,
-    },
+    Memory { needed: String, allowed: String },
     /// It does not accept its settings, in its own words.
     #[error("it rejects its settings: {0}")]
     Settings(String),
-    /// What it says of its settings is of no use.
+    /// Its declaration of settings cannot be used.
     #[error("its declaration of settings is wrong: {0}")]
     Declaration(String),
     /// Its settings are not those that it takes.
     #[error("{}", listed(.diagnostics))]
     SettingDiagnostics {
-        /// What is wrong with them.
+        /// The mistakes.
         diagnostics: Vec<SettingDiagnostic>,
         /// The settings that it takes.
         takes: Vec<Setting>,
@@ -142,7 +137,7 @@ pub enum LoadProblem {
         /// Its last words.
         said: String,
     },
-    /// There can be no process to compile it in.
+    /// The compiling process cannot start.
     #[error("cannot run the compiler: {0}")]
     Compiler(std::io::Error),
     /// Machine code may not be run here that was made after the process began.
@@ -151,13 +146,13 @@ pub enum LoadProblem {
     /// Our own bug, met on this file.
     #[error("the host failed while loading it: {0}")]
     Host(String),
-    /// There is no thread to try it on.
+    /// The trial thread cannot start.
     #[error("cannot start a thread to try it: {0}")]
     Thread(std::io::Error),
 }
 
 impl LoadProblem {
-    /// What its author can do about it, where that is known.
+    /// A hint for its author, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Ungranted(_) => Some(UNGRANTED),
@@ -165,7 +160,7 @@ impl LoadProblem {
         }
     }
 
-    /// What to do about a problem that is the machine's, or of a limit of this process, and says nothing about the file.
+    /// The hint for a problem of the machine, or of a limit of this process, which says nothing about the file.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Compiler(error) => Some(scarcity(error).unwrap_or(match error.kind() {

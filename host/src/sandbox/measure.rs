@@ -1,5 +1,5 @@
-//! What a call costs: fuel, which is the same on every machine, memory, and where the time goes. In engines of their own,
-//! with the limits of those that serve; nothing here serves.
+//! The cost of a call: fuel, which is the same on every machine, memory, and where the time goes. In engines of their
+//! own, with the limits of those that serve; nothing here serves.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +27,10 @@ use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction, TensorType};
 use crate::quota::LineQuota;
 
-/// Counting fuel and holding watches costs time, and nobody waits behind a plugin that is measured.
+/// Counting fuel and holding watches costs time; no message waits behind a plugin that is measured.
 const DEADLINE_FACTOR: u32 = 10;
 
-/// What there is of fuel: a deadline ends every call before.
+/// The fuel of a call: a deadline ends every call before.
 const FUEL: u64 = u64::MAX;
 
 /// An engine that measures.
@@ -54,23 +54,19 @@ pub struct Measured {
     counts_fuel: bool,
 }
 
-/// What a plugin is called with.
+/// The input of a plugin's call.
 #[derive(Debug, Clone)]
 pub enum CallInput {
-    /// A preprocessor.
     Preprocess(Arc<TensorType>),
-    /// A transformer.
     Transform(TransformOf),
-    /// A router.
     Route(Arc<Prediction>),
 }
 
-/// What one call in a fresh instance cost.
+/// The cost of one call in a fresh instance.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// Fuel of instantiating and configuring, where the engine counts it.
     pub fuel_before: u64,
-    /// Fuel of the call.
     pub fuel_call: u64,
     /// The most memory that the instance had.
     pub memory_bytes: u64,
@@ -80,7 +76,7 @@ pub struct Cost {
     pub configure: Duration,
     /// Copying the message's body into it.
     pub copy_in: Duration,
-    /// What it did itself.
+    /// Its own time.
     pub run: Duration,
     /// Copying its answer out of it.
     pub copy_out: Duration,
@@ -213,7 +209,7 @@ impl Measured {
     /// Makes an instance, configures it and calls it once. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// When there is no instance that accepts its settings; a call that faults is a cost.
+    /// When no instance accepts its settings; a call that faults is a cost.
     pub fn call(&self, message: &Arc<Message>, asked: &CallInput) -> Result<Cost, String> {
         let mut store = self.store(asked).map_err(|error| detail(&error))?;
         let mut cost = Cost::default();

@@ -66,7 +66,7 @@ use self::workers::{LaneQueue, Order, Workers};
 use crate::config::PluginConfig;
 use crate::disposition::ReasonClass;
 
-/// What a plugin is used for: the world that it must target.
+/// The use of a plugin: the world that it must target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// World `preprocessor`.
@@ -88,7 +88,7 @@ pub struct Sandbox {
     // Held while a plugin is compiled, which may cost as much as one may at a time, and tried, for which the pool has one
     // slot.
     loader: Mutex<Loader>,
-    // Those that somebody still has, and a few that nobody has any more.
+    // Versions in use, and a few that are not any more.
     plugins: Mutex<Vec<Weak<Plugin>>>,
 }
 
@@ -99,7 +99,7 @@ pub struct Lane {
     order: Order,
 }
 
-/// What a plugin answers instead of a result.
+/// The refusal of a plugin, in place of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PluginRefusal {
     /// It can never be processed.
@@ -110,10 +110,10 @@ pub enum PluginRefusal {
     Skip(String),
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub struct Called<T> {
-    /// What the plugin answered.
+    /// The plugin's answer.
     pub answer: Result<T, CallError>,
     /// How long it ran, without waiting for a worker.
     pub ran: Duration,
@@ -135,7 +135,7 @@ pub enum CallError {
         /// Which bound, asked and allowed; for a trap the message and the innermost wasm frames.
         text: String,
     },
-    /// What the plugin returned is not what its caller can take: a wrong tensor, results that no envelope holds.
+    /// The plugin returned an invalid value: a wrong tensor, results that no envelope holds.
     #[error("{text}")]
     BadOutput {
         /// `BadTensor`, `OutputTooLarge` or `Denied`.
@@ -148,10 +148,10 @@ pub enum CallError {
     /// The host itself panicked in the call: our bug, whatever the plugin did.
     #[error("the host failed in this call: {text}")]
     Host {
-        /// What the panic says.
+        /// The text of the panic.
         text: String,
     },
-    /// The workers have stopped, or nobody waited for the answer any more.
+    /// The workers have stopped, or the caller gave up.
     #[error("the sandbox has stopped")]
     Stopped,
 }
@@ -227,7 +227,7 @@ impl Sandbox {
         Ok(plugin)
     }
 
-    /// What the calls of each plugin cost that is loaded, its versions together.
+    /// The costs of the calls of each loaded plugin, its versions together.
     pub fn counts(&self) -> Vec<PluginCounts> {
         let mut by_name = BTreeMap::<String, PluginCounts>::new();
         let plugins: Vec<_> = self.plugins().iter().filter_map(Weak::upgrade).collect();

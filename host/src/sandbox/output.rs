@@ -1,5 +1,5 @@
-//! What plugins return, checked before anybody else sees it: tensors against what the model takes, results against what
-//! an envelope may hold, texts against what a log may hold.
+//! The values that plugins return, checked before anything else sees them: tensors against the model's input, results
+//! against what an envelope may hold, texts against what a log may hold.
 
 use millrace_models::TensorError;
 
@@ -26,13 +26,13 @@ const HEADERS_MAX: usize = 64;
 /// Bytes of one result's headers together; they must fit beside ours in one frame of 128 KiB.
 const HEADERS_MAX_BYTES: usize = 64 << 10;
 
-/// What a router may hand over at once: bodies, and headers and names beside them.
+/// The most that a router may hand over at once: bodies, and headers and names beside them.
 pub(super) const ROUTE_HANDOVER_BYTES: usize = RESULT_BODIES_MAX_BYTES + OUTBOUNDS_MAX * 2 * HEADERS_MAX_BYTES;
 
 /// The least that a preprocessor may hand over at once, whatever the model takes: its log lines need room, too.
 const PREPROCESS_HANDOVER_MIN_BYTES: usize = 1 << 20;
 
-/// A tensor of the wrong type is to be told as such, and floats in place of bytes are four times as large.
+/// A tensor of the wrong type is reported as such, and floats in place of bytes are four times as large.
 const WRONG_TYPE_FACTOR: u64 = 4;
 
 /// Axes of a shape that an error names; models have up to five.
@@ -47,7 +47,7 @@ const MESSAGE_HEADERS_MAX: usize = 4096;
 /// Bytes of those together: what a message can have come with.
 const MESSAGE_HEADERS_MAX_BYTES: usize = 256 << 10;
 
-/// What a transformer makes another one of.
+/// The input of a transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransformOf {
     /// A message, on its way to the preprocessor.
@@ -63,7 +63,7 @@ pub enum TransformOf {
 }
 
 impl TransformOf {
-    /// What the transformer may hand over at once.
+    /// The most that the transformer may hand over at once.
     pub(super) fn handover_bytes(self) -> usize {
         match self {
             Self::Message { max_bytes } => max_bytes.saturating_add(2 * MESSAGE_HEADERS_MAX_BYTES),
@@ -72,7 +72,7 @@ impl TransformOf {
     }
 }
 
-/// What a preprocessor may hand over at once.
+/// The most that a preprocessor may hand over at once.
 pub(super) fn preprocess_handover_bytes(input_type: &TensorType) -> usize {
     let element = match input_type.element {
         Element::Byte => size_of::<u8>(),

@@ -1,4 +1,4 @@
-//! A plugin in service: whoever calls it waits, a worker makes the call.
+//! A plugin in service: the caller waits, a worker makes the call.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ use crate::disposition::PluginIdentity;
 use crate::failpoints::{self, Failpoint};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
-/// So many faults with no answer in between are a version that fails for everything: one bad message makes two.
+/// This many faults with no answer in between mean a version that fails for everything: one bad message makes two.
 const AILS_AFTER: u32 = 3;
 
 /// A plugin that was compiled, linked, checked against its role and configured once.
@@ -71,7 +71,7 @@ impl Plugin {
         &self.loaded.compiled.bytes
     }
 
-    /// What it was loaded for.
+    /// The role that it was loaded for.
     pub fn role(&self) -> Role {
         self.loaded.linked.role()
     }
@@ -174,7 +174,7 @@ impl Plugin {
     ) -> Called<T> {
         let (reply, answer) = oneshot::channel();
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
-        // Until the answer is here, or whoever waits for it is dropped.
+        // Until the answer is here, or its caller is dropped.
         let (caller, _waiting) = Caller::new();
         let job = move |instance_cache: &mut InstanceCache| {
             if caller.is_gone() {
@@ -187,7 +187,7 @@ impl Plugin {
                 plugin.run(instance_cache, &message.id, &caller, call)
             }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
-            // Before the answer: whoever gets it may count on nobody else holding the plugin.
+            // Before the answer: the caller may rely on being the only holder of the plugin.
             drop((plugin, message));
             let (ran, cpu) = (began.elapsed(), thread_cpu_time().saturating_sub(cpu_began));
             if reply.send(Called { answer, ran, cpu }).is_err() {
@@ -261,7 +261,7 @@ impl Plugin {
         self.memory_peak.fetch_max(instance.memory_peak(), Ordering::Relaxed);
     }
 
-    /// What its calls cost, those of other versions included, and the most memory that an instance of this one had.
+    /// The costs of its calls, those of other versions included, and the peak memory of an instance of this one.
     pub(super) fn counts(&self) -> PluginCounts {
         let costs = self.meter.costs();
         PluginCounts {

@@ -33,7 +33,7 @@ pub(super) fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Bytes in the unit that a person would say.
+/// Bytes in a readable unit.
 pub(super) fn size(bytes: usize) -> String {
     let (unit, name) = match bytes {
         0..1024 => (1.0, "bytes"),

@@ -44,7 +44,7 @@ pub(super) enum Order {
     First,
 }
 
-/// What the worker threads and everybody who has work for them share.
+/// The state that the worker threads and their callers share.
 pub(super) struct Workers {
     n_workers: usize,
     board: Mutex<Board>,
@@ -62,7 +62,7 @@ struct Board {
     lanes: Vec<LaneState>,
     // Where the next worker begins to look: one after the lane that was served last, for lanes that used the same.
     next: usize,
-    // What the lane that was served last had used: a lane that comes back from a pause begins here, so that it has
+    // The time used by the lane that was served last: a lane that comes back from a pause begins here, so that it has
     // saved up nothing.
     level: Duration,
     last_id: u64,
@@ -84,7 +84,7 @@ struct LaneState {
     jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 enum Next {
     Run {
         lane: u64,
@@ -178,7 +178,7 @@ impl Workers {
         self.changed.notify_all();
     }
 
-    /// Lets workers end after the job in hand; jobs that wait are dropped.
+    /// Lets workers end after their current job; jobs that wait are dropped.
     pub(super) fn stop(&self) {
         let mut board = self.board();
         board.stopping = true;

@@ -1,8 +1,8 @@
 //! The standard streams: everything that the process writes to stdout or stderr goes through here. Knows no verb and no
 //! message.
 //!
-//! Whoever reads the log may leave, stop reading, or let its disk fill up, and must not be able to end or stall the host
-//! by that. So a line that cannot be written is lost, counted, and told when there is a way again; and a host that runs
+//! The reader of the log may leave, stop reading, or let its disk fill up, and must not be able to end or stall the host
+//! by that. So a line that cannot be written is lost, counted, and reported when it can be; and a host that runs
 //! writes its log on a thread of its own, from a bounded queue.
 
 mod descriptor;
@@ -31,10 +31,10 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// How long a thread that panicked waits until that is written: what follows may be the end of the process.
 const PANIC_LIMIT: Duration = Duration::from_millis(100);
 
-/// Who waits for the reader of stderr.
+/// Whether a writer waits for the reader of stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StderrMode {
-    /// Whoever writes: for verbs whose output somebody reads at their own pace, such as in a pager.
+    /// The writer waits: for verbs whose output is read at the reader's own pace, such as in a pager.
     Direct,
     /// Nobody: for a host, whose work goes on.
     Queued,
@@ -89,7 +89,7 @@ pub fn n_lost() -> u64 {
     LOG_QUEUE.get().map_or(0, LogQueue::n_lost)
 }
 
-/// Waits until what was said is written, or nobody can wait any longer.
+/// Waits until the lines are written, or waiting has no use any more.
 pub fn flush(limit: Duration) {
     if let Some(log_queue) = LOG_QUEUE.get() {
         log_queue.flush(limit);
@@ -128,7 +128,7 @@ impl io::Write for LogWriter {
     }
 }
 
-/// Prints lines to stdout, and waits for whoever reads them. A reader that left is no error.
+/// Prints lines to stdout, and waits for the reader. A reader that left is not an error.
 ///
 /// # Errors
 /// When they cannot be written.

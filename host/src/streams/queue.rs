@@ -36,7 +36,7 @@ pub trait Footer: Send {
 /// Where diagnostics are written.
 pub(super) struct LogQueue {
     shared: Arc<Shared>,
-    // The thread that writes; none where whoever says something writes it.
+    // The thread that writes; `None` where the caller writes.
     writer: Option<ThreadId>,
 }
 
@@ -46,7 +46,7 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     written: Condvar,
-    // Locked by whoever writes, and never while `queue` is.
+    // The writer locks it, and never while `queue` is locked.
     sink: Mutex<Sink>,
 }
 
@@ -66,7 +66,7 @@ enum Entry {
     Footer(Option<Box<dyn Footer>>),
 }
 
-/// What the writing thread does next.
+/// The next step of the writing thread.
 enum Next {
     Write(Entry),
     /// Nothing came for a while.
@@ -175,7 +175,7 @@ impl Shared {
                 }
                 Next::Idle => {}
             }
-            // What a full disk cost is told as soon as there is room, whether or not anything else is to be said.
+            // The loss on a full disk is reported as soon as there is room, also when nothing else is to be written.
             if self.is_idle() && self.sink().owes() {
                 aside(footer.as_deref_mut(), &mut || {
                     self.sink().catch_up(self.style);

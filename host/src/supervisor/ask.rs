@@ -1,4 +1,4 @@
-//! What a supervisor can be asked, and which of it waits for nothing. Knows nothing of how changes are made.
+//! The requests to a supervisor, and which of them wait for nothing. Knows nothing of how changes are made.
 
 use std::time::Instant;
 
@@ -11,19 +11,14 @@ use crate::control::{ChangeRecord, Command, Unanswered};
 pub enum ChangeRequest<'a> {
     /// The file, or something that it names, may have changed.
     Read {
-        /// Who noticed.
+        /// The origin.
         by: &'a str,
     },
     /// Somebody asks for it.
-    Command {
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
+    Command { command: Command, by: String },
 }
 
-/// What a change takes up.
+/// The versions that a change may load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReloadScope {
     /// Nothing that was undone before.
@@ -33,7 +28,7 @@ pub(super) enum ReloadScope {
 }
 
 impl Supervisor {
-    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and begun anew.
+    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and started again.
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.

@@ -16,7 +16,7 @@ use crate::reload::{Parts, PluginPart, changes};
 use crate::trial::TrialEnded;
 
 impl Supervisor {
-    /// What comes of a trial: what passed is what later ones are measured by, and what is worse goes.
+    /// Ends a trial: a version that passed is the baseline for later ones, and a worse one is undone.
     pub fn trial_ended(&mut self, ended: TrialEnded) {
         let TrialEnded {
             pipeline,
@@ -99,7 +99,7 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// Of a model the version before is there while the new one is on trial, and no longer: a device has room for one.
+    /// The version before of a model exists only while the new one is on trial: a device has room for one.
     fn roll_back_model(&mut self, name: &str, by: &str) -> Result<Vec<String>, Unanswered> {
         let unknown = |text: String| Err(Unanswered::Unknown(text));
         let is_it = |parts: &&Parts| parts.model.config.name.as_str() == name;

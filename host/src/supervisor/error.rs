@@ -20,44 +20,27 @@ pub enum ChangeError {
     /// A name does not fit.
     #[error("pipeline `{pipeline}`")]
     TooLong {
-        /// The pipeline.
         pipeline: Name,
         /// Which name.
         source: TooLong,
     },
     /// A probe failed.
     #[error("pipeline `{pipeline}`")]
-    Probe {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why.
-        source: ProbeError,
-    },
+    Probe { pipeline: Name, source: ProbeError },
     /// The broker says no.
     #[error("{url}")]
     Broker {
         /// Its URL, without the password.
         url: String,
-        /// Why not.
         source: ConnectError,
     },
     /// A queue or an exchange is not as the file says.
     #[error("pipeline `{pipeline}`")]
-    Topology {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: TopologyError,
-    },
+    Topology { pipeline: Name, source: TopologyError },
     /// A folder cannot be used.
     #[error("pipeline `{pipeline}`")]
-    Folder {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: FolderError,
-    },
-    /// A run that ends by itself would wait for somebody for ever.
+    Folder { pipeline: Name, source: FolderError },
+    /// A run that ends by itself would wait forever.
     #[error("{0}: replace it with another version")]
     Undone(String),
     /// The host is leaving.

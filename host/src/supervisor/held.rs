@@ -1,5 +1,5 @@
-//! What was undone before this process began: another version serves in its place, or its pipelines wait until somebody asks
-//! for it or puts other bytes there. Decides at the start, and lets go later.
+//! Versions that were undone before this process began: another version serves in their place, or their pipelines wait
+//! until somebody asks for it or puts other bytes there. Decides at the start, and lets go later.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::connect::folder::Until;
 use crate::error_chain::ErrorChain;
 use crate::reload::{LoadedConfig, Parts};
 
-/// What of a file was undone by a host before, and would not be taken up at a start. Blocking.
+/// The parts of a file that a host undid before and would not load at a start. Blocking.
 pub fn undone_before(loaded_config: &LoadedConfig) -> Vec<Warning> {
     let (config, loaded) = (&loaded_config.config, &loaded_config.loaded);
     let memory = UndoneVersions::of(&config.path);
@@ -45,7 +45,8 @@ pub fn undone_before(loaded_config: &LoadedConfig) -> Vec<Warning> {
 }
 
 impl Supervisor {
-    /// Holds back what was undone, and puts what served then in its place, where it is there; gives what is to be told.
+    /// Holds back versions that were undone, and puts their predecessors in their place, where they exist; returns what
+    /// to report.
     pub(super) async fn hold_back(&mut self, loaded_config: &mut LoadedConfig) -> Vec<String> {
         self.undone_versions = UndoneVersions::of(&loaded_config.config.path);
         let memory = self.undone_versions.clone();
@@ -132,7 +133,7 @@ impl Supervisor {
     /// Pipelines that would serve what is held back wait; gives why.
     ///
     /// # Errors
-    /// When nobody could ever ask for it.
+    /// When no client could ever reach it.
     pub(super) fn stand_down(&mut self, parts: &BTreeMap<Name, Parts>) -> Result<(), ChangeError> {
         for (name, parts) in parts {
             let Some(what) = self.held_back.first_in(parts) else {
@@ -151,7 +152,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Shows the pipelines that wait; what they would serve is no measure for later versions.
+    /// Shows the pipelines that wait; the parts that they would serve are not the baseline for later versions.
     pub(super) fn show_stood_down(&mut self) {
         for name in self.stood_down.keys() {
             self.deps.instruments.set(name, PipelineState::Paused);
@@ -159,7 +160,7 @@ impl Supervisor {
         }
     }
 
-    /// Those of the pipelines that wait which may serve these parts.
+    /// The waiting pipelines that may serve these parts.
     pub(super) fn may_serve(&self, parts: &BTreeMap<Name, Parts>, taking: ReloadScope) -> Vec<Name> {
         let is_free = |name: &&Name| match (taking, parts.get(*name)) {
             (ReloadScope::Everything, _) | (_, None) => true,

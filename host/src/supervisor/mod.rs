@@ -42,10 +42,10 @@ use crate::sandbox::Sandbox;
 use crate::trial::TrialEnded;
 use crate::watchdog;
 
-/// Who changes what the watch noticed.
+/// The origin of changes that the watch noticed.
 pub const WATCH: &str = "file";
 
-/// What the supervisor is given once.
+/// The dependencies of the supervisor, given once.
 #[derive(Debug)]
 pub struct SupervisorDeps {
     /// Loads and runs plugins.
@@ -60,7 +60,7 @@ pub struct SupervisorDeps {
     pub device_lost: CancellationToken,
     /// Cancelled when the host is to stop.
     pub drain: CancellationToken,
-    /// Cancelled when what is in hand then is to be given back.
+    /// Cancelled when the messages still in flight are to be given back.
     pub cut: CancellationToken,
     /// Whether folder sources end when they are empty.
     pub until: crate::connect::folder::Until,
@@ -74,22 +74,22 @@ pub struct Supervisor {
     // Nothing before the first change.
     config: Option<Config>,
     parts: BTreeMap<Name, Parts>,
-    // What trials go back to, and the generation that it served in.
+    // The version that a trial goes back to, and the generation that it served in.
     proven: BTreeMap<Name, (u64, Parts)>,
     // Trials that have not ended, by the generation that they began in.
     on_trial: BTreeMap<Name, u64>,
-    // What served before what is on trial, and was on trial itself and not worse: an undo goes back to it, and its own trial
-    // begins anew.
+    // The version before the one on trial, where it was on trial itself and not worse: an undo goes back to it, and its
+    // own trial begins anew.
     served: BTreeMap<Name, Parts>,
-    // What a rollback by hand goes back to.
+    // The target of a rollback.
     older: BTreeMap<Name, PluginPart>,
     held_back: HeldBack,
-    // What is held back, for the next process.
+    // The list of undone versions, for the next process.
     undone_versions: UndoneVersions,
     // Pipelines that wait since they have nothing but what is held back, and why; they are paused, too.
     stood_down: BTreeMap<Name, String>,
     paused: BTreeSet<Name>,
-    // What serves is not what lies on the disk, which was on trial when a host ended.
+    // The version that serves differs from the one on the disk, which was on trial when a host ended.
     resumes_trials: bool,
     watched: Vec<PathBuf>,
     current: Current,
@@ -135,7 +135,7 @@ impl Supervisor {
         &mut self.pipelines
     }
 
-    /// What is shown of the host.
+    /// The view of the host.
     pub fn status_view(&self, file: PathBuf) -> Arc<StatusView> {
         Arc::new(StatusView {
             began: Instant::now(),
@@ -192,7 +192,7 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|config| config.pipelines.contains_key(name));
         if !is_in_file {
-            // Nothing of it is in hand any more: what served it can go.
+            // None of its messages is in flight any more: the parts that served it can go.
             let mut generation = self.current.load().as_ref().clone();
             generation.pipelines.remove(name);
             self.current.store(Arc::new(generation));
@@ -207,7 +207,7 @@ impl Supervisor {
         std::mem::take(&mut self.resumes_trials)
     }
 
-    /// Whether nothing runs and nobody is going to resume it.
+    /// Whether nothing runs and no pipeline will be resumed.
     pub fn is_over(&self) -> bool {
         self.pipelines.is_empty() && self.paused.is_empty()
     }
@@ -233,7 +233,7 @@ impl Supervisor {
         let loaded_config = match loaded_config {
             Ok(loaded_config) => loaded_config,
             Err(errors) => {
-                // What is missing or wrong may be mended there.
+                // A missing or wrong part may be mended there.
                 let named = reload::named(&config.path, &errors.valid_parts());
                 for path in named {
                     if !self.watched.contains(&path) {
@@ -346,7 +346,7 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// What was undone may be tried again, where it was asked for and is taken up.
+    /// Lets undone versions be tried again, where somebody asked for it and they are loaded.
     fn forget(&mut self, taking: ReloadScope) {
         if taking == ReloadScope::Everything {
             self.held_back.clear();
@@ -388,7 +388,7 @@ impl Supervisor {
     }
 
     /// Opens the sources of pipelines that are new or whose source or destinations changed. One that changed takes over
-    /// from the one before, which finishes what it has in hand.
+    /// from the one before, which finishes its messages in flight.
     async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Source)>, ChangeError> {
         let mut sources = Vec::new();
         for (name, pipeline) in &config.pipelines {

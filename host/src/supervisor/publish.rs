@@ -72,7 +72,7 @@ impl Supervisor {
             let trial = self.trial(&name, id, &stages, before.pipelines.get(&name));
             pipelines.insert(name, ServingStages { stages, trial });
         }
-        // Those that leave serve what they have in hand.
+        // Those that leave finish their messages in flight.
         for (name, serving) in &before.pipelines {
             if !pipelines.contains_key(name) && self.pipelines.runs(name) {
                 pipelines.insert(name.clone(), serving.clone());
@@ -151,7 +151,7 @@ impl Supervisor {
         )))
     }
 
-    /// Who keeps a pipeline's breaker open.
+    /// The component that keeps a pipeline's breaker open.
     fn failing_component(&self, name: &Name) -> Option<FailingComponent> {
         let waits = self.deps.instruments.get(name)?.waits?;
         waits.breaker.opened().map(|opened| opened.failing_component)

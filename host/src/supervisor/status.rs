@@ -1,4 +1,4 @@
-//! What `status` shows, put together from what the parts of a host show. Changes nothing.
+//! The answer of `status`, put together from the views of a host's parts. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub struct StatusView {
     pub(super) sandbox: Weak<Sandbox>,
 }
 
-/// What serves.
+/// The parts that serve.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     plugins: Vec<PluginStatus>,
@@ -107,14 +107,14 @@ impl StatusView {
     }
 }
 
-/// Seconds that a version on trial may have a message in its hands before that is told.
+/// Seconds that a version on trial may have a message in flight before the status reports it.
 const LAGS_AFTER_S: u64 = 2;
 
-/// The same before the pipeline does not count as ready: its other messages are served beside it, so that this is no matter of
-/// one deadline.
+/// The same before the pipeline counts as not ready: its other messages are served beside it, so that this is no matter
+/// of one deadline.
 const STUCK_AFTER_S: u64 = 30;
 
-/// What a trial says of messages that it has had in its hands for so long.
+/// The report of a trial about messages that have been in flight for so long.
 fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     let TrialStatus {
         seen,
@@ -130,7 +130,7 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     })
 }
 
-/// What a pipeline does, and why where somebody should look at it: the first reason that keeps it from taking.
+/// The state of a pipeline, and why where somebody should look at it: the first reason that keeps it from receiving.
 fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>) {
     let broker = host.broker.as_ref();
     match pipeline.state {
@@ -169,7 +169,7 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
     ("running", pipeline.attention.clone())
 }
 
-/// What serves, from the parts of every pipeline.
+/// The parts that serve, from every pipeline.
 pub(super) fn roster(
     parts: &BTreeMap<Name, Parts>,
     proven: &BTreeMap<Name, (u64, Parts)>,
@@ -179,7 +179,7 @@ pub(super) fn roster(
 ) -> Roster {
     let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
     for (name, parts) in parts {
-        // What an undo would go back to.
+        // The target of an undo.
         let back = [served.get(name), proven.get(name).map(|(_, proven)| proven)];
         for plugin in parts.plugins.iter() {
             let mut others = back.into_iter().flatten();

@@ -1,5 +1,6 @@
-//! What was undone, remembered beside the file so that a restart does not bring it back: which version, when and why, and
-//! the bytes of the plugin that served in its place. Knows no generation, and nothing of how versions are loaded.
+//! Versions that were undone, remembered beside the file so that a restart does not bring them back: which version,
+//! when and why, and the bytes of the plugin that served in its place. Knows no generation, and nothing of how versions
+//! are loaded.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,18 +27,16 @@ const UNDONE_MAX: usize = 64;
 const WHY_MAX_CHARS: usize = 1000;
 const LIST_MAX_BYTES: u64 = 1 << 20;
 
-/// What a version is of.
+/// A plugin or a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// A plugin.
     Plugin,
-    /// A model.
     Model,
 }
 
 impl Kind {
-    /// As it is told.
+    /// Its name in logs and answers.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Plugin => "plugin",
@@ -49,7 +48,7 @@ impl Kind {
 /// A version: its bytes and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Version {
-    /// Of a plugin or a model.
+    /// A plugin or a model.
     pub(super) kind: Kind,
     /// Its name in the file.
     pub(super) name: String,
@@ -62,14 +61,13 @@ pub(super) struct Version {
 /// A version that was undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Undone {
-    /// Which.
     #[serde(flatten)]
     pub(super) version: Version,
     /// When: RFC 3339.
     pub(super) at: String,
-    /// Why.
     pub(super) why: String,
-    /// What served in its place, where that is a plugin with the same settings: a copy of it lies beside the list.
+    /// The version that served in its place, where that is a plugin with the same settings: a copy of it lies beside
+    /// the list.
     pub(super) instead: Option<String>,
     /// It was not found to be bad: it is on trial, or was when its host ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -81,7 +79,6 @@ pub(super) struct Undone {
 pub(super) struct Copy {
     /// SHA-256 of it.
     pub(super) digest: String,
-    /// Its bytes.
     pub(super) bytes: Arc<[u8]>,
 }
 
@@ -90,7 +87,7 @@ pub(super) struct Copy {
 pub(super) struct UndoneVersions {
     // Nothing before the first change says where the file is.
     folder: Option<PathBuf>,
-    // What is to be written; one for each undo, rollback and reload.
+    // Writes that wait; one for each undo, rollback and reload.
     waiting: Arc<Mutex<VecDeque<Write>>>,
     writing: Arc<Mutex<()>>,
 }
@@ -143,7 +140,7 @@ impl Undone {
 }
 
 impl UndoneVersions {
-    /// Of this file.
+    /// For this file.
     pub(super) fn of(file: &Path) -> Self {
         let folder = file.parent().zip(file.file_name());
         Self {
@@ -212,7 +209,7 @@ impl UndoneVersions {
         });
     }
 
-    /// Forgets versions: somebody asked for them.
+    /// Forgets versions that somebody asked for.
     pub(super) fn forget(&self, is_meant: impl Fn(&Version) -> bool + Send + 'static) {
         self.change(move |all| {
             all.retain(|undone| !is_meant(&undone.version));

@@ -98,7 +98,8 @@ async fn new_stages_are_given_more_messages_as_they_prove_themselves() {
     trial.saw(TrialResult::Worse("trap".to_owned()));
     assert_eq!(share(), 1);
 
-    // Who comes meanwhile waits a little, and is processed by the previous ones; when it is seen to take long, at once.
+    // A message that comes meanwhile waits a little, and the previous stages process it; at once where that is seen to
+    // take long.
     let began = Instant::now();
     let TrialAssignment::OnTrial { place, .. } = trial.begin().await else {
         panic!("a hand is free")
@@ -190,7 +191,7 @@ fn one_that_takes_ten_times_as_much_is_found_out() {
 
 #[test]
 fn chance_undoes_one_swap_in_millions_however_the_times_lie() {
-    // Of equal versions a pair is off by chance in one direction as often as in the other: what is undone then.
+    // Between equal versions, chance is as likely in either direction: how often that undoes a swap.
     let chance = |q: f64| {
         let choose = |n: usize, k: usize| (0..k).fold(1.0, |all, i| all * (n - i) as f64 / (i + 1) as f64);
         let at_least: f64 = (SLOWER_PAIRS..=PAIRS as usize)

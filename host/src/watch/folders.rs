@@ -21,7 +21,7 @@ pub(super) struct Folders {
     watcher: Option<notify::RecommendedWatcher>,
     /// Those that are watched, each as it was then: a path may come to lead to another folder.
     watched: BTreeMap<PathBuf, Identity>,
-    /// Whether it was told that some are not watched.
+    /// Whether unwatched folders were reported.
     is_reported: bool,
 }
 
@@ -34,7 +34,7 @@ struct Identity {
 }
 
 impl Folders {
-    /// Folders whose events `tell` is given.
+    /// Folders whose events go to the handler.
     pub(super) fn watched(on_event: impl notify::EventHandler) -> Self {
         let watcher = notify::recommended_watcher(on_event);
         let mut folders = Self::polled();

@@ -1,4 +1,5 @@
-//! Real files, changed as editors, `cp`, `mv` and people do: each is told, with the system's watcher alone and without it.
+//! Real files, changed as editors, `cp`, `mv` and people do: each change is reported, with the system's watcher alone
+//! and without it.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Nothing comes within this: several times the quiet and the pause between looks.
 const NOTHING: Duration = Duration::from_millis(800);
 
-/// What tells of changes.
+/// The ways to notice changes.
 #[derive(Debug, Clone, Copy)]
 enum How {
     /// The system's watcher, and no look without it.
@@ -44,7 +45,7 @@ fn start(how: How, paths: Vec<PathBuf>) -> FileWatcher {
     }
 }
 
-/// What `watch` tells, from another task.
+/// The reports of `watch`, from another task.
 fn listen(mut watch: FileWatcher) -> mpsc::Receiver<()> {
     let (on_event, told) = mpsc::channel(64);
     tokio::spawn(async move {
@@ -68,7 +69,7 @@ async fn expect_nothing(told: &mut mpsc::Receiver<()>, what: &str) {
     assert!(timeout(NOTHING, told.recv()).await.is_err(), "told for nothing: {what}");
 }
 
-/// Makes a folder as a user has it, watches what a file there would name, changes something, and waits until it is told.
+/// Makes a folder as a user has it, watches what a file there would name, changes something, and waits for the report.
 async fn check(what: &str, change: impl Fn(&Path)) {
     tokio::join!(
         check_how(How::Hints, what, &change),
@@ -91,7 +92,7 @@ async fn check_how(how: How, what: &str, change: &impl Fn(&Path)) {
     change(root);
     let what = format!("{what} ({how:?})");
     expect_reported(&mut told, &what).await;
-    // What was slowed down by a busy machine may be told of twice; it ends all the same.
+    // A busy machine may report a slow change twice; it ends all the same.
     while timeout(NOTHING, told.recv()).await.is_ok() {}
     fs::write(root.join("plugins.toml"), "after that").unwrap();
     expect_reported(&mut told, &format!("a write after: {what}")).await;
@@ -267,7 +268,7 @@ async fn after_the_last_write_of_a_slow_writer_one_change_is_told() {
         let mut file = fs::File::create(&path).unwrap();
         for _ in 0..10 {
             file.write_all(b"a part").unwrap();
-            // Shorter than the quiet; a busy machine may make it longer, and what is told then is told too early.
+            // Shorter than the quiet period; a busy machine may stretch it, and then the report is early.
             let early = timeout(Duration::from_millis(100), told.recv()).await;
             assert!(early.is_err() || early == Ok(Some(())));
         }

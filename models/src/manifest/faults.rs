@@ -1,5 +1,5 @@
-//! What is wrong with a model folder beside the first mistakes of its `model.toml`: a person hears of everything at once.
-//! Knows no layer.
+//! The faults of a model folder beside the first mistakes of its `model.toml`: all are reported at once. Knows no
+//! layer.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::raw::{self, RawManifest, RawOutput};
 use super::{Diagnostic, Manifest, Source, check};
 use crate::error::ModelError;
 
-/// Labels that are told one by one; of more, only the number.
+/// Labels that are listed one by one; of more, only the number.
 const TOLD_MAX: usize = 8;
 
 /// Tables of which nothing else depends.
@@ -78,7 +78,7 @@ impl Manifest {
     }
 }
 
-/// What is wrong with values that stand for themselves.
+/// The faults of values that stand alone.
 pub(super) struct OfValues {
     labels: Vec<Diagnostic>,
     std: Option<Diagnostic>,
@@ -261,7 +261,7 @@ out = 2
             assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
             assert!(!errors.iter().any(|error| error.contains("looked at")), "{errors:#?}");
         }
-        // A number that stands for itself is told all the same.
+        // A value that stands alone is reported all the same.
         let both = errors(
             &good.replace("shape = [2]", "shape = [2, 2]").replace("[1.0]", "[0.0]"),
             &files,

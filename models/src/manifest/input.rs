@@ -6,7 +6,7 @@ use super::raw::RawInput;
 use super::{Diagnostic, MAX_AXES, MAX_EXTENT, keep};
 use crate::tensor::{Element, TensorType};
 
-/// What each byte is multiplied with where nothing is said: they become 0 to 1, as by torchvision's `ToTensor`.
+/// The default factor of each byte: they become 0 to 1, as by torchvision's `ToTensor`.
 const SCALE: f64 = 1.0 / 255.0;
 
 /// `(byte * scale - mean) / std`, as `byte * factor + shift`; one of each for every channel.
@@ -17,7 +17,7 @@ pub(crate) struct Normalisation {
     pub(crate) shift: Vec<f32>,
 }
 
-/// What a model takes, and how bytes are normalised.
+/// The input of a model, and how bytes are normalised.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) tensor: TensorType,
@@ -25,19 +25,19 @@ pub(crate) struct Input {
     pub(crate) normalisation: Option<Normalisation>,
 }
 
-/// What `model.toml` says of the input.
+/// The input in `model.toml`.
 #[derive(Debug, Clone)]
 pub(crate) enum GivenInput {
     /// All of it.
     Whole(Input),
-    /// What is to be read beside the network's own input: checked by itself.
+    /// The part beside the network's own input: checked by itself.
     Partly(Box<RawInput>),
 }
 
-/// What a network's file says of its input.
+/// The input in a network's file.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundInput {
-    /// Of an item.
+    /// The shape of an item.
     pub(crate) shape: Vec<u32>,
     /// Whether it takes bytes, which it makes floats of by itself.
     pub(crate) is_bytes: bool,
@@ -100,7 +100,7 @@ impl GivenInput {
             shape: found.shape.clone(),
             element,
         };
-        // What takes bytes normalises them by itself.
+        // A model that takes bytes normalises them by itself.
         let scale = if found.is_bytes { 1.0 } else { SCALE };
         let normalisation = check_normalisation(raw, &tensor, scale)?;
         Ok(Input { tensor, normalisation })

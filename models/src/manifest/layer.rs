@@ -104,7 +104,7 @@ pub(crate) struct Window {
     pub(crate) dilation: [usize; 2],
 }
 
-/// What the keys say where they are absent, as in PyTorch.
+/// The defaults of the keys, as in PyTorch.
 pub(super) const EPS: f64 = 1e-5;
 /// The most of ReLU6.
 const SIX: f32 = 6.0;

@@ -35,7 +35,7 @@ const MAX_AXES: usize = millrace_graph::limits::MAX_AXES - 1;
 /// The largest difference of a recorded output that is still right, where the file does not say.
 const SAMPLE_TOLERANCE: f64 = 1e-3;
 
-/// What `model.toml` says, checked as far as that goes without the weights.
+/// A `model.toml`, checked as far as that goes without the weights.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
     pub(crate) name: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) enum NetworkSource {
     Onnx,
 }
 
-/// What the outputs mean.
+/// The meaning of the outputs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Output {
     /// The one that the labels belong to, and where it is named; the first where there is none.
@@ -178,7 +178,7 @@ impl Manifest {
 }
 
 impl Manifest {
-    /// What an `.onnx` file by itself says: all else is as it is where nothing is said.
+    /// The manifest of an `.onnx` file by itself: defaults for everything else.
     pub(crate) fn bare(file: String) -> Self {
         Self {
             name: None,
@@ -261,7 +261,7 @@ fn check(raw: RawManifest, diagnostics: &mut Vec<Diagnostic>) -> Option<Manifest
     })
 }
 
-/// What is right; what is wrong goes to the others.
+/// The right parts; mistakes go to the others.
 fn keep<T>(checked: Result<T, Diagnostic>, diagnostics: &mut Vec<Diagnostic>) -> Option<T> {
     checked.map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
 }
@@ -459,7 +459,7 @@ fn unknown_format(given: &Spanned<String>, is_network: bool, hint: &str) -> Diag
         "json" => " (such a file is an index or a configuration: name the file of weights)",
         _ => "",
     };
-    // A network is no file of samples.
+    // A network is not a file of samples.
     let endings = match is_network {
         true => ".safetensors, .pth, .pt, .bpk and .onnx",
         false => ".safetensors, .pth, .pt and .bpk",

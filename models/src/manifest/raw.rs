@@ -1,5 +1,5 @@
 //! `model.toml` as it is written. Each key is read by its type, and reading goes on behind a mistake, so that all of them
-//! are told at once.
+//! are reported at once.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -106,7 +106,7 @@ pub(super) struct RawLayer {
     pub(super) body: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) shortcut: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) branches: Option<Spanned<Vec<Vec<Spanned<RawLayer>>>>>,
-    /// Keys that are there and cannot be read, which is told already.
+    /// Keys that cannot be read, and are reported already.
     pub(super) unread: Vec<&'static str>,
 }
 
@@ -137,7 +137,7 @@ struct Reader<'a> {
     text: &'a str,
     diagnostics: &'a mut Vec<Diagnostic>,
     n_layers: usize,
-    /// Keys of the layer in hand that cannot be read.
+    /// Keys of the current layer that cannot be read.
     unread: Vec<&'static str>,
 }
 
@@ -149,7 +149,7 @@ struct Table<'t> {
     known: Vec<&'static str>,
 }
 
-/// What is wrong with a value: where, and what would be right.
+/// The fault of a value: where, and the right form.
 type Wrong = (std::ops::Range<usize>, &'static str);
 
 /// A type of a value.
@@ -403,7 +403,7 @@ impl Reader<'_> {
         self.diagnostics.push(Diagnostic::new(at.start, message));
     }
 
-    /// A mistake for each key that nobody asked for.
+    /// A diagnostic for each key that the file may not have.
     fn refuse_rest(&mut self, of: &Table<'_>) {
         for key in of.keys.keys().filter(|key| !of.known.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();

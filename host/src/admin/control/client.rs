@@ -29,7 +29,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a host is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostAddress {
-    /// At a socket.
     Socket(PathBuf),
     /// At `host:port`.
     Tcp(String),
@@ -47,12 +46,7 @@ pub struct Client {
 pub enum ClientError {
     /// Nobody is there.
     #[error("no host answers at {place}")]
-    Away {
-        /// Where.
-        place: HostAddress,
-        /// Why not.
-        source: io::Error,
-    },
+    Away { place: HostAddress, source: io::Error },
     /// The token cannot be sent.
     #[error("the token has characters that an HTTP header cannot carry")]
     Token,
@@ -61,7 +55,6 @@ pub enum ClientError {
     Refused {
         /// The status of its answer.
         status: u16,
-        /// Its words.
         why: String,
     },
     /// The connection ended.
@@ -70,17 +63,13 @@ pub enum ClientError {
     /// The answer is none of ours.
     #[error("the server at {place} is not a Millrace host, or is one of another version: {why}")]
     Strange {
-        /// Where.
         place: HostAddress,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// No answer came.
     #[error("the host at {place} does not answer")]
-    Late {
-        /// Where.
-        place: HostAddress,
-    },
+    Late { place: HostAddress },
 }
 
 impl std::fmt::Display for HostAddress {
@@ -111,7 +100,7 @@ impl Client {
         self.at_once(Method::GET, STATUS).await
     }
 
-    /// What was changed, the oldest first.
+    /// The changes, the oldest first.
     ///
     /// # Errors
     /// When the host is not there, or refuses.
@@ -119,7 +108,7 @@ impl Client {
         self.at_once(Method::GET, HISTORY).await
     }
 
-    /// What the host's log says about a plugin, after the line with this number.
+    /// The lines of the host's log about a plugin, after the line with this number.
     ///
     /// # Errors
     /// When the host is not there, or refuses.
@@ -150,7 +139,7 @@ impl Client {
     /// Whether a host can take messages, as its page of health says it: for a host that is asked at no other place.
     ///
     /// # Errors
-    /// When nobody is there, or answers something else.
+    /// When nothing answers, or something else does.
     pub async fn page(&self) -> Result<Readiness, ClientError> {
         let asked = async {
             let (_, body) = self.answer(Method::GET, "/readyz").await?;

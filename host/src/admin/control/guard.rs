@@ -1,4 +1,4 @@
-//! Who may ask. Knows no route.
+//! Access to the control interface. Knows no route.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::super::server::{Peer, names_loopback};
 use super::RequestError;
 use crate::config::Secret;
 
-/// Who may ask.
+/// Access control.
 #[derive(Debug, Clone)]
 pub(super) enum AccessGuard {
     /// A user of this machine, and root.
@@ -18,7 +18,7 @@ pub(super) enum AccessGuard {
         /// The user's number.
         uid: u32,
     },
-    /// Whoever has the token.
+    /// Clients with the token.
     Token {
         /// Its digest. Digests are compared, so that the time it takes says nothing of the token.
         digest: [u8; 32],
@@ -36,7 +36,7 @@ impl AccessGuard {
         }
     }
 
-    /// Whoever shows a token.
+    /// Clients with a token.
     pub(super) fn token(token: &Secret, address: SocketAddr) -> Self {
         Self::Token {
             digest: Sha256::digest(token.expose()).into(),
@@ -47,7 +47,7 @@ impl AccessGuard {
     /// Lets a request in: who asks, as the history has it.
     pub(super) fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<String, RequestError> {
         let forbid = |why| Err(RequestError::new(StatusCode::FORBIDDEN, why));
-        // Browsers say where a request comes from, and nobody else does.
+        // Only browsers say where a request comes from.
         if headers.contains_key(ORIGIN) {
             return forbid("web pages may not ask");
         }

@@ -1,5 +1,5 @@
-//! The control interface: status, history and changes as JSON, at a socket for the host's owner or at a port for whoever
-//! has the token. Knows how to ask, and not how anything is changed.
+//! The control interface: status, history and changes as JSON, at a socket for the host's owner or at a port for
+//! clients with has the token. Knows how to ask, and not how anything is changed.
 
 mod client;
 mod guard;
@@ -62,7 +62,7 @@ struct RequestError {
 impl ControlServer {
     /// Begins to serve the control interface of the host that runs a file; `None` where it is off.
     ///
-    /// A place that nobody asked for may be taken, as when two hosts run the same file: then it is none, and the log says so.
+    /// A default path may be in use, as when two hosts run the same file: then there is no socket, and the log says so.
     ///
     /// # Errors
     /// When the place that the file names cannot be had.
@@ -120,7 +120,7 @@ impl ControlServer {
     }
 
     async fn at_socket(path: &Path, control: Control) -> Result<Self, AdminError> {
-        // A host that was killed a moment ago may still be let go of by the system, and its socket with it.
+        // The system may still be closing the socket of a host that was killed a moment ago.
         let until = Instant::now() + LET_GO;
         let (listener, claim) = loop {
             match socket::listen(path).await {

@@ -1,4 +1,4 @@
-//! What can be asked by which path, read and written. Knows no socket, and changes nothing.
+//! The paths of the control interface, read and written. Knows no socket, and changes nothing.
 
 use hyper::{Method, StatusCode};
 
@@ -13,17 +13,17 @@ const PLUGINS: &str = "/v1/plugins/";
 const LOG: &str = "/log";
 const AFTER: &str = "after=";
 
-/// The query of who does not wait for a change to be made.
+/// The query of a client that does not wait for its change.
 pub(super) const AT_ONCE: &str = "wait=false";
 
-/// What is asked.
+/// A request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ControlRequest {
     /// How the host is.
     Status,
-    /// What was changed.
+    /// The changes.
     History,
-    /// What the log says about a plugin.
+    /// The log about a plugin.
     Log {
         /// Its name in `plugins.toml`.
         plugin: String,
@@ -31,11 +31,7 @@ pub(super) enum ControlRequest {
         after: u64,
     },
     /// To change something.
-    Change {
-        command: Command,
-        /// When to answer.
-        answer: When,
-    },
+    Change { command: Command, answer: When },
 }
 
 /// When a change is answered.
@@ -57,7 +53,7 @@ pub(super) fn path(command: &Command) -> String {
     }
 }
 
-/// What a request asks.
+/// The request of a path.
 pub(super) fn read(method: &Method, path: &str, query: Option<&str>) -> Result<ControlRequest, RequestError> {
     if let Some(asked) = look(path, query) {
         let asked = asked?;

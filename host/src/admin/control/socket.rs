@@ -1,4 +1,4 @@
-//! A socket for one user: its path, its folder, its rights, and that nobody else serves there. Knows no request.
+//! A socket for one user: its path, its folder, its rights, and that no other process serves there. Knows no request.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -110,7 +110,7 @@ pub(super) fn make_folder(path: &Path) -> Result<&Path, AdminError> {
     Ok(folder)
 }
 
-/// Whether nobody else can put anything into a folder, or reach into it.
+/// Whether no other user can put anything into a folder, or reach into it.
 pub(super) fn check_private(folder: &Path) -> Result<(), AdminError> {
     let is_private = std::fs::symlink_metadata(folder).is_ok_and(|found| {
         found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
@@ -123,7 +123,7 @@ pub(super) fn check_private(folder: &Path) -> Result<(), AdminError> {
     }
 }
 
-/// Listens at a path, for us alone. A socket at which nobody answers is replaced.
+/// Listens at a path, for this user alone. Replaces a socket at which nothing answers.
 pub(super) async fn listen(path: &Path) -> Result<(UnixListener, Claim), AdminError> {
     let fail = |source| AdminError::ControlSocket {
         path: path.to_owned(),
@@ -186,7 +186,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     socket.listen(BACKLOG)
 }
 
-/// Gives a socket that listens its place, unless somebody answers there.
+/// Gives a listening socket its place, unless another process answers there.
 async fn claim(path: &Path, beside: &Beside) -> Result<(), AdminError> {
     let fail = |source| AdminError::ControlSocket {
         path: path.to_owned(),

@@ -95,7 +95,7 @@ impl Scene {
         }
     }
 
-    /// Answers every request as `answer` says, and tells what was asked.
+    /// Answers every request as `answer` says, and records what was asked.
     fn serve(self, answer: impl Fn(&Request) -> Result<ChangeRecord, Unanswered> + Send + 'static) -> Served {
         let Self {
             server,

@@ -79,13 +79,12 @@ pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came of a reload. The words are harmless.
+/// The outcome of a reload. The words are harmless.
 pub(in crate::cli) enum Reloaded {
-    /// What the file names serves.
+    /// The parts that the file names serve.
     Made {
         /// In words that a terminal may have, with colours.
         told: String,
-        /// The change.
         change: Box<ChangeRecord>,
     },
     /// It was refused, or undone.
@@ -168,7 +167,7 @@ async fn ask(arguments: &HostArguments, command: Command) -> anyhow::Result<Exit
     })
 }
 
-/// What came of a change.
+/// The outcome of a change.
 pub(super) fn word(outcome: ChangeOutcome) -> &'static str {
     match outcome {
         ChangeOutcome::Done => "done",

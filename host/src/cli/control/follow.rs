@@ -1,5 +1,5 @@
-//! What comes of a plugin that a host was given: the host's lines about it, how far its trial is, and how that ends. Asks
-//! and tells; prints nothing and changes nothing.
+//! Follows a plugin that a host was given: the host's lines about it, the progress of its trial, and how that ends. Asks
+//! and reports; prints nothing and changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const ASKED_EVERY: Duration = Duration::from_millis(250);
 /// A host that does not answer for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Lines before the swap that are not told: the number of the last of them.
+/// Lines before the swap, which are not shown: the number of the last of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cli) struct Before(u64);
 
@@ -28,17 +28,17 @@ pub(in crate::cli) struct Followed {
     plugin: String,
     change: ChangeRecord,
     last_line: u64,
-    // The trial as it was told last, by pipeline.
+    // The state of each trial that was reported last, by pipeline.
     trials: Vec<(String, TrialStatus)>,
     seen: u64,
 }
 
-/// Something to tell.
+/// Something to report.
 #[derive(Debug, PartialEq)]
 pub(in crate::cli) enum News {
     /// A line of the host's log, untrusted.
     Line(Line),
-    /// Lines that came too fast to be told.
+    /// Lines that came too fast to be shown.
     Missed(u64),
     /// How far a trial is, where it found something worse.
     Trial(String),
@@ -49,7 +49,6 @@ pub(in crate::cli) enum News {
 pub(in crate::cli) enum End {
     /// It serves, and was proven by so many messages; by none where nothing was there to compare it with.
     Serves {
-        /// The generation.
         generation: u64,
         /// Messages that its trial saw.
         seen: u64,
@@ -68,7 +67,7 @@ pub(in crate::cli) enum End {
 }
 
 impl Before {
-    /// What the host said of a plugin until now.
+    /// The lines of the host about a plugin until now.
     ///
     /// # Errors
     /// When it cannot be asked.

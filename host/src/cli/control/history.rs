@@ -84,7 +84,7 @@ fn listed(changes: &[ChangeRecord], now: SystemTime) -> String {
     shown(&rows, "OUTCOME")
 }
 
-/// What it changes, and the beginning of why it was not done.
+/// The changes, and the beginning of the reason where it failed.
 fn what(change: &ChangeRecord) -> String {
     let mut lines: Vec<String> = change.changes.iter().map(|text| plain(text, CELL_CHARS)).collect();
     if lines.len() > CHANGES_SHOWN {

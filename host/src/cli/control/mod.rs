@@ -67,7 +67,7 @@ impl HostArguments {
     }
 
     fn find(&self, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Host> {
-        // What is on the command line counts more than what is in the environment.
+        // The command line comes before the environment.
         let control = match (&self.control, &self.file) {
             (Some(control), _) => Some(control.clone()),
             (None, Some(_)) => None,
@@ -109,7 +109,7 @@ impl Host {
         })
     }
 
-    /// What to say where there is no answer.
+    /// The error where there is no answer.
     fn explain(&self, error: ClientError) -> anyhow::Error {
         match (&self.file, error) {
             (
@@ -171,7 +171,7 @@ fn place_of(file: &Path) -> anyhow::Result<(HostAddress, Option<Secret>)> {
     })
 }
 
-/// What is given for `--control`.
+/// The value of `--control`.
 fn place(control: &str) -> anyhow::Result<HostAddress> {
     if control.parse::<std::net::SocketAddr>().is_ok() {
         return Ok(HostAddress::Tcp(control.to_owned()));

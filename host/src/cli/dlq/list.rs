@@ -1,4 +1,4 @@
-//! `millrace dlq ls`: one line a letter, for people or as JSON.
+//! `millrace dlq ls`: one line a dead letter, for people or as JSON.
 
 use std::process::ExitCode;
 
@@ -65,7 +65,7 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         }
         n_listed += 1;
         if !options.json {
-            // Whole, for it is how the letter is named to the other verbs.
+            // Whole: the other verbs name the dead letter by it.
             let file = has_files.then(|| plain(dead_letter.file.as_deref().unwrap_or("-"), FILE_CHARS));
             table.add_row(file.into_iter().chain(cells(dead_letter)));
         } else if print(harmless(&as_json(dead_letter).to_string()))? == Reader::Left {
@@ -105,7 +105,7 @@ fn cells(dead_letter: &DeadLetter) -> [String; 9] {
     ]
 }
 
-/// What is known of a letter without its headers and its body.
+/// The columns of a dead letter without its headers and its body.
 fn as_json(dead_letter: &DeadLetter) -> Value {
     let cut = |text: &str| text.chars().take(VALUE_CHARS).collect::<String>();
     let fact = |name: &str| dead_letter.fact(name).map(cut);

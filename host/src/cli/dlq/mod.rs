@@ -1,4 +1,4 @@
-//! `millrace dlq`: dead letters listed, shown, saved and put back. Whatever a letter says is printed escaped.
+//! `millrace dlq`: dead letters listed, shown, saved and put back. Their contents are printed escaped.
 
 mod list;
 mod place;

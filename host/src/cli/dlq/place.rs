@@ -49,20 +49,20 @@ pub(super) enum DeadLetterPlace {
     },
 }
 
-/// The letters that are there now.
+/// The dead letters that are there now.
 pub(super) enum DeadLetters {
     Queue(Box<amqp::DeadLetters>),
     Folder(folder::DeadLetters),
 }
 
-/// A letter that was looked at; it stays where it is.
+/// A dead letter that was looked at; it stays where it is.
 #[derive(Debug)]
 pub(super) enum FoundDeadLetter {
     Queue(Box<amqp::DeadLetterHandle>),
     Folder(Box<folder::Found>),
 }
 
-/// What tells a letter from the others in its place, as well as can be.
+/// The key of a dead letter among the others in its place, as unique as can be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DeadLetterKey {
     /// Its own id, in a queue: several may have it.
@@ -135,8 +135,8 @@ impl DeadLetterPlace {
         }
     }
 
-    /// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
-    /// else tells apart. In a folder each has its file.
+    /// The dead letters that `id` may mean: several only where several in a queue have the same id, which nothing
+    /// else distinguishes. In a folder each has its file.
     ///
     /// The whole of an id or of a file's name wins over the beginning of an id.
     pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<FoundDeadLetter>> {
@@ -234,7 +234,7 @@ impl FoundDeadLetter {
         }
     }
 
-    /// What tells it from the others.
+    /// Its key.
     pub(super) fn handle(&self) -> DeadLetterKey {
         match self {
             Self::Queue(held) => DeadLetterKey::Id(held.dead_letter.id.clone()),

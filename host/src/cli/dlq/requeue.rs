@@ -1,4 +1,4 @@
-//! `millrace dlq requeue`: messages go back where they came from. Each letter is let go of when its message arrived.
+//! `millrace dlq requeue`: messages go back where they came from. A dead letter is removed when its message has arrived.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,10 +16,10 @@ use crate::dead_letter::DeadLetter;
 use crate::error_chain::ErrorChain;
 use crate::streams::{self, Severity};
 
-/// Letters in hand at a time: enough to hide the round trips, and few bodies in memory.
+/// Dead letters in flight at a time: enough to hide the round trips, and few bodies in memory.
 const IN_HAND: usize = 16;
 
-/// Failures that are told one by one; of more, only the number.
+/// Failures that are listed one by one; of more, only the number.
 const REPORTED_MAX: usize = 100;
 
 /// `millrace dlq requeue`
@@ -37,7 +37,7 @@ pub(super) struct Options {
     place: PlaceArguments,
 }
 
-/// Which letters.
+/// Selects dead letters.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
@@ -51,7 +51,7 @@ struct Which {
     reason: Option<String>,
 }
 
-/// What came of it so far.
+/// The outcome so far.
 #[derive(Debug, Default)]
 struct Summary {
     /// By where they went.
@@ -120,11 +120,11 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Whether all letters were dealt with.
+/// Whether all dead letters were dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Whole,
-    /// By Ctrl-C, after what was in hand was finished.
+    /// By Ctrl-C, after the dead letters in flight were finished.
     Stopped,
 }
 
@@ -150,7 +150,7 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
     else {
         return Ok(queue.to_owned());
     };
-    // What a letter says is not believed: it must not choose any queue that the person who asks may publish to.
+    // A dead letter is not believed: it must not choose any queue that this user may publish to.
     match sources.contains(queue) {
         true => Ok(queue.to_owned()),
         false => Err(format!(
@@ -160,8 +160,8 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
     }
 }
 
-/// Through the broker, some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
-/// all: what is in hand then may come twice.
+/// Through the broker, several at a time; Ctrl-C stops reading, and dead letters in flight are finished. A second
+/// Ctrl-C ends it all: dead letters in flight then may come twice.
 async fn publish(
     access: &BrokerAccess,
     dead_letters: DeadLetters,
@@ -225,7 +225,7 @@ async fn publish(
     })
 }
 
-/// What became of one letter.
+/// The outcome for one dead letter.
 enum Done {
     Skipped,
     PutBack(String),

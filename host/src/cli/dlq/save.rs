@@ -1,4 +1,4 @@
-//! `millrace dlq save`: a letter as a test case in a folder. The letter stays where it is.
+//! `millrace dlq save`: a dead letter as a test case in a folder. The dead letter stays where it is.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use crate::dead_letter::DeadLetter;
 use crate::kept_prediction::KeptPrediction;
 use crate::message::Message;
 
-/// What a case is called in its folder.
+/// The file name of a case in its folder.
 const CASE: &str = "case.json";
 
 /// `millrace dlq save`
@@ -59,7 +59,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
         Some(extension) => extension,
         None => Kind::of(&held.head(1024)?).extension.to_owned(),
     };
-    // The name is ours: nothing of the letter is in it but a checked extension.
+    // The name is ours: only a checked extension comes from the dead letter.
     let name = format!("body.{extension}");
     let dir = &options.dir;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
@@ -84,7 +84,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the case expects, and how to have it expect something else.
+/// The expectation of the case, and how to change it.
 fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     let (word, means) = (expected.as_str(), expected.told());
     let means = if word == means {
@@ -100,8 +100,8 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     format!("expects {word}{means}{else_}")
 }
 
-/// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
-/// must come of it from now on.
+/// The case: `message` as a plugin saw it, with its `limits` and `prediction`; `letter` is the outcome, `original` the
+/// message on the wire, and `expect` what must come of it from now on.
 fn as_json(held: &FoundDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
     let dead_letter = held.dead_letter();
     let Message {
@@ -115,7 +115,7 @@ fn as_json(held: &FoundDeadLetter, body: &str, expected: ExpectedOutcome) -> any
         headers,
         ..
     } = held.message()?;
-    // As the letter says them, and no others: whoever sent it must not choose what a test may take.
+    // As the dead letter has them, and no others: its sender must not choose the limits of a test.
     let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| dead_letter.fact(name));
     let limits = (deadline.is_some() || memory.is_some()) && limits_read(deadline, memory).is_ok();
     let limits = limits.then(|| json!({ "deadline": deadline, "memory": memory }));

@@ -1,4 +1,4 @@
-//! `millrace dlq show`: everything that is known of a letter, for people.
+//! `millrace dlq show`: everything that is known of a dead letter, for people.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ const SHOWN_BYTES: usize = 32 * 1024;
 /// How much of a body is looked at.
 const HEAD_BYTES: u64 = 1024;
 
-/// How much of a body that is no text is printed.
+/// How much of a binary body is printed.
 const DUMP_BYTES: usize = 64;
 
 /// `millrace dlq show`
@@ -31,7 +31,7 @@ pub(super) struct Options {
     place: PlaceArguments,
 }
 
-/// What a body is, by its first bytes.
+/// The kind of a body, by its first bytes.
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) extension: &'static str,
@@ -114,7 +114,7 @@ fn headers(text: &mut String, dead_letter: &DeadLetter) {
     }
 }
 
-/// Says so when there is no more room.
+/// Marks a text that was cut.
 fn is_enough(text: &mut String) -> bool {
     const MORE: &str = "  and more\n";
     if text.len() > SHOWN_BYTES && !text.ends_with(MORE) {

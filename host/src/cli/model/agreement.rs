@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What one model says of a picture.
+/// The answer of one model for a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Said {
     /// The best class.
@@ -28,7 +28,7 @@ impl Disagreement {
         self.one.0 != self.other.0
     }
 
-    /// What orders pictures: those of two classes come before the others.
+    /// The order of pictures: those of two classes come before the others.
     fn rank(&self) -> (bool, f32) {
         let doubt = self.one.1.min(self.other.1);
         (self.is_of_two_classes(), self.difference.unwrap_or(doubt))
@@ -51,7 +51,7 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
-    /// Of nothing yet; so many pictures will be kept.
+    /// Empty; so many pictures will be kept.
     pub(super) fn new(n_kept: usize) -> Self {
         Self {
             n_kept,

@@ -65,7 +65,7 @@ pub struct Options {
     json: bool,
 }
 
-/// What one way to run it costs.
+/// The cost of one combination.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Row {
     device: String,

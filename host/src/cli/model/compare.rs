@@ -111,14 +111,14 @@ pub(super) fn compare(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn side(model: Model, options: &Options) -> anyhow::Result<Side> {
-    // What a model that takes bytes does itself is not said to it.
+    // A model that takes bytes normalises them itself: the plugin does not see the normalisation.
     let transform = options.transform.clone().of_floats(model.input().element);
     let eye = Eye::of(model.input(), &transform)?;
     let runner = Runner::new(&model, &options.place.open()?, BATCH)?;
     Ok(Side { model, eye, runner })
 }
 
-/// The best class of a picture. Where there are no scores it is the place of the largest number.
+/// The best class of a picture: where there are no scores, the index of the largest number.
 fn said(item: ItemOutput) -> Said {
     let numbers = item
         .outputs
@@ -134,7 +134,7 @@ fn said(item: ItemOutput) -> Said {
     Said { class, score, numbers }
 }
 
-/// What a class is called by a model, or its number.
+/// The label of a class, or its number.
 fn name(model: &Model, class: usize) -> String {
     let label = model.labels().get(class);
     label.map_or_else(|| class.to_string(), |label| plain(label, LABEL_CHARS))
@@ -175,7 +175,7 @@ fn shown(agreement: &Agreement, one: &Model, other: &Model) -> String {
     text
 }
 
-/// What A says in rows, what B says in columns, for the classes that are said most.
+/// A's classes in rows, B's in columns, for the most frequent classes.
 fn grid(agreement: &Agreement, one: &Model, other: &Model) -> String {
     let (classes, rows) = agreement.table(N_CLASSES);
     let short = |model: &Model, class: usize| plain(&name(model, class), SHORT_CHARS);

@@ -1,4 +1,4 @@
-//! What the best-known training sets have: how their pictures are normalised, and what their classes are called. Knows no model.
+//! The best-known training sets: how their pictures are normalised, and the names of their classes. Knows no model.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -1,5 +1,5 @@
-//! `millrace model`: what somebody with a network does, from a file out of training to a folder that serves. One file a verb.
-//! Whatever a file says is printed escaped.
+//! `millrace model`: from a file out of training to a folder that serves. One file a verb. Whatever a file says is
+//! printed escaped.
 
 mod import;
 mod inspect;

@@ -16,7 +16,7 @@ const FILE_MAX_BYTES: u64 = 256 << 20;
 /// Most pictures of a folder, and how deep they lie.
 const PICTURES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 8;
-/// What pictures' names end with.
+/// The endings of pictures' names.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "jfif"];
 
 /// How a picture becomes what a model takes.
@@ -71,7 +71,7 @@ impl Eye {
     /// For a model's input.
     ///
     /// # Errors
-    /// When that is no picture, or needs a normalisation that is not named.
+    /// When it is not a picture, or needs a normalisation that is not named.
     pub(super) fn of(input: &TensorType, arguments: &TransformArguments) -> anyhow::Result<Self> {
         let wants = millrace_plugin::TensorType {
             shape: input.shape.clone(),
@@ -157,7 +157,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The pictures of a folder and of those in it, by name; or the one that the path itself is.
+/// The pictures of a folder and its subfolders, by name; or the one picture at the path.
 ///
 /// # Errors
 /// When it cannot be read, holds none or too many.

@@ -1,4 +1,4 @@
-//! The model that a verb is about: read and told when it is wrong. Knows no verb.
+//! The model of a verb: reads it, and reports what is wrong with it. Knows no verb.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::streams;
 /// How much of a line of an error is shown.
 const LINE_CHARS: usize = 2000;
 
-/// Reads a model folder, or an .onnx file. Everything that is wrong with it is told, and is the verb's end.
+/// Reads a model folder, or an .onnx file. Reports everything that is wrong with it and ends the verb.
 pub(super) fn load(path: &Path) -> Result<Model, ExitCode> {
     Model::load(path).map_err(|error| {
         for line in diagnostics(error) {
@@ -23,7 +23,7 @@ pub(super) fn load(path: &Path) -> Result<Model, ExitCode> {
     })
 }
 
-/// What is wrong with a model, a line each.
+/// The faults of a model, a line each.
 pub(super) fn diagnostics(error: ModelError) -> Vec<String> {
     let each = error.each().into_iter();
     each.map(|error| lines(&ErrorChain(&error).to_string())).collect()

@@ -19,7 +19,7 @@ use crate::streams::{self, Severity};
 /// Runs before those that count: what is cold is another question.
 const WARM_RUNS: usize = 5;
 
-/// So many runs of each case, or so long.
+/// This many runs of each case, or this long.
 const RUNS_MAX: usize = 1000;
 const RUNS_MIN: usize = 10;
 const CASE_TIME: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub struct Options {
 }
 
 pub(super) async fn bench(options: Options) -> anyhow::Result<ExitCode> {
-    // Before anything is measured: a baseline that cannot be read is told at once.
+    // Before any measurement: a baseline that cannot be read is reported at once.
     let baseline = options.baseline.as_deref().map(read).transpose()?;
     let subject = Subject::of(&options.plugin)?;
     let defaults = Defaults {
@@ -115,7 +115,7 @@ pub(super) async fn bench(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures one case; tells why it cannot be, and goes on.
+/// Measures one case; reports why it cannot be measured, and goes on.
 async fn figures(
     wasm: &Path,
     case: &Case,

@@ -49,14 +49,14 @@ pub(super) fn made(cargo: &CargoArguments, separate_target: Option<&Path>) -> an
     Ok((built, text))
 }
 
-/// The path as whoever is in this folder would write it.
+/// The path relative to the current folder.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let near = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     plain(&near.unwrap_or_else(|| path.to_owned()).to_string_lossy(), 4096)
 }
 
-/// A plugin that was just built, for whoever built it.
+/// A plugin that was just built, for people.
 fn told(built: &Built, description: &Description) -> String {
     let size = component::size(description.n_bytes);
     format!(

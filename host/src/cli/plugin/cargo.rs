@@ -24,7 +24,7 @@ pub(super) struct CargoArguments {
     target: Target,
 }
 
-/// What Rust calls a platform of WebAssembly.
+/// Rust's names of platforms of WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
     /// A core module that imports nothing but the contract; the host makes a component of it
@@ -60,7 +60,6 @@ pub(super) enum CargoError {
         program: &'static str,
         source: std::io::Error,
     },
-    /// It said why.
     #[error("cargo failed: its output is above")]
     Failed,
     #[error("cargo succeeded, but made no .wasm file for `{0}`")]

@@ -70,7 +70,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
             Ok(takes) => takes,
             Err(error) => return Ok(refused(&component::explained(&error))),
         };
-        // What it takes is told even where what it is given is refused.
+        // Its settings are reported even where those that it is given are refused.
         output::print(format_args!("\n{}", settings_table(&takes)))?;
         let plugin = match sandbox.load(&config, role) {
             Ok(plugin) => plugin,

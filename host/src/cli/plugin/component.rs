@@ -34,7 +34,7 @@ pub(super) fn sandbox() -> Result<Sandbox, SandboxError> {
     Sandbox::start(1, compiler())
 }
 
-/// What a file says of itself.
+/// The description of a file.
 ///
 /// # Errors
 /// In the words of `millrace check`.
@@ -126,7 +126,7 @@ fn json(value: toml::Value) -> anyhow::Result<Value> {
     })
 }
 
-/// What it is, in words.
+/// Its kind, in words.
 pub(super) fn roles_of(description: &Description) -> String {
     let roles: Vec<String> = description.roles().iter().map(|role| format!("a {role}")).collect();
     match roles.is_empty() {
@@ -160,7 +160,7 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
     as_it_is.into_iter().chain(escape.into_iter().flatten())
 }
 
-/// Bytes, as a person reads them.
+/// Bytes for people.
 pub(super) fn size(n_bytes: usize) -> String {
     let digits = n_bytes.to_string();
     let mut text = String::new();

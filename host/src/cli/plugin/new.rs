@@ -46,7 +46,7 @@ Then, in the new folder:
   millrace plugin build
   millrace plugin watch                   builds and runs the cases at every save";
 
-/// What a new plugin does.
+/// The role of a new plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum NewRole {
     /// Turns a message into the tensor that the model takes
@@ -185,7 +185,7 @@ fn sdk_path(sdk: &Path, folder: &Path) -> anyhow::Result<String> {
 
 /// The relative path from a folder to another.
 fn way(from: &Path, to: &Path) -> PathBuf {
-    // What is not there yet cannot be asked for; the folder around it can.
+    // A path that does not exist cannot be watched; the folder around it can.
     let from = match (from.parent().map(std::fs::canonicalize), from.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => from.to_owned(),

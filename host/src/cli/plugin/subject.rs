@@ -1,4 +1,4 @@
-//! What a command is about: a plugin's file, or the crate that it is built from. Asks cargo, and builds nothing.
+//! The subject of a command: a plugin's file, or the crate that it is built from. Asks cargo, and builds nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-/// What cargo is told to build plugins for.
+/// The targets that cargo builds plugins for.
 const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
 
 /// Where it puts them.
@@ -24,7 +24,7 @@ const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 pub(super) struct Subject {
     /// The file.
     pub(super) wasm: PathBuf,
-    /// Where its cases are, where nobody says otherwise.
+    /// The default place of its cases.
     pub(super) cases: PathBuf,
     /// Where pictures of failures go.
     pub(super) pictures: PathBuf,
@@ -157,7 +157,7 @@ fn newest_in(folder: &Path, depth: usize) -> Option<(SystemTime, PathBuf)> {
     newest.max()
 }
 
-/// A folder that nobody has yet, and that nobody else can guess.
+/// A new folder with a name that cannot be guessed.
 fn private_folder() -> PathBuf {
     std::env::temp_dir().join(format!("millrace-cases-{}", uuid::Uuid::new_v4()))
 }

@@ -112,7 +112,7 @@ async fn update(suite: &Suite, runner: &Runner) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One case, as a person reads it.
+/// One case, for people.
 pub(super) fn shown(judged: &Judged) -> String {
     let name = plain(&judged.name, TEXT_CHARS);
     let mut text = match &judged.verdict {

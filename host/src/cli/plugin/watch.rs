@@ -1,5 +1,5 @@
-//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, has a running host take the plugin up, and
-//! tells what comes of it there.
+//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, has a running host take the plugin
+//! up, and reports the outcome there.
 
 mod deploy;
 mod sources;
@@ -54,7 +54,7 @@ const APART: &str = "watch";
 /// The longest line of a host's log that is printed.
 const LINE_CHARS: usize = 2000;
 
-/// What is built, and for whom.
+/// The crate to build, and the host that gets it.
 struct Task {
     cargo: CargoArguments,
     deployment: Option<Deployment>,
@@ -118,8 +118,8 @@ fn near(folder: &Path) -> Option<PathBuf> {
 }
 
 impl Task {
-    /// Builds, tests, and swaps in; gives what is to be followed then. What goes wrong with the plugin is told, and no error:
-    /// the next save may mend it.
+    /// Builds, tests, and swaps in; returns what is to be followed then. Problems of the plugin are reported, and are
+    /// not an error: the next save may mend it.
     async fn round(&mut self) -> anyhow::Result<Option<Box<Followed>>> {
         let began = Instant::now();
         let (cargo, separate_target) = (self.cargo.clone(), self.separate_target().await);
@@ -206,7 +206,7 @@ impl Task {
         let asked = tokio::task::spawn_blocking(move || target_directory(&folder))
             .await
             .ok()?;
-        // What cargo does not say it says again when it builds.
+        // Cargo says the rest again when it builds.
         let target = asked.ok()?;
         deployment.is_within(&target).then(|| target.join(APART))
     }
@@ -235,7 +235,7 @@ fn tell(error: &str) {
     streams::error(component::lines(error));
 }
 
-/// What came of a crate's cases.
+/// The outcome of a crate's cases.
 enum Cases {
     None,
     /// All are as expected.

@@ -18,10 +18,10 @@ use crate::disposition::Stage;
 use crate::kept_prediction::KeptPrediction;
 use crate::message::{Message, Tensor, TensorData};
 
-/// What a saved letter is called in its folder.
+/// The file name of a saved dead letter in its folder.
 pub const DEAD_LETTER_FILE: &str = "case.json";
 
-/// What `case.json` says that it is.
+/// The format that `case.json` names.
 const FORMAT: &str = "millrace-case/1";
 
 #[derive(Debug, Deserialize)]
@@ -49,7 +49,7 @@ struct SavedMessage {
     headers: Vec<(String, String)>,
 }
 
-/// What the plugin that failed had.
+/// The limits of the plugin that failed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedLimits {
@@ -85,7 +85,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         );
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    // A name and no path: whoever sent a letter must not choose which file is read.
+    // A name, not a path: the sender of a dead letter must not choose which file is read.
     let mut parts = Path::new(&saved.body).components();
     let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
         return fail(
@@ -156,7 +156,7 @@ fn message(saved: SavedMessage, body: Vec<u8>) -> Message {
     }
 }
 
-/// What a router is shown; nothing where nothing is left of it.
+/// The prediction for a router; `None` where nothing is left of it.
 fn shown(kept: KeptPrediction) -> Result<Option<SaidPrediction>, String> {
     if kept.scores.is_empty() && kept.outputs.is_empty() {
         return Ok(None);
@@ -187,7 +187,7 @@ fn record(saved: SavedDeadLetter, limits: Option<(Duration, usize)>) -> Record {
     let stage = STAGES
         .into_iter()
         .find(|stage| saved.stage.as_deref() == Some(stage.as_str()));
-    // Of a chain, the preprocessor is the last and the router the first.
+    // The preprocessor is the last of a plugin chain, and the router the first.
     let names = |list: Option<String>| list.unwrap_or_default();
     let (preprocess, route) = (names(saved.preprocess), names(saved.route));
     let own = match stage {
@@ -208,7 +208,7 @@ fn record(saved: SavedDeadLetter, limits: Option<(Duration, usize)>) -> Record {
 }
 
 impl Record {
-    /// What a plugin that does `stage` must make of the message where its case says nothing: not again what is recorded.
+    /// The expectation for a plugin that does `stage` where its case has none: another outcome than the recorded one.
     /// `None` where the message never came to it or the record does not say.
     pub fn expected(&self, stage: Stage) -> Option<Expected> {
         let failed_in = self.stage?;
@@ -228,7 +228,7 @@ impl Record {
     }
 }
 
-/// What `dlq save` and `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
+/// Expectations that `dlq save` and `--update` wrote have the form of `[expect]`; its readers are those of TOML.
 fn expected(value: &Value, path: &Path) -> Result<Expected, ConfigErrors> {
     let fail = |message: String| alone(path, "", Diagnostic::at(None, message));
     let table: toml::Value =

@@ -1,6 +1,6 @@
 //! Whole cases: good ones, and bad ones beside the text that they must give.
 //!
-//! `UPDATE_SNAPSHOTS=1` writes the texts anew.
+//! `UPDATE_SNAPSHOTS=1` rewrites the texts.
 
 use super::*;
 
@@ -96,7 +96,7 @@ fn what_a_case_leaves_out_has_its_default() {
     assert!(case.expected.is_none() && case.settings.is_none() && case.prediction.is_none());
 }
 
-/// What `case.json` says beside its format and its body.
+/// The parts of `case.json` beside its format and its body.
 fn saved(dead_letter: &str, more: &str) -> String {
     format!(
         r#"{{"format": "millrace-case/1", "body": "body.bin", "message": {{"id": "m", "correlation_id": null, "reply_to": null,

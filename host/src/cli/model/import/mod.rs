@@ -60,7 +60,7 @@ pub struct Options {
     force: bool,
 }
 
-/// What was made, for the person who asked.
+/// The result, for people.
 struct Made {
     lines: Vec<String>,
 }
@@ -86,7 +86,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<ExitCode> {
         let stopped = Arc::clone(&stopped);
         move || make(&options, &stopped)
     });
-    // What was begun is taken away by who began it, so the work is waited for.
+    // The thread that began the work removes its rest, so the work is waited for.
     let made = loop {
         tokio::select! {
             made = &mut work => break made?,

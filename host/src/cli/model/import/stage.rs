@@ -12,10 +12,10 @@ use crate::cli::model::steps::Steps;
 
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// What a folder that may be replaced holds.
+/// The file that marks a folder that may be replaced.
 const MANIFEST: &str = millrace_models::MANIFEST_FILE;
 
-/// A folder beside the one that it will be. It is gone when it is dropped.
+/// A folder beside its final place. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     to: PathBuf,

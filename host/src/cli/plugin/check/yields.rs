@@ -1,4 +1,4 @@
-//! What a plugin makes of what a model folder has at hand: its sample pictures, or its labels. Knows no file of the plugin.
+//! The output of a plugin for the sample pictures or the labels of a model folder. Knows no file of the plugin.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ struct Sample {
     message: Arc<Message>,
 }
 
-/// What the plugin yields, as a table.
+/// The plugin's output, as a table.
 ///
 /// # Errors
 /// When the model cannot be read or run; what the plugin refuses is in the table.

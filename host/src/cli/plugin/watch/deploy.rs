@@ -22,7 +22,7 @@ const VERSIONS_MAX_BYTES: usize = 64 << 20;
 pub(super) struct Deployment {
     file: PathBuf,
     plugin: Name,
-    // What was in its place, the oldest first.
+    // The content before, the oldest first.
     versions: VecDeque<Version>,
 }
 
@@ -33,7 +33,7 @@ struct Version {
     bytes: Vec<u8>,
 }
 
-/// What came of giving a plugin. The words are harmless.
+/// The outcome of giving a plugin to a host. The words are harmless.
 pub(super) enum Given {
     /// Nobody is there to take it.
     NoHost(String),
@@ -47,7 +47,7 @@ impl Deployment {
     /// To the host that runs this file, as the plugin of that name in it. Neither needs to be there yet.
     ///
     /// # Errors
-    /// When there can be no such name.
+    /// When the name is not valid.
     pub(super) fn new(file: PathBuf, plugin: String) -> anyhow::Result<Self> {
         match Name::new(&plugin) {
             Some(plugin) => Ok(Self {
@@ -65,7 +65,7 @@ impl Deployment {
     /// Gives it to the host, and says what came of it.
     ///
     /// # Errors
-    /// When there is no way to give it; its file is then as it was.
+    /// When it cannot be given; its file is then as it was.
     pub(super) async fn give(&mut self, wasm: &Path) -> anyhow::Result<Given> {
         let shown = plain(&self.file.display().to_string(), 4096);
         let target = self.target()?;
@@ -128,7 +128,7 @@ impl Deployment {
 
     /// Keeps what lies in its place.
     fn keep(&mut self, target: &Path) {
-        // What cannot be read is not there to be put back.
+        // A file that cannot be read cannot be put back.
         let Ok(bytes) = std::fs::read(target) else { return };
         let digest = digest_of(&bytes);
         self.versions.retain(|version| version.digest != digest);
@@ -193,7 +193,7 @@ impl Deployment {
 /// A file in the place of another.
 struct Swap {
     target: PathBuf,
-    /// What was there; none where it is the same file.
+    /// The content before; `None` where it is the same file.
     before: Option<PathBuf>,
 }
 
