@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
             println!("cargo::rerun-if-changed={}", from.display());
             match from.is_file() {
                 true => files.push((name.to_owned(), from)),
-                false => gather(&from, name, &mut files)?,
+                false => load_config(&from, name, &mut files)?,
             }
         }
     }
@@ -52,14 +52,14 @@ fn main() -> io::Result<()> {
     fs::write(variable("OUT_DIR")?.join("embedded.rs"), list)
 }
 
-fn gather(folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+fn load_config(folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let entry_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = format!("{name}/{entry_name}");
         if path.is_dir() {
             if entry_name != TESTS && name != "schema/src" {
-                gather(&path, &name, files)?;
+                load_config(&path, &name, files)?;
             }
         } else if path
             .extension()

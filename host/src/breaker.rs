@@ -16,14 +16,14 @@ use tracing::{debug, info, warn};
 
 use crate::connect::{GaveUp, HOLD_LIMIT};
 use crate::disposition::{Reason, ReasonClass, Stage};
-use machine::{Change, Failure, Machine, Turn};
+use machine::{BreakerTransition, Failure, Machine, Turn};
 
-/// How often a waiting pipeline looks whether the culprit is still in service.
+/// How often a waiting pipeline checks whether the failing component is still in service.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Which plugin version or model a message failed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Culprit {
+pub struct FailingComponent {
     /// Where it works: the model infers.
     pub stage: Stage,
     /// Its name in `plugins.toml`.
@@ -32,10 +32,10 @@ pub struct Culprit {
     pub digest: String,
 }
 
-/// What becomes of a message that failed.
+/// The verdict on a message that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its disposition stands: the culprit may be right about this message.
+pub enum FailureVerdict {
+    /// Its disposition stands: the component may be right about this message.
     Stands,
     /// It is kept, and waits for its next turn.
     Kept,
@@ -43,11 +43,11 @@ pub enum Verdict {
     ProbeFailed,
 }
 
-/// What an open breaker waits for.
+/// The wait of an open breaker.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// Who is to blame.
-    pub culprit: Culprit,
+    /// The component to blame.
+    pub failing_component: FailingComponent,
     /// How it failed last.
     pub class: ReasonClass,
     /// For how long.
@@ -69,22 +69,22 @@ struct Inner {
     changed: Notify,
 }
 
-/// A message in hand, as the breaker sees it. Dropping it makes way for the next.
+/// A message in flight, as the breaker sees it. Dropping it makes way for the next.
 #[derive(Debug)]
 pub struct Ticket {
     breaker: Breaker,
-    standing: Standing,
+    state: TicketState,
     waits_since: Option<Instant>,
 }
 
-/// What a ticket's message is doing.
+/// The state of a ticket's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum TicketState {
     /// Waiting for its turn; counted in the machine.
     Waits,
     /// Running as one of many.
     Runs,
-    /// Running alone, to see whether the culprit has recovered; the breaker had been opened this often.
+    /// A half-open call: it runs alone, to see whether the component has recovered; the breaker had opened this often.
     Probes(u64),
 }
 
@@ -99,12 +99,12 @@ impl Breaker {
         }))
     }
 
-    /// Waits until a message may be taken: always while closed; while open one as a probe, when none in hand is left
-    /// that could be it. `is_served` says whether a culprit is still in service.
+    /// Waits until a message may be received: always while closed; while open one as a half-open call, when none in
+    /// flight is left that could be it. `is_served` says whether a component is still in service.
     ///
     /// # Cancellation
     /// Safe.
-    pub async fn admits(&self, is_served: impl Fn(&Culprit) -> bool) {
+    pub async fn admits(&self, is_served: impl Fn(&FailingComponent) -> bool) {
         loop {
             let changed = self.0.changed.notified();
             self.forget_unless(&is_served);
@@ -121,16 +121,17 @@ impl Breaker {
         self.machine().n_waiting += 1;
         Ticket {
             breaker: self.clone(),
-            standing: Standing::Waits,
+            state: TicketState::Waits,
             waits_since: None,
         }
     }
 
-    /// Lets a suspect by, which runs alone and while the breaker is closed: nothing may wait while others wait for it.
-    pub fn ticket_of_suspect(&self) -> Ticket {
+    /// Lets a quarantined message pass, which runs alone and while the breaker is closed: nothing may wait while others
+    /// wait for it.
+    pub fn quarantined_ticket(&self) -> Ticket {
         Ticket {
             breaker: self.clone(),
-            standing: Standing::Runs,
+            state: TicketState::Runs,
             waits_since: None,
         }
     }
@@ -149,12 +150,12 @@ impl Breaker {
         }
     }
 
-    /// Others serve from now on: closes where the culprit is not among them.
-    pub fn swapped(&self, is_served: impl Fn(&Culprit) -> bool) {
+    /// Other parts serve from now on: closes where the failing component is not among them.
+    pub fn swapped(&self, is_served: impl Fn(&FailingComponent) -> bool) {
         self.forget_unless(is_served);
     }
 
-    /// What it waits for, while it is open.
+    /// The half-open call that it waits for, while it is open.
     pub fn opened(&self) -> Option<Opened> {
         self.machine().opened(Instant::now())
     }
@@ -164,17 +165,17 @@ impl Breaker {
         self.machine().n_opened
     }
 
-    fn forget_unless(&self, is_served: impl Fn(&Culprit) -> bool) {
+    fn forget_unless(&self, is_served: impl Fn(&FailingComponent) -> bool) {
         let change = self.machine().forget_unless(is_served, Instant::now());
         self.tell(change);
     }
 
-    fn tell(&self, change: Option<Change>) {
+    fn tell(&self, change: Option<BreakerTransition>) {
         let pipeline = &*self.0.pipeline;
         match change {
             None => return,
-            Some(Change::Opened {
-                culprit,
+            Some(BreakerTransition::Opened {
+                failing_component,
                 generation,
                 reason,
                 n_failures,
@@ -183,15 +184,22 @@ impl Breaker {
                 let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 warn!(
                     pipeline,
-                    %culprit, generation, n_failures, reason, probe_ms, "breaker open: taking nothing until a probe succeeds"
+                    culprit = %failing_component, generation, n_failures, reason, probe_ms, "breaker open: the pipeline receives no messages until a half-open call succeeds"
                 );
             }
-            Some(Change::ProbeFailed { culprit, reason, pause }) => {
+            Some(BreakerTransition::ProbeFailed {
+                failing_component,
+                reason,
+                pause,
+            }) => {
                 let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                info!(pipeline, %culprit, reason, probe_ms, "a probe failed: the breaker stays open");
+                info!(pipeline, culprit = %failing_component, reason, probe_ms, "half-open call failed: the breaker stays open");
             }
-            Some(Change::Closed { culprit, lasted }) => {
-                info!(pipeline, %culprit, open_s = lasted.as_secs(), "breaker closed");
+            Some(BreakerTransition::Closed {
+                failing_component,
+                lasted,
+            }) => {
+                info!(pipeline, culprit = %failing_component, open_s = lasted.as_secs(), "breaker closed");
             }
         }
         self.0.changed.notify_waiters();
@@ -208,8 +216,8 @@ impl Ticket {
     ///
     /// # Errors
     /// [`GaveUp`] when a drain begins while it waits, or it waited too long.
-    pub async fn turn(&mut self, is_served: impl Fn(&Culprit) -> bool) -> Result<(), GaveUp> {
-        if self.standing == Standing::Runs {
+    pub async fn turn(&mut self, is_served: impl Fn(&FailingComponent) -> bool) -> Result<(), GaveUp> {
+        if self.state == TicketState::Runs {
             return Ok(());
         }
         let breaker = self.breaker.clone();
@@ -219,11 +227,11 @@ impl Ticket {
             let turn = breaker.machine().turn(Instant::now());
             let until = match turn {
                 Turn::Ordinary => {
-                    self.standing = Standing::Runs;
+                    self.state = TicketState::Runs;
                     return Ok(());
                 }
                 Turn::Probe(opened) => {
-                    self.standing = Standing::Probes(opened);
+                    self.state = TicketState::Probes(opened);
                     return Ok(());
                 }
                 Turn::Wait(until) => until,
@@ -232,7 +240,7 @@ impl Ticket {
             if since.elapsed() > HOLD_LIMIT {
                 warn!(
                     held_s = since.elapsed().as_secs(),
-                    "kept too long: returning the message"
+                    "the message waited too long for the breaker: returning it to its source"
                 );
                 return Err(GaveUp);
             }
@@ -255,7 +263,7 @@ impl Ticket {
     /// # Cancellation
     /// Safe.
     pub fn keeps_all(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (breaker, is_probe) = (self.breaker.clone(), matches!(self.standing, Standing::Probes(_)));
+        let (breaker, is_probe) = (self.breaker.clone(), matches!(self.state, TicketState::Probes(_)));
         async move {
             loop {
                 let changed = breaker.0.changed.notified();
@@ -270,10 +278,10 @@ impl Ticket {
     /// Waits for its turn once more: what came of it until now is of no account.
     pub fn begins_anew(&mut self) {
         let mut machine = self.breaker.machine();
-        match std::mem::replace(&mut self.standing, Standing::Waits) {
-            Standing::Waits => return,
-            Standing::Runs => {}
-            Standing::Probes(opened) => machine.probe_ended(opened),
+        match std::mem::replace(&mut self.state, TicketState::Waits) {
+            TicketState::Waits => return,
+            TicketState::Runs => {}
+            TicketState::Probes(opened) => machine.probe_ended(opened),
         }
         machine.n_waiting += 1;
         drop(machine);
@@ -282,29 +290,35 @@ impl Ticket {
 
     /// Asks what becomes of a message that a stage failed for, after plugins had used so much CPU time; one that is kept
     /// waits for its turn again.
-    pub fn failed(&mut self, culprit: Culprit, generation: u64, reason: &Reason, cost: Duration) -> Verdict {
-        let probe = match self.standing {
-            Standing::Probes(opened) => Some(opened),
-            Standing::Waits | Standing::Runs => None,
+    pub fn failed(
+        &mut self,
+        failing_component: FailingComponent,
+        generation: u64,
+        reason: &Reason,
+        cost: Duration,
+    ) -> FailureVerdict {
+        let probe = match self.state {
+            TicketState::Probes(opened) => Some(opened),
+            TicketState::Waits | TicketState::Runs => None,
         };
         let mut machine = self.breaker.machine();
         let failure = Failure {
-            culprit,
+            failing_component,
             generation,
             reason,
             cost,
         };
         let (verdict, change) = machine.failed(failure, probe, Instant::now());
-        self.standing = match verdict {
-            Verdict::Kept => {
+        self.state = match verdict {
+            FailureVerdict::Kept => {
                 machine.n_waiting += 1;
-                Standing::Waits
+                TicketState::Waits
             }
-            Verdict::Stands | Verdict::ProbeFailed => Standing::Runs,
+            FailureVerdict::Stands | FailureVerdict::ProbeFailed => TicketState::Runs,
         };
         drop(machine);
-        if verdict == Verdict::Kept {
-            debug!("kept until the breaker closes");
+        if verdict == FailureVerdict::Kept {
+            debug!("the message waits until the breaker closes");
         }
         self.breaker.tell(change);
         verdict
@@ -314,17 +328,17 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut machine = self.breaker.machine();
-        match self.standing {
-            Standing::Waits => machine.n_waiting -= 1,
-            Standing::Probes(opened) => machine.probe_ended(opened),
-            Standing::Runs => return,
+        match self.state {
+            TicketState::Waits => machine.n_waiting -= 1,
+            TicketState::Probes(opened) => machine.probe_ended(opened),
+            TicketState::Runs => return,
         }
         drop(machine);
         self.breaker.0.changed.notify_waiters();
     }
 }
 
-impl fmt::Display for Culprit {
+impl fmt::Display for FailingComponent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.stage == Stage::Infer { "model" } else { "plugin" };
         let version = self.digest.get(..12).unwrap_or(&self.digest);

@@ -1,4 +1,4 @@
-//! What can be asked of a running host, and what it answers: plain data, and the way to whoever changes the host. Knows
+//! The requests to a running host and its answers: plain data, and the way to the task that changes the host. Knows
 //! no socket and no table.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,7 @@ const HISTORY_MAX: usize = 256;
 /// Requests that wait for their turn: changes are made one at a time.
 const WAITING_MAX: usize = 16;
 
-/// A change that somebody asks for.
+/// A change that a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Reads the file and everything that it names again, and swaps what changed; tries what was undone before, too.
@@ -24,7 +24,7 @@ pub enum Command {
         /// Its name in `plugins.toml`.
         plugin: String,
     },
-    /// Takes no more messages into a pipeline, and finishes those in hand.
+    /// Stops receiving messages into a pipeline, and finishes those in flight.
     Pause {
         /// Its name in `plugins.toml`.
         pipeline: String,
@@ -49,12 +49,12 @@ impl Command {
 /// A change that was asked for, and the way back to who asked.
 #[derive(Debug)]
 pub struct Request {
-    /// What is asked.
+    /// A request.
     pub command: Command,
-    /// Who asks, for the history; a constant or a number, nothing that they may choose.
+    /// The client, for the history; a constant or a number, not chosen by the client.
     pub by: String,
     /// Answered when the change is made, or was refused.
-    pub reply: oneshot::Sender<Result<Change, Unanswered>>,
+    pub reply: oneshot::Sender<Result<ChangeRecord, Unanswered>>,
 }
 
 /// Why a request has no answer.
@@ -64,7 +64,7 @@ pub enum Unanswered {
     #[error("{0}")]
     Unknown(String),
     /// Too many wait already.
-    #[error("too many changes wait for their turn: try again")]
+    #[error("too many changes are queued: try again")]
     Busy,
     /// The host is leaving.
     #[error("the host is stopping")]
@@ -73,16 +73,16 @@ pub enum Unanswered {
 
 /// One entry of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ChangeRecord {
     /// Counts changes, from 1.
     pub number: u64,
     /// When it ended: RFC 3339, UTC, milliseconds.
     pub at: String,
-    /// Who began it, such as `start`, `file`, `SIGHUP`, `trial` or `control (uid 1000)`.
+    /// The origin, such as `start`, `file`, `SIGHUP`, `trial` or `control (uid 1000)`.
     pub by: String,
-    /// What it changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
+    /// The changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
     pub changes: Vec<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: ChangeOutcome,
     /// The generation that serves after it.
     pub generation: u64,
@@ -94,7 +94,7 @@ pub struct Change {
     pub took_ms: u64,
 }
 
-/// What came of a change.
+/// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeOutcome {
@@ -127,10 +127,10 @@ pub struct Status {
     pub plugins: Vec<PluginStatus>,
     /// Those that serve.
     pub models: Vec<ModelStatus>,
-    /// Those of the file.
+    /// The pipelines of the file.
     pub pipelines: Vec<PipelineStatus>,
     /// The last change, whatever came of it.
-    pub last_change: Option<Change>,
+    pub last_change: Option<ChangeRecord>,
     /// Whether every pipeline can take messages, and why not.
     #[serde(default)]
     pub readiness: Readiness,
@@ -143,7 +143,7 @@ pub struct Readiness {
     pub ready: bool,
     /// `starting`, `running` or `draining`.
     pub phase: String,
-    /// Those of the file, by name.
+    /// The pipelines of the file, by name.
     pub pipelines: BTreeMap<String, PipelineReadiness>,
 }
 
@@ -167,7 +167,7 @@ pub struct PluginStatus {
     pub digest: String,
     /// The generation that it first served in.
     pub since_generation: u64,
-    /// What can be gone back to, where there is something.
+    /// The version that a rollback goes back to, where there is one.
     pub previous_digest: Option<String>,
 }
 
@@ -191,12 +191,13 @@ pub struct PipelineStatus {
     pub name: String,
     /// `starting`, `running`, `paused`, `draining`, `holding`, `breaker-open`, `disconnected` or `stalled`.
     pub state: String,
-    /// Why it is in a state that somebody should look at.
+    /// The reason for a state that needs attention.
     pub why: Option<String>,
     /// Messages taken since the host began.
     pub taken: u64,
-    /// Of these, not settled yet.
-    pub in_hand: u64,
+    /// Received, and not settled yet.
+    #[serde(rename = "in_hand")]
+    pub in_flight: u64,
     /// Acknowledged with their results.
     pub acked: u64,
     /// Acknowledged without a result, since a plugin said so.
@@ -216,15 +217,16 @@ pub struct TrialStatus {
     pub of: u64,
     /// Messages that failed and that the version before could process.
     pub worse: u64,
-    /// Messages that it has in its hands.
+    /// Messages in flight in the version on trial.
     #[serde(default)]
-    pub in_hand: u64,
+    #[serde(rename = "in_hand")]
+    pub in_flight: u64,
     /// For how long it has had the oldest of them, in seconds.
     #[serde(default)]
     pub oldest_s: u64,
 }
 
-/// What was changed, when, by whom, and what came of it. Bounded.
+/// The changes: when, by whom, and the outcome. Bounded.
 #[derive(Debug, Default)]
 pub struct History {
     // std Mutex: never held over an await.
@@ -235,7 +237,7 @@ pub struct History {
 struct Entries {
     n_changes: u64,
     by_outcome: BTreeMap<ChangeOutcome, u64>,
-    kept: VecDeque<Change>,
+    kept: VecDeque<ChangeRecord>,
 }
 
 /// Where requests arrive: those that cannot wait by a way of their own.
@@ -278,18 +280,18 @@ impl Control {
     }
 
     /// The changes that are remembered, the oldest first.
-    pub fn history(&self) -> Vec<Change> {
+    pub fn history(&self) -> Vec<ChangeRecord> {
         self.history.all()
     }
 
     /// Asks for a change, and waits until it is made or refused.
     ///
     /// # Errors
-    /// When there is no such thing, too many wait, or the host is leaving.
+    /// When it does not exist, too many changes wait, or the host is stopping.
     ///
     /// # Cancellation
     /// The change is made all the same.
-    pub async fn ask(&self, command: Command, by: String) -> Result<Change, Unanswered> {
+    pub async fn ask(&self, command: Command, by: String) -> Result<ChangeRecord, Unanswered> {
         let answer = self.begin(command, by)?;
         answer.await.unwrap_or(Err(Unanswered::Stopping))
     }
@@ -302,7 +304,7 @@ impl Control {
         &self,
         command: Command,
         by: String,
-    ) -> Result<oneshot::Receiver<Result<Change, Unanswered>>, Unanswered> {
+    ) -> Result<oneshot::Receiver<Result<ChangeRecord, Unanswered>>, Unanswered> {
         let (reply, answer) = oneshot::channel();
         let requests = match command.is_urgent() {
             true => &self.urgent,
@@ -319,7 +321,7 @@ impl Control {
 }
 
 impl Requests {
-    /// The next one; `None` when nobody can ask any more.
+    /// The next one; `None` when no sender is left.
     ///
     /// # Cancellation
     /// Safe.
@@ -354,7 +356,7 @@ impl std::fmt::Debug for Control {
 
 impl History {
     /// Adds a change; its number is set here.
-    pub fn add(&self, mut change: Change) -> Change {
+    pub fn add(&self, mut change: ChangeRecord) -> ChangeRecord {
         let mut entries = self.lock();
         entries.n_changes += 1;
         change.number = entries.n_changes;
@@ -367,12 +369,12 @@ impl History {
     }
 
     /// Those that are remembered, the oldest first.
-    pub fn all(&self) -> Vec<Change> {
+    pub fn all(&self) -> Vec<ChangeRecord> {
         self.lock().kept.iter().cloned().collect()
     }
 
     /// The last one.
-    pub fn last(&self) -> Option<Change> {
+    pub fn last(&self) -> Option<ChangeRecord> {
         self.lock().kept.back().cloned()
     }
 

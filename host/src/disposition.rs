@@ -1,9 +1,9 @@
-//! What becomes of a message. Every failure knows its own disposition; only `pipeline.rs` acts on it.
+//! The disposition of a message. Every failure knows its own; only `pipeline.rs` acts on it.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What the source is told about a message: exactly once, on every path.
+/// The settlement of a message at its source: exactly once, on every path.
 #[derive(Debug)]
 pub enum Disposition {
     /// Every output was confirmed, or the plugin said `skip`.
@@ -14,11 +14,11 @@ pub enum Disposition {
     Retry(Reason),
     /// It goes back as it was, uncounted: drain, shutdown, a destination that stays away.
     Return,
-    /// A host ended with it in hand: a durable copy is set apart, with this count of deaths, before it may run again,
-    /// alone; then the original is let go of.
+    /// A host crashed while the message was in flight: a durable copy is quarantined, with this crash count, before it
+    /// may run again, alone; then the original is acknowledged.
     Quarantine {
-        /// Hosts that ended with it in hand, this time included.
-        deaths: u32,
+        /// Hosts that crashed while it was in flight, this time included.
+        crash_count: u32,
     },
 }
 
@@ -27,11 +27,9 @@ pub enum Disposition {
 pub enum Stage {
     /// Taking it from its source and reading its envelope.
     Receive,
-    /// The preprocessor.
     Preprocess,
     /// The model.
     Infer,
-    /// The router.
     Route,
     /// Publishing its results.
     Deliver,
@@ -74,14 +72,14 @@ pub enum ReasonClass {
     HostFault,
 }
 
-/// Why a message is rejected or retried: told once, fully.
+/// The reason for rejecting or retrying a message: reported once, in full.
 #[derive(Debug, Clone)]
 pub struct Reason {
     /// Where it happened.
     pub stage: Stage,
-    /// What kind of thing happened.
+    /// The class of the event.
     pub class: ReasonClass,
-    /// What happened, in words; may hold text from plugins, bounded and escaped.
+    /// The event, in words; may hold text from plugins, bounded and escaped.
     pub text: String,
     /// The plugin that it happened in, if any.
     pub plugin: Option<Arc<PluginIdentity>>,
@@ -172,7 +170,7 @@ impl Reason {
 }
 
 impl PluginIdentity {
-    /// The first twelve digits of the digest: enough to tell builds apart in a log.
+    /// The first twelve digits of the digest: enough to distinguish builds in a log.
     pub fn version(&self) -> &str {
         self.digest.get(..12).unwrap_or(&self.digest)
     }

@@ -1,4 +1,4 @@
-//! Envelopes of results and dead letters: ids, and the headers that say what happened. Knows no broker.
+//! Envelopes of results and dead letters: ids, and the headers that report what happened. Knows no broker.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,10 +16,10 @@ use crate::message::{Envelope, Message, Outbound, Prediction};
 /// The longest text that goes into one header: reasons are words, not logs.
 const TEXT_MAX_BYTES: usize = 2048;
 
-/// The place that a dead letter's id is made with; no destination has this name, because it is not kebab-case.
+/// The place in the id of a dead letter; no destination has this name, because it is not kebab-case.
 const DEAD_LETTER: &str = "DEAD LETTER";
 
-/// Who processed a message, with what.
+/// The host and the parts that processed a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The pipeline's name.
@@ -28,18 +28,18 @@ pub struct Facts<'a> {
     pub host_id: &'a str,
     /// The set that the message was processed with.
     pub stages: &'a Stages,
-    /// What each stage took.
+    /// The time of each stage.
     pub timings: &'a Timings,
 }
 
-/// What each stage took, in the order in which they ran.
+/// The time of each stage, in the order in which they ran.
 #[derive(Debug, Default)]
 pub struct Timings(Vec<(Stage, Duration)>);
 
 /// A plugin's header is the host's or the broker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the header {0:?} is not the plugin's to set: names that begin with `x-`, and `CC` and `BCC`, steer the broker or are the host's"
+    "a plugin may not set the header {0:?}: names that begin with `x-`, `CC` and `BCC` belong to the broker and the host"
 )]
 pub struct ReservedHeader(String);
 
@@ -140,7 +140,7 @@ impl Timings {
         self.0.push((stage, took));
     }
 
-    /// What a stage took.
+    /// Adds the time of a stage.
     pub fn of(&self, stage: Stage) -> Option<Duration> {
         self.0.iter().find(|(of, _)| *of == stage).map(|(_, took)| *took)
     }

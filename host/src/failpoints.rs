@@ -6,12 +6,12 @@
 //! second and all that follow; without it every one. ACTION: `abort`, `panic`, `fail`, `lost`, `wait:100ms`, or
 //! `while:FILE`, which waits while the file is there.
 
-// Written by hand and not taken from the crate `fail`: that one cannot abort, nor tell one message from another, and
-// brings a second random number generator.
+// Written by hand and not taken from the crate `fail`: that one cannot abort, nor distinguish messages, and brings a
+// second random number generator.
 
 /// A place that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Failpoint {
     /// Before what a file names is loaded. Knows no id.
     Load,
     /// A message was taken.
@@ -32,7 +32,7 @@ pub(crate) enum Place {
     Copy,
     /// A copy or a dead letter was confirmed, and the original not acknowledged.
     Copied,
-    /// The source was told.
+    /// The source has the acknowledgement.
     Settled,
     /// The watch over pipelines looks. Knows no id; `fail` makes it patient for a second alone.
     Stall,
@@ -47,21 +47,21 @@ pub(crate) enum Place {
 pub(crate) enum Fault {
     /// The work fails.
     Fail,
-    /// What does the work is gone.
+    /// The worker is gone.
     Lost,
 }
 
 #[cfg(not(feature = "failpoints"))]
 mod points {
-    use super::{Fault, Place};
+    use super::{Failpoint, Fault};
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) async fn pass(_place: Place, _id: &str) {}
+    pub(crate) async fn pass(_place: Failpoint, _id: &str) {}
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) fn hit(_place: Place) -> Option<Fault> {
+    pub(crate) fn hit(_place: Failpoint) -> Option<Fault> {
         None
     }
 }

@@ -9,13 +9,13 @@ use futures_util::FutureExt;
 use tracing::info;
 
 use crate::config::Name;
-use crate::connect::{Destination, Parcel};
+use crate::connect::{Destination, PendingOutput};
 use crate::disposition::{Disposition, Stage};
-use crate::inference::{Company, Served};
+use crate::inference::{BatchSharing, Served};
 use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
-use crate::trial::{Came, PATIENCE, Standing, Trial};
+use crate::trial::{PATIENCE, Trial, TrialAssignment, TrialResult};
 use crate::work::{Attempt, Notes, Work, failure, panicked};
 
 /// The current generation; a message loads it once, when its processing begins, and keeps what it loaded.
@@ -26,20 +26,20 @@ pub type Current<S = Stages> = Arc<ArcSwap<Generation<S>>>;
 pub struct Generation<S = Stages> {
     /// 1 for the set that the host started with.
     pub id: u64,
-    /// What each pipeline runs.
-    pub pipelines: BTreeMap<Name, Serving<S>>,
+    /// The parts of each pipeline.
+    pub pipelines: BTreeMap<Name, ServingStages<S>>,
 }
 
-/// What serves one pipeline: its stages, and those that they replaced while they are on trial.
+/// The stages that serve one pipeline, and those that they replaced while they are on trial.
 #[derive(Debug)]
-pub struct Serving<S = Stages> {
-    /// What is current.
+pub struct ServingStages<S = Stages> {
+    /// The current stages.
     pub stages: Arc<S>,
     /// Present from a swap on; it knows when it is over.
     pub trial: Option<Arc<Trial<S>>>,
 }
 
-/// What one pipeline runs.
+/// The stages of one pipeline.
 #[derive(Debug)]
 pub struct Stages {
     /// The generation that these stages belong to.
@@ -62,10 +62,10 @@ pub struct Stages {
     pub recall: Recall,
 }
 
-/// What came of the work on a message, and by which stages.
-pub type Made<S> = (Arc<S>, Result<Vec<Parcel>, Disposition>);
+/// The outcome of the work on a message, and the stages that did it.
+pub type StageOutcome<S> = (Arc<S>, Result<Vec<PendingOutput>, Disposition>);
 
-impl<S: Work> Serving<S> {
+impl<S: Work> ServingStages<S> {
     /// Stages that have nothing to prove.
     pub fn proven(stages: Arc<S>) -> Self {
         Self { stages, trial: None }
@@ -83,30 +83,30 @@ impl<S: Work> Serving<S> {
         self.has(stage, digest) || previous.is_some_and(|previous| previous.has(stage, digest))
     }
 
-    /// Makes the results of a message; nothing where it was taken back, to begin anew with what serves then. On trial, what
-    /// the new stages fail is made at once by the previous ones, and what comes of that stands.
-    pub async fn results(&self, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+    /// Makes the results of a message; `None` where it was taken back, to start again with the stages that serve then.
+    /// On trial, what the new stages fail is made at once by the previous ones, and what comes of that stands.
+    pub async fn results(&self, attempt: &mut Attempt<'_>) -> Option<StageOutcome<S>> {
         let Some(trial) = &self.trial else {
             return run(&self.stages, attempt).await;
         };
         match trial.begin().await {
-            Standing::Passed => run(&self.stages, attempt).await,
-            Standing::Undone(previous) => run(&previous, attempt).await,
-            Standing::Beside(previous) => self.beside(trial, &previous, attempt).await,
-            Standing::OnTrial {
+            TrialAssignment::Passed => run(&self.stages, attempt).await,
+            TrialAssignment::Undone(previous) => run(&previous, attempt).await,
+            TrialAssignment::Beside(previous) => self.beside(trial, &previous, attempt).await,
+            TrialAssignment::OnTrial {
                 previous,
                 is_pair,
                 place,
             } => {
                 if is_pair {
-                    attempt.notes.company = Company::Alone;
+                    attempt.notes.batch_sharing = BatchSharing::Alone;
                 }
                 let made = run(&self.stages, attempt).await;
                 drop(place);
                 let (stages, made) = made?;
                 match (failure(&made, attempt), is_pair) {
                     (None, false) => {
-                        trial.saw(Came::Fine);
+                        trial.saw(TrialResult::Fine);
                         Some((stages, made))
                     }
                     (None, true) => self.compared(trial, &previous, attempt, made).await,
@@ -122,10 +122,10 @@ impl<S: Work> Serving<S> {
         trial: &Trial<S>,
         previous: &Arc<S>,
         attempt: &mut Attempt<'_>,
-        made: Result<Vec<Parcel>, Disposition>,
-    ) -> Option<Made<S>> {
+        made: Result<Vec<PendingOutput>, Disposition>,
+    ) -> Option<StageOutcome<S>> {
         let first = again(attempt);
-        attempt.notes.company = Company::Alone;
+        attempt.notes.batch_sharing = BatchSharing::Alone;
         if let Some((_, again)) = run(previous, attempt).await {
             match failure(&again, attempt) {
                 None => trial.compare(first.pace, attempt.notes.pace),
@@ -133,7 +133,7 @@ impl<S: Work> Serving<S> {
             }
         }
         attempt.notes = first;
-        trial.saw(Came::Fine);
+        trial.saw(TrialResult::Fine);
         Some((Arc::clone(&self.stages), made))
     }
 
@@ -143,17 +143,17 @@ impl<S: Work> Serving<S> {
         trial: &Trial<S>,
         previous: &Arc<S>,
         attempt: &mut Attempt<'_>,
-        (made, how): (Result<Vec<Parcel>, Disposition>, String),
-    ) -> Option<Made<S>> {
+        (made, how): (Result<Vec<PendingOutput>, Disposition>, String),
+    ) -> Option<StageOutcome<S>> {
         let first = again(attempt);
-        attempt.notes.company = first.company;
+        attempt.notes.batch_sharing = first.batch_sharing;
         let (_, again) = run(previous, attempt).await?;
         let is_returned = matches!(again, Err(Disposition::Return));
         match failure(&again, attempt) {
-            None if is_returned => trial.saw(Came::AsBefore),
+            None if is_returned => trial.saw(TrialResult::AsBefore),
             None => {
                 trial.previous_passed();
-                if attempt.lines.may_tell() {
+                if attempt.lines.may_log() {
                     let plugin = match &made {
                         Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => reason.plugin_name(),
                         _ => None,
@@ -161,21 +161,21 @@ impl<S: Work> Serving<S> {
                     info!(
                         plugin,
                         reason = how,
-                        "failed on trial, and processed by the version before"
+                        "the version on trial failed for this message: the version before processes it"
                     );
                 }
-                trial.saw(Came::Worse(how));
+                trial.saw(TrialResult::Worse(how));
             }
             Some(_) => {
                 trial.compare(first.pace, attempt.notes.pace);
-                trial.saw(Came::AsBefore);
+                trial.saw(TrialResult::AsBefore);
             }
         }
         if trial.is_undone() {
-            // Those that are in its hands need not find out for themselves.
+            // Messages in flight need not find out for themselves.
             self.stages.recall().take_back();
         }
-        // Where both fail by themselves, what is current is to blame: of the other nobody can be rid.
+        // Where both fail by themselves, the current one is to blame: nobody can get rid of the other.
         match is_own_fault(self.stages.as_ref(), &made) && is_own_fault(previous.as_ref(), &again) {
             true => {
                 attempt.notes = first;
@@ -186,7 +186,12 @@ impl<S: Work> Serving<S> {
     }
 
     /// The new stages have enough in their hands; but they may be what mends what the previous ones fail.
-    async fn beside(&self, trial: &Arc<Trial<S>>, previous: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+    async fn beside(
+        &self,
+        trial: &Arc<Trial<S>>,
+        previous: &Arc<S>,
+        attempt: &mut Attempt<'_>,
+    ) -> Option<StageOutcome<S>> {
         let made = run(previous, attempt).await?.1;
         if failure(&made, attempt).is_none() {
             trial.previous_passed();
@@ -199,21 +204,21 @@ impl<S: Work> Serving<S> {
             loop {
                 match trial.begin().await {
                     // Nobody is there who could say that the message is to blame: it waits.
-                    Standing::Beside(_) if is_own_fault => tokio::time::sleep(PATIENCE).await,
-                    standing => return standing,
+                    TrialAssignment::Beside(_) if is_own_fault => tokio::time::sleep(PATIENCE).await,
+                    assignment => return assignment,
                 }
             }
         };
-        let standing = tokio::select! {
+        let assignment = tokio::select! {
             biased; // what was taken back does not begin
             () = self.stages.recall().is_taken_back() => None,
             () = kept => None,
-            standing = free => Some(standing),
+            assignment = free => Some(assignment),
         };
-        let place = match standing {
-            Some(Standing::OnTrial { place, .. }) => Some(place),
-            Some(Standing::Passed) => None,
-            Some(Standing::Beside(_) | Standing::Undone(_)) => {
+        let place = match assignment {
+            Some(TrialAssignment::OnTrial { place, .. }) => Some(place),
+            Some(TrialAssignment::Passed) => None,
+            Some(TrialAssignment::Beside(_) | TrialAssignment::Undone(_)) => {
                 attempt.notes = first;
                 return Some((Arc::clone(previous), made));
             }
@@ -240,7 +245,7 @@ impl<S: Work> Serving<S> {
 }
 
 /// Lets stages make the results of a message, unless it is taken back from them, or is to be kept.
-async fn run<S: Work>(stages: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<Made<S>> {
+async fn run<S: Work>(stages: &Arc<S>, attempt: &mut Attempt<'_>) -> Option<StageOutcome<S>> {
     let kept = attempt.ticket.keeps_all();
     let made = tokio::select! {
         biased; // what was taken back does not begin
@@ -267,8 +272,8 @@ fn again(attempt: &mut Attempt<'_>) -> Notes {
 }
 
 /// Whether stages failed in a way that may be one for every message.
-fn is_own_fault<S: Work>(stages: &S, made: &Result<Vec<Parcel>, Disposition>) -> bool {
-    matches!(made, Err(Disposition::Reject(reason)) if stages.culprit(reason).is_some())
+fn is_own_fault<S: Work>(stages: &S, made: &Result<Vec<PendingOutput>, Disposition>) -> bool {
+    matches!(made, Err(Disposition::Reject(reason)) if stages.failing_component(reason).is_some())
 }
 
 // Not derived: that would ask for stages that can be cloned.
@@ -281,7 +286,7 @@ impl<S> Clone for Generation<S> {
     }
 }
 
-impl<S> Clone for Serving<S> {
+impl<S> Clone for ServingStages<S> {
     fn clone(&self) -> Self {
         Self {
             stages: Arc::clone(&self.stages),

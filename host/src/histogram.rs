@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// The ranges of a histogram: upper bounds, and how many of their unit make one of the unit that is told.
+/// The ranges of a histogram: upper bounds, and how many of their unit make one of the page's unit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ranges {
     bounds: &'static [u64],
     per_unit: u32,
 }
 
-/// Times in nanoseconds, told in seconds: from a call into an instance that is there to a deadline.
+/// Times in nanoseconds, shown in seconds: from a call into an existing instance to a deadline.
 pub static TIMES: Ranges = Ranges {
     bounds: &[
         10_000,
@@ -87,12 +87,12 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// All values together, in the unit that is told.
+    /// All values together, in the unit of the page.
     pub fn sum(&self) -> f64 {
         self.told(self.sum)
     }
 
-    /// Each bound, in the unit that is told, and how many values do not exceed it.
+    /// Each bound, in the unit of the page, and how many values do not exceed it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut n_below = 0;
         self.ranges.bounds.iter().zip(&self.counts).map(move |(bound, count)| {

@@ -1,4 +1,4 @@
-//! What can be seen of a running host: the parts of each pipeline that outlive its messages, and the view that they make
+//! The instruments of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
 use std::collections::BTreeMap;
@@ -10,38 +10,38 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View};
+use crate::admin::{HostPhase, PipelineState, PipelineView, View};
 use crate::breaker::{Breaker, Opened};
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::{Publishing, Status, Told, Waiting, Watch};
+use crate::connect::amqp::{ConnectionMonitor, Publishing, Status, WaitReason, Waiting};
 use crate::connect::{Attention, Hold};
-use crate::outlook::Outlook;
+use crate::counters::PipelineCounters;
+use crate::drain_forecast::DrainForecast;
 use crate::streams;
-use crate::tally::Tally;
 use crate::watchdog::{Found, Pulse, Stalled};
 
-/// Those of a host.
+/// The instruments of a host.
 #[derive(Debug)]
 pub struct Instruments {
     // std Mutexes: never held over an await.
     pipelines: Mutex<BTreeMap<Name, Instrument>>,
-    broker: Mutex<Option<Watch>>,
+    broker: Mutex<Option<ConnectionMonitor>>,
     is_running: AtomicBool,
     drain: CancellationToken,
-    // What the start is doing, and since when.
+    // The current step of the start, and since when.
     doing: Mutex<Option<(String, Instant)>>,
     // The longest that a pipeline may stand still; nothing before the first file.
     bound: Mutex<Option<Duration>>,
 }
 
-/// Those of a pipeline.
+/// The instruments of a pipeline.
 #[derive(Debug, Clone)]
 pub struct Instrument {
-    /// What it does.
+    /// Its state.
     pub state: PipelineState,
-    /// What became of its messages; outlives the pipeline, whose counters must not go back when it returns.
-    pub tally: Arc<Tally>,
-    /// What it waits for; nothing until it runs.
+    /// The counts of its messages; they outlive the pipeline, and must not go back when it returns.
+    pub counters: Arc<PipelineCounters>,
+    /// What it waits for; `None` until it runs.
     pub waits: Option<Waits>,
     uses_broker: bool,
     is_in_file: bool,
@@ -50,7 +50,7 @@ pub struct Instrument {
     pulse: Pulse,
 }
 
-/// What a pipeline that runs may wait for.
+/// The things that a running pipeline may wait for.
 #[derive(Clone)]
 pub struct Waits {
     /// For a destination.
@@ -59,11 +59,11 @@ pub struct Waits {
     pub breaker: Breaker,
     /// For its source, while this says `false`.
     pub is_open: Arc<AtomicBool>,
-    /// What its source waits for then.
-    pub told: Told,
+    /// The wait of its source then.
+    pub wait_reason: WaitReason,
     /// Not now, but at a stop.
-    pub outlook: Arc<Outlook>,
-    /// What its source cannot take.
+    pub drain_forecast: Arc<DrainForecast>,
+    /// The files that its source cannot receive.
     pub attention: Attention,
 }
 
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Waits {
 }
 
 impl Instruments {
-    /// Those of a host without pipelines.
+    /// For a host without pipelines.
     pub fn new(drain: &CancellationToken) -> Self {
         Self {
             pipelines: Mutex::default(),
@@ -88,12 +88,12 @@ impl Instruments {
         }
     }
 
-    /// What the host does before it runs, for who asks why it does not.
+    /// Sets the host's work before it runs, for health.
     pub fn doing(&self, what: impl Into<String>) {
         *lock(&self.doing) = Some((what.into(), Instant::now()));
     }
 
-    /// How long a pipeline may stand still before that is told.
+    /// How long a pipeline may stand still before it counts as stalled.
     pub fn bound(&self, bound: Duration) {
         *lock(&self.bound) = Some(bound);
     }
@@ -103,13 +103,13 @@ impl Instruments {
         let Some(bound) = shortened.or(*lock(&self.bound)) else {
             return Vec::new();
         };
-        let broker = lock(&self.broker).as_ref().map(Watch::status);
+        let broker = lock(&self.broker).as_ref().map(ConnectionMonitor::status);
         let is_draining = self.drain.is_cancelled();
         let mut all = Vec::new();
         for (name, it) in self.lock().iter_mut() {
             let is_explained =
                 is_draining || it.state != PipelineState::Running || it.waits_for_something(broker.as_ref());
-            let found = it.pulse.look(now, it.tally.motion(), is_explained, bound);
+            let found = it.pulse.look(now, it.counters.motion(), is_explained, bound);
             all.push((name.clone(), found, it.pulse.stalled().cloned()));
         }
         all
@@ -125,7 +125,7 @@ impl Instruments {
     }
 
     /// Watches the connections to the broker.
-    pub fn connected(&self, watch: Watch) {
+    pub fn connected(&self, watch: ConnectionMonitor) {
         *lock(&self.broker) = Some(watch);
     }
 
@@ -138,7 +138,7 @@ impl Instruments {
         for (name, pipeline) in file {
             let instrument = pipelines.entry(name.clone()).or_insert_with(|| Instrument {
                 state: PipelineState::Starting,
-                tally: Arc::default(),
+                counters: Arc::default(),
                 waits: None,
                 uses_broker: false,
                 is_in_file: true,
@@ -149,7 +149,7 @@ impl Instruments {
         }
     }
 
-    /// Those of one pipeline.
+    /// The counts of one pipeline.
     pub fn get(&self, name: &Name) -> Option<Instrument> {
         self.lock().get(name).cloned()
     }
@@ -175,9 +175,9 @@ impl Instruments {
         self.is_running.store(true, Ordering::Relaxed);
     }
 
-    /// What became of the messages, by pipeline.
-    pub fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.lock().values().map(|it| Arc::clone(&it.tally)).collect()
+    /// The counts of the messages, by pipeline.
+    pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
+        self.lock().values().map(|it| Arc::clone(&it.counters)).collect()
     }
 
     /// The breaker that is open for the longest, of those that are.
@@ -189,29 +189,29 @@ impl Instruments {
         opened.max_by_key(|(_, opened)| opened.lasts)
     }
 
-    /// Whether every message that was taken is in hand or was settled; what is missing is told.
+    /// Whether every message that was received is in flight or was settled; a mismatch is logged.
     pub fn add_up(&self) -> bool {
         let mut all = true;
         for (name, instrument) in self.lock().iter() {
-            let counts = instrument.tally.counts();
+            let counts = instrument.counters.counts();
             if !counts.add_up() {
                 all = false;
-                let (n_taken, n_settled, n_in_hand) = (counts.n_taken, counts.n_settled(), counts.n_in_hand);
+                let (n_received, n_settled, n_in_flight) = (counts.n_received, counts.n_settled(), counts.n_in_flight);
                 error!(
-                    pipeline = %name, n_taken, n_settled, n_in_hand,
-                    "the messages do not add up: a bug of this host, please report it with its log"
+                    pipeline = %name, n_taken = n_received, n_settled, n_in_hand = n_in_flight,
+                    "the counts of messages do not add up: a bug of Millrace, please report it with this log"
                 );
             }
         }
         all
     }
 
-    /// What can be seen of them at this moment; nothing of what serves.
+    /// The view of the pipelines at this moment, without plugins and models.
     pub fn view(&self) -> View {
         let phase = match (self.drain.is_cancelled(), self.is_running.load(Ordering::Relaxed)) {
-            (true, _) => Phase::Draining,
-            (false, true) => Phase::Running,
-            (false, false) => Phase::Starting,
+            (true, _) => HostPhase::Draining,
+            (false, true) => HostPhase::Running,
+            (false, false) => HostPhase::Starting,
         };
         let pipelines = self.lock();
         let shown = pipelines.iter().filter(|(_, it)| it.is_in_file);
@@ -225,10 +225,10 @@ impl Instruments {
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
                 stuck: None,
-                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.outlook.too_long())),
+                attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.drain_forecast.too_long())),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
-                counts: it.tally.counts(),
-                source: waits.and_then(|waits| waits.told.waiting()),
+                counts: it.counters.counts(),
+                source: waits.and_then(|waits| waits.wait_reason.waiting()),
                 stalled: it.pulse.stalled().cloned(),
             }
         });
@@ -240,7 +240,7 @@ impl Instruments {
         View {
             phase,
             doing,
-            broker: broker.as_ref().map(Watch::status),
+            broker: broker.as_ref().map(ConnectionMonitor::status),
             pipelines: pipelines.collect(),
             generation: None,
             changes: Vec::new(),

@@ -1,4 +1,4 @@
-//! The last lines of this process's log about each plugin, for whoever follows one from outside: what it says, how it fails
+//! The last lines of this process's log about each plugin, for a client that follows one: its own lines, how it fails
 //! and what it refuses. Belongs to the log, of which a process has one; knows no plugin but by its name in a line.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// Lines about one plugin that are kept; the oldest makes room.
 const LINES_MAX: usize = 256;
 
-/// Plugins that lines are kept about; the one that was silent for longest makes room.
+/// Plugins whose lines are kept; the one that was silent for longest makes room.
 const PLUGINS_MAX: usize = 64;
 
 /// Bytes of a line's text.
@@ -26,13 +26,13 @@ const TEXT_MAX_BYTES: usize = 2 << 10;
 /// Bytes of a message's id.
 const ID_MAX_BYTES: usize = 255;
 
-/// What a line about a plugin has.
+/// The parts of a line about a plugin.
 const PLUGIN: &str = "plugin";
 
 /// The span of a message.
 const MESSAGE: &str = "message";
 
-/// What a plugin said itself.
+/// A plugin's own log.
 const SAID: &str = "plugin log";
 
 static JOURNAL: Journal = Journal {
@@ -61,7 +61,7 @@ pub struct Line {
     pub level: String,
     /// The message that it is about.
     pub message_id: Option<String>,
-    /// What the plugin said, or what the host says of it.
+    /// The plugin's text, or the host's.
     pub text: String,
 }
 
@@ -172,7 +172,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// What a plugin said, as it is; else what the host says.
+    /// A plugin's own text, as it is; else the host's.
     fn told(self) -> String {
         let text = self.text.unwrap_or_default();
         if self.message == SAID {
@@ -247,7 +247,7 @@ mod tests {
             info!(plugin = "journal-a", message_id = "m-1", text = "hello", "plugin log");
             let class = ["tr", "ap"].concat();
             info_span!("message", pipeline = "p", id = %"m-2").in_scope(|| {
-                warn!(plugin = "journal-a", %class, text = "boom", "a plugin failed: once more");
+                warn!(plugin = "journal-a", %class, text = "boom", "a plugin failed: calling it once more");
                 warn!(plugin = None::<&str>, reason = "nobody's", "becomes a dead letter");
                 warn!(
                     plugin = Some("journal-a"),
@@ -267,7 +267,11 @@ mod tests {
             lines,
             [
                 ("info", Some("m-1"), "hello"),
-                ("warn", Some("m-2"), "a plugin failed: once more (trap): boom"),
+                (
+                    "warn",
+                    Some("m-2"),
+                    "a plugin failed: calling it once more (trap): boom"
+                ),
                 ("warn", Some("m-2"), "becomes a dead letter (refused): no"),
             ]
         );

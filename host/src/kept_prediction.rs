@@ -1,4 +1,4 @@
-//! A prediction as text that a dead letter keeps: bounded, for the router to be shown it again. Knows no router.
+//! A prediction as text that a dead letter keeps: bounded, so that a router can get it again. Knows no router.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::message::{Prediction, Tensor, TensorData};
 /// The most of it, in bytes: beside 32 KiB of the original's headers it fits into what a broker takes.
 pub const TEXT_MAX_BYTES: usize = 8192;
 
-/// What a router was shown. Read from a letter, all of it is untrusted.
+/// The prediction that a router got. Read from a dead letter, all of it is untrusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptPrediction {

@@ -1,5 +1,5 @@
-//! What the machine lets this process have: its memory, or the least that its control groups allow; and what to do where it
-//! refuses something. Knows no formula and no file.
+//! The limits of the machine for this process: its memory, or the least that its control groups allow; and what to do
+//! where it refuses something. Knows no formula and no file.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,12 +11,12 @@ use rustix::io::Errno;
 /// More of a file of the system than is ever read: a machine with thousands of mounts has some hundred kilobytes.
 const READ_MAX_BYTES: u64 = 4 << 20;
 
-/// From here on, version 1 means that there is no limit.
+/// From here on, version 1 means no limit.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// What there is, and who says so.
+/// The available memory, and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct AvailableMemory {
     /// Bytes of memory.
     pub bytes: u64,
     /// In words, before the number: `this machine has`.
@@ -39,22 +39,21 @@ struct Mount {
     at: PathBuf,
 }
 
-/// What to do about an error that says nothing about what was asked for: the machine, or a limit of this process, has no
-/// room for more.
+/// The hint for an error that says nothing about the request: the machine, or a limit of this process, has no room for
+/// more.
 pub fn scarcity(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(
-            "this process has as many files open as it may: raise the limit (`ulimit -n`, `LimitNOFILE=` of systemd), and try \
-             again",
+            "this process has reached its limit of open files: raise it (`ulimit -n`, `LimitNOFILE=` of systemd) and try again",
         ),
-        Errno::NFILE => {
-            Some("the machine has as many files open as it can: raise `fs.file-max`, or end what holds them")
-        }
-        Errno::NOMEM => Some("there is no memory left for it: free some, or raise the limit of the control group"),
+        Errno::NFILE => Some(
+            "the machine has reached its limit of open files: raise `fs.file-max`, or stop the processes that hold them",
+        ),
+        Errno::NOMEM => Some("no memory is left: free some, or raise the limit of the control group"),
         Errno::AGAIN => Some(
-            "there may be no more processes or threads: raise the limit (`ulimit -u`, `TasksMax=` of systemd), and try again",
+            "the limit of processes or threads is reached: raise it (`ulimit -u`, `TasksMax=` of systemd) and try again",
         ),
-        Errno::IO => Some("the disk fails: look at the kernel's log"),
+        Errno::IO => Some("the disk fails: see the kernel's log"),
         _ => None,
     }
 }
@@ -71,23 +70,23 @@ pub fn scarcity_behind(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None
 }
 
-/// What this process may have; none where the system does not say.
-pub fn memory() -> Option<Allowance> {
+/// The available memory; `None` where the system does not say.
+pub fn memory() -> Option<AvailableMemory> {
     memory_below(Path::new("/"))
 }
 
-fn memory_below(root: &Path) -> Option<Allowance> {
+fn memory_below(root: &Path) -> Option<AvailableMemory> {
     let read = |path: &str| text(&root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
     let limits = mounts
         .lines()
         .filter_map(mount)
         .flat_map(|mount| limits(root, &mount, &groups));
-    let group = limits.min().map(|bytes| Allowance {
+    let group = limits.min().map(|bytes| AvailableMemory {
         bytes,
         by: "its control group allows",
     });
-    let machine = mem_total(&read("proc/meminfo")).map(|bytes| Allowance {
+    let machine = mem_total(&read("proc/meminfo")).map(|bytes| AvailableMemory {
         bytes,
         by: "this machine has",
     });

@@ -10,9 +10,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    // What was said last is written before the process ends, also by a panic.
+    // The last lines are written before the process ends, also after a panic.
     let (progress, _at_end) = cli::start_log(&arguments);
-    // A panic was told by its hook. One of a library, for want of files or threads, is no other failure than an error.
+    // The panic hook has logged a panic. One of a library, for want of files or threads, is a failure like any other.
     match catch_unwind(AssertUnwindSafe(|| cli::execute(arguments.verb, &progress))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {

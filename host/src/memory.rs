@@ -1,13 +1,13 @@
-//! What the process may take in memory: one formula over the file and the models that it names, checked before
-//! anything is taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
+//! The memory bound of the process: one formula over the file and the models that it names, checked before anything is
+//! taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
 
-use crate::config::{BrokerConfig, Config, Mistake, Name, PipelineConfig, SourceConfig};
+use crate::config::{BrokerConfig, Config, Diagnostic, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
-use crate::reload::Loaded;
+use crate::reload::LoadedFiles;
 use crate::sandbox::{TransformOf, handovers_bytes, instances_bytes, results_bytes};
 
-/// What is kept of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
+/// The memory of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
 /// once as it came and once as plugins see it.
 const ENVELOPE_BYTES: u64 = 256 << 10;
 
@@ -18,10 +18,10 @@ const BASE_BYTES: u64 = 256 << 20;
 /// Pipelines and models of which the arithmetic is shown; more make no line.
 const WORKINGS_MAX: usize = 3;
 
-/// What is small for a message: pictures of cameras are larger, those of networks smaller.
+/// A small message: pictures of cameras are larger, those of networks smaller.
 pub const SMALL_MESSAGE_BYTES: usize = 1 << 20;
 
-/// What is small for results: JSON with the scores of a thousand classes is smaller.
+/// Small results: JSON with the scores of a thousand classes is smaller.
 pub const SMALL_RESULTS_BYTES: usize = 256 << 10;
 
 /// The most that the process may take by its configuration.
@@ -38,7 +38,7 @@ pub struct MemoryBound {
     pub publishing: u64,
     /// Plugin instances of all workers.
     pub plugins: u64,
-    /// What plugins hand over, before it is checked.
+    /// The values that plugins hand over, before they are checked.
     pub handovers: u64,
     /// Weights, and a full batch on its way through each model; of two versions, while one replaces the other.
     pub models: u64,
@@ -49,11 +49,9 @@ pub struct MemoryBound {
 /// One term of the bound, in words.
 #[derive(Debug, Clone, Copy)]
 pub struct Term {
-    /// Its name.
     pub name: &'static str,
-    /// Bytes.
     pub bytes: u64,
-    /// What it comes from.
+    /// Its source.
     pub from: &'static str,
     /// Keys that lower it.
     pub lowered_by: &'static str,
@@ -61,7 +59,7 @@ pub struct Term {
 
 impl MemoryBound {
     /// The formula.
-    pub fn of(config: &Config, loaded: &Loaded) -> Self {
+    pub fn of(config: &Config, loaded: &LoadedFiles) -> Self {
         let broker = config.broker.as_ref();
         let pipelines = || config.pipelines.values();
         let sum = |bytes: &dyn Fn(&PipelineConfig) -> u64| {
@@ -92,7 +90,7 @@ impl MemoryBound {
             messages: sum(&|pipeline| {
                 let transformed = match pipeline.plugins.before.is_empty() {
                     true => 0,
-                    // What the next plugin sees is there beside the message as it came.
+                    // The message for the next plugin is kept beside the message as it came.
                     false => (pipeline.max_message_bytes as u64).saturating_add(ENVELOPE_BYTES),
                 };
                 let message = message_bytes(pipeline, broker).saturating_add(ENVELOPE_BYTES);
@@ -186,7 +184,7 @@ impl MemoryBound {
     }
 
     /// How each term comes about, in the order of [`Self::terms`]: what is multiplied with what, pipeline by pipeline.
-    pub fn workings(config: &Config, loaded: &Loaded) -> [String; 8] {
+    pub fn workings(config: &Config, loaded: &LoadedFiles) -> [String; 8] {
         // A part of the file by itself: every term is a sum over pipelines, but for what they share.
         let each = |term: &dyn Fn(&Self) -> u64| {
             let parts = config.pipelines.iter().map(|(name, pipeline)| {
@@ -226,9 +224,9 @@ impl MemoryBound {
         ]
     }
 
-    /// What the sum would be with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said
-    /// where these are most of it.
-    pub fn with_small_messages(config: &Config, loaded: &Loaded) -> Option<u64> {
+    /// The sum with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said where
+    /// these are most of it.
+    pub fn with_small_messages(config: &Config, loaded: &LoadedFiles) -> Option<u64> {
         let mut smaller = config.clone();
         if let Some(broker) = &mut smaller.broker {
             broker.max_message_bytes = broker.max_message_bytes.min(SMALL_MESSAGE_BYTES);
@@ -242,8 +240,8 @@ impl MemoryBound {
         (in_flight > bound.total() / 2 && smaller.total() < bound.total()).then(|| smaller.total())
     }
 
-    /// What to say when the bound is above what is allowed: nothing when it is not.
-    pub fn judge(&self, allowed: u64, by: &str) -> Option<Mistake> {
+    /// The diagnostic for a bound above the allowed one: `None` below it.
+    pub fn judge(&self, allowed: u64, by: &str) -> Option<Diagnostic> {
         let total = self.total();
         if total <= allowed {
             return None;
@@ -257,8 +255,8 @@ impl MemoryBound {
             .collect();
         let (total, allowed) = (shown(total), shown(allowed));
         let lower = terms.first().map_or("", |term| term.lowered_by);
-        let message = format!("by this file the host may take {total} of memory, and {by} {allowed}");
-        Some(Mistake::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
+        let message = format!("with this file the host may take {total} of memory, but {by} {allowed}");
+        Some(Diagnostic::at(None, message).hint(format!("lower {lower}: {}", parts.join(", "))))
     }
 }
 
@@ -286,7 +284,7 @@ fn tensor_bytes(tensor: &TensorType) -> u64 {
     tensor.elements().saturating_mul(element as u64)
 }
 
-/// Bytes as a person would say them.
+/// Bytes in a readable unit.
 pub fn shown(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..0x10_0000 => (1_u64 << 10, "KiB"),
@@ -330,12 +328,12 @@ mod tests {
     #[test]
     fn what_exceeds_is_told_with_its_terms_and_the_key_to_lower() {
         assert_eq!(BOUND.judge(BOUND.total(), "`memory` allows"), None);
-        let mistake = BOUND.judge(4 << 30, "`memory` allows").unwrap();
+        let diagnostic = BOUND.judge(4 << 30, "`memory` allows").unwrap();
         assert_eq!(
-            mistake.message,
-            "by this file the host may take 6.9 GiB of memory, and `memory` allows 4 GiB"
+            diagnostic.message,
+            "with this file the host may take 6.9 GiB of memory, but `memory` allows 4 GiB"
         );
-        let hint = mistake.hint.unwrap();
+        let hint = diagnostic.hint.unwrap();
         assert!(
             hint.starts_with(
                 "lower `prefetch` of a source, or `max_message` of `[broker]`: messages 4 GiB, results 2 GiB, plugins 512 MiB"

@@ -32,16 +32,15 @@ pub struct Message {
     pub deadline: Option<SystemTime>,
     /// Text headers, in the order of the message.
     pub headers: Vec<(String, String)>,
-    /// The body: shared, so that a copy of the message for its queue or its dead letters is no second one in memory.
+    /// The body: shared, so that a copy of the message for its queue or its dead letters does not double it in memory.
     pub body: Arc<Vec<u8>>,
-    /// SHA-256 of the body in lower-case hexadecimal, once somebody asked `envelope` for it.
+    /// SHA-256 of the body in lower-case hexadecimal, once `envelope` needed it.
     pub body_digest: OnceLock<String>,
 }
 
-/// What a transformer made: what the next sees in place of a message or a result.
+/// The output of a transformer: the input of the next in place of a message or a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transformed {
-    /// The body.
     pub body: Vec<u8>,
     /// Such as `image/png`.
     pub content_type: Option<String>,
@@ -106,7 +105,7 @@ pub struct Score {
     pub score: f32,
 }
 
-/// What a model made of one message.
+/// The model's output for one message.
 #[derive(Debug, Clone)]
 pub struct Prediction {
     /// The model's name in `plugins.toml`.
@@ -114,7 +113,7 @@ pub struct Prediction {
     /// Labels of the classes, shared with the model.
     pub labels: Arc<[String]>,
     // Invariant: finite.
-    /// Scores by class; empty for models that are no classifiers.
+    /// Scores by class; empty for models that are not classifiers.
     pub scores: Vec<f32>,
     // Invariant: finite.
     /// Raw outputs, without the batch axis.

@@ -12,19 +12,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
 
-use crate::aside::Aside;
-use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
-use crate::chain::Chain;
+use crate::breaker::{Breaker, FailingComponent, FailureVerdict, Ticket};
 use crate::config::Name;
 use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken, deadline};
+use crate::connect::{
+    AckHandle, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Source, deadline,
+};
+use crate::counters::{InFlight, Outcome, PipelineCounters};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
-use crate::failpoints::{self, Place};
-use crate::gate::{Alone, Gate};
-use crate::generation::{Current, Made, Serving, Stages};
+use crate::error_chain::ErrorChain;
+use crate::failpoints::{self, Failpoint};
+use crate::generation::{Current, ServingStages, StageOutcome, Stages};
+use crate::isolation::{ExclusiveGuard, IsolationLock};
 use crate::message::{Envelope, Message};
+use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
-use crate::tally::{InHand, Outcome, Tally};
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
 /// One pipeline of a running host.
@@ -41,11 +43,11 @@ pub struct Pipeline<W = Stages> {
     /// What waits while a plugin or the model fails for everything.
     pub breaker: Breaker,
     /// Lets suspects run alone in this host.
-    pub gate: Gate,
+    pub isolation: IsolationLock,
     /// What became of its messages.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<PipelineCounters>,
     /// What is said about those that are set apart.
-    pub aside: Aside,
+    pub quarantine_log: QuarantineLog,
     /// Lines about single messages that it may write: each is told in full by its dead letter, too.
     pub lines: LineQuota,
 }
@@ -63,22 +65,22 @@ impl<W: Work> Pipeline<W> {
             () = source.ready() => info!(pipeline = %self.name, "ready"),
             () = drain.cancelled() => {}
         }
-        let mut suspects = source.suspects();
-        let (in_hand, n_returned_before) = (TaskTracker::new(), self.tally.n_returned());
-        let taking = self.take(&mut source, &in_hand, &drain);
-        let (ended, ()) = join(taking, self.run_suspects(suspects.as_mut(), &drain)).await;
-        debug!(pipeline = %self.name, n_in_hand = in_hand.len(), "takes no more");
+        let mut quarantine_queue = source.quarantine_queue();
+        let (in_flight, n_returned_before) = (TaskTracker::new(), self.counters.n_returned());
+        let taking = self.take(&mut source, &in_flight, &drain);
+        let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_mut(), &drain)).await;
+        debug!(pipeline = %self.name, n_in_hand = in_flight.len(), "takes no more");
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
-        in_hand.close();
-        in_hand.wait().await;
+        in_flight.close();
+        in_flight.wait().await;
         // In a drain that is cut off, too: that is when most acknowledgements come at once. It is bounded by itself.
-        if let Some(taken) = source.last().await {
-            let span = self.span(&taken);
-            let (counted, ticket) = (self.tally.take(), self.breaker.ticket());
-            self.process(taken, None, counted, ticket).instrument(span).await;
+        if let Some(delivery) = source.last().await {
+            let span = self.span(&delivery);
+            let (counted, ticket) = (self.counters.receive(), self.breaker.ticket());
+            self.process(delivery, None, counted, ticket).instrument(span).await;
         }
-        self.leave_no_suspects(suspects.as_mut()).await;
-        let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
+        self.empty_quarantine(quarantine_queue.as_mut()).await;
+        let n_returned = self.counters.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
             info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
         }
@@ -88,46 +90,48 @@ impl<W: Work> Pipeline<W> {
     async fn take(
         self: &Arc<Self>,
         source: &mut Source,
-        in_hand: &TaskTracker,
+        in_flight: &TaskTracker,
         drain: &CancellationToken,
     ) -> Result<(), FolderError> {
         let ended = loop {
             let next = async {
-                self.breaker.admits(|culprit| self.serves(culprit)).await;
+                self.breaker.admits(|component| self.serves(component)).await;
                 source.next().await
             };
-            let taken = tokio::select! {
+            let delivery = tokio::select! {
                 biased; // a drain wins over another message
                 () = drain.cancelled() => break Ok(()),
-                taken = self.hold.unless_held(next) => taken,
+                delivery = self.hold.unless_held(next) => delivery,
             };
-            match taken {
+            match delivery {
                 None => {}
-                Some(Ok(Some(taken))) => self.begin(taken, in_hand),
+                Some(Ok(Some(delivery))) => self.begin(delivery, in_flight),
                 Some(Ok(None)) => break Ok(()),
                 Some(Err(error)) => break Err(error),
             }
         };
         // A broker that does not answer must not hold up what is left of a drain.
         if let Ok(Ok(left)) = self.hold.try_once(source.leave().map(Ok::<_, Infallible>)).await {
-            left.into_iter().for_each(|taken| self.begin(taken, in_hand));
+            left.into_iter().for_each(|delivery| self.begin(delivery, in_flight));
         }
         ended
     }
 
-    fn begin(self: &Arc<Self>, taken: Taken, in_hand: &TaskTracker) {
-        let span = self.span(&taken);
-        let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
-        in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
+    fn begin(self: &Arc<Self>, delivery: Delivery, in_flight: &TaskTracker) {
+        let span = self.span(&delivery);
+        let (pipeline, counted, ticket) = (Arc::clone(self), self.counters.receive(), self.breaker.ticket());
+        in_flight.spawn(async move { pipeline.process(delivery, None, counted, ticket).await }.instrument(span));
     }
 
     /// Runs suspects one at a time, alone in this host, until the drain.
-    async fn run_suspects(&self, suspects: Option<&mut Suspects>, drain: &CancellationToken) {
-        let Some(suspects) = suspects else { return };
+    async fn run_quarantine(&self, quarantine_queue: Option<&mut QuarantineQueue>, drain: &CancellationToken) {
+        let Some(quarantine_queue) = quarantine_queue else {
+            return;
+        };
         loop {
             let waiting = async {
                 self.breaker.closed().await;
-                suspects.waiting().await
+                quarantine_queue.waiting().await
             };
             let waiting = tokio::select! {
                 biased; // a drain wins over another message
@@ -135,71 +139,83 @@ impl<W: Work> Pipeline<W> {
                 waiting = self.hold.unless_held(waiting) => waiting,
             };
             if waiting.is_some() {
-                self.run_suspect(suspects).await;
+                self.run_next_quarantined(quarantine_queue).await;
             }
         }
     }
 
     /// At a drain, suspects are still taken while there are any and they can be finished: a host that leaves in good
     /// order leaves none behind that it set apart.
-    async fn leave_no_suspects(&self, suspects: Option<&mut Suspects>) {
-        let Some(suspects) = suspects else { return };
-        while !self.hold.is_cut() && self.run_suspect(suspects).await == Some(Settled::Done) {}
+    async fn empty_quarantine(&self, quarantine_queue: Option<&mut QuarantineQueue>) {
+        let Some(quarantine_queue) = quarantine_queue else {
+            return;
+        };
+        while !self.hold.is_cut() && self.run_next_quarantined(quarantine_queue).await == Some(Settled::Done) {}
     }
 
     /// Runs the next suspect to its end, if there is one.
-    async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
-        let alone = tokio::select! {
-            alone = self.gate.alone() => alone,
+    async fn run_next_quarantined(&self, quarantine_queue: &mut QuarantineQueue) -> Option<Settled> {
+        let exclusive = tokio::select! {
+            exclusive = self.isolation.exclusive() => exclusive,
             () = self.hold.cut() => return None,
         };
         if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
         // Taken only when it can run: what waits in hand beside others is blamed for what they do.
-        let taken = suspects.take(&alone).await?;
-        let span = self.span(&taken);
-        let (counted, ticket) = (self.tally.take(), self.breaker.ticket_of_suspect());
-        Some(self.process(taken, Some(alone), counted, ticket).instrument(span).await)
+        let delivery = quarantine_queue.take(&exclusive).await?;
+        let span = self.span(&delivery);
+        let (counted, ticket) = (self.counters.receive(), self.breaker.quarantined_ticket());
+        Some(
+            self.process(delivery, Some(exclusive), counted, ticket)
+                .instrument(span)
+                .await,
+        )
     }
 
-    async fn process(&self, taken: Taken, mut alone: Option<Alone>, counted: InHand, ticket: Ticket) -> Settled {
-        let Taken {
+    async fn process(
+        &self,
+        delivery: Delivery,
+        mut exclusive: Option<ExclusiveGuard>,
+        counted: InFlight,
+        ticket: Ticket,
+    ) -> Settled {
+        let Delivery {
             mut message,
             malformed,
-            suspicion,
-            receipt,
-        } = taken;
-        failpoints::pass(Place::Delivered, &message.id).await;
-        let mut otherwise = unfinished(suspicion);
+            quarantine,
+            ack_handle,
+        } = delivery;
+        failpoints::pass(Failpoint::Delivered, &message.id).await;
+        let mut otherwise = unfinished(quarantine);
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
-            let settled = receipt
+            let settled = ack_handle
                 .settle((&otherwise, &otherwise), &message, &self.hold, |_| Envelope::default())
                 .await;
-            tell_settled(&settled);
+            log_settled(&settled);
             counted.settle(Outcome::Returned);
             return as_returned(settled);
         };
-        message.attempt = suspicion.attempt(message.attempt);
+        message.attempt = quarantine.attempt(message.attempt);
         let mut work = serving.stages;
-        let fate = fate(&message, malformed, suspicion, work.attempts());
+        let early_disposition = early_disposition(&message, malformed, quarantine, work.attempts());
         let mut attempt = Attempt {
             pipeline: self.name.as_str(),
             host_id: &self.host_id,
             message: Arc::new(message),
-            tally: &self.tally,
+            counters: &self.counters,
             lines: &self.lines,
             ticket,
             notes: Notes::default(),
         };
-        let made = match fate {
+        let made = match early_disposition {
             Some(disposition) => Err(disposition),
             None => {
                 let made = tokio::select! {
                     biased; // what was made is kept
-                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut alone, suspicion) => made,
-                    () = self.hold.cut() => Err(unfinished(suspicion)),
+                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut exclusive, quarantine) => made,
+                    () = self.hold.cut() => Err(unfinished(quarantine)),
                 };
                 if !matches!(made, Err(Disposition::Quarantine { .. })) {
                     // The host outlived it, so that it is innocent.
@@ -208,33 +224,38 @@ impl<W: Work> Pipeline<W> {
                 made
             }
         };
-        let is_alone = alone.is_some();
+        let is_exclusive = exclusive.is_some();
         let finishing = async {
             let disposition = match made {
-                Ok(parcels) if is_alone => self.deliver_once(parcels).await,
-                Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
+                Ok(pending_outputs) if is_exclusive => self.deliver_once(pending_outputs).await,
+                Ok(pending_outputs) => {
+                    self.counters
+                        .timed(Stage::Deliver, self.deliver(pending_outputs, &ack_handle))
+                        .await
+                }
                 Err(disposition) => disposition,
             };
-            if let (Suspicion::Raised { .. }, Disposition::Quarantine { deaths }) = (suspicion, &disposition) {
-                self.aside.set_apart(attempt.pipeline, &attempt.message.id, *deaths);
+            if let (Quarantine::Due { .. }, Disposition::Quarantine { crash_count }) = (quarantine, &disposition) {
+                self.quarantine_log
+                    .entered(attempt.pipeline, &attempt.message.id, *crash_count);
             }
-            tell(work.generation(), &attempt, &disposition);
+            log_disposition(work.generation(), &attempt, &disposition);
             if matches!(disposition, Disposition::Ack) {
-                failpoints::pass(Place::Confirmed, &attempt.message.id).await;
+                failpoints::pass(Failpoint::Confirmed, &attempt.message.id).await;
             }
-            let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
-            let settled = receipt
-                .settle((&disposition, &otherwise), &attempt.message, &self.hold, letter)
+            let dead_letter = |reason: &Reason| work.dead_letter(&attempt, reason);
+            let settled = ack_handle
+                .settle((&disposition, &otherwise), &attempt.message, &self.hold, dead_letter)
                 .await;
-            failpoints::pass(Place::Settled, &attempt.message.id).await;
-            match (suspicion, &disposition) {
-                (Suspicion::Apart { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
+            failpoints::pass(Failpoint::Settled, &attempt.message.id).await;
+            match (quarantine, &disposition) {
+                (Quarantine::Inside { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
                 _ => (disposition, settled),
             }
         };
         let finishing = AssertUnwindSafe(finishing).catch_unwind();
-        let finished = match alone {
-            Some(alone) => alone.until(finishing).await,
+        let finished = match exclusive {
+            Some(exclusive) => exclusive.until(finishing).await,
             None => finishing.await,
         };
         let (outcome, settled) = match finished {
@@ -242,28 +263,28 @@ impl<W: Work> Pipeline<W> {
             // Our bug: nothing was let go of, so that the message comes again.
             Err(_) => (Outcome::Lost, Settled::Lost("the host panicked over it".to_owned())),
         };
-        tell_settled(&settled);
+        log_settled(&settled);
         counted.settle(outcome);
-        if let Suspicion::Apart { .. } = suspicion {
-            self.aside.ran(attempt.pipeline);
+        if let Quarantine::Inside { .. } = quarantine {
+            self.quarantine_log.ran(attempt.pipeline);
         }
         settled
     }
 
     /// What serves this pipeline now.
-    fn serving(&self) -> Option<Serving<W>> {
+    fn serving(&self) -> Option<ServingStages<W>> {
         self.current.load().pipelines.get(&self.name).cloned()
     }
 
-    fn serves(&self, culprit: &Culprit) -> bool {
+    fn serves(&self, component: &FailingComponent) -> bool {
         self.serving()
-            .is_some_and(|serving| serving.has(culprit.stage, &culprit.digest))
+            .is_some_and(|serving| serving.has(component.stage, &component.digest))
     }
 
     /// Whether a culprit was replaced: its failures say nothing about what serves, and it is not to cost a message.
-    fn is_replaced(&self, culprit: &Culprit) -> bool {
+    fn is_replaced(&self, component: &FailingComponent) -> bool {
         self.serving()
-            .is_some_and(|serving| !serving.may_use(culprit.stage, &culprit.digest))
+            .is_some_and(|serving| !serving.may_use(component.stage, &component.digest))
     }
 
     /// Makes the results, until what comes of it stands: what the breaker keeps, or what was taken back from a version that
@@ -273,25 +294,25 @@ impl<W: Work> Pipeline<W> {
         &self,
         work: &mut Arc<W>,
         attempt: &mut Attempt<'_>,
-        alone: &mut Option<Alone>,
-        suspicion: Suspicion,
-    ) -> Result<Vec<Parcel>, Disposition> {
-        let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
+        exclusive: &mut Option<ExclusiveGuard>,
+        quarantine: Quarantine,
+    ) -> Result<Vec<PendingOutput>, Disposition> {
+        let is_quarantined = matches!(quarantine, Quarantine::Inside { .. });
         loop {
             // Before it is alone: others must not wait for a breaker.
-            let turn = attempt.ticket.turn(|culprit| self.serves(culprit)).await;
+            let turn = attempt.ticket.turn(|component| self.serves(component)).await;
             let Some(serving) = self.serving().filter(|_| turn.is_ok()) else {
-                return Err(unfinished(suspicion));
+                return Err(unfinished(quarantine));
             };
-            if is_suspect && alone.is_none() {
+            if is_quarantined && exclusive.is_none() {
                 // A source that hands out its suspects among the others.
-                *alone = Some(self.gate.alone().await);
+                *exclusive = Some(self.isolation.exclusive().await);
             }
-            let Some((by, made)) = self.work(&serving, attempt, alone.is_some()).await else {
-                if alone.is_none() {
+            let Some((by, made)) = self.work(&serving, attempt, exclusive.is_some()).await else {
+                if exclusive.is_none() {
                     attempt.ticket.begins_anew();
                 } else if self.breaker.opened().is_some() {
-                    return Err(unfinished(suspicion));
+                    return Err(unfinished(quarantine));
                 }
                 continue;
             };
@@ -299,7 +320,7 @@ impl<W: Work> Pipeline<W> {
             match self.judge(work.as_ref(), attempt, made) {
                 Some(made) => return made,
                 // The host outlived it, so that it is innocent.
-                None if alone.is_some() => return Err(Disposition::Return),
+                None if exclusive.is_some() => return Err(Disposition::Return),
                 None => attempt.notes = Notes::default(),
             }
         }
@@ -307,13 +328,18 @@ impl<W: Work> Pipeline<W> {
 
     /// Makes the results. A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as
     /// a test case.
-    async fn work(&self, serving: &Serving<W>, attempt: &mut Attempt<'_>, is_alone: bool) -> Option<Made<W>> {
-        let among = match is_alone {
+    async fn work(
+        &self,
+        serving: &ServingStages<W>,
+        attempt: &mut Attempt<'_>,
+        is_exclusive: bool,
+    ) -> Option<StageOutcome<W>> {
+        let shared = match is_exclusive {
             true => None,
-            false => Some(self.gate.among().await),
+            false => Some(self.isolation.shared().await),
         };
         let made = AssertUnwindSafe(serving.results(attempt)).catch_unwind().await;
-        drop(among);
+        drop(shared);
         made.unwrap_or_else(|_| Some((Arc::clone(&serving.stages), Err(panicked()))))
     }
 
@@ -322,32 +348,34 @@ impl<W: Work> Pipeline<W> {
         &self,
         work: &W,
         attempt: &mut Attempt<'_>,
-        made: Result<Vec<Parcel>, Disposition>,
-    ) -> Option<Result<Vec<Parcel>, Disposition>> {
+        made: Result<Vec<PendingOutput>, Disposition>,
+    ) -> Option<Result<Vec<PendingOutput>, Disposition>> {
         let Err(Disposition::Reject(reason)) = made else {
             return Some(made);
         };
-        let Some(culprit) = work.culprit(&reason) else {
+        let Some(component) = work.failing_component(&reason) else {
             return Some(Err(Disposition::Reject(reason)));
         };
-        if self.is_replaced(&culprit) {
+        if self.is_replaced(&component) {
             attempt.ticket.begins_anew();
             return None;
         }
         let cost = attempt.notes.pace.plugins;
-        match attempt.ticket.failed(culprit, work.generation(), &reason, cost) {
-            Verdict::Kept => None,
-            Verdict::ProbeFailed if attempt.message.attempt < work.attempts() => Some(Err(Disposition::Retry(reason))),
-            Verdict::Stands | Verdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
+        match attempt.ticket.failed(component, work.generation(), &reason, cost) {
+            FailureVerdict::Kept => None,
+            FailureVerdict::ProbeFailed if attempt.message.attempt < work.attempts() => {
+                Some(Err(Disposition::Retry(reason)))
+            }
+            FailureVerdict::Stands | FailureVerdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
         }
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, parcels: Vec<Parcel>, receipt: &Receipt) -> Disposition {
-        let sending = parcels.iter().map(|parcel| async move {
+    async fn deliver(&self, pending_outputs: Vec<PendingOutput>, ack_handle: &AckHandle) -> Disposition {
+        let sending = pending_outputs.iter().map(|pending_output| async move {
             // With its channel gone it comes again whatever is sent now: one more try would only be one more copy.
             let hold = &self.hold;
-            hold.until_done_unless(parcel, || parcel.send(), || receipt.is_void())
+            hold.until_done_unless(pending_output, || pending_output.send(), || ack_handle.is_void())
                 .await
         });
         match try_join_all(sending).await {
@@ -358,12 +386,14 @@ impl<W: Work> Pipeline<W> {
 
     /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that
     /// it is innocent, and others are waiting for it to be done.
-    async fn deliver_once(&self, parcels: Vec<Parcel>) -> Disposition {
-        let sent = self.hold.try_once(try_join_all(parcels.iter().map(Parcel::send)));
+    async fn deliver_once(&self, pending_outputs: Vec<PendingOutput>) -> Disposition {
+        let sent = self
+            .hold
+            .try_once(try_join_all(pending_outputs.iter().map(PendingOutput::send)));
         match sent.await {
             Ok(Ok(_)) => return Disposition::Ack,
             Ok(Err(error)) => {
-                info!(error = %Chain(&error), "a suspect's result did not arrive: it goes back to the others")
+                info!(error = %ErrorChain(&error), "a suspect's result did not arrive: it goes back to the others")
             }
             Err(GaveUp) => {
                 debug!("the drain ended before a suspect's result was confirmed: it goes back to the others")
@@ -372,8 +402,8 @@ impl<W: Work> Pipeline<W> {
         Disposition::Return
     }
 
-    fn span(&self, taken: &Taken) -> Span {
-        let Message { id, attempt, .. } = &taken.message;
+    fn span(&self, delivery: &Delivery) -> Span {
+        let Message { id, attempt, .. } = &delivery.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
     }
 }
@@ -391,7 +421,12 @@ fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Se
 }
 
 /// What becomes of a message without any work on it; `None` where it is to be worked on.
-fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, attempts: u32) -> Option<Disposition> {
+fn early_disposition(
+    message: &Message,
+    malformed: Option<String>,
+    quarantine: Quarantine,
+    attempts: u32,
+) -> Option<Disposition> {
     if let Some(text) = malformed {
         return Some(reject(Stage::Receive, ReasonClass::Malformed, text));
     }
@@ -401,36 +436,36 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
         let text = format!("its deadline passed before its processing began{hint}");
         return Some(reject(Stage::Receive, ReasonClass::Expired, text));
     }
-    match suspicion {
-        Suspicion::Raised { deaths } | Suspicion::Apart { deaths }
-            if suspicion.is_proven() && message.attempt > attempts =>
+    match quarantine {
+        Quarantine::Due { crash_count } | Quarantine::Inside { crash_count }
+            if quarantine.is_proven() && message.attempt > attempts =>
         {
             let text = format!(
-                "{attempts} attempts are spent: a host ended {deaths} times while it had this message in hand, the last times alone"
+                "{attempts} attempts are spent: a host ended {crash_count} times while it had this message in hand, the last times alone"
             );
             Some(reject(Stage::Receive, ReasonClass::AttemptsSpent, text))
         }
-        Suspicion::Raised { deaths } => Some(Disposition::Quarantine { deaths }),
-        Suspicion::None | Suspicion::Apart { .. } => None,
+        Quarantine::Due { crash_count } => Some(Disposition::Quarantine { crash_count }),
+        Quarantine::None | Quarantine::Inside { .. } => None,
     }
 }
 
 /// What becomes of a message whose work did not come to its end, or was not begun. A suspect has shown nothing by that: it
 /// stays apart, with the deaths that it had.
-fn unfinished(suspicion: Suspicion) -> Disposition {
-    match suspicion {
-        Suspicion::Apart { deaths } | Suspicion::Raised { deaths } => Disposition::Quarantine { deaths },
-        Suspicion::None => Disposition::Return,
+fn unfinished(quarantine: Quarantine) -> Disposition {
+    match quarantine {
+        Quarantine::Inside { crash_count } | Quarantine::Due { crash_count } => Disposition::Quarantine { crash_count },
+        Quarantine::None => Disposition::Return,
     }
 }
 
 /// One line a message at debug; what went wrong is told once, fully.
-fn tell(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
+fn log_disposition(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
         Disposition::Ack => debug!(generation, label = attempt.notes.label, timings = %attempt.notes.timings, "done"),
         // Who counts them tells of them.
-        Disposition::Quarantine { deaths } => debug!(generation, deaths, "set apart"),
-        _ if !attempt.lines.may_tell() => {}
+        Disposition::Quarantine { crash_count } => debug!(generation, deaths = crash_count, "set apart"),
+        _ if !attempt.lines.may_log() => {}
         // Told together when all have.
         Disposition::Return => debug!(generation, "goes back to its source, uncounted"),
         Disposition::Retry(reason) => {
@@ -453,7 +488,7 @@ fn as_returned(settled: Settled) -> Settled {
     }
 }
 
-fn tell_settled(settled: &Settled) {
+fn log_settled(settled: &Settled) {
     if let Settled::Lost(why) = settled {
         warn!(
             why,

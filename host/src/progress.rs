@@ -1,4 +1,4 @@
-//! What a run came to: a bar while it lasts, a table when it is over. Knows no source and no plugin.
+//! The summary of a run: a bar while it lasts, a table when it is over. Knows no source and no plugin.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::counters::{Counts, PipelineCounters};
 use crate::streams::{self, Footer};
-use crate::tally::{Counts, Tally};
 
 /// Rows of labels in a summary, the most frequent first; the others are added up in one.
 const LABEL_ROWS_MAX: usize = 20;
@@ -28,8 +28,8 @@ pub struct Summary {
     elapsed: Duration,
 }
 
-/// What a bar on standard error shows. Cheap to clone; invisible until it is shown, and drawn by whoever writes the log:
-/// a terminal that is held (Ctrl-S) holds up nobody else.
+/// The bar on standard error. Cheap to clone; invisible until it is shown, and drawn by the writer of the log: a
+/// terminal that is held (Ctrl-S) holds up nobody else.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     counts: Arc<Shown>,
@@ -48,16 +48,16 @@ struct Bar {
 }
 
 impl Summary {
-    /// What all pipelines of a run of this length came to.
-    pub fn new<'a>(tallies: impl IntoIterator<Item = &'a Arc<Tally>>, elapsed: Duration) -> Self {
+    /// The summary of all pipelines of a run of this length.
+    pub fn new<'a>(all_counters: impl IntoIterator<Item = &'a Arc<PipelineCounters>>, elapsed: Duration) -> Self {
         let mut counts = Counts::default();
-        for tally in tallies {
-            counts.merge(&tally.counts());
+        for counters in all_counters {
+            counts.merge(&counters.counts());
         }
         Self { counts, elapsed }
     }
 
-    /// What it is, how often.
+    /// Its noun, and its count.
     fn rows(&self) -> Vec<(String, u64)> {
         let mut labels: Vec<_> = self.counts.labels.iter().collect();
         // The map's order, by name, stays among equals.
@@ -106,9 +106,9 @@ impl fmt::Display for Summary {
         }
         for (count, what) in [
             (self.counts.n_retried, "tried again"),
-            (self.counts.n_quarantined, "set apart"),
+            (self.counts.n_quarantined, "quarantined"),
             (self.counts.n_returned, "returned"),
-            (self.counts.n_lost, "will come again"),
+            (self.counts.n_lost, "will be redelivered"),
         ] {
             if count > 0 {
                 write!(f, "; {count} {what}")?;
@@ -187,18 +187,18 @@ fn printable(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::{LABELS_MAX, Outcome};
     use crate::disposition::ReasonClass;
-    use crate::tally::{LABELS_MAX, Outcome};
 
-    fn summary_of(tally: &Arc<Tally>) -> String {
-        Summary::new([tally], Duration::from_secs(2)).to_string()
+    fn summary_of(counters: &Arc<PipelineCounters>) -> String {
+        Summary::new([counters], Duration::from_secs(2)).to_string()
     }
 
     #[test]
     fn a_summary_counts_labels_and_failures() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         for label in ["square", "circle", "square", "triangle", "square"] {
-            tally.take().settle(Outcome::Acked(Some(label)));
+            counters.receive().settle(Outcome::Acked(Some(label)));
         }
         for outcome in [
             Outcome::Acked(None),
@@ -210,9 +210,9 @@ mod tests {
             Outcome::Returned,
             Outcome::Lost,
         ] {
-            tally.take().settle(outcome);
+            counters.receive().settle(outcome);
         }
-        assert_eq!(tally.n_finished(), 10);
+        assert_eq!(counters.n_finished(), 10);
         let expected = "\
 ╭───────────────────┬──────────┬────────╮
 │ result            ┆ messages ┆  share │
@@ -226,8 +226,8 @@ mod tests {
 │ rejected: trap    ┆        1 ┆ 10.0 % │
 │ total             ┆       10 ┆        │
 ╰───────────────────┴──────────┴────────╯
-10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will come again";
-        assert_eq!(summary_of(&tally), expected);
+10 messages in 2.0 s, 5.0 a second; 1 tried again; 1 returned; 1 will be redelivered";
+        assert_eq!(summary_of(&counters), expected);
     }
 
     #[test]
@@ -239,14 +239,16 @@ mod tests {
 
     #[test]
     fn labels_are_bounded_and_harmless() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         for index in 0..2 * LABELS_MAX {
-            tally.take().settle(Outcome::Acked(Some(&format!("label {index:05}"))));
+            counters
+                .receive()
+                .settle(Outcome::Acked(Some(&format!("label {index:05}"))));
         }
         for _ in 0..2 {
-            tally.take().settle(Outcome::Acked(Some("label 00000")));
+            counters.receive().settle(Outcome::Acked(Some("label 00000")));
         }
-        let text = summary_of(&tally);
+        let text = summary_of(&counters);
         assert_eq!(text.lines().count(), LABEL_ROWS_MAX + 7);
         assert!(text.contains("label 00000 "), "{text}");
         // All but the first twenty labels, of which one was seen three times.

@@ -1,5 +1,5 @@
-//! How many lines a second somebody may write into the log: what is more is counted, and the count is told. A log that
-//! strangers can fill is a disk that they can fill. Knows nothing of what the lines say.
+//! Limits log lines by the second: lines over the limit are counted, and the count is logged. A log that strangers can
+//! fill is a disk that they can fill. Knows nothing of what the lines say.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,14 +11,14 @@ use tracing::warn;
 pub struct LineQuota {
     per_second: u32,
     began: Instant,
-    // The second that `lines` were told in.
+    // The second that `lines` were logged in.
     second: AtomicU64,
     lines: AtomicU32,
     dropped: AtomicU64,
 }
 
 impl LineQuota {
-    /// So many lines a second.
+    /// Allows so many lines a second.
     pub fn new(per_second: u32) -> Self {
         let (second, lines, dropped) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU64::new(0));
         Self {
@@ -40,16 +40,16 @@ impl LineQuota {
         self.lines.fetch_add(1, Ordering::Relaxed) < self.per_second
     }
 
-    /// Whether there is room for one more line about a message; where there was none for others, that is told.
-    pub fn may_tell(&self) -> bool {
+    /// Whether there is room for one more line about a message; lines without room are reported.
+    pub fn may_log(&self) -> bool {
         let told = self.spend();
         if let Some(dropped) = self.dropped(u64::from(!told)) {
-            warn!(dropped, "said nothing about some messages: there are too many to tell");
+            warn!(dropped, "dropped log lines about single messages: too many a second");
         }
         told
     }
 
-    /// Counts lines that were dropped; all of them, when it is time to tell.
+    /// Counts dropped lines; returns their number when it is time to log it.
     pub fn dropped(&self, lines: u64) -> Option<u64> {
         let before = self.dropped.fetch_add(lines, Ordering::Relaxed);
         if before.saturating_add(lines) == 0 || !self.spend() {

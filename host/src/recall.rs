@@ -1,11 +1,12 @@
-//! Taking messages back from stages: whoever processes one stops at once, and it begins anew with what then serves. Knows
-//! no stage and no message.
+//! Taking messages back from stages: their processing stops at once, and starts again with the stages that serve then.
+//! Knows no stage and no message.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Of one set of stages. Messages that began with it keep it when others take its place, as long as it does well.
+/// Takes messages back from one set of stages. A message keeps the stages that it began with when others replace them,
+/// as long as they do well.
 #[derive(Debug, Default)]
 pub struct Recall {
     all: CancellationToken,
@@ -26,7 +27,7 @@ impl Recall {
 
     /// A plugin of these stages fails for everything. What is in the hands of stages that were replaced need not wait for
     /// that to be over.
-    pub fn ails(&self) {
+    pub fn mark_failing(&self) {
         if self.is_replaced.load(Ordering::Relaxed) {
             self.take_back();
         }
@@ -50,10 +51,10 @@ mod tests {
     #[test]
     fn stages_keep_their_messages_until_they_ail_after_they_were_replaced() {
         let recall = Recall::default();
-        recall.ails();
+        recall.mark_failing();
         recall.replaced();
         assert!(recall.is_taken_back().now_or_never().is_none());
-        recall.ails();
+        recall.mark_failing();
         assert!(recall.is_taken_back().now_or_never().is_some());
     }
 }

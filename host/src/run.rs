@@ -14,28 +14,28 @@ use crate::breaker::Opened;
 use crate::config::{Config, HostConfig, Name};
 use crate::connect::folder::Until;
 use crate::connect::reserve;
-use crate::control::{Change, Control, History, Request, Requests, Unanswered};
+use crate::control::{ChangeRecord, Control, History, Request, Requests, Unanswered};
+use crate::counters::PipelineCounters;
 use crate::instruments::Instruments;
-use crate::reload::Gathered;
+use crate::reload::LoadedConfig;
 use crate::sandbox::Sandbox;
-use crate::supervisor::{Asked, ChangeError, Premises, Supervisor, WATCH};
-use crate::tally::Tally;
+use crate::supervisor::{ChangeError, ChangeRequest, Supervisor, SupervisorDeps, WATCH};
 use crate::trial::TrialEnded;
-use crate::watch::Watch;
+use crate::watch::FileWatcher;
 use crate::watchdog;
 
 /// How long closing may take beyond the drain's time: the process is gone a second after it at the latest.
 const CLOSE_MIN: Duration = Duration::from_millis(500);
 
-/// How long what is in hand may take to go back when a second signal says to leave at once.
+/// How long the messages in flight may take to go back when a second signal says to stop at once.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
-/// What a run is told besides its file.
+/// The options of a run besides its file.
 #[derive(Debug)]
-pub struct Orders {
+pub struct RunOptions {
     /// Whether a folder run ends when the folder is empty.
     pub until: Until,
-    /// Cancelled by the first signal: stop taking, finish what is in hand.
+    /// Cancelled by the first signal: stop receiving, finish the messages in flight.
     pub drain: CancellationToken,
     /// Cancelled by the second signal: leave at once.
     pub leave: CancellationToken,
@@ -45,16 +45,16 @@ pub struct Orders {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything in hand was finished.
+pub enum RunOutcome {
+    /// All messages in flight were finished.
     Drained,
     /// The deadline passed: what was left went back to its source.
     CutOff,
-    /// A source failed before it was empty; what was in hand was finished.
+    /// A source failed before it was empty; the messages in flight were finished.
     SourceFailed,
-    /// Some messages were taken and nobody knows what became of them: a bug of the host.
+    /// Some messages are not accounted for: a bug of the host.
     Unaccounted,
-    /// A device was lost: everything in hand went back, and a new process is needed.
+    /// A device was lost: all messages in flight went back, and a new process is needed.
     DeviceLost,
 }
 
@@ -64,7 +64,7 @@ pub enum RunError {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// What the file asks for cannot be had.
+    /// The file asks for something that cannot be had.
     #[error(transparent)]
     Start(#[from] ChangeError),
 }
@@ -77,7 +77,7 @@ pub struct Host {
     supervisor: Supervisor,
     trials: mpsc::UnboundedReceiver<TrialEnded>,
     requests: Requests,
-    watch: Option<Watch>,
+    watch: Option<FileWatcher>,
     device_lost: CancellationToken,
     drain: CancellationToken,
     cut: CancellationToken,
@@ -103,15 +103,15 @@ impl Host {
     ///
     /// # Errors
     /// When health and metrics or the control interface cannot be served.
-    pub async fn open(config: &Config, sandbox: Arc<Sandbox>, orders: &Orders) -> Result<Self, RunError> {
+    pub async fn open(config: &Config, sandbox: Arc<Sandbox>, run_options: &RunOptions) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
         let (settings, file) = (config.host.clone(), config.path.clone());
-        let (drain, cut) = (orders.drain.child_token(), CancellationToken::new());
+        let (drain, cut) = (run_options.drain.child_token(), CancellationToken::new());
         let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
         let instruments = Arc::new(Instruments::new(&drain));
         instruments.show(&config.pipelines);
         instruments.doing("compiling plugins and loading models");
-        let premises = Premises {
+        let deps = SupervisorDeps {
             sandbox,
             host_id,
             instruments: Arc::clone(&instruments),
@@ -119,9 +119,9 @@ impl Host {
             device_lost: device_lost.clone(),
             drain: drain.clone(),
             cut: cut.clone(),
-            until: orders.until,
+            until: run_options.until,
         };
-        let (mut supervisor, trials) = Supervisor::new(premises);
+        let (mut supervisor, trials) = Supervisor::new(deps);
         supervisor.pipelines().drain_within(settings.drain);
         let status = supervisor.status_view(file.clone());
         let admin = match settings.admin {
@@ -133,7 +133,7 @@ impl Host {
         };
         let (control, requests) = Control::new(Arc::new(move || status.status()), history);
         // A run that ends by itself is not asked to change.
-        let control = match orders.until {
+        let control = match run_options.until {
             Until::Stopped => ControlServer::start(&settings.control, &file, control).await?,
             Until::Empty => None,
         };
@@ -141,7 +141,7 @@ impl Host {
         let watchdog = tokio::spawn(async move { watchdog::watch(&looked_at).await });
         Ok(Self {
             settings,
-            until: orders.until,
+            until: run_options.until,
             supervisor,
             trials,
             requests,
@@ -161,20 +161,20 @@ impl Host {
     ///
     /// # Errors
     /// When waiting would not help.
-    pub async fn start(&mut self, gathered: Gathered) -> Result<(), RunError> {
-        self.supervisor.start(gathered).await?;
+    pub async fn start(&mut self, loaded_config: LoadedConfig) -> Result<(), RunError> {
+        self.supervisor.start(loaded_config).await?;
         let is_watched = self.settings.watch && self.until == Until::Stopped;
-        self.watch = is_watched.then(|| Watch::new(self.supervisor.watched()));
+        self.watch = is_watched.then(|| FileWatcher::new(self.supervisor.watched()));
         self.instruments.running();
         Ok(())
     }
 
-    /// What became of the messages, by pipeline.
-    pub fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.instruments.tallies()
+    /// The counts of the messages, by pipeline.
+    pub fn all_counters(&self) -> Vec<Arc<PipelineCounters>> {
+        self.instruments.all_counters()
     }
 
-    /// Which pipeline waits because a plugin or a model fails for everything, the one that waits for the longest.
+    /// The pipeline that has waited longest because a plugin or a model fails for everything.
     pub fn opened(&self) -> impl Fn() -> Option<(Name, Opened)> + use<> {
         let instruments = Arc::clone(&self.instruments);
         move || instruments.opened()
@@ -186,16 +186,16 @@ impl Host {
     }
 
     /// Runs, and changes what runs, until every source ends, a signal comes or a device is lost; then drains.
-    pub async fn run(mut self, orders: &Orders) -> Ended {
-        match self.serve(orders).await {
+    pub async fn run(mut self, run_options: &RunOptions) -> RunOutcome {
+        match self.serve(run_options).await {
             Stop::SourcesEnded => {}
             Stop::Asked => {
                 info!(
                     deadline_s = self.settings.drain.as_secs(),
-                    "draining: finishing what is in hand"
+                    "draining: finishing the messages in flight"
                 );
             }
-            Stop::DeviceLost => error!("leaving: everything in hand goes back to its source"),
+            Stop::DeviceLost => error!("the drain ends early: returning all messages in flight to their source"),
         }
         let (deadline, reserve) = (Instant::now() + self.settings.drain, reserve(self.settings.drain));
         self.drain.cancel();
@@ -203,21 +203,21 @@ impl Host {
         let in_time = tokio::select! {
             () = pipelines.all_ended() => true,
             () = tokio::time::sleep(self.settings.drain.saturating_sub(reserve)) => false,
-            () = orders.leave.cancelled() => false,
+            () = run_options.leave.cancelled() => false,
         };
         self.cut.cancel();
         if !in_time {
-            let grace = if orders.leave.is_cancelled() {
+            let grace = if run_options.leave.is_cancelled() {
                 LEAVE_GRACE
             } else {
                 reserve + CLOSE_MIN
             };
             if tokio::time::timeout(grace, pipelines.all_ended()).await.is_err() {
-                warn!("some messages are still in hand: their sources take them back");
+                warn!("some messages are still in flight: their sources will redeliver them");
                 return match (self.device_lost.is_cancelled(), self.instruments.add_up()) {
-                    (true, _) => Ended::DeviceLost,
-                    (false, true) => Ended::CutOff,
-                    (false, false) => Ended::Unaccounted,
+                    (true, _) => RunOutcome::DeviceLost,
+                    (false, true) => RunOutcome::CutOff,
+                    (false, false) => RunOutcome::Unaccounted,
                 };
             }
         }
@@ -226,17 +226,17 @@ impl Host {
         close(self.supervisor, if in_time { deadline.max(soon) } else { soon }).await;
         let adds_up = self.instruments.add_up();
         match (self.device_lost.is_cancelled(), in_time) {
-            (true, _) => Ended::DeviceLost,
-            (false, _) if !adds_up => Ended::Unaccounted,
-            (false, false) => Ended::CutOff,
-            (false, true) if failed => Ended::SourceFailed,
-            (false, true) => Ended::Drained,
+            (true, _) => RunOutcome::DeviceLost,
+            (false, _) if !adds_up => RunOutcome::Unaccounted,
+            (false, false) => RunOutcome::CutOff,
+            (false, true) if failed => RunOutcome::SourceFailed,
+            (false, true) => RunOutcome::Drained,
         }
     }
 
     /// Makes changes, one at a time, until the host is to stop taking messages.
-    async fn serve(&mut self, orders: &Orders) -> Stop {
-        let (drain, leave, device_lost) = (self.drain.clone(), orders.leave.clone(), self.device_lost.clone());
+    async fn serve(&mut self, run_options: &RunOptions) -> Stop {
+        let (drain, leave, device_lost) = (self.drain.clone(), run_options.leave.clone(), self.device_lost.clone());
         let stopped = async {
             tokio::select! {
                 () = drain.cancelled() => Stop::Asked,
@@ -249,7 +249,7 @@ impl Host {
                 self.read_again("start").await;
             }
             while !self.supervisor.is_over() {
-                self.change(orders).await;
+                self.change(run_options).await;
             }
             Stop::SourcesEnded
         };
@@ -268,11 +268,11 @@ impl Host {
             requests,
             ..
         } = self;
-        drop(Self::make(supervisor, trials, requests, &Asked::Read { by }).await);
+        drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by }).await);
     }
 
     /// Waits for something to change, and changes it.
-    async fn change(&mut self, orders: &Orders) {
+    async fn change(&mut self, run_options: &RunOptions) {
         let Self {
             supervisor,
             trials,
@@ -285,17 +285,17 @@ impl Host {
             Some(name) = supervisor.pipelines().next_ended() => supervisor.ended(&name),
             Some(ended) = trials.recv() => supervisor.trial_ended(ended),
             Some(request) = requests.recv() => Self::ask(supervisor, trials, requests, request).await,
-            () = orders.reload.notified(), if *until == Until::Stopped => {
-                drop(Self::make(supervisor, trials, requests, &Asked::Read { by: "SIGHUP" }).await);
+            () = run_options.reload.notified(), if *until == Until::Stopped => {
+                drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by: "SIGHUP" }).await);
             }
-            () = changed(watch) => drop(Self::make(supervisor, trials, requests, &Asked::Read { by: WATCH }).await),
+            () = changed(watch) => drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by: WATCH }).await),
         }
         if let Some(watch) = watch {
             watch.set(supervisor.watched());
         }
     }
 
-    /// Does what somebody asks for, and answers.
+    /// Does what the command asks for, and answers.
     async fn ask(
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
@@ -303,31 +303,31 @@ impl Host {
         request: Request,
     ) {
         let Request { command, by, reply } = request;
-        let asked = Asked::Command {
+        let asked = ChangeRequest::Command {
             command,
             by: by.clone(),
         };
         let answer = Self::make(supervisor, trials, requests, &asked).await;
         if reply.send(answer).is_err() {
-            info!(by, "a change was made, and nobody waited for its answer");
+            info!(by, "made a change whose client no longer waits for the answer");
         }
     }
 
-    /// Makes a change. One that is on its way has changed nothing yet: a trial that ends meanwhile and whoever asks for a way
-    /// back do not wait for compilers, probes and devices, and it begins anew after them.
+    /// Makes a change. One that is on its way has changed nothing yet: the end of a trial and a request for a way
+    /// back do not wait for compilers, probes and devices, and it starts again after them.
     async fn make(
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
         requests: &mut Requests,
-        asked: &Asked<'_>,
-    ) -> Result<Change, Unanswered> {
+        asked: &ChangeRequest<'_>,
+    ) -> Result<ChangeRecord, Unanswered> {
         loop {
             tokio::select! {
                 biased; // the ways back before everything else
                 Some(ended) = trials.recv() => supervisor.trial_ended(ended),
                 Some(Request { command, by, reply }) = requests.recv_urgent() => {
                     if reply.send(supervisor.ask_urgent(&command, &by)).is_err() {
-                        info!(by, "a change was made, and nobody waited for its answer");
+                        info!(by, "made a change whose client no longer waits for the answer");
                     }
                 }
                 answer = supervisor.make(asked) => return answer,
@@ -350,12 +350,12 @@ async fn close(supervisor: Supervisor, until: Instant) {
     let stopping = tokio::task::spawn_blocking(|| sandbox.stop());
     match tokio::time::timeout_at(until, stopping).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => error!("the sandbox ended badly"),
-        Err(_) => debug!("a call of a plugin runs still"),
+        Ok(Err(_)) => error!("the sandbox did not stop cleanly"),
+        Err(_) => debug!("a plugin call is still running"),
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
+async fn changed(watch: &mut Option<FileWatcher>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,

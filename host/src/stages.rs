@@ -1,23 +1,23 @@
-//! What a pipeline's stages do with a message: preprocessed, classified, routed, addressed; each plugin's failure knows its
-//! disposition. Knows no source and no receipt.
+//! The work of a pipeline's stages on a message: preprocessed, classified, routed, addressed; each plugin's failure
+//! knows its disposition. Knows no source and no ack handle.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{debug, warn};
 
-use crate::breaker::Culprit;
-use crate::chain::Chain;
-use crate::connect::{GROWTH_MAX, Parcel, denied_or_undeliverable};
+use crate::breaker::FailingComponent;
+use crate::connect::{GROWTH_MAX, PendingOutput, denied_or_undeliverable};
+use crate::counters::{Call, PipelineCounters};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Facts;
-use crate::failpoints::{self, Place};
+use crate::error_chain::ErrorChain;
+use crate::failpoints::{self, Failpoint};
 use crate::generation::Stages;
-use crate::inference::{Approach, InferError, Inferred};
+use crate::inference::{BatchReservation, InferError, Inferred};
 use crate::message::{Envelope, Outbound, Prediction, Tensor};
 use crate::recall::Recall;
-use crate::sandbox::{CallError, Called, Lane, Plugin, Refusal, TransformOf};
-use crate::tally::{Call, Tally};
+use crate::sandbox::{CallError, Called, Lane, Plugin, PluginRefusal, TransformOf};
 use crate::work::{Attempt, Work, reject};
 
 impl Work for Stages {
@@ -43,7 +43,7 @@ impl Work for Stages {
         &self.recall
     }
 
-    fn culprit(&self, reason: &Reason) -> Option<Culprit> {
+    fn failing_component(&self, reason: &Reason) -> Option<FailingComponent> {
         let (name, digest) = match reason.class {
             ReasonClass::Trap
             | ReasonClass::Deadline
@@ -64,23 +64,23 @@ impl Work for Stages {
             | ReasonClass::Expired
             | ReasonClass::HostFault => return None,
         };
-        Some(Culprit {
+        Some(FailingComponent {
             stage: reason.stage,
             name: name.to_owned(),
             digest: digest.to_owned(),
         })
     }
 
-    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<Parcel>, Disposition> {
-        let approach = self.model.approach();
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<PendingOutput>, Disposition> {
+        let reservation = self.model.reserve();
         let tensor = self.preprocess(attempt).await?;
-        let prediction = self.infer(attempt, approach, tensor).await?;
+        let prediction = self.infer(attempt, reservation, tensor).await?;
         attempt.notes.prediction = Some(Arc::clone(&prediction));
         let outbounds = self.route(attempt, prediction).await?;
-        let parcels = self.address(attempt, outbounds)?;
-        // What a letter would keep: it need not be in memory while the results are sent.
+        let pending_outputs = self.address(attempt, outbounds)?;
+        // A dead letter would keep it: it need not be in memory while the results are sent.
         attempt.notes.prediction = None;
-        Ok(parcels)
+        Ok(pending_outputs)
     }
 
     fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope {
@@ -90,7 +90,7 @@ impl Work for Stages {
 }
 
 impl Stages {
-    /// The same for calls in another lane, in nobody's service yet.
+    /// The same for calls in another lane, which is not in service yet.
     pub fn in_lane(&self, lane: Lane) -> Self {
         Self {
             generation: self.generation,
@@ -106,8 +106,8 @@ impl Stages {
     }
 
     async fn preprocess(&self, attempt: &mut Attempt<'_>) -> Result<Tensor, Disposition> {
-        let _at = attempt.tally.enter(Stage::Preprocess);
-        failpoints::pass(Place::Preprocess, &attempt.message.id).await;
+        let _at = attempt.counters.enter(Stage::Preprocess);
+        failpoints::pass(Failpoint::Preprocess, &attempt.message.id).await;
         let began = Instant::now();
         let made = self.tensor(attempt).await;
         took(attempt, Stage::Preprocess, began);
@@ -149,13 +149,13 @@ impl Stages {
     async fn infer(
         &self,
         attempt: &mut Attempt<'_>,
-        approach: Approach,
+        reservation: BatchReservation,
         tensor: Tensor,
     ) -> Result<Arc<Prediction>, Disposition> {
-        let _at = attempt.tally.enter(Stage::Infer);
+        let _at = attempt.counters.enter(Stage::Infer);
         let began = Instant::now();
-        let (deadline, company) = (attempt.message.deadline, attempt.notes.company);
-        let inferred = self.model.infer_in(approach, tensor, deadline, company).await;
+        let (deadline, batch_sharing) = (attempt.message.deadline, attempt.notes.batch_sharing);
+        let inferred = self.model.infer_in(reservation, tensor, deadline, batch_sharing).await;
         took(attempt, Stage::Infer, began);
         let Inferred { prediction, device } = inferred.map_err(|error| {
             let class = match error {
@@ -181,7 +181,7 @@ impl Stages {
         attempt: &mut Attempt<'_>,
         prediction: Arc<Prediction>,
     ) -> Result<Vec<Outbound>, Disposition> {
-        let _at = attempt.tally.enter(Stage::Route);
+        let _at = attempt.counters.enter(Stage::Route);
         let began = Instant::now();
         let made = self.outbounds(attempt, &prediction).await;
         took(attempt, Stage::Route, began);
@@ -242,24 +242,27 @@ impl Stages {
                         headers: made.headers,
                     });
                 }
-                Err(CallError::Refused(Refusal::Skip(text))) => skipped = Some(text),
+                Err(CallError::Refused(PluginRefusal::Skip(text))) => skipped = Some(text),
                 Err(error) => return Err(self.failed(attempt, Stage::Route, plugin, error)),
             }
         }
         match skipped {
-            Some(text) if finished.is_empty() => {
-                Err(self.failed(attempt, Stage::Route, plugin, CallError::Refused(Refusal::Skip(text))))
-            }
+            Some(text) if finished.is_empty() => Err(self.failed(
+                attempt,
+                Stage::Route,
+                plugin,
+                CallError::Refused(PluginRefusal::Skip(text)),
+            )),
             _ => Ok(finished),
         }
     }
 
-    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
+    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<PendingOutput>, Disposition> {
         let (facts, message) = (self.facts(attempt), &attempt.message);
         // The router chose where each goes; its headers are those of whoever made it last.
         let router = &self.plugins.route;
         let last = self.plugins.after.last().unwrap_or(router);
-        let parcels = outbounds.into_iter().enumerate().map(|(index, outbound)| {
+        let pending_outputs = outbounds.into_iter().enumerate().map(|(index, outbound)| {
             let Some(destination) = self.destinations.get(outbound.destination.as_str()) else {
                 let (destination, pipeline) = (outbound.destination, attempt.pipeline);
                 let class = denied_or_undeliverable(message.says(&destination));
@@ -273,11 +276,11 @@ impl Stages {
                 let class = denied_or_undeliverable(message.headers.iter().any(|(name, _)| name == error.name()));
                 (last, class, error.to_string())
             })?;
-            let parcel = destination.parcel(message, outbound, index, envelope);
-            parcel.map_err(|denied| (router, denied.class(message), Chain(&denied).to_string()))
+            let pending_output = destination.pending_output(message, outbound, index, envelope);
+            pending_output.map_err(|denied| (router, denied.class(message), ErrorChain(&denied).to_string()))
         });
-        let parcels = match parcels.collect::<Result<_, _>>() {
-            Ok(parcels) => Ok(parcels),
+        let pending_outputs = match pending_outputs.collect::<Result<_, _>>() {
+            Ok(pending_outputs) => Ok(pending_outputs),
             Err((plugin, ReasonClass::Denied, text)) => {
                 return Err(blame(plugin, Stage::Route, ReasonClass::Denied, text));
             }
@@ -287,10 +290,10 @@ impl Stages {
         for plugin in self.plugins.concluding() {
             passed(attempt, Stage::Route, plugin);
         }
-        parcels
+        pending_outputs
     }
 
-    /// What a call's failure does to the message: every failure knows its disposition.
+    /// The disposition for a call's failure: every failure knows its own.
     fn failed(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, error: CallError) -> Disposition {
         match error {
             CallError::Refused(refusal) => {
@@ -319,22 +322,28 @@ impl Stages {
         }
     }
 
-    fn refused(&self, attempt: &mut Attempt<'_>, stage: Stage, plugin: &Arc<Plugin>, refusal: Refusal) -> Disposition {
+    fn refused(
+        &self,
+        attempt: &mut Attempt<'_>,
+        stage: Stage,
+        plugin: &Arc<Plugin>,
+        refusal: PluginRefusal,
+    ) -> Disposition {
         let (number, attempts) = (attempt.message.attempt, self.attempts);
         match refusal {
-            Refusal::Skip(text) => {
+            PluginRefusal::Skip(text) => {
                 debug!(%stage, text, "skipped");
                 attempt.notes.skipped = true;
                 Disposition::Ack
             }
-            Refusal::Reject(text) => blame(plugin, stage, ReasonClass::Refused, text),
-            Refusal::Retry(text) if number < attempts => Disposition::Retry(Reason {
+            PluginRefusal::Reject(text) => blame(plugin, stage, ReasonClass::Refused, text),
+            PluginRefusal::Retry(text) if number < attempts => Disposition::Retry(Reason {
                 stage,
                 class: ReasonClass::Retried,
                 text,
                 plugin: Some(Arc::clone(plugin.identity())),
             }),
-            Refusal::Retry(text) => {
+            PluginRefusal::Retry(text) => {
                 let text = format!("{number} of {attempts} attempts are spent: {text}");
                 blame(plugin, stage, ReasonClass::AttemptsSpent, text)
             }
@@ -352,8 +361,8 @@ impl Stages {
     where
         F: Future<Output = Called<T>>,
     {
-        let tally = attempt.tally;
-        let counted = |call| self.counted(tally, stage, plugin, call);
+        let counters = attempt.counters;
+        let counted = |call| self.counted(counters, stage, plugin, call);
         let lane = match attempt.notes.comes_first {
             true => self.lane.first(),
             false => self.lane.clone(),
@@ -362,13 +371,13 @@ impl Stages {
         attempt.notes.pace.plugins += first.cpu;
         match first.answer {
             Err(CallError::Fault { class, text }) => {
-                if attempt.lines.may_tell() {
+                if attempt.lines.may_log() {
                     let (name, version) = (&plugin.identity().name, plugin.identity().version());
                     let generation = self.generation;
-                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: once more");
+                    warn!(%stage, plugin = name, version, generation, %class, text, "a plugin failed: calling it once more");
                 }
-                if plugin.ails() {
-                    self.recall.ails();
+                if plugin.mark_failing() {
+                    self.recall.mark_failing();
                 }
                 attempt.notes.comes_first = true;
                 let second = counted(call(self.lane.first())).await;
@@ -381,7 +390,7 @@ impl Stages {
 
     async fn counted<T>(
         &self,
-        tally: &Tally,
+        counters: &PipelineCounters,
         stage: Stage,
         plugin: &Plugin,
         call: impl Future<Output = Called<T>>,
@@ -394,7 +403,7 @@ impl Stages {
             stage,
             generation: self.generation,
         };
-        tally.called(call, outcome, began.elapsed());
+        counters.called(call, outcome, began.elapsed());
         called
     }
 
@@ -417,7 +426,7 @@ fn passed(attempt: &mut Attempt<'_>, stage: Stage, plugin: &Plugin) {
 fn took(attempt: &mut Attempt<'_>, stage: Stage, began: Instant) {
     let took = began.elapsed();
     attempt.notes.timings.record(stage, took);
-    attempt.tally.took(stage, took);
+    attempt.counters.took(stage, took);
 }
 
 fn blame(plugin: &Arc<Plugin>, stage: Stage, class: ReasonClass, text: String) -> Disposition {

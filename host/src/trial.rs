@@ -15,12 +15,12 @@ use crate::control::TrialStatus;
 /// Messages that both versions process, for what they cost to be compared: the same message, on the same machine.
 pub const PAIRS: u32 = 20;
 
-/// Of those, how many must cost the new version more than `slower` times as much, and [`CPU_MIN`] or [`DEVICE_MIN`] more.
+/// Pairs in which the new version must cost more than `slower` times as much, and [`CPU_MIN`] or [`DEVICE_MIN`] more.
 ///
 /// Where both are equal, and one pair in five is off by so much by chance, this undoes fewer than one swap in ten million.
 pub const SLOWER_PAIRS: usize = 17;
 
-/// So many in a row from the first on need no more to be sure.
+/// This many in a row from the first on are sure without more.
 pub const SLOWER_AT_ONCE: usize = 12;
 
 /// A plugin that takes less CPU time than this more for a message is not slower: caches and clocks make as much.
@@ -29,7 +29,7 @@ pub const CPU_MIN: Duration = Duration::from_millis(1);
 /// The same of a model's device, which is timed by the clock on the wall: on a CPU it shares the cores with everybody.
 pub const DEVICE_MIN: Duration = Duration::from_millis(5);
 
-/// The previous stages are no measure any more when they fail for so many messages in a row that the new ones process.
+/// The previous stages are no longer a baseline when they fail for so many messages in a row that the new ones process.
 const PREVIOUS_FAILS: u32 = 3;
 
 /// Messages that the new stages have in their hands at once before any came through: while they hold one worker, the others
@@ -43,7 +43,6 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrialEnded {
-    /// The pipeline.
     pub pipeline: Name,
     /// The generation whose stages were on trial.
     pub generation: u64,
@@ -66,12 +65,12 @@ pub struct Trial<S> {
 
 #[derive(Debug)]
 struct State<S> {
-    phase: Phase,
+    phase: TrialPhase,
     // Let go of when the new stages have passed.
     previous: Option<Arc<S>>,
     // The messages in the hands of the new stages, by when they came, the oldest first; at most `share`.
-    hands: VecDeque<(u64, Instant)>,
-    last_hand: u64,
+    in_flight: VecDeque<(u64, Instant)>,
+    last_slot: u64,
     // Grows by one with each message that comes through: twice as many in each round.
     share: usize,
     n_seen: u32,
@@ -81,15 +80,15 @@ struct State<S> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum TrialPhase {
     Running,
     Passed,
     Undone,
 }
 
-/// What a message is to be processed with.
+/// The stages for a message.
 #[derive(Debug)]
-pub enum Standing<S> {
+pub enum TrialAssignment<S> {
     /// The new stages, and where they fail, or if it is one of a pair, the previous ones.
     OnTrial {
         /// The previous stages.
@@ -97,7 +96,7 @@ pub enum Standing<S> {
         /// Whether both process it.
         is_pair: bool,
         /// To be dropped when the new stages are done with it.
-        place: Place<S>,
+        place: TrialSlot<S>,
     },
     /// The previous stages: the new ones have as many in their hands as they have shown that they can bear.
     Beside(Arc<S>),
@@ -107,9 +106,9 @@ pub enum Standing<S> {
     Undone(Arc<S>),
 }
 
-/// What came of a message that the new stages were given.
+/// The result of a message that the new stages processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Came {
+pub enum TrialResult {
     /// They processed it.
     Fine,
     /// They failed for it, as the previous ones did.
@@ -121,12 +120,12 @@ pub enum Came {
 /// A message in the hands of new stages, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place to another"]
-pub struct Place<S> {
+pub struct TrialSlot<S> {
     trial: Arc<Trial<S>>,
-    hand: u64,
+    slot: u64,
 }
 
-/// What a message cost, without any waiting.
+/// The cost of a message, without any waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pace {
     /// CPU time of its calls.
@@ -145,10 +144,10 @@ impl<S> Trial<S> {
         ended: mpsc::UnboundedSender<TrialEnded>,
     ) -> Self {
         let state = State {
-            phase: Phase::Running,
+            phase: TrialPhase::Running,
             previous: Some(previous),
-            hands: VecDeque::new(),
-            last_hand: 0,
+            in_flight: VecDeque::new(),
+            last_slot: 0,
             share: FIRST_SHARE,
             n_seen: 0,
             n_worse: 0,
@@ -169,67 +168,67 @@ impl<S> Trial<S> {
     ///
     /// # Cancellation
     /// Safe.
-    pub async fn begin(self: &Arc<Self>) -> Standing<S> {
+    pub async fn begin(self: &Arc<Self>) -> TrialAssignment<S> {
         let until = Instant::now() + PATIENCE;
         loop {
             let freed = self.freed.notified();
             let previous = match self.begin_now() {
-                Ok(standing) => return standing,
+                Ok(assignment) => return assignment,
                 Err(previous) => previous,
             };
             tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep_until(until) => return Standing::Beside(previous),
+                () = tokio::time::sleep_until(until) => return TrialAssignment::Beside(previous),
             }
         }
     }
 
-    /// What a message is processed with that does not wait; the previous stages, where it may as well wait a little.
-    fn begin_now(self: &Arc<Self>) -> Result<Standing<S>, Arc<S>> {
+    /// The stages for a message that does not wait; the previous stages, where it may as well wait a little.
+    fn begin_now(self: &Arc<Self>) -> Result<TrialAssignment<S>, Arc<S>> {
         let mut state = self.lock();
         let Some(previous) = state.previous.clone() else {
-            return Ok(Standing::Passed);
+            return Ok(TrialAssignment::Passed);
         };
-        if state.phase == Phase::Undone {
-            return Ok(Standing::Undone(previous));
+        if state.phase == TrialPhase::Undone {
+            return Ok(TrialAssignment::Undone(previous));
         }
-        if state.hands.len() >= state.share {
+        if state.in_flight.len() >= state.share {
             let is_stuck = state
-                .hands
+                .in_flight
                 .front()
                 .is_some_and(|(_, since)| since.elapsed() >= PATIENCE);
             return match is_stuck {
-                true => Ok(Standing::Beside(previous)),
+                true => Ok(TrialAssignment::Beside(previous)),
                 false => Err(previous),
             };
         }
-        state.last_hand += 1;
-        let hand = state.last_hand;
-        state.hands.push_back((hand, Instant::now()));
-        Ok(Standing::OnTrial {
+        state.last_slot += 1;
+        let slot = state.last_slot;
+        state.in_flight.push_back((slot, Instant::now()));
+        Ok(TrialAssignment::OnTrial {
             previous,
             is_pair: state.pairs.len() < self.n_pairs(),
-            place: Place {
+            place: TrialSlot {
                 trial: Arc::clone(self),
-                hand,
+                slot,
             },
         })
     }
 
     /// A message was processed.
-    pub fn saw(&self, came: Came) {
+    pub fn saw(&self, came: TrialResult) {
         let mut state = self.lock();
-        if state.phase != Phase::Running {
+        if state.phase != TrialPhase::Running {
             return;
         }
         state.n_seen += 1;
         match came {
-            Came::Fine => {
+            TrialResult::Fine => {
                 state.share += 1;
                 self.freed.notify_waiters();
             }
-            Came::AsBefore => {}
-            Came::Worse(how) => {
+            TrialResult::AsBefore => {}
+            TrialResult::Worse(how) => {
                 state.n_worse += 1;
                 state.share = FIRST_SHARE;
                 if state.n_worse > self.limits.failures {
@@ -247,7 +246,7 @@ impl<S> Trial<S> {
     /// Both processed a message, and the same came of it.
     pub fn compare(&self, new: Pace, previous: Pace) {
         let mut state = self.lock();
-        if state.phase != Phase::Running || state.pairs.len() >= self.n_pairs() {
+        if state.phase != TrialPhase::Running || state.pairs.len() >= self.n_pairs() {
             return;
         }
         state.pairs.push((new, previous));
@@ -266,7 +265,7 @@ impl<S> Trial<S> {
     pub fn previous_failed(&self) {
         let mut state = self.lock();
         state.n_previous_failed += 1;
-        if state.phase == Phase::Running && state.n_previous_failed >= PREVIOUS_FAILS {
+        if state.phase == TrialPhase::Running && state.n_previous_failed >= PREVIOUS_FAILS {
             self.pass(&mut state);
         }
     }
@@ -274,12 +273,12 @@ impl<S> Trial<S> {
     /// How far it is, while it lasts.
     pub fn status(&self) -> Option<TrialStatus> {
         let state = self.lock();
-        let oldest = state.hands.front();
-        (state.phase == Phase::Running).then(|| TrialStatus {
+        let oldest = state.in_flight.front();
+        (state.phase == TrialPhase::Running).then(|| TrialStatus {
             seen: state.n_seen.into(),
             of: self.limits.messages.into(),
             worse: state.n_worse.into(),
-            in_hand: state.hands.len() as u64,
+            in_flight: state.in_flight.len() as u64,
             oldest_s: oldest.map_or(0, |(_, since)| since.elapsed().as_secs()),
         })
     }
@@ -291,12 +290,12 @@ impl<S> Trial<S> {
 
     /// Whether the new stages have not passed.
     pub fn is_unproven(&self) -> bool {
-        self.lock().phase != Phase::Passed
+        self.lock().phase != TrialPhase::Passed
     }
 
     /// Whether the new stages were found worse.
     pub fn is_undone(&self) -> bool {
-        self.lock().phase == Phase::Undone
+        self.lock().phase == TrialPhase::Undone
     }
 
     fn n_pairs(&self) -> usize {
@@ -311,13 +310,13 @@ impl<S> Trial<S> {
     }
 
     fn pass(&self, state: &mut State<S>) {
-        state.phase = Phase::Passed;
+        state.phase = TrialPhase::Passed;
         state.previous = None;
         self.end(None);
     }
 
     fn undo(&self, state: &mut State<S>, why: String) {
-        state.phase = Phase::Undone;
+        state.phase = TrialPhase::Undone;
         self.end(Some(why));
     }
 
@@ -339,9 +338,9 @@ impl<S> Trial<S> {
     }
 }
 
-impl<S> Drop for Place<S> {
+impl<S> Drop for TrialSlot<S> {
     fn drop(&mut self) {
-        self.trial.lock().hands.retain(|(hand, _)| *hand != self.hand);
+        self.trial.lock().in_flight.retain(|(slot, _)| *slot != self.slot);
         self.trial.freed.notify_waiters();
     }
 }

@@ -1,4 +1,4 @@
-//! Tells when files may have changed. Knows nothing of what is in them: whoever reads them judges by digest.
+//! Reports when files may have changed. Knows nothing of their content: the reader judges by digest.
 //!
 //! A signature of each path, compared every two seconds, is what counts. The system's watcher only makes it sooner, so
 //! nothing is missed where it does not work: network file systems, exhausted limits, folders that are moved away.
@@ -26,12 +26,12 @@ use signature::Signature;
 struct Timing {
     /// A writer that paused for this long has finished, as far as can be seen.
     quiet: Duration,
-    /// A writer that never pauses is told of after this.
+    /// A writer that never pauses is reported after this.
     latest: Duration,
     /// Looks without a hint.
     poll: Duration,
     /// The least time between two looks, however many hints come: other files in the same folder may be busy.
-    apart: Duration,
+    quarantined: Duration,
 }
 
 impl Default for Timing {
@@ -40,16 +40,16 @@ impl Default for Timing {
             quiet: Duration::from_millis(300),
             latest: Duration::from_secs(5),
             poll: Duration::from_secs(2),
-            apart: Duration::from_millis(50),
+            quarantined: Duration::from_millis(50),
         }
     }
 }
 
 /// Watches files and folders, whether or not they are there. Symbolic links are followed, and watched on the way.
 #[derive(Debug)]
-pub struct Watch {
+pub struct FileWatcher {
     /// Shared with the thread that looks: file systems may hang.
-    eyes: Arc<Mutex<Eyes>>,
+    eyes: Arc<Mutex<WatchState>>,
     /// Rung where something happened near the paths.
     bell: Arc<Notify>,
     timing: Timing,
@@ -57,22 +57,22 @@ pub struct Watch {
     look_at: Instant,
 }
 
-/// What was seen so far.
+/// The signatures so far.
 #[derive(Debug)]
-struct Eyes {
+struct WatchState {
     folders: Folders,
     seen: BTreeMap<PathBuf, Signature>,
-    unsettled: Option<Unsettled>,
+    unsettled: Option<PendingChange>,
 }
 
-/// A change that was not told yet.
+/// A change that is not reported yet.
 #[derive(Debug, Clone, Copy)]
-struct Unsettled {
+struct PendingChange {
     first: Instant,
     last: Instant,
 }
 
-impl Watch {
+impl FileWatcher {
     /// Looks at the paths once, and watches them from now on. A folder is watched one level deep, and its `samples`.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self::start(paths, Timing::default(), watched)
@@ -82,7 +82,7 @@ impl Watch {
         let bell = Arc::new(Notify::new());
         let now = Instant::now();
         let mut watch = Self {
-            eyes: Arc::new(Mutex::new(Eyes {
+            eyes: Arc::new(Mutex::new(WatchState {
                 folders: folders(Arc::clone(&bell)),
                 seen: BTreeMap::new(),
                 unsettled: None,
@@ -116,7 +116,7 @@ impl Watch {
         loop {
             tokio::select! {
                 () = self.bell.notified() => {
-                    self.look_at = self.look_at.min(self.looked_at + self.timing.apart);
+                    self.look_at = self.look_at.min(self.looked_at + self.timing.quarantined);
                 }
                 () = sleep_until(self.look_at) => {
                     if self.look().await {
@@ -127,27 +127,27 @@ impl Watch {
         }
     }
 
-    /// Looks, and says whether there is a change to be told.
+    /// Looks, and returns whether there is a change to report.
     async fn look(&mut self) -> bool {
         let eyes = Arc::clone(&self.eyes);
         if let Err(error) = tokio::task::spawn_blocking(move || lock(&eyes).look()).await {
-            warn!(%error, "files could not be looked at");
+            warn!(%error, "cannot read the watched files");
         }
         let now = Instant::now();
         self.looked_at = now;
         let mut eyes = lock(&self.eyes);
         let told = eyes
             .unsettled
-            .take_if(|unsettled| unsettled.tell_at(&self.timing) <= now);
+            .take_if(|unsettled| unsettled.due_at(&self.timing) <= now);
         let next = now + self.timing.poll;
         self.look_at = eyes
             .unsettled
-            .map_or(next, |unsettled| next.min(unsettled.tell_at(&self.timing)));
+            .map_or(next, |unsettled| next.min(unsettled.due_at(&self.timing)));
         told.is_some()
     }
 }
 
-impl Eyes {
+impl WatchState {
     /// Notes what changed.
     fn look(&mut self) {
         // Watched first: what changes after that rings the bell.
@@ -161,13 +161,13 @@ impl Eyes {
         if is_changed {
             let last = Instant::now();
             let first = self.unsettled.map_or(last, |unsettled| unsettled.first);
-            self.unsettled = Some(Unsettled { first, last });
+            self.unsettled = Some(PendingChange { first, last });
         }
     }
 }
 
-impl Unsettled {
-    fn tell_at(&self, timing: &Timing) -> Instant {
+impl PendingChange {
+    fn due_at(&self, timing: &Timing) -> Instant {
         (self.last + timing.quiet).min(self.first + timing.latest)
     }
 }
@@ -183,12 +183,12 @@ fn watched(bell: Arc<Notify>) -> Folders {
     })
 }
 
-/// Whether an event is about somebody who reads, such as this host.
+/// Whether an event is about a reader, such as this host.
 fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
 // std Mutex: held by one look at a time, never over an await.
-fn lock(eyes: &Mutex<Eyes>) -> MutexGuard<'_, Eyes> {
+fn lock(eyes: &Mutex<WatchState>) -> MutexGuard<'_, WatchState> {
     eyes.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::config::{Config, Name};
+use crate::counters::Motion;
 use crate::disposition::Stage;
-use crate::failpoints::{self, Place};
+use crate::failpoints::{self, Failpoint};
 use crate::instruments::Instruments;
 use crate::sandbox::wall_time;
-use crate::tally::Motion;
 
 /// How often it looks.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// What a batch may take on its device, and what a message may wait for its turn there: no device has a bound of its own.
+/// The bound of a batch on its device, and of a message's wait for its turn there: no device has a bound of its own.
 const DEVICE: Duration = Duration::from_secs(120);
 
-/// What a message may wait for a suspect that runs alone, beside what that takes.
+/// How long a message may wait for a quarantined one that runs alone, beside the time of that one.
 const SUSPECT: Duration = Duration::from_secs(5);
 
 /// Calls of one plugin for one message: one, once more after a fault, and both again by the version before while a new
@@ -37,11 +37,11 @@ const ANSWERS: u32 = 4;
 pub struct Stalled {
     /// Since its last step.
     pub lasts: Duration,
-    /// What can be explained.
+    /// The time that limits explain.
     pub bound: Duration,
-    /// Messages in hand.
-    pub n_in_hand: u64,
-    /// Of these, by stage.
+    /// Messages in flight.
+    pub n_in_flight: u64,
+    /// Messages in flight by stage.
     pub at: BTreeMap<Stage, u64>,
 }
 
@@ -50,26 +50,26 @@ impl fmt::Display for Stalled {
         let Self {
             lasts,
             bound,
-            n_in_hand,
+            n_in_flight,
             at,
         } = self;
         let (lasts_s, bound_s) = (lasts.as_secs(), bound.as_secs());
         write!(
             f,
-            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_hand} in hand"
+            "nothing has moved for {lasts_s} s, and no limit explains more than {bound_s} s: {n_in_flight} in flight"
         )?;
         let n_at: u64 = at.values().sum();
-        let others = (n_in_hand.saturating_sub(n_at), "waiting or being settled".to_owned());
+        let others = (n_in_flight.saturating_sub(n_at), "waiting or being settled".to_owned());
         let all = at.iter().map(|(stage, n)| (*n, format!("at {stage}"))).chain([others]);
         for (place, (n, what)) in all.filter(|(n, _)| *n > 0).enumerate() {
             let before = if place == 0 { " (" } else { ", " };
             write!(f, "{before}{n} {what}")?;
         }
-        f.write_str(if *n_in_hand > 0 { ")" } else { "" })
+        f.write_str(if *n_in_flight > 0 { ")" } else { "" })
     }
 }
 
-/// What is known of how a pipeline moves.
+/// The tracked progress of a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse {
     n_steps: u64,
@@ -78,7 +78,7 @@ pub struct Pulse {
     stalled: Option<Stalled>,
 }
 
-/// What a look found.
+/// The finding of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing new.
@@ -95,7 +95,7 @@ impl Pulse {
         let has_moved = motion.n_steps != self.n_steps;
         self.n_steps = motion.n_steps;
         let since = *self.since.get_or_insert(now);
-        if has_moved || is_explained || motion.n_in_hand == 0 {
+        if has_moved || is_explained || motion.n_in_flight == 0 {
             self.since = Some(now);
             return match self.stalled.take() {
                 Some(_) => Found::Moves,
@@ -106,11 +106,11 @@ impl Pulse {
         if lasts <= bound {
             return Found::Nothing;
         }
-        let Motion { n_in_hand, at, .. } = motion;
+        let Motion { n_in_flight, at, .. } = motion;
         let stalled = Stalled {
             lasts,
             bound,
-            n_in_hand,
+            n_in_flight,
             at,
         };
         match self.stalled.replace(stalled) {
@@ -125,8 +125,8 @@ impl Pulse {
     }
 }
 
-/// The longest that a pipeline with messages in hand may go without a step while nothing that it waits for has a name:
-/// what one message of any pipeline may take alone, since a suspect keeps the others waiting.
+/// The longest that a pipeline with messages in flight may go without a step while nothing that it waits for has a name:
+/// what one message of any pipeline may take alone, since a quarantined message keeps the others waiting.
 pub(crate) fn bound(config: &Config) -> Duration {
     let calls = |names: &mut dyn Iterator<Item = &Name>| -> Duration {
         let plugins = names.filter_map(|name| config.plugins.get(name));
@@ -142,23 +142,23 @@ pub(crate) fn bound(config: &Config) -> Duration {
     longest.max().unwrap_or_default() + DEVICE + SUSPECT + broker
 }
 
-/// Looks at every pipeline, for ever.
+/// Looks at every pipeline until it is dropped.
 pub(crate) async fn watch(instruments: &Instruments) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let shortened = failpoints::hit(Place::Stall).map(|_| LOOK);
+        let shortened = failpoints::hit(Failpoint::Stall).map(|_| LOOK);
         for (name, found, stalled) in instruments.look(Instant::now(), shortened) {
             match (found, stalled) {
                 (Found::Stalled, Some(stalled)) => {
-                    error!(pipeline = %name, in_hand = stalled.n_in_hand, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
+                    error!(pipeline = %name, in_hand = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
                     // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
                     if stalled.is_at_the_broker() && instruments.cut() {
-                        error!(pipeline = %name, "giving up the connections to the broker: what is in hand will come again");
+                        error!(pipeline = %name, "closing the connections to the broker: it will redeliver the messages in flight");
                     }
                 }
-                (Found::Moves, _) => info!(pipeline = %name, "moves again"),
+                (Found::Moves, _) => info!(pipeline = %name, "the pipeline moves again"),
                 _ => {}
             }
         }
@@ -166,7 +166,7 @@ pub(crate) async fn watch(instruments: &Instruments) {
 }
 
 impl Stalled {
-    /// Whether everything in hand is done with plugins and model.
+    /// Whether all messages in flight are done with plugins and model.
     fn is_at_the_broker(&self) -> bool {
         let inside = [Stage::Preprocess, Stage::Infer, Stage::Route];
         inside.iter().all(|stage| self.at.get(stage).is_none_or(|n| *n == 0))
@@ -179,11 +179,11 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(10);
 
-    fn motion(n_steps: u64, n_in_hand: u64) -> Motion {
+    fn motion(n_steps: u64, n_in_flight: u64) -> Motion {
         Motion {
             n_steps,
-            n_in_hand,
-            at: [(Stage::Deliver, n_in_hand)].into(),
+            n_in_flight,
+            at: [(Stage::Deliver, n_in_flight)].into(),
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
     fn a_pipeline_stands_still_when_nothing_moves_and_nothing_explains_it() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        // When, steps so far, messages in hand, explained, and what is found.
+        // When, steps so far, messages in flight, explained, and the finding.
         let rows = [
             (0, 0, 0, false, Found::Nothing),
             // Nothing to do, however long.
@@ -203,15 +203,15 @@ mod tests {
             (200, 1, 1, false, Found::Nothing),
             (201, 2, 1, false, Found::Moves),
             (212, 2, 1, false, Found::Stalled),
-            // What it waits for has a name now.
+            // The wait has a name now.
             (213, 2, 1, true, Found::Moves),
             (223, 2, 1, false, Found::Nothing),
             (224, 2, 1, false, Found::Stalled),
             (225, 3, 0, false, Found::Moves),
         ];
         let mut pulse = Pulse::default();
-        for (second, n_steps, n_in_hand, is_explained, expected) in rows {
-            let found = pulse.look(at(second), motion(n_steps, n_in_hand), is_explained, BOUND);
+        for (second, n_steps, n_in_flight, is_explained, expected) in rows {
+            let found = pulse.look(at(second), motion(n_steps, n_in_flight), is_explained, BOUND);
             assert_eq!(found, expected, "at {second} s");
         }
         assert_eq!(pulse.stalled(), None);
@@ -222,12 +222,12 @@ mod tests {
         let stalled = Stalled {
             lasts: Duration::from_secs(200),
             bound: Duration::from_secs(185),
-            n_in_hand: 6,
+            n_in_flight: 6,
             at: [(Stage::Infer, 2), (Stage::Route, 0), (Stage::Deliver, 3)].into(),
         };
         assert_eq!(
             stalled.to_string(),
-            "nothing has moved for 200 s, and no limit explains more than 185 s: 6 in hand (2 at infer, 3 at deliver, 1 \
+            "nothing has moved for 200 s, and no limit explains more than 185 s: 6 in flight (2 at infer, 3 at deliver, 1 \
              waiting or being settled)"
         );
         assert!(!stalled.is_at_the_broker());

@@ -1,20 +1,21 @@
 //! The work on one message between taking it and delivering its results, as its life sees it. Knows no source and no
-//! receipt, and not how the work is done.
+//! ack handle, and not how the work is done.
 
 use std::sync::Arc;
 
-use crate::breaker::{Culprit, Ticket};
-use crate::connect::Parcel;
+use crate::breaker::{FailingComponent, Ticket};
+use crate::connect::PendingOutput;
+use crate::counters::PipelineCounters;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
-use crate::inference::Company;
+use crate::inference::BatchSharing;
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::recall::Recall;
-use crate::tally::Tally;
 use crate::trial::Pace;
 
-/// What a pipeline does with a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the settlement has a script.
+/// The work of a pipeline on a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the
+/// settlement has a script.
 pub trait Work: Send + Sync + 'static {
     /// The generation that it belongs to.
     fn generation(&self) -> u64;
@@ -25,15 +26,18 @@ pub trait Work: Send + Sync + 'static {
     /// Whether a build of a plugin or model does work of a stage.
     fn has(&self, stage: Stage, digest: &str) -> bool;
 
-    /// Takes back what is in its hands.
+    /// Takes its messages in flight back.
     fn recall(&self) -> &Recall;
 
-    /// Who failed, where it may fail for every message; a refusal is an answer.
-    fn culprit(&self, reason: &Reason) -> Option<Culprit>;
+    /// The component that failed, where it may fail for every message; a refusal is an answer.
+    fn failing_component(&self, reason: &Reason) -> Option<FailingComponent>;
 
     /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
     /// Otherwise it says what becomes of the message.
-    fn results(&self, attempt: &mut Attempt<'_>) -> impl Future<Output = Result<Vec<Parcel>, Disposition>> + Send;
+    fn results(
+        &self,
+        attempt: &mut Attempt<'_>,
+    ) -> impl Future<Output = Result<Vec<PendingOutput>, Disposition>> + Send;
 
     /// The envelope of a dead letter.
     fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope;
@@ -46,40 +50,39 @@ pub struct Attempt<'a> {
     pub pipeline: &'a str,
     /// The host's id.
     pub host_id: &'a str,
-    /// The message.
     pub message: Arc<Message>,
     /// Where calls are counted.
-    pub tally: &'a Tally,
+    pub counters: &'a PipelineCounters,
     /// Lines that may be written about it.
     pub lines: &'a LineQuota,
-    /// What the breaker knows of it.
+    /// The message for the breaker.
     pub ticket: Ticket,
-    /// What was learned on the way.
+    /// Notes on the way.
     pub notes: Notes,
 }
 
-/// What is learned of a message while it is worked on.
+/// Notes on a message while it is worked on.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// What each stage took.
+    /// The time of each stage.
     pub timings: Timings,
-    /// What it cost, without any waiting.
+    /// Its cost, without any waiting.
     pub pace: Pace,
-    /// What its tensor is run beside.
-    pub company: Company,
+    /// The other tensors in its batch.
+    pub batch_sharing: BatchSharing,
     /// Whether its calls come before those of messages that have lost no time yet.
     pub comes_first: bool,
-    /// What the router is shown, from the model's answer until the results are addressed.
+    /// The prediction for the router, from the model's answer until the results are addressed.
     pub prediction: Option<Arc<Prediction>>,
     /// The best label, where the model is a classifier.
     pub label: Option<String>,
     /// Whether a plugin said `skip`.
     pub skipped: bool,
-    /// What each stage made, where somebody looks on: never in service.
+    /// The output of each stage, for inspection: never in service.
     pub seen: Option<Box<Seen>>,
 }
 
-/// What each stage made of a message.
+/// The output of each stage for a message.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Each transformer before the preprocessor.
@@ -93,7 +96,7 @@ pub struct Seen {
 }
 
 /// How the work failed, where plugins or a model may be to blame for it: what another version may do better.
-pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
+pub fn failure(made: &Result<Vec<PendingOutput>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
     match made {
         Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => {
             // A host that fails over what one version makes, and not over what the other does, is better off with the other.
@@ -108,8 +111,10 @@ pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -
 
 /// The disposition of a message that the host panicked over.
 pub fn panicked() -> Disposition {
-    tracing::error!("the host panicked over this message: please report it with the dead letter");
-    let text = "the host panicked over this message".to_owned();
+    tracing::error!(
+        "the host panicked while it processed this message: a bug of Millrace, please report it with the dead letter"
+    );
+    let text = "the host panicked while it processed this message".to_owned();
     reject(Stage::Receive, ReasonClass::HostFault, text)
 }
 

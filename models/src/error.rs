@@ -10,7 +10,7 @@ pub enum ModelError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -33,7 +33,7 @@ pub enum ModelError {
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// What is wrong, with the offending text.
+        /// The problem, with the offending text.
         message: String,
     },
     /// A layer does not fit what reaches it, or the weights it names.
@@ -47,9 +47,9 @@ pub enum ModelError {
         column: usize,
         /// The layer, such as ``layer 3 (conv2d `conv2`)``.
         layer: String,
-        /// What the layer list asks for.
+        /// The shape in the layer list.
         expected: String,
-        /// What is there.
+        /// The existing ones.
         found: String,
     },
     /// A weight or sample file is not what its format demands.
@@ -57,7 +57,7 @@ pub enum ModelError {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         message: String,
     },
     /// The weights are not the ones that `model.toml` was written for.
@@ -65,9 +65,9 @@ pub enum ModelError {
     Digest {
         /// The file.
         path: PathBuf,
-        /// What `model.toml` says, in hexadecimal.
+        /// The one of `model.toml`, in hexadecimal.
         expected: String,
-        /// What the file has, in hexadecimal.
+        /// The one of the file, in hexadecimal.
         found: String,
     },
     /// More than one of these.

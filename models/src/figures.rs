@@ -1,4 +1,4 @@
-//! What a network holds and computes, for people. Knows no devices.
+//! The size and cost of a network, for people. Knows no devices.
 
 use crate::model::Model;
 use crate::tensor::Element;
@@ -21,14 +21,14 @@ pub struct Figures {
 /// How the bytes of one channel are normalised: `(byte / 255 - mean) / std`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ByteNormalisation {
-    /// What is taken away, of 0 to 1.
+    /// The mean to subtract, of 0 to 1.
     pub mean: f32,
-    /// What is then divided by.
+    /// The deviation to divide by.
     pub std: f32,
 }
 
 impl Model {
-    /// What the network holds and computes.
+    /// The size and cost of the network.
     pub fn figures(&self) -> Figures {
         let network = self.network();
         let statistics = network.graph.statistics();
@@ -63,8 +63,8 @@ impl Model {
         channels.map(of).collect()
     }
 
-    /// What makes scores of the first output: `softmax`, `sigmoid`, or `none` where they are scores already; nothing where it
-    /// is no classifier.
+    /// The activation of the first output: `softmax`, `sigmoid`, or `none` where they are scores already; nothing where
+    /// it is not a classifier.
     pub fn scores(&self) -> Option<&'static str> {
         self.scored_output().map(|_| self.activation().name())
     }

@@ -31,7 +31,7 @@ pub use runner::{Another, ItemOutput, Parity, RunError, Runner};
 pub use survey::{Survey, SurveyedNetwork, SurveyedTensor, SurveyedWeights};
 pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
 
-/// What a caught panic says, on one line.
+/// The text of a caught panic, on one line.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

@@ -193,7 +193,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Source, ModelError> {
     })
 }
 
-/// The outputs in the order in which plugins see them: the one that labels belong to comes first.
+/// The outputs in the order in which plugins see them: the one with the labels comes first.
 fn output_order(manifest: &Manifest, graph: &Graph, source: &Source) -> Result<Vec<usize>, ModelError> {
     let names: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
     let first = match &manifest.output.name {
@@ -319,7 +319,7 @@ fn yields_scores(graph: &Graph, value: ValueId) -> bool {
     false
 }
 
-/// What a person should know of a model, and may not expect.
+/// Notes about a model that a person may not expect.
 fn notes(manifest: &Manifest, input: &Input, labels: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
     if !matches!(manifest.network, NetworkSource::Onnx) {

@@ -27,7 +27,7 @@ pub struct Model {
     inner: Arc<Parts>,
 }
 
-/// What a model is made of.
+/// The parts of a model.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) name: String,
@@ -70,7 +70,7 @@ impl Model {
         crate::runner::reproduce(self, progress)
     }
 
-    /// What a person should know of it, and may not expect; told when it is checked.
+    /// Notes about it that a person may not expect; shown when it is checked.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
     }
@@ -86,12 +86,12 @@ impl Model {
         &self.inner.digest
     }
 
-    /// What the model takes, without the batch axis.
+    /// The input of the model, without the batch axis.
     pub fn input(&self) -> &TensorType {
         &self.inner.input.tensor
     }
 
-    /// What it yields, raw, without the batch axis.
+    /// Its raw outputs, without the batch axis.
     pub fn outputs(&self) -> &[TensorType] {
         &self.inner.outputs
     }
@@ -133,9 +133,9 @@ impl Model {
         each.fold(self.weight_bytes(), u64::saturating_add)
     }
 
-    /// What an instance takes on the CPU: its weights, with channels filled up to the width of a register; and for each
-    /// thread the values of the items that it has at a time, filled up as well and with their readers' padding around
-    /// them, and the room of its kernels.
+    /// The memory of an instance on the CPU: its weights, with channels filled up to the width of a register; and for
+    /// each thread the values of the items that it has at a time, filled up as well and with their readers' padding
+    /// around them, and the room of its kernels.
     fn cpu_bytes(&self, max_batch: usize, threads: usize) -> u64 {
         let cost = &self.network().cost;
         let n_items = self.items_at_a_time(true, max_batch) as u64;
@@ -150,10 +150,10 @@ impl Model {
         packed.saturating_add(threads).saturating_add(input)
     }
 
-    /// What an instance takes on a GPU.
+    /// The memory of an instance on a GPU.
     fn gpu_bytes(&self, max_batch: usize) -> u64 {
         let cost = &self.network().cost;
-        // What goes into an operation, what comes out and what is kept beside it, and as much again for the operation's
+        // The inputs and outputs of an operation and what is kept beside it, and as much again for the operation's
         // own: a convolution brings its input into another order.
         let n_items = self.items_at_a_time(false, max_batch) as u64;
         let batch = bytes(cost.peak_elements as u64)
@@ -173,7 +173,7 @@ impl Model {
         }
     }
 
-    /// What `model.toml`, or the network's file, says about itself.
+    /// The metadata of `model.toml`, or of the network's file.
     pub fn description(&self) -> Option<&str> {
         self.inner.description.as_deref()
     }
@@ -207,7 +207,7 @@ impl Model {
         &self.inner.order
     }
 
-    /// Which output the scores are made of; none where the model is no classifier.
+    /// The output that the scores are made of; `None` where the model is not a classifier.
     pub(crate) fn scored_output(&self) -> Option<usize> {
         (!self.labels().is_empty()).then_some(0)
     }
@@ -225,7 +225,7 @@ impl Model {
     }
 }
 
-/// Of numbers with 32 bits.
+/// For numbers with 32 bits.
 fn bytes(elements: u64) -> u64 {
     elements.saturating_mul(size_of::<f32>() as u64)
 }

@@ -1,4 +1,4 @@
-//! Which of some names somebody meant. Knows no file.
+//! Finds the name that was probably meant. Knows no file.
 
 /// Longest names that are compared, in characters: the work grows with the product.
 const MAX_CHARS: usize = 200;
@@ -19,7 +19,7 @@ pub(crate) fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> O
     near.min_by_key(|(distance, _)| *distance).map(|(_, other)| other)
 }
 
-/// How many letters to put in, take out, change, or swap with the next.
+/// How many characters to put in, take out, change, or swap with the next.
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -22,7 +22,7 @@ const DESCRIPTION_MAX_CHARS: usize = 500;
 /// How much of a file of weights is hashed at a time, in bytes.
 const HASH_CHUNK_BYTES: usize = 1 << 16;
 
-/// Reads a network, whose open axes `shape` closes. `digest` is told every byte, of the file and of the files of weights
+/// Reads a network, whose open axes `shape` closes. `digest` sees every byte, of the file and of the files of weights
 /// beside it; the second value is the file's own SHA-256.
 pub(crate) fn read(path: &Path, shape: Option<&[u32]>, digest: &mut Sha256) -> Result<(Found, String), ModelError> {
     let bytes = weights::contents(path)?;
@@ -54,7 +54,7 @@ pub(crate) fn read(path: &Path, shape: Option<&[u32]>, digest: &mut Sha256) -> R
     ))
 }
 
-/// What is taken of a file.
+/// The parts that are read from a file.
 struct Lowered {
     graph: Graph,
     element: Element,

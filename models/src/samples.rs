@@ -9,7 +9,7 @@ use crate::manifest::SampleSource;
 use crate::tensor::{Element, Tensor, TensorData, TensorType};
 use crate::weights::{self, Number};
 
-/// Most samples; a few tell a right device from a wrong one.
+/// Most samples; a few distinguish a right device from a wrong one.
 const MAX_SAMPLES: usize = 256;
 
 /// Inputs and the raw outputs that belong to them.

@@ -1,4 +1,4 @@
-//! What a file out of training holds, before anybody wrote a `model.toml` for it. Knows no devices, and makes no graph.
+//! The contents of a file out of training, before there is a `model.toml` for it. Knows no devices, and makes no graph.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::manifest::Format;
 use crate::weights;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Survey {
     /// A network with its weights.
@@ -21,21 +21,21 @@ pub enum Survey {
 /// An `.onnx` file. Every text is escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurveyedNetwork {
-    /// What it takes, by name.
+    /// Its inputs, by name.
     pub input: String,
     /// Its axes, the batch among them; nothing where one is open.
     pub axes: Vec<Option<u32>>,
     /// Whether it takes bytes.
     pub is_bytes: bool,
-    /// What it yields, by name.
+    /// Its outputs, by name.
     pub outputs: Vec<String>,
     /// The files of weights beside it, relative to its folder.
     pub external: Vec<String>,
-    /// What wrote it, and its version.
+    /// Its exporter, and the exporter's version.
     pub producer: String,
     /// The version of the standard operators.
     pub opset: i64,
-    /// What else the exporter wrote.
+    /// Other metadata of the exporter.
     pub metadata: Vec<(String, String)>,
 }
 
@@ -44,7 +44,7 @@ pub struct SurveyedNetwork {
 pub struct SurveyedWeights {
     /// Every tensor, by name.
     pub tensors: Vec<SurveyedTensor>,
-    /// What else there is that somebody may miss.
+    /// Other parts that somebody may miss.
     pub beside: Option<String>,
 }
 

@@ -82,7 +82,7 @@ impl TensorData {
         }
     }
 
-    /// Whether there is no element.
+    /// Whether it has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// What is in the queues.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Queues {
-    /// Ready or in hand, in sources and among suspects.
+    /// Ready or in flight, in source and quarantine queues.
     pub(crate) n_waiting: u64,
     /// In hand.
     pub(crate) n_in_hand: u64,
@@ -49,7 +49,7 @@ impl Queues {
                 continue;
             };
             for pipeline in Pipeline::ALL {
-                if name == pipeline.input() || name == pipeline.suspects() {
+                if name == pipeline.input() || name == pipeline.quarantine_queue() {
                     queues.n_waiting += ready + in_hand;
                     queues.n_in_hand += in_hand;
                 } else if name == pipeline.dead() || name == pipeline.results() {
@@ -125,10 +125,10 @@ pub(crate) async fn gather(client: &Client, broker: &Broker, judge: &mut Judge) 
         for result in client.take(&pipeline.results(), usize::MAX, SILENCE).await? {
             judge.result(&result);
         }
-        for letter in client.take(&pipeline.dead(), usize::MAX, SILENCE).await? {
-            judge.dead_letter(&letter);
+        for dead_letter in client.take(&pipeline.dead(), usize::MAX, SILENCE).await? {
+            judge.dead_letter(&dead_letter);
         }
-        for queue in [pipeline.input(), pipeline.suspects()] {
+        for queue in [pipeline.input(), pipeline.quarantine_queue()] {
             if listed.lines().any(|name| name == queue) {
                 for waiting in client.drain(&queue).await? {
                     judge.waits(&waiting.id);

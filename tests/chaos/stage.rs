@@ -17,7 +17,7 @@ use millrace_tests::samples::{Sample, guest, model, pictures};
 const EXCHANGE: &str = "chaos";
 /// Messages in flight of one pipeline of one host.
 pub(crate) const PREFETCH: u64 = 24;
-/// Messages of the queue of suspects in flight beside them.
+/// Messages of the quarantine queue in flight beside them.
 pub(crate) const PREFETCH_SUSPECT: u64 = 1;
 /// A message that nobody must be able to read.
 const POISON_EVERY: usize = 50;
@@ -78,7 +78,7 @@ impl Pipeline {
     }
 
     /// Where messages wait that a host died with.
-    pub(crate) fn suspects(self) -> String {
+    pub(crate) fn quarantine_queue(self) -> String {
         format!("chaos.{}.suspect", self.name())
     }
 

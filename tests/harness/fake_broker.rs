@@ -15,7 +15,7 @@ use crate::wire::{
     BODY, Bytes, FRAME_MAX, HEADER, HEARTBEAT, METHOD, content, correlation_id, frame, long, method, read_frame, short,
 };
 
-/// The flags of the properties that a [`Letter`] may have, in the order in which they are written.
+/// The flags of the properties that a [`StoredMessage`] may have, in the order in which they are written.
 pub const CONTENT_TYPE: u16 = 0x8000;
 /// As [`CONTENT_TYPE`].
 pub const HEADERS: u16 = 0x2000;
@@ -30,7 +30,7 @@ pub struct FakeBroker {
 
 /// A message to deliver.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct StoredMessage {
     /// Which of the properties follow.
     pub flags: u16,
     /// The properties, as they go over the wire.
@@ -89,7 +89,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// What is in the queue. Delivered, it stays there until it is acknowledged; the first has the tag 1.
-    letters: Vec<Letter>,
+    stored_messages: Vec<StoredMessage>,
     /// Who consumes the queue: where, and on which channel.
     consumer: Option<(TcpStream, u16)>,
     /// Every connection that was made, to be cut.
@@ -118,11 +118,11 @@ impl FakeBroker {
     ///
     /// # Errors
     /// When there is no port.
-    pub fn start(queue: &str, letters: Vec<Letter>) -> Result<Self> {
+    pub fn start(queue: &str, stored_messages: Vec<StoredMessage>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let state = State {
-            letters,
+            stored_messages,
             ..State::default()
         };
         let shared = Arc::new(Shared {
@@ -178,15 +178,15 @@ impl FakeBroker {
     ///
     /// # Errors
     /// When the consumer's connection is gone.
-    pub fn push(&self, letter: Letter) -> Result<()> {
+    pub fn push(&self, stored: StoredMessage) -> Result<()> {
         let mut state = self.shared.state();
-        let tag = u64::try_from(state.letters.len())? + 1;
-        let bytes = |channel| delivery(channel, tag, &self.shared.queue, &letter);
+        let tag = u64::try_from(state.stored_messages.len())? + 1;
+        let bytes = |channel| delivery(channel, tag, &self.shared.queue, &stored);
         if let Some((stream, channel)) = &mut state.consumer {
             // One that is gone is told again to the next.
             stream.write_all(&bytes(*channel)).ok();
         }
-        state.letters.push(letter);
+        state.stored_messages.push(stored);
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl Drop for FakeBroker {
     }
 }
 
-impl Letter {
+impl StoredMessage {
     /// A message with a content type and a message id.
     pub fn new(content_type: &str, id: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -311,8 +311,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                 let answer = state.method(channel, id, &mut arguments, &stream)?;
                 stream.write_all(&answer)?;
                 if id == (60, 20) {
-                    for (tag, letter) in state.letters_of(&payload, &shared.queue, (&stream, channel))? {
-                        stream.write_all(&delivery(channel, tag, &shared.queue, &letter))?;
+                    for (tag, stored) in state.letters_of(&payload, &shared.queue, (&stream, channel))? {
+                        stream.write_all(&delivery(channel, tag, &shared.queue, &stored))?;
                     }
                 }
             }
@@ -379,13 +379,13 @@ impl State {
         consume: &[u8],
         queue: &str,
         (stream, channel): (&TcpStream, u16),
-    ) -> Result<Vec<(u64, Letter)>> {
+    ) -> Result<Vec<(u64, StoredMessage)>> {
         let consumed = Bytes(consume.get(6..).unwrap_or_default()).short()?;
         if consumed != queue {
             return Ok(Vec::new());
         }
         self.consumer = Some((stream.try_clone()?, channel));
-        let all = (1..).zip(self.letters.iter().cloned());
+        let all = (1..).zip(self.stored_messages.iter().cloned());
         Ok(all.filter(|(tag, _)| !self.acked.contains(tag)).collect())
     }
 
@@ -483,7 +483,7 @@ impl State {
     }
 }
 
-fn delivery(channel: u16, tag: u64, queue: &str, letter: &Letter) -> Vec<u8> {
+fn delivery(channel: u16, tag: u64, queue: &str, stored: &StoredMessage) -> Vec<u8> {
     let arguments = [
         short(b"consumer").as_slice(),
         &tag.to_be_bytes(),
@@ -492,15 +492,15 @@ fn delivery(channel: u16, tag: u64, queue: &str, letter: &Letter) -> Vec<u8> {
         &short(queue.as_bytes()),
     ]
     .concat();
-    let length = (letter.body.len() as u64).to_be_bytes();
+    let length = (stored.body.len() as u64).to_be_bytes();
     let header = [
         &[0, 60, 0, 0],
         length.as_slice(),
-        &letter.flags.to_be_bytes(),
-        &letter.properties,
+        &stored.flags.to_be_bytes(),
+        &stored.properties,
     ];
     let deliver = method(channel, 60, 60, &arguments);
-    [deliver, content(channel, &header.concat(), &letter.body)].concat()
+    [deliver, content(channel, &header.concat(), &stored.body)].concat()
 }
 
 fn returned(channel: u16, publish: &Publish) -> Vec<u8> {

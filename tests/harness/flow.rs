@@ -206,11 +206,11 @@ impl Outcome {
     /// # Errors
     /// With the first dead letter's headers.
     pub fn all_results(&self) -> Result<()> {
-        if let Some(letter) = self.dead.first() {
+        if let Some(dead_letter) = self.dead.first() {
             return Err(anyhow!(
                 "{} dead letters, the first with {:?}",
                 self.dead.len(),
-                letter.headers
+                dead_letter.headers
             ));
         }
         let (n_results, n_published) = (self.oracle.results.len(), self.oracle.attempted.len());

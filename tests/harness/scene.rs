@@ -144,8 +144,8 @@ routing_key = "{results}"
         )
     }
 
-    /// The queue of suspects.
-    pub fn suspects(&self) -> String {
+    /// The quarantine queue.
+    pub fn quarantine_queue(&self) -> String {
         format!("{}.suspect", self.input)
     }
 
@@ -160,7 +160,7 @@ routing_key = "{results}"
         for arrival in client.drain(&self.dead).await? {
             oracle.dead_letter(&arrival.correlation_id);
         }
-        for queue in [&self.input, &self.suspects()] {
+        for queue in [&self.input, &self.quarantine_queue()] {
             for arrival in client.drain(queue).await? {
                 oracle.still_waits(&arrival.id);
             }

@@ -109,7 +109,7 @@ fn each_role_is_made_outside_the_repository_tested_built_checked_and_run() -> Re
     )?;
     let again = run(&mill, &["plugin", "new", "pick-one", "--role", "route"])?;
     assert_eq!(again.code, Some(1), "{again:?}");
-    assert!(again.stderr.contains("there is something already"), "{again:?}");
+    assert!(again.stderr.contains("the folder exists and is not empty"), "{again:?}");
 
     let mut tests = Command::new("cargo");
     tests
@@ -175,13 +175,13 @@ fn what_cannot_be_built_is_told_with_what_to_do_about_it() -> Result<()> {
             assert!(ended.stderr.contains(part), "no {part:?} in {ended:?}");
         }
     };
-    check(build(".", None)?, &["there is no Cargo.toml", "millrace plugin new"]);
+    check(build(".", None)?, &["it has no Cargo.toml", "millrace plugin new"]);
     check(
         build("broken-one", Some(&tools))?,
-        &["there is no cargo here", "https://rustup.rs"],
+        &["cannot find cargo", "https://rustup.rs"],
     );
     tool(&tools, "cargo", "exit 1")?;
-    check(build("broken-one", Some(&tools))?, &["there is no cargo here"]);
+    check(build("broken-one", Some(&tools))?, &["cannot find cargo"]);
     tool(&tools, "rustc", "echo /no/such/folder")?;
     let missing = "Rust's standard library for wasm32-unknown-unknown is not installed";
     check(build("broken-one", Some(&tools))?, &[missing, "libstd-rust-dev-wasm32"]);
@@ -201,7 +201,7 @@ fn what_cannot_be_built_is_told_with_what_to_do_about_it() -> Result<()> {
         &[
             "error[E0308]: mismatched types",
             &format!("src/lib.rs:{line}:"),
-            "built nothing",
+            "cargo failed: its output is above",
         ],
     );
 
@@ -211,7 +211,10 @@ fn what_cannot_be_built_is_told_with_what_to_do_about_it() -> Result<()> {
     std::fs::write(&source, text.replace(exported, ""))?;
     check(
         build("broken-one", None)?,
-        &["it is no plugin: it exports no role of the contract", "export_router!"],
+        &[
+            "it is not a plugin: it exports no role of the contract",
+            "export_router!",
+        ],
     );
     let manifest = mill.path("broken-one/Cargo.toml");
     let text = std::fs::read_to_string(&manifest)?;

@@ -7,7 +7,7 @@ use millrace_tests::broker::Broker;
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::{Plugin, Scene};
 
-const OPEN: &str = "breaker open: taking nothing until a probe succeeds";
+const OPEN: &str = "breaker open: the pipeline receives no messages until a half-open call succeeds";
 /// More than a breaker's threshold, and more than twice as many.
 const N_BAD: usize = 12;
 const N_GOOD: usize = 5;
@@ -36,18 +36,18 @@ async fn check(
     client.publish_all(&scene.input, (0..N_BAD).map(bad)).await?;
     client.publish_all(&scene.input, (0..N_GOOD).map(good)).await?;
     client.take_all(results, N_GOOD).await?;
-    let letters = client.take_all(&scene.dead, N_BAD).await?;
+    let dead_letters = client.take_all(&scene.dead, N_BAD).await?;
     assert_eq!(host.n_lines(OPEN), 0, "{}", host.log());
     host.stop()?;
-    Ok(letters)
+    Ok(dead_letters)
 }
 
 #[track_caller]
-fn all_are(letters: &[Arrival], class: &str, text: &str) {
-    for letter in letters {
-        assert_eq!(letter.header("x-millrace-reason"), class, "{letter:?}");
-        assert!(letter.header("x-millrace-text").contains(text), "{letter:?}");
-        assert_eq!(letter.header("x-millrace-plugin"), "", "{letter:?}");
+fn all_are(dead_letters: &[Arrival], class: &str, text: &str) {
+    for dead_letter in dead_letters {
+        assert_eq!(dead_letter.header("x-millrace-reason"), class, "{dead_letter:?}");
+        assert!(dead_letter.header("x-millrace-text").contains(text), "{dead_letter:?}");
+        assert_eq!(dead_letter.header("x-millrace-plugin"), "", "{dead_letter:?}");
     }
 }
 
@@ -91,8 +91,8 @@ async fn what_a_message_asks_for_is_not_charged_to_the_plugin() -> Result<()> {
         parcel
     };
     let (bad, good) = (|n| with("a\nb", named("bad", n)), |n| with("a", named("good", n)));
-    let letters = check(echo, bad, good, &results, "").await?;
-    all_are(&letters, "undeliverable", "which is as the message has it");
+    let dead_letters = check(echo, bad, good, &results, "").await?;
+    all_are(&dead_letters, "undeliverable", "which is as the message has it");
     Ok(())
 }
 
@@ -160,16 +160,20 @@ async fn a_key_of_the_messages_is_the_messages_and_one_of_the_plugins_is_not() -
     client
         .publish_all(&scene.input, (0..N_BAD).map(|n| with_key(n, "forbidden")))
         .await?;
-    let letters = client.take_all(&scene.dead, N_BAD).await?;
-    all_are(&letters, "undeliverable", "does not allow the key \\\"forbidden\\\"");
+    let dead_letters = client.take_all(&scene.dead, N_BAD).await?;
+    all_are(
+        &dead_letters,
+        "undeliverable",
+        "does not allow the key \\\"forbidden\\\"",
+    );
     assert_eq!(host.n_lines(OPEN), 0, "{}", host.log());
     client
         .publish_all(&scene.input, (0..N_BAD).map(|n| with_key(n, "another")))
         .await?;
     host.wait_line(millrace_tests::PATIENCE, OPEN)?;
-    let letters = client.take_all(&scene.dead, 4).await?;
-    let letter = letters.first().context("no letter")?;
-    assert_eq!(letter.header("x-millrace-reason"), "denied", "{letter:?}");
+    let dead_letters = client.take_all(&scene.dead, 4).await?;
+    let dead_letter = dead_letters.first().context("no letter")?;
+    assert_eq!(dead_letter.header("x-millrace-reason"), "denied", "{dead_letter:?}");
     host.stop()
 }
 
@@ -184,9 +188,9 @@ async fn a_panic_of_the_host_in_a_plugin_call_is_the_hosts() -> Result<()> {
     };
     // One call for each of the bad messages: it is not tried once more.
     let failpoints = format!("call=panic@1..{N_BAD}");
-    let letters = check(scene, parcel("bad"), parcel("good"), &results, &failpoints).await?;
+    let dead_letters = check(scene, parcel("bad"), parcel("good"), &results, &failpoints).await?;
     all_are(
-        &letters,
+        &dead_letters,
         "host-fault",
         "the host failed in a call of plugin `decode-image`: the failpoint Call panics",
     );
@@ -209,9 +213,9 @@ async fn a_panic_while_a_message_is_settled_costs_nothing_but_another_delivery()
     host.stop()?;
     // It was let go of by nobody.
     let host = mill.start_ready()?;
-    let letters = client.take_all(&scene.dead, 1).await?;
+    let dead_letters = client.take_all(&scene.dead, 1).await?;
     assert_eq!(
-        letters.first().context("no letter")?.header("x-millrace-reason"),
+        dead_letters.first().context("no letter")?.header("x-millrace-reason"),
         "refused"
     );
     host.stop()
@@ -236,7 +240,8 @@ fn a_run_over_a_folder_gives_up_on_a_plugin_that_fails_for_everything() -> Resul
     let ended = mill.run(&["run", "plugins.toml", "--once"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended.stderr.contains("error: plugin `hostile`") && ended.stderr.contains("what is left stays in its folder"),
+        ended.stderr.contains("error: plugin `hostile`")
+            && ended.stderr.contains("the remaining files stay in their folder"),
         "{ended:?}"
     );
     // Four dead letters before the breaker opened, and a probe's where its attempts were spent.

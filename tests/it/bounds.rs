@@ -101,13 +101,16 @@ async fn a_flood_of_the_largest_messages_stays_within_what_check_says() -> Resul
     // Every large message is called twice, each time until its deadline; then it is a dead letter as large as it was.
     // After the fourth the breaker opens, and as many as the prefetch allows are kept in hand.
     for _ in 0..4 {
-        let letter = client.take_all(&scene.dead, 1).await?;
+        let dead_letter = client.take_all(&scene.dead, 1).await?;
         ensure!(
-            letter.iter().all(|letter| letter.body.len() == LARGEST),
+            dead_letter.iter().all(|dead_letter| dead_letter.body.len() == LARGEST),
             "a dead letter was cut"
         );
     }
-    host.wait_line(PATIENCE, "breaker open: taking nothing until a probe succeeds")?;
+    host.wait_line(
+        PATIENCE,
+        "breaker open: the pipeline receives no messages until a half-open call succeeds",
+    )?;
     for _ in 0..n {
         client.take_all(&format!("{large}.results"), 1).await?;
     }
@@ -139,7 +142,7 @@ fn a_file_that_may_take_more_than_it_is_allowed_is_refused_with_the_terms() -> R
     let checked = mill.run(&["check", "plugins.toml"])?;
     ensure!(checked.code == Some(2), "{checked:?}");
     for part in [
-        "by this file the host may take",
+        "with this file the host may take",
         "and `memory` allows 512 MiB",
         "memory = \"512MiB\"",
         "lower `",
@@ -167,7 +170,7 @@ fn a_file_that_may_take_more_than_the_machine_has_is_warned_about() -> Result<()
     let checked = mill.run(&["check", "plugins.toml"])?;
     ensure!(checked.code == Some(0), "{checked:?}");
     for part in [
-        "warning: by this file the host may take",
+        "warning: with this file the host may take",
         "and this machine has",
         "lower `prefetch`",
     ] {

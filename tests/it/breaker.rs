@@ -14,7 +14,7 @@ use millrace_tests::scene::{Plugin, Scene, head};
 use millrace_tests::{PATIENCE, unique};
 
 const ADMIN: &str = "[host]\nadmin = \"127.0.0.1:0\"\n";
-const OPEN: &str = "breaker open: taking nothing until a probe succeeds";
+const OPEN: &str = "breaker open: the pipeline receives no messages until a half-open call succeeds";
 const CLOSED: &str = "breaker closed";
 /// Dead letters before a breaker opens.
 const DEAD_MAX: usize = 4;
@@ -89,7 +89,7 @@ routing_key = "{neighbour}.results"
     let bodies = (0..200).map(|n: u32| n.to_le_bytes().to_vec());
     let mut oracle = publish(&client, &scene.input, bodies).await?;
     let admin = check_open(&mut host, "plugin `hostile`", "trap")?;
-    host.wait_line(PATIENCE, "a probe failed: the breaker stays open")?;
+    host.wait_line(PATIENCE, "half-open call failed: the breaker stays open")?;
 
     let samples = pictures()?;
     let pictures = (0..100).zip(samples.iter().cycle());

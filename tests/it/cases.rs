@@ -360,7 +360,7 @@ fn run_shows_what_a_plugin_makes() -> Result<()> {
         0,
         &["\"label\":\"star\""],
     );
-    has(&run("by-label", &[])?, 1, &["what a router is shown"]);
+    has(&run("by-label", &[])?, 1, &["the prediction for the router is missing"]);
     let echo = [
         "--settings",
         r#"{"mode": "echo-header"}"#,
@@ -554,7 +554,7 @@ fn what_was_compiled_once_is_found_the_next_time_and_only_where_nobody_else_can_
     std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o755))?;
     let (found, said) = compiled("test", &cases)?;
     assert_eq!(found, 0);
-    assert_eq!(said.matches("compiled code is not kept").count(), 1, "{said}");
+    assert_eq!(said.matches("cannot cache compiled code").count(), 1, "{said}");
     assert!(said.contains("chmod 700"), "{said}");
     Ok(())
 }

@@ -59,14 +59,14 @@ async fn dead_letter(before: &[&str], after: &[&str], prefix: &[u8]) -> Result<A
     let client = Client::connect(&broker.url()).await?;
     let body = [prefix, &sample()?.png].concat();
     client.publish(&scene.input, &Parcel::new("a", body.clone())).await?;
-    let letter = client.take_all(&scene.dead, 1).await?.pop().context("no dead letter")?;
-    assert_eq!(letter.body, body, "the dead letter has the message as it came");
+    let dead_letter = client.take_all(&scene.dead, 1).await?.pop().context("no dead letter")?;
+    assert_eq!(dead_letter.body, body, "the dead letter has the message as it came");
     assert_eq!(
         (client.count(&scene.results).await?, client.count(&copies).await?),
         (0, 0)
     );
     host.stop()?;
-    Ok(letter)
+    Ok(dead_letter)
 }
 
 #[tokio::test]
@@ -157,13 +157,13 @@ async fn a_refusal_in_the_middle_of_a_chain_decides_about_the_message() -> Resul
         ),
         (vec![], vec!["mode = \"reject\"", "mode = \"mark\""], "route", "turn-0"),
     ] {
-        let letter = dead_letter(&before, &after, b"").await?;
+        let dead_letter = dead_letter(&before, &after, b"").await?;
         assert_eq!(
-            ["reason", "stage", "plugin"].map(|name| letter.header(&format!("x-millrace-{name}"))),
+            ["reason", "stage", "plugin"].map(|name| dead_letter.header(&format!("x-millrace-{name}"))),
             ["refused", stage, plugin]
         );
         assert!(
-            letter
+            dead_letter
                 .header("x-millrace-text")
                 .contains("the hostile transformer rejects")
         );
@@ -191,13 +191,13 @@ async fn what_a_transformer_breaks_is_put_down_to_it() -> Result<()> {
         (other("mode = \"reserved-header\""), "denied", "x-millrace-model"),
         (one("mode = \"retry\""), "attempts-spent", "wants another attempt"),
     ] {
-        let letter = dead_letter(&before, &after, b"").await?;
-        assert_eq!(letter.header("x-millrace-reason"), reason, "{before:?} {after:?}");
-        assert_eq!(letter.header("x-millrace-plugin"), "turn-0");
+        let dead_letter = dead_letter(&before, &after, b"").await?;
+        assert_eq!(dead_letter.header("x-millrace-reason"), reason, "{before:?} {after:?}");
+        assert_eq!(dead_letter.header("x-millrace-plugin"), "turn-0");
         assert!(
-            letter.header("x-millrace-text").contains(text),
+            dead_letter.header("x-millrace-text").contains(text),
             "{}",
-            letter.header("x-millrace-text")
+            dead_letter.header("x-millrace-text")
         );
     }
     Ok(())

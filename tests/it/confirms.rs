@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use millrace_tests::fake_broker::{Answer, CONTENT_TYPE, FakeBroker, HEADERS, Letter, MESSAGE_ID, Publish};
+use millrace_tests::fake_broker::{Answer, CONTENT_TYPE, FakeBroker, HEADERS, MESSAGE_ID, Publish, StoredMessage};
 use millrace_tests::host::{Host, Mill};
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::Scene;
@@ -25,9 +25,9 @@ struct Run {
 }
 
 impl Run {
-    fn start(letters: Vec<Letter>, confirm_timeout: &str) -> Result<Self> {
+    fn start(stored_messages: Vec<StoredMessage>, confirm_timeout: &str) -> Result<Self> {
         let scene = Scene::at(String::new())?;
-        let broker = FakeBroker::start(&scene.input, letters)?;
+        let broker = FakeBroker::start(&scene.input, stored_messages)?;
         let scene = Scene {
             url: format!("{}\"\n{confirm_timeout}", broker.url()),
             prefetch: 200,
@@ -65,10 +65,10 @@ impl Run {
 }
 
 /// Pictures whose message ids are their delivery tags.
-fn letters(n: u64) -> Result<Vec<Letter>> {
+fn stored_messages(n: u64) -> Result<Vec<StoredMessage>> {
     let picture = picture()?;
     Ok((1..=n)
-        .map(|n| Letter::new(RAW, &n.to_string(), picture.clone()))
+        .map(|n| StoredMessage::new(RAW, &n.to_string(), picture.clone()))
         .collect())
 }
 
@@ -86,7 +86,7 @@ fn of(publish: &Publish) -> Result<u64> {
 
 #[test]
 fn a_confirm_that_is_withheld_is_asked_for_again_on_another_channel() -> Result<()> {
-    let run = Run::start(letters(5)?, SHORT)?;
+    let run = Run::start(stored_messages(5)?, SHORT)?;
     let first = run.broker.wait_publishes(5)?;
     assert!(first.iter().all(|publish| publish.channel == 0), "{first:?}");
     let all = run.broker.wait_publishes(10)?;
@@ -107,7 +107,7 @@ fn a_confirm_that_is_withheld_is_asked_for_again_on_another_channel() -> Result<
 
 #[test]
 fn confirms_out_of_order_and_many_at_once_let_go_of_their_own_messages() -> Result<()> {
-    let run = Run::start(letters(100)?, LONG)?;
+    let run = Run::start(stored_messages(100)?, LONG)?;
     let publishes = run.broker.wait_publishes(100)?;
     assert!(run.broker.acked().is_empty(), "let go of without a confirm");
     // Tags count from 1: the last thirty, the last one first; then the first fifty at once; then the rest.
@@ -123,7 +123,7 @@ fn confirms_out_of_order_and_many_at_once_let_go_of_their_own_messages() -> Resu
 
 #[test]
 fn one_that_is_returned_among_a_hundred_confirmed_at_once_is_published_again_alone() -> Result<()> {
-    let run = Run::start(letters(100)?, LONG)?;
+    let run = Run::start(stored_messages(100)?, LONG)?;
     let publishes = run.broker.wait_publishes(100)?;
     let (returned, others) = (&publishes[36], [&publishes[..36], &publishes[37..]].concat());
     run.answer([Answer::Return(returned.tag), Answer::AckUpTo(100)])?;
@@ -139,7 +139,7 @@ fn one_that_is_returned_among_a_hundred_confirmed_at_once_is_published_again_alo
 
 #[test]
 fn one_that_is_refused_is_held_alone() -> Result<()> {
-    let run = Run::start(letters(100)?, LONG)?;
+    let run = Run::start(stored_messages(100)?, LONG)?;
     let publishes = run.broker.wait_publishes(100)?;
     run.answer([Answer::AckUpTo(36), Answer::Nack(37), Answer::AckUpTo(100)])?;
     let all = run.broker.wait_publishes(101)?;
@@ -152,7 +152,7 @@ fn one_that_is_refused_is_held_alone() -> Result<()> {
 
 #[test]
 fn a_channel_on_which_everything_is_refused_is_opened_anew() -> Result<()> {
-    let run = Run::start(letters(3)?, LONG)?;
+    let run = Run::start(stored_messages(3)?, LONG)?;
     let mut n_answered = 0;
     wait_for("a publish on a second channel", || {
         let publishes = run.broker.publishes();
@@ -178,17 +178,17 @@ fn properties_that_no_library_would_write_harm_nobody() -> Result<()> {
     // Arrays in arrays, five bytes a level.
     let deep = (0..20_000).fold(vec![b'V'], |inner, _| [&[b'A'][..], &long(&inner)].concat());
     let headers = long(&[short(b"deep"), deep].concat());
-    let hostile = Letter {
+    let hostile = StoredMessage {
         flags: CONTENT_TYPE | HEADERS | MESSAGE_ID,
         properties: [short(RAW.as_bytes()), headers, short(b"1")].concat(),
         body: picture.clone(),
     };
-    let no_text = Letter {
+    let no_text = StoredMessage {
         flags: CONTENT_TYPE | MESSAGE_ID,
         properties: [short(RAW.as_bytes()), short(b"2\xFF")].concat(),
         body: picture.clone(),
     };
-    let run = Run::start(vec![hostile, no_text, Letter::new(RAW, "3", picture)], LONG)?;
+    let run = Run::start(vec![hostile, no_text, StoredMessage::new(RAW, "3", picture)], LONG)?;
     let publishes = run.broker.wait_publishes(3);
     let publishes = publishes.with_context(|| format!("the host's log:\n{}", run.host.log()))?;
     let ids: BTreeSet<&str> = publishes.iter().map(|publish| publish.id.as_str()).collect();

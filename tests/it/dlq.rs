@@ -45,7 +45,7 @@ impl Desk {
     }
 
     /// A letter as a host writes it.
-    fn letter(&self, id: &str, reason: &str) -> Parcel {
+    fn dead_letter(&self, id: &str, reason: &str) -> Parcel {
         let original = format!(
             r#"{{"exchange":"","routing_key":"{}","properties":{{"message_id":"{id}"}},"headers":{{}}}}"#,
             self.source
@@ -167,8 +167,8 @@ async fn looking_leaves_letters_in_their_order() -> Result<()> {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         let desk = Desk::new(kind).await?;
         let ids: Vec<String> = (10..99).map(|n| n.to_string()).collect();
-        let letters = ids.iter().map(|id| desk.letter(id, "refused"));
-        desk.client.publish_all(&desk.dead, letters).await?;
+        let dead_letters = ids.iter().map(|id| desk.dead_letter(id, "refused"));
+        desk.client.publish_all(&desk.dead, dead_letters).await?;
         // More often than a broker's usual delivery limit.
         for _ in 0..24 {
             let ended = desk.dlq(&["ls", "--json"])?;
@@ -191,12 +191,12 @@ async fn looking_leaves_letters_in_their_order() -> Result<()> {
 #[tokio::test]
 async fn a_short_look_leaves_every_letter() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
-    let letters = (10..30).map(|n| desk.letter(&n.to_string(), "refused"));
-    desk.client.publish_all(&desk.dead, letters).await?;
+    let dead_letters = (10..30).map(|n| desk.dead_letter(&n.to_string(), "refused"));
+    desk.client.publish_all(&desk.dead, dead_letters).await?;
     for _ in 0..5 {
         let ended = desk.dlq(&["ls", "--limit", "3"])?;
         assert_eq!(ended.stdout.lines().count(), 4, "{ended:?}");
-        assert!(ended.stderr.contains("17 more letters"), "{ended:?}");
+        assert!(ended.stderr.contains("17 more dead letters"), "{ended:?}");
     }
     desk.client.wait_count(&desk.dead, 20).await?;
     let mut left: Vec<String> = desk
@@ -217,12 +217,12 @@ async fn requeue_by_reason_takes_only_those() -> Result<()> {
     for n in 0..30 {
         let reason = if n % 3 == 0 { "trap" } else { "refused" };
         desk.client
-            .publish(&desk.dead, &desk.letter(&format!("{n:02}"), reason))
+            .publish(&desk.dead, &desk.dead_letter(&format!("{n:02}"), reason))
             .await?;
     }
     let ended = desk.dlq(&["requeue", "--reason", "trap"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("20 letters left as they were"), "{ended:?}");
+    assert!(ended.stdout.contains("20 dead letters left as they were"), "{ended:?}");
     desk.client.wait_count(&desk.dead, 20).await?;
     let mut back: Vec<String> = desk
         .client
@@ -241,8 +241,8 @@ async fn requeue_by_reason_takes_only_those() -> Result<()> {
 async fn a_requeue_that_is_killed_loses_nothing() -> Result<()> {
     const N_LETTERS: u32 = 200;
     let desk = Desk::new(QueueKind::Quorum).await?;
-    let letters = (0..N_LETTERS).map(|n| desk.letter(&n.to_string(), "refused"));
-    desk.client.publish_all(&desk.dead, letters).await?;
+    let dead_letters = (0..N_LETTERS).map(|n| desk.dead_letter(&n.to_string(), "refused"));
+    desk.client.publish_all(&desk.dead, dead_letters).await?;
     let (mut n_kills, mut back) = (0, BTreeMap::<String, usize>::new());
     loop {
         let before = desk.client.count(&desk.source).await?;
@@ -361,7 +361,7 @@ async fn a_letter_that_the_broker_wrote_goes_back_to_the_queue_it_names() -> Res
 async fn what_nobody_can_place_stays_until_it_is_told_where_to() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     desk.client.publish(&desk.dead, &Parcel::new("stray", "?")).await?;
-    let mut cut = desk.letter("cut", "refused");
+    let mut cut = desk.dead_letter("cut", "refused");
     for (name, value) in &mut cut.headers {
         if name == "x-millrace-original" {
             *value = value.replace(
@@ -374,11 +374,11 @@ async fn what_nobody_can_place_stays_until_it_is_told_where_to() -> Result<()> {
     let ended = desk.dlq(&["requeue", "--all"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in [
-        "stray: it does not say which queue",
-        "cut: its letter does not have all",
+        "stray: it does not name the queue",
+        "cut: its dead letter lacks some",
         "b-big",
         "--cut-ok",
-        "2 letters could not",
+        "2 dead letters could not",
     ] {
         assert!(
             format!("{}{}", ended.stderr, ended.stdout).contains(part),
@@ -403,10 +403,12 @@ async fn a_letter_does_not_choose_any_queue_that_its_reader_may_write_to() -> Re
     let client = Client::connect(&broker.url()).await?;
     client.declare(&scene.dead, QueueKind::Quorum).await?;
     let desk = Desk::new(QueueKind::Quorum).await?;
-    client.publish(&scene.dead, &desk.letter("forged", "refused")).await?;
+    client
+        .publish(&scene.dead, &desk.dead_letter("forged", "refused"))
+        .await?;
     let ended = mill.run(&["dlq", "requeue", "--all"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("no source in the file"), "{ended:?}");
+    assert!(ended.stderr.contains("not a source in the file"), "{ended:?}");
     assert_eq!(
         (client.count(&desk.source).await?, client.count(&scene.dead).await?),
         (0, 1)
@@ -418,7 +420,9 @@ async fn a_letter_does_not_choose_any_queue_that_its_reader_may_write_to() -> Re
 async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     for id in ["order-1", "order-17", "sale-2"] {
-        desk.client.publish(&desk.dead, &desk.letter(id, "refused")).await?;
+        desk.client
+            .publish(&desk.dead, &desk.dead_letter(id, "refused"))
+            .await?;
     }
     let ended = desk.dlq(&["show", "order"])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -440,7 +444,7 @@ async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> 
     }
     let ended = desk.dlq(&["show", "nobody"])?;
     assert!(
-        ended.code == Some(1) && ended.stderr.contains("no letter \"nobody\""),
+        ended.code == Some(1) && ended.stderr.contains("no dead letter \"nobody\""),
         "{ended:?}"
     );
     Ok(())
@@ -449,8 +453,8 @@ async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> 
 #[tokio::test]
 async fn a_saved_letter_is_a_complete_case() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
-    let mut letter = desk.letter("order-1", "refused");
-    for (name, value) in &mut letter.headers {
+    let mut dead_letter = desk.dead_letter("order-1", "refused");
+    for (name, value) in &mut dead_letter.headers {
         if name == "x-millrace-original" {
             *value = value.replace(
                 r#""headers":{}"#,
@@ -458,12 +462,15 @@ async fn a_saved_letter_is_a_complete_case() -> Result<()> {
             );
         }
     }
-    letter.body = b"{\"a\": 1}".to_vec();
-    desk.client.publish(&desk.dead, &letter).await?;
+    dead_letter.body = b"{\"a\": 1}".to_vec();
+    desk.client.publish(&desk.dead, &dead_letter).await?;
     let ended = desk.dlq(&["save", "order-1", "cases/first"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(desk.mill.files("cases/first"), ["body.json", "case.json"]);
-    assert_eq!(std::fs::read(desk.mill.path("cases/first/body.json"))?, letter.body);
+    assert_eq!(
+        std::fs::read(desk.mill.path("cases/first/body.json"))?,
+        dead_letter.body
+    );
     let case: Value = serde_json::from_slice(&std::fs::read(desk.mill.path("cases/first/case.json"))?)?;
     assert_eq!(case["body"], "body.json");
     assert_eq!(case["message"]["id"], "order-1");
@@ -544,7 +551,7 @@ fn letters_of_files_with_equal_content_are_told_apart_by_their_files() -> Result
     for verb in [&["requeue", id][..], &["show", id], &["save", id, "case"]] {
         let ended = mill.run(&[&["dlq"], verb].concat())?;
         assert_eq!(ended.code, Some(1), "{verb:?}: {ended:?}");
-        let is_listed = |name: &&str| ended.stderr.contains(&format!("file {name}, letter "));
+        let is_listed = |name: &&str| ended.stderr.contains(&format!("file {name}, dead letter "));
         assert!(names.iter().all(is_listed), "{verb:?}: {ended:?}");
         assert_eq!(mill.files("inbox/dead").len(), 6, "{verb:?}");
     }
@@ -561,9 +568,9 @@ fn letters_of_files_with_equal_content_are_told_apart_by_their_files() -> Result
 #[tokio::test]
 async fn ctrl_c_ends_a_requeue_with_nothing_lost() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
-    let n_letters = 2000;
-    let letters = (0..n_letters).map(|n| desk.letter(&n.to_string(), "refused"));
-    desk.client.publish_all(&desk.dead, letters).await?;
+    let n_dead_letters = 2000;
+    let dead_letters = (0..n_dead_letters).map(|n| desk.dead_letter(&n.to_string(), "refused"));
+    desk.client.publish_all(&desk.dead, dead_letters).await?;
     let arguments = ["dlq", "requeue", "--all", "--queue", &desk.dead, "--amqp", &desk.url];
     let requeue = desk.mill.start_with(&arguments)?;
     while desk.client.count(&desk.source).await? == 0 {
@@ -576,6 +583,6 @@ async fn ctrl_c_ends_a_requeue_with_nothing_lost() -> Result<()> {
     let left = desk.client.drain(&desk.dead).await?.len();
     assert!(back > 0 && left > 0, "{back} came back and {left} stayed");
     // What was in hand was finished: nothing is in both.
-    assert_eq!(back + left, n_letters);
+    assert_eq!(back + left, n_dead_letters);
     Ok(())
 }

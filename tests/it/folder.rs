@@ -134,16 +134,16 @@ fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<(
         std::fs::write(mill.path("inbox").join(format!("{n:02}.png")), &sample.png)?;
     }
     let failpoints = format!("preprocess({id})=abort");
-    let mut n_deaths = 0;
+    let mut n_crashes = 0;
     let ended = loop {
         let ended = mill.run_failing(&["run", "plugins.toml", "--once"], &failpoints)?;
         if ended.code.is_some() {
             break ended;
         }
-        n_deaths += 1;
-        ensure!(n_deaths < 10, "it kills host after host: {ended:?}");
+        n_crashes += 1;
+        ensure!(n_crashes < 10, "it kills host after host: {ended:?}");
     };
-    assert_eq!((ended.code, n_deaths), (Some(0), 3), "{ended:?}");
+    assert_eq!((ended.code, n_crashes), (Some(0), 3), "{ended:?}");
     assert_eq!(mill.files("inbox/dead"), ["killer.png", "killer.png.reason.json"]);
     assert_eq!(mill.files("inbox/done").len(), n_others);
     let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
@@ -170,7 +170,11 @@ fn a_stop_and_a_start_over_a_full_folder_are_no_deaths() -> Result<()> {
     }
     let ended = mill.run(&["run", "plugins.toml", "--once"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let suspected = ["in hand when a host ended", "of a host that is gone", "delivered again"];
+    let suspected = [
+        "in flight when a host ended",
+        "of a host that is gone",
+        "delivered again",
+    ];
     assert!(suspected.iter().all(|line| !ended.stderr.contains(line)), "{ended:?}");
     assert_eq!(mill.files("inbox/done").len(), n_files);
     assert_eq!(mill.files("out").len(), 2 * n_files, "a result twice, or none");

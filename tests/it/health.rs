@@ -57,7 +57,7 @@ async fn readiness_follows_the_broker() -> Result<()> {
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.000001"])?;
     let mut host = mill.start()?;
     let admin = Admin::of(&mut host)?;
-    admin.wait_ready(503, "blocked by the broker")?;
+    admin.wait_ready(503, "the broker blocks publishes")?;
     assert_eq!(admin.metric("millrace_broker_blocked")?, Some(1.0));
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"])?;
     admin.wait_ready(200, "")?;

@@ -189,17 +189,17 @@ routing_key = "{results}"
     }
 }
 
-fn check(letter: &Arrival, mode: &str, stage: &str, reason: &str, says: &str) -> Result<()> {
-    let header = |name: &str| letter.header(&format!("x-millrace-{name}")).to_owned();
+fn check(dead_letter: &Arrival, mode: &str, stage: &str, reason: &str, says: &str) -> Result<()> {
+    let header = |name: &str| dead_letter.header(&format!("x-millrace-{name}")).to_owned();
     let found = (header("stage"), header("reason"), header("plugin"));
     let expected = (stage.to_owned(), reason.to_owned(), mode.to_owned());
     ensure!(
         found == expected,
         "{mode}: expected {expected:?}, found {:?}",
-        letter.headers
+        dead_letter.headers
     );
     let (digest, text) = (header("plugin-digest"), header("text"));
-    ensure!(digest.len() == 64, "{mode}: {letter:?}");
+    ensure!(digest.len() == 64, "{mode}: {dead_letter:?}");
     let names = format!(
         "plugin `{mode}` ({}, generation 1): ",
         digest.get(..12).unwrap_or_default()
@@ -210,7 +210,7 @@ fn check(letter: &Arrival, mode: &str, stage: &str, reason: &str, says: &str) ->
         text.starts_with(&names) && text.contains(&says),
         "{mode}: {says:?} is not in {text:?}"
     );
-    ensure!(letter.body == BODY, "{mode}: {:?}", letter.headers);
+    ensure!(dead_letter.body == BODY, "{mode}: {:?}", dead_letter.headers);
     Ok(())
 }
 
@@ -302,12 +302,12 @@ async fn attack(
     }
     let mut wrong = Vec::new();
     for (mode, reason, says) in rows {
-        let letters = client
+        let dead_letters = client
             .take_all(&menagerie.dead(mode), 1)
             .await
             .with_context(|| format!("{mode}: {}", host.log()))?;
-        let letter = letters.first().context("no dead letter")?;
-        let checked = check(letter, mode, stage, reason, says);
+        let dead_letter = dead_letters.first().context("no dead letter")?;
+        let checked = check(dead_letter, mode, stage, reason, says);
         wrong.extend(checked.err().map(|error| error.to_string()));
         if client.count(&menagerie.results(mode)).await? != 0 {
             wrong.push(format!("{mode}: a result came out"));
@@ -364,7 +364,7 @@ async fn thousands_of_hostile_messages_do_not_fill_the_log() -> Result<()> {
         "control characters in the log"
     );
     ensure!(
-        told == MESSAGES || log.contains("said nothing about some messages"),
+        told == MESSAGES || log.contains("dropped log lines about single messages"),
         "what was left out is not told"
     );
     host.stop()

@@ -24,6 +24,7 @@ mod queue;
 mod reload;
 mod routing;
 // Said here, so that the lints know its helpers for tests, too.
+mod quarantine;
 #[cfg(test)]
 mod sandbox;
 mod schema;
@@ -33,5 +34,4 @@ mod silence;
 mod stopping;
 #[cfg(test)]
 mod streams;
-mod suspects;
 mod tidy;

@@ -295,7 +295,7 @@ fn run_says_what_a_classifier_takes_pictures_for() -> Result<()> {
     let bare = text(&network("mobilenet_v2.legacy17.onnx"))?;
     says(
         &refused(&mill, 1, &["run", &bare, &star])?,
-        &["name it by --normalisation"],
+        &["name it with --normalisation"],
     );
     let told = must(
         &mill,

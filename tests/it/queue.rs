@@ -155,17 +155,19 @@ async fn what_cannot_be_read_becomes_a_dead_letter_that_says_why() -> Result<()>
         .publish(&scene.input, &Parcel::new("good", sample.png.clone()))
         .await?;
 
-    let letters = client.take_all(&scene.dead, rows.len()).await?;
+    let dead_letters = client.take_all(&scene.dead, rows.len()).await?;
     for (id, content_type, body, reason, text) in &rows {
-        let letter = letters.iter().find(|letter| letter.correlation_id == *id);
-        let letter = letter.with_context(|| format!("no dead letter for {id}: {letters:?}"))?;
-        assert_eq!(&letter.body, body, "{id}");
-        assert!(letter.persistent, "{id}");
-        let header = |name: &str| letter.header(&format!("x-millrace-{name}")).to_owned();
+        let dead_letter = dead_letters
+            .iter()
+            .find(|dead_letter| dead_letter.correlation_id == *id);
+        let dead_letter = dead_letter.with_context(|| format!("no dead letter for {id}: {dead_letters:?}"))?;
+        assert_eq!(&dead_letter.body, body, "{id}");
+        assert!(dead_letter.persistent, "{id}");
+        let header = |name: &str| dead_letter.header(&format!("x-millrace-{name}")).to_owned();
         assert_eq!(
             (header("pipeline").as_str(), header("reason").as_str()),
             ("images", *reason),
-            "{letter:?}"
+            "{dead_letter:?}"
         );
         assert!(header("text").contains(text), "{id}: {}", header("text"));
         assert_eq!(header("attempt"), "1", "{id}");

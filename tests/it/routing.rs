@@ -107,8 +107,8 @@ fn a_destination_that_the_settings_name_and_no_pipeline_declares_is_found_by_che
         "labels = { star = \"star\" }",
         2,
         &[
-            "the router `by-label` sends to `star`, which is no destination of the pipeline `one`",
-            "declare it by `[pipeline.one.destination.star]`",
+            "the router `by-label` sends to `star`, which is not a destination of the pipeline `one`",
+            "declare it with `[pipeline.one.destination.star]`",
             "plugins.toml:",
             "1 mistake",
         ],
@@ -122,7 +122,7 @@ fn a_destination_that_the_settings_name_and_no_pipeline_declares_is_found_by_che
         0,
         &[
             "sends to `results` by the default of `default`",
-            "or set `default` to one that there is",
+            "or set `default` to a declared destination",
         ],
     )
 }
@@ -139,12 +139,15 @@ async fn a_destination_that_is_not_declared_is_denied() -> Result<()> {
     let host = mill.start_ready()?;
     let client = Client::connect(&broker.url()).await?;
     client.publish(&scene.input, &Parcel::new("a", sample()?.png)).await?;
-    let letters = client.take_all(&scene.dead, 1).await?;
-    let letter = letters.first().context("no dead letter")?;
-    assert_eq!(letter.header("x-millrace-reason"), "denied");
-    assert_eq!(letter.header("x-millrace-stage"), "route");
-    assert_eq!(letter.header("x-millrace-plugin"), "top-k-fanout");
-    assert!(letter.header("x-millrace-text").contains("nowhere"), "{letter:?}");
+    let dead_letters = client.take_all(&scene.dead, 1).await?;
+    let dead_letter = dead_letters.first().context("no dead letter")?;
+    assert_eq!(dead_letter.header("x-millrace-reason"), "denied");
+    assert_eq!(dead_letter.header("x-millrace-stage"), "route");
+    assert_eq!(dead_letter.header("x-millrace-plugin"), "top-k-fanout");
+    assert!(
+        dead_letter.header("x-millrace-text").contains("nowhere"),
+        "{dead_letter:?}"
+    );
     host.stop()?;
     assert_eq!(client.count(&scene.results).await?, 0);
     Ok(())
@@ -185,12 +188,12 @@ async fn an_answer_goes_where_the_message_asks_if_that_is_allowed() -> Result<()
         answers.iter().all(|answer| answer.correlation_id == allowed),
         "{answers:?}"
     );
-    let letters = client.take_all(&scene.dead, 3).await?;
+    let dead_letters = client.take_all(&scene.dead, 3).await?;
     assert!(
-        letters
+        dead_letters
             .iter()
-            .all(|letter| letter.header("x-millrace-reason") == "unanswerable"),
-        "{letters:?}"
+            .all(|dead_letter| dead_letter.header("x-millrace-reason") == "unanswerable"),
+        "{dead_letters:?}"
     );
     host.stop()?;
     assert_eq!(client.count(&denied).await?, 0);

@@ -14,7 +14,7 @@
 //! | held too long | `connect::hold::tests` |
 //! | the drain is over | `what_a_drain_returns_is_not_counted` |
 //! | the source cannot be told | `an_acknowledgement_that_cannot_be_given_is_told` |
-//! | the host dies | `a_host_that_dies_..`, and `suspects` |
+//! | the host dies | `a_host_that_dies_..`, and `quarantine` |
 
 use std::time::Duration;
 
@@ -173,16 +173,16 @@ async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Res
         let parcel = Parcel { headers, ..parcel(id)? };
         client.publish(&scene.input, &parcel).await?;
     }
-    let letters = client.take_all(&scene.dead, 4).await?;
+    let dead_letters = client.take_all(&scene.dead, 4).await?;
     for (id, _, class) in rows.iter().filter(|(.., class)| !class.is_empty()) {
-        let letter = letters
+        let dead_letter = dead_letters
             .iter()
-            .find(|letter| letter.correlation_id == *id)
+            .find(|dead_letter| dead_letter.correlation_id == *id)
             .context(*id)?;
-        assert_eq!(letter.header("x-millrace-reason"), *class, "{letter:?}");
-        assert_eq!(letter.header("x-millrace-stage"), "receive", "{letter:?}");
-        let is_hinted = letter.header("x-millrace-text").contains("meant in seconds");
-        assert_eq!(is_hinted, *id == "in-seconds", "{letter:?}");
+        assert_eq!(dead_letter.header("x-millrace-reason"), *class, "{dead_letter:?}");
+        assert_eq!(dead_letter.header("x-millrace-stage"), "receive", "{dead_letter:?}");
+        let is_hinted = dead_letter.header("x-millrace-text").contains("meant in seconds");
+        assert_eq!(is_hinted, *id == "in-seconds", "{dead_letter:?}");
     }
     let results = client.take_all(&scene.results, 1).await?;
     assert!(results.iter().all(|result| result.correlation_id == "future"));
@@ -229,10 +229,13 @@ async fn a_model_that_fails_for_one_message_costs_that_message() -> Result<()> {
     host.wait_ready()?;
     let client = Client::connect(&broker.url()).await?;
     publish(&client, &scene, 5).await?;
-    let letters = client.take_all(&scene.dead, 1).await?;
-    let letter = letters.first().context("no dead letter")?;
+    let dead_letters = client.take_all(&scene.dead, 1).await?;
+    let dead_letter = dead_letters.first().context("no dead letter")?;
     assert_eq!(
-        (letter.correlation_id.as_str(), letter.header("x-millrace-reason")),
+        (
+            dead_letter.correlation_id.as_str(),
+            dead_letter.header("x-millrace-reason")
+        ),
         ("1", "model-failed")
     );
     let results = client.take_all(&scene.results, 4).await?;

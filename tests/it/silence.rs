@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use millrace_tests::admin::Admin;
 use millrace_tests::control::{CONTROL, Control};
-use millrace_tests::fake_broker::{FakeBroker, Letter, Silence};
+use millrace_tests::fake_broker::{FakeBroker, Silence, StoredMessage};
 use millrace_tests::host::{Host, Mill};
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::Scene;
@@ -25,7 +25,7 @@ struct Run {
     mill: Mill,
     host: Host,
     admin: Admin,
-    n_letters: usize,
+    n_stored: usize,
     picture: Vec<u8>,
 }
 
@@ -53,15 +53,15 @@ impl Run {
             mill,
             host,
             admin,
-            n_letters: 0,
+            n_stored: 0,
             picture: pictures()?.first().context("no sample")?.raw()?,
         })
     }
 
     /// Puts another message into the queue.
     fn push(&mut self, id: &str) -> Result<()> {
-        self.n_letters += 1;
-        self.broker.push(Letter::new(RAW, id, self.picture.clone()))
+        self.n_stored += 1;
+        self.broker.push(StoredMessage::new(RAW, id, self.picture.clone()))
     }
 
     /// Waits until every message so far was acknowledged.
@@ -70,7 +70,7 @@ impl Run {
             let mut acked = self.broker.acked();
             acked.sort_unstable();
             acked.dedup();
-            (acked.len() >= self.n_letters).then_some(())
+            (acked.len() >= self.n_stored).then_some(())
         });
         all.with_context(|| format!("the host's log:\n{}", self.host.log()))
     }
@@ -192,7 +192,7 @@ fn a_pipeline_that_stands_still_says_so_and_says_when_it_moves() -> Result<()> {
     // It is with the broker, as far as anybody can tell: given up, and made again.
     run.host.wait_lines(PATIENCE, 4, "connected to the broker")?;
     std::fs::remove_file(stuck)?;
-    run.host.wait_line(PATIENCE, "moves again")?;
+    run.host.wait_line(PATIENCE, "the pipeline moves again")?;
     run.expect_all()?;
     run.admin.wait_ready(200, "")?;
     run.host.stop()

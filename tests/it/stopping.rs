@@ -1,4 +1,4 @@
-//! A stop is no death: hosts that are stopped, cut off, paused and replaced, and the next ones that suspect nobody for it.
+//! A stop is not a crash: hosts that are stopped, cut off, paused and replaced, and the next ones that quarantine nothing for it.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ use millrace_tests::{PATIENCE, wait_for};
 
 /// The one line that is said when a host may have ended over messages, and the one when they are through.
 const SUSPECTED: &str =
-    "messages come again that were in hand when a host ended: each is set apart and runs alone once";
-const THROUGH: &str = "what was set apart has run";
-const STILL_IN_HAND: &str = "some messages are still in hand: their sources take them back";
+    "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once";
+const THROUGH: &str = "all quarantined messages have run";
+const STILL_IN_HAND: &str = "some messages are still in flight: their sources will redeliver them";
 
 /// The exit code of a drain that was cut off.
 const CUT_OFF: i32 = 3;
@@ -59,7 +59,7 @@ async fn finished(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result
 }
 
 /// The log of a host that must have suspected nobody.
-fn suspects_nobody(host: &Host) {
+fn quarantines_nobody(host: &Host) {
     assert_eq!(host.n_lines(SUSPECTED), 0, "{}", host.log());
 }
 
@@ -89,14 +89,14 @@ async fn a_stop_under_load_leaves_no_suspect() -> Result<()> {
             let host = mill.start_ready()?;
             n_results += 300;
             wait_for_count(&client, &scene, n_results, &host).await?;
-            suspects_nobody(&host);
+            quarantines_nobody(&host);
             host.stop()?;
             n_results = client.count(&scene.results).await?;
         }
         ensure!(n_results < 4000, "the stops came too late to show anything");
         let host = mill.start_ready()?;
         wait_for_count(&client, &scene, 4000, &host).await?;
-        suspects_nobody(&host);
+        quarantines_nobody(&host);
         host.stop()?;
         finished(&client, &scene, &mut oracle).await?;
     }
@@ -125,11 +125,11 @@ async fn stuck(client: &Client, scene: &Scene, mill: &Mill) -> Result<(Host, Ora
     Ok((host, oracle))
 }
 
-/// What was in hand goes to a host that suspects none of it.
+/// Messages in flight go to a host that quarantines none of them.
 async fn goes_on(client: &Client, scene: &Scene, mill: &Mill, oracle: &mut Oracle) -> Result<()> {
     let host = mill.start_ready()?;
     wait_for_count(client, scene, 300, &host).await?;
-    suspects_nobody(&host);
+    quarantines_nobody(&host);
     host.stop()?;
     finished(client, scene, oracle).await
 }
@@ -162,7 +162,7 @@ async fn what_a_second_signal_gives_back_is_not_suspect() -> Result<()> {
     let client = Client::connect(&broker.url()).await?;
     let (mut host, mut oracle) = stuck(&client, &scene, &mill).await?;
     host.terminate()?;
-    host.wait_line(PATIENCE, "draining: finishing what is in hand")?;
+    host.wait_line(PATIENCE, "draining: finishing the messages in flight")?;
     // Signals that come together are one: said again until it is heard.
     let began = Instant::now();
     wait_for("the end of the host", || {
@@ -236,7 +236,7 @@ async fn a_pause_and_another_source_under_load_leave_no_suspect() -> Result<()> 
     ensure!(reloaded.code == Some(0), "{reloaded:?}");
     flow.wait_more(100)?;
     host.wait_lines(PATIENCE, 3, "ready")?;
-    suspects_nobody(&host);
+    quarantines_nobody(&host);
     flow.finish(host)?.all_results()
 }
 

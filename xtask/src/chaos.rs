@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::guests;
 use crate::machine;
 use crate::project::{Program, Project};
-use crate::step::{self, Outcome, Tally};
+use crate::step::{self, Outcome, StepCounts};
 use crate::test::FAILPOINTS;
 
 /// What every change must pass: every kind of fault comes at least once, on two cores.
@@ -31,11 +31,11 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<()> {
 /// When it cannot be started.
 pub(crate) fn short(project: &Project, guests: &Path, host: &Path) -> Result<Outcome> {
     let outcome = step::run("chaos", command(project, guests, host)?.args(SHORT))?;
-    let tally = Tally {
+    let step_counts = StepCounts {
         passed: u64::from(outcome.succeeded),
         failed: u64::from(!outcome.succeeded),
     };
-    Ok(Outcome { tally, ..outcome })
+    Ok(Outcome { step_counts, ..outcome })
 }
 
 fn command(project: &Project, guests: &Path, host: &Path) -> Result<Command> {

@@ -80,7 +80,7 @@ fn results(out: &Path) -> Result<Vec<Row>> {
     for path in files(out, "json")? {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let result: serde_json::Value =
-            serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
         // A folder destination writes the envelope beside the result; only results have a label.
         let Some(label) = result.get("label").and_then(|label| label.as_str()) else {
             continue;

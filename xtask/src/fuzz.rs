@@ -76,10 +76,10 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
         if !outcome.succeeded {
             bail!("seed {seed} fails; make its case a row of a test: cargo xtask fuzz --seed {seed}");
         }
-        if outcome.tally.passed == 0 {
+        if outcome.step_counts.passed == 0 {
             bail!("no test ran");
         }
-        let (n, took) = (outcome.tally.passed, step::shown(began.elapsed()));
+        let (n, took) = (outcome.step_counts.passed, step::shown(began.elapsed()));
         println!("seed {seed}: {n} tests of {CASES_A_ROUND} cases passed; {n_rounds} rounds in {took}");
     }
     Ok(())

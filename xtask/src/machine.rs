@@ -125,7 +125,7 @@ pub(crate) fn install(packages: &[Package]) -> Result<()> {
     };
     apt(&["update"])
         .and_then(|()| apt(&[&["install", "--yes", "--no-install-recommends"], names.as_slice()].concat()))
-        .with_context(|| format!("install it by hand:\n    {by_hand}"))
+        .with_context(|| format!("install it yourself:\n    {by_hand}"))
 }
 
 /// Adds the wasm targets to the toolchain.

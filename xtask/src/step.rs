@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 /// What the tests of one or more programs came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct StepCounts {
     /// Tests that passed.
     pub(crate) passed: u64,
     /// Tests that failed.
@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
     /// How long it took.
     pub(crate) took: Duration,
     /// Its tests; zero where it has none.
-    pub(crate) tally: Tally,
+    pub(crate) step_counts: StepCounts,
 }
 
 /// Runs a program on this terminal.
@@ -53,7 +53,7 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> 
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", program(command)))?;
-    let mut tally = Tally::default();
+    let mut step_counts = StepCounts::default();
     let mut stdout = std::io::stdout().lock();
     if let Some(output) = child.stdout.take() {
         let mut output = BufReader::new(output);
@@ -62,7 +62,7 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> 
         while output.read_until(b'\n', &mut text)? > 0 {
             stdout.write_all(&text)?;
             stdout.flush()?;
-            tally.add(Tally::of_line(&String::from_utf8_lossy(&text)));
+            step_counts.add(StepCounts::of_line(&String::from_utf8_lossy(&text)));
             text.clear();
         }
     }
@@ -71,11 +71,11 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> Result<Outcome> 
         name,
         succeeded,
         took: started.elapsed(),
-        tally,
+        step_counts,
     })
 }
 
-impl Tally {
+impl StepCounts {
     /// Adds another.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
@@ -84,22 +84,22 @@ impl Tally {
 
     /// Reads a `test result: ok. 3 passed; 0 failed; ...` line; zero for any other.
     fn of_line(line: &str) -> Self {
-        let mut tally = Self::default();
+        let mut step_counts = Self::default();
         let Some(counts) = line
             .trim()
             .strip_prefix("test result:")
             .and_then(|rest| rest.split_once(". "))
         else {
-            return tally;
+            return step_counts;
         };
         for count in counts.1.split(';') {
             match count.trim().split_once(' ') {
-                Some((number, "passed")) => tally.passed = number.parse().unwrap_or(0),
-                Some((number, "failed")) => tally.failed = number.parse().unwrap_or(0),
+                Some((number, "passed")) => step_counts.passed = number.parse().unwrap_or(0),
+                Some((number, "failed")) => step_counts.failed = number.parse().unwrap_or(0),
                 _ => {}
             }
         }
-        tally
+        step_counts
     }
 }
 
@@ -123,7 +123,7 @@ fn line(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::StepCounts;
 
     #[test]
     fn a_tally_is_read_from_result_lines_alone() {
@@ -138,7 +138,7 @@ mod tests {
             ("it says `test result: ok. 9 passed; 0 failed`", (0, 0)),
         ];
         for (line, (passed, failed)) in rows {
-            assert_eq!(Tally::of_line(line), Tally { passed, failed }, "{line}");
+            assert_eq!(StepCounts::of_line(line), StepCounts { passed, failed }, "{line}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::chaos;
 use crate::guests;
 use crate::machine;
 use crate::project::{Program, Project};
-use crate::step::{self, Outcome, Tally};
+use crate::step::{self, Outcome, StepCounts};
 
 /// What says whether a dependency may be there: four minutes of one core to build.
 const DENY: Tool = Tool {
@@ -138,7 +138,7 @@ impl Tool {
 
 /// Prints the table and, alone on the last line, the count of the tests.
 fn conclude(outcomes: &[Outcome]) -> Result<()> {
-    let mut total = Tally::default();
+    let mut total = StepCounts::default();
     println!(
         "\n{:<18}{:>10}  {:<8}{:>8}{:>8}",
         "step", "time", "result", "passed", "failed"
@@ -148,17 +148,17 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
             name,
             succeeded,
             took,
-            tally,
+            step_counts,
         } = outcome;
         let result = if *succeeded { "ok" } else { "FAILED" };
         println!(
             "{name:<18}{:>10}  {result:<8}{:>8}{:>8}",
             step::shown(*took),
-            tally.passed,
-            tally.failed
+            step_counts.passed,
+            step_counts.failed
         );
-        total.add(*tally);
-        if !succeeded && tally.failed == 0 {
+        total.add(*step_counts);
+        if !succeeded && step_counts.failed == 0 {
             // A step without tests, or one whose tests did not even build, must not pass as "0 failed".
             total.failed += 1;
         }

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 
 use super::Answer;
-use super::view::{Phase, PipelineState, PipelineView, View};
+use super::view::{HostPhase, PipelineState, PipelineView, View};
 use crate::connect::amqp::Publishing;
 use crate::control::{PipelineReadiness, Readiness};
 
@@ -49,15 +49,17 @@ pub fn readiness(view: &View) -> Readiness {
 fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     let mut why = Vec::new();
     match view.phase {
-        Phase::Starting => why.push(match &view.doing {
+        HostPhase::Starting => why.push(match &view.doing {
             Some(doing) => format!("starting: {doing}"),
             None => "starting".to_owned(),
         }),
-        Phase::Draining => why.push("draining".to_owned()),
-        Phase::Running => {}
+        HostPhase::Draining => why.push("draining".to_owned()),
+        HostPhase::Running => {}
     }
     match pipeline.state {
-        PipelineState::Draining if view.phase == Phase::Running => why.push("finishing what is in hand".to_owned()),
+        PipelineState::Draining if view.phase == HostPhase::Running => {
+            why.push("finishing the messages in flight".to_owned())
+        }
         PipelineState::Paused => why.push("paused".to_owned()),
         PipelineState::Starting | PipelineState::Running | PipelineState::Draining => {}
     }
@@ -67,7 +69,7 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
                 Some(waiting) => waiting.to_string(),
                 None => "waiting for the broker".to_owned(),
             }),
-            Publishing::Blocked => why.push("blocked by the broker: it is short of memory or disk".to_owned()),
+            Publishing::Blocked => why.push("the broker blocks publishes: it is short of memory or disk".to_owned()),
             Publishing::Open => {
                 let waits = broker.publishing_waits.iter().chain(&broker.consuming_waits);
                 why.extend(waits.map(ToString::to_string));
@@ -78,8 +80,8 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         match &pipeline.source {
             // Where the connection is at fault, that is said.
             Some(waiting) if why.iter().any(|said| said.contains(&waiting.what)) => {}
-            Some(waiting) => why.push(format!("waiting for its source: {waiting}")),
-            None if why.is_empty() => why.push("waiting for its source".to_owned()),
+            Some(waiting) => why.push(format!("waiting for the source: {waiting}")),
+            None if why.is_empty() => why.push("waiting for the source".to_owned()),
             None => {}
         }
     }
@@ -92,12 +94,14 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     }
     why.extend(pipeline.stuck.clone());
     if let Some(opened) = &pipeline.breaker {
-        let (culprit, class, lasts_s) = (&opened.culprit, opened.class, opened.lasts.as_secs());
+        let (failing_component, class, lasts_s) = (&opened.failing_component, opened.class, opened.lasts.as_secs());
         let probe = match opened.probe_in.as_secs() {
-            0 => "a probe is due".to_owned(),
-            seconds => format!("the next probe is in {seconds} s"),
+            0 => "a half-open call is due".to_owned(),
+            seconds => format!("the next half-open call is in {seconds} s"),
         };
-        why.push(format!("breaker open for {lasts_s} s by {culprit} ({class}): {probe}"));
+        why.push(format!(
+            "breaker open for {lasts_s} s by {failing_component} ({class}): {probe}"
+        ));
     }
     why
 }
@@ -108,7 +112,7 @@ mod tests {
 
     use super::super::view;
     use super::*;
-    use crate::breaker::{Culprit, Opened};
+    use crate::breaker::{FailingComponent, Opened};
     use crate::config::Name;
     use crate::connect::Holding;
     use crate::connect::amqp::{Status, Waiting};
@@ -117,7 +121,7 @@ mod tests {
 
     fn ready() -> View {
         View {
-            phase: Phase::Running,
+            phase: HostPhase::Running,
             doing: None,
             broker: Some(Status {
                 is_consuming: true,
@@ -166,8 +170,8 @@ mod tests {
     fn what_keeps_a_pipeline_from_taking_is_said() {
         let all = r#"{"ready":true,"phase":"running","pipelines":{"images":{"ready":true,"why":[]}}}"#;
         check(|_| (), 200, all);
-        check(|view| view.phase = Phase::Starting, 503, r#""phase":"starting""#);
-        check(|view| view.phase = Phase::Draining, 503, r#""why":["draining"]"#);
+        check(|view| view.phase = HostPhase::Starting, 503, r#""phase":"starting""#);
+        check(|view| view.phase = HostPhase::Draining, 503, r#""why":["draining"]"#);
         check(
             |view| broker(view).publishing = Publishing::Connecting,
             503,
@@ -176,9 +180,9 @@ mod tests {
         check(
             |view| broker(view).publishing = Publishing::Blocked,
             503,
-            "blocked by the broker",
+            "the broker blocks publishes",
         );
-        check(|view| view.pipelines[0].is_open = false, 503, "waiting for its source");
+        check(|view| view.pipelines[0].is_open = false, 503, "waiting for the source");
         let waiting = |what: &str| {
             Some(Waiting {
                 what: what.to_owned(),
@@ -186,7 +190,7 @@ mod tests {
             })
         };
         let start = |view: &mut View| {
-            view.phase = Phase::Starting;
+            view.phase = HostPhase::Starting;
             view.doing = waiting("warming up");
         };
         check(start, 503, r#""why":["starting: warming up for 7 s"]"#);
@@ -204,7 +208,7 @@ mod tests {
         check(
             opening,
             503,
-            r#""why":["waiting for its source: opening queue `a` for 7 s"]"#,
+            r#""why":["waiting for the source: opening queue `a` for 7 s"]"#,
         );
         let both = |view: &mut View| {
             view.pipelines[0].is_open = false;
@@ -216,7 +220,7 @@ mod tests {
         let stalled = Stalled {
             lasts: Duration::from_secs(200),
             bound: Duration::from_secs(185),
-            n_in_hand: 1,
+            n_in_flight: 1,
             at: Default::default(),
         };
         let said = "stalled: nothing has moved for 200 s";
@@ -240,7 +244,7 @@ mod tests {
             r#""why":["the version on trial"]"#,
         );
         let opened = Opened {
-            culprit: Culprit {
+            failing_component: FailingComponent {
                 stage: Stage::Preprocess,
                 name: "crop".to_owned(),
                 digest: "0123456789abcdef".to_owned(),
@@ -249,7 +253,7 @@ mod tests {
             lasts: Duration::from_secs(3),
             probe_in: Duration::from_secs(2),
         };
-        let said = "breaker open for 3 s by plugin `crop` (0123456789ab) (trap): the next probe is in 2 s";
+        let said = "breaker open for 3 s by plugin `crop` (0123456789ab) (trap): the next half-open call is in 2 s";
         check(|view| view.pipelines[0].breaker = Some(opened), 503, said);
     }
 }

@@ -29,36 +29,36 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 pub(super) const GENERATION: Metric = gauge("millrace_generation", "The generation that serves.");
 pub(super) const CHANGES: Metric = counter(
     "millrace_changes_total",
-    "Changes of what serves, by what came of them.",
+    "Changes of the running configuration, by outcome.",
 );
-pub(super) const TAKEN: Metric = counter("millrace_taken_total", "Messages taken from the source.");
+pub(super) const TAKEN: Metric = counter("millrace_taken_total", "Messages received from the source.");
 pub(super) const SETTLED: Metric = counter(
     "millrace_settled_total",
-    "Messages settled, by outcome; of what is rejected, the class of the reason. With what is in hand they are what was taken.",
+    "Messages settled, by outcome; rejected ones by the class of their reason. Received = settled + in flight.",
 );
-pub(super) const IN_HAND: Metric = gauge("millrace_in_hand", "Messages taken and not yet settled.");
+pub(super) const IN_HAND: Metric = gauge("millrace_in_hand", "Messages in flight: received and not yet settled.");
 pub(super) const MESSAGE_SECONDS: Metric = histogram(
     "millrace_message_seconds",
-    "From when a message was taken until it was settled.",
+    "Time from receiving a message until it is settled.",
 );
 pub(super) const STAGE_SECONDS: Metric = histogram(
     "millrace_stage_seconds",
-    "Time of a stage of a message, with what it waited for there.",
+    "Time of a stage of a message, waiting included.",
 );
 pub(super) const SOURCE_OPEN: Metric = gauge("millrace_source_open", "Whether the source hands out messages.");
 pub(super) const HELD: Metric = gauge("millrace_held", "Messages that wait for a destination.");
 pub(super) const BREAKER_OPEN: Metric = gauge(
     "millrace_breaker_open",
-    "Whether nothing is taken because a plugin or the model fails for everything.",
+    "Whether the pipeline receives no messages because a plugin or the model fails for every message.",
 );
 pub(super) const BREAKER_OPENED: Metric = counter("millrace_breaker_opened_total", "How often the breaker opened.");
 pub(super) const STALLED: Metric = gauge(
     "millrace_stalled",
-    "Whether messages are in hand and nothing has moved for longer than every limit explains.",
+    "Whether messages are in flight and nothing has moved for longer than every limit explains.",
 );
 pub(super) const PLUGIN_CALLS: Metric = counter(
     "millrace_plugin_calls_total",
-    "Calls of a plugin, by what came of them; a message whose call faults is tried once more.",
+    "Calls of a plugin, by outcome; a call that faults is made once more.",
 );
 pub(super) const PLUGIN_CALL_SECONDS: Metric = histogram(
     "millrace_plugin_call_seconds",
@@ -74,7 +74,7 @@ pub(super) const PLUGIN_WAIT: Metric = histogram(
 );
 pub(super) const PLUGIN_MEMORY: Metric = gauge(
     "millrace_plugin_memory_peak_bytes",
-    "The most memory that an instance of a plugin had, of the versions that are loaded.",
+    "The peak memory of an instance of a plugin, among the versions that are loaded.",
 );
 pub(super) const BATCHES: Metric = counter("millrace_batches_total", "Batches of a model, by why they closed.");
 pub(super) const BATCH_SIZE: Metric = histogram("millrace_batch_size", "Messages in a batch.");
@@ -83,17 +83,17 @@ pub(super) const QUEUE_WAIT: Metric = histogram(
     "How long a message waited for the device.",
 );
 pub(super) const DEVICE_SECONDS: Metric = histogram("millrace_device_seconds", "How long the device ran a batch.");
-pub(super) const BROKER_CONNECTED: Metric = gauge("millrace_broker_connected", "Whether a connection is there.");
+pub(super) const BROKER_CONNECTED: Metric = gauge("millrace_broker_connected", "Whether the connection is open.");
 pub(super) const BROKER_BLOCKED: Metric = gauge(
     "millrace_broker_blocked",
-    "Whether the broker takes no publishes because it is short of memory or disk.",
+    "Whether the broker blocks publishes because it is short of memory or disk.",
 );
 pub(super) const BROKER_CONNECTIONS: Metric = counter(
     "millrace_broker_connections_total",
-    "How often a connection was made: once, and once more after each loss.",
+    "How often the host connected: once, and again after each loss.",
 );
 pub(super) const LOG_LINES_LOST: Metric = counter(
     "millrace_log_lines_lost_total",
-    "Lines of the log that were not written: its disk was full, or its reader left or did not read.",
+    "Lines of the log that were not written: the disk was full, or the reader was gone or too slow.",
 );
 pub(super) const MEMORY: Metric = gauge("process_resident_memory_bytes", "Memory of the process.");

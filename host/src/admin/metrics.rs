@@ -9,14 +9,14 @@ use super::metric::{self, Metric};
 use super::view::{PipelineView, View};
 use crate::connect::amqp::{Publishing, Status};
 use crate::control::ChangeOutcome;
+use crate::counters::Calls;
 use crate::histogram::Histogram;
 use crate::inference::ModelCounts;
-use crate::tally::Calls;
 
 /// The type of the text, as Prometheus wants it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The label of what was counted in generations that are too old to be told apart.
+/// The label of the merged counts of older generations.
 const OLDER: &str = "older";
 
 /// All of it.
@@ -33,7 +33,7 @@ pub(super) fn text(view: &View) -> String {
     page.begin(&metric::LOG_LINES_LOST);
     page.sample(&metric::LOG_LINES_LOST, "", view.n_log_lines_lost);
     page.begin(&metric::MEMORY);
-    if let Some(bytes) = resident_bytes() {
+    if let Some(bytes) = cached_instances_bytes() {
         page.sample(&metric::MEMORY, "", bytes);
     }
     page.0
@@ -94,10 +94,10 @@ impl Page {
     }
 
     fn messages(&mut self, pipelines: &[PipelineView]) {
-        self.per_pipeline(&metric::TAKEN, pipelines, |pipeline| pipeline.counts.n_taken);
+        self.per_pipeline(&metric::TAKEN, pipelines, |pipeline| pipeline.counts.n_received);
         self.begin(&metric::SETTLED);
         pipelines.iter().for_each(|pipeline| self.settled(pipeline));
-        self.per_pipeline(&metric::IN_HAND, pipelines, |pipeline| pipeline.counts.n_in_hand);
+        self.per_pipeline(&metric::IN_HAND, pipelines, |pipeline| pipeline.counts.n_in_flight);
         self.begin(&metric::MESSAGE_SECONDS);
         for pipeline in pipelines {
             if let Some(messages) = &pipeline.counts.messages {
@@ -247,7 +247,7 @@ fn name_of(outcome: ChangeOutcome) -> &'static str {
 }
 
 /// The memory that the process has now, where the system says so.
-fn resident_bytes() -> Option<u64> {
+fn cached_instances_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -259,15 +259,15 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::view::{Phase, PipelineState};
+    use super::super::view::{HostPhase, PipelineState};
     use super::*;
     use crate::config::Name;
     use crate::connect::amqp::Status;
+    use crate::counters::{Call, Outcome, PipelineCounters};
     use crate::disposition::{ReasonClass, Stage};
     use crate::histogram::TIMES;
     use crate::inference::{Closed, ModelMeter};
     use crate::sandbox::PluginCounts;
-    use crate::tally::{Call, Outcome, Tally};
 
     const GUIDE: &str = include_str!("../../../docs/operating.md");
 
@@ -298,18 +298,18 @@ mod tests {
 
     #[test]
     fn a_page_has_every_count_in_the_words_of_prometheus() {
-        let tally = Arc::new(Tally::default());
-        tally.take().settle(Outcome::Acked(Some("square \"x\"")));
-        tally.take().settle(Outcome::Rejected(ReasonClass::Trap));
-        let _in_hand = tally.take();
-        tally.called(crop(3), "ok", Duration::from_millis(1));
-        tally.called(crop(3), "trap", Duration::from_secs(20));
+        let counters = Arc::new(PipelineCounters::default());
+        counters.receive().settle(Outcome::Acked(Some("square \"x\"")));
+        counters.receive().settle(Outcome::Rejected(ReasonClass::Trap));
+        let _in_hand = counters.receive();
+        counters.called(crop(3), "ok", Duration::from_millis(1));
+        counters.called(crop(3), "trap", Duration::from_secs(20));
         for generation in 4..=11 {
-            tally.called(crop(generation), "ok", Duration::from_millis(1));
+            counters.called(crop(generation), "ok", Duration::from_millis(1));
         }
-        tally.took(Stage::Infer, Duration::from_millis(3));
+        counters.took(Stage::Infer, Duration::from_millis(3));
         let view = View {
-            phase: Phase::Running,
+            phase: HostPhase::Running,
             doing: None,
             broker: Some(Status {
                 is_consuming: true,
@@ -331,7 +331,7 @@ mod tests {
                 n_opened: 3,
                 source: None,
                 stalled: None,
-                counts: tally.counts(),
+                counts: counters.counts(),
             }],
             generation: Some(11),
             changes: vec![(ChangeOutcome::Done, 10), (ChangeOutcome::Refused, 2)],
@@ -385,6 +385,6 @@ mod tests {
             assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
         }
         assert!(!text.contains("square"), "a label of a model is no label of a metric");
-        assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));
+        assert!(cached_instances_bytes().is_none_or(|bytes| bytes > 1 << 20));
     }
 }

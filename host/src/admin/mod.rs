@@ -9,10 +9,10 @@ mod pages;
 mod server;
 mod view;
 
-pub use control::{Client, ClientError, ControlServer, Place, find_socket};
+pub use control::{Client, ClientError, ControlServer, HostAddress, find_socket};
 pub use health::readiness;
 pub use pages::Admin;
-pub use view::{Phase, PipelineState, PipelineView, View};
+pub use view::{HostPhase, PipelineState, PipelineView, View};
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,40 +39,21 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 pub enum AdminError {
     /// The port of the pages.
     #[error("cannot serve health and metrics at {address}")]
-    Pages {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
+    Pages { address: SocketAddr, source: io::Error },
     /// The port of the control interface.
     #[error("cannot serve control at {address}")]
-    ControlAddress {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Whoever shows nothing would be let in.
+    ControlAddress { address: SocketAddr, source: io::Error },
+    /// A port without a token would let everybody in.
     #[error("cannot serve control at {address} without a token")]
-    NoToken {
-        /// Where.
-        address: SocketAddr,
-    },
+    NoToken { address: SocketAddr },
     /// The socket of the control interface.
     #[error("cannot serve control at `{}`", path.display())]
-    ControlSocket {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    ControlSocket { path: PathBuf, source: io::Error },
     /// The system has no room for it.
-    #[error("the control socket's path has {} bytes, and may have {max}: `{}`", path.as_os_str().len(), path.display())]
+    #[error("the path of the control socket has {} bytes, more than the {max} allowed: `{}`", path.as_os_str().len(), path.display())]
     TooLong {
-        /// The path.
         path: PathBuf,
-        /// What fits.
+        /// The longest that fits.
         max: usize,
     },
     /// Another host serves there.
@@ -82,15 +63,9 @@ pub enum AdminError {
         path: PathBuf,
     },
     /// Something that must not be removed is there.
-    #[error("`{}` is there already, and is no socket", path.display())]
-    NoSocket {
-        /// What is there.
-        path: PathBuf,
-    },
+    #[error("`{}` exists and is not a socket", path.display())]
+    NoSocket { path: PathBuf },
     /// Others could put their own socket into the folder.
-    #[error("`{}` belongs to somebody else, or is open to others", folder.display())]
-    Exposed {
-        /// The folder.
-        folder: PathBuf,
-    },
+    #[error("`{}` belongs to another user, or other users have access to it", folder.display())]
+    Exposed { folder: PathBuf },
 }

@@ -31,7 +31,7 @@ impl Admin {
         };
         let (bound, listener) = bound.await.map_err(|source| AdminError::Pages { address, source })?;
         info!(address = %bound, "serving health and metrics");
-        // What others reach they call by names that are not known here, and whatever is there is for everybody.
+        // Others reach the address under names that this host does not know, and the pages are public anyway.
         let is_public = !bound.ip().to_canonical().is_loopback();
         let task = tokio::spawn(serve(listener, move |request, _| {
             std::future::ready(page(&request, is_public, &viewer))

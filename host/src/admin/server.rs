@@ -30,7 +30,7 @@ pub(super) const JSON: &str = "application/json";
 /// for their turn, so that those who wait for one keep nobody from asking how it goes.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Of these, those of one other machine: it cannot keep all others out.
+/// Of these, connections of one other machine: it cannot keep all others out.
 const CONNECTIONS_OF_ONE_MAX: usize = 8;
 
 /// A request's first line and headers.
@@ -46,13 +46,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// takes in between, for a change, is not the client's.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The pause after a connection could not be taken: the process has no more file descriptors.
+/// The pause after cannot accept a connection: the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is answered.
+/// An answer.
 pub(super) type Answered = Response<Full<Bytes>>;
 
-/// Who is at the other end of a connection, as the kernel says.
+/// The peer of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Peer {
     /// A user of this machine.
@@ -108,7 +108,7 @@ pub(super) fn answered(status: StatusCode, content_type: &'static str, text: Str
     response
 }
 
-/// Says why there is no other answer.
+/// The reason for the missing answer.
 pub(super) fn refused(status: StatusCode, why: &str) -> Answered {
     let text = serde_json::json!({ "error": why }).to_string() + "\n";
     answered(status, JSON, text)
@@ -131,7 +131,7 @@ where
                 Ok((stream, peer)) => {
                     let n_theirs = by_task.values().filter(|other| **other == peer).count();
                     if n_theirs >= peer.connections_max() {
-                        debug!(?peer, "has too many connections: another is closed");
+                        debug!(?peer, "too many connections from this peer: closing another");
                         continue;
                     }
                     let answer = answer.clone();
@@ -139,7 +139,7 @@ where
                     by_task.insert(task.id(), peer);
                 }
                 Err(error) => {
-                    debug!(%error, "a connection could not be taken");
+                    debug!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -147,7 +147,7 @@ where
                 Ok((id, ())) => drop(by_task.remove(&id)),
                 Err(error) => {
                     by_task.remove(&error.id());
-                    debug!(%error, "a connection ended badly");
+                    debug!(%error, "a connection failed");
                 }
             },
         }
@@ -174,14 +174,14 @@ where
         tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    debug!(%error, "a request could not be read");
+                    debug!(%error, "cannot read a request");
                 }
                 return;
             }
-            // The client's time begins anew when the host has its answer.
+            // The client's time starts again when the host has its answer.
             Ok(()) = is_working.changed() => {}
             () = tokio::time::sleep(CLIENT_TIMEOUT), if !works => {
-                debug!("a client was too slow");
+                debug!("closed a connection: the client is too slow");
                 return;
             }
         }
@@ -206,7 +206,7 @@ where
             answered
         }
         Err(error) if error.is::<LengthLimitError>() => {
-            let why = format!("nothing is asked by a body here: at most {BODY_MAX_BYTES} bytes are read");
+            let why = format!("requests have no body here: the host reads at most {BODY_MAX_BYTES} bytes");
             refused(StatusCode::PAYLOAD_TOO_LARGE, &why)
         }
         Err(_) => refused(StatusCode::BAD_REQUEST, "the body cannot be read"),

@@ -1,4 +1,4 @@
-//! What is shown of a host: plain data, taken at one moment. Knows no format.
+//! The view of a host: plain data, taken at one moment. Knows no format.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::config::Name;
 use crate::connect::Holding;
 use crate::connect::amqp::{Status, Waiting};
 use crate::control::ChangeOutcome;
+use crate::counters::Counts;
 use crate::inference::ModelCounts;
 use crate::sandbox::PluginCounts;
-use crate::tally::Counts;
 use crate::watchdog::Stalled;
 
 /// A host at one moment.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Where in its life it is.
-    pub phase: Phase,
-    /// What it does before it runs, where that is known.
+    pub phase: HostPhase,
+    /// Its work before it runs, where that is known.
     pub doing: Option<Waiting>,
     /// The connections to the broker, where a pipeline needs them.
     pub broker: Option<Status>,
@@ -27,26 +27,26 @@ pub struct View {
     pub generation: Option<u64>,
     /// How many changes there were, by what came of them.
     pub changes: Vec<(ChangeOutcome, u64)>,
-    /// What each model's device thread counted, by the model's name.
+    /// The counts of each model's device thread, by the model's name.
     pub models: BTreeMap<String, ModelCounts>,
-    /// What the calls of each plugin cost.
+    /// The costs of the calls of each plugin.
     pub plugins: Vec<PluginCounts>,
-    /// Lines of the log that nobody could be given.
+    /// Lines of the log that were lost.
     pub n_log_lines_lost: u64,
 }
 
 /// Where in its life a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum HostPhase {
     /// Warming up its models, opening its sources.
     Starting,
     /// Taking messages.
     Running,
-    /// Finishing what is in hand.
+    /// Finishing the messages in flight.
     Draining,
 }
 
-impl Phase {
+impl HostPhase {
     /// The word in answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,14 +57,14 @@ impl Phase {
     }
 }
 
-/// What a pipeline does.
+/// The state of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PipelineState {
     /// It does not take messages yet.
     Starting,
     /// It takes messages.
     Running,
-    /// It finishes what is in hand, and takes no more.
+    /// It finishes the messages in flight, and receives no more.
     Draining,
     /// Somebody paused it.
     Paused,
@@ -73,28 +73,27 @@ pub enum PipelineState {
 /// A pipeline at one moment.
 #[derive(Debug, Clone)]
 pub struct PipelineView {
-    /// Its name.
     pub name: Name,
-    /// What it does.
+    /// Its state.
     pub state: PipelineState,
     /// Whether its messages or its results go by the broker.
     pub uses_broker: bool,
     /// Whether its source hands out messages.
     pub is_open: bool,
-    /// What it waits for before it takes more.
+    /// What it waits for before it receives more.
     pub holding: Option<Holding>,
-    /// Who fails for everything.
+    /// The component that fails for everything.
     pub breaker: Option<Opened>,
-    /// What keeps it waiting for somebody, or for a version that makes no progress.
+    /// The reason why it waits for somebody, or for a version that makes no progress.
     pub stuck: Option<String>,
-    /// What somebody should look at, although it runs.
+    /// A notice for an operator, although it runs.
     pub attention: Option<String>,
     /// How often its breaker opened.
     pub n_opened: u64,
-    /// What its source waits for while it is not open.
+    /// The wait of its source while it is not open.
     pub source: Option<Waiting>,
     /// That it stands still, where nothing explains it.
     pub stalled: Option<Stalled>,
-    /// What became of its messages.
+    /// The counts of its messages.
     pub counts: Counts,
 }

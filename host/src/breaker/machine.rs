@@ -5,10 +5,10 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::{Culprit, Opened, Verdict};
+use super::{FailingComponent, FailureVerdict, Opened};
 use crate::disposition::{Reason, ReasonClass, Stage};
 
-/// So many messages in a row must fail by one culprit: a few bad messages are no broken plugin.
+/// This many messages in a row must fail by one component: a few bad messages do not make a broken plugin.
 pub(super) const THRESHOLD: u32 = 5;
 
 /// The first pause before a probe, before jitter.
@@ -24,7 +24,7 @@ const COSTLY: Duration = Duration::from_millis(20);
 /// A message that a stage failed for.
 #[derive(Debug)]
 pub(super) struct Failure<'r> {
-    pub(super) culprit: Culprit,
+    pub(super) failing_component: FailingComponent,
     pub(super) generation: u64,
     pub(super) reason: &'r Reason,
     /// CPU time that plugins used for the message.
@@ -35,9 +35,9 @@ pub(super) struct Failure<'r> {
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     // Invariant: at most one for each stage, each with fewer than THRESHOLD; empty while open.
-    failures: Vec<(Culprit, u32)>,
+    failures: Vec<(FailingComponent, u32)>,
     open: Option<Open>,
-    /// Messages in hand that wait for their turn.
+    /// Messages in flight that wait for their turn.
     pub(super) n_waiting: usize,
     /// How often it opened.
     pub(super) n_opened: u64,
@@ -45,7 +45,7 @@ pub(super) struct Machine {
 
 #[derive(Debug)]
 struct Open {
-    culprit: Culprit,
+    failing_component: FailingComponent,
     class: ReasonClass,
     since: Instant,
     probe_at: Instant,
@@ -65,29 +65,29 @@ pub(super) enum Turn {
     Wait(Option<Instant>),
 }
 
-/// What is to be told, once.
+/// The transition to report, once.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum BreakerTransition {
     Opened {
-        culprit: Culprit,
+        failing_component: FailingComponent,
         generation: u64,
         reason: String,
         n_failures: u32,
         pause: Duration,
     },
     ProbeFailed {
-        culprit: Culprit,
+        failing_component: FailingComponent,
         reason: String,
         pause: Duration,
     },
     Closed {
-        culprit: Culprit,
+        failing_component: FailingComponent,
         lasted: Duration,
     },
 }
 
 impl Machine {
-    /// Whether another message may be taken: those in hand are probes before it is.
+    /// Whether another message may be received: those in flight make half-open calls before it does.
     pub(super) fn turn_to_take(&self, now: Instant) -> Turn {
         match &self.open {
             Some(_) if self.n_waiting > 0 => Turn::Wait(None),
@@ -116,16 +116,22 @@ impl Machine {
         }
     }
 
-    /// A stage did its work: its count begins anew, and where it was the culprit the breaker closes.
-    pub(super) fn passed(&mut self, stage: Stage, digest: &str, now: Instant) -> Option<Change> {
-        let is_it = |culprit: &Culprit| culprit.stage == stage && culprit.digest == digest;
-        self.failures.retain(|(culprit, _)| !is_it(culprit));
+    /// A stage did its work: its count starts again, and where it was the failing component the breaker closes.
+    pub(super) fn passed(&mut self, stage: Stage, digest: &str, now: Instant) -> Option<BreakerTransition> {
+        let is_it = |failing_component: &FailingComponent| {
+            failing_component.stage == stage && failing_component.digest == digest
+        };
+        self.failures.retain(|(failing_component, _)| !is_it(failing_component));
         self.close_if(is_it, now)
     }
 
-    /// Closes where the culprit is in service no more: of what is there now nothing bad is known.
-    pub(super) fn forget_unless(&mut self, is_served: impl Fn(&Culprit) -> bool, now: Instant) -> Option<Change> {
-        self.close_if(|culprit| !is_served(culprit), now)
+    /// Closes where the failing component is out of service: nothing bad is known of its successor.
+    pub(super) fn forget_unless(
+        &mut self,
+        is_served: impl Fn(&FailingComponent) -> bool,
+        now: Instant,
+    ) -> Option<BreakerTransition> {
+        self.close_if(|failing_component| !is_served(failing_component), now)
     }
 
     /// A stage failed for a message; `probe` where that was the probe after so many openings.
@@ -134,9 +140,9 @@ impl Machine {
         failure: Failure<'_>,
         probe: Option<u64>,
         now: Instant,
-    ) -> (Verdict, Option<Change>) {
+    ) -> (FailureVerdict, Option<BreakerTransition>) {
         let Failure {
-            culprit,
+            failing_component,
             generation,
             reason,
             cost,
@@ -144,27 +150,32 @@ impl Machine {
         let is_probe = probe == Some(self.n_opened);
         if let Some(open) = &mut self.open {
             if !is_probe {
-                return (Verdict::Kept, None);
+                return (FailureVerdict::Kept, None);
             }
             let pause = next(&mut open.pauses);
             (open.is_probing, open.probe_at, open.class) = (false, now + pause, reason.class);
-            let (culprit, reason) = (open.culprit.clone(), reason.to_string());
-            let change = Change::ProbeFailed { culprit, reason, pause };
-            return (Verdict::ProbeFailed, Some(change));
+            let (failing_component, reason) = (open.failing_component.clone(), reason.to_string());
+            let change = BreakerTransition::ProbeFailed {
+                failing_component,
+                reason,
+                pause,
+            };
+            return (FailureVerdict::ProbeFailed, Some(change));
         }
-        let n_before = self.failures.iter().find(|(other, _)| *other == culprit);
+        let n_before = self.failures.iter().find(|(other, _)| *other == failing_component);
         let n_failures = n_before.map_or(0, |(_, count)| *count) + 1;
-        self.failures.retain(|(other, _)| other.stage != culprit.stage);
+        self.failures
+            .retain(|(other, _)| other.stage != failing_component.stage);
         if n_failures < THRESHOLD {
-            self.failures.push((culprit, n_failures));
-            return (Verdict::Stands, None);
+            self.failures.push((failing_component, n_failures));
+            return (FailureVerdict::Stands, None);
         }
         self.failures.clear();
         let mut pauses = pauses();
         let pause = next(&mut pauses);
         self.n_opened += 1;
         self.open = Some(Open {
-            culprit: culprit.clone(),
+            failing_component: failing_component.clone(),
             class: reason.class,
             since: now,
             probe_at: now + pause,
@@ -172,22 +183,22 @@ impl Machine {
             is_costly: cost >= COSTLY || reason.class == ReasonClass::Deadline,
             pauses,
         });
-        let change = Change::Opened {
-            culprit,
+        let change = BreakerTransition::Opened {
+            failing_component,
             generation,
             reason: reason.to_string(),
             n_failures,
             pause,
         };
-        (Verdict::Kept, Some(change))
+        (FailureVerdict::Kept, Some(change))
     }
 
-    /// Whether it is open, and those in hand are not to find out for themselves.
+    /// Whether it is open, and messages in flight are not to find out for themselves.
     pub(super) fn keeps_all(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.is_costly)
     }
 
-    /// A probe ended without a word about the culprit: the next may follow at once.
+    /// A half-open call ended without a verdict on the component: the next may follow at once.
     pub(super) fn probe_ended(&mut self, opened: u64) {
         if let Some(open) = &mut self.open
             && self.n_opened == opened
@@ -196,10 +207,10 @@ impl Machine {
         }
     }
 
-    /// What it waits for, while it is open.
+    /// The half-open call that it waits for, while it is open.
     pub(super) fn opened(&self, now: Instant) -> Option<Opened> {
         self.open.as_ref().map(|open| Opened {
-            culprit: open.culprit.clone(),
+            failing_component: open.failing_component.clone(),
             class: open.class,
             lasts: now.duration_since(open.since),
             probe_in: if open.is_probing {
@@ -210,11 +221,11 @@ impl Machine {
         })
     }
 
-    fn close_if(&mut self, is_it: impl FnOnce(&Culprit) -> bool, now: Instant) -> Option<Change> {
-        let open = self.open.take_if(|open| is_it(&open.culprit))?;
-        Some(Change::Closed {
+    fn close_if(&mut self, is_it: impl FnOnce(&FailingComponent) -> bool, now: Instant) -> Option<BreakerTransition> {
+        let open = self.open.take_if(|open| is_it(&open.failing_component))?;
+        Some(BreakerTransition::Closed {
             lasted: now.duration_since(open.since),
-            culprit: open.culprit,
+            failing_component: open.failing_component,
         })
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::machine::THRESHOLD;
 use super::*;
 
-fn culprit(stage: Stage, digest: &str) -> Culprit {
-    Culprit {
+fn failing_component(stage: Stage, digest: &str) -> FailingComponent {
+    FailingComponent {
         stage,
         name: "crop".to_owned(),
         digest: digest.to_owned(),
@@ -26,7 +26,7 @@ fn breaker() -> Breaker {
     Breaker::new("images", CancellationToken::new())
 }
 
-fn served(_: &Culprit) -> bool {
+fn served(_: &FailingComponent) -> bool {
     true
 }
 
@@ -36,17 +36,17 @@ async fn running(breaker: &Breaker) -> Ticket {
     ticket
 }
 
-fn fail(ticket: &mut Ticket) -> Verdict {
-    ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap(), Duration::ZERO)
+fn fail(ticket: &mut Ticket) -> FailureVerdict {
+    ticket.failed(failing_component(Stage::Preprocess, "a"), 1, &trap(), Duration::ZERO)
 }
 
 /// Opens it, and gives the message that opened it, which is kept.
 async fn open(breaker: &Breaker) -> Ticket {
     for _ in 1..THRESHOLD {
-        assert_eq!(fail(&mut running(breaker).await), Verdict::Stands);
+        assert_eq!(fail(&mut running(breaker).await), FailureVerdict::Stands);
     }
     let mut last = running(breaker).await;
-    assert_eq!(fail(&mut last), Verdict::Kept);
+    assert_eq!(fail(&mut last), FailureVerdict::Kept);
     assert!(breaker.opened().is_some());
     last
 }
@@ -80,9 +80,9 @@ async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
             let mut ticket = running(&breaker).await;
             match event {
                 '+' => ticket.passed(Stage::Preprocess, "a"),
-                'm' => drop(ticket.failed(culprit(Stage::Infer, "m"), 1, &trap(), Duration::ZERO)),
+                'm' => drop(ticket.failed(failing_component(Stage::Infer, "m"), 1, &trap(), Duration::ZERO)),
                 build => drop(ticket.failed(
-                    culprit(Stage::Preprocess, &build.to_string()),
+                    failing_component(Stage::Preprocess, &build.to_string()),
                     1,
                     &trap(),
                     Duration::ZERO,
@@ -100,7 +100,7 @@ async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
     let mut others = vec![running(&breaker).await, running(&breaker).await];
     let mut kept = vec![open(&breaker).await];
     for mut other in others.drain(..) {
-        assert_eq!(fail(&mut other), Verdict::Kept);
+        assert_eq!(fail(&mut other), FailureVerdict::Kept);
         kept.push(other);
     }
     assert!(!is_now(breaker.admits(served)).await);
@@ -109,13 +109,13 @@ async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
     first.turn(served).await.unwrap();
     let pause = began.elapsed();
     assert!((1..=2).contains(&pause.as_secs()), "{pause:?}");
-    assert_eq!(first.standing, Standing::Probes(1));
+    assert_eq!(first.state, TicketState::Probes(1));
     assert_eq!(breaker.opened().unwrap().probe_in, Duration::ZERO);
     // One at a time: the next waits however long the probe takes.
     let mut second = kept.pop().unwrap();
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!is_now(second.turn(served)).await);
-    assert_eq!(fail(&mut first), Verdict::ProbeFailed);
+    assert_eq!(fail(&mut first), FailureVerdict::ProbeFailed);
     drop(first);
     assert!(!is_now(second.turn(served)).await);
     second.turn(served).await.unwrap();
@@ -123,7 +123,7 @@ async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
     assert!(breaker.opened().is_none());
     let mut third = kept.pop().unwrap();
     assert!(is_now(third.turn(served)).await);
-    assert_eq!(third.standing, Standing::Runs);
+    assert_eq!(third.state, TicketState::Runs);
     assert!(is_now(breaker.admits(served)).await);
 }
 
@@ -132,7 +132,7 @@ async fn with_none_in_hand_one_message_is_taken_as_the_probe() {
     let breaker = breaker();
     let mut kept = open(&breaker).await;
     kept.turn(served).await.unwrap();
-    assert_eq!(fail(&mut kept), Verdict::ProbeFailed);
+    assert_eq!(fail(&mut kept), FailureVerdict::ProbeFailed);
     assert!(!is_now(breaker.admits(served)).await);
     drop(kept);
     let began = Instant::now();
@@ -156,7 +156,7 @@ async fn pauses_double_up_to_five_minutes() {
     for n in 0..12 {
         let began = Instant::now();
         probe.turn(served).await.unwrap();
-        assert_eq!(fail(&mut probe), Verdict::ProbeFailed);
+        assert_eq!(fail(&mut probe), FailureVerdict::ProbeFailed);
         pauses.insert(n, began.elapsed().as_secs_f64());
         probe = breaker.ticket();
     }
@@ -172,7 +172,9 @@ async fn another_build_in_service_closes_it() {
     let mut kept = open(&breaker).await;
     assert!(!is_now(kept.turn(served)).await);
     let began = Instant::now();
-    kept.turn(|culprit| culprit.digest != "a").await.unwrap();
+    kept.turn(|failing_component| failing_component.digest != "a")
+        .await
+        .unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(breaker.opened().is_none());
 }
@@ -187,7 +189,7 @@ async fn a_straggler_that_succeeds_closes_it_and_an_old_probe_is_one_no_more() {
     assert!(breaker.opened().is_none());
     let mut next = open(&breaker).await;
     next.turn(served).await.unwrap();
-    assert_eq!(fail(&mut probe), Verdict::Kept);
+    assert_eq!(fail(&mut probe), FailureVerdict::Kept);
     drop(probe);
     assert!(!is_now(breaker.ticket().turn(served)).await);
 }
@@ -215,7 +217,7 @@ async fn what_runs_is_kept_when_others_found_out_at_a_high_price_that_it_fails()
         for _ in 0..THRESHOLD {
             let mut ticket = running(&breaker).await;
             let cost = Duration::from_millis(cost_ms);
-            ticket.failed(culprit(Stage::Preprocess, "a"), 1, &trap(), cost);
+            ticket.failed(failing_component(Stage::Preprocess, "a"), 1, &trap(), cost);
         }
         assert_eq!(is_now(beside.keeps_all()).await, is_kept, "{cost_ms}");
         beside.begins_anew();

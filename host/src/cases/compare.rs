@@ -1,4 +1,4 @@
-//! What was expected against what came out. Knows nothing of how it came out.
+//! The expected against the actual result. Knows nothing of how it came out.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::{Found, Made, Picture, Statistics};
 use crate::config::case::{BODY_MAX_BYTES, Expected, ExpectedBody, ExpectedResult, ExpectedTensor};
 use crate::message::{Element, Outbound, Tensor};
 
-/// What is told of a text.
-const TOLD_CHARS: usize = 300;
+/// The part of a text that is shown.
+const SHOWN_CHARS: usize = 300;
 
 /// Grey levels.
 const LEVELS: f64 = 255.0;
@@ -21,13 +21,11 @@ const LEVELS: f64 = 255.0;
 pub struct Difference {
     /// Which, as the case names it.
     pub what: String,
-    /// What was expected.
     pub expected: String,
-    /// What was found.
     pub found: String,
 }
 
-/// What a comparison gives.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub struct Compared {
     /// In the order of the case.
@@ -90,7 +88,7 @@ pub fn compare(expected: &Expected, found: &Found) -> Compared {
     compared
 }
 
-/// What is expected of a plugin that cannot make it.
+/// The expectation for a plugin that cannot make it.
 fn misplaced(expected: &Expected, found: &Found, compared: &mut Compared) {
     let role = format!("a {} makes none", found.role);
     let made = &found.made;
@@ -154,7 +152,7 @@ fn elements(file: &Path, tolerance: f64, found: &Tensor, compared: &mut Compared
     };
     if file.extension().is_some_and(|ending| ending == "png") {
         let Some(picture) = Picture::of(found).filter(|_| Picture::is_exact(found)) else {
-            return compared.differs(what, &shown, "a tensor that is no picture of grey levels");
+            return compared.differs(what, &shown, "a tensor that is not a greyscale picture");
         };
         let wanted = match Picture::read(&content) {
             Ok(wanted) => wanted,
@@ -360,7 +358,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 impl Compared {
     pub(super) fn differs(&mut self, what: &str, expected: &str, found: &str) {
         let cut = |text: &str| {
-            let mut cut: String = text.chars().take(TOLD_CHARS).collect();
+            let mut cut: String = text.chars().take(SHOWN_CHARS).collect();
             if cut.len() < text.len() {
                 cut.push('…');
             }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::case::LETTER_FILE;
+use crate::config::case::DEAD_LETTER_FILE;
 
-/// More files than this are no folder of cases.
+/// More files than this are not a folder of cases.
 const CASES_MAX: usize = 4096;
 
 /// Cases of one folder, in the order of their names.
@@ -13,28 +13,25 @@ pub struct Folder {
     /// The folder.
     pub path: PathBuf,
     // Invariant: not empty.
-    /// Their files.
     pub files: Vec<PathBuf>,
 }
 
 /// Why there are no cases.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// There is no such folder.
-    #[error("there is no folder `{}` with cases, and no such case: --cases names another", .0.display())]
+    /// The folder does not exist.
+    #[error("`{}` is neither a folder of cases nor a case: name one with --cases", .0.display())]
     Missing(PathBuf),
     /// The folder cannot be read.
     #[error("the cases in `{}` cannot be read", path.display())]
     Read {
         /// The folder.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// There is nothing in it.
-    #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {LETTER_FILE}", .0.display())]
+    #[error("there are no cases in `{}`: neither a .toml file nor a folder with a {DEAD_LETTER_FILE}", .0.display())]
     None(PathBuf),
-    /// There is too much in it.
     #[error("there are more than {CASES_MAX} cases in `{}`", .0.display())]
     TooMany(PathBuf),
 }
@@ -48,9 +45,9 @@ pub fn find(path: &Path) -> Result<Folder, FindError> {
     if path.is_file() {
         return Ok(alone(path));
     }
-    let letter = path.join(LETTER_FILE);
-    if letter.is_file() {
-        return Ok(alone(&letter));
+    let dead_letter = path.join(DEAD_LETTER_FILE);
+    if dead_letter.is_file() {
+        return Ok(alone(&dead_letter));
     }
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => FindError::Missing(path.to_owned()),
@@ -62,11 +59,11 @@ pub fn find(path: &Path) -> Result<Folder, FindError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
-        let letter = entry.join(LETTER_FILE);
+        let dead_letter = entry.join(DEAD_LETTER_FILE);
         if entry.extension().is_some_and(|ending| ending == "toml") && entry.is_file() {
             files.push(entry);
-        } else if letter.is_file() {
-            files.push(letter);
+        } else if dead_letter.is_file() {
+            files.push(dead_letter);
         }
         if files.len() > CASES_MAX {
             return Err(FindError::TooMany(path.to_owned()));
@@ -100,10 +97,10 @@ mod tests {
         assert!(matches!(find(folder.path()), Err(FindError::None(_))));
         let missing = find(&path("nothing")).unwrap_err();
         let expected = format!(
-            "there is no folder `{}` with cases, and no such case: --cases names another",
+            "`{}` is neither a folder of cases nor a case: name one with --cases",
             path("nothing").display()
         );
-        assert_eq!(crate::chain::Chain(&missing).to_string(), expected);
+        assert_eq!(crate::error_chain::ErrorChain(&missing).to_string(), expected);
         std::fs::write(path("b.toml"), "").unwrap();
         std::fs::write(path("b.png"), "").unwrap();
         std::fs::create_dir(path("a")).unwrap();

@@ -1,51 +1,47 @@
-//! What came out of a call.
+//! The result of a call.
 
 use std::time::Duration;
 
 use crate::config::case::Outcome;
 use crate::message::{Outbound, Score, Tensor, Transformed};
-use crate::sandbox::{CallError, Refusal, Role};
+use crate::sandbox::{CallError, PluginRefusal, Role};
 
-/// What came out of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Found {
-    /// What the plugin is.
+    /// The plugin's role.
     pub role: Role,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// The text of a refusal or fault, bounded and escaped.
     pub text: String,
-    /// What it made.
     pub made: Made,
     /// How long the call took.
     pub took: Duration,
 }
 
-/// What a plugin makes.
+/// The output of a plugin.
 #[derive(Debug)]
 pub enum Made {
     /// Nothing: it refused or failed.
     Nothing,
     /// A tensor, and the best labels of the model that it was made for.
     Tensor {
-        /// The tensor.
         tensor: Tensor,
         /// Best first; empty without a model.
         labels: Vec<Score>,
     },
-    /// Results.
     Results(Vec<Outbound>),
-    /// A message.
     Message(Transformed),
 }
 
 impl Found {
-    /// What a call that gave nothing came to; `None` when the sandbox has stopped, which says nothing about the plugin.
+    /// The outcome of a call without a result; `None` when the sandbox has stopped, which says nothing about the plugin.
     pub fn of_error(role: Role, error: CallError, took: Duration) -> Option<Self> {
         let (outcome, text) = match error {
-            CallError::Refused(Refusal::Reject(text)) => (Outcome::Reject, text),
-            CallError::Refused(Refusal::Retry(text)) => (Outcome::Retry, text),
-            CallError::Refused(Refusal::Skip(text)) => (Outcome::Skip, text),
+            CallError::Refused(PluginRefusal::Reject(text)) => (Outcome::Reject, text),
+            CallError::Refused(PluginRefusal::Retry(text)) => (Outcome::Retry, text),
+            CallError::Refused(PluginRefusal::Skip(text)) => (Outcome::Skip, text),
             CallError::Fault { class, text } | CallError::BadOutput { class, text, .. } => {
                 (Outcome::Fault(class), text)
             }
@@ -61,7 +57,7 @@ impl Found {
         })
     }
 
-    /// What a call that succeeded came to.
+    /// The outcome of a call that succeeded.
     pub fn ok(role: Role, made: Made, took: Duration) -> Self {
         Self {
             role,

@@ -17,13 +17,13 @@ pub use found::{Found, Made};
 pub use picture::{Picture, PictureError};
 pub use run::{CannotRun, Defaults, Runner};
 pub use statistics::Statistics;
-pub use suite::{Judged, Report, Suite, Verdict};
+pub use suite::{CaseVerdict, Judged, Suite, SuiteReport};
 pub use update::{UpdateError, update};
 
 use crate::disposition::Stage;
 use crate::sandbox::Role;
 
-/// The stage that a plugin of a role does, where that is told by its role.
+/// The stage of a plugin of a role, where the role determines it.
 fn stage(role: Role) -> Option<Stage> {
     match role {
         Role::Preprocess => Some(Stage::Preprocess),

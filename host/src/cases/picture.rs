@@ -35,22 +35,17 @@ pub struct Picture {
 pub enum PictureError {
     /// It cannot be written.
     #[error("cannot write `{path}`")]
-    Write {
-        /// Where to.
-        path: String,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Write { path: String, source: std::io::Error },
     /// It cannot be encoded.
     #[error("the picture cannot be encoded")]
     Encode(#[from] png::EncodingError),
-    /// It is no PNG that can be compared with.
+    /// It is not a PNG that can be compared with.
     #[error("{0}")]
     Decode(String),
 }
 
 impl Picture {
-    /// What the model sees, where that is a picture: one or three channels. Bytes are grey levels; floats are those from 0
+    /// The tensor as a picture, where it is one: one or three channels. Bytes are grey levels; floats are those from 0
     /// to 1, or else from the least to the largest.
     pub fn of(tensor: &Tensor) -> Option<Self> {
         let (channels, width, height) = match tensor.shape() {
@@ -93,7 +88,7 @@ impl Picture {
     /// # Errors
     /// When it is none, or too large.
     pub fn read(bytes: &[u8]) -> Result<Self, PictureError> {
-        let bad = |error: png::DecodingError| PictureError::Decode(format!("it is no PNG that can be read: {error}"));
+        let bad = |error: png::DecodingError| PictureError::Decode(format!("cannot read it as a PNG: {error}"));
         let limits = png::Limits { bytes: READ_MAX_BYTES };
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
         decoder.set_transformations(png::Transformations::normalize_to_color8());

@@ -14,10 +14,10 @@ use crate::config::case::{Case, Origin, Outcome, SaidPrediction};
 use crate::config::{Isolation, Name, PluginConfig};
 use crate::disposition::ReasonClass;
 use crate::envelope;
-use crate::inference::{InferError, Served, Serving};
+use crate::inference::{InferError, ServeOptions, Served};
 use crate::message::{Outbound, Prediction, Tensor, TensorType};
 use crate::sandbox::{
-    Asked, CallError, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox, SandboxError,
+    CallError, CallInput, Compiler, Cost, Gauge, Lane, LoadError, LoadProblem, Plugin, Role, Sandbox, SandboxError,
     TransformOf,
 };
 
@@ -27,10 +27,10 @@ const LABELS_MAX: usize = 5;
 /// One case runs at a time.
 const WORKERS: usize = 1;
 
-/// What a plugin may be.
+/// The limits of a plugin.
 const ROLES: [Role; 3] = [Role::Preprocess, Role::Transform, Role::Route];
 
-/// What a transformer may make of a message where no pipeline says it: the default of `max_message`.
+/// The limit of a transformer's output where no pipeline gives it: the default of `max_message`.
 const MESSAGE_MAX_BYTES: usize = 8 << 20;
 
 /// The name of a plugin whose file has none that can be one.
@@ -46,7 +46,7 @@ pub struct Runner {
     device_lost: CancellationToken,
 }
 
-/// What holds for cases that do not say it.
+/// The defaults for cases.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
     /// The plugin's settings as a JSON object.
@@ -58,11 +58,9 @@ pub struct Defaults {
 /// A plugin that was loaded for a case.
 #[derive(Debug)]
 pub struct ForCase {
-    /// The plugin.
     pub plugin: Arc<Plugin>,
-    /// What it was loaded with.
+    /// Its settings and limits.
     pub config: PluginConfig,
-    /// What it is.
     pub role: Role,
 }
 
@@ -73,31 +71,28 @@ pub enum CannotRun {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Nobody says what a preprocessor is asked for.
-    #[error(
-        "nothing says what a preprocessor is asked for: the case needs `model` or `wants`, or the command `--model`"
-    )]
-    NoWants,
+    #[error("the input type of the model is unknown: set `model` or `wants` in the case, or pass `--model`")]
+    NoInputType,
     /// Nobody says what a router is shown.
-    #[error("nothing says what a router is shown: the case needs `[prediction]`")]
+    #[error("the prediction for the router is missing: add `[prediction]` to the case")]
     NoPrediction,
     /// A score is for a label that the model has not.
     #[error("the model has no label {0:?}")]
     NoLabel(String),
     /// The preprocessor makes no tensor for the model.
-    #[error("the preprocessor gave no tensor: {0}")]
+    #[error("the preprocessor returned no tensor: {0}")]
     NoTensor(String),
     /// The file that should be a preprocessor is none.
-    #[error("`{}` is a {role}, and not a preprocessor", path.display())]
+    #[error("`{}` is a {role}, not a preprocessor", path.display())]
     NoPreprocessor {
         /// The file.
         path: PathBuf,
-        /// What it is.
         role: Role,
     },
     /// The model cannot be read.
     #[error("the model cannot be used")]
     Model(#[from] ModelError),
-    /// There is no device.
+    /// No device can be opened.
     #[error("the model cannot be used")]
     Device(#[from] DeviceError),
     /// The model fails.
@@ -106,11 +101,11 @@ pub enum CannotRun {
     /// The model fails for this tensor.
     #[error("the model gives no prediction")]
     Infer(#[from] InferError),
-    /// There is no engine.
+    /// No engine can be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The plugin cannot be measured.
-    #[error("it cannot be measured: {0}")]
+    #[error("cannot measure the plugin: {0}")]
     Measure(String),
     /// The sandbox has stopped.
     #[error("the sandbox has stopped")]
@@ -136,7 +131,7 @@ impl Runner {
     /// Loads a plugin for a case, as whatever it is.
     ///
     /// # Errors
-    /// When it is no plugin, or refuses its settings.
+    /// When it is not a plugin, or rejects its settings.
     pub fn load(&self, file: &Path, case: &Case, defaults: &Defaults) -> Result<ForCase, LoadError> {
         let settings = case.settings.as_ref().or(defaults.settings.as_ref());
         let config = |role| {
@@ -172,7 +167,7 @@ impl Runner {
     /// As [`Runner::run`].
     pub async fn call(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<Found, CannotRun> {
         match self.asked(loaded, case, defaults).await? {
-            Asked::Preprocess(wants) => {
+            CallInput::Preprocess(wants) => {
                 let called = loaded.plugin.preprocess(&self.lane, &case.message, &wants).await;
                 let tensor = match called.answer {
                     Ok(tensor) => tensor,
@@ -184,14 +179,14 @@ impl Runner {
                 };
                 Ok(Found::ok(loaded.role, Made::Tensor { tensor, labels }, called.ran))
             }
-            Asked::Transform(of) => {
+            CallInput::Transform(of) => {
                 let called = loaded.plugin.transform(&self.lane, &case.message, of).await;
                 match called.answer {
                     Ok(made) => Ok(Found::ok(loaded.role, Made::Message(made), called.ran)),
                     Err(error) => failed(loaded.role, error, called.ran),
                 }
             }
-            Asked::Route(prediction) => {
+            CallInput::Route(prediction) => {
                 let called = loaded.plugin.route(&self.lane, &case.message, &prediction).await;
                 match called.answer {
                     Ok(results) => Ok(addressed(loaded.role, results, called.ran)),
@@ -201,25 +196,25 @@ impl Runner {
         }
     }
 
-    /// What a plugin is called with.
+    /// The input of a plugin's call.
     ///
     /// # Errors
     /// When nothing says it.
-    pub async fn asked(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<Asked, CannotRun> {
+    pub async fn asked(&self, loaded: &ForCase, case: &Case, defaults: &Defaults) -> Result<CallInput, CannotRun> {
         let model = case.model.as_ref().or(defaults.model.as_ref());
         Ok(match loaded.role {
-            Role::Preprocess => Asked::Preprocess(self.wants(model, case.wants.as_ref())?),
-            Role::Transform => Asked::Transform(TransformOf::Message {
+            Role::Preprocess => CallInput::Preprocess(self.wants(model, case.wants.as_ref())?),
+            Role::Transform => CallInput::Transform(TransformOf::Message {
                 max_bytes: MESSAGE_MAX_BYTES,
             }),
             Role::Route => {
                 let said = case.prediction.as_ref().ok_or(CannotRun::NoPrediction)?;
-                Asked::Route(Arc::new(self.prediction(said, model, case).await?))
+                CallInput::Route(Arc::new(self.prediction(said, model, case).await?))
             }
         })
     }
 
-    /// What a case costs in fuel and memory.
+    /// The cost of a case in fuel and memory.
     ///
     /// # Errors
     /// When it cannot be measured.
@@ -240,7 +235,7 @@ impl Runner {
         match (said, model) {
             (Some(wants), _) => Ok(Arc::new(wants.clone())),
             (None, Some(model)) => Ok(Arc::new(Model::load(model)?.input().clone())),
-            (None, None) => Err(CannotRun::NoWants),
+            (None, None) => Err(CannotRun::NoInputType),
         }
     }
 
@@ -265,7 +260,7 @@ impl Runner {
                 })
             }
             Origin::Made { preprocess, settings } => {
-                let model = model.ok_or(CannotRun::NoWants)?;
+                let model = model.ok_or(CannotRun::NoInputType)?;
                 let tensor = self.tensor(preprocess, settings, model, case).await?;
                 let prediction = self.predict(model, tensor).await?;
                 Ok(Prediction {
@@ -276,7 +271,7 @@ impl Runner {
         }
     }
 
-    /// What a preprocessor makes of a case's message.
+    /// The tensor of a preprocessor for a case's message.
     async fn tensor(&self, file: &Path, settings: &str, model: &PathBuf, case: &Case) -> Result<Tensor, CannotRun> {
         let other = Case {
             settings: Some(settings.to_owned()),
@@ -309,13 +304,13 @@ impl Runner {
             }
         };
         drop(models);
-        Ok(served.infer(served.approach(), tensor, None).await?)
+        Ok(served.infer(served.reserve(), tensor, None).await?)
     }
 
     async fn serve(&self, folder: &Path) -> Result<Arc<Served>, CannotRun> {
         let model = Model::load(folder)?;
         let devices = Placement::on(DeviceChoice::Cpu).open()?;
-        let serving = Serving {
+        let serving = ServeOptions {
             name: "model".into(),
             max_batch: Some(1),
             max_wait: Duration::ZERO,
@@ -365,7 +360,7 @@ fn failed(role: Role, error: CallError, ran: Duration) -> Result<Found, CannotRu
     Found::of_error(role, error, ran).ok_or(CannotRun::Stopped)
 }
 
-/// What the host refuses of results whatever their destination is.
+/// The results that the host refuses, whatever their destination is.
 fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
     let mut names = results.iter().flat_map(|result| &result.headers).map(|(name, _)| name);
     match names.find(|name| envelope::is_reserved(name)) {
@@ -373,7 +368,7 @@ fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
         Some(name) => Found {
             role,
             outcome: Outcome::Fault(ReasonClass::Denied),
-            text: format!("the header {name:?} is not the plugin's to set"),
+            text: format!("a plugin may not set the header {name:?}"),
             made: Made::Nothing,
             took: ran,
         },
@@ -384,7 +379,7 @@ fn addressed(role: Role, results: Vec<Outbound>, ran: Duration) -> Found {
 fn refused_settings(error: LoadError) -> Result<Found, CannotRun> {
     let text = match &error.problem {
         LoadProblem::Settings(text) => text.clone(),
-        problem @ LoadProblem::SettingMistakes { .. } => problem.to_string(),
+        problem @ LoadProblem::SettingDiagnostics { .. } => problem.to_string(),
         _ => return Err(error.into()),
     };
     Ok(Found {

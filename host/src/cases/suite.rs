@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::compare::{Compared, compare};
 use super::{CannotRun, Defaults, Difference, FindError, Found, Runner, find, stage, update};
-use crate::chain::Chain;
 use crate::config::ConfigErrors;
 use crate::config::case::{Case, Expected, Outcome};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Cost, LoadError, Role};
 
 /// Which cases run on which plugin.
@@ -17,21 +17,21 @@ pub struct Suite {
     pub plugin: PathBuf,
     /// The folder with its cases, or one case.
     pub cases: PathBuf,
-    /// What holds for cases that do not say it.
+    /// The defaults for cases.
     pub defaults: Defaults,
     /// Where pictures of failures are written; nowhere where there is none.
     pub pictures: Option<PathBuf>,
 }
 
-/// What came of all cases of a folder.
+/// The outcomes of all cases of a folder.
 #[derive(Debug)]
-pub struct Report {
+pub struct SuiteReport {
     // Invariant: not empty.
     /// Each, in the order of their files.
     pub cases: Vec<Judged>,
 }
 
-/// What came of one case.
+/// The outcome of one case.
 #[derive(Debug)]
 pub struct Judged {
     /// The case's name.
@@ -39,21 +39,20 @@ pub struct Judged {
     /// Its file.
     pub path: PathBuf,
     /// Whether it passed.
-    pub verdict: Verdict,
+    pub verdict: CaseVerdict,
     /// How long the call took, where it was made.
     pub took: Option<Duration>,
-    /// What it cost, where it has a budget.
+    /// Its cost, where it has a budget.
     pub cost: Option<Cost>,
 }
 
 /// Whether a case passed.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// It came out as expected.
     Passed,
     /// It came out otherwise.
     Failed {
-        /// What differs.
         differences: Vec<Difference>,
         /// A picture of expected, found and their difference.
         picture: Option<PathBuf>,
@@ -62,7 +61,7 @@ pub enum Verdict {
     Mistaken(ConfigErrors),
     /// It says nothing about the plugin, and was meant to.
     CannotRun(String),
-    /// It is a saved letter that says nothing about plugins of this role.
+    /// It is a saved dead letter without data for plugins of this role.
     Skipped(String),
 }
 
@@ -72,15 +71,15 @@ struct Ran {
     cost: Option<Cost>,
 }
 
-impl Report {
+impl SuiteReport {
     /// How many passed.
     pub fn n_passed(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Passed))
+        self.count(|verdict| matches!(verdict, CaseVerdict::Passed))
     }
 
     /// How many were left out.
     pub fn n_skipped(&self) -> usize {
-        self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
+        self.count(|verdict| matches!(verdict, CaseVerdict::Skipped(_)))
     }
 
     /// How many failed, for whatever reason.
@@ -93,17 +92,17 @@ impl Report {
         self.n_failed() == 0 && self.n_passed() > 0
     }
 
-    fn count(&self, is_it: impl Fn(&Verdict) -> bool) -> usize {
+    fn count(&self, is_it: impl Fn(&CaseVerdict) -> bool) -> usize {
         self.cases.iter().filter(|case| is_it(&case.verdict)).count()
     }
 }
 
 impl Suite {
-    /// Runs every case; `each` is told of each as soon as it is judged.
+    /// Runs every case; calls `each` as soon as a case is judged.
     ///
     /// # Errors
     /// When there are no cases.
-    pub async fn run(&self, runner: &Runner, mut each: impl FnMut(&Judged)) -> Result<Report, FindError> {
+    pub async fn run(&self, runner: &Runner, mut each: impl FnMut(&Judged)) -> Result<SuiteReport, FindError> {
         let folder = find(&self.cases)?;
         let mut cases = Vec::with_capacity(folder.files.len());
         for file in &folder.files {
@@ -111,7 +110,7 @@ impl Suite {
             each(&judged);
             cases.push(judged);
         }
-        Ok(Report { cases })
+        Ok(SuiteReport { cases })
     }
 
     async fn judge(&self, runner: &Runner, file: &Path) -> Judged {
@@ -119,26 +118,26 @@ impl Suite {
         let mut judged = Judged {
             name,
             path: file.to_owned(),
-            verdict: Verdict::Passed,
+            verdict: CaseVerdict::Passed,
             took: None,
             cost: None,
         };
         let case = match Case::load(file) {
             Ok(case) => case,
             Err(errors) => {
-                judged.verdict = Verdict::Mistaken(errors);
+                judged.verdict = CaseVerdict::Mistaken(errors);
                 return judged;
             }
         };
         judged.name.clone_from(&case.name);
         let ran = match self.ran(runner, &case).await {
             Ok(ran) => ran,
-            Err(error @ (CannotRun::NoPrediction | CannotRun::NoWants)) if case.record.is_some() => {
-                judged.verdict = Verdict::Skipped(error.to_string());
+            Err(error @ (CannotRun::NoPrediction | CannotRun::NoInputType)) if case.record.is_some() => {
+                judged.verdict = CaseVerdict::Skipped(error.to_string());
                 return judged;
             }
             Err(error) => {
-                judged.verdict = Verdict::CannotRun(told(&error));
+                judged.verdict = CaseVerdict::CannotRun(told(&error));
                 return judged;
             }
         };
@@ -148,7 +147,7 @@ impl Suite {
         judged
     }
 
-    /// Writes what comes out into every case, for its author to read; `each` is told of each.
+    /// Writes the results into every case, for its author to read; calls `each` with each.
     ///
     /// # Errors
     /// When there are no cases.
@@ -160,7 +159,7 @@ impl Suite {
         for file in &find(&self.cases)?.files {
             let updated = match Case::load(file) {
                 Ok(case) => match self.ran(runner, &case).await {
-                    Ok(ran) => update(&case, &ran.found).map_err(|error| Chain(&error).to_string()),
+                    Ok(ran) => update(&case, &ran.found).map_err(|error| ErrorChain(&error).to_string()),
                     Err(error) => Err(told(&error)),
                 },
                 Err(errors) => Err(errors.to_string()),
@@ -173,7 +172,7 @@ impl Suite {
     async fn ran(&self, runner: &Runner, case: &Case) -> Result<Ran, CannotRun> {
         let found = runner.run(&self.plugin, case, &self.defaults).await?;
         let is_bounded = case.budget.fuel.is_some() || case.budget.memory_bytes.is_some();
-        // What refuses its settings never ran.
+        // A plugin that refuses its settings never ran.
         let cost = match is_bounded && found.outcome != Outcome::Settings {
             true => {
                 let loaded = runner.load(&self.plugin, case, &self.defaults)?;
@@ -184,7 +183,7 @@ impl Suite {
         Ok(Ran { found, cost })
     }
 
-    fn verdict(&self, case: &Case, ran: &Ran) -> Verdict {
+    fn verdict(&self, case: &Case, ran: &Ran) -> CaseVerdict {
         let expected = match expectation(case, ran.found.role) {
             Ok(expected) => expected,
             Err(verdict) => return verdict,
@@ -194,38 +193,39 @@ impl Suite {
             budget(case, cost, &mut compared);
         }
         if compared.differences.is_empty() {
-            return Verdict::Passed;
+            return CaseVerdict::Passed;
         }
         let mut picture = None;
         if let (Some((expected, found)), Some(folder)) = (&compared.pictures, &self.pictures) {
             let path = folder.join(format!("{}.png", plain_name(&case.name)));
             let written = std::fs::create_dir_all(folder).map_err(|error| error.to_string());
             let picture_of = expected.beside(found);
-            let written = written.and_then(|()| picture_of.write(&path).map_err(|error| Chain(&error).to_string()));
+            let written =
+                written.and_then(|()| picture_of.write(&path).map_err(|error| ErrorChain(&error).to_string()));
             match written {
                 Ok(()) => picture = Some(path),
                 Err(error) => compared.differs("picture", "one of the difference", &error),
             }
         }
-        Verdict::Failed {
+        CaseVerdict::Failed {
             differences: compared.differences,
             picture,
         }
     }
 }
 
-/// What a case expects of a plugin of a role.
-fn expectation(case: &Case, role: Role) -> Result<Expected, Verdict> {
+/// The expectation of a case for a plugin of a role.
+fn expectation(case: &Case, role: Role) -> Result<Expected, CaseVerdict> {
     if let Some(expected) = &case.expected {
         return Ok(expected.clone());
     }
     let Some(record) = &case.record else {
         let text = "it expects nothing: `--update` writes what came out into it, for you to read";
-        return Err(Verdict::CannotRun(text.to_owned()));
+        return Err(CaseVerdict::CannotRun(text.to_owned()));
     };
     match stage(role).and_then(|stage| record.expected(stage)) {
         Some(expected) => Ok(expected),
-        None => Err(Verdict::Skipped(format!("its record says nothing about a {role}"))),
+        None => Err(CaseVerdict::Skipped(format!("its record has no data for a {role}"))),
     }
 }
 
@@ -254,7 +254,7 @@ fn told(error: &CannotRun) -> String {
             let hint = problem.hint().map(|hint| format!("\n{hint}"));
             format!("the plugin cannot be loaded: {problem}{}", hint.unwrap_or_default())
         }
-        other => Chain(other).to_string(),
+        other => ErrorChain(other).to_string(),
     }
 }
 

@@ -25,19 +25,17 @@ pub enum UpdateError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
-    /// What would be written is no case.
+    /// The case to be written is not valid.
     #[error("cannot change `{}`: {why}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// Why not.
         why: String,
     },
     /// A PNG cannot hold what came out.
-    #[error("`{}` cannot hold the tensor: it is no picture of grey levels", .0.display())]
+    #[error("cannot write the tensor to `{}`: it is not a greyscale picture", .0.display())]
     NoPicture(PathBuf),
 }
 
@@ -63,7 +61,7 @@ pub fn update(case: &Case, found: &Found) -> Result<(), UpdateError> {
             let outcome = found.outcome.as_str();
             return Err(UpdateError::Format {
                 path: path.clone(),
-                why: format!("its message still fails ({outcome}), and that is not written down as what must come"),
+                why: format!("its message still fails ({outcome}): not written as the expected outcome"),
             });
         }
     }
@@ -88,7 +86,7 @@ pub fn update(case: &Case, found: &Found) -> Result<(), UpdateError> {
     std::fs::write(&fresh, changed).map_err(file_error(&fresh))?;
     if let Err(errors) = Case::load(&fresh) {
         std::fs::remove_file(&fresh).map_err(file_error(&fresh))?;
-        return Err(format_error(format!("what would be written is no case:\n{errors}")));
+        return Err(format_error(format!("the case to be written is not valid:\n{errors}")));
     }
     std::fs::rename(&fresh, path).map_err(file_error(path))
 }
@@ -98,7 +96,7 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> UpdateError {
     |source| UpdateError::File { path, source }
 }
 
-/// A saved letter gets an `expect` of the form of `[expect]`.
+/// A saved dead letter gets an `expect` of the form of `[expect]`.
 fn in_json(text: &str, found: &Found) -> Result<String, String> {
     let mut saved: Map<String, Json> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let written: toml::Table = written::expect(found)
@@ -138,7 +136,7 @@ fn anew(text: &str, found: &Found) -> Result<String, String> {
     }
 }
 
-/// What a case says is said as it came out; what it does not say stays unsaid. None where that needs other keys.
+/// Expectations that a case has are written as they came out; others stay left out. `None` where that needs other keys.
 fn refreshed(text: &str, expected: &Expected, found: &Found) -> Option<String> {
     let document = DeTable::parse(text).ok()?;
     let expect = document.get_ref().get("expect")?.get_ref().as_table()?;

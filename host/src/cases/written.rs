@@ -1,4 +1,4 @@
-//! What came out, in the words of a case. Knows no file.
+//! The result of a call, in the words of a case. Knows no file.
 
 use std::fmt::Write as _;
 

@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use super::{FileArguments, MISTAKEN, online, output, pace};
 use crate::config::{BrokerConfig, Config, ConfigErrors, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
-use crate::reload::{self, Gathered, Loaded};
+use crate::reload::{self, LoadedConfig, LoadedFiles};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 use crate::streams::{self, Severity};
 use crate::supervisor::undone_before;
@@ -19,20 +19,23 @@ use crate::supervisor::undone_before;
 pub struct Options {
     #[command(flatten)]
     file: FileArguments,
-    /// Looks at the broker too: whether queues and exchanges are there as the file says. Changes nothing there (exit code
-    /// 1 when the broker is away)
+    /// Checks the broker too: whether queues and exchanges are as the file says. Changes nothing there (exit code 1 without
+    /// a connection)
     #[arg(long)]
     online: bool,
 }
 
 pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
-    let gathered = match load(&options.file) {
-        Ok((gathered, _)) => gathered,
+    let loaded_config = match load(&options.file) {
+        Ok((loaded_config, _)) => loaded_config,
         Err(code) => return Ok(code),
     };
-    warn(&gathered.config, &undone_before(&gathered));
-    warn(&gathered.config, &pace::warnings(&gathered.config, &gathered.loaded));
-    let Gathered { config, loaded, .. } = gathered;
+    warn(&loaded_config.config, &undone_before(&loaded_config));
+    warn(
+        &loaded_config.config,
+        &pace::warnings(&loaded_config.config, &loaded_config.loaded),
+    );
+    let LoadedConfig { config, loaded, .. } = loaded_config;
     let online = match (&config.broker, options.online) {
         (Some(broker), true) => match look(&config, broker).await {
             Ok(()) => ", and none at the broker",
@@ -66,7 +69,7 @@ async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
 }
 
 /// The most memory that a run of the file may take, term by term.
-fn memory_table(config: &Config, loaded: &Loaded) -> String {
+fn memory_table(config: &Config, loaded: &LoadedFiles) -> String {
     let bound = MemoryBound::of(config, loaded);
     let mut table = Table::new();
     table
@@ -91,13 +94,13 @@ fn memory_table(config: &Config, loaded: &Loaded) -> String {
     }
 }
 
-/// What was read of a file.
+/// The result of reading a file.
 pub(super) type Read = Result<(Config, Vec<Warning>), ConfigErrors>;
 
 /// Reads a file and loads what it names; prints every mistake. `run` refuses by the same words what `check` refuses.
-pub(super) fn load(arguments: &FileArguments) -> Result<(Gathered, Arc<Sandbox>), ExitCode> {
+pub(super) fn load(arguments: &FileArguments) -> Result<(LoadedConfig, Arc<Sandbox>), ExitCode> {
     let (read, sandbox) = open(arguments)?;
-    Ok((gather(read, &sandbox)?, sandbox))
+    Ok((load_config(read, &sandbox)?, sandbox))
 }
 
 /// Reads a file, and opens the sandbox for what it names.
@@ -123,10 +126,10 @@ pub(super) fn refuse(errors: &ConfigErrors) -> ExitCode {
 }
 
 /// Loads what a file names; prints every mistake. Blocking: compiles.
-pub(super) fn gather(read: Read, sandbox: &Sandbox) -> Result<Gathered, ExitCode> {
-    let gathered = reload::gather(read, sandbox).map_err(|errors| refuse(&errors))?;
-    warn(&gathered.config, &gathered.warnings);
-    Ok(gathered)
+pub(super) fn load_config(read: Read, sandbox: &Sandbox) -> Result<LoadedConfig, ExitCode> {
+    let loaded_config = reload::load_config(read, sandbox).map_err(|errors| refuse(&errors))?;
+    warn(&loaded_config.config, &loaded_config.warnings);
+    Ok(loaded_config)
 }
 
 /// Prints warnings, where there are any.

@@ -11,13 +11,13 @@ use crate::sandbox::{self, CompileLimits};
 /// `millrace compile-plugin`
 #[derive(Debug, Args)]
 pub struct Options {
-    /// CPU time that it may take
+    /// The limit of CPU time
     #[arg(long)]
     cpu_s: u64,
-    /// Memory that it may take
+    /// The limit of memory
     #[arg(long)]
     memory_bytes: u64,
-    /// Says what it holds, and compiles nothing
+    /// Describes the file instead of compiling it
     #[arg(long)]
     describe: bool,
     /// Whether the code counts fuel

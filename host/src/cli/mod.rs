@@ -30,7 +30,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{BrokerAccess, Secret, without_line_break};
 use crate::journal;
 use crate::progress::Progress;
-use crate::streams::{self, AtEnd, Delivery, Format, LogWriter, Severity};
+use crate::streams::{self, AtEnd, Format, LogWriter, Severity, StderrMode};
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
 /// tensor, runs a model over batches of them, lets a second plugin route each result, publishes it, and only then
@@ -41,7 +41,7 @@ pub struct Arguments {
     /// How the log is written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// What is logged: `info`, `debug`, or a filter such as `info,millrace::pipeline=debug` [default: info for `run`,
+    /// The log level: `info`, `debug`, or a filter such as `info,millrace::pipeline=debug` [default: info for `run`,
     /// else warn]
     #[arg(long, global = true, env = "MILLRACE_LOG")]
     log: Option<String>,
@@ -85,21 +85,21 @@ enum LogFormat {
 pub enum Verb {
     /// Runs the pipelines of a file
     Run(run::Options),
-    /// Shows what a running host serves, and how it does
+    /// Shows the state of a running host
     Status(control::StatusOptions),
-    /// Whether a running host can take messages: exit code 0, or 1 and why not
+    /// Checks whether a running host can receive messages: exit code 0, or 1 and why not
     Ready(control::ReadyOptions),
-    /// Has a running host read its file, and what it names, again
+    /// Makes a running host reload its file, and what the file names
     Reload(control::ReloadOptions),
-    /// Has a running host go back to the version of a plugin, or of a model on trial, that served before
+    /// Makes a running host go back to the version before of a plugin, or of a model on trial
     Rollback(control::RollbackOptions),
-    /// Has a running host take no more messages into a pipeline
+    /// Makes a pipeline of a running host stop receiving messages
     Pause(control::PipelineOptions),
-    /// Has a running host take messages into a pipeline again
+    /// Makes a paused pipeline receive messages again
     Resume(control::PipelineOptions),
-    /// Lists what was changed in a running host: when, by whom, and what came of it
+    /// Lists the changes of a running host: when, by whom, and the outcome
     History(control::HistoryOptions),
-    /// Checks a file and everything it names, and says every mistake at once (exit code 2)
+    /// Checks a file and everything it names, and reports every mistake at once (exit code 2)
     Check(check::Options),
     /// Lists the devices that models can run on
     Devices,
@@ -166,7 +166,7 @@ const PANIC_CHARS: usize = 1000;
 /// Does what was asked.
 ///
 /// # Errors
-/// What went wrong, for the person who asked.
+/// The error, for people.
 pub fn execute(verb: Verb, progress: &Progress) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Run(options) => block_on(run::run(options, progress)),
@@ -207,7 +207,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 /// Reads the command line. What is wrong with it, and what it asks clap for, is said here.
 ///
 /// # Errors
-/// What the process ends with, where there is nothing else to do.
+/// The exit code of the process, where there is nothing else to do.
 pub fn arguments() -> Result<Arguments, ExitCode> {
     let error = match Arguments::try_parse() {
         Ok(arguments) => return Ok(arguments),
@@ -217,7 +217,7 @@ pub fn arguments() -> Result<Arguments, ExitCode> {
         true => Format::Json,
         false => Format::Text,
     };
-    let _at_end = streams::start(format, Delivery::Direct);
+    let _at_end = streams::start(format, StderrMode::Direct);
     let text = error.render().ansi().to_string();
     let text = text.trim_end();
     if error.use_stderr() {
@@ -233,10 +233,10 @@ pub fn arguments() -> Result<Arguments, ExitCode> {
 fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
     const OPTION: &str = "--log-format";
     let arguments: Vec<OsString> = arguments.collect();
-    let apart = arguments
+    let quarantined = arguments
         .windows(2)
         .any(|pair| matches!(pair, [name, value] if name == OPTION && value == "json"));
-    apart || arguments.iter().any(|argument| argument == "--log-format=json")
+    quarantined || arguments.iter().any(|argument| argument == "--log-format=json")
 }
 
 /// Starts the log, on stderr, above the bar where one is shown.
@@ -244,11 +244,11 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
     // lapin logs whole messages that come back, and device libraries log what only their authors read.
     const QUIET: &str = "lapin=off,wgpu=error,wgpu_core=error,wgpu_hal=off,naga=error,cubecl=error";
     let (default, delivery) = match arguments.verb {
-        Verb::Run(_) => ("info", Delivery::Queued),
+        Verb::Run(_) => ("info", StderrMode::Queued),
         // A bar is drawn by who writes the log.
-        Verb::Model(_) => ("warn", Delivery::Queued),
+        Verb::Model(_) => ("warn", StderrMode::Queued),
         // Also of the child that compiles, whose limits are for every thread.
-        _ => ("warn", Delivery::Direct),
+        _ => ("warn", StderrMode::Direct),
     };
     let format = match arguments.log_format {
         LogFormat::Text => Format::Text,
@@ -272,13 +272,13 @@ pub fn start_log(arguments: &Arguments) -> (Progress, AtEnd) {
         }
         LogFormat::Json => log.json().flatten_event(true).finish().with(journal::Keeper).init(),
     }
-    std::panic::set_hook(Box::new(tell_panic));
+    std::panic::set_hook(Box::new(log_panic));
     (Progress::hidden(), at_end)
 }
 
-/// A panic is our bug, or one of a library that is caught where it is called; it goes where everything else is told.
-/// Its text may hold what a message or a file held. Nothing in here panics: that would end the process.
-fn tell_panic(info: &std::panic::PanicHookInfo<'_>) {
+/// A panic is our bug, or one of a library that is caught where it is called; it is logged like everything else. Its
+/// text may hold what a message or a file held. Nothing in here panics: that would end the process.
+fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = info.payload_as_str().unwrap_or_default();
     let text: String = text.chars().take(PANIC_CHARS).flat_map(char::escape_debug).collect();

@@ -1,12 +1,12 @@
 //! `millrace check --online`: what the broker has against a file that is right in itself. Changes nothing there.
 
 use crate::config::{
-    BrokerConfig, Config, ConfigErrors, DestinationConfig, Mistake, Name, PipelineConfig, QueueSource, QueueType,
+    BrokerConfig, Config, ConfigErrors, DestinationConfig, Diagnostic, Name, PipelineConfig, QueueSource, QueueType,
     SourceConfig, Warning,
 };
 use crate::connect::amqp::{ConnectError, Inspector, Objection, Presence, TopologyError};
 
-/// What was found, each at its place in the file.
+/// The findings, each at its place in the file.
 pub(super) struct Findings<'c> {
     config: &'c Config,
     pub(super) errors: ConfigErrors,
@@ -29,7 +29,7 @@ pub(super) async fn look<'c>(config: &'c Config, broker: &BrokerConfig) -> Resul
     let inspector = match Inspector::connect(broker).await {
         Ok(inspector) => inspector,
         Err(error) if error.is_permanent() => {
-            findings.mistake("broker.amqp", error.to_string());
+            findings.diagnostic("broker.amqp", error.to_string());
             return Ok(findings);
         }
         Err(error) => return Err(Away(error)),
@@ -98,7 +98,7 @@ impl Findings<'_> {
                 Some(false) => return Ok(()),
                 Some(true) => format!("queue `{}` is a quorum queue", source.queue),
                 None => format!(
-                    "the kind of queue `{}` cannot be told without the permission to declare it; it may be a quorum queue",
+                    "cannot determine the type of queue `{}` without the permission to declare it; it may be a quorum queue",
                     source.queue
                 ),
             };
@@ -133,7 +133,7 @@ impl Findings<'_> {
 
     fn object(&mut self, key: &str, queue: &str, objection: &Objection) {
         match objection {
-            Objection::Refused(what, hint) => self.mistake(key, format!("queue `{queue}` {what}; {hint}")),
+            Objection::Refused(what, hint) => self.diagnostic(key, format!("queue `{queue}` {what}; {hint}")),
             Objection::Loses(what) => self.warning(key, format!("queue `{queue}` {what}")),
         }
     }
@@ -151,14 +151,14 @@ impl Findings<'_> {
             Err(TopologyError::Connect(error)) => return Err(Away(error)),
             // `millrace run` waits for it.
             Err(error @ TopologyError::Busy { .. }) => self.warning(key, error.to_string()),
-            Err(error) => self.mistake(key, error.to_string()),
+            Err(error) => self.diagnostic(key, error.to_string()),
         }
         Ok(false)
     }
 
-    fn mistake(&mut self, key: &str, text: String) {
-        let mistake = self.at(key, text);
-        self.errors.push(mistake);
+    fn diagnostic(&mut self, key: &str, text: String) {
+        let diagnostic = self.at(key, text);
+        self.errors.push(diagnostic);
     }
 
     fn warning(&mut self, key: &str, text: String) {
@@ -167,11 +167,11 @@ impl Findings<'_> {
     }
 
     /// The first line is what is wrong, the rest is what to do.
-    fn at(&self, key: &str, text: String) -> Mistake {
+    fn at(&self, key: &str, text: String) -> Diagnostic {
         let span = self.config.locate(key);
         match text.split_once("; ") {
-            Some((what, hint)) => Mistake::at(span, what).hint(hint),
-            None => Mistake::at(span, text),
+            Some((what, hint)) => Diagnostic::at(span, what).hint(hint),
+            None => Diagnostic::at(span, text),
         }
     }
 }

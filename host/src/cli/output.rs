@@ -1,4 +1,4 @@
-//! What is printed: to whoever still reads, and nothing that a terminal would obey. Knows no verb.
+//! Prints for a reader that is still there, and nothing that a terminal would obey. Knows no verb.
 
 pub(super) use crate::streams::{Reader, print};
 
@@ -29,7 +29,7 @@ pub(super) fn harmless(json: &str) -> String {
     text
 }
 
-/// So many of something.
+/// A count with its noun.
 pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -1,18 +1,18 @@
-//! Whether a pipeline could finish what it has in hand within a drain, by the speed of its model on this machine. Knows no
-//! plugin and no broker: what these take comes on top.
+//! Whether a pipeline could finish its messages in flight within a drain, by the speed of its model on this machine.
+//! Knows no plugin and no broker: what these take comes on top.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use millrace_models::{DeviceChoice, Element, Model, Runner, Tensor, TensorData};
 
-use crate::config::{Config, Mistake, ModelConfig, Name, SourceConfig, Warning};
+use crate::config::{Config, Diagnostic, ModelConfig, Name, SourceConfig, Warning};
 use crate::connect;
-use crate::reload::Loaded;
+use crate::reload::LoadedFiles;
 
 /// Warns of each queue whose prefetch its model cannot finish within a drain. Only CPUs are asked: a GPU would have to be
 /// warmed up for it.
-pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
+pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
     let limit = config.host.drain.saturating_sub(connect::reserve(config.host.drain));
     let mut times: BTreeMap<&Name, Option<Duration>> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -33,8 +33,7 @@ pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
             continue;
         };
         let text = format!(
-            "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in hand, longer than a drain has for \
-             them ({} s): at a stop a part of it goes back",
+            "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in flight, longer than the {} s of a drain: a stop returns some of them",
             pipeline.model,
             needs.as_secs_f64(),
             source.prefetch,
@@ -43,13 +42,13 @@ pub(super) fn warnings(config: &Config, loaded: &Loaded) -> Vec<Warning> {
         let at = config.locate(&format!("pipeline.{name}.source.prefetch"));
         let at = at.or_else(|| config.locate(&format!("pipeline.{name}.source")));
         warnings.push(Warning(
-            Mistake::at(at, text).hint("lower `prefetch`, or raise `drain` of `[host]`"),
+            Diagnostic::at(at, text).hint("lower `prefetch`, or raise `drain` of `[host]`"),
         ));
     }
     warnings
 }
 
-/// What a full batch takes for each of its items; nothing where that is not known.
+/// The memory of a full batch for each of its items; `None` where it is unknown.
 fn item_time(model: &Model, settings: &ModelConfig) -> Option<Duration> {
     if !settings.placement.devices.iter().all(DeviceChoice::is_cpu) {
         return None;

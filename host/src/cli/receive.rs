@@ -18,7 +18,7 @@ const SHOWN_CHARS: usize = 2000;
 /// `millrace receive`
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The queue; one that is not there yet is waited for
+    /// The queue; waits until it exists
     queue: String,
     /// Ends after this many messages; without it, at Ctrl-C
     #[arg(long, value_name = "N")]
@@ -78,7 +78,7 @@ pub(super) async fn receive(options: Options) -> anyhow::Result<ExitCode> {
         () = idling => {}
         signal = tokio::signal::ctrl_c() => signal?,
     }
-    // Who reads no further has what they wanted.
+    // A reader that stops has what it wanted.
     if printed? == Reader::Left {
         return Ok(ExitCode::SUCCESS);
     }

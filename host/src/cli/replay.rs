@@ -27,11 +27,11 @@ use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::streams::{self, Severity};
 use crate::work::Seen;
 
-/// The broker that nobody asks: results are addressed as they would be, and stay here.
+/// A broker without a connection: results are addressed as usual, and stay here.
 const NO_BROKER: &str = "amqp://127.0.0.1:1";
 
-/// A token that nobody is asked for.
-const NO_TOKEN: &str = "no token: nobody can ask a replay";
+/// A token that no port uses.
+const NO_TOKEN: &str = "a replay has no control interface, so it needs no token";
 
 /// How much of a text is shown.
 const TEXT_CHARS: usize = 2000;
@@ -49,7 +49,7 @@ Examples:
   millrace replay dark-cat --plugin decode-image=target/wasm32-wasip2/release/decode_image.wasm
   millrace replay dark-cat --model shapes=models/shapes-next
 
-The exit code is 0 when what a saved letter expects comes of it (`dlq save` says what), and for any other case when the message
+The exit code is 0 when a saved dead letter has the outcome that it expects (`dlq save` shows it), and for any other case when the message
 would be processed (results, or a skip); else it is 1.";
 
 /// `millrace replay`
@@ -61,13 +61,13 @@ pub struct Options {
     /// The file with the pipeline
     #[arg(long, value_name = "FILE", default_value = "plugins.toml")]
     file: PathBuf,
-    /// The pipeline [default: the one that the letter names, or the only one]
+    /// The pipeline [default: the one that the dead letter names, or the only one]
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
-    /// Another build of a plugin in the place of the file's; may be said several times
+    /// Another build of a plugin instead of the file's; may be given several times
     #[arg(long, value_name = "NAME=FILE", value_parser = parse_override)]
     plugin: Vec<(Name, PathBuf)>,
-    /// Another folder of a model in the place of the file's
+    /// Another folder of a model instead of the file's
     #[arg(long, value_name = "NAME=FOLDER", value_parser = parse_override)]
     model: Vec<(Name, PathBuf)>,
 }
@@ -91,14 +91,19 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     let pipeline = choose(&config, &options, &case)?;
     override_parts(&mut config, &options, &pipeline)?;
     let sandbox = Sandbox::start(config.host.workers, Compiler::of_author())?;
-    let gathered = match reload::gather(Ok((config, Vec::new())), &sandbox) {
-        Ok(gathered) => gathered,
+    let loaded_config = match reload::load_config(Ok((config, Vec::new())), &sandbox) {
+        Ok(loaded_config) => loaded_config,
         Err(errors) => return Ok(check::refuse(&errors)),
     };
-    let (config, device_lost) = (gathered.config, CancellationToken::new());
+    let (config, device_lost) = (loaded_config.config, CancellationToken::new());
     let (none, nothing) = (BTreeMap::new(), HeldBack::default());
-    let mut parts = gathered.loaded.serve(&config, &none, &nothing, 1, &device_lost).await?;
-    let parts = parts.remove(&pipeline.name).context("the pipeline has lost a part")?;
+    let mut parts = loaded_config
+        .loaded
+        .serve(&config, &none, &nothing, 1, &device_lost)
+        .await?;
+    let parts = parts
+        .remove(&pipeline.name)
+        .context("the pipeline lacks a part: a bug of Millrace")?;
     let stages = Stages {
         generation: 1,
         plugins: parts.plugins.map(|plugin| Arc::clone(&plugin.what)),
@@ -152,7 +157,7 @@ fn choose(config: &Config, options: &Options, case: &Case) -> anyhow::Result<Pip
     match (all.next(), all.next()) {
         (Some(only), None) => Ok(only.clone()),
         _ => bail!(
-            "`{}` has several pipelines: choose one by --pipeline",
+            "`{}` has several pipelines: choose one with --pipeline",
             options.file.display()
         ),
     }
@@ -269,7 +274,8 @@ fn shown(pipeline: &PipelineConfig, stages: &Stages, case: &Case, replayed: &Rep
     text
 }
 
-/// What must come of a message. What a case says of one plugin says nothing about a pipeline; a saved letter is about all of it.
+/// The expected outcome of a message. A case for one plugin says nothing about a pipeline; a saved dead letter is about
+/// all of it.
 fn expected(case: &Case) -> ExpectedOutcome {
     match (&case.record, &case.expected) {
         (Some(_), Some(expected)) => expected.outcome,
@@ -299,7 +305,7 @@ fn outcome(replayed: &Replayed) -> String {
         format!("{how}: {} in {}: {text}", reason.class, reason.stage)
     };
     match &replayed.made {
-        Ok(parcels) => super::output::count(parcels.len(), "result"),
+        Ok(pending_outputs) => super::output::count(pending_outputs.len(), "result"),
         Err(Disposition::Ack) => "a plugin skips it".to_owned(),
         Err(Disposition::Reject(reason)) => told("a dead letter", reason),
         Err(Disposition::Retry(reason)) => told("another attempt", reason),

@@ -14,14 +14,14 @@ use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
 use crate::config::{PipelineConfig, SourceConfig};
 use crate::connect::folder::Until;
 use crate::progress::{Progress, Summary};
-use crate::run::{Ended, Host, Orders};
+use crate::run::{Host, RunOptions, RunOutcome};
 
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(100);
 
 /// A start that takes longer says what it does.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// How long a run that is to end by itself waits for a plugin that fails for everything: nobody can replace it, and the
+/// How long a run that ends by itself waits for a plugin that fails for everything: it cannot be replaced, and the
 /// breaker has tried some three messages by then.
 const ONCE_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -34,21 +34,21 @@ pub struct Options {
     #[command(flatten)]
     file: FileArguments,
     /// Ends when the source folders are empty, and prints a summary. Gives up (exit code 1) when a plugin or the model has
-    /// failed for every message for 15 s; what is left stays where it is
+    /// failed for every message for 15 s; the remaining files stay where they are
     #[arg(long)]
     once: bool,
 }
 
 pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result<ExitCode> {
     let until = if options.once { Until::Empty } else { Until::Stopped };
-    let orders = Orders {
+    let run_options = RunOptions {
         until,
         drain: CancellationToken::new(),
         leave: CancellationToken::new(),
         reload: Arc::default(),
     };
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
-    listen(&orders)?;
+    listen(&run_options)?;
     let (read, sandbox) = match check::open(&options.file) {
         Ok(opened) => opened,
         Err(code) => return Ok(code),
@@ -56,13 +56,13 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     let is_queue = |pipeline: &PipelineConfig| matches!(pipeline.source, SourceConfig::Queue(_));
     let config = read.as_ref().ok().map(|(config, _)| config);
     if options.once && config.is_some_and(|config| config.pipelines.values().any(is_queue)) {
-        anyhow::bail!("--once is for pipelines whose source is a folder: a queue is never known to be empty");
+        anyhow::bail!("--once needs a folder as the source of every pipeline: a queue cannot tell when it is empty");
     }
     let opened = match config {
-        Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &orders).await?),
+        Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &run_options).await?),
         None => None, // its mistakes are told with those of what it names
     };
-    let mut loading = tokio::task::spawn_blocking(move || check::gather(read, &sandbox));
+    let mut loading = tokio::task::spawn_blocking(move || check::load_config(read, &sandbox));
     let loaded = async {
         match tokio::time::timeout(PATIENCE, &mut loading).await {
             Ok(loaded) => loaded,
@@ -74,21 +74,21 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     let loaded = tokio::select! {
         loaded = loaded => loaded?,
-        () = orders.drain.cancelled() => {
-            info!("stopped before anything was taken");
+        () = run_options.drain.cancelled() => {
+            info!("stopped before the first message was received");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let (gathered, mut host) = match (loaded, opened) {
-        (Ok(gathered), Some(host)) => (gathered, host),
+    let (loaded_config, mut host) = match (loaded, opened) {
+        (Ok(loaded_config), Some(host)) => (loaded_config, host),
         (Err(code), _) => return Ok(code),
         (Ok(_), None) => return Ok(ExitCode::from(MISTAKEN)), // a file that was not read gathers nothing
     };
     tokio::select! {
-        started = host.start(gathered) => started?,
-        () = orders.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
+        started = host.start(loaded_config) => started?,
+        () = run_options.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     }
-    let tallies = host.tallies();
+    let all_counters = host.all_counters();
     let (began, backlog, opened) = (Instant::now(), host.backlog(), host.opened());
     let ended = if options.once {
         progress.show();
@@ -96,39 +96,39 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         let moving = async {
             let mut patience = Patience::new();
             loop {
-                let n_finished = tallies.iter().map(|tally| tally.n_finished()).sum();
+                let n_finished = all_counters.iter().map(|counters| counters.n_finished()).sum();
                 progress.update(n_finished, backlog());
-                let n_processed = tallies.iter().map(|tally| tally.n_processed()).sum();
+                let n_processed = all_counters.iter().map(|counters| counters.n_processed()).sum();
                 if gave_up.is_none() && patience.is_over(n_processed, || opened().map(|(_, opened)| opened.lasts)) {
                     gave_up = opened();
-                    orders.drain.cancel();
+                    run_options.drain.cancel();
                 }
                 tokio::time::sleep(BAR_STEP).await;
             }
         };
         let ended = tokio::select! {
-            ended = host.run(&orders) => ended,
+            ended = host.run(&run_options) => ended,
             ended = moving => ended,
         };
         progress.finish();
-        output::print(Summary::new(&tallies, began.elapsed()))?;
+        output::print(Summary::new(&all_counters, began.elapsed()))?;
         if let Some((pipeline, opened)) = gave_up {
             anyhow::bail!(
-                "{} fails for every message of pipeline `{pipeline}` ({}): gave up, and what is left stays in its folder",
-                opened.culprit,
+                "{} fails for every message of pipeline `{pipeline}` ({}): giving up; the remaining files stay in their folder",
+                opened.failing_component,
                 opened.class
             );
         }
         ended
     } else {
-        host.run(&orders).await
+        host.run(&run_options).await
     };
     info!(?ended, "stopped");
     Ok(match ended {
-        Ended::Drained => ExitCode::SUCCESS,
-        Ended::SourceFailed | Ended::Unaccounted => ExitCode::FAILURE,
-        Ended::CutOff => ExitCode::from(CUT_OFF),
-        Ended::DeviceLost => ExitCode::from(DEVICE_LOST),
+        RunOutcome::Drained => ExitCode::SUCCESS,
+        RunOutcome::SourceFailed | RunOutcome::Unaccounted => ExitCode::FAILURE,
+        RunOutcome::CutOff => ExitCode::from(CUT_OFF),
+        RunOutcome::DeviceLost => ExitCode::from(DEVICE_LOST),
     })
 }
 
@@ -156,10 +156,10 @@ impl Patience {
 }
 
 /// The first SIGINT or SIGTERM drains, the second leaves at once; SIGHUP reads the file again.
-fn listen(orders: &Orders) -> std::io::Result<()> {
+fn listen(run_options: &RunOptions) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (drain, leave) = (orders.drain.clone(), orders.leave.clone());
-    let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&orders.reload));
+    let (drain, leave) = (run_options.drain.clone(), run_options.leave.clone());
+    let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&run_options.reload));
     tokio::spawn(async move {
         while let Some(()) = hangup.recv().await {
             reload.notify_one();
@@ -172,10 +172,16 @@ fn listen(orders: &Orders) -> std::io::Result<()> {
                 _ = terminate.recv() => "SIGTERM",
             };
             if again {
-                warn!(signal = name, "leaving at once: what is in hand goes back");
+                warn!(
+                    signal = name,
+                    "second signal: stopping at once; messages in flight return to their source"
+                );
                 leave.cancel();
             } else {
-                info!(signal = name, "stopping; once more to leave at once");
+                info!(
+                    signal = name,
+                    "stopping: draining; send the signal again to stop at once"
+                );
                 drain.cancel();
                 // One wish to stop may come as two signals: `timeout` sends one to the process and one to its group.
                 tokio::time::sleep(ONE_WISH).await;

@@ -10,14 +10,14 @@ use millrace_schema::{Setting, SettingKind, settings_schema};
 use serde_json::Value;
 
 use super::{MISTAKEN, output};
-use crate::config::{self, Config, Name, Rendering, Sound};
+use crate::config::{self, Config, Name, Rendering, ValidParts};
 use crate::sandbox::{self, Compiler, CompilerProcess, LoadProblem, Role, Sandbox};
 use crate::streams::{self, Severity};
 
 /// `millrace schema`
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Of which file
+    /// The file to print the schema of
     #[arg(value_enum, default_value_t = Which::Plugins)]
     which: Which,
     /// With the settings that the plugins of this `plugins.toml` declare; it may have mistakes
@@ -39,8 +39,8 @@ enum Which {
 pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
     let schema = match (options.which, &options.file) {
         (Which::Plugins, None) => config::schema(),
-        (Which::Plugins, Some(file)) => match sound(file) {
-            Some(sound) => config::schema_with_settings(declared(&sound)?),
+        (Which::Plugins, Some(file)) => match valid_parts(file) {
+            Some(valid_parts) => config::schema_with_settings(declared(&valid_parts)?),
             None => return Ok(ExitCode::from(MISTAKEN)),
         },
         (_, Some(_)) => anyhow::bail!("--file goes with `plugins`: no other file names plugins"),
@@ -51,12 +51,12 @@ pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What of a file is right: who edits it needs the schema before all of it is. A file of which nothing is right, because it
-/// is not there or no TOML, is told.
-fn sound(file: &Path) -> Option<Arc<Sound>> {
+/// The valid parts of a file: its author needs the schema before all of it is. A file without valid parts, because it
+/// is missing or is not TOML, is reported.
+fn valid_parts(file: &Path) -> Option<Arc<ValidParts>> {
     match Config::load(file) {
-        Ok((config, _)) => Some(config.errors().sound()),
-        Err(errors) if !errors.sound().plugins.is_empty() => Some(errors.sound()),
+        Ok((config, _)) => Some(config.errors().valid_parts()),
+        Err(errors) if !errors.valid_parts().plugins.is_empty() => Some(errors.valid_parts()),
         Err(errors) => {
             streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
             None
@@ -64,26 +64,26 @@ fn sound(file: &Path) -> Option<Arc<Sound>> {
     }
 }
 
-/// The settings that plugins declare, each as a schema. A plugin that does not load is told, and takes any.
-fn declared(sound: &Sound) -> anyhow::Result<BTreeMap<Name, Value>> {
+/// The settings that plugins declare, each as a schema. A plugin that does not load is reported, and takes any.
+fn declared(valid_parts: &ValidParts) -> anyhow::Result<BTreeMap<Name, Value>> {
     let sandbox = Sandbox::start(1, Compiler::Child(CompilerProcess::default()))?;
     let mut schemas = BTreeMap::new();
-    for (name, config) in &sound.plugins {
+    for (name, config) in &valid_parts.plugins {
         let roles = [
-            (&sound.preprocessors, Role::Preprocess),
-            (&sound.transformers, Role::Transform),
-            (&sound.routers, Role::Route),
+            (&valid_parts.preprocessors, Role::Preprocess),
+            (&valid_parts.transformers, Role::Transform),
+            (&valid_parts.routers, Role::Route),
         ];
-        // What no pipeline uses has no role yet.
+        // A plugin that no pipeline uses has no role yet.
         let Some((_, role)) = roles.into_iter().find(|(names, _)| names.contains(name)) else {
             continue;
         };
         let takes = match sandbox.load(config, role) {
             Ok(plugin) => plugin.settings().to_vec(),
             Err(error) => match error.problem {
-                LoadProblem::SettingMistakes { takes, .. } => takes,
+                LoadProblem::SettingDiagnostics { takes, .. } => takes,
                 _ => {
-                    streams::error(crate::chain::Chain(&error));
+                    streams::error(crate::error_chain::ErrorChain(&error));
                     continue;
                 }
             },

@@ -1,13 +1,13 @@
 //! The broker's URL: checked strictly, and shown without its password. Knows no client library.
 //!
-//! Stricter than the URL standard on purpose: the client falls back to `localhost` for a host that it cannot use and
-//! to an empty vhost for a final slash, and then connects to something that nobody asked for.
+//! Stricter than the URL standard by design: the client falls back to `localhost` for a host that it cannot use and
+//! to an empty vhost for a final slash, and then connects to another place than the user wanted.
 
 use std::net::Ipv6Addr;
 
-use super::mistakes::HIDDEN;
+use super::diagnostics::HIDDEN;
 
-/// What a URL looks like.
+/// The form of a URL.
 const EXAMPLE: &str = "write `amqp://user:password@host:5672/vhost`";
 
 /// Parameters that the client understands, and whether each is a whole number.
@@ -21,7 +21,7 @@ const PARAMETERS: &[(&str, bool)] = &[
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub(crate) struct BrokerEndpoint {
     /// A name or an address; IPv6 without brackets.
     pub(crate) host: String,
     /// The port, by scheme where the URL says nothing.
@@ -34,12 +34,12 @@ pub(crate) struct Endpoint {
 ///
 /// # Errors
 /// Says why the URL cannot be used; nothing of it but the names of scheme and parameters.
-pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
+pub(crate) fn endpoint(url: &str) -> Result<BrokerEndpoint, String> {
     check(url).map_err(|error| format!("{}; {}", error.message, error.hint))?;
     let is_tls = is_tls(url);
     let host_port = Parts::of(url).map_or("", |parts| parts.host_port);
     let (host, port) = split_port(host_port);
-    Ok(Endpoint {
+    Ok(BrokerEndpoint {
         host: unbracketed(host).to_owned(),
         port: port
             .and_then(|port| port.parse().ok())
@@ -70,7 +70,7 @@ struct Parts<'u> {
     user: Option<&'u str>,
     password: Option<&'u str>,
     host_port: &'u str,
-    /// Without its slash; none where there is no slash.
+    /// Without its slash; `None` where there is no slash.
     vhost: Option<&'u str>,
     parameters: Option<&'u str>,
 }
@@ -78,7 +78,7 @@ struct Parts<'u> {
 /// Checks a URL.
 pub(super) fn check(url: &str) -> Result<(), UrlError> {
     let Some(parts) = Parts::of(url) else {
-        return fail("this is no AMQP URL", EXAMPLE);
+        return fail("this is not an AMQP URL", EXAMPLE);
     };
     match parts.scheme {
         "amqp" | "amqps" => {}
@@ -88,7 +88,7 @@ pub(super) fn check(url: &str) -> Result<(), UrlError> {
                 EXAMPLE,
             );
         }
-        _ => return fail("this is no AMQP URL", EXAMPLE),
+        _ => return fail("this is not an AMQP URL", EXAMPLE),
     }
     if url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
         return fail(
@@ -184,7 +184,7 @@ fn check_host(host_port: &str) -> Result<(), UrlError> {
     let valid =
         |port: &str| port.chars().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
     if !port.is_none_or(valid) {
-        return fail("the broker's URL has a port that is no number from 1 to 65535", ENCODE);
+        return fail("the port in the broker's URL is not a number from 1 to 65535", ENCODE);
     }
     Ok(())
 }
@@ -247,7 +247,7 @@ fn check_parameter(pair: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// What parameters look like.
+/// The form of parameters.
 const EXAMPLE_PARAMETERS: &str = "such as `?heartbeat=30` (seconds) or `?connection_timeout=5000` (milliseconds)";
 
 /// Whether every `%` begins an escape, and what they mean is UTF-8.
@@ -306,8 +306,8 @@ mod tests {
             let message = check(url).unwrap_err().message;
             assert!(message.contains(part), "{url}: {message}");
         };
-        refused("", "no AMQP URL");
-        refused("localhost:5672", "no AMQP URL");
+        refused("", "not an AMQP URL");
+        refused("localhost:5672", "not an AMQP URL");
         refused("http://localhost", "scheme `http`");
         refused("amqp://", "no host");
         refused("amqp://user:pass@", "no host");
@@ -339,7 +339,7 @@ mod tests {
             ("amqp://[::1]:17", "::1", 17, false),
         ] {
             let host = host.to_owned();
-            assert_eq!(endpoint(url), Ok(Endpoint { host, port, is_tls }), "{url}");
+            assert_eq!(endpoint(url), Ok(BrokerEndpoint { host, port, is_tls }), "{url}");
         }
         assert!(!endpoint("amqp://u:hunter2@").unwrap_err().contains("hunter2"));
     }

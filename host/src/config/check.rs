@@ -12,20 +12,20 @@ use toml::Spanned;
 
 use super::broker_url;
 use super::check_values::Expect;
+use super::diagnostics::Diagnostic;
 use super::limits::{
     ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT_BEFORE, HOST_MEMORY,
     INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
 };
 use super::links::{Links, UseKind};
-use super::mistakes::Mistake;
 use super::raw::{RawBroker, RawConfig, RawHost, RawModel, RawPlugin};
 use super::raw_device::RawDevice;
 use super::table::Report;
 use super::units;
 use super::values::{Bytes, Text};
-use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
+use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, ValidParts};
 
-/// What a call may take where nobody says otherwise: CPU time, and bytes of memory.
+/// The default limits of a call: CPU time, and bytes of memory.
 pub fn default_limits() -> (Duration, usize) {
     (
         DEADLINE.default,
@@ -42,7 +42,7 @@ pub fn limits_shown((deadline, memory_bytes): (Duration, usize)) -> (String, Str
 /// Reads them; the default of what is not said.
 ///
 /// # Errors
-/// What is wrong with one of them.
+/// The problem of one of them.
 pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Duration, usize), String> {
     fn within<T: Copy + PartialOrd>(value: T, limits: &Limits<T>, text: &str) -> Result<T, String> {
         let is_within = (limits.min..=limits.max).contains(&value);
@@ -79,12 +79,12 @@ pub(super) struct Checker<'r, 'a> {
     pub(super) links: Links,
 }
 
-/// What was checked.
+/// The checked parts.
 pub(super) struct Checked {
     pub(super) broker: Option<BrokerConfig>,
     pub(super) host: HostConfig,
     pub(super) pipelines: BTreeMap<Name, PipelineConfig>,
-    pub(super) sound: Sound,
+    pub(super) valid_parts: ValidParts,
 }
 
 impl Checker<'_, '_> {
@@ -95,32 +95,32 @@ impl Checker<'_, '_> {
         let models = raw
             .models
             .iter()
-            .filter_map(|raw| self.sound(raw.is_mistaken, |this| this.model(raw)));
+            .filter_map(|raw| self.if_valid(raw.is_invalid, |this| this.model(raw)));
         let models = models.map(|model| (model.name.clone(), model)).collect();
         let plugins = raw
             .plugins
             .iter()
-            .filter_map(|raw| self.sound(raw.is_mistaken, |this| this.plugin(raw)));
+            .filter_map(|raw| self.if_valid(raw.is_invalid, |this| this.plugin(raw)));
         let plugins = plugins.map(|plugin| (plugin.name.clone(), plugin)).collect();
         let pipelines = raw.pipelines.iter().filter_map(|pipeline| self.pipeline(pipeline, raw));
         let pipelines = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline)).collect();
         if !raw.has_pipelines && !self.report.meant.contains(&(0, "pipeline")) {
-            let mistake = Mistake::at(None, "there is no pipeline").hint("add a `[pipeline.NAME]`");
-            self.report.mistake(mistake);
+            let diagnostic = Diagnostic::at(None, "the file has no pipeline").hint("add a `[pipeline.NAME]`");
+            self.report.diagnostic(diagnostic);
         }
         if raw.broker.is_none()
             && !self.report.meant.contains(&(0, "broker"))
             && let Some(span) = self.links.needs_broker.first()
         {
-            let mistake = Mistake::at(span.clone(), "this needs a broker, and the file has no `[broker]`")
+            let diagnostic = Diagnostic::at(span.clone(), "this needs a broker, and the file has no `[broker]`")
                 .hint("add `[broker]` with `amqp = \"${AMQP_URL}\"`");
-            self.report.mistake(mistake);
+            self.report.diagnostic(diagnostic);
         }
         self.links.check(raw, self.report);
         let preprocessors = self.links.used_as(UseKind::Preprocess);
         let transformers = self.links.used_as(UseKind::Transform);
         let routers = self.links.used_as(UseKind::Route);
-        let sound = Sound {
+        let valid_parts = ValidParts {
             models,
             plugins,
             preprocessors,
@@ -132,14 +132,14 @@ impl Checker<'_, '_> {
             broker,
             host,
             pipelines,
-            sound,
+            valid_parts,
         }
     }
 
-    /// What a check gives, where it found nothing wrong and nothing was wrong before.
-    fn sound<T>(&mut self, is_mistaken: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        let n_before = self.report.mistakes.len();
-        check(self).filter(|_| !is_mistaken && self.report.mistakes.len() == n_before)
+    /// The result of a check, where it found nothing wrong and nothing was wrong before.
+    fn if_valid<T>(&mut self, is_invalid: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let n_before = self.report.diagnostics.len();
+        check(self).filter(|_| !is_invalid && self.report.diagnostics.len() == n_before)
     }
 
     fn broker(&mut self, raw: &RawBroker) -> BrokerConfig {
@@ -148,7 +148,7 @@ impl Checker<'_, '_> {
             && let Err(error) = broker_url::check(&amqp.get_ref().value)
         {
             self.report
-                .mistake(Mistake::at(amqp.span(), error.message).hint(error.hint));
+                .diagnostic(Diagnostic::at(amqp.span(), error.message).hint(error.hint));
         }
         let amqp = raw
             .amqp
@@ -227,21 +227,21 @@ impl Checker<'_, '_> {
         })
     }
 
-    /// Those of `devices`, or the one of `device`.
+    /// The devices of `devices`, or the one of `device`.
     fn devices(&mut self, raw: &RawModel<'_>) -> Vec<DeviceChoice> {
         let one = raw.device.given().map(|device| self.device(device));
         let Some(several) = raw.devices.given() else {
             return vec![one.unwrap_or(DEVICE.default)];
         };
         if let Some(device) = raw.device.given() {
-            let message = "`device` and `devices` say the same twice";
-            let mistake = Mistake::at(device.span(), message).hint("leave one of them out");
-            self.report.mistake(mistake);
+            let message = "`device` and `devices` exclude each other";
+            let diagnostic = Diagnostic::at(device.span(), message).hint("leave one of them out");
+            self.report.diagnostic(diagnostic);
         }
         let devices = &several.get_ref().0;
         if !(1..=MAX_DEVICES).contains(&devices.len()) {
             let message = format!("`devices` must name from 1 to {MAX_DEVICES}, found {}", devices.len());
-            self.report.mistake(Mistake::at(several.span(), message));
+            self.report.diagnostic(Diagnostic::at(several.span(), message));
             return vec![DEVICE.default];
         }
         devices.iter().map(|device| self.device(device)).collect()
@@ -263,8 +263,8 @@ impl Checker<'_, '_> {
                 if let Some(place) = place.filter(|place| *place < 100) {
                     return DeviceChoice::GpuAt(place.into());
                 }
-                let message = format!("{} is no device", text.quoted());
-                self.report.mistake(Mistake::at(raw.span(), message).hint(FORMS));
+                let message = format!("{} is not a device", text.quoted());
+                self.report.diagnostic(Diagnostic::at(raw.span(), message).hint(FORMS));
             }
             RawDevice::Adapter { adapter, span } => {
                 self.required(
@@ -278,7 +278,7 @@ impl Checker<'_, '_> {
                         return DeviceChoice::Adapter(adapter.get_ref().value.clone());
                     }
                     self.report
-                        .mistake(Mistake::at(adapter.span(), "the adapter has no name").hint(FORMS));
+                        .diagnostic(Diagnostic::at(adapter.span(), "the adapter has no name").hint(FORMS));
                 }
             }
         }
@@ -318,7 +318,7 @@ impl Checker<'_, '_> {
             false => format!("a SHA-256 has {SHA256_DIGITS} hexadecimal digits and nothing else"),
         };
         self.report
-            .mistake(Mistake::at(digest.span(), message).hint("`sha256sum FILE` prints it"));
+            .diagnostic(Diagnostic::at(digest.span(), message).hint("`sha256sum FILE` prints it"));
         None
     }
 }

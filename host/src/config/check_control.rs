@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::check::Checker;
-use super::mistakes::{Mistake, did_you_mean};
+use super::diagnostics::{Diagnostic, did_you_mean};
 use super::raw::RawHost;
 use super::table::Key;
 use super::values::Text;
@@ -16,7 +16,7 @@ use super::{ControlConfig, Secret};
 /// How a socket's path ends: what is written without is a word that was meant otherwise, or a file to lose.
 const SOCKET_ENDING: &str = "sock";
 
-/// What an address of a Unix socket holds: 108 bytes with the zero at its end.
+/// The length of an address of a Unix socket: 108 bytes with the zero at its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Less can be guessed.
@@ -34,7 +34,7 @@ impl Checker<'_, '_> {
         let public = raw.admin_public.given().filter(|public| *public.get_ref());
         let Some(admin) = raw.admin.given() else {
             if let (Some(public), true) = (public, raw.admin.is_absent()) {
-                let warning = Mistake::at(public.span(), "there is nothing that could be public");
+                let warning = Diagnostic::at(public.span(), "`admin_public` has no effect without `admin`");
                 self.report
                     .warning(warning.hint("leave it out, or serve health and metrics: `admin = \"0.0.0.0:9464\"`"));
             }
@@ -47,22 +47,21 @@ impl Checker<'_, '_> {
                     let message = format!("{} is reached by this machine alone", written.quoted());
                     let hint =
                         "leave out `admin_public`, or take an address that others reach, such as \"0.0.0.0:9464\"";
-                    self.report.warning(Mistake::at(public.span(), message).hint(hint));
+                    self.report.warning(Diagnostic::at(public.span(), message).hint(hint));
                 }
                 return Some(address);
             }
             (Ok(address), None) if address.ip().to_canonical().is_loopback() => return Some(address),
             (Ok(_), None) => (
                 format!("{} can be reached from other machines", written.quoted()),
-                "take \"127.0.0.1:9464\"; or say `admin_public = true`, and everybody who reaches it reads counts and names, \
-                 and changes nothing",
+                "use \"127.0.0.1:9464\", or set `admin_public = true`: everybody who reaches the address can then read counts and names, but change nothing",
             ),
             (Err(_), _) => (
-                format!("{} is no address with a port", written.quoted()),
+                format!("{} is not an address with a port", written.quoted()),
                 "such as \"127.0.0.1:9464\" or \"[::1]:9464\"; port 0 takes one that is free",
             ),
         };
-        self.report.mistake(Mistake::at(admin.span(), message).hint(hint));
+        self.report.diagnostic(Diagnostic::at(admin.span(), message).hint(hint));
         None
     }
 
@@ -90,7 +89,8 @@ impl Checker<'_, '_> {
                     .map(|word| format!(", did you mean `{word}`?"))
                     .unwrap_or_default();
                 let message = format!("`control` cannot be {}{meant}", control.get_ref().quoted());
-                self.report.mistake(Mistake::at(control.span(), message).hint(FORMS));
+                self.report
+                    .diagnostic(Diagnostic::at(control.span(), message).hint(FORMS));
                 ControlConfig::Auto
             }
         }
@@ -98,14 +98,15 @@ impl Checker<'_, '_> {
 
     fn tcp(&mut self, control: &Spanned<Text>, address: SocketAddr, token: &Key<Text>) -> ControlConfig {
         if token.is_absent() {
-            let message = "whoever reaches this address could change the host: it needs `control_token`";
+            let message = "everybody who reaches this address could change the host: set `control_token`";
             let hint = "add `control_token = \"${CONTROL_TOKEN}\"`, or take \"auto\", a socket for you alone";
-            self.report.mistake(Mistake::at(control.span(), message).hint(hint));
+            self.report
+                .diagnostic(Diagnostic::at(control.span(), message).hint(hint));
         }
         if !address.ip().is_loopback() {
-            let message = "the token goes over the network as it is, for everybody on the way to read";
-            let hint = "take \"127.0.0.1:9465\", and let a proxy with TLS stand before it";
-            self.report.warning(Mistake::at(control.span(), message).hint(hint));
+            let message = "the token crosses the network unencrypted";
+            let hint = "use \"127.0.0.1:9465\" behind a proxy with TLS";
+            self.report.warning(Diagnostic::at(control.span(), message).hint(hint));
         }
         let token = token.given().and_then(|token| self.token(token));
         ControlConfig::Tcp {
@@ -118,25 +119,25 @@ impl Checker<'_, '_> {
         let value = &token.get_ref().value;
         let n_chars = value.chars().count();
         let message = if !value.chars().all(|c| c.is_ascii_graphic()) {
-            "a token has letters, digits and punctuation of ASCII, and no spaces".to_owned()
+            "a token consists of ASCII letters, digits and punctuation, without spaces".to_owned()
         } else if n_chars < TOKEN_CHARS_MIN {
-            format!("this token can be guessed: it has {n_chars} characters, and at least {TOKEN_CHARS_MIN} are needed")
+            format!("this token is too short: it has {n_chars} characters and needs at least {TOKEN_CHARS_MIN}")
         } else if n_chars > TOKEN_CHARS_MAX {
-            format!("this token has {n_chars} characters, and at most {TOKEN_CHARS_MAX} are taken")
+            format!("this token is too long: it has {n_chars} characters and may have at most {TOKEN_CHARS_MAX}")
         } else {
             return Some(Secret::new(value.clone()));
         };
         let hint = "`openssl rand -hex 32` makes a good one";
-        self.report.mistake(Mistake::at(token.span(), message).hint(hint));
+        self.report.diagnostic(Diagnostic::at(token.span(), message).hint(hint));
         None
     }
 
-    /// A token without a port is asked of nobody.
+    /// A token without a port has no effect.
     fn unused_token(&mut self, raw: &RawHost) {
         if let Some(token) = raw.control_token.given()
             && !matches!(raw.control, Key::Mistaken)
         {
-            let warning = Mistake::at(token.span(), "nobody is asked for this token: it is for a port");
+            let warning = Diagnostic::at(token.span(), "this token has no effect: only a control port needs one");
             let hint = "leave it out, or listen at a port: `control = \"127.0.0.1:9465\"`";
             self.report.warning(warning.hint(hint));
         }
@@ -149,19 +150,19 @@ impl Checker<'_, '_> {
         let n_bytes = path.as_os_str().len();
         let found = std::fs::metadata(&path).ok();
         let problem = if text.get_ref().value.contains('\0') {
-            format!("{written} is no path")
+            format!("{written} is not a path")
         } else if n_bytes > SOCKET_PATH_BYTES_MAX {
             format!(
-                "the path of the socket {written} has {n_bytes} bytes from the root on, and {SOCKET_PATH_BYTES_MAX} can be had"
+                "the absolute path of the socket {written} has {n_bytes} bytes, more than the {SOCKET_PATH_BYTES_MAX} allowed"
             )
         } else if found.is_some_and(|found| !found.file_type().is_socket()) {
-            format!("{written} is there, and not a socket")
+            format!("{written} exists and is not a socket")
         } else if !path.parent().is_some_and(Path::is_dir) {
             format!("the socket {written} cannot be made: the folder above it does not exist")
         } else {
             return Some(path);
         };
-        self.report.mistake(Mistake::at(text.span(), problem));
+        self.report.diagnostic(Diagnostic::at(text.span(), problem));
         None
     }
 }
@@ -173,7 +174,7 @@ mod tests {
 
     const TOKEN: &str = "hunter2-hunter2-hunter2";
 
-    /// What `[host]` with these lines, in a file of this folder, gives.
+    /// The result of `[host]` with these lines, in a file of this folder.
     fn control(folder: &Path, lines: &str) -> Result<ControlConfig, String> {
         let pipeline = "[pipeline.a]\nsource = { folder = \".\" }\npreprocess = \"p\"\nmodel = \"m\"\nroute = \"r\"\n\
             destination.out = { folder = \"out\" }\n[model.m]\npath = \".\"\n\
@@ -239,18 +240,21 @@ mod tests {
         check("control = 'millrace'", "`control` cannot be `millrace`");
         check("control = '127.0.0.1'", "`control` cannot be `127.0.0.1`");
         check("control = 'localhost:9465'", "`control` cannot be `localhost:9465`");
-        check("control = 'file.sock'", "is there, and not a socket");
+        check("control = 'file.sock'", "exists and is not a socket");
         check("control = 'no/such/a.sock'", "the folder above it does not exist");
-        check(&format!("control = '{}.sock'", "a".repeat(100)), "107 can be had");
-        check("control = '127.0.0.1:9465'", "it needs `control_token`");
+        check(
+            &format!("control = '{}.sock'", "a".repeat(100)),
+            "more than the 107 allowed",
+        );
+        check("control = '127.0.0.1:9465'", "set `control_token`");
         let with = |token: &str| format!("control = '127.0.0.1:9465'\ncontrol_token = '{token}'");
-        check(&with("hunter2"), "it has 7 characters, and at least 16 are needed");
-        check(&with(&"hunter2".repeat(100)), "at most 512 are taken");
-        check(&with("hunter2 hunter2 hunter2"), "no spaces");
-        check(&with("hunter2-hunter2-hünter2"), "of ASCII");
+        check(&with("hunter2"), "it has 7 characters and needs at least 16");
+        check(&with(&"hunter2".repeat(100)), "may have at most 512");
+        check(&with("hunter2 hunter2 hunter2"), "without spaces");
+        check(&with("hunter2-hunter2-hünter2"), "ASCII letters");
         check(&with("${NO_TOKEN}"), "`${NO_TOKEN}` is not set");
-        // What is wrong elsewhere does not show it, either.
+        // A mistake elsewhere does not show it, either.
         check(&(with("${TOKEN}-hunter2") + "\nworkers = 0"), "`workers` must be");
-        check(&with("hunter2-${TOKEN} "), "no spaces");
+        check(&with("hunter2-${TOKEN} "), "without spaces");
     }
 }

@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
-use super::links::{Endpoint, EndpointRole};
-use super::mistakes::{Mistake, quoted};
+use super::diagnostics::{Diagnostic, quoted};
+use super::links::{EndpointRole, LinkedEndpoint};
 use super::raw::{RawDeclare, RawDestination, RawPipeline};
 use super::{DestinationConfig, QueueType};
 
@@ -23,7 +23,7 @@ impl Checker<'_, '_> {
         if let Some(span) = &raw.queue {
             let hint = "a queue is reached by its name on the default exchange: `exchange = \"\"` and `routing_key`";
             self.report
-                .mistake(Mistake::at(span.clone(), "a destination has no key `queue`").hint(hint));
+                .diagnostic(Diagnostic::at(span.clone(), "a destination has no key `queue`").hint(hint));
         }
         let kinds = [
             !raw.exchange.is_absent(),
@@ -39,7 +39,8 @@ impl Checker<'_, '_> {
             _ => "has more than one of `exchange`, `reply` and `folder`",
         };
         let message = format!("the destination {} {problem}", quoted(raw.name));
-        self.report.mistake(Mistake::at(raw.span.clone(), message).hint(ONE_OF));
+        self.report
+            .diagnostic(Diagnostic::at(raw.span.clone(), message).hint(ONE_OF));
         None
     }
 
@@ -62,7 +63,7 @@ impl Checker<'_, '_> {
             );
             let declare = self.declare(&raw.declare);
             let queue = routing_key?;
-            let endpoint = Endpoint::Queue(queue.get_ref().value.clone());
+            let endpoint = LinkedEndpoint::Queue(queue.get_ref().value.clone());
             self.link(
                 pipeline,
                 EndpointRole::Destination,
@@ -93,14 +94,14 @@ impl Checker<'_, '_> {
         self.links.needs_broker.push(patterns.span());
         let source = pipeline.source.given().map(Spanned::get_ref);
         if source.is_some_and(|source| source.queue.is_absent() && !source.folder.is_absent()) {
-            let mistake = Mistake::at(patterns.span(), "files have no address to reply to");
+            let diagnostic = Diagnostic::at(patterns.span(), "files have no address to reply to");
             self.report
-                .mistake(mistake.hint("`reply` needs a queue as the pipeline's source"));
+                .diagnostic(diagnostic.hint("`reply` needs a queue as the pipeline's source"));
         }
         let queue = source.and_then(|source| source.queue.given());
         if let Some(queue) = queue.filter(|queue| allow.is_match(&queue.get_ref().value)) {
             let message = "whoever sends a message can have its reply sent into the pipeline's own queue";
-            let warning = Mistake::at(patterns.span(), message).hint("allow only the queues that clients listen to");
+            let warning = Diagnostic::at(patterns.span(), message).hint("allow only the queues that clients listen to");
             self.report
                 .warning(warning.context(queue.span(), "which the patterns match"));
         }
@@ -118,7 +119,7 @@ impl Checker<'_, '_> {
         self.link(
             pipeline,
             EndpointRole::Destination,
-            Endpoint::folder(&folder),
+            LinkedEndpoint::folder(&folder),
             given.span(),
             None,
         );

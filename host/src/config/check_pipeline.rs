@@ -6,11 +6,11 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
+use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted};
 use super::limits::{
     ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SETTLE,
 };
-use super::links::{Endpoint, EndpointRole, EndpointUse, Use, UseKind};
-use super::mistakes::{Mistake, Span, did_you_mean, quoted};
+use super::links::{EndpointRole, EndpointUse, LinkedEndpoint, Use, UseKind};
 use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, References};
 use super::table::Key;
 use super::values::Text;
@@ -59,7 +59,8 @@ impl Checker<'_, '_> {
                 quoted(raw.name)
             );
             let hint = format!("add `[pipeline.{}.destination.NAME]`", raw.name);
-            self.report.warning(Mistake::at(raw.span.clone(), warning).hint(hint));
+            self.report
+                .warning(Diagnostic::at(raw.span.clone(), warning).hint(hint));
         }
         let trial = raw.trial.given().map(|trial| self.trial(trial.get_ref()));
         let trial = trial.unwrap_or_default();
@@ -86,7 +87,7 @@ impl Checker<'_, '_> {
         let n = references.len();
         if n == 0 || n > CHAIN_MAX {
             let message = format!("a chain of {n} plugins: it has at least one, and at most {CHAIN_MAX}");
-            self.report.mistake(Mistake::at(given.span(), message));
+            self.report.diagnostic(Diagnostic::at(given.span(), message));
             return None;
         }
         let own = if kind == UseKind::Preprocess { n - 1 } else { 0 };
@@ -115,12 +116,12 @@ impl Checker<'_, '_> {
         }
         let message = format!("there is no {kind} {}", text.quoted());
         self.report
-            .mistake(match did_you_mean(&text.value, known.iter().copied()) {
-                Some(meant) => Mistake::at(given.span(), format!("{message}, did you mean `{meant}`?")),
+            .diagnostic(match did_you_mean(&text.value, known.iter().copied()) {
+                Some(meant) => Diagnostic::at(given.span(), format!("{message}, did you mean `{meant}`?")),
                 None if Name::new(&text.value).is_some() && text.is_plain() => {
-                    Mistake::at(given.span(), message).hint(format!("add `[{kind}.{}]`", text.value))
+                    Diagnostic::at(given.span(), message).hint(format!("add `[{kind}.{}]`", text.value))
                 }
-                None => Mistake::at(given.span(), message).hint(format!("add `[{kind}.NAME]`")),
+                None => Diagnostic::at(given.span(), message).hint(format!("add `[{kind}.NAME]`")),
             });
         None
     }
@@ -129,15 +130,15 @@ impl Checker<'_, '_> {
         const EITHER: &str = "write `{ queue = \"..\" }` or `{ folder = \"..\" }`";
         match (&raw.queue, &raw.folder) {
             (Key::Absent, Key::Absent) => {
-                let mistake = Mistake::at(raw.span.clone(), "the source has neither `queue` nor `folder`");
-                self.report.mistake(mistake.hint(EITHER));
+                let diagnostic = Diagnostic::at(raw.span.clone(), "the source has neither `queue` nor `folder`");
+                self.report.diagnostic(diagnostic.hint(EITHER));
                 None
             }
             (_, Key::Absent) => self.queue_source(raw, pipeline).map(SourceConfig::Queue),
             (Key::Absent, _) => self.folder_source(raw, pipeline).map(SourceConfig::Folder),
             _ => {
-                let mistake = Mistake::at(raw.span.clone(), "the source has both `queue` and `folder`");
-                self.report.mistake(mistake.hint(EITHER));
+                let diagnostic = Diagnostic::at(raw.span.clone(), "the source has both `queue` and `folder`");
+                self.report.diagnostic(diagnostic.hint(EITHER));
                 None
             }
         }
@@ -159,7 +160,7 @@ impl Checker<'_, '_> {
         let queue = raw.queue.given()?;
         self.links.needs_broker.push(queue.span());
         let name = self.queue_name(queue, declare);
-        let endpoint = Endpoint::Queue(queue.get_ref().value.clone());
+        let endpoint = LinkedEndpoint::Queue(queue.get_ref().value.clone());
         self.link(pipeline, EndpointRole::Source, endpoint, queue.span(), Some(declare));
         let dead_letter = self.dead_letter(queue, pipeline);
         Some(QueueSource {
@@ -174,7 +175,7 @@ impl Checker<'_, '_> {
         match &pipeline.dead_letter {
             Key::Mistaken => None,
             Key::Given(given) => {
-                let endpoint = Endpoint::Queue(given.get_ref().value.clone());
+                let endpoint = LinkedEndpoint::Queue(given.get_ref().value.clone());
                 self.link(pipeline, EndpointRole::DeadLetter, endpoint, given.span(), None);
                 // Dead letters are always declared, so a name that cannot be declared is wrong.
                 self.queue_name(given, QueueType::default())
@@ -185,9 +186,9 @@ impl Checker<'_, '_> {
                 if !is_declarable && queue.get_ref().value.len() <= SHORT_STRING_BYTES_MAX {
                     let message = "no queue of dead letters can be named after this queue";
                     let hint = "add `dead_letter = \"..\"` to the pipeline";
-                    self.report.mistake(Mistake::at(queue.span(), message).hint(hint));
+                    self.report.diagnostic(Diagnostic::at(queue.span(), message).hint(hint));
                 }
-                let endpoint = Endpoint::Queue(name.clone());
+                let endpoint = LinkedEndpoint::Queue(name.clone());
                 self.link(pipeline, EndpointRole::DeadLetter, endpoint, queue.span(), None);
                 Some(name)
             }
@@ -215,7 +216,7 @@ impl Checker<'_, '_> {
             self.link(
                 pipeline,
                 EndpointRole::Source,
-                Endpoint::folder(folder),
+                LinkedEndpoint::folder(folder),
                 given.span(),
                 None,
             );
@@ -240,7 +241,8 @@ impl Checker<'_, '_> {
         {
             let message = format!("the pattern {} can match no file", pattern.get_ref().quoted());
             let hint = "a pattern is for the file's name alone: only files directly in the folder are messages";
-            self.report.mistake(Mistake::at(pattern.span(), message).hint(hint));
+            self.report
+                .diagnostic(Diagnostic::at(pattern.span(), message).hint(hint));
         }
         self.patterns(patterns)
     }
@@ -274,7 +276,7 @@ impl Checker<'_, '_> {
         let name = &text.get_ref().value;
         if name.is_empty() {
             self.report
-                .mistake(Mistake::at(text.span(), "a queue must have a name"));
+                .diagnostic(Diagnostic::at(text.span(), "a queue must have a name"));
             return None;
         }
         self.short_string(text, "queue")?;
@@ -284,7 +286,7 @@ impl Checker<'_, '_> {
                 text.get_ref().quoted()
             );
             let hint = "choose another name, or take a queue that is there with `type = \"passive\"`";
-            self.report.mistake(Mistake::at(text.span(), message).hint(hint));
+            self.report.diagnostic(Diagnostic::at(text.span(), message).hint(hint));
             return None;
         }
         Some(name.clone())
@@ -303,7 +305,7 @@ impl Checker<'_, '_> {
         } else {
             return Some(());
         };
-        self.report.mistake(Mistake::at(text.span(), problem));
+        self.report.diagnostic(Diagnostic::at(text.span(), problem));
         None
     }
 
@@ -311,7 +313,7 @@ impl Checker<'_, '_> {
         &mut self,
         pipeline: &RawPipeline<'_>,
         role: EndpointRole,
-        endpoint: Endpoint,
+        endpoint: LinkedEndpoint,
         span: Span,
         declare: Option<QueueType>,
     ) {

@@ -4,8 +4,8 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::check_values::Expect;
+use super::diagnostics::{Diagnostic, quoted};
 use super::limits::{OUTCOME, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES};
-use super::mistakes::{Mistake, quoted};
 use super::raw::{RawPipeline, RawProbe, RawTrial};
 use super::units::show_size;
 use super::{ProbeConfig, ProbeOutcome, TrialConfig};
@@ -23,9 +23,9 @@ impl Checker<'_, '_> {
             && failures >= messages
             && let Some(span) = raw.failures.given().or(raw.messages.given()).map(Spanned::span)
         {
-            let message = format!("no new version is undone for failing: {failures} of {messages} messages may");
-            let hint = "`failures` must be less than `messages`; `messages = 0` is no trial at all";
-            self.report.warning(Mistake::at(span, message).hint(hint));
+            let message = format!("a failing version is never undone: `failures` is {failures} of {messages} messages");
+            let hint = "`failures` must be less than `messages`; `messages = 0` turns the trial off";
+            self.report.warning(Diagnostic::at(span, message).hint(hint));
         }
         TrialConfig {
             messages: u32::try_from(messages).unwrap_or(default.messages),
@@ -38,11 +38,11 @@ impl Checker<'_, '_> {
     pub(super) fn probes(&mut self, pipeline: &RawPipeline<'_>, max_message_bytes: usize) -> Vec<ProbeConfig> {
         if let Some(excess) = pipeline.probes.get(PROBES_MAX) {
             let message = format!(
-                "the pipeline {} has {} probes, and at most {PROBES_MAX} are run",
+                "the pipeline {} has {} probes, more than the {PROBES_MAX} allowed",
                 quoted(pipeline.name),
                 pipeline.probes.len()
             );
-            self.report.mistake(Mistake::at(excess.span.clone(), message));
+            self.report.diagnostic(Diagnostic::at(excess.span.clone(), message));
         }
         let probes = pipeline.probes.iter().take(PROBES_MAX);
         probes.filter_map(|raw| self.probe(raw, max_message_bytes)).collect()
@@ -63,7 +63,7 @@ impl Checker<'_, '_> {
         if let Some(label) = label.filter(|label| label.get_ref().value.is_empty()) {
             let hint = "leave out `label` where any will do";
             self.report
-                .mistake(Mistake::at(label.span(), "no model has an empty label").hint(hint));
+                .diagnostic(Diagnostic::at(label.span(), "no model has an empty label").hint(hint));
         }
         let given = raw.file.given()?;
         let file = self.path(given, Expect::File)?;
@@ -71,12 +71,12 @@ impl Checker<'_, '_> {
         let max_bytes = u64::try_from(max_message_bytes).unwrap_or(u64::MAX);
         if n_bytes > max_bytes {
             let message = format!(
-                "the probe {} has {n_bytes} bytes, and the pipeline takes messages of at most {}",
+                "the probe {} has {n_bytes} bytes, more than the {} that the pipeline takes",
                 given.get_ref().quoted(),
                 show_size(max_bytes)
             );
             let hint = "a message of this size becomes a dead letter before a plugin sees it; see `max_message`";
-            self.report.mistake(Mistake::at(given.span(), message).hint(hint));
+            self.report.diagnostic(Diagnostic::at(given.span(), message).hint(hint));
         }
         Some(ProbeConfig {
             file,

@@ -6,13 +6,13 @@ use globset::Glob;
 use toml::Spanned;
 
 use super::check::Checker;
+use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted};
 use super::limits::{Limits, Show};
-use super::mistakes::{Mistake, Span, did_you_mean, quoted};
 use super::table::Key;
 use super::values::{Bytes, Patterns, Text};
 use super::{Globs, Name};
 
-/// What a path must lead to.
+/// The expected kind of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
     File,
@@ -36,13 +36,13 @@ impl Checker<'_, '_> {
                     }
                 })
                 .collect();
-            // What is hidden in the message stays hidden in the hint.
+            // A value that the message hides stays hidden in the hint.
             let is_shown = quoted(text).contains(text);
             let better = Name::new(kebab.trim_matches('-')).filter(|_| is_shown);
             let example = better.map(|name| format!(", such as `{name}`")).unwrap_or_default();
             let hint = format!("1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter{example}");
             let message = format!("{} cannot be the name of a {kind}", quoted(text));
-            self.report.mistake(Mistake::at(span.clone(), message).hint(hint));
+            self.report.diagnostic(Diagnostic::at(span.clone(), message).hint(hint));
         }
         name
     }
@@ -52,14 +52,14 @@ impl Checker<'_, '_> {
         if key.is_absent() && !self.report.meant.contains(&(table.start, name)) {
             let message = format!("the key `{name}` is missing");
             self.report
-                .mistake(Mistake::at(table.clone(), message).hint(format!("add {example}")));
+                .diagnostic(Diagnostic::at(table.clone(), message).hint(format!("add {example}")));
         }
     }
 
     /// Reports a key that has no meaning here.
     pub(super) fn refuse<T>(&mut self, key: &Key<T>, message: &str, hint: &str) {
         if let Key::Given(value) = key {
-            self.report.mistake(Mistake::at(value.span(), message).hint(hint));
+            self.report.diagnostic(Diagnostic::at(value.span(), message).hint(hint));
         }
     }
 
@@ -74,7 +74,7 @@ impl Checker<'_, '_> {
         }
         let (min, max) = (limits.min.show(), limits.max.show());
         let message = format!("`{}` must be from {min} to {max}, found {}", limits.key, given.show());
-        self.report.mistake(Mistake::at(value.span(), message));
+        self.report.diagnostic(Diagnostic::at(value.span(), message));
         limits.default
     }
 
@@ -99,7 +99,7 @@ impl Checker<'_, '_> {
             let all: Vec<String> = words.iter().map(|(word, _)| format!("`\"{word}\"`")).collect();
             let message = format!("`{name}` cannot be {}{meant}", text.quoted());
             self.report
-                .mistake(Mistake::at(given.span(), message).hint(format!("it is {}", all.join(" or "))));
+                .diagnostic(Diagnostic::at(given.span(), message).hint(format!("it is {}", all.join(" or "))));
         }
         found
     }
@@ -109,7 +109,7 @@ impl Checker<'_, '_> {
         let written = text.get_ref().quoted();
         if text.get_ref().value.is_empty() || text.get_ref().value.contains('\0') {
             self.report
-                .mistake(Mistake::at(text.span(), format!("{written} is no path")));
+                .diagnostic(Diagnostic::at(text.span(), format!("{written} is not a path")));
             return None;
         }
         let path = self.base.join(&text.get_ref().value);
@@ -129,11 +129,11 @@ impl Checker<'_, '_> {
             }
             (Err(error), _) => format!("{written} cannot be read: {error}"),
         };
-        let mistake = Mistake::at(text.span(), problem);
+        let diagnostic = Diagnostic::at(text.span(), problem);
         let is_relative = text.get_ref().is_plain() && Path::new(&text.get_ref().value).is_relative();
-        self.report.mistake(match is_relative {
-            true => mistake.hint(format!("looked for {}", quoted(&path.display().to_string()))),
-            false => mistake,
+        self.report.diagnostic(match is_relative {
+            true => diagnostic.hint(format!("looked for {}", quoted(&path.display().to_string()))),
+            false => diagnostic,
         });
         None
     }
@@ -143,31 +143,32 @@ impl Checker<'_, '_> {
         let mut globs = Vec::new();
         if patterns.get_ref().0.is_empty() {
             self.report
-                .mistake(Mistake::at(patterns.span(), "there is no pattern in the list"));
+                .diagnostic(Diagnostic::at(patterns.span(), "the list has no pattern"));
         }
         for pattern in &patterns.get_ref().0 {
             let text = pattern.get_ref();
             match Glob::new(&text.value) {
                 _ if text.value.is_empty() => {
                     self.report
-                        .mistake(Mistake::at(pattern.span(), "an empty pattern matches nothing"));
+                        .diagnostic(Diagnostic::at(pattern.span(), "an empty pattern matches nothing"));
                 }
                 Ok(glob) => {
                     globs.push(glob);
                 }
                 Err(error) => {
                     let message = match text.is_plain() {
-                        true => format!("{} is no pattern: {}", text.quoted(), error.kind()),
-                        false => format!("{} is no pattern", text.quoted()),
+                        true => format!("{} is not a pattern: {}", text.quoted(), error.kind()),
+                        false => format!("{} is not a pattern", text.quoted()),
                     };
                     let hint =
                         "`*` stands for anything, `?` for one character, `[ab]` and `{ab,cd}` for one of several";
-                    self.report.mistake(Mistake::at(pattern.span(), message).hint(hint));
+                    self.report
+                        .diagnostic(Diagnostic::at(pattern.span(), message).hint(hint));
                 }
             }
         }
         Globs::new(globs).unwrap_or_else(|error| {
-            self.report.mistake(Mistake::at(
+            self.report.diagnostic(Diagnostic::at(
                 patterns.span(),
                 format!("the patterns are too large: {}", error.kind()),
             ));

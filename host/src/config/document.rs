@@ -7,12 +7,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::broker_url;
 use super::check::Checker;
+use super::diagnostics::{Diagnostic, HIDDEN, SourceText};
 use super::links::Links;
-use super::mistakes::{HIDDEN, Mistake, Source};
 use super::raw::RawConfig;
 use super::syntax::Syntax;
 use super::table::Report;
-use super::{Config, ConfigErrors, Sound, Warning};
+use super::{Config, ConfigErrors, ValidParts, Warning};
 use crate::machine::scarcity;
 
 /// A thousand pipelines fit into this; a file that is larger is not one of ours.
@@ -20,15 +20,15 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
-    let fail = |text: &str, mistake| Err(alone(Source::new(path, text), mistake));
+    let fail = |text: &str, diagnostic| Err(alone(SourceText::new(path, text), diagnostic));
     let length = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
-        Err(error) => return fail("", Mistake::at(None, format!("the file cannot be read: {error}"))),
+        Err(error) => return fail("", Diagnostic::at(None, format!("the file cannot be read: {error}"))),
     };
     if length > FILE_BYTES_MAX {
         return fail(
             "",
-            Mistake::at(
+            Diagnostic::at(
                 None,
                 format!("the file has {length} bytes; at most {FILE_BYTES_MAX} are read"),
             ),
@@ -39,16 +39,16 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
         Err(error) => {
             let message = format!("the file cannot be read: {error}");
             return match scarcity(&error) {
-                Some(advice) => fail("", Mistake::of_machine(message, advice)),
-                None => fail("", Mistake::at(None, message)),
+                Some(advice) => fail("", Diagnostic::of_machine(message, advice)),
+                None => fail("", Diagnostic::at(None, message)),
             };
         }
     };
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
-        // What comes before is valid, so the offset holds in the repaired text too.
-        fail(&text, Mistake::at(valid..valid + 1, "the file is not UTF-8"))
+        // The bytes before it are valid, so the offset holds in the repaired text too.
+        fail(&text, Diagnostic::at(valid..valid + 1, "the file is not UTF-8"))
     })
 }
 
@@ -58,12 +58,12 @@ pub(super) fn parse(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-    let mut source = Source::new(path, text);
+    let mut source = SourceText::new(path, text);
     let absolute = match std::path::absolute(path) {
         Ok(absolute) => absolute,
         Err(error) => {
-            let mistake = Mistake::at(None, format!("the path of the file cannot be used: {error}"));
-            return Err(alone(source, mistake));
+            let diagnostic = Diagnostic::at(None, format!("the path of the file cannot be used: {error}"));
+            return Err(alone(source, diagnostic));
         }
     };
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -71,8 +71,8 @@ pub(super) fn parse(
     hide_broken_url(table.get_ref(), &mut source);
     hide_token(table.get_ref(), &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
-    if let Some(mistake) = syntax.structure {
-        return Err(alone(source, mistake));
+    if let Some(diagnostic) = syntax.structure {
+        return Err(alone(source, diagnostic));
     }
 
     let mut report = Report::new(text, env);
@@ -84,20 +84,22 @@ pub(super) fn parse(
         links: Links::default(),
     }
     .config(&raw);
-    report.mistakes.retain(|mistake| !syntax.explains(text, mistake));
-    report.mistakes.extend(syntax.duplicates);
-    report.mistakes.extend(syntax.values);
+    report
+        .diagnostics
+        .retain(|diagnostic| !syntax.explains(text, diagnostic));
+    report.diagnostics.extend(syntax.duplicates);
+    report.diagnostics.extend(syntax.values);
 
     let source = Arc::new(source);
-    if !report.mistakes.is_empty() {
-        return Err(ConfigErrors::new(source, checked.sound, report.mistakes));
+    if !report.diagnostics.is_empty() {
+        return Err(ConfigErrors::new(source, checked.valid_parts, report.diagnostics));
     }
     let config = Config {
         path: absolute,
         broker: checked.broker,
         host: checked.host,
-        models: checked.sound.models,
-        plugins: checked.sound.plugins,
+        models: checked.valid_parts.models,
+        plugins: checked.valid_parts.plugins,
         pipelines: checked.pipelines,
         source,
     };
@@ -105,12 +107,12 @@ pub(super) fn parse(
 }
 
 /// A mistake after which nothing else can be looked at.
-fn alone(source: Source, mistake: Mistake) -> ConfigErrors {
-    ConfigErrors::new(Arc::new(source), Sound::default(), vec![mistake])
+fn alone(source: SourceText, diagnostic: Diagnostic) -> ConfigErrors {
+    ConfigErrors::new(Arc::new(source), ValidParts::default(), vec![diagnostic])
 }
 
 /// Remembers where each value is, and of each table where its name is.
-fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
+fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut SourceText) {
     for (name, value) in table {
         let key = match prefix {
             "" => name.get_ref().to_string(),
@@ -139,7 +141,7 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
 }
 
 /// A broker's URL that cannot be taken apart may have its password anywhere: all of it is hidden.
-fn hide_broken_url(table: &DeTable<'_>, source: &mut Source) {
+fn hide_broken_url(table: &DeTable<'_>, source: &mut SourceText) {
     let broker = table.get("broker").and_then(|broker| broker.get_ref().as_table());
     let Some(amqp) = broker.and_then(|broker| broker.get("amqp")) else {
         return;
@@ -153,7 +155,7 @@ fn hide_broken_url(table: &DeTable<'_>, source: &mut Source) {
 }
 
 /// A token that stands in the file, and not in the environment, is in no message.
-fn hide_token(table: &DeTable<'_>, source: &mut Source) {
+fn hide_token(table: &DeTable<'_>, source: &mut SourceText) {
     let host = table.get("host").and_then(|host| host.get_ref().as_table());
     let Some(token) = host.and_then(|host| host.get("control_token")) else {
         return;

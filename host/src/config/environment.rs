@@ -23,7 +23,6 @@ impl<'t> ExpandError<'t> {
 /// A string that was filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Expanded<'t> {
-    /// The string.
     pub(super) text: String,
     /// The references whose values ended with a line break, which is left out.
     pub(super) trimmed: Vec<&'t str>,
@@ -31,8 +30,8 @@ pub(super) struct Expanded<'t> {
 
 /// Puts variables of the environment in place of `${NAME}`; `$${` stands for `${`, and any other `$` for itself.
 ///
-/// What a variable holds is taken as it is, and not searched for further names; but one line break at its end is left out:
-/// it comes from the file or the command that the secret was read from, and no secret ends with one.
+/// The value of a variable is used as it is, and not searched for further names; but one line break at its end is left
+/// out: it comes from the file or the command that the secret was read from, and no secret ends with one.
 pub(super) fn expand<'t>(
     text: &'t str,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -119,10 +118,10 @@ mod tests {
 
     #[test]
     fn one_line_break_at_the_end_of_a_value_is_left_out_and_told() {
-        fn check(value: &str, expected: &str, is_told: bool) {
+        fn check(value: &str, expected: &str, is_reported: bool) {
             let variable = |_: &str| Some(value.to_owned());
             let expanded = expand("a ${SECRET} b", &variable).unwrap();
-            let trimmed = if is_told { vec!["${SECRET}"] } else { Vec::new() };
+            let trimmed = if is_reported { vec!["${SECRET}"] } else { Vec::new() };
             assert_eq!(
                 (expanded.text, expanded.trimmed),
                 (format!("a {expected} b"), trimmed),

@@ -7,7 +7,7 @@ use millrace_fuzz::{config, text};
 
 use super::*;
 
-/// What steers the parser, and values that are nearly right.
+/// Characters that steer the parser, and values that are nearly right.
 const WORDS: [&str; 40] = [
     "[",
     "]",
@@ -83,13 +83,20 @@ fn check(text: &str) {
     let spans: Vec<Option<Span>> = match Config::parse(text, path, &environment) {
         Ok((config, warnings)) => {
             shown(text, &config.render_warnings(&warnings, Rendering::Plain));
-            warnings.into_iter().map(|Warning(mistake)| mistake.span).collect()
+            warnings
+                .into_iter()
+                .map(|Warning(diagnostic)| diagnostic.span)
+                .collect()
         }
         Err(errors) => {
             assert!(!errors.is_empty(), "refused without a mistake");
             shown(text, &errors.render(Rendering::Plain));
             errors.render(Rendering::Coloured);
-            errors.mistakes().iter().map(|mistake| mistake.span.clone()).collect()
+            errors
+                .diagnostics()
+                .iter()
+                .map(|diagnostic| diagnostic.span.clone())
+                .collect()
         }
     };
     for span in spans.into_iter().flatten() {
@@ -101,7 +108,7 @@ fn check(text: &str) {
     }
 }
 
-/// What is shown holds no secret and no escape sequence.
+/// A rendering holds no secret and no escape sequence.
 #[track_caller]
 fn shown(text: &str, rendered: &str) {
     assert!(

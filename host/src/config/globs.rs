@@ -5,7 +5,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 /// Patterns of which one must match. Equal where they are written the same, in the same order.
 #[derive(Debug, Clone, Default)]
 pub struct Globs {
-    /// Invariant: what `set` was built of; the set does not tell.
+    /// Invariant: the patterns of `set`, which does not return them.
     globs: Vec<Glob>,
     set: GlobSet,
 }

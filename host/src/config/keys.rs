@@ -33,7 +33,7 @@ pub(super) const PATH: &str = "^[^\\x00]+$";
 
 pub(super) static ROOT: Section = Section {
     id: "file",
-    help: "What a Millrace host runs on: a broker, models, plugins, and the pipelines that join them.",
+    help: "The configuration of a Millrace host: a broker, models, plugins, and the pipelines that join them.",
     keys: &[
         Declared::new("broker", Form::Table(&BROKER), "", "How the broker is reached.").or("no broker"),
         Declared::new("host", Form::Table(&HOST), "", "The process itself.").or("as below"),
@@ -69,7 +69,7 @@ static BROKER: Section = Section {
             "ca",
             Form::Text(PATH),
             "\"ca.pem\"",
-            "With `amqps`: a PEM file with the authority that signed the broker's certificate; nobody else is trusted then.",
+            "With `amqps`: a PEM file with the authority that signed the broker's certificate; the host then trusts no other.",
         )
         .or("the authorities that the system trusts")
         .at_home(),
@@ -116,16 +116,14 @@ static HOST: Section = Section {
             "drain",
             Form::Quantity(&DURATION, &DRAIN),
             "\"25s\"",
-            "How long a stop (SIGINT, SIGTERM) or a pause may take. What is unfinished goes back to its source in its last \
-            quarter, at most three seconds. Keep it below what the service manager allows by a second or more.",
+            "How long a stop (SIGINT, SIGTERM) or a pause may take. Unfinished messages return to their source in its last quarter, at most three seconds. Keep it below what the service manager allows by a second or more.",
         )
         .at_home(),
         Declared::new(
             "admin",
             Form::Text(":[0-9]+$"),
             "\"127.0.0.1:9464\"",
-            "Where health and metrics are served over HTTP, to whoever asks: an address of this machine alone (`127.0.0.1`, \
-            `[::1]`), or with `admin_public` any. Port `0` takes a free one, which the log names.",
+            "The address that serves health and metrics over HTTP, without credentials: an address of this machine alone (`127.0.0.1`, `[::1]`), or with `admin_public` any. Port `0` takes a free one, which the log names.",
         )
         .or("nowhere")
         .at_home(),
@@ -133,9 +131,7 @@ static HOST: Section = Section {
             "admin_public",
             Form::Flag(ADMIN_PUBLIC),
             "true",
-            "Whether `admin` may be an address that other machines reach, for a Prometheus or a probe elsewhere. Nothing can \
-            be changed there, and nobody is asked for credentials: the names of pipelines, queues, plugins and models are \
-            for everybody who gets that far.",
+            "Whether `admin` may be an address that other machines reach, for a Prometheus or a probe elsewhere. It changes nothing and asks for no credentials: everybody who reaches it can read the names of pipelines, queues, plugins and models.",
         )
         .at_home(),
         Declared::new(
@@ -145,14 +141,14 @@ static HOST: Section = Section {
             "The most memory that the process may take. A file that may take more is refused, with the terms and the key to \
             lower.",
         )
-        .or("what the machine, or the control group, has; then it is a warning"),
+        .or("the memory of the machine or the control group, and then only a warning"),
         Declared::new(
             "control",
             Form::Text(r"^(auto|off)$|\.sock$|:[0-9]+$"),
             "\"auto\"",
-            "Where the running host can be asked to change. `\"auto\"`: a socket for the user that the host runs as; \
+            "Where the control interface of the running host listens. `\"auto\"`: a socket for the user that the host runs as; \
             `millrace` finds it by the path of this file. A path that ends in `.sock`: a socket there, for the same user \
-            alone. An address with a port: TCP, for whoever shows `control_token`. `\"off\"`: nowhere.",
+            alone. An address with a port: TCP, for every client with `control_token`. `\"off\"`: nowhere.",
         )
         .or("`\"auto\"`")
         .at_home(),
@@ -160,9 +156,8 @@ static HOST: Section = Section {
             "control_token",
             Form::Text("^[!-~]{16,512}$"),
             "\"${CONTROL_TOKEN}\"",
-            "What a client by TCP must show: 16 to 512 letters, digits and punctuation. A browser on the same machine \
-            reaches every address of it, so there is no port without a token. It is not encrypted on its way: other \
-            machines should come by a proxy with TLS.",
+            "The token that a client must send over TCP: 16 to 512 letters, digits and punctuation. A browser on the same machine \
+            reaches every address of it, so there is no port without a token. The connection is not encrypted: let other machines come through a proxy with TLS.",
         )
         .or("none")
         .at_home(),
@@ -170,8 +165,7 @@ static HOST: Section = Section {
             "watch",
             Form::Flag(WATCH),
             "true",
-            "Whether a change of this file, or of anything that it names, is taken up by itself. A reload can be asked for \
-            either way.",
+            "Whether the host reloads by itself when this file, or anything that it names, changes. `millrace reload` works either way.",
         )
         .at_home(),
     ],
@@ -299,7 +293,7 @@ pub(super) static PLUGIN: Section = Section {
             "settings",
             Form::Any,
             "{ resize = \"bilinear\" }",
-            "What the plugin's `configure` is given, as a JSON object. Dates and times become strings; `nan`, infinities and \
+            "The settings for the plugin's `configure`, as a JSON object. Dates and times become strings; `nan`, infinities and \
             integers of more than 64 bits are refused.",
         )
         .at_home(),

@@ -29,7 +29,7 @@ pub(super) const FUEL: Limits<i128> = Limits {
     max: 1 << 50,
     default: 1 << 50,
 };
-/// What 32 bits can address.
+/// The range of 32 bits.
 pub(super) const BUDGET_MEMORY: Limits<Bytes> = Limits {
     key: "memory",
     min: Bytes(1),
@@ -50,34 +50,34 @@ pub(super) const TEXT: Form = Form::Text("");
 pub(super) const HEADERS: Form = Form::Either(&[Form::Map(&TEXT), Form::List(&Form::List(&TEXT, 2, Some(2)), 0, None)]);
 static ROOT: Section = Section {
     id: "case",
-    help: "A case: a message, and what a plugin must make of it.",
+    help: "A case: a message, and the outcome that a plugin must have for it.",
     keys: &[
         Declared::new(
             "model",
             Form::Text(PATH),
             "\"../../../models/shapes-lenet\"",
-            "A model folder: its input type is what a preprocessor is asked for, its labels are those of `[prediction]`.",
+            "A model folder: its input type is the one that a preprocessor must make, its labels are those of `[prediction]`.",
         )
         .or("none"),
         Declared::new(
             "wants",
             Form::Table(&WANTS),
             "",
-            "What a preprocessor is asked for, where no model is at hand. Not beside `model`.",
+            "The input type that a preprocessor must make, where there is no model. Not beside `model`.",
         )
-        .or("what the model takes")
+        .or("the input type of the model")
         .unless(&[When::Matches("model", "")]),
         Declared::new("message", Form::Table(&MESSAGE), "", "The message.").required(),
         Declared::new(
             "settings",
             Form::Any,
             "{ resize = \"nearest\" }",
-            "The plugin's settings, as in `plugins.toml`; nothing is taken from the environment.",
+            "The plugin's settings, as in `plugins.toml`, but without environment variables.",
         ),
-        Declared::new("limits", Form::Table(&LIMITS), "", "What a call may take.").or("those of `plugins.toml`"),
-        Declared::new("prediction", Form::Table(&PREDICTION), "", "What a router is shown.").or("none"),
-        Declared::new("expect", Form::Table(&EXPECT), "", "What must come of it.").or("nothing, which fails"),
-        Declared::new("budget", Form::Table(&BUDGET), "", "What it may cost.").or("anything"),
+        Declared::new("limits", Form::Table(&LIMITS), "", "The limits of a call.").or("those of `plugins.toml`"),
+        Declared::new("prediction", Form::Table(&PREDICTION), "", "The prediction that a router gets.").or("none"),
+        Declared::new("expect", Form::Table(&EXPECT), "", "The expected outcome.").or("nothing, which fails"),
+        Declared::new("budget", Form::Table(&BUDGET), "", "The budget of a call.").or("anything"),
     ],
     ..Section::EMPTY
 };
@@ -85,7 +85,7 @@ static ROOT: Section = Section {
 static WANTS: Section = Section {
     id: "wants",
     title: "`wants`",
-    help: "What a preprocessor is asked for.",
+    help: "The input type that a preprocessor must make.",
     keys: &[
         Declared::new("shape", SHAPE, "[3, 32, 32]", "The axes.").required(),
         Declared::new("element", ELEMENT, "\"byte\"", "`\"byte\"` or `\"float\"`.").required(),
@@ -96,7 +96,7 @@ static WANTS: Section = Section {
 static MESSAGE: Section = Section {
     id: "message",
     title: "[message]",
-    help: "The message: one of `file`, `text` and `base64` says its body.",
+    help: "The message: one of `file`, `text` and `base64` gives its body.",
     one_of: &["file", "text", "base64"],
     keys: &[
         Declared::new("file", Form::Text(PATH), "\"red-square.png\"", "A file with the body."),
@@ -131,7 +131,7 @@ static MESSAGE: Section = Section {
 static LIMITS: Section = Section {
     id: "limits",
     title: "[limits]",
-    help: "What a call may take, with the meaning and the defaults of `plugins.toml`.",
+    help: "The limits of a call, with the meaning and the defaults of `plugins.toml`.",
     keys: &[
         Declared::new(
             "deadline",
@@ -152,7 +152,7 @@ static LIMITS: Section = Section {
 static PREDICTION: Section = Section {
     id: "prediction",
     title: "[prediction]",
-    help: "What a router is shown: said, or made by the case's model.",
+    help: "The prediction that a router gets: written here, or made by the case's model.",
     keys: &[
         Declared::new("model", TEXT, "\"shapes\"", "The model's name.").or("`\"model\"`"),
         Declared::new(
@@ -167,7 +167,7 @@ static PREDICTION: Section = Section {
             "outputs",
             Form::Tables(&OUTPUTS),
             "",
-            "Raw outputs, for models that are no classifiers.",
+            "Raw outputs, for models that are not classifiers.",
         )
         .or("none"),
         Declared::new(
@@ -208,7 +208,7 @@ pub(super) static OUTPUTS: Section = Section {
 static BUDGET: Section = Section {
     id: "budget",
     title: "[budget]",
-    help: "What it may cost: a case that costs more fails.",
+    help: "The budget of a call: a case that costs more fails.",
     keys: &[
         Declared::new(
             "fuel",

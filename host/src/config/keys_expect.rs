@@ -35,7 +35,7 @@ const FAILED: &[When] = &[When::Matches("outcome", "^([^o]|ou)")];
 pub(super) static EXPECT: Section = Section {
     id: "expect",
     title: "[expect]",
-    help: "What must come of it. What is not said is not compared.",
+    help: "The expected outcome. Keys that are left out are not compared.",
     keys: &[
         Declared::new(
             "outcome",
@@ -69,7 +69,7 @@ pub(super) static EXPECT: Section = Section {
             "result",
             Form::Tables(&RESULT),
             "",
-            "Of a router: each result in its order; `result = []` says that there are none.",
+            "For a router: each result, in order; `result = []` expects none.",
         )
         .or("any")
         .unless(FAILED),
@@ -77,7 +77,7 @@ pub(super) static EXPECT: Section = Section {
             "message",
             Form::Table(&BODY),
             "",
-            "Of a transformer: the message that comes out.",
+            "For a transformer: the message that it returns.",
         )
         .or("any")
         .unless(FAILED),
@@ -120,7 +120,7 @@ static TENSOR: Section = Section {
     ..Section::EMPTY
 };
 
-/// What `[[expect.result]]` and `[expect.message]` have of a body.
+/// The common keys of a body in `[[expect.result]]` and `[expect.message]`.
 macro_rules! body_keys {
     ($($own:expr),*) => {
         &[
@@ -176,7 +176,7 @@ pub(super) static RESULT: Section = Section {
 static BODY: Section = Section {
     id: "transformed",
     title: "[expect.message]",
-    help: "The message that comes out of a transformer.",
+    help: "The message that a transformer returns.",
     keys: body_keys![],
     ..Section::EMPTY
 };

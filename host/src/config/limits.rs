@@ -38,7 +38,7 @@ pub(super) trait Show: Copy + PartialOrd {
     }
 }
 
-// What RabbitMQ 4 takes by default (`max_message_size`), and what any RabbitMQ takes at most.
+// The default of RabbitMQ 4 (`max_message_size`), and the maximum of any RabbitMQ.
 pub(super) const BROKER_MAX_MESSAGE: Limits<Bytes> = Limits {
     key: "max_message",
     min: Bytes(1),
@@ -157,7 +157,7 @@ pub(super) const MAX_WAIT: Limits<Duration> = Limits {
     default: Duration::from_millis(2),
 };
 
-// The clock of the sandbox ticks in milliseconds; a call of more than five minutes is no call.
+// The clock of the sandbox ticks in milliseconds; a call of more than five minutes is a mistake.
 pub(super) const DEADLINE: Limits<Duration> = Limits {
     key: "deadline",
     min: Duration::from_millis(1),
@@ -179,8 +179,8 @@ pub(super) const ISOLATION: Choice<Isolation> = Choice {
     default: Isolation::Message,
 };
 
-// What AMQP's 16 bits hold; its 0 means no bound, which nothing here is allowed to be. 256 is enough to keep batches
-// full while results are confirmed.
+// The range of AMQP's 16 bits; its 0 means no bound, which nothing here may be. 256 is enough to keep batches full
+// while results are confirmed.
 pub(super) const PREFETCH_QUEUE: Limits<i128> = Limits {
     key: "prefetch",
     min: 1,
@@ -262,7 +262,7 @@ pub(super) const SLOWER: Limits<f64> = Limits {
     default: 5.0,
 };
 
-/// What must come of a probe.
+/// The expected outcome of a probe.
 pub(super) const OUTCOME: Choice<ProbeOutcome> = Choice {
     words: &[
         ("results", ProbeOutcome::Results),

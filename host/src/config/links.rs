@@ -1,10 +1,10 @@
-//! What only shows when the whole file is seen: roles, loops, shared queues and folders, what nothing uses.
-//! Knows no single key.
+//! Mistakes that only the whole file shows: roles, loops, shared queues and folders, unused tables. Knows no single
+//! key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::mistakes::{Mistake, Span, quoted};
+use super::diagnostics::{Diagnostic, Span, quoted};
 use super::raw::RawConfig;
 use super::table::Report;
 use super::{Name, QueueType};
@@ -14,7 +14,7 @@ use super::{Name, QueueType};
 pub(super) struct Links {
     pub(super) uses: Vec<Use>,
     pub(super) endpoints: Vec<EndpointUse>,
-    /// What cannot do without a broker.
+    /// The places that need a broker.
     pub(super) needs_broker: Vec<Span>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum UseKind {
 pub(super) struct EndpointUse {
     pub(super) pipeline: String,
     pub(super) role: EndpointRole,
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: LinkedEndpoint,
     pub(super) span: Span,
     /// How a queue is declared, where the file says so.
     pub(super) declare: Option<QueueType>,
@@ -51,7 +51,7 @@ pub(super) enum EndpointRole {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(super) enum LinkedEndpoint {
     Queue(String),
     /// Without symbolic links where it exists.
     Folder(PathBuf),
@@ -66,7 +66,7 @@ impl UseKind {
         }
     }
 
-    /// What a plugin does that is used so.
+    /// The work of a plugin in this use.
     fn verb(self) -> &'static str {
         match self {
             Self::Preprocess => "preprocess",
@@ -77,7 +77,7 @@ impl UseKind {
     }
 }
 
-impl Endpoint {
+impl LinkedEndpoint {
     /// A folder, however its path is written.
     pub(super) fn folder(path: &Path) -> Self {
         Self::Folder(path.canonicalize().unwrap_or_else(|_| path.components().collect()))
@@ -100,7 +100,7 @@ impl Links {
                 .iter()
                 .any(|used| used.kind.noun() == kind && used.name == name)
             {
-                report.warning(Mistake::at(
+                report.warning(Diagnostic::at(
                     span.clone(),
                     format!("no pipeline uses the {kind} {}", quoted(name)),
                 ));
@@ -130,25 +130,27 @@ impl Links {
             {
                 let (name, one, other) = (quoted(&second.name), first.kind.verb(), second.kind.verb());
                 let message = format!("the plugin {name} cannot both {one} and {other}");
-                let mistake = Mistake::at(second.span.clone(), message)
+                let diagnostic = Diagnostic::at(second.span.clone(), message)
                     .hint("a plugin targets one world: `preprocessor`, `transformer` or `router`")
                     .context(first.span.clone(), format!("here it is used to {one}"));
-                report.mistake(mistake);
+                report.diagnostic(diagnostic);
             }
         }
     }
 
-    /// What a pipeline sends must not come back to it.
+    /// The results of a pipeline must not come back to it.
     fn loops(&self, report: &mut Report<'_>) {
         for source in self.with_role(EndpointRole::Source) {
             let own = |sink: &&EndpointUse| sink.pipeline == source.pipeline && sink.endpoint == source.endpoint;
             for sink in self.with_role(EndpointRole::Destination).filter(own) {
-                let message = "this destination feeds the pipeline's own source: a message would go round for ever";
-                report.mistake(Mistake::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
+                let message = "this destination feeds the pipeline's own source: messages would loop endlessly";
+                report
+                    .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
             for sink in self.with_role(EndpointRole::DeadLetter).filter(own) {
-                let message = "dead letters cannot go to the queue that they came from";
-                report.mistake(Mistake::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
+                let message = "dead letters cannot go to the source queue";
+                report
+                    .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
         }
     }
@@ -163,8 +165,8 @@ impl Links {
                 for (sink, next) in self.feeds(pipeline) {
                     let closes = next.pipeline == start.pipeline && pipeline != start.pipeline;
                     if closes && !told.contains(&start.pipeline) {
-                        let message = "pipelines feed each other in a ring: a message may go round for ever";
-                        let warning = Mistake::at(sink.span.clone(), message);
+                        let message = "pipelines feed each other in a ring: messages may loop endlessly";
+                        let warning = Diagnostic::at(sink.span.clone(), message);
                         report.warning(warning.context(start.span.clone(), "which leads back here"));
                         told.extend(seen.iter().map(|pipeline: &&str| (*pipeline).to_owned()));
                         told.extend([start.pipeline.clone(), pipeline.to_owned()]);
@@ -201,13 +203,13 @@ impl Links {
             };
             let label = format!("the source of {}", quoted(&first.pipeline));
             match second.endpoint {
-                Endpoint::Folder(_) => {
+                LinkedEndpoint::Folder(_) => {
                     let message = "two pipelines cannot take from one folder";
-                    report.mistake(Mistake::at(second.span.clone(), message).context(first.span.clone(), label));
+                    report.diagnostic(Diagnostic::at(second.span.clone(), message).context(first.span.clone(), label));
                 }
-                Endpoint::Queue(_) => {
+                LinkedEndpoint::Queue(_) => {
                     let message = "two pipelines take from one queue: each message goes to either";
-                    report.warning(Mistake::at(second.span.clone(), message).context(first.span.clone(), label));
+                    report.warning(Diagnostic::at(second.span.clone(), message).context(first.span.clone(), label));
                 }
             }
         }
@@ -221,10 +223,10 @@ impl Links {
             let differs = |first: &&&EndpointUse| first.endpoint == second.endpoint && first.declare != second.declare;
             if let Some(first) = declared.iter().take(index).find(differs) {
                 let message = "the queue has another `type` or `durable` elsewhere in the file";
-                let mistake = Mistake::at(second.span.clone(), message)
+                let diagnostic = Diagnostic::at(second.span.clone(), message)
                     .hint("give both the same `type` and `durable`")
                     .context(first.span.clone(), "here");
-                report.mistake(mistake);
+                report.diagnostic(diagnostic);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `plugins.toml`, checked: what the host runs on. Knows nothing of how any of it is used.
 
-mod mistakes;
+mod diagnostics;
 
 mod document;
 mod syntax;
@@ -30,7 +30,7 @@ mod check_trial;
 mod check_values;
 mod links;
 
-mod whereabouts;
+mod control_address;
 
 pub mod case;
 
@@ -50,15 +50,15 @@ use millrace_models::Placement;
 
 use crate::plugins::Plugins;
 
-pub(crate) use broker_url::Endpoint;
+pub(crate) use broker_url::BrokerEndpoint;
 pub use check::{default_limits, limits_read, limits_shown};
+pub use control_address::control_of;
+use diagnostics::SourceText;
+pub(crate) use diagnostics::did_you_mean;
+pub use diagnostics::{ConfigErrors, Diagnostic, Rendering, Span, Warning};
 pub(crate) use environment::without_line_break;
 pub use globs::Globs;
-use mistakes::Source;
-pub(crate) use mistakes::did_you_mean;
-pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
 pub use schema::{case_schema, reference, schema, schema_with_settings};
-pub use whereabouts::control_of;
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,19 +77,17 @@ pub struct Config {
     pub broker: Option<BrokerConfig>,
     /// Settings of the process.
     pub host: HostConfig,
-    /// Models by name.
     pub models: BTreeMap<Name, ModelConfig>,
-    /// Plugins by name.
     pub plugins: BTreeMap<Name, PluginConfig>,
     /// Pipelines by name; at least one.
     pub pipelines: BTreeMap<Name, PipelineConfig>,
     /// The file's text, so that later checks can point into it.
-    source: Arc<Source>,
+    source: Arc<SourceText>,
 }
 
-/// What of a file is right as far as this room can see, whether or not all of it is.
+/// The valid parts of a file as far as this module can see, whether or not all of it is.
 #[derive(Debug, Clone, Default)]
-pub struct Sound {
+pub struct ValidParts {
     /// Models without a mistake.
     pub models: BTreeMap<Name, ModelConfig>,
     /// Plugins without a mistake.
@@ -104,7 +102,7 @@ pub struct Sound {
     pub ca: Option<PathBuf>,
 }
 
-/// What it takes to reach a broker.
+/// The settings to reach a broker.
 #[derive(Debug, Clone)]
 pub struct BrokerAccess {
     /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
@@ -139,7 +137,7 @@ pub struct HostConfig {
     pub drain: Duration,
     /// Where health and metrics are served, on this machine alone; nowhere if absent.
     pub admin: Option<SocketAddr>,
-    /// What the process may take in memory; what the machine has where the file says nothing.
+    /// The memory limit of the process; the machine's memory where the file has none.
     pub memory_bytes: Option<u64>,
     /// Where the host can be asked to change.
     pub control: ControlConfig,
@@ -157,11 +155,11 @@ pub enum ControlConfig {
     Off,
     /// At a socket of this path, absolute, for its owner alone.
     Socket(PathBuf),
-    /// At a TCP port, for whoever has the token.
+    /// At a TCP port, for clients with the token.
     Tcp {
         /// Where it listens.
         address: SocketAddr,
-        /// What clients must show: a browser on the same machine reaches loopback, too.
+        /// The token of clients: a browser on the same machine reaches loopback, too.
         token: Secret,
     },
 }
@@ -169,7 +167,6 @@ pub enum ControlConfig {
 /// `[model.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
-    /// Its name.
     pub name: Name,
     /// The model folder, or the network's file; absolute.
     pub path: PathBuf,
@@ -184,7 +181,6 @@ pub struct ModelConfig {
 /// `[plugin.NAME]`
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginConfig {
-    /// Its name.
     pub name: Name,
     /// The component or core module, absolute.
     pub path: PathBuf,
@@ -194,7 +190,7 @@ pub struct PluginConfig {
     pub deadline: Duration,
     /// All memories and tables of one instance together.
     pub memory_bytes: usize,
-    /// What lives as long as an instance.
+    /// The scope of an instance.
     pub isolation: Isolation,
     /// The settings table as a JSON object. May hold secrets from the environment: it is not printed.
     pub settings: String,
@@ -213,7 +209,6 @@ pub enum Isolation {
 /// `[pipeline.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct PipelineConfig {
-    /// Its name.
     pub name: Name,
     /// Where messages come from.
     pub source: SourceConfig,
@@ -261,13 +256,13 @@ impl Default for TrialConfig {
 pub struct ProbeConfig {
     /// The file with its body, absolute.
     pub file: PathBuf,
-    /// What must come of it.
+    /// The expected outcome.
     pub outcome: ProbeOutcome,
     /// The best label that it must have.
     pub label: Option<String>,
 }
 
-/// What must come of a probe.
+/// The expected outcome of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProbeOutcome {
     /// Results, whatever they are.
@@ -291,7 +286,6 @@ pub enum SourceConfig {
 /// `source = { queue = ".." }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSource {
-    /// The queue.
     pub queue: String,
     /// Messages in flight.
     pub prefetch: u16,
@@ -307,7 +301,6 @@ pub enum QueueType {
     /// Durable and replicated.
     #[default]
     Quorum,
-    /// Classic.
     Classic {
         /// Whether it survives a broker restart.
         durable: bool,
@@ -388,7 +381,7 @@ impl Config {
     pub fn errors(&self) -> ConfigErrors {
         let plugins = || self.pipelines.values().map(|pipeline| &pipeline.plugins);
         let transformers = plugins().flat_map(|plugins| plugins.before.iter().chain(&plugins.after));
-        let sound = Sound {
+        let valid_parts = ValidParts {
             models: self.models.clone(),
             plugins: self.plugins.clone(),
             preprocessors: plugins().map(|plugins| plugins.preprocess.clone()).collect(),
@@ -396,7 +389,7 @@ impl Config {
             routers: plugins().map(|plugins| plugins.route.clone()).collect(),
             ca: self.broker.as_ref().and_then(|broker| broker.ca.clone()),
         };
-        ConfigErrors::new(Arc::clone(&self.source), sound, Vec::new())
+        ConfigErrors::new(Arc::clone(&self.source), valid_parts, Vec::new())
     }
 
     /// Shows warnings in the form of mistakes.
@@ -413,13 +406,13 @@ impl BrokerAccess {
     ///
     /// # Errors
     /// Says why the URL cannot be used; holds nothing secret.
-    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
+    pub(crate) fn endpoint(&self) -> Result<BrokerEndpoint, String> {
         broker_url::endpoint(self.amqp.expose())
     }
 }
 
 impl BrokerConfig {
-    /// What it takes to reach the broker.
+    /// The settings to reach the broker.
     pub fn access(&self) -> BrokerAccess {
         BrokerAccess {
             amqp: self.amqp.clone(),

@@ -6,8 +6,8 @@ use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::diagnostics::{Diagnostic, Span};
 use super::keys;
-use super::mistakes::{Mistake, Span};
 use super::raw_device::{RawDevice, RawDevices};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
@@ -65,7 +65,7 @@ pub(super) struct RawModel<'t> {
     pub(super) name: &'t str,
     pub(super) span: Span,
     /// Whether a key could not be read.
-    pub(super) is_mistaken: bool,
+    pub(super) is_invalid: bool,
     /// The model folder: `path = "models/shapes-lenet"`.
     pub(super) path: Key<Text>,
     /// Where it runs: `device = "auto"`, or `device = { adapter = "llvmpipe" }`.
@@ -89,7 +89,7 @@ pub(super) struct RawPlugin<'t> {
     pub(super) name: &'t str,
     pub(super) span: Span,
     /// Whether a key could not be read.
-    pub(super) is_mistaken: bool,
+    pub(super) is_invalid: bool,
     /// The component or core module: `path = "plugins/decode-image.wasm"`.
     pub(super) path: Key<Text>,
     /// The digest that the file must have: `sha256 = "9f86d081884c7d65.."`.
@@ -286,7 +286,7 @@ impl<'t> RawModel<'t> {
             precision: table.key("precision", report),
             max_batch: table.key("max_batch", report),
             max_wait: table.key("max_wait", report),
-            is_mistaken: table.is_mistaken(),
+            is_invalid: table.is_invalid(),
         };
         table.finish(&keys::belongs, report);
         raw
@@ -304,11 +304,11 @@ impl<'t> RawPlugin<'t> {
             memory: table.key("memory", report),
             isolation: table.key("isolation", report),
             settings: table.key("settings", report),
-            is_mistaken: table.is_mistaken(),
+            is_invalid: table.is_invalid(),
         };
         if let Some(span) = table.reserve("grant") {
             let hint = "a plugin has its message, its settings and its log, and nothing else";
-            report.mistake(Mistake::at(span, "nothing can be granted to a plugin yet").hint(hint));
+            report.diagnostic(Diagnostic::at(span, "nothing can be granted to a plugin yet").hint(hint));
         }
         table.finish(&keys::belongs, report);
         raw

@@ -4,8 +4,8 @@ use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::diagnostics::{Diagnostic, Span};
 use super::keys;
-use super::mistakes::{Mistake, Span};
 use super::table::{Key, Read, Report, Table, Unreadable};
 use super::values::{Text, WRONG_TYPE, found};
 
@@ -28,10 +28,10 @@ impl<'t> Read<'t> for RawDevice {
             DeValue::Table(table) => {
                 let mut table = Table::new(table, &keys::ADAPTER, "`device`".to_owned(), value.span());
                 let adapter = table.key("adapter", report);
-                let is_mistaken = table.is_mistaken();
-                let n_before = report.mistakes.len();
+                let is_invalid = table.is_invalid();
+                let n_before = report.diagnostics.len();
                 table.finish(&keys::belongs, report);
-                if is_mistaken || report.mistakes.len() > n_before {
+                if is_invalid || report.diagnostics.len() > n_before {
                     return Err(Unreadable::Reported);
                 }
                 Ok(Self::Adapter {
@@ -67,7 +67,7 @@ impl<'t> Read<'t> for RawDevices {
                         RawDevice::EXPECTED,
                         found(item.get_ref())
                     );
-                    report.mistake(Mistake::at(item.span(), message));
+                    report.diagnostic(Diagnostic::at(item.span(), message));
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! What is made of the declared keys: the JSON Schema that editors read, and the tables of the reference. Knows nothing of
-//! how a plugin comes to declare its settings.
+//! The products of the declared keys: the JSON Schema that editors read, and the tables of the reference. Knows nothing
+//! of how a plugin comes to declare its settings.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub fn schema_with_settings(settings: BTreeMap<Name, Value>) -> Value {
     schema
 }
 
-/// The reference of `plugins.toml` with its tables made anew.
+/// The reference of `plugins.toml` with its tables filled in again.
 ///
 /// # Errors
 /// When the text has not a place for each table.
@@ -67,8 +67,8 @@ mod tests {
     use super::super::table::Report;
     use super::*;
 
-    /// What the reader asks for in every file of the tests: section and key. That each is declared, and as what it is
-    /// read as, the reader asserts itself.
+    /// The keys that the reader asks for in every file of the tests: section and key. That each is declared, and as
+    /// what it is read as, the reader asserts itself.
     fn asked() -> BTreeSet<(&'static str, &'static str)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/testdata");
         let files = ["good", "bad"].map(|name| std::fs::read_dir(folder.join(name)).unwrap());

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
-use super::mistakes::Mistake;
+use super::diagnostics::Diagnostic;
 use super::table::{Read, Report, Unreadable};
 use super::values::wide;
 
@@ -38,7 +38,7 @@ fn json_object(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Map<Strin
 // The depth is bounded: the parser refuses what is nested deeper than 80 levels.
 fn json_value(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<Value> {
     let mut refuse = |message: String| {
-        report.mistake(Mistake::at(value.span(), message).hint("settings reach the plugin as JSON"));
+        report.diagnostic(Diagnostic::at(value.span(), message).hint("settings reach the plugin as JSON"));
         None
     };
     match value.get_ref() {
@@ -49,7 +49,7 @@ fn json_value(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<V
         },
         DeValue::Float(number) => match json_float(number) {
             Some(number) => Some(Value::Number(number)),
-            None => refuse(format!("`{}` is no number that JSON can hold", number.as_str())),
+            None => refuse(format!("`{}` is not a number that JSON can hold", number.as_str())),
         },
         DeValue::Boolean(value) => Some(Value::Bool(*value)),
         DeValue::Datetime(time) => Some(Value::String(time.to_string())),
@@ -67,7 +67,7 @@ fn json_integer(number: &DeInteger<'_>) -> Option<Number> {
     signed.or_else(|| u64::try_from(number).ok().map(Number::from))
 }
 
-/// `None` for infinities and for what is no number.
+/// `None` for infinities and NaN.
 fn json_float(number: &DeFloat<'_>) -> Option<Number> {
     number.as_str().parse::<f64>().ok().and_then(Number::from_f64)
 }

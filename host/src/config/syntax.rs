@@ -1,23 +1,23 @@
-//! What the TOML parser finds wrong, sorted by what it spoils. Knows no key.
+//! The errors of the TOML parser, sorted by what they spoil. Knows no key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::mistakes::{Mistake, Span, quoted};
+use super::diagnostics::{Diagnostic, Span, quoted};
 
-/// What the parser says where a key or a table is written twice.
+/// The parser's errors for a key or a table that is written twice.
 const DUPLICATE: &str = "duplicate key";
 
 /// The parser's errors. It recovers from each, but not equally well.
 pub(super) struct Syntax {
     /// The first bracket, comma or quote that is missing: what follows cannot be trusted, so it stands alone.
-    pub(super) structure: Option<Mistake>,
+    pub(super) structure: Option<Diagnostic>,
     /// Values that cannot be read: everything else in the file can.
-    pub(super) values: Vec<Mistake>,
+    pub(super) values: Vec<Diagnostic>,
     /// Keys and tables that are there twice.
-    pub(super) duplicates: Vec<Mistake>,
+    pub(super) duplicates: Vec<Diagnostic>,
 }
 
 impl Syntax {
@@ -37,11 +37,11 @@ impl Syntax {
             } else if let Some(scalar) = scalar {
                 values
                     .entry(scalar.start)
-                    .or_insert_with(|| value_mistake(text, scalar, &error));
+                    .or_insert_with(|| value_diagnostic(text, scalar, &error));
             } else {
                 structure
                     .entry(span.start)
-                    .or_insert_with(|| structure_mistake(text, &error));
+                    .or_insert_with(|| structure_diagnostic(text, &error));
             }
         }
         Self {
@@ -52,7 +52,7 @@ impl Syntax {
     }
 
     /// Whether another mistake only follows from a value that could not be read: it is in the same line.
-    pub(super) fn explains(&self, text: &str, other: &Mistake) -> bool {
+    pub(super) fn explains(&self, text: &str, other: &Diagnostic) -> bool {
         let Some(other) = &other.span else {
             return false;
         };
@@ -61,7 +61,7 @@ impl Syntax {
                 .and_then(|before| before.rfind('\n'))
                 .map_or(0, |newline| newline + 1)
         };
-        let mut spans = self.values.iter().filter_map(|mistake| mistake.span.as_ref());
+        let mut spans = self.values.iter().filter_map(|diagnostic| diagnostic.span.as_ref());
         spans.any(|span| line_start(span.start) == line_start(other.start))
     }
 }
@@ -77,9 +77,9 @@ fn note_scalars(text: &str, value: &Spanned<DeValue<'_>>, spans: &mut Vec<Span>)
 }
 
 /// Keys and tables that are there twice. What is in a table's second copy is not counted again.
-fn duplicates(text: &str, spans: BTreeSet<(usize, usize)>) -> Vec<Mistake> {
+fn duplicates(text: &str, spans: BTreeSet<(usize, usize)>) -> Vec<Diagnostic> {
     let mut table_end = 0;
-    let mut mistakes = Vec::new();
+    let mut diagnostics = Vec::new();
     for (start, end) in spans {
         if start < table_end {
             continue;
@@ -92,31 +92,31 @@ fn duplicates(text: &str, spans: BTreeSet<(usize, usize)>) -> Vec<Mistake> {
                 .get(end..)
                 .and_then(|rest| rest.find("\n["))
                 .map_or(text.len(), |at| end + at);
-            let mistake = Mistake::at(start..end, format!("the table {key} is there twice"));
-            mistakes.push(mistake.hint("give one of them another name, or make them one"));
+            let diagnostic = Diagnostic::at(start..end, format!("the table {key} is defined twice"));
+            diagnostics.push(diagnostic.hint("give one of them another name, or make them one"));
         } else {
-            mistakes.push(Mistake::at(start..end, format!("the key {key} is there twice")));
+            diagnostics.push(Diagnostic::at(start..end, format!("the key {key} is defined twice")));
         }
     }
-    mistakes
+    diagnostics
 }
 
 /// A value that is none, mostly for want of quotes: the parser guesses at a number or a boolean then.
-fn value_mistake(text: &str, value: &Span, error: &Error) -> Mistake {
+fn value_diagnostic(text: &str, value: &Span, error: &Error) -> Diagnostic {
     let written = text.get(value.clone()).unwrap_or_default();
     let is_quoted = written.starts_with(['"', '\'']);
     if is_quoted || !written.contains(|c: char| c.is_alphabetic() || c == '/') {
-        return structure_mistake(text, error);
+        return structure_diagnostic(text, error);
     }
     let hint = format!("a text is written in quotes: {}", quoted(&format!("\"{written}\"")));
-    Mistake::at(value.clone(), format!("{} is no value", quoted(written))).hint(hint)
+    Diagnostic::at(value.clone(), format!("{} is not a value", quoted(written))).hint(hint)
 }
 
-/// What the parser says, without pointing at a line's end and beyond.
-fn structure_mistake(text: &str, error: &Error) -> Mistake {
+/// The parser's error, without a span at a line's end or beyond.
+fn structure_diagnostic(text: &str, error: &Error) -> Diagnostic {
     let shown = error.span().map(|span| {
         let is_blank = text.get(span.clone()).is_none_or(|part| part.trim().is_empty());
         if is_blank { span.start..span.start } else { span }
     });
-    Mistake::at(shown, error.message())
+    Diagnostic::at(shown, error.message())
 }

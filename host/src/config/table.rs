@@ -10,8 +10,8 @@ use millrace_schema::{Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::diagnostics::{Diagnostic, Span, Warning, did_you_mean, quoted};
 use super::environment::{self, ExpandError};
-use super::mistakes::{Mistake, Span, Warning, did_you_mean, quoted};
 use super::values::found;
 
 /// A key that may be missing, or there but wrong.
@@ -26,15 +26,15 @@ pub(super) enum Key<T> {
     Given(Spanned<T>),
 }
 
-/// What was found so far.
+/// The findings so far.
 pub(super) struct Report<'a> {
     pub(super) text: &'a str,
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) warnings: Vec<Warning>,
     /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
     pub(super) meant: BTreeSet<(usize, &'static str)>,
-    /// What was asked for: the section and the key.
+    /// The key that was asked for, with its section.
     #[cfg(test)]
     pub(super) asked: Vec<(&'static str, &'static str)>,
 }
@@ -50,12 +50,12 @@ pub(super) struct Table<'t> {
     /// Keys that are known and not offered.
     reserved: Vec<&'static str>,
     /// Whether a value could not be read.
-    is_mistaken: bool,
+    is_invalid: bool,
 }
 
 /// A value that can be read from TOML.
 pub(super) trait Read<'t>: Sized {
-    /// What the value must be, with its article.
+    /// The form of the value, with its article.
     const EXPECTED: &'static str;
 
     /// Reads a value.
@@ -109,7 +109,7 @@ impl<'a> Report<'a> {
         Self {
             text,
             variable,
-            mistakes: Vec::new(),
+            diagnostics: Vec::new(),
             warnings: Vec::new(),
             meant: BTreeSet::new(),
             #[cfg(test)]
@@ -117,11 +117,11 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(super) fn mistake(&mut self, mistake: Mistake) {
-        self.mistakes.push(mistake);
+    pub(super) fn diagnostic(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
     }
 
-    pub(super) fn warning(&mut self, warning: Mistake) {
+    pub(super) fn warning(&mut self, warning: Diagnostic) {
         self.warnings.push(Warning(warning));
     }
 
@@ -134,7 +134,7 @@ impl<'a> Report<'a> {
                         "the value of {} ends with a line break, which is left out",
                         quoted(reference)
                     );
-                    let warning = Mistake::at(self.within(span, reference), message);
+                    let warning = Diagnostic::at(self.within(span, reference), message);
                     self.warning(warning.hint("`printf %s` and `echo -n` write a secret without one"));
                 }
                 return Some(expanded.text);
@@ -144,13 +144,13 @@ impl<'a> Report<'a> {
         for error in errors {
             let part = quoted(error.offending());
             let span = self.within(span, error.offending());
-            self.mistake(match error {
-                ExpandError::Unset(_) => Mistake::at(span, format!("the environment variable in {part} is not set"))
+            self.diagnostic(match error {
+                ExpandError::Unset(_) => Diagnostic::at(span, format!("the environment variable in {part} is not set"))
                     .hint("set it where the host is started; `$${` stands for a plain `${`"),
-                ExpandError::BadName(_) => Mistake::at(span, format!("{part} names no environment variable")).hint(
+                ExpandError::BadName(_) => Diagnostic::at(span, format!("{part} names no environment variable")).hint(
                     "a name has letters, digits and `_`, and there are no defaults; `$${` stands for a plain `${`",
                 ),
-                ExpandError::Unclosed(_) => Mistake::at(span, format!("{part} is not closed"))
+                ExpandError::Unclosed(_) => Diagnostic::at(span, format!("{part} is not closed"))
                     .hint("add the `}`; `$${` stands for a plain `${`"),
             });
         }
@@ -174,13 +174,13 @@ impl<'t> Table<'t> {
             title,
             span,
             reserved: Vec::new(),
-            is_mistaken: false,
+            is_invalid: false,
         }
     }
 
     /// Whether a value that was asked for could not be read.
-    pub(super) fn is_mistaken(&self) -> bool {
-        self.is_mistaken
+    pub(super) fn is_invalid(&self) -> bool {
+        self.is_invalid
     }
 
     /// The place to name where a key is missing: the table's own name.
@@ -190,10 +190,10 @@ impl<'t> Table<'t> {
 
     /// Reads a key.
     pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
-        // Of the code, and not of any file: what is read is what is declared.
+        // A mistake in the code, not in a file: every key that is read is declared.
         debug_assert!(
             self.declares::<T>(name),
-            "`{name}` of `{}` is not declared as this",
+            "`{name}` of `{}` is not declared as this form",
             self.section.id
         );
         #[cfg(test)]
@@ -202,15 +202,15 @@ impl<'t> Table<'t> {
             return Key::Absent;
         };
         let read = T::read(value, report);
-        self.is_mistaken |= read.is_err();
+        self.is_invalid |= read.is_err();
         match read {
             Ok(read) => Key::Given(Spanned::new(value.span(), read)),
             Err(Unreadable::Reported) => Key::Mistaken,
             Err(Unreadable::Type { hint }) => {
                 let message = format!("`{name}` must be {}, found {}", T::EXPECTED, found(value.get_ref()));
-                report.mistake(Mistake {
+                report.diagnostic(Diagnostic {
                     hint,
-                    ..Mistake::at(value.span(), message)
+                    ..Diagnostic::at(value.span(), message)
                 });
                 Key::Mistaken
             }
@@ -248,7 +248,7 @@ impl<'t> Table<'t> {
                 None => {
                     let message = format!("`{inner}` must be a table, found {}", found(value.get_ref()));
                     let hint = format!("write `{}`", join(&outer.title, "NAME"));
-                    report.mistake(Mistake::at(value.span(), message).hint(hint));
+                    report.diagnostic(Diagnostic::at(value.span(), message).hint(hint));
                 }
             }
         }
@@ -266,14 +266,14 @@ impl<'t> Table<'t> {
                 Some(table) => tables.push(Table::new(table, section, title.clone(), item.span())),
                 None => {
                     let message = format!("`{name}` must be a list of tables, found {}", found(item.get_ref()));
-                    report.mistake(Mistake::at(item.span(), message).hint(format!("write `{title}`")));
+                    report.diagnostic(Diagnostic::at(item.span(), message).hint(format!("write `{title}`")));
                 }
             }
         }
         tables
     }
 
-    /// What is declared for the tables that a key holds.
+    /// The declaration of the tables that a key holds.
     fn below(&self, name: &str) -> &'static Section {
         let declared = self.section.find(name).map(|key| key.form.sections());
         declared
@@ -302,15 +302,15 @@ impl<'t> Table<'t> {
             }
             let unknown = format!("unknown key {}", quoted(name));
             let elsewhere = belongs(name);
-            let mistake = match (elsewhere, did_you_mean(name, declared.iter().copied())) {
-                (Some(place), _) => Mistake::at(key.span(), unknown).hint(format!("`{name}` belongs in {place}")),
+            let diagnostic = match (elsewhere, did_you_mean(name, declared.iter().copied())) {
+                (Some(place), _) => Diagnostic::at(key.span(), unknown).hint(format!("`{name}` belongs in {place}")),
                 (None, Some(meant)) => {
                     report.meant.insert((self.span.start, meant));
-                    Mistake::at(key.span(), format!("{unknown}, did you mean `{meant}`?"))
+                    Diagnostic::at(key.span(), format!("{unknown}, did you mean `{meant}`?"))
                 }
-                (None, None) => Mistake::at(key.span(), unknown).hint(self.known_keys(&declared)),
+                (None, None) => Diagnostic::at(key.span(), unknown).hint(self.known_keys(&declared)),
             };
-            report.mistake(mistake);
+            report.diagnostic(diagnostic);
         }
     }
 

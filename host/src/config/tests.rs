@@ -1,6 +1,6 @@
 //! Whole files: good ones, and bad ones beside the text that they must give.
 //!
-//! `UPDATE_SNAPSHOTS=1` writes the texts anew.
+//! `UPDATE_SNAPSHOTS=1` rewrites the texts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -269,14 +269,17 @@ fn later_checks_add_their_mistakes_in_the_same_form() {
     let config = good("full.toml");
     let mut errors = config.errors();
     assert!(errors.is_empty() && errors.clone().into_result().is_ok());
-    errors.push(Mistake::at(
+    errors.push(Diagnostic::at(
         config.locate("plugin.decode-image.sha256"),
         "the file has another digest",
     ));
-    errors.push(Mistake::at(config.locate("model.shapes.path"), "the model does not load").hint("train it"));
+    errors.push(Diagnostic::at(config.locate("model.shapes.path"), "the model does not load").hint("train it"));
     // A key that is not written leads to its table, and what cannot be there to the file.
-    errors.push(Mistake::at(config.locate("plugin.by-label.settings"), "bad settings"));
-    errors.push(Mistake::at(config.locate("no.such.key"), "about the file"));
+    errors.push(Diagnostic::at(
+        config.locate("plugin.by-label.settings"),
+        "bad settings",
+    ));
+    errors.push(Diagnostic::at(config.locate("no.such.key"), "about the file"));
     let text = errors.into_result().unwrap_err().to_string();
     let file = std::fs::read_to_string(&config.path).unwrap();
     let at = |begins: &str, column: usize| {
@@ -317,7 +320,7 @@ fn a_span_that_is_nowhere_is_rendered_all_the_same() {
         0..usize::MAX,
     ] {
         let mut errors = config.errors();
-        errors.push(Mistake::at(span.clone(), "here").context(span, "and there"));
+        errors.push(Diagnostic::at(span.clone(), "here").context(span, "and there"));
         assert!(errors.render(Rendering::Coloured).contains("here"));
     }
 }
@@ -343,7 +346,7 @@ fn a_file_that_cannot_be_read_is_one_mistake() {
 #[test]
 fn colours_are_for_terminals_alone() {
     let errors = parse(&testdata().join("bad/ten-mistakes.toml")).unwrap_err();
-    assert!(errors.mistakes().len() >= 10);
+    assert!(errors.diagnostics().len() >= 10);
     assert!(errors.render(Rendering::Coloured).contains('\u{1b}'));
     assert!(!errors.render(Rendering::Plain).contains('\u{1b}'));
 }
@@ -353,11 +356,15 @@ fn what_is_right_in_a_bad_file_can_be_checked_further() {
     let names = |names: Vec<&Name>| names.into_iter().map(Name::to_string).collect::<Vec<_>>().join(" ");
     let check = |file: &str, models: &str, plugins: &str, preprocessors: &str, routers: &str| {
         let errors = parse(&testdata().join("bad").join(file)).unwrap_err();
-        let sound = errors.sound();
-        assert_eq!(names(sound.models.keys().collect()), models, "{file}");
-        assert_eq!(names(sound.plugins.keys().collect()), plugins, "{file}");
-        assert_eq!(names(sound.preprocessors.iter().collect()), preprocessors, "{file}");
-        assert_eq!(names(sound.routers.iter().collect()), routers, "{file}");
+        let valid_parts = errors.valid_parts();
+        assert_eq!(names(valid_parts.models.keys().collect()), models, "{file}");
+        assert_eq!(names(valid_parts.plugins.keys().collect()), plugins, "{file}");
+        assert_eq!(
+            names(valid_parts.preprocessors.iter().collect()),
+            preprocessors,
+            "{file}"
+        );
+        assert_eq!(names(valid_parts.routers.iter().collect()), routers, "{file}");
     };
     check("ten-mistakes.toml", "", "", "", "");
     check(
@@ -372,7 +379,7 @@ fn what_is_right_in_a_bad_file_can_be_checked_further() {
     check("devices.toml", "", "", "", "");
 }
 
-/// The reference, which tells the user of every key.
+/// The reference, which describes every key.
 const REFERENCE: &str = include_str!("../../../docs/plugins-toml.md");
 
 #[test]
@@ -421,11 +428,11 @@ fn the_examples_of_the_reference_hold() {
             "the file ",
             "the folder ",
             "this needs a broker",
-            "this is no AMQP URL",
+            "this is not an AMQP URL",
         ];
-        for mistake in errors.mistakes() {
+        for diagnostic in errors.diagnostics() {
             assert!(
-                expected.iter().any(|start| mistake.message.starts_with(start)),
+                expected.iter().any(|start| diagnostic.message.starts_with(start)),
                 "{}",
                 errors
             );

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::mistakes::quoted;
+use super::diagnostics::quoted;
 
 /// Units of time, in nanoseconds.
 const TIME: &[(&str, u64)] = &[
@@ -55,7 +55,7 @@ const SPELLINGS: &[(&str, &str)] = &[
 /// Digits after the point that are read; more than any unit can use.
 const FRACTION_DIGITS_MAX: usize = 9;
 
-/// Why a text is no quantity.
+/// Why a text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnitError {
     pub(super) message: String,
@@ -91,12 +91,12 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, UnitError> {
     BYTES.parse(text)
 }
 
-/// What a duration matches, as a regular expression.
+/// The pattern of a duration, as a regular expression.
 pub(super) fn duration_pattern() -> String {
     DURATION.pattern()
 }
 
-/// What a size matches, as a regular expression.
+/// The pattern of a size, as a regular expression.
 pub(super) fn size_pattern() -> String {
     BYTES.pattern()
 }
@@ -121,7 +121,7 @@ impl Kind {
         let (number, unit) = trimmed.split_at(digits);
         let unit = unit.trim_start();
         if number.is_empty() {
-            let message = format!("{} is no {name}", quoted(text));
+            let message = format!("{} is not a {name}", quoted(text));
             return Err(UnitError {
                 message,
                 hint: format!("write a number and one of the units {}", self.names()),
@@ -146,7 +146,7 @@ impl Kind {
             });
         };
         scaled(number, *factor).ok_or_else(|| UnitError {
-            message: format!("{} is no {name}", quoted(text)),
+            message: format!("{} is not a {name}", quoted(text)),
             hint: "write one number that is not too large, such as `64` or `1.5`, and the unit".to_owned(),
         })
     }

@@ -6,8 +6,8 @@ use millrace_schema::Form;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use super::diagnostics::{Diagnostic, quoted};
 use super::keys;
-use super::mistakes::{Mistake, quoted};
 use super::table::{Read, Report, Unreadable};
 use super::units;
 
@@ -18,7 +18,7 @@ pub(super) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
 pub(super) struct Text {
     /// The value: may hold secrets, so it is in no message.
     pub(super) value: String,
-    /// What the file says.
+    /// The text of the file.
     written: String,
 }
 
@@ -36,7 +36,7 @@ impl Text {
         self.value == self.written
     }
 
-    /// What the file says, in backticks.
+    /// The text of the file, in backticks.
     pub(super) fn quoted(&self) -> String {
         quoted(&self.written)
     }
@@ -166,7 +166,7 @@ pub(super) fn texts<'t>(
             Err(Unreadable::Type { .. }) => {
                 failed = true;
                 let message = format!("{what} must be a string, found {}", found(item.get_ref()));
-                report.mistake(Mistake::at(item.span(), message));
+                report.diagnostic(Diagnostic::at(item.span(), message));
             }
         }
     }
@@ -217,13 +217,13 @@ fn read_quantity<'t, T>(
     }
     let text = Text::read(value, report)?;
     parse(&text.value).map_err(|error| {
-        // What an environment variable holds is not shown.
+        // The value of an environment variable is not shown.
         let message = if text.is_plain() {
             error.message
         } else {
-            format!("{} is no quantity", text.quoted())
+            format!("{} is not a quantity", text.quoted())
         };
-        report.mistake(Mistake::at(value.span(), message).hint(error.hint));
+        report.diagnostic(Diagnostic::at(value.span(), message).hint(error.hint));
         Unreadable::Reported
     })
 }

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_deadline_in_seconds_is_told_as_one() {
-        for (text, is_told) in [
+        for (text, is_reported) in [
             ("1900411200", true),
             ("1000000000", true),
             ("9999999999", true),
@@ -114,7 +114,7 @@ mod tests {
             ("0", false),
             ("2020-01-01T00:00:00Z", false),
         ] {
-            assert_eq!(super::text(text).and_then(hint).is_some(), is_told, "{text}");
+            assert_eq!(super::text(text).and_then(hint).is_some(), is_reported, "{text}");
         }
     }
 }

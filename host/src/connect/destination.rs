@@ -40,11 +40,11 @@ pub enum Destination {
 
 /// A result that is addressed, checked and enveloped; sent until it is confirmed.
 #[derive(Debug)]
-pub enum Parcel {
+pub enum PendingOutput {
     /// For the broker.
     Amqp {
         /// The result.
-        parcel: amqp::Parcel,
+        pending_output: amqp::PendingPublish,
         /// Whether a queue that is gone is the asker's business: its reply is dropped, by policy.
         droppable: bool,
     },
@@ -61,7 +61,7 @@ pub enum Parcel {
     },
     /// The simulator's.
     #[cfg(test)]
-    Simulated(crate::simulation::Parcel),
+    Simulated(crate::simulation::PendingOutput),
 }
 
 /// A result that may not go where its plugin, or its message, wants it.
@@ -207,18 +207,18 @@ impl Destination {
     ///
     /// # Errors
     /// When it may not go there.
-    pub fn parcel(
+    pub fn pending_output(
         &self,
         message: &Message,
         outbound: Outbound,
         index: usize,
         envelope: Envelope,
-    ) -> Result<Parcel, Denied> {
+    ) -> Result<PendingOutput, Denied> {
         let Outbound {
             destination, key, body, ..
         } = outbound;
         match (self, key) {
-            (Self::Exchange { address, .. }, None) => amqp_parcel(address.clone(), body, &envelope, false),
+            (Self::Exchange { address, .. }, None) => amqp_output(address.clone(), body, &envelope, false),
             (
                 Self::Exchange {
                     address,
@@ -226,7 +226,7 @@ impl Destination {
                 },
                 Some(key),
             ) if keys.is_match(&key) => match address.with_key(&key) {
-                Ok(address) => amqp_parcel(address, body, &envelope, false),
+                Ok(address) => amqp_output(address, body, &envelope, false),
                 Err(length) => Err(Denied::LongKey { key, length }),
             },
             (_, Some(key)) => Err(Denied::Key { destination, key }),
@@ -239,7 +239,7 @@ impl Destination {
                 None,
             ) => match &message.reply_to {
                 None => Err(Denied::NoReplyTo { destination }),
-                Some(reply_to) if allow.is_match(reply_to) && own_queue.as_ref() != Some(reply_to) => amqp_parcel(
+                Some(reply_to) if allow.is_match(reply_to) && own_queue.as_ref() != Some(reply_to) => amqp_output(
                     address.reply_to(reply_to).map_err(Denied::LongReplyTo)?,
                     body,
                     &envelope,
@@ -253,7 +253,7 @@ impl Destination {
             (Self::Folder { folder, key_is_name }, None) => {
                 let key = key_is_name.then_some(message.key.as_str());
                 let name = folder::result_name(key, index, envelope.content_type.as_deref(), &envelope.message_id);
-                Ok(Parcel::Folder {
+                Ok(PendingOutput::Folder {
                     folder: folder.clone(),
                     name,
                     body,
@@ -264,21 +264,29 @@ impl Destination {
     }
 }
 
-fn amqp_parcel(address: amqp::Address, body: Vec<u8>, envelope: &Envelope, droppable: bool) -> Result<Parcel, Denied> {
-    Ok(Parcel::Amqp {
-        parcel: address.parcel(body, envelope)?,
+fn amqp_output(
+    address: amqp::Address,
+    body: Vec<u8>,
+    envelope: &Envelope,
+    droppable: bool,
+) -> Result<PendingOutput, Denied> {
+    Ok(PendingOutput::Amqp {
+        pending_output: address.pending_output(body, envelope)?,
         droppable,
     })
 }
 
-impl Parcel {
+impl PendingOutput {
     /// Sends it once and waits until it is confirmed: by the broker, or by the disk.
     ///
     /// # Errors
     /// Whenever it is not known to have arrived; it may have.
     pub async fn send(&self) -> Result<(), DeliverError> {
         match self {
-            Self::Amqp { parcel, droppable } => match parcel.publish().await {
+            Self::Amqp {
+                pending_output,
+                droppable,
+            } => match pending_output.publish().await {
                 Err(error @ (PublishError::Unroutable { .. } | PublishError::Nowhere { .. })) if *droppable => {
                     tracing::info!(%error, "a reply was dropped: who asked for it is gone");
                     Ok(())
@@ -292,18 +300,18 @@ impl Parcel {
                 envelope,
             } => Ok(folder::deliver(folder, name, body, envelope).await?),
             #[cfg(test)]
-            Self::Simulated(parcel) => parcel.send().await,
+            Self::Simulated(pending_output) => pending_output.send().await,
         }
     }
 }
 
-impl fmt::Display for Parcel {
+impl fmt::Display for PendingOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Amqp { parcel, .. } => parcel.fmt(f),
+            Self::Amqp { pending_output, .. } => pending_output.fmt(f),
             Self::Folder { folder, .. } => write!(f, "folder {}", folder.display()),
             #[cfg(test)]
-            Self::Simulated(parcel) => write!(f, "{parcel:?}"),
+            Self::Simulated(pending_output) => write!(f, "{pending_output:?}"),
         }
     }
 }

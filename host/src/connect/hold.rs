@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::chain::Chain;
+use crate::error_chain::ErrorChain;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -196,7 +196,7 @@ impl Hold {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let held = Held::begin(&self.0, &what, &error);
+        let held = HeldGuard::begin(&self.0, &what, &error);
         for pause in backoff(RETRY_CAP) {
             tokio::select! {
                 biased; // no try begins after the drain
@@ -206,7 +206,7 @@ impl Hold {
             match self.within(&what, since, attempt()).await? {
                 Ok(done) => return Ok(done),
                 Err(error) => {
-                    debug!(%what, error = %Chain(&error), "still holding");
+                    debug!(%what, error = %ErrorChain(&error), "still holding");
                     held.told(&what, &error);
                 }
             }
@@ -261,8 +261,8 @@ impl Hold {
                 match attempt().await {
                     Ok(()) => return Ok(()),
                     Err(_) if is_void() => break,
-                    Err(error) if held.is_none() => held = Some(Held::begin(&self.0, &what, &error)),
-                    Err(error) => debug!(%what, error = %Chain(&error), "still holding"),
+                    Err(error) if held.is_none() => held = Some(HeldGuard::begin(&self.0, &what, &error)),
+                    Err(error) => debug!(%what, error = %ErrorChain(&error), "still holding"),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -282,13 +282,13 @@ impl Hold {
 }
 
 /// Counts one held message while it lives.
-struct Held<'a> {
+struct HeldGuard<'a> {
     inner: &'a Inner,
     // Whether it is the one that is shown.
     is_first: bool,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldGuard<'a> {
     fn begin(inner: &'a Inner, what: &impl Display, error: &impl Error) -> Self {
         let mut first = inner.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut n_held = 0;
@@ -297,10 +297,10 @@ impl<'a> Held<'a> {
             n_held = *count;
         });
         if n_held == 1 {
-            *first = Some((format!("{what}: {}", Chain(error)), Instant::now()));
-            warn!(pipeline = inner.pipeline, %what, error = %Chain(error), "holding: taking nothing until it succeeds");
+            *first = Some((format!("{what}: {}", ErrorChain(error)), Instant::now()));
+            warn!(pipeline = inner.pipeline, %what, error = %ErrorChain(error), "holding: taking nothing until it succeeds");
         } else {
-            debug!(%what, error = %Chain(error), "holding");
+            debug!(%what, error = %ErrorChain(error), "holding");
         }
         Self {
             inner,
@@ -312,12 +312,12 @@ impl<'a> Held<'a> {
     fn told(&self, what: &impl Display, error: &impl Error) {
         let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((told, _)) = first.as_mut().filter(|_| self.is_first) {
-            *told = format!("{what}: {}", Chain(error));
+            *told = format!("{what}: {}", ErrorChain(error));
         }
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldGuard<'_> {
     fn drop(&mut self) {
         let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut n_held = 0;

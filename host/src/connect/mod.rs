@@ -1,22 +1,22 @@
 //! Where messages come from and go to. `amqp` is the only room that knows lapin; `folder` needs no broker.
 
-pub(crate) mod acquittal;
 pub mod amqp;
 pub(crate) mod deadline;
 mod destination;
 pub mod folder;
 mod hold;
+pub(crate) mod redelivery_grace;
 pub(crate) mod settle;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::chain::Chain;
 use crate::disposition::{Disposition, Reason};
-use crate::gate::Alone;
+use crate::error_chain::ErrorChain;
+use crate::isolation::ExclusiveGuard;
 use crate::message::{Envelope, Message};
 
-pub use destination::{DeliverError, Denied, Destination, GROWTH_MAX, Parcel, denied_or_undeliverable};
+pub use destination::{DeliverError, Denied, Destination, GROWTH_MAX, PendingOutput, denied_or_undeliverable};
 pub use hold::{GaveUp, Hold, Holding};
 pub(crate) use hold::{HOLD_LIMIT, reserve};
 
@@ -34,12 +34,12 @@ pub enum Source {
 
 /// Where suspects of a source wait when they are apart from its other messages.
 #[derive(Debug)]
-pub enum Suspects {
+pub enum QuarantineQueue {
     /// A queue of their own.
-    Amqp(Box<amqp::Suspects>),
+    Amqp(Box<amqp::QuarantineQueue>),
     /// The simulator's.
     #[cfg(test)]
-    Simulated(crate::simulation::Suspects),
+    Simulated(crate::simulation::QuarantineQueue),
 }
 
 /// What a source took and no plugin may see: too large, or its envelope cannot be read.
@@ -60,46 +60,46 @@ pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A message that was taken, and what its source is owed.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Delivery {
     /// The message; without its body where that is too large to be read.
     pub message: Message,
     /// Why no plugin may see it.
     pub malformed: Option<String>,
     /// Whether a host may have ended because of it.
-    pub suspicion: Suspicion,
+    pub quarantine: Quarantine,
     /// Settled exactly once.
-    pub receipt: Receipt,
+    pub ack_handle: AckHandle,
 }
 
 /// Whether a host may have ended because of a message. Only the source can know; only the pipeline acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Suspicion {
+pub enum Quarantine {
     /// Nothing speaks against it.
     #[default]
     None,
     /// A host ended with it in hand: it is set apart, with this count made durable, before it runs.
-    Raised {
+    Due {
         /// Hosts that ended with it in hand.
-        deaths: u32,
+        crash_count: u32,
     },
     /// It was set apart: it runs alone.
-    Apart {
+    Inside {
         /// Hosts that ended with it in hand.
-        deaths: u32,
+        crash_count: u32,
     },
 }
 
 /// What the source of a message is owed: exactly one `settle`, on every path.
 #[derive(Debug)]
 #[must_use = "a message that is not settled stays in flight"]
-pub enum Receipt {
+pub enum AckHandle {
     /// A delivery.
-    Amqp(Box<amqp::Receipt>),
+    Amqp(Box<amqp::AckHandle>),
     /// A claimed file.
-    Folder(folder::Receipt),
+    Folder(folder::AckHandle),
     /// The simulator's.
     #[cfg(test)]
-    Simulated(crate::simulation::Receipt),
+    Simulated(crate::simulation::AckHandle),
 }
 
 /// What became of a message at its source.
@@ -113,17 +113,19 @@ pub enum Settled {
     Lost(String),
 }
 
-impl Suspicion {
+impl Quarantine {
     /// Whether a death while the message was alone in hand proves that it causes them.
     pub fn is_proven(self) -> bool {
-        matches!(self, Self::Raised { deaths } | Self::Apart { deaths } if deaths >= 2)
+        matches!(self, Self::Due { crash_count } | Self::Inside { crash_count } if crash_count >= 2)
     }
 
     /// The attempt that this delivery is, for a message whose own count says `attempt`. A death in company alone costs
     /// none; once another proves it, both count.
     pub fn attempt(self, attempt: u32) -> u32 {
         match self {
-            Self::Raised { deaths } | Self::Apart { deaths } if self.is_proven() => attempt.saturating_add(deaths),
+            Self::Due { crash_count } | Self::Inside { crash_count } if self.is_proven() => {
+                attempt.saturating_add(crash_count)
+            }
             _ => attempt,
         }
     }
@@ -144,9 +146,9 @@ impl Source {
     }
 
     /// Puts the redeliveries that come soon down to this process: it gave back what it had prefetched, and lives.
-    pub fn acquit(&self) {
+    pub fn grant_grace(&self) {
         match self {
-            Self::Amqp(source) => source.acquit(),
+            Self::Amqp(source) => source.grant_grace(),
             Self::Folder(_) => {}
             #[cfg(test)]
             Self::Simulated(_) => {}
@@ -154,12 +156,12 @@ impl Source {
     }
 
     /// Where its suspects wait; `None` where [`Self::next`] hands them out among the others.
-    pub fn suspects(&self) -> Option<Suspects> {
+    pub fn quarantine_queue(&self) -> Option<QuarantineQueue> {
         match self {
-            Self::Amqp(source) => Some(Suspects::Amqp(Box::new(source.suspects()))),
+            Self::Amqp(source) => Some(QuarantineQueue::Amqp(Box::new(source.quarantine_queue()))),
             Self::Folder(_) => None,
             #[cfg(test)]
-            Self::Simulated(source) => Some(Suspects::Simulated(source.suspects())),
+            Self::Simulated(source) => Some(QuarantineQueue::Simulated(source.quarantine_queue())),
         }
     }
 
@@ -170,21 +172,21 @@ impl Source {
     ///
     /// # Cancellation
     /// Safe: what was not handed out is still the source's.
-    pub async fn next(&mut self) -> Result<Option<Taken>, folder::FolderError> {
+    pub async fn next(&mut self) -> Result<Option<Delivery>, folder::FolderError> {
         match self {
             Self::Amqp(source) => Ok(Some(source.next().await)),
             #[cfg(test)]
             Self::Simulated(source) => Ok(Some(source.next().await)),
-            Self::Folder(source) => Ok(source.next().await?.map(|(message, receipt)| {
+            Self::Folder(source) => Ok(source.next().await?.map(|(message, ack_handle)| {
                 let (message, malformed) = match message {
                     Ok(message) => (message, None),
                     Err(Malformed { message, text }) => (message, Some(text)),
                 };
-                Taken {
+                Delivery {
                     message,
                     malformed,
-                    suspicion: receipt.suspicion(),
-                    receipt: Receipt::Folder(receipt),
+                    quarantine: ack_handle.quarantine(),
+                    ack_handle: AckHandle::Folder(ack_handle),
                 }
             })),
         }
@@ -192,7 +194,7 @@ impl Source {
 
     /// Asks for no more, and gives what the source has handed over already: it is in flight as everything else that was
     /// taken.
-    pub async fn leave(&mut self) -> Vec<Taken> {
+    pub async fn leave(&mut self) -> Vec<Delivery> {
         match self {
             Self::Amqp(source) => source.leave().await,
             // What was claimed and not handed out goes back when the source is dropped.
@@ -204,7 +206,7 @@ impl Source {
 
     /// Makes sure that the source has heard of everything that was settled. It may bring one more message, which is in hand
     /// as every other.
-    pub async fn last(&mut self) -> Option<Taken> {
+    pub async fn last(&mut self) -> Option<Delivery> {
         match self {
             Self::Amqp(source) => source.last().await,
             Self::Folder(_) => None,
@@ -224,12 +226,12 @@ impl Source {
     }
 
     /// What it waits for while it is not open; goes on telling while the source runs.
-    pub fn told(&self) -> amqp::Told {
+    pub fn wait_reason(&self) -> amqp::WaitReason {
         match self {
-            Self::Amqp(source) => source.told(),
-            Self::Folder(_) => amqp::Told::default(),
+            Self::Amqp(source) => source.wait_reason(),
+            Self::Folder(_) => amqp::WaitReason::default(),
             #[cfg(test)]
-            Self::Simulated(_) => amqp::Told::default(),
+            Self::Simulated(_) => amqp::WaitReason::default(),
         }
     }
 
@@ -254,35 +256,35 @@ impl Source {
     }
 }
 
-impl Suspects {
+impl QuarantineQueue {
     /// Waits until there may be a suspect.
     ///
     /// # Cancellation
     /// Safe.
     pub async fn waiting(&mut self) {
         match self {
-            Self::Amqp(suspects) => suspects.waiting().await,
+            Self::Amqp(quarantine_queue) => quarantine_queue.waiting().await,
             #[cfg(test)]
-            Self::Simulated(suspects) => suspects.waiting().await,
+            Self::Simulated(quarantine_queue) => quarantine_queue.waiting().await,
         }
     }
 
     /// Takes a suspect, if there is one now. Only where nothing else runs: what is in hand beside others could be
     /// blamed for what they do.
-    pub async fn take(&mut self, _alone: &Alone) -> Option<Taken> {
+    pub async fn take(&mut self, _alone: &ExclusiveGuard) -> Option<Delivery> {
         match self {
-            Self::Amqp(suspects) => suspects.take().await,
+            Self::Amqp(quarantine_queue) => quarantine_queue.take().await,
             #[cfg(test)]
-            Self::Simulated(suspects) => suspects.take(),
+            Self::Simulated(quarantine_queue) => quarantine_queue.take(),
         }
     }
 }
 
-impl Receipt {
+impl AckHandle {
     /// Whether its source has taken the message back already, and cannot be told anything about it.
     pub fn is_void(&self) -> bool {
         match self {
-            Self::Amqp(receipt) => receipt.is_void(),
+            Self::Amqp(ack_handle) => ack_handle.is_void(),
             Self::Folder(_) => false,
             #[cfg(test)]
             Self::Simulated(_) => false,
@@ -296,19 +298,23 @@ impl Receipt {
         (disposition, otherwise): (&Disposition, &Disposition),
         message: &Message,
         hold: &Hold,
-        letter: impl FnOnce(&Reason) -> Envelope,
+        dead_letter: impl FnOnce(&Reason) -> Envelope,
     ) -> Settled {
         match self {
-            Self::Amqp(receipt) => settle::settle(*receipt, (disposition, otherwise), message, hold, letter).await,
+            Self::Amqp(ack_handle) => {
+                settle::settle(*ack_handle, (disposition, otherwise), message, hold, dead_letter).await
+            }
             #[cfg(test)]
-            Self::Simulated(receipt) => settle::settle(receipt, (disposition, otherwise), message, hold, letter).await,
-            Self::Folder(receipt) => {
-                let letter = match disposition {
-                    Disposition::Reject(reason) => Some(letter(reason)),
+            Self::Simulated(ack_handle) => {
+                settle::settle(ack_handle, (disposition, otherwise), message, hold, dead_letter).await
+            }
+            Self::Folder(ack_handle) => {
+                let dead_letter = match disposition {
+                    Disposition::Reject(reason) => Some(dead_letter(reason)),
                     _ => None,
                 };
-                let settled = receipt.settle(disposition, letter.as_ref(), hold).await;
-                settled.unwrap_or_else(|error| Settled::Lost(Chain(&error).to_string()))
+                let settled = ack_handle.settle(disposition, dead_letter.as_ref(), hold).await;
+                settled.unwrap_or_else(|error| Settled::Lost(ErrorChain(&error).to_string()))
             }
         }
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::Settled;
 use super::hold::{GaveUp, HOLD_LIMIT, Hold};
 use crate::disposition::{Disposition, Reason};
-use crate::failpoints::{self, Place};
+use crate::failpoints::{self, Failpoint};
 use crate::message::{Envelope, Message};
 
 /// How long a copy of an ordinary message that goes back is tried for, unless a drain ends before: without one it goes back
@@ -23,7 +23,7 @@ pub(crate) enum Purpose {
     /// For another attempt, which has this number.
     Retry { attempt: u32 },
     /// To be set apart, after this many hosts ended with it in hand.
-    Quarantine { deaths: u32 },
+    Quarantine { crash_count: u32 },
     /// Back to the others, as it was.
     PutBack,
     /// As a dead letter.
@@ -38,7 +38,7 @@ pub(crate) trait Delivered: Sized + Send + Sync {
     type Error: Error;
 
     /// Whether it was set apart and is running alone.
-    fn is_apart(&self) -> bool;
+    fn is_in_quarantine(&self) -> bool;
 
     /// Whether its source has taken it back already.
     fn is_void(&self) -> bool;
@@ -63,7 +63,7 @@ pub(crate) async fn settle<D: Delivered>(
     (disposition, otherwise): (&Disposition, &Disposition),
     message: &Message,
     hold: &Hold,
-    letter: impl FnOnce(&Reason) -> Envelope,
+    dead_letter: impl FnOnce(&Reason) -> Envelope,
 ) -> Settled {
     let purpose = match disposition {
         Disposition::Ack => return delivered.ack().await,
@@ -71,11 +71,15 @@ pub(crate) async fn settle<D: Delivered>(
         Disposition::Retry(_) => Purpose::Retry {
             attempt: message.attempt.saturating_add(1),
         },
-        Disposition::Quarantine { deaths } => Purpose::Quarantine { deaths: *deaths },
-        Disposition::Reject(reason) => Purpose::DeadLetter(letter(reason)),
+        Disposition::Quarantine { crash_count } => Purpose::Quarantine {
+            crash_count: *crash_count,
+        },
+        Disposition::Reject(reason) => Purpose::DeadLetter(dead_letter(reason)),
     };
     let back = match otherwise {
-        Disposition::Quarantine { deaths } => Purpose::Quarantine { deaths: *deaths },
+        Disposition::Quarantine { crash_count } => Purpose::Quarantine {
+            crash_count: *crash_count,
+        },
         _ => Purpose::PutBack,
     };
     let Some(copy) = delivered.copy(message, purpose) else {
@@ -85,10 +89,10 @@ pub(crate) async fn settle<D: Delivered>(
         // Put back, it would be suspect no more.
         return move_to(delivered, &copy, message, (hold, HOLD_LIMIT)).await;
     }
-    failpoints::pass(Place::Copy, &message.id).await;
+    failpoints::pass(Failpoint::Copy, &message.id).await;
     match hold.until_done(&copy, || delivered.publish(&copy)).await {
         Ok(()) => {
-            failpoints::pass(Place::Copied, &message.id).await;
+            failpoints::pass(Failpoint::Copied, &message.id).await;
             delivered.ack().await
         }
         Err(GaveUp) => give_back(delivered, back, message, hold).await,
@@ -98,7 +102,7 @@ pub(crate) async fn settle<D: Delivered>(
 /// Gives a message back as it was: as a copy, and the original is let go of. Given back itself, it would be delivered
 /// again, and that looks to the next host as if one had ended over it.
 async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message, hold: &Hold) -> Settled {
-    let stays_apart = delivered.is_apart() || matches!(back, Purpose::Quarantine { .. });
+    let stays_in_quarantine = delivered.is_in_quarantine() || matches!(back, Purpose::Quarantine { .. });
     // The broker has it already: a copy would be one more.
     let copy = match delivered.is_void() {
         true => None,
@@ -107,7 +111,7 @@ async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message,
     let Some(copy) = copy else {
         return delivered.nack().await;
     };
-    let patience = if stays_apart { HOLD_LIMIT } else { PATIENCE };
+    let patience = if stays_in_quarantine { HOLD_LIMIT } else { PATIENCE };
     match move_to(delivered, &copy, message, (hold, patience)).await {
         Settled::Done => Settled::Returned,
         settled => settled,
@@ -121,16 +125,16 @@ async fn move_to<D: Delivered>(
     message: &Message,
     (hold, patience): (&Hold, Duration),
 ) -> Settled {
-    failpoints::pass(Place::Copy, &message.id).await;
+    failpoints::pass(Failpoint::Copy, &message.id).await;
     let publish = || delivered.publish(copy);
     let moved = hold.until_back(copy, publish, || delivered.is_void(), patience).await;
     if let Err(GaveUp) = moved {
-        if delivered.is_apart() && !delivered.is_void() {
+        if delivered.is_in_quarantine() && !delivered.is_void() {
             warn!("a suspect cannot be moved: it stays apart, and may be taken for one that a host ended over");
         }
         return delivered.nack().await;
     }
-    failpoints::pass(Place::Copied, &message.id).await;
+    failpoints::pass(Failpoint::Copied, &message.id).await;
     delivered.ack().await
 }
 
@@ -163,7 +167,7 @@ mod tests {
         type Copy = String;
         type Error = PublishError;
 
-        fn is_apart(&self) -> bool {
+        fn is_in_quarantine(&self) -> bool {
             false
         }
 
@@ -199,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_no_dead_letter_in_time_goes_back_with_the_deaths_that_are_known_of_it() {
-        let apart = Disposition::Quarantine { deaths: 3 };
+        let quarantined = Disposition::Quarantine { crash_count: 3 };
         let check = async |otherwise: &Disposition, is_void, is_cut, expect: &[&str]| {
             let log = Arc::default();
             let delivery = Delivery {
@@ -217,18 +221,18 @@ mod tests {
                 text: String::new(),
                 plugin: None,
             });
-            let letter = |_: &Reason| Envelope::default();
+            let dead_letter = |_: &Reason| Envelope::default();
             let message = Message::default();
-            let settled = settle(delivery, (&rejected, otherwise), &message, &hold, letter).await;
+            let settled = settle(delivery, (&rejected, otherwise), &message, &hold, dead_letter).await;
             assert_eq!(settled, Settled::Returned);
             assert_eq!(*log.lock().unwrap(), expect);
         };
         for is_cut in [false, true] {
-            let (back, counted) = ("PutBack", "Quarantine { deaths: 3 }");
+            let (back, counted) = ("PutBack", "Quarantine { crash_count: 3 }");
             check(&Disposition::Return, false, is_cut, &["letter", back, "ack"]).await;
-            check(&apart, false, is_cut, &["letter", counted, "ack"]).await;
+            check(&quarantined, false, is_cut, &["letter", counted, "ack"]).await;
             // The broker has it already, and counts for itself.
-            check(&apart, true, is_cut, &["letter", "nack"]).await;
+            check(&quarantined, true, is_cut, &["letter", "nack"]).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the environment says about failpoints, and doing it. Only in builds with the feature `failpoints`.
+//! Failpoints from the environment, and their actions. Only in builds with the feature `failpoints`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Fault, Place};
+use super::{Failpoint, Fault};
 
 /// Where the failpoints are written.
 const VARIABLE: &str = "MILLRACE_FAILPOINTS";
@@ -19,7 +19,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Point {
-    place: Place,
+    place: Failpoint,
     id: Option<String>,
     action: Action,
     hits: RangeInclusive<u64>,
@@ -36,7 +36,7 @@ enum Action {
 }
 
 /// Passes a place that a message passes: waits without holding up others.
-pub(crate) async fn pass(place: Place, id: &str) {
+pub(crate) async fn pass(place: Failpoint, id: &str) {
     for action in due(points(), place, id) {
         match action {
             Action::Wait(pause) => tokio::time::sleep(pause).await,
@@ -51,7 +51,7 @@ pub(crate) async fn pass(place: Place, id: &str) {
 }
 
 /// Passes a place on a thread of its own; gives the failure that is to be made up there.
-pub(crate) fn hit(place: Place) -> Option<Fault> {
+pub(crate) fn hit(place: Failpoint) -> Option<Fault> {
     let mut last = None;
     for action in due(points(), place, "") {
         last = act(place, &action).or(last);
@@ -60,10 +60,10 @@ pub(crate) fn hit(place: Place) -> Option<Fault> {
 }
 
 #[expect(clippy::panic, reason = "panicking is what it is for")]
-fn act(place: Place, action: &Action) -> Option<Fault> {
+fn act(place: Failpoint, action: &Action) -> Option<Fault> {
     match action {
         Action::Abort => {
-            // What led here is what the test looks for.
+            // The path to here is what the test looks for.
             crate::streams::flush(FLUSH_LIMIT);
             std::process::abort()
         }
@@ -80,7 +80,7 @@ fn act(place: Place, action: &Action) -> Option<Fault> {
 }
 
 /// Counts a hit of every point at this place, and gives what those do whose turn it is.
-fn due(points: &[Point], place: Place, id: &str) -> Vec<Action> {
+fn due(points: &[Point], place: Failpoint, id: &str) -> Vec<Action> {
     let is_meant = |point: &&Point| point.place == place && point.id.as_deref().is_none_or(|only| only == id);
     points
         .iter()
@@ -130,7 +130,7 @@ fn parse(text: &str) -> Option<Point> {
         },
     };
     Some(Point {
-        place: Place::named(place)?,
+        place: Failpoint::named(place)?,
         id,
         action,
         hits,
@@ -146,7 +146,7 @@ fn range(text: &str) -> Option<RangeInclusive<u64>> {
     }
 }
 
-impl Place {
+impl Failpoint {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "load" => Self::Load,
@@ -175,13 +175,13 @@ mod tests {
         let points =
             ["preprocess(a)=abort@2", "preprocess=fail@1..2", "model=wait:100ms"].map(|text| parse(text).unwrap());
         let (fail, abort) = (Action::Fault(Fault::Fail), Action::Abort);
-        assert_eq!(due(&points, Place::Preprocess, "b"), std::slice::from_ref(&fail));
-        assert_eq!(due(&points, Place::Preprocess, "a"), [fail]);
-        assert_eq!(due(&points, Place::Preprocess, "a"), [abort]);
-        assert_eq!(due(&points, Place::Preprocess, "a"), []);
+        assert_eq!(due(&points, Failpoint::Preprocess, "b"), std::slice::from_ref(&fail));
+        assert_eq!(due(&points, Failpoint::Preprocess, "a"), [fail]);
+        assert_eq!(due(&points, Failpoint::Preprocess, "a"), [abort]);
+        assert_eq!(due(&points, Failpoint::Preprocess, "a"), []);
         for _ in 0..3 {
             assert_eq!(
-                due(&points, Place::Model, ""),
+                due(&points, Failpoint::Model, ""),
                 [Action::Wait(Duration::from_millis(100))]
             );
         }

@@ -1,4 +1,4 @@
-//! What a model's device thread counts. Knows no queue and no device.
+//! The counts of a model's device thread. Knows no queue and no device.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

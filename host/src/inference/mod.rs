@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::failpoints::{self, Fault, Place};
+use crate::failpoints::{self, Failpoint, Fault};
 use crate::message::{Prediction, Tensor, TensorType};
 use queue::{Batch, Queue};
 
@@ -33,7 +33,7 @@ pub struct Served {
 
 /// How a model is served.
 #[derive(Debug, Clone)]
-pub struct Serving {
+pub struct ServeOptions {
     /// The model's name in `plugins.toml`.
     pub name: Arc<str>,
     /// The largest batch; the device's default where there is none.
@@ -42,13 +42,13 @@ pub struct Serving {
     pub max_wait: Duration,
     /// Cancelled when the device is lost: the process cannot use it again.
     pub device_lost: CancellationToken,
-    /// What it counts: that of the model that it replaces, or a new one.
+    /// Its counts: those of the model that it replaces, or new ones.
     pub meter: Arc<ModelMeter>,
 }
 
 /// A message on its way to a model. While there are any, a batch that is not full waits for them.
 #[derive(Debug)]
-pub struct Approach {
+pub struct BatchReservation {
     queue: Arc<Queue<Item>>,
     arrived: bool,
 }
@@ -56,7 +56,7 @@ pub struct Approach {
 /// Why there is no prediction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InferError {
-    /// The model's output for this message is no number.
+    /// The model's output for this message is not finite.
     #[error("output {index} of the model is not finite")]
     NonFinite {
         /// Which output, from 0; the scores count as the first.
@@ -76,15 +76,14 @@ pub enum InferError {
 /// A prediction, and what it cost.
 #[derive(Debug)]
 pub struct Inferred {
-    /// The prediction.
     pub prediction: Prediction,
     /// Time of the device: its share of the batch's, without waiting for it.
     pub device: Duration,
 }
 
-/// What a tensor is run beside.
+/// The other tensors in the batch of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Company {
+pub enum BatchSharing {
     /// Whatever is in its batch.
     #[default]
     Batch,
@@ -98,7 +97,7 @@ pub enum Company {
 struct Item {
     tensor: Tensor,
     deadline: Option<SystemTime>,
-    company: Company,
+    batch_sharing: BatchSharing,
     reply: Reply,
 }
 
@@ -110,7 +109,7 @@ impl Served {
     ///
     /// # Errors
     /// When a device fails or computes wrong numbers.
-    pub async fn start(model: Model, devices: Vec<Device>, serving: Serving) -> Result<Arc<Self>, RunError> {
+    pub async fn start(model: Model, devices: Vec<Device>, serving: ServeOptions) -> Result<Arc<Self>, RunError> {
         let by_device = devices.iter().map(Device::default_max_batch).min();
         let max_batch = serving.max_batch.or(by_device).unwrap_or(1);
         let queue = Arc::new(Queue::new(max_batch, serving.max_wait));
@@ -147,7 +146,7 @@ impl Served {
         model: &Model,
         device: Device,
         max_batch: usize,
-        serving: &Serving,
+        serving: &ServeOptions,
         index: usize,
     ) -> Result<JoinHandle<()>, RunError> {
         let (ready, warmed) = oneshot::channel();
@@ -180,7 +179,7 @@ impl Served {
                 .serve(&queue);
             }
         });
-        let thread = spawned.map_err(|error| RunError::Failed(format!("no thread for the device: {error}")))?;
+        let thread = spawned.map_err(|error| RunError::Failed(format!("cannot start the device thread: {error}")))?;
         let parity = warmed
             .await
             .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
@@ -190,7 +189,7 @@ impl Served {
             reference = parity.reference,
             largest_difference = format!("{:.1e}", parity.difference),
             same_top = parity.same_top,
-            "the device computes what the reference does"
+            "the device computes the numbers of the reference"
         );
         Ok(thread)
     }
@@ -214,20 +213,20 @@ impl Served {
         &self.device
     }
 
-    /// What its device thread counts.
+    /// The counts of its device thread.
     pub fn meter(&self) -> &Arc<ModelMeter> {
         &self.meter
     }
 
-    /// What the model takes.
+    /// The input type of the model.
     pub fn wants(&self) -> &Arc<TensorType> {
         &self.wants
     }
 
     /// Announces a message on its way to this model.
-    pub fn approach(&self) -> Approach {
-        self.queue.approach();
-        Approach {
+    pub fn reserve(&self) -> BatchReservation {
+        self.queue.reserve();
+        BatchReservation {
             queue: Arc::clone(&self.queue),
             arrived: false,
         }
@@ -240,11 +239,11 @@ impl Served {
     /// By [`InferError`].
     pub async fn infer(
         &self,
-        approach: Approach,
+        reservation: BatchReservation,
         tensor: Tensor,
         deadline: Option<SystemTime>,
     ) -> Result<Prediction, InferError> {
-        let inferred = self.infer_in(approach, tensor, deadline, Company::Batch).await;
+        let inferred = self.infer_in(reservation, tensor, deadline, BatchSharing::Batch).await;
         inferred.map(|inferred| inferred.prediction)
     }
 
@@ -257,19 +256,19 @@ impl Served {
     /// An item that waits is not run; a batch that runs is run to its end.
     pub async fn infer_in(
         &self,
-        approach: Approach,
+        reservation: BatchReservation,
         tensor: Tensor,
         deadline: Option<SystemTime>,
-        company: Company,
+        batch_sharing: BatchSharing,
     ) -> Result<Inferred, InferError> {
         let (reply, prediction) = oneshot::channel();
-        approach.arrive(Item {
+        reservation.arrive(Item {
             tensor,
             deadline,
-            company,
+            batch_sharing,
             reply,
         });
-        failpoints::pass(Place::Queued, "").await;
+        failpoints::pass(Failpoint::Queued, "").await;
         prediction.await.unwrap_or(Err(InferError::DeviceLost))
     }
 }
@@ -290,22 +289,22 @@ impl fmt::Debug for Served {
     }
 }
 
-impl Approach {
+impl BatchReservation {
     fn arrive(mut self, item: Item) {
         self.arrived = true;
         self.queue.push(item);
     }
 }
 
-impl Drop for Approach {
+impl Drop for BatchReservation {
     fn drop(&mut self) {
         if !self.arrived {
-            self.queue.turn_away();
+            self.queue.cancel_reservation();
         }
     }
 }
 
-/// What the device thread owns.
+/// The state of the device thread.
 struct Worker {
     name: Arc<str>,
     labels: Arc<[String]>,
@@ -320,7 +319,7 @@ impl Worker {
     fn serve(mut self, queue: &Queue<Item>) {
         while let Some(Batch { items, closed }) = queue.next_batch() {
             self.meter.closed(closed, items.iter().map(|(came, _)| came.elapsed()));
-            // Who was cut off by the end of a drain, or taken back, no longer listens: its tensor need not run.
+            // A caller that a drain cut off, or that was taken back, no longer listens: its tensor need not run.
             let items = items
                 .into_iter()
                 .map(|(_, item)| item)
@@ -331,7 +330,9 @@ impl Worker {
             for item in expired {
                 answer(item.reply, Err(InferError::Expired));
             }
-            let (alone, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.company == Company::Alone);
+            let (alone, items): (Vec<_>, Vec<_>) = items
+                .into_iter()
+                .partition(|item| item.batch_sharing == BatchSharing::Alone);
             for item in alone {
                 self.run(vec![item]);
             }
@@ -373,7 +374,7 @@ impl Worker {
     }
 
     fn predict(&mut self, tensors: &[Tensor]) -> Result<Vec<ItemOutput>, RunError> {
-        match failpoints::hit(Place::Model) {
+        match failpoints::hit(Failpoint::Model) {
             None => self.runner.run(tensors),
             Some(Fault::Fail) => Err(RunError::Failed("a failpoint".to_owned())),
             Some(Fault::Lost) => Err(RunError::DeviceLost("a failpoint".to_owned())),
@@ -438,6 +439,6 @@ impl Worker {
 
 fn answer(reply: Reply, result: Result<Inferred, InferError>) {
     if reply.send(result).is_err() {
-        debug!("a prediction came after its message was given up");
+        debug!("dropped a prediction: its message was given up");
     }
 }

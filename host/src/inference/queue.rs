@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 /// Its length is bounded by the prefetch of the pipelines that use the model: each message in flight has one item.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    // std's Mutex and Condvar: a device thread is no task, and nothing is held over an await.
+    // std's Mutex and Condvar: a device thread is not a task, and nothing is held over an await.
     state: Mutex<State<T>>,
     changed: Condvar,
     max_batch: usize,
     max_wait: Duration,
 }
 
-/// What the device runs at once.
+/// The items that the device runs at once.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     /// Each with when it came into the queue.
@@ -53,7 +53,7 @@ impl Closed {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<(Instant, T)>,
-    n_approaching: usize,
+    n_reserved: usize,
     closed: bool,
 }
 
@@ -61,7 +61,7 @@ impl<T> Queue<T> {
     pub(super) fn new(max_batch: usize, max_wait: Duration) -> Self {
         let state = State {
             items: VecDeque::new(),
-            n_approaching: 0,
+            n_reserved: 0,
             closed: false,
         };
         Self {
@@ -73,15 +73,15 @@ impl<T> Queue<T> {
     }
 
     /// Announces an item that may come.
-    pub(super) fn approach(&self) {
-        self.lock().n_approaching += 1;
+    pub(super) fn reserve(&self) {
+        self.lock().n_reserved += 1;
     }
 
     /// Says that an announced item will not come.
-    pub(super) fn turn_away(&self) {
+    pub(super) fn cancel_reservation(&self) {
         let mut state = self.lock();
-        state.n_approaching -= 1;
-        if state.n_approaching == 0 {
+        state.n_reserved -= 1;
+        if state.n_reserved == 0 {
             self.changed.notify_one();
         }
     }
@@ -89,10 +89,10 @@ impl<T> Queue<T> {
     /// Puts an announced item into the queue.
     pub(super) fn push(&self, item: T) {
         let mut state = self.lock();
-        state.n_approaching -= 1;
+        state.n_reserved -= 1;
         state.items.push_back((Instant::now(), item));
         // The device thread need not wake for an item that neither begins nor closes a batch.
-        if state.items.len() == 1 || state.items.len() >= self.max_batch || state.n_approaching == 0 {
+        if state.items.len() == 1 || state.items.len() >= self.max_batch || state.n_reserved == 0 {
             self.changed.notify_one();
         }
     }
@@ -130,7 +130,7 @@ impl<T> Queue<T> {
     fn closes(&self, state: &State<T>, left: Duration) -> Option<Closed> {
         if state.items.len() >= self.max_batch {
             Some(Closed::Full)
-        } else if state.n_approaching == 0 {
+        } else if state.n_reserved == 0 {
             Some(Closed::Idle)
         } else if left.is_zero() {
             Some(Closed::Waited)
@@ -157,10 +157,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn queue(max_batch: usize, max_wait: Duration, n_items: usize, n_approaching: usize) -> Queue<usize> {
+    fn queue(max_batch: usize, max_wait: Duration, n_items: usize, n_reserved: usize) -> Queue<usize> {
         let queue = Queue::new(max_batch, max_wait);
-        for _ in 0..n_items + n_approaching {
-            queue.approach();
+        for _ in 0..n_items + n_reserved {
+            queue.reserve();
         }
         for item in 0..n_items {
             queue.push(item);
@@ -197,7 +197,7 @@ mod tests {
         let queue = queue(64, LONG, 2, 1);
         std::thread::scope(|scope| {
             let batch = scope.spawn(|| next(&queue));
-            queue.turn_away();
+            queue.cancel_reservation();
             assert_eq!(batch.join().unwrap(), Some((vec![0, 1], Closed::Idle)));
         });
     }

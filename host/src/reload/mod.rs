@@ -20,34 +20,34 @@ pub use parts::{HeldBack, ModelPart, Part, Parts, PluginPart, changes};
 pub use probe::{ProbeError, probe};
 pub use replay::{Replayed, replay};
 
-use crate::chain::Chain;
-use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
+use crate::config::{Config, ConfigErrors, Diagnostic, ModelConfig, Name, ValidParts, Warning};
 use crate::connect::amqp;
-use crate::failpoints::{self, Place};
-use crate::inference::{ModelMeter, Served, Serving};
+use crate::error_chain::ErrorChain;
+use crate::failpoints::{self, Failpoint};
+use crate::inference::{ModelMeter, ServeOptions, Served};
 use crate::machine;
 use crate::memory::MemoryBound;
-use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingMistake};
+use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingDiagnostic};
 use crate::streams;
 
-/// How often it is told how many of a model's samples were run.
-const SAMPLES_TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How often the progress of a model's samples is logged.
+const SAMPLES_REPORTED_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything that a file names, read and checked, on no device yet.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedFiles {
     plugins: BTreeMap<Name, Arc<Plugin>>,
     models: BTreeMap<Name, Model>,
 }
 
 /// A file without a mistake, and what it names.
 #[derive(Debug)]
-pub struct Gathered {
+pub struct LoadedConfig {
     /// The file.
     pub config: Config,
-    /// What it names.
-    pub loaded: Loaded,
-    /// What a person should know about it.
+    /// The files that it names.
+    pub loaded: LoadedFiles,
+    /// The warnings about it.
     pub warnings: Vec<Warning>,
 }
 
@@ -56,34 +56,24 @@ pub struct Gathered {
 pub enum ServeError {
     /// A device cannot be opened.
     #[error("model `{model}`")]
-    Device {
-        /// The model.
-        model: Name,
-        /// Why not.
-        source: DeviceError,
-    },
+    Device { model: Name, source: DeviceError },
     /// A device fails, or computes wrong numbers.
     #[error("model `{model}`")]
-    Run {
-        /// The model.
-        model: Name,
-        /// Why not.
-        source: RunError,
-    },
+    Run { model: Name, source: RunError },
 }
 
 /// Everything that a change of what a file says, or of what it names, may come from.
 pub fn watched(config: &Config) -> Vec<PathBuf> {
     let probes = config.pipelines.values().flat_map(|pipeline| &pipeline.probes);
-    let mut paths = named(&config.path, &config.errors().sound());
+    let mut paths = named(&config.path, &config.errors().valid_parts());
     paths.extend(probes.map(|probe| probe.file.clone()));
     paths
 }
 
 /// The file itself, and what is right in it as far as it goes.
-pub fn named(file: &Path, sound: &Sound) -> Vec<PathBuf> {
-    let plugins = sound.plugins.values().map(|plugin| plugin.path.clone());
-    let models = sound.models.values().map(|model| model.path.clone());
+pub fn named(file: &Path, valid_parts: &ValidParts) -> Vec<PathBuf> {
+    let plugins = valid_parts.plugins.values().map(|plugin| plugin.path.clone());
+    let models = valid_parts.models.values().map(|model| model.path.clone());
     std::iter::once(file.to_owned()).chain(plugins).chain(models).collect()
 }
 
@@ -91,7 +81,10 @@ pub fn named(file: &Path, sound: &Sound) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// Every mistake of the file and of what it names, at once.
-pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sandbox) -> Result<Gathered, ConfigErrors> {
+pub fn load_config(
+    read: Result<(Config, Vec<Warning>), ConfigErrors>,
+    sandbox: &Sandbox,
+) -> Result<LoadedConfig, ConfigErrors> {
     let (config, mut warnings, mut errors) = match read {
         Ok((config, warnings)) => {
             let errors = config.errors();
@@ -99,7 +92,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         }
         Err(errors) => (None, Vec::new(), errors),
     };
-    failpoints::hit(Place::Load);
+    failpoints::hit(Failpoint::Load);
     let loaded = load(sandbox, &mut errors, &mut warnings);
     if let Some(config) = &config {
         destinations::check(config, &loaded, &mut errors, &mut warnings);
@@ -108,9 +101,9 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         let bound = MemoryBound::of(config, &loaded);
         match config.host.memory_bytes {
             Some(allowed) => {
-                if let Some(mut mistake) = bound.judge(allowed, "`memory` allows") {
-                    mistake.span = config.locate("host.memory");
-                    errors.push(mistake);
+                if let Some(mut diagnostic) = bound.judge(allowed, "`memory` allows") {
+                    diagnostic.span = config.locate("host.memory");
+                    errors.push(diagnostic);
                 }
             }
             None => {
@@ -120,7 +113,7 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
         }
     }
     match config {
-        Some(config) if errors.is_empty() => Ok(Gathered {
+        Some(config) if errors.is_empty() => Ok(LoadedConfig {
             config,
             loaded,
             warnings,
@@ -130,34 +123,34 @@ pub fn gather(read: Result<(Config, Vec<Warning>), ConfigErrors>, sandbox: &Sand
 }
 
 /// Loads the plugins and models that are right as far as the file goes, and adds what is wrong with them to `errors`,
-/// each at its place in the file, and what a person should know of them to `warnings`.
-fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning>) -> Loaded {
-    let sound = errors.sound();
-    let mut loaded = Loaded {
+/// each at its place in the file, and notes about them to `warnings`.
+fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning>) -> LoadedFiles {
+    let valid_parts = errors.valid_parts();
+    let mut loaded = LoadedFiles {
         plugins: BTreeMap::new(),
         models: BTreeMap::new(),
     };
     for (names, role) in [
-        (&sound.preprocessors, Role::Preprocess),
-        (&sound.transformers, Role::Transform),
-        (&sound.routers, Role::Route),
+        (&valid_parts.preprocessors, Role::Preprocess),
+        (&valid_parts.transformers, Role::Transform),
+        (&valid_parts.routers, Role::Route),
     ] {
-        for (name, plugin) in names.iter().filter_map(|name| sound.plugins.get_key_value(name)) {
+        for (name, plugin) in names.iter().filter_map(|name| valid_parts.plugins.get_key_value(name)) {
             match sandbox.load(plugin, role) {
                 Ok(plugin) => drop(loaded.plugins.insert(name.clone(), plugin)),
                 Err(error) => {
-                    for mistake in plugin_mistakes(errors, name, &error) {
-                        errors.push(mistake);
+                    for diagnostic in plugin_diagnostics(errors, name, &error) {
+                        errors.push(diagnostic);
                     }
                 }
             }
         }
     }
-    if let Some(Err(error)) = sound.ca.as_deref().map(amqp::authorities) {
+    if let Some(Err(error)) = valid_parts.ca.as_deref().map(amqp::authorities) {
         let hint = "it must be PEM, and the certificate of the authority that signed the broker's";
-        errors.push(Mistake::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
+        errors.push(Diagnostic::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
     }
-    for (name, model) in &sound.models {
+    for (name, model) in &valid_parts.models {
         match load_model(name, &model.path) {
             Ok(model) => {
                 let span = errors.locate(&format!("model.{name}.path"));
@@ -165,17 +158,17 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning
                     model
                         .notes()
                         .iter()
-                        .map(|note| Warning(Mistake::at(span.clone(), format!("model `{name}`: {note}")))),
+                        .map(|note| Warning(Diagnostic::at(span.clone(), format!("model `{name}`: {note}")))),
                 );
                 loaded.models.insert(name.clone(), model);
             }
-            Err(mistakes) => {
+            Err(diagnostics) => {
                 let span = errors.locate(&format!("model.{name}.path"));
-                for mut mistake in mistakes {
-                    if !mistake.is_machines {
-                        mistake.span.clone_from(&span);
+                for mut diagnostic in diagnostics {
+                    if !diagnostic.is_machines {
+                        diagnostic.span.clone_from(&span);
                     }
-                    errors.push(mistake);
+                    errors.push(diagnostic);
                 }
             }
         }
@@ -185,19 +178,19 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning
 
 /// A model that gives what was recorded of it. What differs is found here, before any device is opened: a device is wrong
 /// only where the CPU is right.
-fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
-    let mistake = |error: &dyn Error| Mistake::at(None, format!("model `{name}`: {}", Chain(error)));
-    let each = |error: ModelError| error.each().iter().map(|error| mistake(error)).collect::<Vec<_>>();
+fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Diagnostic>> {
+    let diagnostic = |error: &dyn Error| Diagnostic::at(None, format!("model `{name}`: {}", ErrorChain(error)));
+    let each = |error: ModelError| error.each().iter().map(|error| diagnostic(error)).collect::<Vec<_>>();
     let model = Model::load(path).map_err(|error| match machine::scarcity_behind(&error) {
-        Some(advice) => vec![Mistake::of_machine(
-            format!("model `{name}`: {}", Chain(&error)),
+        Some(advice) => vec![Diagnostic::of_machine(
+            format!("model `{name}`: {}", ErrorChain(&error)),
             advice,
         )],
         None => each(error),
     })?;
     let mut told = Instant::now();
     let reproduced = model.reproduce_samples(&mut |n_run, of| {
-        if told.elapsed() >= SAMPLES_TOLD_EVERY {
+        if told.elapsed() >= SAMPLES_REPORTED_EVERY {
             told = Instant::now();
             info!(model = %name, n_run, of, "running the recorded samples on the CPU");
         }
@@ -205,7 +198,7 @@ fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
     match reproduced {
         Ok(_) => Ok(model),
         Err(error) => {
-            let found = mistake(&error);
+            let found = diagnostic(&error);
             Err(vec![match error.hint() {
                 Some(hint) => found.hint(hint),
                 None => found,
@@ -214,26 +207,26 @@ fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Mistake>> {
     }
 }
 
-fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Mistake> {
+fn plugin_diagnostics(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec<Diagnostic> {
     if let Some(advice) = error.problem.advice() {
-        return vec![Mistake::of_machine(Chain(error).to_string(), advice)];
+        return vec![Diagnostic::of_machine(ErrorChain(error).to_string(), advice)];
     }
     let key = match &error.problem {
-        LoadProblem::SettingMistakes { mistakes, .. } => {
-            let at = |mistake: &SettingMistake| {
+        LoadProblem::SettingDiagnostics { diagnostics, .. } => {
+            let at = |diagnostic: &SettingDiagnostic| {
                 let table = format!("plugin.{name}.settings");
-                let place = match &mistake.about {
+                let place = match &diagnostic.about {
                     About::Name(key) => errors.locate_name(&format!("{table}.{key}")),
                     About::Value(key) => errors.locate(&format!("{table}.{key}")),
                     About::Table => errors.locate(&table),
                 };
-                let found = Mistake::at(place, format!("plugin `{name}`: {}", mistake.text));
-                match &mistake.hint {
+                let found = Diagnostic::at(place, format!("plugin `{name}`: {}", diagnostic.text));
+                match &diagnostic.hint {
                     Some(hint) => found.hint(hint),
                     None => found,
                 }
             };
-            return mistakes.iter().map(at).collect();
+            return diagnostics.iter().map(at).collect();
         }
         LoadProblem::Settings(_) => "settings",
         LoadProblem::Digest { .. } => "sha256",
@@ -242,13 +235,13 @@ fn plugin_mistakes(errors: &ConfigErrors, name: &Name, error: &LoadError) -> Vec
     };
     let span = errors.locate(&format!("plugin.{name}.{key}"));
     let hint = error.problem.hint().map(str::to_owned);
-    vec![Mistake {
+    vec![Diagnostic {
         hint,
-        ..Mistake::at(span, Chain(error).to_string())
+        ..Diagnostic::at(span, ErrorChain(error).to_string())
     }]
 }
 
-impl Loaded {
+impl LoadedFiles {
     /// A model that was read.
     pub fn model(&self, name: &Name) -> Option<&Model> {
         self.models.get(name)
@@ -259,7 +252,7 @@ impl Loaded {
         self.plugins.iter()
     }
 
-    /// Puts a plugin in the place of the one that was read.
+    /// Replaces a plugin that was read.
     pub fn replace_plugin(&mut self, name: Name, plugin: Arc<Plugin>) {
         self.plugins.insert(name, plugin);
     }
@@ -330,7 +323,7 @@ async fn start(
         model: name.clone(),
         source,
     })?;
-    let serving = Serving {
+    let serving = ServeOptions {
         name: name.as_str().into(),
         max_batch: settings.max_batch,
         max_wait: settings.max_wait,

@@ -1,4 +1,4 @@
-//! What serves a pipeline, and how two sets of it differ. Knows no generation.
+//! The parts that serve a pipeline, and how two sets of them differ. Knows no generation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::sandbox::Plugin;
 /// A plugin or a model that serves, with the settings that it was loaded with.
 #[derive(Debug)]
 pub struct Part<T, C> {
-    /// What serves.
+    /// The parts that serve.
     pub what: Arc<T>,
     /// As the file had it then.
     pub config: C,
@@ -25,7 +25,7 @@ pub type PluginPart = Part<Plugin, PluginConfig>;
 /// A model that serves.
 pub type ModelPart = Part<Served, ModelConfig>;
 
-/// What serves one pipeline.
+/// The parts that serve one pipeline.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// Make the tensor and the results.
@@ -127,7 +127,7 @@ impl HeldBack {
     }
 
     /// The first part that is held back and serves all the same, in words: there is nothing to serve in its place.
-    pub fn among(&self, parts: &Parts) -> Option<String> {
+    pub fn first_in(&self, parts: &Parts) -> Option<String> {
         let mut plugins = parts.plugins.iter();
         let plugin = plugins.find(|part| self.has_plugin(&part.config, &part.what.identity().digest));
         let model = &parts.model;
@@ -149,7 +149,7 @@ impl HeldBack {
         }
     }
 
-    /// Lets a version serve that somebody asked for.
+    /// Lets a version serve again at a user's request.
     pub fn release(&mut self, part: &PluginPart) {
         self.plugins.retain(|(config, digest)| !part.is(config, digest));
     }
@@ -196,7 +196,7 @@ pub(super) fn kept_plugin(
     .cloned()
 }
 
-/// What counts a model's batches: goes on from one version to the next.
+/// The counts of a model's batches: they go on from one version to the next.
 pub(super) fn meter(serving: &BTreeMap<Name, Parts>, config: &ModelConfig) -> Arc<ModelMeter> {
     let mut all = serving.values().map(|parts| &parts.model);
     let before = all.find(|part| part.config.name == config.name);
@@ -216,7 +216,7 @@ pub(super) fn kept_model(
         .cloned()
 }
 
-/// What differs, in a line each: `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
+/// The differences, in a line each: `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
 pub fn changes(
     (old_config, old): (Option<&Config>, &BTreeMap<Name, Parts>),
     (new_config, new): (&Config, &BTreeMap<Name, Parts>),
@@ -251,7 +251,7 @@ pub fn changes(
     changes
 }
 
-/// What serves: its version, and which of those with this version it is.
+/// The versions that serve, and which of those with this version each is.
 fn versions(parts: &BTreeMap<Name, Parts>) -> BTreeMap<String, (String, u64)> {
     let mut versions = BTreeMap::new();
     for parts in parts.values() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::replay::{Replayed, replay};
 use crate::config::{PipelineConfig, ProbeConfig, ProbeOutcome};
-use crate::connect::Parcel;
+use crate::connect::PendingOutput;
 use crate::disposition::{Disposition, ReasonClass};
 use crate::generation::Stages;
 use crate::message::Message;
@@ -15,20 +15,12 @@ use crate::work::Notes;
 pub enum ProbeError {
     /// Its file cannot be read.
     #[error("cannot read the probe {file}")]
-    Read {
-        /// The file.
-        file: String,
-        /// Why not.
-        source: std::io::Error,
-    },
+    Read { file: String, source: std::io::Error },
     /// Something else came of it.
-    #[error("the probe {file} expects {expected}, and there came {found}")]
+    #[error("the probe {file} expects {expected}, but the result is {found}")]
     Unexpected {
-        /// The file.
         file: String,
-        /// In words.
         expected: String,
-        /// In words.
         found: String,
     },
 }
@@ -64,12 +56,12 @@ pub async fn probe(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) ->
     Ok(())
 }
 
-fn judge(probe: &ProbeConfig, made: &Result<Vec<Parcel>, Disposition>, notes: &Notes) -> Result<(), String> {
+fn judge(probe: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
     let label = notes.label.as_deref();
     let (outcome, found) = match made {
-        Ok(parcels) => {
+        Ok(pending_outputs) => {
             let label = label.map(|label| format!(", label `{}`", label.escape_debug()));
-            let found = format!("{} results{}", parcels.len(), label.unwrap_or_default());
+            let found = format!("{} results{}", pending_outputs.len(), label.unwrap_or_default());
             (Some(ProbeOutcome::Results), found)
         }
         Err(Disposition::Ack) => (Some(ProbeOutcome::Skip), "a skip".to_owned()),

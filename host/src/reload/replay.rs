@@ -1,40 +1,39 @@
-//! One message through the stages of a pipeline, with somebody who looks on. Nothing that they make is sent, counted or
-//! told.
+//! One message through the stages of a pipeline, for inspection. Nothing that they make is sent, counted or logged.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
-use crate::connect::Parcel;
+use crate::connect::PendingOutput;
+use crate::counters::PipelineCounters;
 use crate::disposition::Disposition;
 use crate::generation::Stages;
 use crate::message::Message;
 use crate::quota::LineQuota;
-use crate::tally::Tally;
 use crate::work::{Attempt, Notes, Seen, Work};
 
-/// What came of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub struct Replayed {
     /// The results, addressed; or what would become of the message.
-    pub made: Result<Vec<Parcel>, Disposition>,
-    /// What was learned on the way.
+    pub made: Result<Vec<PendingOutput>, Disposition>,
+    /// Notes on the way.
     pub notes: Notes,
 }
 
 /// Lets stages process a message; `seen` says whether what each makes is kept for the caller.
 pub async fn replay(pipeline: &str, stages: &Stages, message: Message, host_id: &str, seen: Option<Seen>) -> Replayed {
-    // What it does is no message's: nothing of it is counted or told.
-    let (tally, lines) = (Tally::default(), LineQuota::new(0));
+    // The work belongs to no message: nothing of it is counted or logged.
+    let (counters, lines) = (PipelineCounters::default(), LineQuota::new(0));
     let breaker = Breaker::new(pipeline, CancellationToken::new());
     let mut attempt = Attempt {
         pipeline,
         host_id,
         message: Arc::new(message),
-        tally: &tally,
+        counters: &counters,
         lines: &lines,
-        ticket: breaker.ticket_of_suspect(),
+        ticket: breaker.quarantined_ticket(),
         notes: Notes {
             seen: seen.map(Box::new),
             ..Notes::default()

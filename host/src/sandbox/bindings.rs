@@ -11,7 +11,7 @@ use super::state::State;
 use crate::message::{Element, Message, Prediction, Tensor, TensorData, TensorType};
 
 pub(super) mod plugin {
-    //! What every plugin exports, whatever its world.
+    //! The exports of every plugin, whatever its world.
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
@@ -31,7 +31,7 @@ pub(super) mod plugin {
 }
 
 pub(super) mod preprocess {
-    //! What a preprocessor exports besides.
+    //! The exports of a preprocessor.
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
@@ -46,7 +46,7 @@ pub(super) mod preprocess {
 }
 
 pub(super) mod transform {
-    //! What a transformer exports besides.
+    //! The exports of a transformer.
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
@@ -61,7 +61,7 @@ pub(super) mod transform {
 }
 
 pub(super) mod route {
-    //! What a router exports besides.
+    //! The exports of a router.
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
@@ -78,14 +78,14 @@ pub(super) mod route {
 /// The interface that the message is in.
 pub(super) const TYPES: &str = "millrace:pipeline/types@0.1.0";
 
-/// What a guest's `message` handle means: the one message of the call in progress.
+/// The meaning of a guest's `message` handle: the one message of the call in progress.
 ///
 /// There is no table behind handles: a call has one message and at most one prediction, and the component model lets a
 /// guest hold a handle of this type only while the call that lent it runs.
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub struct MessageHandle;
 
-/// What a guest's `prediction` handle means: the one prediction of the call in progress.
+/// The meaning of a guest's `prediction` handle: the one prediction of the call in progress.
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub struct PredictionHandle;
 

@@ -1,9 +1,9 @@
 //! Compiled code on the disk, for the verbs of authors: what one run compiled the next one finds. Knows no wasmtime, and
 //! nothing of what the code is of; a host that serves never asks it.
 //!
-//! Machine code has the rights of whoever runs it, so that it is taken from a folder of the user's own alone, which nobody
-//! else may read or write. Whoever can write there can write into the user's programs as well; against a disk that lies
-//! there is a digest.
+//! Machine code has the rights of the user who runs it, so it is taken only from a folder of that user's own, which no
+//! other user else may read or write. Whoever can write there can write into the user's programs as well; against a
+//! disk that lies there is a digest.
 
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File};
@@ -22,16 +22,16 @@ use sha2::{Digest, Sha256};
 /// Entries that are kept; the least recently used one makes room.
 const KEPT_MAX: usize = 64;
 
-/// What they may take together. A plugin in Rust has a few megabytes of code, one that carries Python about a hundred.
+/// The size of all together. A plugin in Rust has a few megabytes of code, one that carries Python about a hundred.
 const KEPT_MAX_BYTES: u64 = 1 << 30;
 
 /// Files that are looked at in the folder; no run leaves so many behind.
 const LISTED_MAX: usize = 4096;
 
-/// What a writer that was killed left behind is taken away after this.
+/// The file of a writer that was killed is removed after this.
 const LEFT_AFTER: Duration = Duration::from_secs(3600);
 
-/// What an entry begins with.
+/// The first bytes of an entry.
 const MAGIC: &[u8; 16] = b"millrace-code/1\n";
 
 /// Bytes before the code: the magic, the time, the digest.
@@ -50,21 +50,21 @@ pub struct CodeCache {
     complained: AtomicBool,
 }
 
-/// What code was made of, and by what.
+/// The inputs of compiled code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key(String);
 
 /// Code that was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The code.
     pub(super) code: Vec<u8>,
     /// How long it took to compile.
     pub(super) took: Duration,
 }
 
 impl Key {
-    /// Of what a file holds, and of everything else that the code depends on: this program, and how it compiles.
+    /// The digest of a file's content, and of everything else that the code depends on: this program, and how it
+    /// compiles.
     pub(super) fn new(bytes: &[u8], engine: u64, counts_fuel: bool) -> Option<Self> {
         static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
         let program = PROGRAM.get_or_init(program).as_ref()?;
@@ -98,7 +98,7 @@ fn program() -> Option<String> {
 }
 
 impl CodeCache {
-    /// That of the user, one in a process: `millrace/compiled` in the folder for what may be thrown away.
+    /// The cache of the user, one in a process: `millrace/compiled` in the folder for caches.
     pub fn of_user() -> Arc<Self> {
         static USER: OnceLock<Arc<CodeCache>> = OnceLock::new();
         let variable = |name: &str| {
@@ -165,7 +165,7 @@ impl CodeCache {
             return;
         }
         let folder = self.folder.as_deref().unwrap_or(Path::new(""));
-        tracing::warn!(%error, folder = %folder.display(), "compiled code is not kept: each run compiles again");
+        tracing::warn!(%error, folder = %folder.display(), "cannot cache compiled code: each run compiles again");
     }
 
     fn make_room(&self, folder: &OwnedFd) -> io::Result<()> {
@@ -213,7 +213,7 @@ fn used(stat: &Stat) -> SystemTime {
     SystemTime::UNIX_EPOCH + since + Duration::from_nanos(stat.st_mtime_nsec)
 }
 
-/// Opens the folder, if it is there and nobody else's.
+/// Opens the folder, if it exists and belongs to this user alone.
 fn folder(path: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -227,7 +227,7 @@ fn folder(path: &Path) -> io::Result<Option<OwnedFd>> {
     match is_ours && is_private {
         true => Ok(Some(folder)),
         false => Err(io::Error::other(
-            "its folder must belong to whoever runs this, and be closed to others: chmod 700 does it",
+            "its folder must belong to the user that runs this and be closed to others: chmod 700 it",
         )),
     }
 }

@@ -19,29 +19,28 @@ use super::engine;
 use super::fault::panic_text;
 use super::load::FILE_MAX_BYTES;
 use super::load_error::LoadProblem;
-use super::text::tame_to;
+use super::text::sanitize_to;
 
 /// The prefix of the custom section in which bindings generators embed a component type.
 const COMPONENT_TYPE_SECTION: &str = "component-type";
 
-/// What modules import that call the system as WASI's first preview has it.
+/// The imports of modules that call the system as WASI's first preview has it.
 const PREVIEW_1: &str = WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
 
 /// And those for the draft before it.
 const PREVIEW_0: &str = "wasi_unstable";
 
-/// What is said of these.
-const TOO_OLD: &str = "it imports `wasi_unstable`, a draft of WASI from before its first preview: build it anew with a tool \
-                       that makes components, or modules that import `wasi_snapshot_preview1`";
+/// The hint for these.
+const TOO_OLD: &str = "it imports `wasi_unstable`, a draft of WASI from before its first preview: rebuild it with a tool that makes components, or modules that import `wasi_snapshot_preview1`";
 
-/// What the compiler says to a component that is built for asynchronous functions, whether it has any or not.
+/// The error of the compiler for a component that is built for asynchronous functions, whether it has any or not.
 const ASYNC_FEATURE: &str = "requires the component model async feature";
 
-/// What that means to its author.
+/// The meaning for its author.
 const ASYNC_MEANS: &str = "it is built for the component model's asynchronous functions, which plugins do not have: build it \
                            without them (jco: `--backend-qjs-disable-async`)";
 
-/// Bytes of an error of the compiler's or the linker's that are told.
+/// Bytes of an error of the compiler's or the linker's that are shown.
 const DETAIL_MAX_BYTES: usize = 2 << 10;
 
 /// Bytes before the first section: what it is, and of which version.
@@ -50,16 +49,16 @@ const HEADER_BYTES: usize = 8;
 /// Where plugins are compiled.
 #[derive(Debug, Clone)]
 pub enum Compiler {
-    /// In this process and without limits: for programs that are no host and know what they load.
+    /// In this process and without limits: for programs that are not hosts and know what they load.
     InProcess,
-    /// Each file in a process of its own: one that no compiler can stand harms nobody.
+    /// Each file in a process of its own: one that crashes the compiler harms nothing else.
     Child(CompilerProcess),
-    /// The same, and what was compiled once is found the next time: for whoever tries one file again and again, and never for
-    /// a host that serves.
+    /// The same, with a cache of compiled code: for authors who try one file again and again, and never for a host that
+    /// serves.
     Kept(CompilerProcess, Arc<CodeCache>),
 }
 
-/// What a file was compiled to.
+/// The result of compiling a file.
 pub(super) struct Compilation {
     /// Machine code and types.
     pub(super) component: Component,
@@ -69,7 +68,7 @@ pub(super) struct Compilation {
     pub(super) is_fresh: bool,
 }
 
-/// What there is in place of machine code; each goes from the child to its parent by its letter and text.
+/// The results in place of machine code; each goes from the child to its parent by its tag and text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotCompiled {
     /// A core module that says no component type.
@@ -86,7 +85,7 @@ impl Compiler {
     /// Compiles what a file holds.
     ///
     /// # Errors
-    /// When it is no plugin, or costs more than a plugin may.
+    /// When it is not a plugin, or exceeds its limits.
     pub(super) fn compile(&self, engine: &Engine, bytes: Vec<u8>) -> Result<Compilation, LoadProblem> {
         check_kind(&bytes)?;
         let began = Instant::now();
@@ -108,7 +107,7 @@ impl Compiler {
                 deserialize(engine, &code)
             }
         };
-        // What is wrong here in a child's machine code is what the pool of instances has no room for.
+        // Machine code from a child fails here where the pool of instances has no room for it.
         let component = component.map_err(|error| match forbids_code(&error) {
             true => LoadProblem::ForbiddenCode(detail(&error)),
             false => NotCompiled::from(&error).into(),
@@ -128,7 +127,7 @@ impl Compiler {
         }
     }
 
-    /// That of the verbs of authors, who try one file again and again.
+    /// The cache for the verbs of authors, who try one file again and again.
     pub fn of_author() -> Self {
         Self::Kept(CompilerProcess::default(), CodeCache::of_user())
     }
@@ -148,7 +147,7 @@ fn by_child(compiler: &CompilerProcess, bytes: &[u8]) -> Result<Vec<u8>, LoadPro
     }
 }
 
-/// What was compiled before; what cannot be used of it is forgotten.
+/// The compiled code from the cache; an unusable entry is removed.
 fn kept(engine: &Engine, cache: &CodeCache, key: &Key, compiler: &CompilerProcess) -> Option<Compilation> {
     let entry = cache.find(key, compiler.limits.code_bytes)?;
     match deserialize(engine, &entry.code) {
@@ -168,7 +167,7 @@ fn kept(engine: &Engine, cache: &CodeCache, key: &Key, compiler: &CompilerProces
     }
 }
 
-/// What of an engine its code depends on: wasmtime's version, its settings, what the processor can do.
+/// The parts of an engine that its code depends on: wasmtime's version, its settings, the processor's features.
 fn engine_digest(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -190,7 +189,7 @@ fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 /// counts fuel is for measuring.
 ///
 /// # Errors
-/// When its limits cannot be set, or nobody reads its answer.
+/// When its limits cannot be set, or its answer cannot be written.
 pub fn compile_in_this_process(limits: &CompileLimits, counts_fuel: bool) -> io::Result<()> {
     answer_in_this_process(limits, |bytes| machine_code(bytes, counts_fuel))
 }
@@ -239,10 +238,10 @@ const COMPILED: u8 = b'C';
 /// Reads an answer of a child.
 ///
 /// # Errors
-/// What there is in place of machine code; none when it is no answer.
+/// The result in place of machine code; `None` when the answer is invalid.
 pub(super) fn read_answer(answer: &[u8]) -> Option<Result<&[u8], NotCompiled>> {
     let (letter, rest) = answer.split_first()?;
-    let text = || tame_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
+    let text = || sanitize_to(&String::from_utf8_lossy(rest), DETAIL_MAX_BYTES);
     Some(match *letter {
         COMPILED => Ok(rest),
         b'N' => Err(NotCompiled::NoContract),
@@ -264,7 +263,7 @@ impl NotCompiled {
     }
 
     pub(super) fn invalid(text: &str) -> Self {
-        Self::Invalid(tame_to(text, DETAIL_MAX_BYTES))
+        Self::Invalid(sanitize_to(text, DETAIL_MAX_BYTES))
     }
 }
 
@@ -305,12 +304,12 @@ fn forbids_code(error: &wasmtime::Error) -> bool {
     error.chain().any(|cause| is_refused(&cause))
 }
 
-/// Refuses what is no WebAssembly by its first bytes, or not the whole of one.
+/// Refuses a file that is not WebAssembly by its first bytes, or incomplete.
 pub(super) fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
     if bytes.is_empty() {
         return Err(LoadProblem::NotWasm("the file is empty".to_owned()));
     }
-    // What wasmtime compiled is such a file, too.
+    // A file that wasmtime compiled is such a file, too.
     if bytes.starts_with(b"\x7fELF") {
         return Err(LoadProblem::Precompiled);
     }
@@ -323,7 +322,7 @@ pub(super) fn check_kind(bytes: &[u8]) -> Result<(), LoadProblem> {
     let begins = String::from_utf8_lossy(bytes.get(..bytes.len().min(16)).unwrap_or_default()).into_owned();
     Err(LoadProblem::NotWasm(format!(
         "it begins with `{}`",
-        tame_to(&begins, 64)
+        sanitize_to(&begins, 64)
     )))
 }
 
@@ -359,7 +358,7 @@ pub(super) fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
         .module(&bytes)
         .map_err(|error| invalid(&error))?;
     if module.is_for_preview_1 {
-        // What it makes of the old imports are those that are linked inert, and those that nobody is granted.
+        // The adapter turns the old imports into those that are linked as stubs and those that no plugin is granted.
         encoder = encoder
             .adapter(PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
             .map_err(|error| invalid(&error))?;
@@ -367,7 +366,7 @@ pub(super) fn component_bytes(bytes: Vec<u8>) -> Result<Vec<u8>, NotCompiled> {
     encoder.encode().map_err(|error| invalid(&error))
 }
 
-/// What a core module says of itself.
+/// Facts about a core module.
 #[derive(Debug, Default)]
 struct ModuleFacts {
     /// Its component type.
@@ -401,7 +400,7 @@ impl ModuleFacts {
     }
 }
 
-/// An error of wasmtime's, as it may be told.
+/// An error of wasmtime's, made safe to show.
 pub(super) fn detail(error: &wasmtime::Error) -> String {
-    tame_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
+    sanitize_to(&format!("{error:#}"), DETAIL_MAX_BYTES)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::load_error::LoadProblem;
-use super::text::tame_to;
+use super::text::sanitize_to;
 
 /// The verb of the binary that compiles.
 pub(crate) const VERB: &str = "compile-plugin";
@@ -23,7 +23,7 @@ pub(crate) const VERB: &str = "compile-plugin";
 /// Has it say what a file holds, and compile nothing.
 const DESCRIBE: &str = "--describe";
 
-/// What compiling may cost. Real plugins take a tenth of a second to a few, and tens of megabytes.
+/// The default limits of compiling. Real plugins take a tenth of a second to a few, and tens of megabytes.
 const LIMITS: CompileLimits = CompileLimits {
     cpu: Duration::from_secs(60),
     wall: Duration::from_secs(300),
@@ -31,7 +31,7 @@ const LIMITS: CompileLimits = CompileLimits {
     code_bytes: 256 << 20,
 };
 
-/// CPU time between the signal that says it is spent and the one that nothing survives.
+/// CPU time between the signal for its end and the one that nothing survives.
 const CPU_GRACE_S: u64 = 5;
 
 /// Serving goes first: a compiler gets a quarter of a core that something else would have whole. At 10 it would be a
@@ -41,16 +41,16 @@ const NICER: i32 = 5;
 /// Bytes of its last words that are read; a compiler that ends well says nothing.
 const LAST_WORDS_MAX_BYTES: u64 = 4 << 10;
 
-/// Bytes of its last words that are told.
-const TOLD_MAX_BYTES: usize = 200;
+/// Bytes of its last words that are shown.
+const SHOWN_MAX_BYTES: usize = 200;
 
-/// What Rust's runtime says when there is no memory, before it aborts.
+/// The message of Rust's runtime before it aborts for want of memory.
 const NO_MEMORY: &str = "memory allocation of";
 
 /// The exit code of a program that the loader could not start.
 const NOT_STARTED: i32 = 127;
 
-/// What compiling one file may cost.
+/// The limits of compiling one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
     /// CPU time.
@@ -59,7 +59,7 @@ pub struct CompileLimits {
     pub wall: Duration,
     /// Memory of the process.
     pub memory_bytes: u64,
-    /// What it may compile to.
+    /// The limit of its code.
     pub code_bytes: u64,
 }
 
@@ -68,7 +68,7 @@ pub struct CompileLimits {
 pub struct CompilerProcess {
     /// Another copy of Millrace, for programs that do not know the verb.
     pub program: Option<PathBuf>,
-    /// What each may cost.
+    /// The limits of each.
     pub limits: CompileLimits,
     /// Whether the code counts fuel: for measuring, and never for serving.
     pub counts_fuel: bool,
@@ -116,7 +116,7 @@ impl CompilerProcess {
     /// Lets a process compile what a file holds, and gives its answer.
     ///
     /// # Errors
-    /// When it costs more than it may, when it ends badly, or when there can be no such process.
+    /// When it exceeds its limits, when it crashes, or when the process cannot start.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadProblem> {
         self.answer(bytes, &[])
     }
@@ -167,7 +167,7 @@ impl CompilerProcess {
     fn command(&self, arguments: &[&str]) -> io::Result<Command> {
         let program = match &self.program {
             Some(program) => program.clone(),
-            // What runs, also when another version lies in its place by now.
+            // The binary that runs, even when another version is in its place by now.
             None if cfg!(target_os = "linux") => PathBuf::from("/proc/self/exe"),
             None => std::env::current_exe()?,
         };
@@ -190,27 +190,27 @@ impl CompilerProcess {
         Ok(command)
     }
 
-    /// What it means how the process ended.
+    /// The meaning of the process's exit.
     fn judge(&self, status: ExitStatus, stderr: ChildStderr) -> Result<(), LoadProblem> {
         if status.success() {
             return Ok(());
         }
         let mut said = String::new();
-        // It has ended, so this does not wait; what is no text is not worth telling.
+        // It has ended, so this does not wait; output that is not text is left out.
         stderr.take(LAST_WORDS_MAX_BYTES).read_to_string(&mut said).ok();
         match status.signal() {
             Some(signal) if signal == Signal::XCPU.as_raw() => Err(LoadProblem::CompileTime(self.limits.cpu)),
             Some(_) if said.contains(NO_MEMORY) => Err(self.out_of_memory()),
             // The system's loader ends a program so that it cannot start.
             None if status.code() == Some(NOT_STARTED) => {
-                let said = tame_to(said.trim(), TOLD_MAX_BYTES);
+                let said = sanitize_to(said.trim(), SHOWN_MAX_BYTES);
                 Err(LoadProblem::Compiler(io::Error::other(format!(
                     "it could not start: {said}"
                 ))))
             }
             _ => Err(LoadProblem::CompilerCrashed {
                 how: status.to_string(),
-                said: tame_to(said.trim(), TOLD_MAX_BYTES),
+                said: sanitize_to(said.trim(), SHOWN_MAX_BYTES),
             }),
         }
     }
@@ -335,7 +335,7 @@ mod tests {
             },
             ..compiler.clone()
         };
-        check(&hasty, "exec sleep 600", "compiling it was not over after 0.05 s");
+        check(&hasty, "exec sleep 600", "compiling it took longer than 0.05 s");
         let missing = CompilerProcess {
             program: Some("/no/such/compiler".into()),
             ..compiler
@@ -354,7 +354,7 @@ mod tests {
         let secret = tempfile::Builder::new().prefix("secret").tempfile().unwrap();
         let answer = compiler.compile(b"env; pwd; ls -l /proc/self/fd").unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        // What a shell sets by itself.
+        // The variables that a shell sets by itself.
         let variables = answer.lines().take_while(|line| *line != "/");
         assert!(variables.into_iter().all(|line| line == "PWD=/"), "{answer}");
         assert!(answer.contains("pipe:") && !answer.contains("secret"), "{answer}");

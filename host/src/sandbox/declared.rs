@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::bindings::plugin::exports::millrace::pipeline::plugin;
-use super::text::{is_unsafe, tame};
+use super::text::{is_unsafe, sanitize};
 use crate::config::did_you_mean;
 
 /// Settings of one plugin.
@@ -23,14 +23,14 @@ const CHOICES_MAX: usize = 256;
 pub struct Setting {
     /// The key.
     pub name: String,
-    /// What it does, for whoever writes the file.
+    /// Its meaning, for the author of the file.
     pub help: String,
-    /// What its value may be.
+    /// The allowed values.
     pub kind: SettingKind,
     /// The texts that may be chosen from; any where there are none.
     pub choices: Vec<String>,
     // Invariant: of the kind.
-    /// What holds where the key is left out.
+    /// The default, where the key is left out.
     pub default: Option<Value>,
     /// Whether the key must be there.
     pub required: bool,
@@ -39,7 +39,7 @@ pub struct Setting {
     pub schema: Option<Value>,
 }
 
-/// What a setting's value may be, in the words of TOML.
+/// The kind of a setting's value, in the words of TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingKind {
     /// `true` or `false`.
@@ -48,26 +48,24 @@ pub enum SettingKind {
     Integer,
     /// A number; a whole one is taken too.
     Number,
-    /// A text.
     Text,
     /// A list.
     Array,
-    /// A table.
     Table,
 }
 
-/// What is wrong with the settings that a plugin is given.
+/// A mistake in the settings for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingMistake {
-    /// What of the table it is about.
+pub struct SettingDiagnostic {
+    /// The part of the table that it is about.
     pub about: About,
-    /// What is wrong.
+    /// The problem.
     pub text: String,
-    /// What to do about it.
+    /// A hint.
     pub hint: Option<String>,
 }
 
-/// What of a `settings` table a mistake is about.
+/// The part of a `settings` table that a mistake is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     /// The name of this key.
@@ -89,7 +87,7 @@ pub struct NamedDestination {
     pub is_default: bool,
 }
 
-/// What a JSON Schema says of a text that is the name of a destination.
+/// The keyword of a JSON Schema for a text that names a destination.
 const DESTINATION: &str = "millrace-destination";
 
 impl SettingKind {
@@ -132,7 +130,7 @@ impl SettingKind {
 /// Takes what a plugin says of its settings.
 ///
 /// # Errors
-/// What of it cannot be used, in words for its author.
+/// The unusable part, in words for its author.
 pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, String> {
     if says.len() > SETTINGS_MAX {
         return Err(format!("{} settings, allowed {SETTINGS_MAX}", says.len()));
@@ -141,7 +139,7 @@ pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, Strin
     for setting in says {
         let setting = take(setting)?;
         if settings.iter().any(|other| other.name == setting.name) {
-            return Err(format!("`{}` is there twice", setting.name));
+            return Err(format!("`{}` is declared twice", setting.name));
         }
         settings.push(setting);
     }
@@ -151,10 +149,10 @@ pub(super) fn settings(says: Vec<plugin::Setting>) -> Result<Vec<Setting>, Strin
 fn take(says: plugin::Setting) -> Result<Setting, String> {
     let name = says.name;
     if name.is_empty() || !is_plain(&name) {
-        return Err(format!("`{}` is no name for a setting", tame(&name)));
+        return Err(format!("`{}` is not a name for a setting", sanitize(&name)));
     }
     if says.choices.len() > CHOICES_MAX || !says.choices.iter().all(|choice| is_plain(choice)) {
-        return Err(format!("the choices of `{name}` are too many, or no plain texts"));
+        return Err(format!("the choices of `{name}` are too many, or not plain texts"));
     }
     let kind = match says.kind {
         plugin::SettingKind::Boolean => SettingKind::Boolean,
@@ -167,13 +165,13 @@ fn take(says: plugin::Setting) -> Result<Setting, String> {
     let default = json(&name, "default", says.default)?;
     let schema = json(&name, "schema", says.schema)?;
     if schema.as_ref().is_some_and(|schema| !schema.is_object()) {
-        return Err(format!("the schema of `{name}` is no JSON object"));
+        return Err(format!("the schema of `{name}` is not a JSON object"));
     }
     if default.as_ref().is_some_and(|default| !kind.takes(default)) {
         return Err(format!("the default of `{name}` is not {}", kind.noun()));
     }
     Ok(Setting {
-        help: tame(&says.help),
+        help: sanitize(&says.help),
         kind,
         choices: says.choices,
         required: says.required,
@@ -194,7 +192,7 @@ fn json(name: &str, what: &str, text: Option<String>) -> Result<Option<Value>, S
     let value = serde_json::from_str(&text);
     value
         .map(Some)
-        .map_err(|error| format!("the {what} of `{name}` is no JSON: {error}"))
+        .map_err(|error| format!("the {what} of `{name}` is not JSON: {error}"))
 }
 
 /// The destinations that a plugin's settings name, where it says which of them do: by the schema of a text, or of what is in
@@ -226,22 +224,22 @@ pub(super) fn destinations(takes: &[Setting], given: &str) -> Vec<NamedDestinati
             .filter(|(_, name)| !name.contains('{'));
         named.extend(names.map(|(setting, name)| NamedDestination {
             setting,
-            name: tame(name),
+            name: sanitize(name),
             is_default,
         }));
     }
     named
 }
 
-/// What is wrong with the settings that a plugin is given, all at once: keys that it does not take, values of another
-/// kind, keys that are missing.
-pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
+/// The mistakes in the settings for a plugin, all at once: keys that it does not take, values of another kind, keys
+/// that are missing.
+pub(super) fn diagnostics(takes: &[Setting], given: &str) -> Vec<SettingDiagnostic> {
     let given: Map<String, Value> = serde_json::from_str(given).unwrap_or_default();
-    let mut mistakes = Vec::new();
+    let mut diagnostics = Vec::new();
     for (key, value) in &given {
         match takes.iter().find(|setting| setting.name == *key) {
-            None => mistakes.push(unknown(takes, key)),
-            Some(setting) if !setting.kind.takes(value) => mistakes.push(SettingMistake {
+            None => diagnostics.push(unknown(takes, key)),
+            Some(setting) if !setting.kind.takes(value) => diagnostics.push(SettingDiagnostic {
                 about: About::Value(key.clone()),
                 text: format!(
                     "the setting `{key}` must be {}, found {}",
@@ -257,7 +255,7 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
                 let meant = meant
                     .map(|meant| format!(", did you mean `{meant}`?"))
                     .unwrap_or_default();
-                mistakes.push(SettingMistake {
+                diagnostics.push(SettingDiagnostic {
                     about: About::Value(key.clone()),
                     text: format!("the setting `{key}` has no such choice{meant}"),
                     hint: Some(format!("it is one of {}", quoted(choices.iter()))),
@@ -270,24 +268,24 @@ pub(super) fn mistakes(takes: &[Setting], given: &str) -> Vec<SettingMistake> {
         .iter()
         .filter(|setting| setting.required && !given.contains_key(&setting.name))
     {
-        mistakes.push(SettingMistake {
+        diagnostics.push(SettingDiagnostic {
             about: About::Table,
             text: format!("the setting `{}` is missing", setting.name),
             hint: Some(format!("it must be {}: {}", setting.kind.noun(), setting.help)),
         });
     }
-    mistakes
+    diagnostics
 }
 
-fn unknown(takes: &[Setting], key: &str) -> SettingMistake {
+fn unknown(takes: &[Setting], key: &str) -> SettingDiagnostic {
     let names = || takes.iter().map(|setting| &setting.name);
-    let shown = tame(key);
+    let shown = sanitize(key);
     let (meant, hint) = match did_you_mean(key, names().map(String::as_str)) {
         Some(meant) => (format!(", did you mean `{meant}`?"), None),
         None if takes.is_empty() => (String::new(), Some("it takes no settings".to_owned())),
         None => (String::new(), Some(format!("it takes {}", quoted(names())))),
     };
-    SettingMistake {
+    SettingDiagnostic {
         about: About::Name(key.to_owned()),
         text: format!("the plugin has no setting `{shown}`{meant}"),
         hint,
@@ -301,7 +299,7 @@ fn is_choice(choices: &[String], value: &Value) -> bool {
             .is_none_or(|text| choices.iter().any(|choice| choice == text))
 }
 
-/// What a value is; it is not shown, since it may have come from the environment.
+/// The kind of a value; the value is not shown, since it may have come from the environment.
 fn found(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
@@ -357,9 +355,9 @@ mod tests {
     fn what_does_not_fit_is_told_all_at_once() {
         #[track_caller]
         fn check(given: &str, expected: &[&str]) {
-            let texts: Vec<String> = mistakes(&takes(), given)
+            let texts: Vec<String> = diagnostics(&takes(), given)
                 .into_iter()
-                .map(|mistake| mistake.text)
+                .map(|diagnostic| diagnostic.text)
                 .collect();
             assert_eq!(texts, expected, "{given}");
         }
@@ -441,12 +439,12 @@ mod tests {
         }
         let text = |name: &str| setting(name, plugin::SettingKind::Text);
         check(vec![text("a"); 257], "257 settings, allowed 256");
-        check(vec![text("a"), text("a")], "`a` is there twice");
-        check(vec![text("")], "`` is no name for a setting");
-        check(vec![text("a\u{1b}")], "`a\\u{1b}` is no name for a setting");
+        check(vec![text("a"), text("a")], "`a` is declared twice");
+        check(vec![text("")], "`` is not a name for a setting");
+        check(vec![text("a\u{1b}")], "`a\\u{1b}` is not a name for a setting");
         check(
             vec![text(&"a".repeat(256))],
-            &format!("`{}` is no name for a setting", "a".repeat(256)),
+            &format!("`{}` is not a name for a setting", "a".repeat(256)),
         );
         let broken = plugin::Setting {
             default: Some("3".to_owned()),
@@ -457,11 +455,11 @@ mod tests {
             schema: Some("[]".to_owned()),
             ..text("a")
         };
-        check(vec![broken], "the schema of `a` is no JSON object");
+        check(vec![broken], "the schema of `a` is not a JSON object");
         let broken = plugin::Setting {
             choices: vec!["\n".to_owned()],
             ..text("a")
         };
-        check(vec![broken], "the choices of `a` are too many, or no plain texts");
+        check(vec![broken], "the choices of `a` are too many, or not plain texts");
     }
 }

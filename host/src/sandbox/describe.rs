@@ -1,8 +1,8 @@
-//! What a file says of itself, without running it: its world as WIT, who made it, what else is written in it. Knows no
-//! role and no settings.
+//! The description of a file, without running it: its world as WIT, its producers, its other sections. Knows no role
+//! and no settings.
 //!
 //! The file is a stranger's: it is parsed where it would be compiled, in a process of its own with that process's limits.
-//! Texts come as they are; whoever prints them escapes them.
+//! Texts come as they are; the printer escapes them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,12 +16,12 @@ use super::compile::{NotCompiled, answer_in_this_process, check_kind, component_
 use super::compiler_process::CompileLimits;
 use super::load::{OUR_IMPORTS, read, without_version};
 use super::load_error::LoadProblem;
-use super::{Compiler, Role, inert, unasked};
+use super::{Compiler, Role, unasked, wasi_stubs};
 
-/// Bytes of WIT that are told. The contract's own, with all its prose, is 15 KB.
+/// Bytes of WIT that are shown. The contract's own, with all its prose, is 15 KB.
 const WIT_MAX_BYTES: usize = 256 << 10;
 
-/// Names of imports and exports, producers and sections that are told of each kind.
+/// Names of imports and exports, producers and sections that are listed of each kind.
 const ITEMS_MAX: usize = 500;
 
 /// Bytes of one name or text.
@@ -38,7 +38,7 @@ const TEXTS: [&str; 7] = [
     "version",
 ];
 
-/// What a file says of itself.
+/// The description of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// SHA-256, lower-case hexadecimal.
@@ -49,9 +49,7 @@ pub struct Description {
     pub is_component: bool,
     /// Its world, and every interface in it.
     pub wit: String,
-    /// What it imports.
     pub imports: Vec<String>,
-    /// What it exports.
     pub exports: Vec<String>,
     /// Languages, SDKs and tools.
     pub producers: Vec<Producer>,
@@ -59,21 +57,20 @@ pub struct Description {
     pub sections: Vec<Section>,
 }
 
-/// Who or what made it.
+/// Its producer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Producer {
     /// `language`, `sdk` or `processed-by`.
     pub field: String,
     /// Such as `Rust`.
     pub name: String,
-    /// Of which version.
+    /// Its version.
     pub version: String,
 }
 
 /// A custom section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Its name.
     pub name: String,
     /// How large its content is.
     pub n_bytes: usize,
@@ -81,10 +78,9 @@ pub struct Section {
     pub text: Option<String>,
 }
 
-/// What the host has for an import.
+/// The host's grant for an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// It is the contract's.
     Contract,
     /// It is there and does nothing, because standard libraries import it unasked.
     Inert,
@@ -104,11 +100,11 @@ impl Description {
         Role::ALL.into_iter().filter(is_exported).collect()
     }
 
-    /// What a host has for one of its imports.
+    /// The host's grant for one of its imports.
     pub fn grant(&self, import: &str) -> Grant {
         match without_version(import) {
             name if OUR_IMPORTS.contains(&name) => Grant::Contract,
-            name if inert::INTERFACES.contains(&name) => Grant::Inert,
+            name if wasi_stubs::INTERFACES.contains(&name) => Grant::Inert,
             unasked::ROOT => Grant::Inert,
             name if unasked::is_wasi(name) && unasked::has_runtime(self.imports.iter().map(String::as_str)) => {
                 Grant::Unasked
@@ -151,7 +147,7 @@ pub fn describe(compiler: &Compiler, path: &Path) -> Result<Description, LoadPro
 /// Says what stdin holds: the whole life of a process that does nothing else.
 ///
 /// # Errors
-/// When its limits cannot be set, or nobody reads its answer.
+/// When its limits cannot be set, or its answer cannot be written.
 pub fn describe_in_this_process(limits: &CompileLimits) -> io::Result<()> {
     answer_in_this_process(limits, json)
 }
@@ -196,7 +192,7 @@ fn described(bytes: Vec<u8>) -> Result<Description, NotCompiled> {
     })
 }
 
-/// Everything that is no program, in the file and in what lies within it.
+/// Everything but the program, in the file and in what lies within it.
 fn custom(bytes: &[u8]) -> Result<(Vec<Producer>, Vec<Section>), NotCompiled> {
     let (mut producers, mut sections) = (BTreeSet::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -225,7 +221,7 @@ fn told(section: &CustomSectionReader<'_>) -> Section {
     }
 }
 
-/// What a broken section says of its producers is not worth an error.
+/// A broken section of producers is not worth an error.
 fn add_producers(section: &CustomSectionReader<'_>, producers: &mut BTreeSet<Producer>) {
     let KnownCustom::Producers(fields) = section.as_known() else {
         return;

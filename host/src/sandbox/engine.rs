@@ -27,11 +27,11 @@ const MEMORIES_PER_COMPONENT: u32 = 4;
 /// Python interpreter with its libraries linked beside it has 38.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 
-/// What wasmtime itself keeps of one core instance, beside the plugin's memory: its functions and globals. The decoder of
-/// pictures has 12 KiB, that interpreter 237 KiB.
+/// The memory that wasmtime keeps for one core instance, beside the plugin's memory: its functions and globals. The
+/// decoder of pictures has 12 KiB, that interpreter 237 KiB.
 const CORE_INSTANCE_BYTES: usize = 320 << 10;
 
-/// What an instance may take beside its memory and tables.
+/// The memory of an instance beside its memories and tables.
 pub(super) const BESIDE_MEMORY_BYTES: usize = CORE_INSTANCES_PER_COMPONENT as usize * CORE_INSTANCE_BYTES;
 
 /// Tables of one component: the guest's own and the shims'.
@@ -55,7 +55,7 @@ pub(super) const WARM_SLOTS_PER_WORKER: u32 = 4;
 /// The guest's share of a worker's stack. Decoders need a tenth of it.
 const WASM_STACK_BYTES: usize = 512 << 10;
 
-/// Frames in a trap's backtrace: enough to see who called whom, not enough to fill a dead letter.
+/// Frames in a trap's backtrace: enough to see the callers, not enough to fill a dead letter.
 const BACKTRACE_FRAMES: usize = 16;
 
 /// Builds the engine for a number of workers, and starts its tick.
@@ -86,8 +86,8 @@ fn with_pool(mut config: Config, workers: usize) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-/// An engine that compiles for those that [`start`] builds, or [`start_metering`], and reserves nothing: wasmtime refuses machine code of another
-/// configuration, and where instances come from is no part of it.
+/// An engine that compiles for those that [`start`] builds, or [`start_metering`], and reserves nothing: wasmtime
+/// refuses machine code of another configuration, and the source of instances is not part of it.
 ///
 /// # Errors
 /// When the platform does not have what the engine needs.
@@ -132,8 +132,10 @@ fn config() -> Config {
 fn pool(workers: usize) -> PoolingAllocationConfig {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     // The residents of each worker, the instance that it is running, and one trial (loading is one at a time).
-    let residents = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
-    let components = workers.saturating_mul(residents.saturating_add(1)).saturating_add(1);
+    let instance_cache = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
+    let components = workers
+        .saturating_mul(instance_cache.saturating_add(1))
+        .saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_core_instances(components.saturating_mul(CORE_INSTANCES_PER_COMPONENT))

@@ -1,4 +1,4 @@
-//! What a failed call is called: crossed bounds by their class, traps with the guest's last words and its frames.
+//! The classes of failed calls: crossed bounds by their class, traps with the guest's last words and its frames.
 
 use std::fmt::Write;
 
@@ -7,11 +7,11 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use super::CallError;
 use super::limits::Breach;
 use super::state::State;
-use super::text::{TEXT_MAX_BYTES, size, tame, tame_to};
+use super::text::{TEXT_MAX_BYTES, sanitize, sanitize_to, size};
 use crate::disposition::ReasonClass;
 
 /// Frames that a fault's text names, innermost first.
-const FRAMES_TOLD: usize = 6;
+const FRAMES_SHOWN: usize = 6;
 
 /// Bytes of one frame in a fault's text: names of generic functions can be very long.
 const FRAME_MAX_BYTES: usize = 160;
@@ -39,7 +39,7 @@ const RUNTIME: [&str; 16] = [
 /// Where their sources are, in guests with debug information.
 const RUNTIME_SOURCES: &str = " (/rustc/";
 
-/// What is in the name of the first function in a guest: generated, and the same in each.
+/// The name of the first function in a guest: generated, and the same in each.
 const GLUE: &str = "_cabi";
 
 /// The longest mangled name that is worth demangling.
@@ -48,13 +48,13 @@ const NAME_MAX_BYTES: usize = 4 << 10;
 /// Bytes of a fault's text: the last words and the frames.
 const FAULT_MAX_BYTES: usize = 3 * TEXT_MAX_BYTES;
 
-/// What wasmtime says when a guest hands over more than its allowance; its type is private.
+/// The error of wasmtime when a guest hands over more than its allowance; its type is private.
 const HOSTCALL_FUEL_SPENT: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// And when a call ends with what it was lent; no type, either.
 const BORROW_KEPT: &str = "borrow handles still remain at the end of the call";
 
-/// What that says to an author.
+/// The meaning for an author.
 const BORROW_KEPT_MEANS: &str =
     "the plugin keeps the message or the prediction that it was lent, or its bindings give it back too late";
 
@@ -80,14 +80,14 @@ pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -
     }
     CallError::Fault {
         class,
-        text: tame_to(&text, FAULT_MAX_BYTES),
+        text: sanitize_to(&text, FAULT_MAX_BYTES),
     }
 }
 
-/// What a panic of the host's own says.
+/// The text of a panic of the host's own.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    tame(
+    sanitize(
         text.or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no text"),
     )
@@ -127,12 +127,12 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         .iter()
         .any(|frame| name_bytes(frame) > NAME_MAX_BYTES)
     {
-        return append(text, format_args!("; in functions with names too long to tell"));
+        return append(text, format_args!("; in functions with names too long to show"));
     }
     let mut frames: Vec<String> = Vec::new();
     for line in backtrace.to_string().lines().skip(1).map(str::trim) {
         if let (Some(place), Some(frame)) = (line.strip_prefix("at "), frames.last_mut()) {
-            append(frame, format_args!(" ({})", tame_to(place, FRAME_MAX_BYTES)));
+            append(frame, format_args!(" ({})", sanitize_to(place, FRAME_MAX_BYTES)));
         } else if !line.starts_with("note:") {
             // `0: 0x1a2b - crop.wasm!crop::cut`, `- crop::inlined`, or without an address `0: crop.wasm!crop::cut`.
             let name = line
@@ -140,15 +140,15 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
                 .map(|(_, name)| name)
                 .or_else(|| line.strip_prefix("- "));
             let name = name.unwrap_or_else(|| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim());
-            frames.push(tame_to(&plain_name(name), FRAME_MAX_BYTES));
+            frames.push(sanitize_to(&plain_name(name), FRAME_MAX_BYTES));
         }
     }
-    // A recursion is one frame, told once; what a panic or an allocation went through says nothing about the plugin.
+    // A recursion is one frame, listed once; the frames of a panic or an allocation say nothing about the plugin.
     frames.dedup();
     let own = frames.iter().position(|frame| !is_runtime(frame)).unwrap_or_default();
     let mut told = frames.split_off(own);
     let glue = told.iter().position(|frame| frame.contains(GLUE)).unwrap_or(told.len());
-    told.truncate(glue.clamp(1, FRAMES_TOLD));
+    told.truncate(glue.clamp(1, FRAMES_SHOWN));
     if !told.is_empty() {
         append(text, format_args!("; in {}", told.join(" < ")));
     }

@@ -1,4 +1,4 @@
-//! What the workers may take in memory, from the constants that hold them to it. Knows no pipeline.
+//! The memory bound of the workers, from the constants that hold them to it. Knows no pipeline.
 
 use super::engine::{BESIDE_MEMORY_BYTES, KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
 use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes, result_headers_bytes};
@@ -17,7 +17,7 @@ pub fn results_bytes(max_bytes: usize, are_transformed: bool) -> u64 {
 }
 
 /// The most that the instances of these plugins take: of each worker the one that runs, those that it keeps, and what
-/// stays resident of slots that nobody uses.
+/// stays resident of unused slots.
 pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a PluginConfig>) -> u64 {
     let (mut kept, mut running) = (Vec::new(), 0);
     for plugin in plugins {
@@ -37,10 +37,10 @@ pub fn instances_bytes<'a>(workers: usize, plugins: impl IntoIterator<Item = &'a
 /// The most that calls in progress hold of what plugins hand over, before it is checked.
 pub fn handovers_bytes<'a>(
     workers: usize,
-    wants: impl IntoIterator<Item = &'a TensorType>,
+    input_type: impl IntoIterator<Item = &'a TensorType>,
     transforms: impl IntoIterator<Item = TransformOf>,
 ) -> u64 {
-    let tensors = wants.into_iter().map(preprocess_handover_bytes);
+    let tensors = input_type.into_iter().map(preprocess_handover_bytes);
     let transforms = transforms.into_iter().map(TransformOf::handover_bytes);
     let largest = tensors.chain(transforms).max().unwrap_or_default();
     (largest.max(ROUTE_HANDOVER_BYTES) as u64).saturating_mul(workers as u64)

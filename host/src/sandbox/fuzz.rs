@@ -11,7 +11,7 @@ use super::output::{outbounds, tensor};
 use super::{CallError, text};
 use crate::message::{Element, TensorData, TensorType};
 
-fn wants() -> impl Strategy<Value = TensorType> {
+fn input_type() -> impl Strategy<Value = TensorType> {
     (vec(1..6_u32, 1..4), any::<bool>()).prop_map(|(shape, byte)| TensorType {
         shape,
         element: if byte { Element::Byte } else { Element::Float },
@@ -44,19 +44,19 @@ fn data(n: usize) -> impl Strategy<Value = types::TensorData> {
 }
 
 fn any_tensor() -> impl Strategy<Value = (TensorType, types::Tensor)> {
-    wants().prop_flat_map(|wants| {
-        let n = usize::try_from(wants.elements()).unwrap();
-        let tensor = (shape(wants.shape.clone()), data(n));
+    input_type().prop_flat_map(|input_type| {
+        let n = usize::try_from(input_type.elements()).unwrap();
+        let tensor = (shape(input_type.shape.clone()), data(n));
         (
-            Just(wants),
+            Just(input_type),
             tensor.prop_map(|(shape, data)| types::Tensor { shape, data }),
         )
     })
 }
 
 /// Whether a tensor is exactly what is wanted, said another way than the code under test says it.
-fn is_right(tensor: &types::Tensor, wants: &TensorType) -> bool {
-    let n: u64 = wants.shape.iter().map(|axis| u64::from(*axis)).product();
+fn is_right(tensor: &types::Tensor, input_type: &TensorType) -> bool {
+    let n: u64 = input_type.shape.iter().map(|axis| u64::from(*axis)).product();
     let (element, length, finite) = match &tensor.data {
         types::TensorData::Bytes(bytes) => (Element::Byte, bytes.len(), true),
         types::TensorData::Floats(floats) => (
@@ -65,7 +65,7 @@ fn is_right(tensor: &types::Tensor, wants: &TensorType) -> bool {
             floats.iter().all(|float| float.is_finite()),
         ),
     };
-    tensor.shape == wants.shape && element == wants.element && length as u64 == n && finite
+    tensor.shape == input_type.shape && element == input_type.element && length as u64 == n && finite
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -99,12 +99,12 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn a_tensor_passes_exactly_when_the_model_takes_it((wants, given) in any_tensor()) {
-        let right = is_right(&given, &wants);
-        match tensor(given.clone(), &wants) {
+    fn a_tensor_passes_exactly_when_the_model_takes_it((input_type, given) in any_tensor()) {
+        let right = is_right(&given, &input_type);
+        match tensor(given.clone(), &input_type) {
             Ok(passed) => {
-                prop_assert!(right, "{given:?} passed for {wants}");
-                prop_assert_eq!(passed.shape(), wants.shape.as_slice());
+                prop_assert!(right, "{given:?} passed for {input_type}");
+                prop_assert_eq!(passed.shape(), input_type.shape.as_slice());
                 match (passed.data(), given.data) {
                     (TensorData::Bytes(passed), types::TensorData::Bytes(given)) => prop_assert_eq!(passed, &given),
                     (TensorData::Floats(passed), types::TensorData::Floats(given)) => prop_assert_eq!(passed, &given),
@@ -112,7 +112,7 @@ proptest! {
                 }
             }
             Err(CallError::BadOutput { text, .. }) => {
-                prop_assert!(!right, "{wants} was refused: {text}");
+                prop_assert!(!right, "{input_type} was refused: {text}");
                 prop_assert!(text.len() < 1024 && !text.chars().any(text::is_unsafe), "{text:?}");
             }
             Err(other) => prop_assert!(false, "{other:?}"),

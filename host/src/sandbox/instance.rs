@@ -8,12 +8,12 @@ use wasmtime::component::InstancePre;
 use super::bindings::plugin::{EveryPlugin, EveryPluginIndices};
 use super::bindings::{self, MessageHandle, PredictionHandle, preprocess, route, transform};
 use super::compile::detail;
-use super::declared::{self, Setting, SettingMistake};
+use super::declared::{self, Setting, SettingDiagnostic};
 use super::fault::fault;
-use super::load::Loaded;
+use super::load::LoadedPlugin;
 use super::output::TransformOf;
 use super::state::{Caller, State};
-use super::text::tame;
+use super::text::sanitize;
 use super::{CallError, Role, limits, output};
 use crate::disposition::ReasonClass;
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
@@ -21,10 +21,10 @@ use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transfor
 /// Component-model handles that a guest may hold at once: a message, a prediction and the standard streams are few.
 pub(super) const HANDLES_MAX: usize = 64;
 
-/// What a guest may hand over at once while it is configured: log lines, and the text of an error.
+/// The most that a guest may hand over at once while it is configured: log lines, and the text of an error.
 const CONFIGURE_HANDOVER_BYTES: usize = 1 << 20;
 
-/// What wasmtime says of an export of another type; it has no type of error for it.
+/// The error of wasmtime for an export of another type; it has no type of error for it.
 const MISFIT: &str = "failed to convert function to given type";
 
 /// The one message and the one prediction of a call have one handle each.
@@ -44,9 +44,9 @@ enum Indices {
     Route(route::RoleIndices),
 }
 
-/// What one instance may have.
+/// The limits of one instance.
 #[derive(Debug, Clone)]
-pub(super) struct Allowance {
+pub(super) struct InstanceLimits {
     /// CPU time of a call.
     pub(super) deadline: std::time::Duration,
     /// Memories and tables together.
@@ -57,7 +57,7 @@ pub(super) struct Allowance {
 pub(super) struct Instance {
     store: Store<State>,
     exports: Exports,
-    allowance: Allowance,
+    allowance: InstanceLimits,
 }
 
 enum Exports {
@@ -72,11 +72,11 @@ pub(super) enum NoInstance {
     Misfit(String),
     /// It was instantiated, and does not accept its settings.
     Refused(String),
-    /// What it says of its settings cannot be used.
+    /// Its declaration of settings cannot be used.
     Declaration(String),
-    /// Its settings are not what it says that it takes.
+    /// The given settings do not fit its declaration.
     Settings {
-        mistakes: Vec<SettingMistake>,
+        diagnostics: Vec<SettingDiagnostic>,
         /// The settings that it takes.
         takes: Vec<Setting>,
     },
@@ -101,7 +101,7 @@ impl Linked {
         })
     }
 
-    /// What it was linked as.
+    /// The role that it was linked as.
     pub(super) fn role(&self) -> Role {
         match self.indices {
             Indices::Preprocess(_) => Role::Preprocess,
@@ -128,7 +128,12 @@ impl Instance {
     ///
     /// # Errors
     /// When the plugin refuses its settings, traps, or crosses a bound.
-    pub(super) fn new(plugin: &Loaded, settings: &str, message_id: &str, caller: &Caller) -> Result<Self, NoInstance> {
+    pub(super) fn new(
+        plugin: &LoadedPlugin,
+        settings: &str,
+        message_id: &str,
+        caller: &Caller,
+    ) -> Result<Self, NoInstance> {
         let mut store = store(plugin, message_id);
         store.data_mut().caller = caller.clone();
         match plugin.linked.instantiate(&mut store) {
@@ -142,11 +147,11 @@ impl Instance {
     ///
     /// # Errors
     /// As [`Instance::new`]; and when the settings are not those that it takes.
-    pub(super) fn first(plugin: &Loaded, settings: &str) -> Result<(Self, Vec<Setting>), NoInstance> {
+    pub(super) fn first(plugin: &LoadedPlugin, settings: &str) -> Result<(Self, Vec<Setting>), NoInstance> {
         let (store, every, exports, takes) = asked(plugin)?;
-        let mistakes = declared::mistakes(&takes, settings);
-        if !mistakes.is_empty() {
-            return Err(NoInstance::Settings { mistakes, takes });
+        let diagnostics = declared::diagnostics(&takes, settings);
+        if !diagnostics.is_empty() {
+            return Err(NoInstance::Settings { diagnostics, takes });
         }
         let instance = configured(plugin, store, &every, exports, settings)?;
         Ok((instance, takes))
@@ -156,11 +161,11 @@ impl Instance {
     ///
     /// # Errors
     /// When it does not say, traps, or crosses a bound.
-    pub(super) fn settings(plugin: &Loaded) -> Result<Vec<Setting>, NoInstance> {
+    pub(super) fn settings(plugin: &LoadedPlugin) -> Result<Vec<Setting>, NoInstance> {
         asked(plugin).map(|(.., takes)| takes)
     }
 
-    /// Lets an instance that has served before begin another call: its clock and its log start anew.
+    /// Lets an instance begin another call: its clock and its log start again.
     pub(super) fn begin(&mut self, message_id: &str, caller: &Caller) {
         self.store.set_epoch_deadline(1);
         let state = self.store.data_mut();
@@ -170,19 +175,19 @@ impl Instance {
     }
 
     /// Calls the preprocessor.
-    pub(super) fn preprocess(&mut self, message: &Arc<Message>, wants: &TensorType) -> Result<Tensor, CallError> {
+    pub(super) fn preprocess(&mut self, message: &Arc<Message>, input_type: &TensorType) -> Result<Tensor, CallError> {
         let Exports::Preprocess(world) = &self.exports else {
             return Err(wrong_role(Role::Preprocess));
         };
-        let handover = output::preprocess_handover_bytes(wants);
+        let handover = output::preprocess_handover_bytes(input_type);
         self.store.set_hostcall_fuel(handover);
         self.store.data_mut().message = Some(Arc::clone(message));
         let handle = wasmtime::component::Resource::<MessageHandle>::new_borrow(THE_ONE);
         let exports = world.millrace_pipeline_preprocess();
-        let answer = exports.call_preprocess(&mut self.store, handle, &bindings::tensor_type(wants));
+        let answer = exports.call_preprocess(&mut self.store, handle, &bindings::tensor_type(input_type));
         self.end();
         match answer {
-            Ok(Ok(tensor)) => output::tensor(tensor, wants),
+            Ok(Ok(tensor)) => output::tensor(tensor, input_type),
             Ok(Err(refusal)) => Err(output::refusal(refusal)),
             Err(error) => Err(fault(&error, self.store.data(), handover)),
         }
@@ -240,7 +245,7 @@ impl Instance {
         self.store.data().limiter.peak()
     }
 
-    /// Ends a call: what it said is told, and what it was lent is given back.
+    /// Ends a call: logs what it said, and takes back what it was lent.
     fn end(&mut self) {
         let state = self.store.data_mut();
         state.message = None;
@@ -255,16 +260,16 @@ impl From<NoInstance> for CallError {
             NoInstance::Fault(fault) => fault,
             NoInstance::Misfit(text) => Self::Fault {
                 class: ReasonClass::Trap,
-                text: format!("does not fit the contract that it fitted when it was loaded: {text}"),
+                text: format!("no longer fits the contract that it fitted when it was loaded: {text}"),
             },
             NoInstance::Declaration(text) => Self::Fault {
                 class: ReasonClass::Trap,
-                text: format!("declares its settings in another way than when it was loaded: {text}"),
+                text: format!("declares its settings differently than when it was loaded: {text}"),
             },
             // Asked for at load alone.
             NoInstance::Settings { .. } => Self::Fault {
                 class: ReasonClass::Trap,
-                text: "does not take the settings that it took when it was loaded".to_owned(),
+                text: "no longer accepts the settings that it accepted when it was loaded".to_owned(),
             },
             NoInstance::Refused(text) => Self::Fault {
                 class: ReasonClass::Trap,
@@ -275,8 +280,8 @@ impl From<NoInstance> for CallError {
 }
 
 /// A store for one instance, with the bounds of one call that begins now.
-fn store(plugin: &Loaded, message_id: &str) -> Store<State> {
-    let Loaded {
+fn store(plugin: &LoadedPlugin, message_id: &str) -> Store<State> {
+    let LoadedPlugin {
         identity,
         linked,
         allowance,
@@ -297,7 +302,7 @@ fn store(plugin: &Loaded, message_id: &str) -> Store<State> {
 }
 
 /// An instance that said which settings it takes.
-fn asked(plugin: &Loaded) -> Result<(Store<State>, EveryPlugin, Exports, Vec<Setting>), NoInstance> {
+fn asked(plugin: &LoadedPlugin) -> Result<(Store<State>, EveryPlugin, Exports, Vec<Setting>), NoInstance> {
     let mut store = store(plugin, "");
     let asked = plugin.linked.instantiate(&mut store).and_then(|(every, exports)| {
         let settings = every.millrace_pipeline_plugin().call_settings(&mut store)?;
@@ -313,7 +318,7 @@ fn asked(plugin: &Loaded) -> Result<(Store<State>, EveryPlugin, Exports, Vec<Set
 }
 
 fn configured(
-    plugin: &Loaded,
+    plugin: &LoadedPlugin,
     mut store: Store<State>,
     every: &EveryPlugin,
     exports: Exports,
@@ -325,7 +330,7 @@ fn configured(
             exports,
             allowance: plugin.allowance.clone(),
         }),
-        Ok(Err(text)) => Err(NoInstance::Refused(tame(&text))),
+        Ok(Err(text)) => Err(NoInstance::Refused(sanitize(&text))),
         Err(error) => Err(no_instance(&error, &mut store)),
     }
 }

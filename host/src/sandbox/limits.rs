@@ -1,4 +1,4 @@
-//! What bounds a call: CPU time, wall-clock time, memory. Every crossed bound is a [`Breach`] that says the limit, what
+//! The bounds of a call: CPU time, wall-clock time, memory. Every crossed bound is a [`Breach`] that says the limit, what
 //! was asked and what is allowed.
 
 use std::time::{Duration, Instant};
@@ -22,7 +22,6 @@ const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 /// A bound that a plugin crossed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Breach {
-    /// CPU time.
     #[error("ran past its deadline of {} of CPU time (used {})", seconds(.allowed), seconds(.used))]
     CpuTime {
         /// Charged so far.
@@ -52,12 +51,12 @@ pub(super) enum Breach {
     #[error("called exit")]
     Exit,
     /// Nobody waits for its answer any more: no fault of the plugin's.
-    #[error("nobody waits for it any more")]
+    #[error("its caller gave up")]
     Abandoned,
     /// It called what its runtime imports unasked and no plugin gets.
     #[error("called `{function}` of `{interface}`, which is not granted")]
     NotGranted {
-        /// Of WASI.
+        /// An interface of WASI.
         interface: String,
         /// In the interface's own words.
         function: String,
@@ -73,13 +72,13 @@ pub(super) struct CallClock {
     wall_allowed: Duration,
 }
 
-/// What the memories and tables of one instance take together.
+/// The memory of the memories and tables of one instance together.
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
     allowed: usize,
     // Memories and tables never shrink, so this is the high-water mark, too.
     in_use: usize,
-    // What the growth in progress adds; taken back when the growth fails.
+    // The size of the growth in progress; taken back when the growth fails.
     growing: usize,
 }
 
@@ -123,7 +122,7 @@ impl CallClock {
     }
 }
 
-/// What the tick asks a running guest.
+/// The question of the tick to a running guest.
 pub(super) fn on_tick(store: StoreContextMut<'_, State>) -> Result<UpdateDeadline> {
     if store.data().caller.is_gone() {
         return Err(Breach::Abandoned.into());
@@ -147,7 +146,7 @@ impl MemoryLimiter {
         self.in_use
     }
 
-    /// A refusal is an error and no `-1`: a guest cannot do better than abort, and then nobody would know why.
+    /// A refusal is an error and not `-1`: a guest can only abort, and the reason would be lost.
     fn grow(&mut self, bytes: usize) -> Result<bool> {
         let asked = self.in_use.saturating_add(bytes);
         if asked > self.allowed {

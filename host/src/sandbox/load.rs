@@ -16,13 +16,13 @@ use wasmtime::component::{Component, Linker};
 use super::compile::{Compilation, Compiler, detail};
 use super::declared::Setting;
 use super::fault::panic_text;
-use super::instance::{Allowance, Instance, Linked, NoInstance};
+use super::instance::{Instance, InstanceLimits, Linked, NoInstance};
 use super::load_error::LoadProblem;
 use super::log::LINES_PER_SECOND;
 use super::state::State;
-use super::text::{size, tame};
+use super::text::{sanitize, size};
 use super::versions::{Compiled, Versions};
-use super::{Role, bindings, inert, unasked};
+use super::{Role, bindings, unasked, wasi_stubs};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
@@ -31,7 +31,7 @@ use crate::quota::LineQuota;
 /// compiling costs has bounds of its own.
 pub(super) const FILE_MAX_BYTES: u64 = 32 << 20;
 
-/// What every plugin exports beside its role.
+/// The exports of every plugin beside its role.
 pub(super) const PLUGIN_INTERFACE: &str = "millrace:pipeline/plugin@0.1.0";
 
 /// Interfaces of ours that a plugin may import, without their version.
@@ -40,10 +40,10 @@ pub(super) const OUR_IMPORTS: [&str; 2] = ["millrace:pipeline/types", "millrace:
 /// The version of the contract.
 const OUR_VERSION: &str = "0.1.0";
 
-/// What is in the name of every interface that is as good as one of that version.
+/// The suffix in the name of every interface that is compatible with one of that version.
 const OUR_TRACK: &str = "@0.1.";
 
-/// What the linker says to those who wrote it, and what to those who wrote a plugin.
+/// The errors of the linker, for its authors, and in words for the author of a plugin.
 const LINKER_WORDS: [(&str, &str); 5] = [
     ("component imports instance", "its import"),
     (
@@ -51,8 +51,14 @@ const LINKER_WORDS: [(&str, &str); 5] = [
         " is not as it is here",
     ),
     ("instance export", "export"),
-    ("function implementation is missing", "there is no such function here"),
-    ("resource implementation is missing", "there is no such resource here"),
+    (
+        "function implementation is missing",
+        "this host does not have the function",
+    ),
+    (
+        "resource implementation is missing",
+        "this host does not have the resource",
+    ),
 ];
 
 /// Bytes of a page of WebAssembly memory.
@@ -67,16 +73,15 @@ pub(super) struct Loader {
 }
 
 /// A plugin that is ready to be instantiated.
-pub(super) struct Loaded {
-    /// What it was compiled from.
+pub(super) struct LoadedPlugin {
     pub(super) compiled: Arc<Compiled>,
     /// Name and digest.
     pub(super) identity: Arc<PluginIdentity>,
     /// Linked and type-checked.
     pub(super) linked: Linked,
-    /// What an instance may have.
-    pub(super) allowance: Allowance,
-    /// What all instances may say together.
+    /// The limits of an instance.
+    pub(super) allowance: InstanceLimits,
+    /// The log quota of all instances together.
     pub(super) log: Arc<LineQuota>,
     /// The settings that it takes.
     pub(super) settings: Vec<Setting>,
@@ -97,7 +102,7 @@ impl Loader {
     ///
     /// # Errors
     /// The first step that fails.
-    pub(super) fn load(&mut self, config: &PluginConfig, role: Role) -> Result<Loaded, LoadProblem> {
+    pub(super) fn load(&mut self, config: &PluginConfig, role: Role) -> Result<LoadedPlugin, LoadProblem> {
         let mut loaded = self.linked(config, role)?;
         loaded.settings = try_out(&loaded, || {
             Instance::first(&loaded, &config.settings).map(|(_, takes)| takes)
@@ -115,7 +120,7 @@ impl Loader {
     }
 
     /// Everything but the trial.
-    fn linked(&mut self, config: &PluginConfig, role: Role) -> Result<Loaded, LoadProblem> {
+    fn linked(&mut self, config: &PluginConfig, role: Role) -> Result<LoadedPlugin, LoadProblem> {
         let bytes = read(&config.path)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         if let Some(expected) = &config.sha256
@@ -136,12 +141,12 @@ impl Loader {
             name: config.name.to_string(),
             digest: compiled.digest.clone(),
         };
-        let allowance = Allowance {
+        let allowance = InstanceLimits {
             deadline: config.deadline,
             memory_bytes: config.memory_bytes,
         };
         let log = Arc::new(LineQuota::new(LINES_PER_SECOND));
-        Ok(Loaded {
+        Ok(LoadedPlugin {
             compiled,
             identity: Arc::new(identity),
             linked,
@@ -218,7 +223,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadProblem> {
     }
 }
 
-/// What a write to a file changes.
+/// The stamps that a write to a file changes.
 fn stamp(file: &File) -> Result<(u64, Option<SystemTime>), LoadProblem> {
     let metadata = file.metadata().map_err(LoadProblem::Read)?;
     Ok((metadata.len(), metadata.modified().ok()))
@@ -229,7 +234,10 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
     let has = |name: &str| component.get_export_index(None, name).is_some();
     let component_type = component.component_type();
     let ours = component_type.exports(engine).map(|(name, _)| name);
-    let ours: Vec<String> = ours.filter(|name| name.starts_with("millrace:")).map(tame).collect();
+    let ours: Vec<String> = ours
+        .filter(|name| name.starts_with("millrace:"))
+        .map(sanitize)
+        .collect();
     let expected = role.interface();
     let problem = |found: &str| LoadProblem::World {
         found: found.to_owned(),
@@ -254,7 +262,7 @@ fn check_exports(component: &Component, engine: &Engine, role: Role) -> Result<(
     Ok(())
 }
 
-/// Names every import that nobody granted, or granted in another version.
+/// Names every import that is not granted, or granted in another version.
 fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProblem> {
     let component_type = component.component_type();
     let has_runtime = unasked::has_runtime(component_type.imports(engine).map(|(name, _)| name));
@@ -262,7 +270,7 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
         .imports(engine)
         .map(|(name, _)| name)
         .filter(|name| !(is_linked(name) || has_runtime && unasked::is_wasi(name)))
-        .map(tame)
+        .map(sanitize)
         .collect();
     if !ungranted.is_empty() {
         return Err(LoadProblem::Ungranted(ungranted));
@@ -271,7 +279,7 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
     let mut imports = component_type.imports(engine).map(|(name, _)| name);
     match imports.find(|name| is_other(name)) {
         Some(name) => Err(LoadProblem::Version {
-            found: tame(name),
+            found: sanitize(name),
             expected: format!("{}@{OUR_VERSION}", without_version(name)),
         }),
         None => Ok(()),
@@ -280,7 +288,7 @@ fn check_imports(component: &Component, engine: &Engine) -> Result<(), LoadProbl
 
 /// Whether every plugin gets an import of this name, whatever its version.
 pub(super) fn is_linked(name: &str) -> bool {
-    OUR_IMPORTS.contains(&without_version(name)) || inert::INTERFACES.contains(&without_version(name))
+    OUR_IMPORTS.contains(&without_version(name)) || wasi_stubs::INTERFACES.contains(&without_version(name))
 }
 
 /// Checks what an instance needs at its start against what it may have; the pool's own bounds hold since it compiled.
@@ -305,7 +313,7 @@ fn link(engine: &Engine, component: &Component, role: Role) -> Result<Linked, Lo
     let link = || {
         let mut linker = Linker::<State>::new(engine);
         bindings::add_to_linker(&mut linker)?;
-        inert::add_to_linker(&mut linker)?;
+        wasi_stubs::add_to_linker(&mut linker)?;
         unasked::add_to_linker(&mut linker, component)?;
         Linked::new(linker.instantiate_pre(component)?, role)
     };
@@ -323,7 +331,10 @@ fn misfit(linker_says: &str) -> LoadProblem {
 ///
 /// On a thread of its own, because a call is charged by the CPU time of its thread, and because the workers may all be
 /// busy with the plugins that this one is to replace.
-fn try_out<T: Send>(loaded: &Loaded, first: impl FnOnce() -> Result<T, NoInstance> + Send) -> Result<T, LoadProblem> {
+fn try_out<T: Send>(
+    loaded: &LoadedPlugin,
+    first: impl FnOnce() -> Result<T, NoInstance> + Send,
+) -> Result<T, LoadProblem> {
     let trial = thread::scope(|scope| {
         let trial = thread::Builder::new().name("sandbox-trial".to_owned());
         trial.spawn_scoped(scope, first).map(thread::ScopedJoinHandle::join)
@@ -336,7 +347,9 @@ fn try_out<T: Send>(loaded: &Loaded, first: impl FnOnce() -> Result<T, NoInstanc
         Ok(Ok(Err(NoInstance::Misfit(text)))) => Err(misfit(&text)),
         Ok(Ok(Err(NoInstance::Refused(text)))) => Err(LoadProblem::Settings(text)),
         Ok(Ok(Err(NoInstance::Declaration(text)))) => Err(LoadProblem::Declaration(text)),
-        Ok(Ok(Err(NoInstance::Settings { mistakes, takes }))) => Err(LoadProblem::SettingMistakes { mistakes, takes }),
+        Ok(Ok(Err(NoInstance::Settings { diagnostics, takes }))) => {
+            Err(LoadProblem::SettingDiagnostics { diagnostics, takes })
+        }
         Ok(Ok(Err(NoInstance::Fault(fault)))) => Err(LoadProblem::Trial(fault)),
         Ok(Err(panic)) => Err(LoadProblem::Host(panic_text(panic.as_ref()))),
         Err(error) => Err(LoadProblem::Thread(error)),

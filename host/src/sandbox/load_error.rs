@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::text::size;
-use super::{CallError, Role, Setting, SettingMistake};
+use super::{CallError, Role, Setting, SettingDiagnostic};
 use crate::machine::scarcity;
 
 /// Why a plugin cannot be taken into service.
@@ -15,11 +15,11 @@ pub struct LoadError {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The problem.
     pub problem: LoadProblem,
 }
 
-/// What is wrong with a plugin's file.
+/// The problem with a plugin's file.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadProblem {
     /// It cannot be read.
@@ -32,7 +32,7 @@ pub enum LoadProblem {
         allowed: u64,
     },
     /// It is not the file that `plugins.toml` pins.
-    #[error("its sha256 is {found}, pinned is {expected}")]
+    #[error("its sha256 is {found}, but the pinned one is {expected}")]
     Digest {
         /// The pin.
         expected: String,
@@ -62,27 +62,27 @@ pub enum LoadProblem {
     /// It targets another world, or another version of this one.
     #[error("it exports `{found}`, but is used as a {role}, which exports `{expected}`")]
     World {
-        /// What it exports.
+        /// Its exports.
         found: String,
-        /// What it is used for.
+        /// Its use.
         role: Role,
-        /// What it should export.
+        /// The expected export.
         expected: &'static str,
     },
     /// It targets no world of ours.
-    #[error("it is no {role}: it does not export `{expected}`")]
+    #[error("it is not a {role}: it does not export `{expected}`")]
     NoPlugin {
-        /// What it is used for.
+        /// Its use.
         role: Role,
-        /// What it should export.
+        /// The expected export.
         expected: &'static str,
     },
     /// It was made for another version of the contract.
-    #[error("it imports `{found}`, and this host has `{expected}`")]
+    #[error("it imports `{found}`, but this host has `{expected}`")]
     Version {
-        /// What it imports.
+        /// Its imports.
         found: String,
-        /// What it should import.
+        /// The expected import.
         expected: String,
     },
     /// It wants more than plugins get.
@@ -92,24 +92,19 @@ pub enum LoadProblem {
     #[error("it does not fit the contract: {0}")]
     Link(String),
     /// Its memory does not begin within its limit.
-    #[error("it needs {needed} of memory at its start, allowed is {allowed}")]
-    Memory {
-        /// In words.
-        needed: String,
-        /// In words.
-        allowed: String,
-    },
+    #[error("it needs {needed} of memory at its start, allowed {allowed}")]
+    Memory { needed: String, allowed: String },
     /// It does not accept its settings, in its own words.
-    #[error("it refuses its settings: {0}")]
+    #[error("it rejects its settings: {0}")]
     Settings(String),
-    /// What it says of its settings is of no use.
-    #[error("it declares its settings wrongly: {0}")]
+    /// Its declaration of settings cannot be used.
+    #[error("its declaration of settings is wrong: {0}")]
     Declaration(String),
     /// Its settings are not those that it takes.
-    #[error("{}", told(.mistakes))]
-    SettingMistakes {
-        /// What is wrong with them.
-        mistakes: Vec<SettingMistake>,
+    #[error("{}", listed(.diagnostics))]
+    SettingDiagnostics {
+        /// The mistakes.
+        diagnostics: Vec<SettingDiagnostic>,
         /// The settings that it takes.
         takes: Vec<Setting>,
     },
@@ -120,7 +115,7 @@ pub enum LoadProblem {
     #[error("compiling it took more than {} s of CPU time", .0.as_secs_f64())]
     CompileTime(Duration),
     /// The machine was too busy for it, or the compiler waits for something.
-    #[error("compiling it was not over after {} s", .0.as_secs_f64())]
+    #[error("compiling it took longer than {} s", .0.as_secs_f64())]
     CompileStalled(Duration),
     /// No plugin needs so much to be compiled.
     #[error("compiling it needed more than {} of memory", shown(*.allowed))]
@@ -142,22 +137,22 @@ pub enum LoadProblem {
         /// Its last words.
         said: String,
     },
-    /// There can be no process to compile it in.
+    /// The compiling process cannot start.
     #[error("cannot run the compiler: {0}")]
     Compiler(std::io::Error),
     /// Machine code may not be run here that was made after the process began.
-    #[error("this machine forbids code that a program makes by itself, and that is what a plugin is when it runs: {0}")]
+    #[error("this machine forbids executable memory, which a compiled plugin needs: {0}")]
     ForbiddenCode(String),
     /// Our own bug, met on this file.
-    #[error("the host failed while it was loading it: {0}")]
+    #[error("the host failed while loading it: {0}")]
     Host(String),
-    /// There is no thread to try it on.
+    /// The trial thread cannot start.
     #[error("cannot start a thread to try it: {0}")]
     Thread(std::io::Error),
 }
 
 impl LoadProblem {
-    /// What its author can do about it, where that is known.
+    /// A hint for its author, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Ungranted(_) => Some(UNGRANTED),
@@ -165,7 +160,7 @@ impl LoadProblem {
         }
     }
 
-    /// What to do about a problem that is the machine's, or of a limit of this process, and says nothing about the file.
+    /// The hint for a problem of the machine, or of a limit of this process, which says nothing about the file.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Compiler(error) => Some(scarcity(error).unwrap_or(match error.kind() {
@@ -178,7 +173,7 @@ impl LoadProblem {
                 }
                 _ => "a plugin is compiled by a second process of this program, which must be able to start",
             })),
-            Self::Thread(error) => Some(scarcity(error).unwrap_or("the host must be able to start threads")),
+            Self::Thread(error) => Some(scarcity(error).unwrap_or("allow the host to start threads")),
             Self::Read(error) => scarcity(error),
             Self::ForbiddenCode(_) => Some(
                 "allow it to this program: `MemoryDenyWriteExecute=no` of systemd, `execmem` of SELinux, a profile of system \
@@ -198,8 +193,8 @@ fn shown(bytes: u64) -> String {
     size(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-fn told(mistakes: &[SettingMistake]) -> String {
-    let texts: Vec<&str> = mistakes.iter().map(|mistake| mistake.text.as_str()).collect();
+fn listed(diagnostics: &[SettingDiagnostic]) -> String {
+    let texts: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.text.as_str()).collect();
     texts.join("; ")
 }
 

@@ -1,10 +1,10 @@
-//! What a plugin says during one call, bounded: lines of its `log` import and of its standard output and error.
+//! The log of a plugin during one call, bounded: lines of its `log` import and of its standard output and error.
 
 use std::sync::Arc;
 
 use tracing::{Level, debug, error, info, trace, warn};
 
-use super::text::{TEXT_MAX_BYTES, tame, tame_to};
+use super::text::{TEXT_MAX_BYTES, sanitize, sanitize_to};
 use crate::disposition::PluginIdentity;
 use crate::quota::LineQuota;
 
@@ -18,7 +18,7 @@ const NOTES: [&str; 2] = ["note: ", "stack backtrace:"];
 /// each of thousands of messages fills a disk as surely as one that says thousands about one.
 pub(super) const LINES_PER_SECOND: u32 = 256;
 
-/// The voice of one instance, counted anew for each call.
+/// The log of one instance, counted again for each call.
 #[derive(Debug)]
 pub(super) struct CallLog {
     plugin: Arc<PluginIdentity>,
@@ -33,8 +33,8 @@ pub(super) struct CallLog {
     panic: Option<Panic>,
 }
 
-/// What a standard library of Rust says of a panic, or of its interpreter's: `thread .. panicked at FILE:LINE:COLUMN:`, then
-/// the message, which may have several lines, then notes.
+/// The panic message of a standard library of Rust, or of its interpreter's: `thread .. panicked at FILE:LINE:COLUMN:`,
+/// then the message, which may have several lines, then notes.
 #[derive(Debug)]
 struct Panic {
     text: String,
@@ -61,7 +61,7 @@ impl CallLog {
         }
     }
 
-    /// Begins a call: the bounds start anew.
+    /// Begins a call: the bounds start again.
     pub(super) fn begin(&mut self, message_id: &str) {
         if *self.message_id != *message_id {
             self.message_id = Arc::from(message_id);
@@ -70,7 +70,7 @@ impl CallLog {
         (self.last_error, self.panic) = (None, None);
     }
 
-    /// Ends a call: lines that were begun are told, and how many were not told at all.
+    /// Ends a call: logs partial lines, and how many lines were dropped.
     pub(super) fn end(&mut self) {
         if let Some(line) = self.stdout.take() {
             self.line(Level::INFO, &line);
@@ -87,16 +87,16 @@ impl CallLog {
     /// Takes a line of the `log` import.
     pub(super) fn line(&mut self, level: Level, text: &str) {
         let wanted = is_wanted(level);
-        let told = wanted && self.lines < LINES_PER_CALL && self.quota.spend();
-        if wanted && !told {
+        let is_logged = wanted && self.lines < LINES_PER_CALL && self.quota.spend();
+        if wanted && !is_logged {
             self.dropped = self.dropped.saturating_add(1);
         }
         // The last error is kept in any case: a panic is the last thing that a call says.
-        if !told && level != Level::ERROR {
+        if !is_logged && level != Level::ERROR {
             return;
         }
-        let text = tame(text);
-        if told {
+        let text = sanitize(text);
+        if is_logged {
             self.lines = self.lines.saturating_add(1);
             let (plugin, version, message_id) = self.fields();
             match level {
@@ -132,14 +132,17 @@ impl CallLog {
         panic.or(self.last_error.as_deref())
     }
 
-    /// The last line is not always the one that says why: a stack may follow it, and what a runtime says when it ends.
+    /// The last line is not always the one with the reason: a stack may follow it, and what a runtime says when it ends.
     fn stderr_line(&mut self, line: &str) {
         match &mut self.panic {
             None if line.contains("panicked at ") => {
                 // An interpreter in Rust panics over an exception after it has printed it.
                 let before = self.last_error.iter().map(|line| format!("{line}; "));
                 self.panic = Some(Panic {
-                    text: tame_to(&format!("{}{}", before.collect::<String>(), tame(line)), TEXT_MAX_BYTES),
+                    text: sanitize_to(
+                        &format!("{}{}", before.collect::<String>(), sanitize(line)),
+                        TEXT_MAX_BYTES,
+                    ),
                     is_whole: false,
                 });
             }
@@ -167,12 +170,12 @@ impl Panic {
     fn go_on(&mut self, line: &str) {
         self.is_whole |= NOTES.iter().any(|note| line.starts_with(note)) || self.text.len() >= TEXT_MAX_BYTES;
         if !self.is_whole {
-            self.text = tame_to(&format!("{} {}", self.text, tame(line.trim())), TEXT_MAX_BYTES);
+            self.text = sanitize_to(&format!("{} {}", self.text, sanitize(line.trim())), TEXT_MAX_BYTES);
         }
     }
 }
 
-/// Whether anybody listens at a level; lines that nobody hears are not counted.
+/// Whether a level is logged; lines that are not are not counted.
 fn is_wanted(level: Level) -> bool {
     match level {
         Level::ERROR => tracing::enabled!(Level::ERROR),
@@ -191,7 +194,7 @@ impl Partial {
         while let Some(piece) = pieces.next() {
             let room = TEXT_MAX_BYTES.saturating_add(1).saturating_sub(self.0.len());
             self.0.extend(piece.iter().take(room));
-            // What the call may not tell is not even made: one over, so that it is counted as dropped.
+            // A line over the quota is not even made: it is counted as dropped.
             if pieces.peek().is_some() && lines.len() <= LINES_PER_CALL {
                 lines.extend(self.take());
             } else if pieces.peek().is_some() {
@@ -224,7 +227,7 @@ mod tests {
         CallLog::new(Arc::new(plugin), Arc::new(LineQuota::new(LINES_PER_SECOND)))
     }
 
-    /// Lines are counted only where somebody listens.
+    /// Lines are counted only at a level that is logged.
     fn listening(test: impl FnOnce()) {
         tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(std::io::sink).finish(), test);
     }
@@ -273,7 +276,7 @@ mod tests {
         });
     }
 
-    /// What a runtime writes to its standard error, and the words of it that say why.
+    /// The standard error of a runtime, and the words of it with the reason.
     #[test]
     fn the_words_that_say_why_are_kept() {
         #[track_caller]

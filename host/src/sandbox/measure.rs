@@ -1,5 +1,5 @@
-//! What a call costs: fuel, which is the same on every machine, memory, and where the time goes. In engines of their own,
-//! with the limits of those that serve; nothing here serves.
+//! The cost of a call: fuel, which is the same on every machine, memory, and where the time goes. In engines of their
+//! own, with the limits of those that serve; nothing here serves.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,16 +19,18 @@ use super::load::{PLUGIN_INTERFACE, read};
 use super::load_error::LoadProblem;
 use super::state::State;
 use super::timed::{Stopwatch, TimedAnswer, TimedBody};
-use super::{CodeCache, CompilerProcess, LoadError, Plugin, SandboxError, TransformOf, engine, inert, limits, output};
+use super::{
+    CodeCache, CompilerProcess, LoadError, Plugin, SandboxError, TransformOf, engine, limits, output, wasi_stubs,
+};
 use crate::config::PluginConfig;
 use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction, TensorType};
 use crate::quota::LineQuota;
 
-/// Counting fuel and holding watches costs time, and nobody waits behind a plugin that is measured.
+/// Counting fuel and holding watches costs time; no message waits behind a plugin that is measured.
 const DEADLINE_FACTOR: u32 = 10;
 
-/// What there is of fuel: a deadline ends every call before.
+/// The fuel of a call: a deadline ends every call before.
 const FUEL: u64 = u64::MAX;
 
 /// An engine that measures.
@@ -52,23 +54,19 @@ pub struct Measured {
     counts_fuel: bool,
 }
 
-/// What a plugin is called with.
+/// The input of a plugin's call.
 #[derive(Debug, Clone)]
-pub enum Asked {
-    /// A preprocessor.
+pub enum CallInput {
     Preprocess(Arc<TensorType>),
-    /// A transformer.
     Transform(TransformOf),
-    /// A router.
     Route(Arc<Prediction>),
 }
 
-/// What one call in a fresh instance cost.
+/// The cost of one call in a fresh instance.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// Fuel of instantiating and configuring, where the engine counts it.
     pub fuel_before: u64,
-    /// Fuel of the call.
     pub fuel_call: u64,
     /// The most memory that the instance had.
     pub memory_bytes: u64,
@@ -78,7 +76,7 @@ pub struct Cost {
     pub configure: Duration,
     /// Copying the message's body into it.
     pub copy_in: Duration,
-    /// What it did itself.
+    /// Its own time.
     pub run: Duration,
     /// Copying its answer out of it.
     pub copy_out: Duration,
@@ -192,7 +190,7 @@ fn same(path: &Path, digest: &str) -> Result<Vec<u8>, LoadProblem> {
 fn link(engine: &Engine, component: &Component, copying: &Stopwatch) -> wasmtime::Result<InstancePre<State>> {
     let mut linker = Linker::<State>::new(engine);
     bindings::add_to_linker(&mut linker)?;
-    inert::add_to_linker(&mut linker)?;
+    wasi_stubs::add_to_linker(&mut linker)?;
     linker.allow_shadowing(true);
     let copying = copying.clone();
     linker.instance(bindings::TYPES)?.func_wrap(
@@ -211,8 +209,8 @@ impl Measured {
     /// Makes an instance, configures it and calls it once. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// When there is no instance that accepts its settings; a call that faults is a cost.
-    pub fn call(&self, message: &Arc<Message>, asked: &Asked) -> Result<Cost, String> {
+    /// When no instance accepts its settings; a call that faults is a cost.
+    pub fn call(&self, message: &Arc<Message>, asked: &CallInput) -> Result<Cost, String> {
         let mut store = self.store(asked).map_err(|error| detail(&error))?;
         let mut cost = Cost::default();
         let prepared = self.prepare(&mut store, &mut cost);
@@ -222,7 +220,7 @@ impl Measured {
         self.copying.take();
         let state = store.data_mut();
         state.message = Some(Arc::clone(message));
-        if let Asked::Route(prediction) = asked {
+        if let CallInput::Route(prediction) = asked {
             state.prediction = Some(Arc::clone(prediction));
         }
         let began = Instant::now();
@@ -237,7 +235,7 @@ impl Measured {
         Ok(cost)
     }
 
-    fn store(&self, asked: &Asked) -> wasmtime::Result<Store<State>> {
+    fn store(&self, asked: &CallInput) -> wasmtime::Result<Store<State>> {
         let state = State::new(&self.identity, &self.log, self.deadline, self.memory_bytes);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -245,9 +243,9 @@ impl Measured {
         store.set_epoch_deadline(1);
         store.set_max_component_handles(HANDLES_MAX);
         store.set_hostcall_fuel(match asked {
-            Asked::Preprocess(wants) => output::preprocess_handover_bytes(wants),
-            Asked::Transform(of) => of.handover_bytes(),
-            Asked::Route(_) => output::ROUTE_HANDOVER_BYTES,
+            CallInput::Preprocess(input_type) => output::preprocess_handover_bytes(input_type),
+            CallInput::Transform(of) => of.handover_bytes(),
+            CallInput::Route(_) => output::ROUTE_HANDOVER_BYTES,
         });
         if self.counts_fuel {
             store.set_fuel(FUEL)?;
@@ -265,7 +263,7 @@ impl Measured {
         cost.configure = began.elapsed();
         configured
             .0
-            .map_err(|text| wasmtime::format_err!("it refuses its settings: {}", super::text::tame(&text)))?;
+            .map_err(|text| wasmtime::format_err!("it refuses its settings: {}", super::text::sanitize(&text)))?;
         Ok(instance)
     }
 
@@ -276,25 +274,25 @@ impl Measured {
 }
 
 /// Makes the call; gives what its answer took to be copied.
-fn called(store: &mut Store<State>, instance: &Instance, asked: &Asked) -> wasmtime::Result<Duration> {
+fn called(store: &mut Store<State>, instance: &Instance, asked: &CallInput) -> wasmtime::Result<Duration> {
     let message = Resource::<MessageHandle>::new_borrow(0);
     match asked {
-        Asked::Preprocess(wants) => {
+        CallInput::Preprocess(input_type) => {
             let name = (super::Role::Preprocess.interface(), "preprocess");
-            let parameters = (message, bindings::tensor_type(wants));
+            let parameters = (message, bindings::tensor_type(input_type));
             let (timed,): (TimedAnswer<Result<types::Tensor, types::Refusal>>,) =
                 call(store, instance, name, parameters)?;
             drop(timed.answer);
             Ok(timed.copied)
         }
-        Asked::Transform(_) => {
+        CallInput::Transform(_) => {
             let name = (super::Role::Transform.interface(), "transform");
             let (timed,): (TimedAnswer<Result<transform::Transformed, types::Refusal>>,) =
                 call(store, instance, name, (message,))?;
             drop(timed.answer);
             Ok(timed.copied)
         }
-        Asked::Route(_) => {
+        CallInput::Route(_) => {
             let name = (super::Role::Route.interface(), "route");
             let parameters = (message, Resource::<PredictionHandle>::new_borrow(0));
             let (timed,): (TimedAnswer<Result<Vec<route::Outbound>, types::Refusal>>,) =

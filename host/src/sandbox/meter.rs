@@ -1,4 +1,4 @@
-//! What the calls of a plugin cost, whichever version of it was called. Knows no plugin.
+//! The costs of the calls of a plugin, whichever version of it was called. Knows no plugin.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub(super) struct PluginMeter {
     counts: Mutex<Costs>,
 }
 
-/// What calls cost.
+/// The costs of calls.
 #[derive(Debug, Clone)]
 pub(super) struct Costs {
     /// CPU time of workers.

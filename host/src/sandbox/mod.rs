@@ -9,13 +9,13 @@ mod compiler_process;
 mod describe;
 mod versions;
 
+mod introspect;
 mod plugin;
-mod scrutiny;
 
 mod bindings;
 mod declared;
-mod inert;
 mod unasked;
+mod wasi_stubs;
 
 mod instance;
 mod state;
@@ -29,9 +29,9 @@ mod text;
 
 mod engine;
 mod footprint;
+mod instance_cache;
 mod measure;
 mod meter;
-mod residents;
 mod timed;
 mod workers;
 
@@ -41,15 +41,15 @@ mod fuzz;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{Compiler, compile_in_this_process};
 pub use self::compiler_process::{CompileLimits, CompilerProcess};
-pub use self::declared::{About, NamedDestination, Setting, SettingKind, SettingMistake};
+pub use self::declared::{About, NamedDestination, Setting, SettingDiagnostic, SettingKind};
 pub use self::describe::{Description, Grant, Producer, Section, describe, describe_in_this_process};
 pub use self::footprint::{handovers_bytes, instances_bytes, results_bytes};
+pub use self::introspect::StartCost;
 pub use self::load_error::{LoadError, LoadProblem};
-pub use self::measure::{Asked, Cost, Gauge, Measured};
+pub use self::measure::{CallInput, Cost, Gauge, Measured};
 pub use self::meter::PluginCounts;
 pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
 pub use self::plugin::Plugin;
-pub use self::scrutiny::StartCost;
 pub(crate) use limits::wall_time;
 
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ use self::workers::{LaneQueue, Order, Workers};
 use crate::config::PluginConfig;
 use crate::disposition::ReasonClass;
 
-/// What a plugin is used for: the world that it must target.
+/// The use of a plugin: the world that it must target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// World `preprocessor`.
@@ -88,7 +88,7 @@ pub struct Sandbox {
     // Held while a plugin is compiled, which may cost as much as one may at a time, and tried, for which the pool has one
     // slot.
     loader: Mutex<Loader>,
-    // Those that somebody still has, and a few that nobody has any more.
+    // Versions in use, and a few that are not any more.
     plugins: Mutex<Vec<Weak<Plugin>>>,
 }
 
@@ -99,9 +99,9 @@ pub struct Lane {
     order: Order,
 }
 
-/// What a plugin answers instead of a result.
+/// The refusal of a plugin, in place of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum PluginRefusal {
     /// It can never be processed.
     Reject(String),
     /// It may succeed later.
@@ -110,10 +110,10 @@ pub enum Refusal {
     Skip(String),
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub struct Called<T> {
-    /// What the plugin answered.
+    /// The plugin's answer.
     pub answer: Result<T, CallError>,
     /// How long it ran, without waiting for a worker.
     pub ran: Duration,
@@ -126,7 +126,7 @@ pub struct Called<T> {
 pub enum CallError {
     /// The plugin refused, in its own words (bounded and escaped).
     #[error("refused")]
-    Refused(Refusal),
+    Refused(PluginRefusal),
     /// The plugin broke a bound or trapped; its instance is gone, and a fresh one may do better.
     #[error("{text}")]
     Fault {
@@ -135,7 +135,7 @@ pub enum CallError {
         /// Which bound, asked and allowed; for a trap the message and the innermost wasm frames.
         text: String,
     },
-    /// What the plugin returned is not what its caller can take: a wrong tensor, results that no envelope holds.
+    /// The plugin returned an invalid value: a wrong tensor, results that no envelope holds.
     #[error("{text}")]
     BadOutput {
         /// `BadTensor`, `OutputTooLarge` or `Denied`.
@@ -148,10 +148,10 @@ pub enum CallError {
     /// The host itself panicked in the call: our bug, whatever the plugin did.
     #[error("the host failed in this call: {text}")]
     Host {
-        /// What the panic says.
+        /// The text of the panic.
         text: String,
     },
-    /// The workers have stopped, or nobody waited for the answer any more.
+    /// The workers have stopped, or the caller gave up.
     #[error("the sandbox has stopped")]
     Stopped,
 }
@@ -160,9 +160,9 @@ impl CallError {
     /// The name in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Refused(Refusal::Reject(_)) => "reject",
-            Self::Refused(Refusal::Retry(_)) => "retry",
-            Self::Refused(Refusal::Skip(_)) => "skip",
+            Self::Refused(PluginRefusal::Reject(_)) => "reject",
+            Self::Refused(PluginRefusal::Retry(_)) => "retry",
+            Self::Refused(PluginRefusal::Skip(_)) => "skip",
             Self::Fault { class, .. } | Self::BadOutput { class, .. } => class.as_str(),
             Self::Host { .. } => ReasonClass::HostFault.as_str(),
             Self::Stopped => "stopped",
@@ -227,7 +227,7 @@ impl Sandbox {
         Ok(plugin)
     }
 
-    /// What the calls of each plugin cost that is loaded, its versions together.
+    /// The costs of the calls of each loaded plugin, its versions together.
     pub fn counts(&self) -> Vec<PluginCounts> {
         let mut by_name = BTreeMap::<String, PluginCounts>::new();
         let plugins: Vec<_> = self.plugins().iter().filter_map(Weak::upgrade).collect();

@@ -1,13 +1,13 @@
-//! What plugins return, checked before anybody else sees it: tensors against what the model takes, results against what
-//! an envelope may hold, texts against what a log may hold.
+//! The values that plugins return, checked before anything else sees them: tensors against the model's input, results
+//! against what an envelope may hold, texts against what a log may hold.
 
 use millrace_models::TensorError;
 
 use super::bindings::plugin::millrace::pipeline::types;
 use super::bindings::route::exports::millrace::pipeline::route;
 use super::bindings::transform::exports::millrace::pipeline::transform;
-use super::text::{is_unsafe, size, tame, tame_to};
-use super::{CallError, Refusal};
+use super::text::{is_unsafe, sanitize, sanitize_to, size};
+use super::{CallError, PluginRefusal};
 use crate::disposition::ReasonClass;
 use crate::message::{Element, Outbound, Tensor, TensorData, TensorType, Transformed};
 
@@ -26,20 +26,20 @@ const HEADERS_MAX: usize = 64;
 /// Bytes of one result's headers together; they must fit beside ours in one frame of 128 KiB.
 const HEADERS_MAX_BYTES: usize = 64 << 10;
 
-/// What a router may hand over at once: bodies, and headers and names beside them.
+/// The most that a router may hand over at once: bodies, and headers and names beside them.
 pub(super) const ROUTE_HANDOVER_BYTES: usize = RESULT_BODIES_MAX_BYTES + OUTBOUNDS_MAX * 2 * HEADERS_MAX_BYTES;
 
 /// The least that a preprocessor may hand over at once, whatever the model takes: its log lines need room, too.
 const PREPROCESS_HANDOVER_MIN_BYTES: usize = 1 << 20;
 
-/// A tensor of the wrong type is to be told as such, and floats in place of bytes are four times as large.
+/// A tensor of the wrong type is reported as such, and floats in place of bytes are four times as large.
 const WRONG_TYPE_FACTOR: u64 = 4;
 
 /// Axes of a shape that an error names; models have up to five.
-const AXES_TOLD: usize = 8;
+const AXES_SHOWN: usize = 8;
 
 /// Elements in the text of an error that say which character was refused.
-const NAME_TOLD_BYTES: usize = 64;
+const NAME_SHOWN_BYTES: usize = 64;
 
 /// Headers of a message that a transformer makes for the next plugin: no broker sees them.
 const MESSAGE_HEADERS_MAX: usize = 4096;
@@ -47,7 +47,7 @@ const MESSAGE_HEADERS_MAX: usize = 4096;
 /// Bytes of those together: what a message can have come with.
 const MESSAGE_HEADERS_MAX_BYTES: usize = 256 << 10;
 
-/// What a transformer makes another one of.
+/// The input of a transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransformOf {
     /// A message, on its way to the preprocessor.
@@ -63,7 +63,7 @@ pub enum TransformOf {
 }
 
 impl TransformOf {
-    /// What the transformer may hand over at once.
+    /// The most that the transformer may hand over at once.
     pub(super) fn handover_bytes(self) -> usize {
         match self {
             Self::Message { max_bytes } => max_bytes.saturating_add(2 * MESSAGE_HEADERS_MAX_BYTES),
@@ -72,13 +72,13 @@ impl TransformOf {
     }
 }
 
-/// What a preprocessor may hand over at once.
-pub(super) fn preprocess_handover_bytes(wants: &TensorType) -> usize {
-    let element = match wants.element {
+/// The most that a preprocessor may hand over at once.
+pub(super) fn preprocess_handover_bytes(input_type: &TensorType) -> usize {
+    let element = match input_type.element {
         Element::Byte => size_of::<u8>(),
         Element::Float => size_of::<f32>(),
     };
-    let bytes = wants
+    let bytes = input_type
         .elements()
         .saturating_mul(element as u64)
         .saturating_mul(WRONG_TYPE_FACTOR);
@@ -88,14 +88,14 @@ pub(super) fn preprocess_handover_bytes(wants: &TensorType) -> usize {
 }
 
 /// Takes a tensor that is exactly of the type that the model takes.
-pub(super) fn tensor(tensor: types::Tensor, wants: &TensorType) -> Result<Tensor, CallError> {
+pub(super) fn tensor(tensor: types::Tensor, input_type: &TensorType) -> Result<Tensor, CallError> {
     let data = match tensor.data {
         types::TensorData::Bytes(bytes) => TensorData::Bytes(bytes),
         types::TensorData::Floats(floats) => TensorData::Floats(floats),
     };
-    if tensor.shape.len() > AXES_TOLD {
+    if tensor.shape.len() > AXES_SHOWN {
         return Err(bad_tensor(format!(
-            "expected {wants}, found a tensor of {} axes",
+            "expected {input_type}, found a tensor of {} axes",
             tensor.shape.len()
         )));
     }
@@ -103,8 +103,8 @@ pub(super) fn tensor(tensor: types::Tensor, wants: &TensorType) -> Result<Tensor
         shape: tensor.shape.clone(),
         element: element(&data),
     };
-    if found != *wants {
-        return Err(bad_tensor(format!("expected {wants}, found {found}")));
+    if found != *input_type {
+        return Err(bad_tensor(format!("expected {input_type}, found {found}")));
     }
     Tensor::new(tensor.shape, data).map_err(|error| match error {
         TensorError::Length { .. } | TensorError::NotFinite { .. } => bad_tensor(error.to_string()),
@@ -186,9 +186,9 @@ fn message_headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)
 /// Takes a refusal, in words that are safe to store.
 pub(super) fn refusal(refusal: types::Refusal) -> CallError {
     CallError::Refused(match refusal {
-        types::Refusal::Reject(text) => Refusal::Reject(tame(&text)),
-        types::Refusal::Retry(text) => Refusal::Retry(tame(&text)),
-        types::Refusal::Skip(text) => Refusal::Skip(tame(&text)),
+        types::Refusal::Reject(text) => PluginRefusal::Reject(sanitize(&text)),
+        types::Refusal::Retry(text) => PluginRefusal::Retry(sanitize(&text)),
+        types::Refusal::Skip(text) => PluginRefusal::Skip(sanitize(&text)),
     })
 }
 
@@ -236,7 +236,7 @@ fn headers(headers: Vec<types::Property>) -> Result<Vec<(String, String)>, CallE
             return Err(denied("returned a header without a name".to_owned()));
         }
         if let Some(character) = header.value.chars().find(|character| is_unsafe(*character)) {
-            let (name, character) = (tame_to(&header.name, NAME_TOLD_BYTES), character.escape_default());
+            let (name, character) = (sanitize_to(&header.name, NAME_SHOWN_BYTES), character.escape_default());
             let text = format!("returned the header `{name}` with the character `{character}` in its value");
             return Err(denied(text).about(&header.value));
         }
@@ -261,8 +261,8 @@ fn name(what: &str, name: &str) -> Result<(), CallError> {
     let text = if name.len() > NAME_MAX_BYTES {
         format!("returned a {what} of {} bytes, allowed {NAME_MAX_BYTES}", name.len())
     } else if name.chars().any(is_unsafe) {
-        let shown = tame_to(name, NAME_TOLD_BYTES);
-        format!("returned the {what} `{shown}`, which has characters that no name may have")
+        let shown = sanitize_to(name, NAME_SHOWN_BYTES);
+        format!("returned the {what} `{shown}`, which has characters that a name may not have")
     } else {
         return Ok(());
     };
@@ -314,7 +314,7 @@ impl CallError {
 mod tests {
     use super::*;
 
-    fn wants(shape: &[u32], element: Element) -> TensorType {
+    fn takes(shape: &[u32], element: Element) -> TensorType {
         TensorType {
             shape: shape.to_vec(),
             element,
@@ -330,7 +330,7 @@ mod tests {
                     shape: shape.to_vec(),
                     data,
                 },
-                &wants(&[2, 2], Element::Byte),
+                &takes(&[2, 2], Element::Byte),
             );
             match found {
                 Ok(_) => assert_eq!(expected, "ok"),
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn floats_that_are_not_finite_are_refused() {
         let data = types::TensorData::Floats(vec![0.0, f32::NAN]);
-        let error = tensor(types::Tensor { shape: vec![2], data }, &wants(&[2], Element::Float)).unwrap_err();
+        let error = tensor(types::Tensor { shape: vec![2], data }, &takes(&[2], Element::Float)).unwrap_err();
         assert!(
             error.to_string().ends_with("element 1 is not a finite number"),
             "{error}"
@@ -487,7 +487,7 @@ mod tests {
             OutputTooLarge,
             "returned a result with 65 KiB of headers, allowed 64 KiB",
         );
-        let text = "returned the destination `r\\u{0}`, which has characters that no name may have";
+        let text = "returned the destination `r\\u{0}`, which has characters that a name may not have";
         check(vec![result("r\0", &[])], Denied, text);
         check(
             vec![result("r", &[("", "b")])],

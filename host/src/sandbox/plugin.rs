@@ -1,4 +1,4 @@
-//! A plugin in service: whoever calls it waits, a worker makes the call.
+//! A plugin in service: the caller waits, a worker makes the call.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::instance::Instance;
+use super::instance_cache::InstanceCache;
 use super::limits::thread_cpu_time;
-use super::load::Loaded;
+use super::load::LoadedPlugin;
 use super::meter::{PluginCounts, PluginMeter};
-use super::residents::Residents;
 use super::state::Caller;
 use super::workers::{Job, Stopped, Workers};
 use super::{
@@ -20,15 +20,15 @@ use super::{
 };
 use crate::config::{Isolation, PluginConfig};
 use crate::disposition::PluginIdentity;
-use crate::failpoints::{self, Place};
+use crate::failpoints::{self, Failpoint};
 use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
-/// So many faults with no answer in between are a version that fails for everything: one bad message makes two.
+/// This many faults with no answer in between mean a version that fails for everything: one bad message makes two.
 const AILS_AFTER: u32 = 3;
 
 /// A plugin that was compiled, linked, checked against its role and configured once.
 pub struct Plugin {
-    loaded: Loaded,
+    loaded: LoadedPlugin,
     isolation: Isolation,
     settings: String,
     // After a fault in one instance all of them are renewed: the message that is then tried again gets a fresh one, and
@@ -43,7 +43,12 @@ pub struct Plugin {
 
 impl Plugin {
     /// Puts a plugin in service.
-    pub(super) fn new(loaded: Loaded, config: &PluginConfig, meter: Arc<PluginMeter>, workers: &Arc<Workers>) -> Self {
+    pub(super) fn new(
+        loaded: LoadedPlugin,
+        config: &PluginConfig,
+        meter: Arc<PluginMeter>,
+        workers: &Arc<Workers>,
+    ) -> Self {
         Self {
             loaded,
             isolation: config.isolation,
@@ -66,7 +71,7 @@ impl Plugin {
         &self.loaded.compiled.bytes
     }
 
-    /// What it was loaded for.
+    /// The role that it was loaded for.
     pub fn role(&self) -> Role {
         self.loaded.linked.role()
     }
@@ -87,7 +92,7 @@ impl Plugin {
     }
 
     /// Whether its last calls broke every one a bound or trapped: more than one bad message can do.
-    pub fn ails(&self) -> bool {
+    pub fn mark_failing(&self) -> bool {
         self.faults_in_row.load(Ordering::Relaxed) >= AILS_AFTER
     }
 
@@ -102,11 +107,11 @@ impl Plugin {
         self: &Arc<Self>,
         lane: &Lane,
         message: &Arc<Message>,
-        wants: &Arc<TensorType>,
+        input_type: &Arc<TensorType>,
     ) -> Called<Tensor> {
-        let (call_message, wants) = (Arc::clone(message), Arc::clone(wants));
+        let (call_message, input_type) = (Arc::clone(message), Arc::clone(input_type));
         self.call(lane, message, move |instance| {
-            instance.preprocess(&call_message, &wants)
+            instance.preprocess(&call_message, &input_type)
         })
         .await
     }
@@ -169,24 +174,24 @@ impl Plugin {
     ) -> Called<T> {
         let (reply, answer) = oneshot::channel();
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
-        // Until the answer is here, or whoever waits for it is dropped.
+        // Until the answer is here, or its caller is dropped.
         let (caller, _waiting) = Caller::new();
-        let job = move |residents: &mut Residents| {
+        let job = move |instance_cache: &mut InstanceCache| {
             if caller.is_gone() {
                 return;
             }
             let (began, cpu_began) = (Instant::now(), thread_cpu_time());
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
             let answer = catch_unwind(AssertUnwindSafe(|| {
-                failpoints::hit(Place::Call);
-                plugin.run(residents, &message.id, &caller, call)
+                failpoints::hit(Failpoint::Call);
+                plugin.run(instance_cache, &message.id, &caller, call)
             }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
-            // Before the answer: whoever gets it may count on nobody else holding the plugin.
+            // Before the answer: the caller may rely on being the only holder of the plugin.
             drop((plugin, message));
             let (ran, cpu) = (began.elapsed(), thread_cpu_time().saturating_sub(cpu_began));
             if reply.send(Called { answer, ran, cpu }).is_err() {
-                tracing::debug!("plugin call ended without its caller");
+                tracing::debug!("a plugin call ended after its caller had given up");
             }
         };
         let stopped = Called {
@@ -203,12 +208,12 @@ impl Plugin {
     /// Makes a call on this thread, in the instance that the plugin's isolation asks for.
     fn run<T>(
         self: &Arc<Self>,
-        residents: &mut Residents,
+        instance_cache: &mut InstanceCache,
         message_id: &str,
         caller: &Caller,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let answer = self.run_in_an_instance(residents, message_id, caller, call);
+        let answer = self.run_in_an_instance(instance_cache, message_id, caller, call);
         match answer {
             Err(CallError::Stopped) => {}
             Err(CallError::Fault { .. }) => drop(self.faults_in_row.fetch_add(1, Ordering::Relaxed)),
@@ -219,7 +224,7 @@ impl Plugin {
 
     fn run_in_an_instance<T>(
         self: &Arc<Self>,
-        residents: &mut Residents,
+        instance_cache: &mut InstanceCache,
         message_id: &str,
         caller: &Caller,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
@@ -231,13 +236,13 @@ impl Plugin {
             return answer;
         }
         let faults = self.faults.load(Ordering::Relaxed);
-        let mut instance = match residents.take(self, faults) {
+        let mut instance = match instance_cache.take(self, faults) {
             Some(mut instance) => {
                 instance.begin(message_id, caller);
                 instance
             }
             None => {
-                residents.make_room();
+                instance_cache.make_room();
                 self.instance(message_id, caller)?
             }
         };
@@ -247,7 +252,7 @@ impl Plugin {
             Err(CallError::Fault { .. }) => drop(self.faults.fetch_add(1, Ordering::Relaxed)),
             // Ended in the middle of a call: it can serve no other.
             Err(CallError::Stopped) => {}
-            _ => residents.keep(self, faults, instance),
+            _ => instance_cache.keep(self, faults, instance),
         }
         answer
     }
@@ -256,7 +261,7 @@ impl Plugin {
         self.memory_peak.fetch_max(instance.memory_peak(), Ordering::Relaxed);
     }
 
-    /// What its calls cost, those of other versions included, and the most memory that an instance of this one had.
+    /// The costs of its calls, those of other versions included, and the peak memory of an instance of this one.
     pub(super) fn counts(&self) -> PluginCounts {
         let costs = self.meter.costs();
         PluginCounts {
@@ -279,7 +284,7 @@ impl Plugin {
     fn host_panicked(&self, message_id: &str, panic: &(dyn std::any::Any + Send)) -> CallError {
         let panic = fault::panic_text(panic);
         let (name, version) = (&self.identity().name, self.identity().version());
-        tracing::error!(plugin = %name, version, message_id, panic, "host panicked in a plugin call");
+        tracing::error!(plugin = %name, version, message_id, panic, "the host panicked in a plugin call");
         // The instance went with the panic; the others are none that a plugin led astray.
         CallError::Host { text: panic }
     }

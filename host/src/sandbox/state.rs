@@ -1,4 +1,4 @@
-//! What a store holds for its guest: the call in progress, and the bounds around it.
+//! The state of a store for its guest: the call in progress, and the bounds around it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,8 @@ use crate::disposition::PluginIdentity;
 use crate::message::{Message, Prediction};
 use crate::quota::LineQuota;
 
-/// Whoever waits for the answer of a call. With nobody left the call is ended at the next tick: it would hold a worker
-/// that others wait for.
+/// The caller that waits for an answer. Without it the call is ended at the next tick: it would hold a worker that
+/// others wait for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Caller {
     is_gone: Arc<AtomicBool>,
@@ -31,13 +31,13 @@ pub(super) struct State {
     pub(super) message: Option<Arc<Message>>,
     /// The prediction of the call in progress, for routers.
     pub(super) prediction: Option<Arc<Prediction>>,
-    /// Who waits for the call in progress.
+    /// The caller of the call in progress.
     pub(super) caller: Caller,
     /// The time of the call in progress.
     pub(super) clock: CallClock,
-    /// What the instance's memories and tables take.
+    /// The memory of the instance's memories and tables.
     pub(super) limiter: MemoryLimiter,
-    /// What the plugin says.
+    /// The plugin's log.
     pub(super) log: CallLog,
 }
 
@@ -70,7 +70,7 @@ impl Caller {
         (Self { is_gone }, waiting)
     }
 
-    /// Whether nobody waits any more.
+    /// Whether no caller waits any more.
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed)
     }

@@ -4,27 +4,27 @@
 pub(super) const TEXT_MAX_BYTES: usize = 1 << 10;
 
 /// Escapes control characters (a terminal or a log must not obey a plugin) and cuts at [`TEXT_MAX_BYTES`].
-pub(super) fn tame(text: &str) -> String {
-    tame_to(text, TEXT_MAX_BYTES)
+pub(super) fn sanitize(text: &str) -> String {
+    sanitize_to(text, TEXT_MAX_BYTES)
 }
 
 /// Escapes control characters and cuts at a number of bytes; what was cut is marked.
-pub(super) fn tame_to(text: &str, max_bytes: usize) -> String {
-    let mut tamed = String::with_capacity(text.len().min(max_bytes));
+pub(super) fn sanitize_to(text: &str, max_bytes: usize) -> String {
+    let mut sanitized = String::with_capacity(text.len().min(max_bytes));
     for character in text.chars() {
-        let before = tamed.len();
+        let before = sanitized.len();
         if is_unsafe(character) {
-            tamed.extend(character.escape_default());
+            sanitized.extend(character.escape_default());
         } else {
-            tamed.push(character);
+            sanitized.push(character);
         }
-        if tamed.len() > max_bytes {
-            tamed.truncate(before);
-            tamed.push_str("...");
+        if sanitized.len() > max_bytes {
+            sanitized.truncate(before);
+            sanitized.push_str("...");
             break;
         }
     }
-    tamed
+    sanitized
 }
 
 /// Control characters, and those that turn the direction of text: both make a line say what it does not.
@@ -33,7 +33,7 @@ pub(super) fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Bytes in the unit that a person would say.
+/// Bytes in a readable unit.
 pub(super) fn size(bytes: usize) -> String {
     let (unit, name) = match bytes {
         0..1024 => (1.0, "bytes"),
@@ -53,7 +53,7 @@ mod tests {
     fn plugin_text_is_escaped_and_cut() {
         #[track_caller]
         fn check(text: &str, expected: &str) {
-            assert_eq!(tame_to(text, 12), expected);
+            assert_eq!(sanitize_to(text, 12), expected);
         }
         check("plain", "plain");
         check("größe", "größe");

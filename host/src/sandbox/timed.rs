@@ -1,9 +1,9 @@
 //! How long it takes to copy a message into a plugin and its answer out of it: values that are copied as any other and
 //! note the time. Knows no plugin.
 //!
-//! wasmtime copies between its own entry and exit of a call, where nobody else can hold a watch. The types that its derive
-//! macros use are not promised to stay: where an update takes them away, this file goes, and `plugin bench` tells copying
-//! and running together.
+//! wasmtime copies between its own entry and exit of a call, where no other code can hold a watch. The types that its
+//! derive macros use are not promised to stay: where an update takes them away, this file goes, and `plugin bench`
+//! separates copying and running together.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use wasmtime::Result;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-/// What copies into an instance took since it was last asked.
+/// The time of copies into an instance since the last look.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stopwatch(Arc<AtomicU64>);
 
@@ -24,14 +24,14 @@ pub(super) struct TimedBody {
     pub(super) copying: Stopwatch,
 }
 
-/// What a plugin answers.
+/// The answer of a plugin.
 pub(super) struct TimedAnswer<T> {
     pub(super) answer: T,
     pub(super) copied: Duration,
 }
 
 impl Stopwatch {
-    /// What was noted, which is then forgotten.
+    /// The time since the last call, which resets it.
     pub(super) fn take(&self) -> Duration {
         Duration::from_nanos(self.0.swap(0, Ordering::Relaxed))
     }

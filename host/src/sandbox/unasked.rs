@@ -1,8 +1,8 @@
-//! What the runtimes of languages import unasked: an interpreter in a component (Python, JavaScript), or a module for
-//! WASI's first preview behind its adapter, imports the whole of WASI and calls next to nothing of it. It is linked, so
-//! that such a plugin loads; whoever calls any of it is ended by a trap that names it. Grants nothing.
+//! The imports that the runtimes of languages bring unasked: an interpreter in a component (Python, JavaScript), or a
+//! module for WASI's first preview behind its adapter, imports the whole of WASI and calls next to nothing of it. It is
+//! linked, so that such a plugin loads; a call of any of it ends in a trap that names it. Grants nothing.
 //!
-//! A plugin whose imports are its own doing is told when it is loaded, and not by the first message that asks for the time:
+//! A plugin with imports of its own doing is reported when it is loaded, not by the first message that asks for the time:
 //! only what brings a whole C library imports the folders that it may begin at.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use wasmtime::{Result, format_err};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Val};
 
-use super::inert;
 use super::limits::Breach;
 use super::load::{is_linked, without_version};
 use super::state::State;
-use super::text::tame;
+use super::text::sanitize;
+use super::wasi_stubs;
 
 /// The folders that a program may begin at: the first thing that a C library asks for.
 pub(super) const ROOT: &str = "wasi:filesystem/preopens";
@@ -26,7 +26,7 @@ const RESOURCES_MAX: usize = 256;
 /// Bytes that a runtime may seed itself with at once.
 const SEED_MAX_BYTES: u64 = 4 << 10;
 
-/// A resource that nobody has: nothing here makes one.
+/// A resource that does not exist: nothing here makes one.
 struct Nothing;
 
 /// Whether these imports are those of a language's runtime.
@@ -82,22 +82,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, component: &Component) -
     Ok(())
 }
 
-/// What is answered, for a runtime to start: in every instance, on every host the same.
+/// The answers for a runtime to start: in every instance, on every host the same.
 fn answer(interface: &str, name: &str, is_starting: bool, given: &[Val]) -> Option<Val> {
     match (interface, name) {
         (ROOT, "get-directories") => Some(Val::List(Vec::new())),
         // It stands still: what measures with it finds that nothing takes time.
         ("wasi:clocks/monotonic-clock", "now") => Some(Val::U64(0)),
         ("wasi:clocks/monotonic-clock", "resolution") => Some(Val::U64(1)),
-        // A runtime seeds itself at its start; in a call somebody would take it for randomness.
-        ("wasi:random/random", "get-random-u64") if is_starting => Some(Val::U64(inert::SEED.0)),
+        // A runtime seeds itself at its start; in a call a plugin would take it for randomness.
+        ("wasi:random/random", "get-random-u64") if is_starting => Some(Val::U64(wasi_stubs::SEED.0)),
         ("wasi:random/random", "get-random-bytes") if is_starting => match given {
             [Val::U64(length)] if *length <= SEED_MAX_BYTES => {
-                let seed = inert::SEED
+                let seed = wasi_stubs::SEED
                     .0
                     .to_le_bytes()
                     .into_iter()
-                    .chain(inert::SEED.1.to_le_bytes());
+                    .chain(wasi_stubs::SEED.1.to_le_bytes());
                 let length = usize::try_from(*length).unwrap_or_default();
                 Some(Val::List(seed.cycle().take(length).map(Val::U8).collect()))
             }
@@ -117,8 +117,8 @@ fn function(instance: &mut LinkerInstance<'_, State>, interface: &Arc<str>, name
                 Ok(())
             }
             _ => Err(Breach::NotGranted {
-                interface: tame(&interface),
-                function: tame(&function),
+                interface: sanitize(&interface),
+                function: sanitize(&function),
             }
             .into()),
         }

@@ -1,4 +1,4 @@
-//! What was compiled: everything that is in service, and the last few versions that are not. Knows no file.
+//! Compiled plugins: all that are in service, and the last few versions that are not. Knows no file.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 /// third and a fourth plugin do the same.
 const KEPT_MAX: usize = 8;
 
-/// What those versions may take together. Eight plugins like the image decoder take 20 MiB.
+/// The size of those versions together. Eight plugins like the image decoder take 20 MiB.
 const KEPT_MAX_BYTES: usize = 256 << 20;
 
 /// A file's content, compiled.
@@ -42,7 +42,7 @@ impl Compiled {
 }
 
 impl Versions {
-    /// What was compiled of a file with this digest, if it is still there; it is then the last used.
+    /// The compiled code of a file with this digest, if it is still there; it is then the last used.
     pub(super) fn find(&mut self, digest: &str) -> Option<Arc<Compiled>> {
         let found = self.in_service.iter().filter_map(Weak::upgrade);
         let found = found.into_iter().find(|compiled| compiled.digest == digest)?;
@@ -97,7 +97,7 @@ mod tests {
         }
         let found = |versions: &mut Versions, version: u32| versions.find(&version.to_string()).is_some();
         assert!(found(&mut versions, 0), "nobody keeps it but who uses it");
-        // What was asked for pushed one out.
+        // The entry that was asked for pushed one out.
         assert_eq!(
             (2..=1000).filter(|n| found(&mut versions, *n)).collect::<Vec<_>>(),
             (995..=1000).collect::<Vec<_>>()

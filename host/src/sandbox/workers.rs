@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::instance_cache::InstanceCache;
 use super::limits::thread_cpu_time;
 use super::meter::PluginMeter;
-use super::residents::Residents;
 
 /// Jobs of a lane that are queued or running, for each worker that the lane may hold: one runs, and the rest wait,
 /// because a job of tens of microseconds is over before its caller has woken up to hand in the next, and a worker that
@@ -26,7 +26,7 @@ const STACK_BYTES: usize = 2 << 20;
 
 /// A piece of work; it answers its caller itself.
 pub(super) struct Job {
-    run: Box<dyn FnOnce(&mut Residents) + Send>,
+    run: Box<dyn FnOnce(&mut InstanceCache) + Send>,
     meter: Arc<PluginMeter>,
     since: Instant,
 }
@@ -44,7 +44,7 @@ pub(super) enum Order {
     First,
 }
 
-/// What the worker threads and everybody who has work for them share.
+/// The state that the worker threads and their callers share.
 pub(super) struct Workers {
     n_workers: usize,
     board: Mutex<Board>,
@@ -62,7 +62,7 @@ struct Board {
     lanes: Vec<LaneState>,
     // Where the next worker begins to look: one after the lane that was served last, for lanes that used the same.
     next: usize,
-    // What the lane that was served last had used: a lane that comes back from a pause begins here, so that it has
+    // The time used by the lane that was served last: a lane that comes back from a pause begins here, so that it has
     // saved up nothing.
     level: Duration,
     last_id: u64,
@@ -84,7 +84,7 @@ struct LaneState {
     jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 enum Next {
     Run {
         lane: u64,
@@ -97,7 +97,7 @@ enum Next {
 
 impl Job {
     /// Work that a meter counts, and that waits from now on.
-    pub(super) fn new(meter: &Arc<PluginMeter>, run: impl FnOnce(&mut Residents) + Send + 'static) -> Self {
+    pub(super) fn new(meter: &Arc<PluginMeter>, run: impl FnOnce(&mut InstanceCache) + Send + 'static) -> Self {
         Self {
             run: Box::new(run),
             meter: Arc::clone(meter),
@@ -178,7 +178,7 @@ impl Workers {
         self.changed.notify_all();
     }
 
-    /// Lets workers end after the job in hand; jobs that wait are dropped.
+    /// Lets workers end after their current job; jobs that wait are dropped.
     pub(super) fn stop(&self) {
         let mut board = self.board();
         board.stopping = true;
@@ -194,19 +194,19 @@ impl Workers {
     }
 
     fn work(&self) {
-        let mut residents = Residents::default();
+        let mut instance_cache = InstanceCache::default();
         let mut retired = 0;
         loop {
             match self.next(&mut retired) {
                 Next::Run { lane, job, permit } => {
                     let (waited, began) = (job.since.elapsed(), thread_cpu_time());
-                    (job.run)(&mut residents);
+                    (job.run)(&mut instance_cache);
                     let used = thread_cpu_time().saturating_sub(began);
                     job.meter.add(waited, used);
                     self.ran(lane, used);
                     drop(permit);
                 }
-                Next::Retire => residents.drop_retired(),
+                Next::Retire => instance_cache.drop_retired(),
                 Next::Stop => return,
             }
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{Kind, Queue, Queued, Returned, Unacked, World};
-use crate::connect::acquittal::Acquittal;
 use crate::connect::amqp::PublishError;
+use crate::connect::redelivery_grace::RedeliveryGrace;
 use crate::connect::settle::{Delivered, Purpose};
-use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
+use crate::connect::{self, DeliverError, Delivery, Hold, Quarantine, Settled};
 use crate::disposition::ReasonClass;
 use crate::message::Message;
 
@@ -28,12 +28,12 @@ pub struct Source {
     pub(super) host: Arc<Host>,
     consuming: Consuming,
     // Handed over in advance, and not handed out.
-    ahead: VecDeque<Taken>,
+    ahead: VecDeque<Delivery>,
 }
 
 /// The broker's queue of suspects.
 #[derive(Debug)]
-pub struct Suspects {
+pub struct QuarantineQueue {
     host: Arc<Host>,
     consuming: Consuming,
 }
@@ -43,22 +43,22 @@ pub struct Suspects {
 struct Consuming {
     session: Option<u64>,
     began_in: u64,
-    acquittal: Arc<Acquittal>,
+    redelivery_grace: Arc<RedeliveryGrace>,
 }
 
 /// A delivery that is owed.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct AckHandle {
     host: Arc<Host>,
     tag: u64,
-    is_apart: bool,
+    is_in_quarantine: bool,
     is_settled: bool,
-    acquittal: Arc<Acquittal>,
+    redelivery_grace: Arc<RedeliveryGrace>,
 }
 
 /// A result.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct PendingOutput {
     pub(super) host: Arc<Host>,
     pub(super) tag: u64,
     pub(super) id: usize,
@@ -79,31 +79,33 @@ impl Host {
         }
     }
 
-    fn take(self: &Arc<Self>, queue: Queue, consuming: &mut Consuming) -> Option<Taken> {
+    fn take(self: &Arc<Self>, queue: Queue, consuming: &mut Consuming) -> Option<Delivery> {
         let mut state = self.world.state();
         if !state.alive.contains(&self.number) {
             return None;
         }
         match consuming.session.replace(state.session) {
             None => consuming.began_in = state.session,
-            Some(before) if before != state.session => consuming.acquittal.begin(),
+            Some(before) if before != state.session => consuming.redelivery_grace.begin(),
             Some(_) => {}
         }
         let number = self.number;
-        let n_in_hand = state
+        let n_in_flight = state
             .unacked
             .values()
             .filter(|it| it.host == number && it.queue == queue)
             .count();
-        if n_in_hand >= self.prefetch {
+        if n_in_flight >= self.prefetch {
             return None;
         }
         let mut queued = state.queue(queue).pop_front()?;
         state.n_deliveries += 1;
         let (tag, session) = (state.n_deliveries, state.session);
-        let suspicion = match queue {
-            Queue::Main => consuming.acquittal.of_ordinary(queued.redelivered),
-            Queue::Suspects => consuming.acquittal.of_suspect(queued.redelivered, queued.deaths),
+        let quarantine = match queue {
+            Queue::Main => consuming.redelivery_grace.of_ordinary(queued.redelivered),
+            Queue::QuarantineQueue => consuming
+                .redelivery_grace
+                .of_quarantined(queued.redelivered, queued.crash_count),
         };
         // A host that was there when the broker restarted knows better.
         let unknown = match queued.returned.take() {
@@ -111,7 +113,7 @@ impl Host {
             Some(Returned::ByDrain) => true,
             None => false,
         };
-        if unknown && queue == Queue::Suspects && matches!(suspicion, Suspicion::Raised { .. }) {
+        if unknown && queue == Queue::QuarantineQueue && matches!(quarantine, Quarantine::Due { .. }) {
             state.miscounted.insert(queued.id);
         }
         let message = Message {
@@ -131,18 +133,18 @@ impl Host {
             is_dead: false,
         };
         state.unacked.insert(tag, unacked);
-        let receipt = Receipt {
+        let ack_handle = AckHandle {
             host: Arc::clone(self),
             tag,
-            is_apart: matches!(suspicion, Suspicion::Apart { .. }),
+            is_in_quarantine: matches!(quarantine, Quarantine::Inside { .. }),
             is_settled: false,
-            acquittal: Arc::clone(&consuming.acquittal),
+            redelivery_grace: Arc::clone(&consuming.redelivery_grace),
         };
-        Some(Taken {
+        Some(Delivery {
             message,
             malformed: None,
-            suspicion,
-            receipt: connect::Receipt::Simulated(receipt),
+            quarantine,
+            ack_handle: connect::AckHandle::Simulated(ack_handle),
         })
     }
 }
@@ -156,32 +158,35 @@ impl Source {
         }
     }
 
-    pub(crate) fn suspects(&self) -> Suspects {
-        Suspects {
+    pub(crate) fn quarantine_queue(&self) -> QuarantineQueue {
+        QuarantineQueue {
             host: Arc::clone(&self.host),
             consuming: Consuming::new(),
         }
     }
 
-    pub(crate) async fn next(&mut self) -> Taken {
+    pub(crate) async fn next(&mut self) -> Delivery {
         let world = Arc::clone(&self.host.world);
         loop {
             let changed = world.changed.notified();
             self.host.live().await;
             self.hand_over();
-            if let Some(taken) = self.ahead.pop_front() {
+            if let Some(delivery) = self.ahead.pop_front() {
                 let (host, n_held) = (self.host.number, self.host.hold.n_held());
                 self.host.world.state().demand(n_held == 0, || {
-                    format!("host {host} takes message {} while it holds {n_held}", taken.message.id)
+                    format!(
+                        "host {host} takes message {} while it holds {n_held}",
+                        delivery.message.id
+                    )
                 });
-                return taken;
+                return delivery;
             }
             changed.await;
         }
     }
 
     /// Cancels: what was handed over before the answer is given.
-    pub(crate) async fn leave(&mut self) -> Vec<Taken> {
+    pub(crate) async fn leave(&mut self) -> Vec<Delivery> {
         self.host.step(2).await;
         self.hand_over();
         let host = Arc::clone(&self.host);
@@ -198,15 +203,15 @@ impl Source {
     }
 
     /// Asks once more, and may be given a message.
-    pub(crate) async fn last(&mut self) -> Option<Taken> {
+    pub(crate) async fn last(&mut self) -> Option<Delivery> {
         self.host.step(2).await;
         self.host.take(Queue::Main, &mut self.consuming)
     }
 
     /// The broker hands over some of what there is.
     fn hand_over(&mut self) {
-        while let Some(taken) = self.host.take(Queue::Main, &mut self.consuming) {
-            self.ahead.push_back(taken);
+        while let Some(delivery) = self.host.take(Queue::Main, &mut self.consuming) {
+            self.ahead.push_back(delivery);
             if self.host.world.state().random.chance(30) {
                 break;
             }
@@ -214,20 +219,20 @@ impl Source {
     }
 }
 
-impl Suspects {
+impl QuarantineQueue {
     pub(crate) async fn waiting(&mut self) {
         loop {
             let changed = self.host.world.changed.notified();
             let is_alive = self.host.world.state().alive.contains(&self.host.number);
-            if is_alive && !self.host.world.state().suspects.is_empty() {
+            if is_alive && !self.host.world.state().quarantine_queue.is_empty() {
                 return;
             }
             changed.await;
         }
     }
 
-    pub(crate) fn take(&mut self) -> Option<Taken> {
-        self.host.take(Queue::Suspects, &mut self.consuming)
+    pub(crate) fn take(&mut self) -> Option<Delivery> {
+        self.host.take(Queue::QuarantineQueue, &mut self.consuming)
     }
 }
 
@@ -236,7 +241,7 @@ impl Consuming {
         Self {
             session: None,
             began_in: 0,
-            acquittal: Arc::default(),
+            redelivery_grace: Arc::default(),
         }
     }
 }
@@ -256,7 +261,7 @@ impl std::fmt::Display for Copy {
     }
 }
 
-impl Receipt {
+impl AckHandle {
     /// Settles once: gives what is let go of, or `None` where the broker does not know it any more.
     async fn settle(&mut self) -> Option<Unacked> {
         self.host.step(2).await;
@@ -270,7 +275,7 @@ impl Receipt {
     }
 }
 
-impl Drop for Receipt {
+impl Drop for AckHandle {
     fn drop(&mut self) {
         let mut state = self.host.world.state();
         let is_owed = !self.is_settled && state.alive.contains(&self.host.number) && !std::thread::panicking();
@@ -279,12 +284,12 @@ impl Drop for Receipt {
     }
 }
 
-impl Delivered for Receipt {
+impl Delivered for AckHandle {
     type Copy = Copy;
     type Error = PublishError;
 
-    fn is_apart(&self) -> bool {
-        self.is_apart
+    fn is_in_quarantine(&self) -> bool {
+        self.is_in_quarantine
     }
 
     fn is_void(&self) -> bool {
@@ -297,28 +302,28 @@ impl Delivered for Receipt {
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
         let id: usize = message.id.parse().unwrap();
         let mut state = self.host.world.state();
-        let was_apart = state
+        let was_in_quarantine = state
             .unacked
             .get(&self.tag)
-            .is_some_and(|it| it.queue == Queue::Suspects);
+            .is_some_and(|it| it.queue == Queue::QuarantineQueue);
         let is_poison = state.kinds[id] == Kind::Poison;
-        let is_acquitted = matches!(purpose, Purpose::PutBack | Purpose::Retry { .. });
-        state.demand(!(was_apart && is_poison && is_acquitted), || {
+        let has_grace = matches!(purpose, Purpose::PutBack | Purpose::Retry { .. });
+        state.demand(!(was_in_quarantine && is_poison && has_grace), || {
             format!("message {id} was set apart, and goes back to the others though no host outlived it")
         });
         // What the broker took back meanwhile can still be copied: the host does not know.
         let own = state.unacked.get(&self.tag).map_or(1, |it| it.queued.attempt);
-        let queued = |attempt, deaths| Queued {
+        let queued = |attempt, crash_count| Queued {
             id,
             attempt,
-            deaths,
+            crash_count,
             redelivered: false,
             returned: None,
         };
         Some(match purpose {
             Purpose::Retry { attempt } => Copy::To(Queue::Main, queued(attempt, 0)),
             Purpose::PutBack => Copy::To(Queue::Main, queued(own, 0)),
-            Purpose::Quarantine { deaths } => Copy::To(Queue::Suspects, queued(own, deaths)),
+            Purpose::Quarantine { crash_count } => Copy::To(Queue::QuarantineQueue, queued(own, crash_count)),
             Purpose::DeadLetter(envelope) => {
                 let classes = [ReasonClass::Refused, ReasonClass::HostFault, ReasonClass::AttemptsSpent];
                 let class = classes.into_iter().find(|class| class.as_str() == envelope.message_id);
@@ -383,8 +388,8 @@ impl Delivered for Receipt {
     }
 
     async fn nack(mut self) -> Settled {
-        if self.is_apart {
-            self.acquittal.begin();
+        if self.is_in_quarantine {
+            self.redelivery_grace.begin();
         }
         let Some(unacked) = self.settle().await else {
             return Settled::Lost("its channel is gone".to_owned());
@@ -405,7 +410,7 @@ impl Delivered for Receipt {
     }
 }
 
-impl Parcel {
+impl PendingOutput {
     pub(crate) async fn send(&self) -> Result<(), DeliverError> {
         self.host.step(3).await;
         let takes = {

@@ -6,4 +6,4 @@ mod schedule;
 mod script;
 mod world;
 
-pub use fakes::{Parcel, Receipt, Source, Suspects};
+pub use fakes::{AckHandle, PendingOutput, QuarantineQueue, Source};

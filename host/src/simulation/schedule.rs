@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::fakes::{Host, Source};
 use super::script::{Ailment, Script};
 use super::world::{Kind, World};
-use crate::aside::Aside;
 use crate::breaker::Breaker;
 use crate::config::{Name, TrialConfig};
 use crate::connect::folder::FolderError;
 use crate::connect::{self, Hold};
-use crate::gate::Gate;
-use crate::generation::{Current, Generation, Serving};
+use crate::generation::{Current, Generation, ServingStages};
+use crate::isolation::IsolationLock;
 use crate::pipeline::Pipeline;
+use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 use crate::recall::Recall;
 use crate::trial::{Trial, TrialEnded};
@@ -86,7 +86,7 @@ struct Seen {
     n_drains: u32,
     n_swaps: u32,
     n_undone: u64,
-    n_apart: u64,
+    n_in_quarantine: u64,
     n_miscounted: usize,
     n_deliveries: u64,
 }
@@ -145,10 +145,10 @@ impl Schedule {
         let proven = Arc::new(Script {
             host: Arc::clone(&host),
             generation: 1,
-            ails: None,
+            ailment: None,
             recall: Recall::default(),
         });
-        let pipelines = BTreeMap::from([(name.clone(), Serving::proven(Arc::clone(&proven)))]);
+        let pipelines = BTreeMap::from([(name.clone(), ServingStages::proven(Arc::clone(&proven)))]);
         let current: Current<Script> = Arc::new(ArcSwap::from_pointee(Generation { id: 1, pipelines }));
         let (trials, ended) = mpsc::unbounded_channel();
         tokio::spawn(supervise(Arc::clone(&current), Arc::clone(&proven), ended));
@@ -157,10 +157,10 @@ impl Schedule {
             host_id: format!("host-{number}").into(),
             current: Arc::clone(&current),
             hold: host.hold.clone(),
-            gate: Gate::default(),
+            isolation: IsolationLock::default(),
             breaker: Breaker::new("simulated", drain.clone()),
-            tally: Arc::default(),
-            aside: Aside::default(),
+            counters: Arc::default(),
+            quarantine_log: QuarantineLog::default(),
             lines: LineQuota::new(u32::MAX),
         });
         let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));
@@ -189,7 +189,7 @@ impl Schedule {
     /// Swaps to another version, which may be bad, beside the proven one.
     fn swap(&mut self) {
         self.seen.n_swaps += 1;
-        let ails = self.random.pick(&[
+        let ailment = self.random.pick(&[
             None,
             Some(Ailment::Refuses),
             Some(Ailment::Skips),
@@ -200,7 +200,7 @@ impl Schedule {
         let id = running.current.load().id + 1;
         let limits = TrialConfig {
             // More than there are messages: a bad version is not to pass unseen.
-            messages: if ails.is_some() { 1000 } else { 5 },
+            messages: if ailment.is_some() { 1000 } else { 5 },
             failures: 0,
             slower: 5.0,
         };
@@ -208,7 +208,7 @@ impl Schedule {
         let stages = Script {
             host: Arc::clone(&running.host),
             generation: id,
-            ails,
+            ailment,
             recall: Recall::default(),
         };
         let trial = Trial::new(
@@ -218,7 +218,7 @@ impl Schedule {
             Arc::clone(&running.proven),
             running.trials.clone(),
         );
-        let serving = Serving {
+        let serving = ServingStages {
             stages: Arc::new(stages),
             trial: Some(Arc::new(trial)),
         };
@@ -311,7 +311,7 @@ impl Schedule {
         }
         let mut state = self.world.state();
         state.judge(self.seen.n_restarts, self.seen.n_kills);
-        self.seen.n_apart = state.n_apart;
+        self.seen.n_in_quarantine = state.n_in_quarantine;
         self.seen.n_miscounted = state.miscounted.len();
         self.seen.n_deliveries = state.n_deliveries;
         self.seen.n_undone = state.n_undone;
@@ -334,13 +334,13 @@ async fn supervise(current: Current<Script>, proven: Arc<Script>, mut trials: mp
         let serving = before.pipelines.values().next().filter(|_| before.id == generation);
         let Some(serving) = serving else { continue };
         let mut state = proven.host.world.state();
-        let is_bad = serving.stages.ails.is_some();
+        let is_bad = serving.stages.ailment.is_some();
         state.demand(is_bad == worse.is_some(), || {
             format!("a trial ended wrongly: {worse:?}")
         });
         if worse.is_some() {
             state.n_undone += 1;
-            let pipelines = BTreeMap::from([(pipeline, Serving::proven(Arc::clone(&proven)))]);
+            let pipelines = BTreeMap::from([(pipeline, ServingStages::proven(Arc::clone(&proven)))]);
             let id = generation + 1;
             let before = current.swap(Arc::new(Generation { id, pipelines }));
             for serving in before.pipelines.values() {
@@ -365,8 +365,8 @@ fn number_in(variable: &str) -> Option<u64> {
 
 #[test]
 fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
-    let alone = number_in(SEED);
-    let seeds = alone.map_or(1..=number_in(SCHEDULES).unwrap_or(N_SCHEDULES), |seed| seed..=seed);
+    let only_seed = number_in(SEED);
+    let seeds = only_seed.map_or(1..=number_in(SCHEDULES).unwrap_or(N_SCHEDULES), |seed| seed..=seed);
     let (mut failures, mut total) = (Vec::new(), Seen::default());
     for seed in seeds {
         match run(seed) {
@@ -376,7 +376,7 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
                 total.n_drains += seen.n_drains;
                 total.n_swaps += seen.n_swaps;
                 total.n_undone += seen.n_undone;
-                total.n_apart += seen.n_apart;
+                total.n_in_quarantine += seen.n_in_quarantine;
                 total.n_miscounted += seen.n_miscounted;
                 total.n_deliveries += seen.n_deliveries;
             }
@@ -393,9 +393,9 @@ fn every_schedule_of_faults_settles_every_message_as_it_deserves() {
         }
         panic!("{n_failed} schedules failed; the first, {SEED}={seed}: {what}");
     }
-    if alone.is_none() {
+    if only_seed.is_none() {
         assert!(
-            total.n_kills > 100 && total.n_restarts > 100 && total.n_apart > 100 && total.n_undone > 100,
+            total.n_kills > 100 && total.n_restarts > 100 && total.n_in_quarantine > 100 && total.n_undone > 100,
             "{total:?}"
         );
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::fakes::{Host, Parcel};
+use super::fakes::{Host, PendingOutput};
 use super::world::{Kind, Queue};
-use crate::breaker::Culprit;
+use crate::breaker::FailingComponent;
 use crate::connect;
 use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};
 use crate::message::Envelope;
@@ -16,7 +16,7 @@ use crate::work::{Attempt, Work};
 pub(super) struct Script {
     pub(super) host: Arc<Host>,
     pub(super) generation: u64,
-    pub(super) ails: Option<Ailment>,
+    pub(super) ailment: Option<Ailment>,
     pub(super) recall: Recall,
 }
 
@@ -58,24 +58,27 @@ impl Work for Script {
         &self.recall
     }
 
-    fn culprit(&self, _: &Reason) -> Option<Culprit> {
+    fn failing_component(&self, _: &Reason) -> Option<FailingComponent> {
         None
     }
 
-    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::Parcel>, Disposition> {
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::PendingOutput>, Disposition> {
         let host = &self.host;
         let message = &attempt.message;
         let (id, tag): (usize, u64) = (message.id.parse().unwrap(), message.key.parse().unwrap());
         let kind = {
             let mut state = host.world.state();
-            let is_apart = state.unacked.get(&tag).is_some_and(|it| it.queue == Queue::Suspects);
-            state.begin(host.number, tag, id, message.attempt, is_apart);
+            let is_in_quarantine = state
+                .unacked
+                .get(&tag)
+                .is_some_and(|it| it.queue == Queue::QuarantineQueue);
+            state.begin(host.number, tag, id, message.attempt, is_in_quarantine);
             state.kinds[id]
         };
         let working = Working { host, tag };
         host.step(20).await;
         if kind == Kind::Poison {
-            *host.world.state().n_deaths_by.entry(id).or_default() += 1;
+            *host.world.state().n_crashes_by.entry(id).or_default() += 1;
             host.world.kill(host.number);
         }
         host.live().await;
@@ -90,7 +93,7 @@ impl Work for Script {
             text: text.to_owned(),
             plugin: Some(Arc::new(plugin)),
         };
-        match self.ails {
+        match self.ailment {
             None => {}
             Some(Ailment::Refuses) => return Err(Disposition::Reject(reason(ReasonClass::Refused, "ails"))),
             Some(Ailment::Retries) => return Err(Disposition::Retry(reason(ReasonClass::Retried, "ails"))),
@@ -116,15 +119,15 @@ impl Work for Script {
             Kind::Retry(_) => return Err(Disposition::Reject(reason(ReasonClass::AttemptsSpent, "spent"))),
             Kind::Poison => unreachable!("the host is dead"),
         };
-        let parcel = |index| {
-            connect::Parcel::Simulated(Parcel {
+        let pending_output = |index| {
+            connect::PendingOutput::Simulated(PendingOutput {
                 host: Arc::clone(host),
                 tag,
                 id,
                 index,
             })
         };
-        Ok((0..n).map(parcel).collect())
+        Ok((0..n).map(pending_output).collect())
     }
 
     /// The class travels as the id.

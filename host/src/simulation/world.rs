@@ -30,7 +30,7 @@ pub(super) enum Kind {
 pub(crate) struct Queued {
     pub(super) id: usize,
     pub(super) attempt: u32,
-    pub(super) deaths: u32,
+    pub(super) crash_count: u32,
     pub(super) redelivered: bool,
     /// Why it is redelivered, where no host died: a truth that hosts do not see.
     pub(super) returned: Option<Returned>,
@@ -51,7 +51,7 @@ pub(crate) enum Queue {
     /// Of ordinary messages.
     Main,
     /// Of suspects.
-    Suspects,
+    QuarantineQueue,
 }
 
 /// A delivery that is not settled.
@@ -84,7 +84,7 @@ pub(super) struct State {
     /// Whether the main queue is classic: returned messages keep their place, and all may be marked after a restart.
     pub(super) is_classic: bool,
     pub(super) main: VecDeque<Queued>,
-    pub(super) suspects: VecDeque<Queued>,
+    pub(super) quarantine_queue: VecDeque<Queued>,
     pub(super) unacked: BTreeMap<u64, Unacked>,
     pub(super) n_deliveries: u64,
     /// Grows when the broker restarts: what was delivered before cannot be acknowledged any more.
@@ -99,12 +99,12 @@ pub(super) struct State {
     /// Who works on what: the delivery, and whether alone.
     pub(super) working: BTreeMap<u64, (usize, bool)>,
     pub(super) highest_attempt: BTreeMap<usize, u32>,
-    pub(super) n_deaths_by: BTreeMap<usize, u32>,
+    pub(super) n_crashes_by: BTreeMap<usize, u32>,
     /// Whether the destination, and the queues for copies, take anything.
     pub(super) takes_results: bool,
     pub(super) takes_copies: bool,
     /// Suspects that ran alone.
-    pub(super) n_apart: u64,
+    pub(super) n_in_quarantine: u64,
     /// Suspects that came back without a death, and whose next host took it for one: it could not know better.
     pub(super) miscounted: BTreeSet<usize>,
     /// Versions that were undone.
@@ -117,7 +117,7 @@ impl World {
         let queued = |id| Queued {
             id,
             attempt: 1,
-            deaths: 0,
+            crash_count: 0,
             redelivered: false,
             returned: None,
         };
@@ -127,7 +127,7 @@ impl World {
             is_classic,
             main: (0..kinds.len()).map(queued).collect(),
             kinds,
-            suspects: VecDeque::new(),
+            quarantine_queue: VecDeque::new(),
             unacked: BTreeMap::new(),
             n_deliveries: 0,
             session: 0,
@@ -138,10 +138,10 @@ impl World {
             alive: BTreeSet::new(),
             working: BTreeMap::new(),
             highest_attempt: BTreeMap::new(),
-            n_deaths_by: BTreeMap::new(),
+            n_crashes_by: BTreeMap::new(),
             takes_results: true,
             takes_copies: true,
-            n_apart: 0,
+            n_in_quarantine: 0,
             miscounted: BTreeSet::new(),
             n_undone: 0,
             broken: Vec::new(),
@@ -186,7 +186,7 @@ impl State {
     pub(super) fn queue(&mut self, queue: Queue) -> &mut VecDeque<Queued> {
         match queue {
             Queue::Main => &mut self.main,
-            Queue::Suspects => &mut self.suspects,
+            Queue::QuarantineQueue => &mut self.quarantine_queue,
         }
     }
 
@@ -216,7 +216,7 @@ impl State {
 
     /// Whether nothing is left to do.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.main.is_empty() && self.suspects.is_empty() && self.unacked.is_empty()
+        self.main.is_empty() && self.quarantine_queue.is_empty() && self.unacked.is_empty()
     }
 
     /// Demands something of the schedule; what is broken is told together.
@@ -227,16 +227,16 @@ impl State {
     }
 
     /// A host begins to work on a delivery: beside nothing where it was set apart, and beside no such one otherwise.
-    pub(super) fn begin(&mut self, host: usize, tag: u64, id: usize, attempt: u32, is_apart: bool) {
+    pub(super) fn begin(&mut self, host: usize, tag: u64, id: usize, attempt: u32, is_in_quarantine: bool) {
         let beside: Vec<(usize, bool)> = self.working.values().copied().filter(|(of, _)| *of == host).collect();
-        self.demand(!is_apart || beside.is_empty(), || {
+        self.demand(!is_in_quarantine || beside.is_empty(), || {
             format!("message {id} was set apart and runs beside others")
         });
-        self.demand(beside.iter().all(|(_, alone)| !alone), || {
+        self.demand(beside.iter().all(|(_, exclusive)| !exclusive), || {
             format!("message {id} runs beside a suspect")
         });
-        self.working.insert(tag, (host, is_apart));
-        self.n_apart += u64::from(is_apart);
+        self.working.insert(tag, (host, is_in_quarantine));
+        self.n_in_quarantine += u64::from(is_in_quarantine);
         let highest = self.highest_attempt.entry(id).or_default();
         *highest = attempt.max(*highest);
         let (highest, attempts) = (*highest, self.attempts);
@@ -277,13 +277,13 @@ impl State {
             self.demand(fine || is_excused, || {
                 format!("message {id}, {kind:?}: {results} results, dead letters {dead:?}")
             });
-            let deaths = self.n_deaths_by.get(&id).copied().unwrap_or(0);
+            let crash_count = self.n_crashes_by.get(&id).copied().unwrap_or(0);
             // Each extra copy is a poison of its own. For a minute after a restart each of three hosts puts the
             // redelivery of one down to the broker.
             let copies = 1 + u32::try_from(self.n_extra.get(&id).copied().unwrap_or(0)).unwrap_or(0);
             let allowed = copies * (attempts.max(2) + 3 * n_restarts);
-            self.demand(deaths <= allowed, || {
-                format!("{deaths} hosts died of message {id}, of which there were {copies} copies")
+            self.demand(crash_count <= allowed, || {
+                format!("{crash_count} hosts died of message {id}, of which there were {copies} copies")
             });
         }
     }

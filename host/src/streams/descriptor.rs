@@ -27,7 +27,7 @@ impl Descriptor {
     }
 
     fn copy(stream: &impl AsFd) -> Self {
-        // A stream that is closed, or that there is no descriptor left for, is one that nothing can be written to.
+        // A closed stream, or one that no descriptor is left for, cannot be written to.
         Self(stream.as_fd().try_clone_to_owned().ok().map(File::from))
     }
 

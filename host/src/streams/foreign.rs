@@ -1,8 +1,8 @@
-//! What libraries write to stderr by themselves, as the loaders and drivers of a GPU do: caught, and told as lines of the
-//! log. Knows no library.
+//! Output that libraries write to stderr by themselves, as the loaders and drivers of a GPU do: captured, and logged as
+//! lines of the log. Knows no library.
 //!
 //! Only while something is loaded that is known to talk, and not all the time: the last words of a process that aborts go
-//! to stderr too, and nobody would be left to pass them on.
+//! to stderr too, and nothing would be left to pass them on.
 
 use std::io::{self, BufRead as _, BufReader, PipeReader, Read as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use std::thread;
 use filedescriptor::{FileDescriptor, StdioDescriptor};
 use tracing::{debug, info};
 
-/// Bytes of one line that are told; what is more of it is the next line.
+/// Bytes of one logged line; the rest is the next line.
 const LINE_MAX_BYTES: u64 = 1 << 10;
 
-/// Lines that are told of one capture.
+/// Logged lines of one capture.
 const LINES_MAX: usize = 64;
 
 /// While it lives, what is written to stderr past this room becomes lines of the log.
@@ -40,7 +40,7 @@ pub fn capture() -> Capture {
     if state.n_captures == 1 {
         match redirect() {
             Ok(stderr) => state.stderr = Some(stderr),
-            Err(error) => debug!(%error, "what libraries write to stderr cannot be caught"),
+            Err(error) => debug!(%error, "cannot capture what libraries write to stderr"),
         }
     }
     Capture(())
@@ -55,7 +55,7 @@ impl Drop for Capture {
             && let Err(error) = FileDescriptor::redirect_stdio(&stderr, StdioDescriptor::Stderr)
         {
             // Our own lines go by a descriptor of their own.
-            debug!(%error, "stderr cannot be put back for libraries");
+            debug!(%error, "cannot restore stderr for libraries");
         }
     }
 }
@@ -69,7 +69,7 @@ fn redirect() -> io::Result<FileDescriptor> {
     FileDescriptor::redirect_stdio(&writer, StdioDescriptor::Stderr).map_err(io::Error::other)
 }
 
-/// Reads until nobody can write any more.
+/// Reads until no writer is left.
 fn pass_on(reader: PipeReader) {
     let mut reader = BufReader::new(reader);
     let (mut n_lines, mut n_left_out) = (0, 0_u64);
@@ -90,7 +90,10 @@ fn pass_on(reader: PipeReader) {
         }
     }
     if n_left_out > 0 {
-        info!(dropped = n_left_out, "left out what else a library wrote to stderr");
+        info!(
+            dropped = n_left_out,
+            "dropped further lines that a library wrote to stderr"
+        );
     }
 }
 

@@ -66,7 +66,7 @@ impl Style {
         }
     }
 
-    /// What is said of lines that were not written, in the manner of the log.
+    /// The line about lines that were not written, in the form of the log.
     pub(super) fn lost(self, n_lines: u64, why: &str) -> Vec<u8> {
         const MESSAGE: &str = "log lines were lost";
         match self.format {

@@ -1,8 +1,8 @@
 //! The standard streams: everything that the process writes to stdout or stderr goes through here. Knows no verb and no
 //! message.
 //!
-//! Whoever reads the log may leave, stop reading, or let its disk fill up, and must not be able to end or stall the host
-//! by that. So a line that cannot be written is lost, counted, and told when there is a way again; and a host that runs
+//! The reader of the log may leave, stop reading, or let its disk fill up, and must not be able to end or stall the host
+//! by that. So a line that cannot be written is lost, counted, and reported when it can be; and a host that runs
 //! writes its log on a thread of its own, from a bounded queue.
 
 mod descriptor;
@@ -22,7 +22,7 @@ pub use queue::Footer;
 
 use descriptor::Descriptor;
 use line::Style;
-use queue::Diagnostics;
+use queue::LogQueue;
 use sink::Sink;
 
 /// How long the end of the process waits for the readers of its log.
@@ -31,10 +31,10 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// How long a thread that panicked waits until that is written: what follows may be the end of the process.
 const PANIC_LIMIT: Duration = Duration::from_millis(100);
 
-/// Who waits for the reader of stderr.
+/// Whether a writer waits for the reader of stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// Whoever writes: for verbs whose output somebody reads at their own pace, such as in a pager.
+pub enum StderrMode {
+    /// The writer waits: for verbs whose output is read at the reader's own pace, such as in a pager.
     Direct,
     /// Nobody: for a host, whose work goes on.
     Queued,
@@ -49,7 +49,7 @@ pub enum Reader {
     Left,
 }
 
-static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
+static LOG_QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
 /// Waits, for a bounded time, until what was said is written; when it is dropped, also by a panic.
 #[derive(Debug)]
@@ -57,42 +57,42 @@ static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
 pub struct AtEnd(());
 
 /// Decides how diagnostics are written, for the whole process; the first call counts.
-pub fn start(format: Format, delivery: Delivery) -> AtEnd {
+pub fn start(format: Format, delivery: StderrMode) -> AtEnd {
     let is_coloured = matches!(format, Format::Text) && colours(&io::stderr());
     let style = Style { format, is_coloured };
-    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, delivery));
+    LOG_QUEUE.get_or_init(|| LogQueue::new(Sink::new(Descriptor::stderr()), style, delivery));
     AtEnd(())
 }
 
-fn diagnostics() -> &'static Diagnostics {
+fn log_queue() -> &'static LogQueue {
     let style = Style {
         format: Format::Text,
         is_coloured: false,
     };
-    DIAGNOSTICS.get_or_init(|| Diagnostics::new(Sink::new(Descriptor::stderr()), style, Delivery::Direct))
+    LOG_QUEUE.get_or_init(|| LogQueue::new(Sink::new(Descriptor::stderr()), style, StderrMode::Direct))
 }
 
 /// Says a text that has its own beginning, such as the rendered mistakes of a file.
 pub fn say(severity: Severity, text: impl Display) {
-    let diagnostics = diagnostics();
-    diagnostics.push(diagnostics.style().said(severity, &text.to_string()));
+    let log_queue = log_queue();
+    log_queue.push(log_queue.style().said(severity, &text.to_string()));
 }
 
 /// Says an error: `error: TEXT`.
 pub fn error(text: impl Display) {
-    let diagnostics = diagnostics();
-    diagnostics.push(diagnostics.style().error(&text.to_string()));
+    let log_queue = log_queue();
+    log_queue.push(log_queue.style().error(&text.to_string()));
 }
 
 /// Lines of the log that were not written.
 pub fn n_lost() -> u64 {
-    DIAGNOSTICS.get().map_or(0, Diagnostics::n_lost)
+    LOG_QUEUE.get().map_or(0, LogQueue::n_lost)
 }
 
-/// Waits until what was said is written, or nobody can wait any longer.
+/// Waits until the lines are written, or waiting has no use any more.
 pub fn flush(limit: Duration) {
-    if let Some(diagnostics) = DIAGNOSTICS.get() {
-        diagnostics.flush(limit);
+    if let Some(log_queue) = LOG_QUEUE.get() {
+        log_queue.flush(limit);
     }
 }
 
@@ -103,14 +103,14 @@ pub fn flush_panic() {
 
 /// Shows something below the log while it lasts; where the log is not written by a thread of its own, nothing is shown.
 pub fn show(footer: Box<dyn Footer>) {
-    diagnostics().set_footer(Some(footer));
+    log_queue().set_footer(Some(footer));
 }
 
 /// Takes it away again.
 pub fn hide() {
-    let diagnostics = diagnostics();
-    diagnostics.set_footer(None);
-    diagnostics.flush(END_LIMIT);
+    let log_queue = log_queue();
+    log_queue.set_footer(None);
+    log_queue.flush(END_LIMIT);
 }
 
 /// A writer of log lines, one for each call of `write`; it never fails.
@@ -119,7 +119,7 @@ pub struct LogWriter;
 
 impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        diagnostics().push(line.to_vec());
+        log_queue().push(line.to_vec());
         Ok(line.len())
     }
 
@@ -128,7 +128,7 @@ impl io::Write for LogWriter {
     }
 }
 
-/// Prints lines to stdout, and waits for whoever reads them. A reader that left is no error.
+/// Prints lines to stdout, and waits for the reader. A reader that left is not an error.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -170,7 +170,7 @@ pub fn is_terminal() -> bool {
 
 /// Whether diagnostics show colours.
 pub fn is_coloured() -> bool {
-    diagnostics().style().is_coloured
+    log_queue().style().is_coloured
 }
 
 impl Drop for AtEnd {

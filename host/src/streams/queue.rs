@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use super::Delivery;
+use super::StderrMode;
 use super::line::Style;
 use super::sink::Sink;
 
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// Why lines are lost before they come to the stream.
-const NOT_READ: &str = "stderr is not read as fast as it is written";
+const NOT_READ: &str = "the reader of stderr is too slow";
 
 /// Something that is shown below what is written, and drawn again.
 pub trait Footer: Send {
@@ -34,9 +34,9 @@ pub trait Footer: Send {
 }
 
 /// Where diagnostics are written.
-pub(super) struct Diagnostics {
+pub(super) struct LogQueue {
     shared: Arc<Shared>,
-    // The thread that writes; none where whoever says something writes it.
+    // The thread that writes; `None` where the caller writes.
     writer: Option<ThreadId>,
 }
 
@@ -46,7 +46,7 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     written: Condvar,
-    // Locked by whoever writes, and never while `queue` is.
+    // The writer locks it, and never while `queue` is locked.
     sink: Mutex<Sink>,
 }
 
@@ -66,15 +66,15 @@ enum Entry {
     Footer(Option<Box<dyn Footer>>),
 }
 
-/// What the writing thread does next.
+/// The next step of the writing thread.
 enum Next {
     Write(Entry),
     /// Nothing came for a while.
     Idle,
 }
 
-impl Diagnostics {
-    pub(super) fn new(sink: Sink, style: Style, delivery: Delivery) -> Self {
+impl LogQueue {
+    pub(super) fn new(sink: Sink, style: Style, delivery: StderrMode) -> Self {
         let shared = Arc::new(Shared {
             style,
             n_lost: AtomicU64::new(0),
@@ -84,8 +84,8 @@ impl Diagnostics {
             sink: Mutex::new(sink),
         });
         let writer = match delivery {
-            Delivery::Direct => None,
-            Delivery::Queued => {
+            StderrMode::Direct => None,
+            StderrMode::Queued => {
                 let shared = Arc::clone(&shared);
                 let thread = thread::Builder::new().name("log".to_owned());
                 // Without a thread it is written all the same.
@@ -130,7 +130,7 @@ impl Diagnostics {
     }
 }
 
-impl std::fmt::Debug for Diagnostics {
+impl std::fmt::Debug for LogQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Diagnostics")
             .field("writer", &self.writer)
@@ -146,7 +146,7 @@ impl Shared {
             self.n_lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        queue.tell_dropped();
+        queue.log_dropped();
         queue.n_bytes += line.len();
         queue.entries.push_back(Entry::Line(line));
         drop(queue);
@@ -175,7 +175,7 @@ impl Shared {
                 }
                 Next::Idle => {}
             }
-            // What a full disk cost is told as soon as there is room, whether or not anything else is to be said.
+            // The loss on a full disk is reported as soon as there is room, also when nothing else is to be written.
             if self.is_idle() && self.sink().owes() {
                 aside(footer.as_deref_mut(), &mut || {
                     self.sink().catch_up(self.style);
@@ -191,7 +191,7 @@ impl Shared {
         let mut queue = self.queue();
         queue.is_writing = false;
         if queue.entries.is_empty() {
-            queue.tell_dropped();
+            queue.log_dropped();
             self.written.notify_all();
         }
         if queue.entries.is_empty() {
@@ -243,7 +243,7 @@ impl Shared {
 
 impl Queue {
     /// Leaves a note of what was dropped, at its place among the lines.
-    fn tell_dropped(&mut self) {
+    fn log_dropped(&mut self) {
         if self.n_dropped > 0 {
             let n_dropped = std::mem::take(&mut self.n_dropped);
             self.entries.push_back(Entry::Dropped(n_dropped));
@@ -277,7 +277,7 @@ mod tests {
     fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed() {
         let (reader, writer) = std::io::pipe().unwrap();
         let sink = Sink::new(Descriptor::of(File::from(OwnedFd::from(writer))));
-        let log = Diagnostics::new(sink, STYLE, Delivery::Queued);
+        let log = LogQueue::new(sink, STYLE, StderrMode::Queued);
         // More than the pipe and the queue take.
         let line = format!("{}\n", "x".repeat(1023));
         let n_lines = 4 * QUEUE_MAX_BYTES / line.len();
@@ -309,7 +309,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let sink = Sink::new(Descriptor::of(File::create(&path).unwrap()));
-        let log = Diagnostics::new(sink, STYLE, Delivery::Queued);
+        let log = LogQueue::new(sink, STYLE, StderrMode::Queued);
         let expected: String = (0..1000).map(|n| format!("line {n}\n")).collect();
         for line in expected.split_inclusive('\n') {
             log.push(line.as_bytes().to_vec());

@@ -8,9 +8,9 @@ use super::line::Style;
 #[derive(Debug)]
 pub(super) struct Sink {
     output: Descriptor,
-    // What is left of a line that was cut off in its middle.
+    // The rest of a line that was cut off in its middle.
     rest: Vec<u8>,
-    // Lines that were lost and not told yet, and why the last one was.
+    // Lines that were lost and are not reported yet, and the reason for the last.
     n_lost: u64,
     why: String,
 }
@@ -19,7 +19,7 @@ pub(super) struct Sink {
 #[derive(Debug, PartialEq, Eq)]
 enum Put {
     All,
-    /// What is left is kept, and comes first when the way is free.
+    /// The rest is kept, and comes first when the way is free.
     Begun,
     Nothing,
 }
@@ -34,7 +34,7 @@ impl Sink {
         }
     }
 
-    /// Writes a line, after what is to be told of those that were lost; whether it is not lost itself.
+    /// Writes a line, after the report of those that were lost; returns whether it was not lost itself.
     pub(super) fn write(&mut self, line: &[u8], style: Style) -> bool {
         let is_kept = self.catch_up(style) && self.put(line) != Put::Nothing;
         self.n_lost += u64::from(!is_kept);
@@ -52,7 +52,7 @@ impl Sink {
         self.n_lost > 0 || !self.rest.is_empty()
     }
 
-    /// Finishes what was begun and tells of the lines that were lost; whether the way is free.
+    /// Finishes what was begun and reports the lines that were lost; whether the way is free.
     pub(super) fn catch_up(&mut self, style: Style) -> bool {
         let rest = std::mem::take(&mut self.rest);
         let mut left = rest.as_slice();

@@ -1,31 +1,26 @@
-//! What a supervisor can be asked, and which of it waits for nothing. Knows nothing of how changes are made.
+//! The requests to a supervisor, and which of them wait for nothing. Knows nothing of how changes are made.
 
 use std::time::Instant;
 
 use super::{ChangeError, Supervisor};
 use crate::config::Name;
-use crate::control::{Change, Command, Unanswered};
+use crate::control::{ChangeRecord, Command, Unanswered};
 
 /// A change that may take its time.
 #[derive(Debug, Clone)]
-pub enum Asked<'a> {
+pub enum ChangeRequest<'a> {
     /// The file, or something that it names, may have changed.
     Read {
-        /// Who noticed.
+        /// The origin.
         by: &'a str,
     },
     /// Somebody asks for it.
-    Command {
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
+    Command { command: Command, by: String },
 }
 
-/// What a change takes up.
+/// The versions that a change may load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(super) enum ReloadScope {
     /// Nothing that was undone before.
     Untried,
     /// Everything, and what was undone is forgotten; but only if it is taken up.
@@ -33,17 +28,17 @@ pub(super) enum Taking {
 }
 
 impl Supervisor {
-    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and begun anew.
+    /// Makes a change. Until it is made nothing is changed, so that it can be dropped and started again.
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.
-    pub async fn make(&mut self, asked: &Asked<'_>) -> Result<Change, Unanswered> {
+    pub async fn make(&mut self, asked: &ChangeRequest<'_>) -> Result<ChangeRecord, Unanswered> {
         let (command, by) = match asked {
-            Asked::Read { by } => return Ok(self.reload(by, Taking::Untried).await),
-            Asked::Command { command, by } => (command, by),
+            ChangeRequest::Read { by } => return Ok(self.reload(by, ReloadScope::Untried).await),
+            ChangeRequest::Command { command, by } => (command, by),
         };
         match command {
-            Command::Reload => Ok(self.reload(by, Taking::Everything).await),
+            Command::Reload => Ok(self.reload(by, ReloadScope::Everything).await),
             Command::Resume { pipeline } => {
                 let (began, name) = (Instant::now(), self.pipeline(pipeline)?);
                 let mut changes = Vec::new();
@@ -65,7 +60,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such plugin or pipeline.
-    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<Change, Unanswered> {
+    pub fn ask_urgent(&mut self, command: &Command, by: &str) -> Result<ChangeRecord, Unanswered> {
         let began = Instant::now();
         match command {
             Command::Rollback { plugin } => {

@@ -7,16 +7,16 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::Supervisor;
-use super::publish::Leaving;
+use super::publish::ReplacedBecause;
 use super::undone::{Copy, Undone, Version};
-use crate::chain::Chain;
 use crate::config::Name;
-use crate::control::{Change, ChangeOutcome, Unanswered};
+use crate::control::{ChangeOutcome, ChangeRecord, Unanswered};
+use crate::error_chain::ErrorChain;
 use crate::reload::{Parts, PluginPart, changes};
 use crate::trial::TrialEnded;
 
 impl Supervisor {
-    /// What comes of a trial: what passed is what later ones are measured by, and what is worse goes.
+    /// Ends a trial: a version that passed is the baseline for later ones, and a worse one is undone.
     pub fn trial_ended(&mut self, ended: TrialEnded) {
         let TrialEnded {
             pipeline,
@@ -27,11 +27,11 @@ impl Supervisor {
             return; // replaced meanwhile
         }
         let Some(why) = worse else {
-            info!(%pipeline, generation, "the trial is passed");
+            info!(%pipeline, generation, "trial passed: the new version stays");
             self.on_trial.remove(&pipeline);
             if let Some(parts) = self.parts.get(&pipeline).cloned() {
-                self.memory
-                    .tries_no_more(parts.plugins.iter().map(plugin_version).collect());
+                self.undone_versions
+                    .forget_trials(parts.plugins.iter().map(plugin_version).collect());
                 self.prove(&pipeline, generation, parts);
             }
             self.show();
@@ -55,9 +55,9 @@ impl Supervisor {
         let change = self.change("trial", began, changes);
         warn!(
             %pipeline, generation, reason = why, now = change.generation,
-            "a new version is worse than the one before: undone"
+            "the new version is worse than the version before: undone"
         );
-        self.premises.history.add(Change {
+        self.deps.history.add(ChangeRecord {
             outcome: ChangeOutcome::Undone,
             step: Some("trial".to_owned()),
             reason: Some(format!("pipeline {pipeline}, generation {generation}: {why}")),
@@ -95,16 +95,16 @@ impl Supervisor {
         let changes = self.go_back(|parts| parts.with_plugin(&previous), by);
         self.held_back.release(&previous);
         let version = plugin_version(&previous);
-        self.memory.forget(move |held| *held == version);
+        self.undone_versions.forget(move |held| *held == version);
         Ok(changes)
     }
 
-    /// Of a model the version before is there while the new one is on trial, and no longer: a device has room for one.
+    /// The version before of a model exists only while the new one is on trial: a device has room for one.
     fn roll_back_model(&mut self, name: &str, by: &str) -> Result<Vec<String>, Unanswered> {
         let unknown = |text: String| Err(Unanswered::Unknown(text));
         let is_it = |parts: &&Parts| parts.model.config.name.as_str() == name;
         if !self.parts.values().any(|parts| is_it(&parts)) {
-            return unknown(format!("no plugin and no model `{}` serves", name.escape_debug()));
+            return unknown(format!("no plugin or model called `{}` serves", name.escape_debug()));
         }
         let previous = self
             .parts
@@ -116,7 +116,7 @@ impl Supervisor {
             });
         let Some(previous) = previous else {
             return unknown(format!(
-                "no other version of model `{name}` is on a device: one that passed its trial takes the place of the one before; put the folder of that one back, and say `millrace reload`"
+                "no other version of model `{name}` is on a device: a version that passed its trial replaces the one before; put back the folder of that version and run `millrace reload`"
             ));
         };
         let back = |parts: &Parts| match is_it(&parts) {
@@ -173,7 +173,7 @@ impl Supervisor {
                 undone.push(Undone::now(version, why, None));
             }
         }
-        self.memory.add(undone, copies);
+        self.undone_versions.add(undone, copies);
     }
 
     /// Writes down what is on trial and what it is tried beside: a host that ends meanwhile has proved nothing of it.
@@ -195,7 +195,7 @@ impl Supervisor {
             });
         }
         if !on_trial.is_empty() {
-            self.memory.tries(on_trial, copies);
+            self.undone_versions.tries(on_trial, copies);
         }
     }
 
@@ -206,9 +206,9 @@ impl Supervisor {
         };
         let id = self.current.load().id + 1;
         match self.bind(&config, &self.parts, id) {
-            Ok(stages) => self.publish(id, stages, Leaving::Bad),
+            Ok(stages) => self.publish(id, stages, ReplacedBecause::Bad),
             // They were bound before: the same names fit.
-            Err(error) => warn!(error = %Chain(&error), "what served before cannot be bound"),
+            Err(error) => warn!(error = %ErrorChain(&error), "cannot restore the version before"),
         }
         changes((Some(&config), before), (&config, &self.parts))
     }

@@ -10,9 +10,9 @@ use crate::reload::{ProbeError, ServeError};
 pub enum ChangeError {
     /// The file, or something that it names, is wrong; in full, as `check` would say it.
     #[error("{0}")]
-    Mistakes(String),
+    InvalidConfig(String),
     /// The file changes what only a restart can change.
-    #[error("{0}: restart the host for it; nothing of this change was made")]
+    #[error("{0}: restart the host to change it; nothing was changed")]
     Fixed(String),
     /// A model cannot be served.
     #[error(transparent)]
@@ -20,45 +20,28 @@ pub enum ChangeError {
     /// A name does not fit.
     #[error("pipeline `{pipeline}`")]
     TooLong {
-        /// The pipeline.
         pipeline: Name,
         /// Which name.
         source: TooLong,
     },
     /// A probe failed.
     #[error("pipeline `{pipeline}`")]
-    Probe {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why.
-        source: ProbeError,
-    },
+    Probe { pipeline: Name, source: ProbeError },
     /// The broker says no.
     #[error("{url}")]
     Broker {
         /// Its URL, without the password.
         url: String,
-        /// Why not.
         source: ConnectError,
     },
     /// A queue or an exchange is not as the file says.
     #[error("pipeline `{pipeline}`")]
-    Topology {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: TopologyError,
-    },
+    Topology { pipeline: Name, source: TopologyError },
     /// A folder cannot be used.
     #[error("pipeline `{pipeline}`")]
-    Folder {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: FolderError,
-    },
-    /// A run that ends by itself would wait for somebody for ever.
-    #[error("{0}: put another version in its place")]
+    Folder { pipeline: Name, source: FolderError },
+    /// A run that ends by itself would wait forever.
+    #[error("{0}: replace it with another version")]
     Undone(String),
     /// The host is leaving.
     #[error("the host is stopping")]
@@ -69,7 +52,7 @@ impl ChangeError {
     /// The step that failed, for the history and for metrics: a constant.
     pub fn step(&self) -> &'static str {
         match self {
-            Self::Mistakes(_) => "check",
+            Self::InvalidConfig(_) => "check",
             Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
             Self::Probe { .. } => "probe",

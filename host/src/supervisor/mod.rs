@@ -20,34 +20,34 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use ask::Asked;
-use ask::Taking;
+pub use ask::ChangeRequest;
+use ask::ReloadScope;
 pub use error::ChangeError;
 pub use held::undone_before;
 use pipelines::Pipelines;
-use publish::Leaving;
+use publish::ReplacedBecause;
 pub use status::StatusView;
 use status::{Roster, roster};
-use undone::Memory;
+use undone::UndoneVersions;
 
-use crate::chain::Chain;
 use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::connect::Source;
 use crate::connect::amqp::Broker;
-use crate::control::{Change, ChangeOutcome, History};
+use crate::control::{ChangeOutcome, ChangeRecord, History};
+use crate::error_chain::ErrorChain;
 use crate::generation::{Current, Generation};
 use crate::instruments::{Instruments, uses_broker};
-use crate::reload::{self, Gathered, HeldBack, Parts, PluginPart, changes};
+use crate::reload::{self, HeldBack, LoadedConfig, Parts, PluginPart, changes};
 use crate::sandbox::Sandbox;
 use crate::trial::TrialEnded;
 use crate::watchdog;
 
-/// Who changes what the watch noticed.
+/// The origin of changes that the watch noticed.
 pub const WATCH: &str = "file";
 
-/// What the supervisor is given once.
+/// The dependencies of the supervisor, given once.
 #[derive(Debug)]
-pub struct Premises {
+pub struct SupervisorDeps {
     /// Loads and runs plugins.
     pub sandbox: Arc<Sandbox>,
     /// Names the process.
@@ -60,7 +60,7 @@ pub struct Premises {
     pub device_lost: CancellationToken,
     /// Cancelled when the host is to stop.
     pub drain: CancellationToken,
-    /// Cancelled when what is in hand then is to be given back.
+    /// Cancelled when the messages still in flight are to be given back.
     pub cut: CancellationToken,
     /// Whether folder sources end when they are empty.
     pub until: crate::connect::folder::Until,
@@ -69,27 +69,27 @@ pub struct Premises {
 /// Owns what serves.
 #[derive(Debug)]
 pub struct Supervisor {
-    premises: Premises,
+    deps: SupervisorDeps,
     broker: Option<Broker>,
     // Nothing before the first change.
     config: Option<Config>,
     parts: BTreeMap<Name, Parts>,
-    // What trials go back to, and the generation that it served in.
+    // The version that a trial goes back to, and the generation that it served in.
     proven: BTreeMap<Name, (u64, Parts)>,
     // Trials that have not ended, by the generation that they began in.
     on_trial: BTreeMap<Name, u64>,
-    // What served before what is on trial, and was on trial itself and not worse: an undo goes back to it, and its own trial
-    // begins anew.
+    // The version before the one on trial, where it was on trial itself and not worse: an undo goes back to it, and its
+    // own trial begins anew.
     served: BTreeMap<Name, Parts>,
-    // What a rollback by hand goes back to.
+    // The target of a rollback.
     older: BTreeMap<Name, PluginPart>,
     held_back: HeldBack,
-    // What is held back, for the next process.
-    memory: Memory,
+    // The list of undone versions, for the next process.
+    undone_versions: UndoneVersions,
     // Pipelines that wait since they have nothing but what is held back, and why; they are paused, too.
     stood_down: BTreeMap<Name, String>,
     paused: BTreeSet<Name>,
-    // What serves is not what lies on the disk, which was on trial when a host ended.
+    // The version that serves differs from the one on the disk, which was on trial when a host ended.
     resumes_trials: bool,
     watched: Vec<PathBuf>,
     current: Current,
@@ -100,15 +100,15 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor of nothing yet, and where it hears of trials that ended.
-    pub fn new(premises: Premises) -> (Self, mpsc::UnboundedReceiver<TrialEnded>) {
+    pub fn new(deps: SupervisorDeps) -> (Self, mpsc::UnboundedReceiver<TrialEnded>) {
         let (trials, ended) = mpsc::unbounded_channel();
         let current: Current = Arc::new(ArcSwap::from_pointee(Generation {
             id: 0,
             pipelines: BTreeMap::new(),
         }));
-        let pipelines = Pipelines::new(&premises, Arc::clone(&current));
+        let pipelines = Pipelines::new(&deps, Arc::clone(&current));
         let supervisor = Self {
-            premises,
+            deps,
             broker: None,
             config: None,
             parts: BTreeMap::new(),
@@ -117,7 +117,7 @@ impl Supervisor {
             served: BTreeMap::new(),
             older: BTreeMap::new(),
             held_back: HeldBack::default(),
-            memory: Memory::default(),
+            undone_versions: UndoneVersions::default(),
             stood_down: BTreeMap::new(),
             paused: BTreeSet::new(),
             resumes_trials: false,
@@ -135,17 +135,17 @@ impl Supervisor {
         &mut self.pipelines
     }
 
-    /// What is shown of the host.
+    /// The view of the host.
     pub fn status_view(&self, file: PathBuf) -> Arc<StatusView> {
         Arc::new(StatusView {
             began: Instant::now(),
             file,
-            host_id: Arc::clone(&self.premises.host_id),
-            instruments: Arc::clone(&self.premises.instruments),
-            history: Arc::clone(&self.premises.history),
+            host_id: Arc::clone(&self.deps.host_id),
+            instruments: Arc::clone(&self.deps.instruments),
+            history: Arc::clone(&self.deps.history),
             current: Arc::clone(&self.current),
             roster: Arc::clone(&self.roster),
-            sandbox: Arc::downgrade(&self.premises.sandbox),
+            sandbox: Arc::downgrade(&self.deps.sandbox),
         })
     }
 
@@ -163,17 +163,17 @@ impl Supervisor {
     ///
     /// # Errors
     /// The step that failed.
-    pub async fn start(&mut self, mut gathered: Gathered) -> Result<(), ChangeError> {
+    pub async fn start(&mut self, mut loaded_config: LoadedConfig) -> Result<(), ChangeError> {
         let began = Instant::now();
-        let told = self.hold_back(&mut gathered).await;
-        let mut changes = self.apply(gathered, Taking::Untried).await?;
-        changes.extend(told);
+        let reports = self.hold_back(&mut loaded_config).await;
+        let mut changes = self.apply(loaded_config, ReloadScope::Untried).await?;
+        changes.extend(reports);
         self.record("start", began, changes, Ok(()));
         Ok(())
     }
 
     /// Reads the file and what it names again, and swaps what changed. Refused, everything goes on as it was.
-    async fn reload(&mut self, by: &str, taking: Taking) -> Change {
+    async fn reload(&mut self, by: &str, taking: ReloadScope) -> ChangeRecord {
         let began = Instant::now();
         let (changes, made) = match self.try_reload(taking).await {
             Ok(changes) => (changes, Ok(())),
@@ -192,7 +192,7 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|config| config.pipelines.contains_key(name));
         if !is_in_file {
-            // Nothing of it is in hand any more: what served it can go.
+            // None of its messages is in flight any more: the parts that served it can go.
             let mut generation = self.current.load().as_ref().clone();
             generation.pipelines.remove(name);
             self.current.store(Arc::new(generation));
@@ -207,7 +207,7 @@ impl Supervisor {
         std::mem::take(&mut self.resumes_trials)
     }
 
-    /// Whether nothing runs and nobody is going to resume it.
+    /// Whether nothing runs and no pipeline will be resumed.
     pub fn is_over(&self) -> bool {
         self.pipelines.is_empty() && self.paused.is_empty()
     }
@@ -220,36 +220,38 @@ impl Supervisor {
             pipelines: BTreeMap::new(),
         };
         self.current.store(Arc::new(nothing));
-        (self.broker, self.premises.sandbox)
+        (self.broker, self.deps.sandbox)
     }
 
-    async fn try_reload(&mut self, taking: Taking) -> Result<Vec<String>, ChangeError> {
+    async fn try_reload(&mut self, taking: ReloadScope) -> Result<Vec<String>, ChangeError> {
         let Some(config) = &self.config else {
             return Err(ChangeError::Stopping);
         };
-        let (path, sandbox) = (config.path.clone(), Arc::clone(&self.premises.sandbox));
-        let gathering = tokio::task::spawn_blocking(move || reload::gather(Config::load(&path), &sandbox));
-        let gathered = gathering.await.map_err(|_| ChangeError::Stopping)?;
-        let gathered = match gathered {
-            Ok(gathered) => gathered,
+        let (path, sandbox) = (config.path.clone(), Arc::clone(&self.deps.sandbox));
+        let loading_config = tokio::task::spawn_blocking(move || reload::load_config(Config::load(&path), &sandbox));
+        let loaded_config = loading_config.await.map_err(|_| ChangeError::Stopping)?;
+        let loaded_config = match loaded_config {
+            Ok(loaded_config) => loaded_config,
             Err(errors) => {
-                // What is missing or wrong may be mended there.
-                let named = reload::named(&config.path, &errors.sound());
+                // A missing or wrong part may be mended there.
+                let named = reload::named(&config.path, &errors.valid_parts());
                 for path in named {
                     if !self.watched.contains(&path) {
                         self.watched.push(path);
                     }
                 }
-                return Err(ChangeError::Mistakes(errors.render(Rendering::Plain)));
+                return Err(ChangeError::InvalidConfig(errors.render(Rendering::Plain)));
             }
         };
-        if !gathered.warnings.is_empty() {
-            let warnings = gathered.config.render_warnings(&gathered.warnings, Rendering::Plain);
+        if !loaded_config.warnings.is_empty() {
+            let warnings = loaded_config
+                .config
+                .render_warnings(&loaded_config.warnings, Rendering::Plain);
             warn!("{warnings}");
         }
         let fixed = [
-            ("[broker]", gathered.config.broker != config.broker),
-            ("[host]", gathered.config.host != config.host),
+            ("[broker]", loaded_config.config.broker != config.broker),
+            ("[host]", loaded_config.config.host != config.host),
         ];
         let fixed: Vec<&str> = fixed
             .iter()
@@ -262,23 +264,23 @@ impl Supervisor {
                 fixed.join(" and ")
             )));
         }
-        self.apply(gathered, taking).await
+        self.apply(loaded_config, taking).await
     }
 
     /// Takes a file and what it names into service: what did not change serves on, sources that did not change are not
     /// touched. Everything that can fail is done before anything is changed.
-    async fn apply(&mut self, gathered: Gathered, taking: Taking) -> Result<Vec<String>, ChangeError> {
-        let Gathered { config, loaded, .. } = gathered;
+    async fn apply(&mut self, loaded_config: LoadedConfig, taking: ReloadScope) -> Result<Vec<String>, ChangeError> {
+        let LoadedConfig { config, loaded, .. } = loaded_config;
         let id = self.current.load().id + 1;
         self.connect(&config).await?;
         let models: Vec<&str> = config.models.keys().map(Name::as_str).collect();
         let doing = format!("warming up model {}", models.join(", "));
-        self.premises.instruments.doing(doing);
-        let device_lost = &self.premises.device_lost;
+        self.deps.instruments.doing(doing);
+        let device_lost = &self.deps.device_lost;
         let nothing = HeldBack::default();
         let held_back = match taking {
-            Taking::Untried => &self.held_back,
-            Taking::Everything => &nothing,
+            ReloadScope::Untried => &self.held_back,
+            ReloadScope::Everything => &nothing,
         };
         let parts = loaded.serve(&config, &self.parts, held_back, id, device_lost).await?;
         let mut changes = changes((self.config.as_ref(), &self.parts), (&config, &parts));
@@ -294,15 +296,15 @@ impl Supervisor {
             return Ok(changes);
         }
         let stages = self.bind(&config, &parts, id)?;
-        self.premises.instruments.doing("running the probes");
+        self.deps.instruments.doing("running the smoke tests");
         for (name, stages) in &stages {
             let Some(pipeline) = config.pipelines.get(name) else {
                 continue;
             };
             if self.is_unproved(name, pipeline, &parts) {
                 // In a lane of its own: what serves may keep the workers busy with what is to be replaced.
-                let stages = stages.in_lane(self.premises.sandbox.lane(config.pipelines.len().saturating_add(1)));
-                let probed = reload::probe(pipeline, &stages, &self.premises.host_id).await;
+                let stages = stages.in_lane(self.deps.sandbox.lane(config.pipelines.len().saturating_add(1)));
+                let probed = reload::probe(pipeline, &stages, &self.deps.host_id).await;
                 probed.map_err(|source| ChangeError::Probe {
                     pipeline: name.clone(),
                     source,
@@ -312,14 +314,14 @@ impl Supervisor {
         let free = self.may_serve(&parts, taking);
         let sources = self.open_sources(&config, &free).await?;
 
-        self.premises.instruments.show(&config.pipelines);
-        self.premises.instruments.bound(watchdog::bound(&config));
+        self.deps.instruments.show(&config.pipelines);
+        self.deps.instruments.bound(watchdog::bound(&config));
         self.watched = reload::watched(&config);
         let before = self.config.replace(config);
         self.note_served(&parts);
         self.parts = parts;
         self.forget(taking);
-        self.publish(id, stages, Leaving::Replaced);
+        self.publish(id, stages, ReplacedBecause::Replaced);
         for name in &free {
             self.paused.remove(name);
             self.stood_down.remove(name);
@@ -344,11 +346,11 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// What was undone may be tried again, where it was asked for and is taken up.
-    fn forget(&mut self, taking: Taking) {
-        if taking == Taking::Everything {
+    /// Lets undone versions be tried again, where somebody asked for it and they are loaded.
+    fn forget(&mut self, taking: ReloadScope) {
+        if taking == ReloadScope::Everything {
             self.held_back.clear();
-            self.memory.forget(|_| true);
+            self.undone_versions.forget(|_| true);
         }
     }
 
@@ -360,10 +362,10 @@ impl Supervisor {
         if self.broker.is_some() || !config.pipelines.values().any(uses_broker) {
             return Ok(());
         }
-        let broker = Broker::start(settings, &self.premises.host_id);
+        let broker = Broker::start(settings, &self.deps.host_id);
         // Before it answers: that it does not must be seen.
-        self.premises.instruments.doing("connecting to the broker");
-        self.premises.instruments.connected(broker.watch());
+        self.deps.instruments.doing("connecting to the broker");
+        self.deps.instruments.connected(broker.watch());
         if let Err(source) = broker.probe().await {
             let url = settings.shown_url();
             if source.is_permanent() {
@@ -386,7 +388,7 @@ impl Supervisor {
     }
 
     /// Opens the sources of pipelines that are new or whose source or destinations changed. One that changed takes over
-    /// from the one before, which finishes what it has in hand.
+    /// from the one before, which finishes its messages in flight.
     async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Source)>, ChangeError> {
         let mut sources = Vec::new();
         for (name, pipeline) in &config.pipelines {
@@ -400,7 +402,7 @@ impl Supervisor {
             if (is_same || self.paused.contains(name)) && !is_free {
                 continue;
             }
-            self.premises
+            self.deps
                 .instruments
                 .doing(format!("opening the source of pipeline `{name}`"));
             let source = self.pipelines.open(pipeline, self.broker.as_ref()).await?;
@@ -420,7 +422,7 @@ impl Supervisor {
     }
 
     /// Writes a change into the log and the history.
-    fn record(&self, by: &str, began: Instant, changes: Vec<String>, made: Result<(), ChangeError>) -> Change {
+    fn record(&self, by: &str, began: Instant, changes: Vec<String>, made: Result<(), ChangeError>) -> ChangeRecord {
         let mut change = self.change(by, began, changes);
         let (generation, took_ms) = (change.generation, change.took_ms);
         match made {
@@ -435,21 +437,21 @@ impl Supervisor {
             Err(error) => {
                 change.outcome = ChangeOutcome::Refused;
                 change.step = Some(error.step().to_owned());
-                let reason = Chain(&error).to_string();
+                let reason = ErrorChain(&error).to_string();
                 warn!(
                     by,
                     generation,
                     step = error.step(),
-                    "refused, and everything is as it was: {reason}"
+                    "change refused, nothing changed: {reason}"
                 );
                 change.reason = Some(reason);
             }
         }
-        self.premises.history.add(change)
+        self.deps.history.add(change)
     }
 
-    fn change(&self, by: &str, began: Instant, changes: Vec<String>) -> Change {
-        Change {
+    fn change(&self, by: &str, began: Instant, changes: Vec<String>) -> ChangeRecord {
+        ChangeRecord {
             number: 0, // by the history
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             by: by.to_owned(),

@@ -10,20 +10,20 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{ChangeError, Premises};
+use super::{ChangeError, SupervisorDeps};
 use crate::admin::PipelineState;
-use crate::aside::Aside;
 use crate::breaker::Breaker;
-use crate::chain::Chain;
 use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::Broker;
 use crate::connect::folder::{self, FolderError, Until};
 use crate::connect::{Hold, Source, reserve};
-use crate::gate::Gate;
+use crate::drain_forecast::DrainForecast;
+use crate::error_chain::ErrorChain;
 use crate::generation::Current;
 use crate::instruments::{Instruments, Waits};
-use crate::outlook::Outlook;
+use crate::isolation::IsolationLock;
 use crate::pipeline::{LINES_PER_SECOND, Pipeline};
+use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 
 /// The tasks, by their ids: one that is drained and its successor have the same name.
@@ -38,7 +38,7 @@ pub struct Pipelines {
     drain_limit: Duration,
     // What each of them needs.
     current: Current,
-    gate: Gate,
+    isolation: IsolationLock,
     host_id: Arc<str>,
     instruments: Arc<Instruments>,
     drain: CancellationToken,
@@ -53,7 +53,7 @@ struct Running {
 }
 
 impl Pipelines {
-    pub(super) fn new(premises: &Premises, current: Current) -> Self {
+    pub(super) fn new(deps: &SupervisorDeps, current: Current) -> Self {
         Self {
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -62,12 +62,12 @@ impl Pipelines {
             backlogs: Vec::new(),
             drain_limit: Duration::ZERO,
             current,
-            gate: Gate::default(),
-            host_id: Arc::clone(&premises.host_id),
-            instruments: Arc::clone(&premises.instruments),
-            drain: premises.drain.clone(),
-            cut: premises.cut.clone(),
-            until: premises.until,
+            isolation: IsolationLock::default(),
+            host_id: Arc::clone(&deps.host_id),
+            instruments: Arc::clone(&deps.instruments),
+            drain: deps.drain.clone(),
+            cut: deps.cut.clone(),
+            until: deps.until,
         }
     }
 
@@ -100,7 +100,7 @@ impl Pipelines {
             let id = match self.tasks.join_next_with_id().await? {
                 Ok((id, ended)) => {
                     if let Err(error) = ended {
-                        error!(error = %Chain(&error), "a source failed");
+                        error!(error = %ErrorChain(&error), "a source failed");
                         self.failed = true;
                     }
                     id
@@ -143,7 +143,7 @@ impl Pipelines {
         };
         if instrument.waits.is_some() {
             // What this process itself gave back when it stopped taking is no dead host's.
-            source.acquit();
+            source.grant_grace();
         }
         let (drain, cut) = (self.drain.child_token(), self.cut.child_token());
         let limit = self.drain_limit.saturating_sub(reserve(self.drain_limit));
@@ -151,8 +151,8 @@ impl Pipelines {
             hold: Hold::new(name.as_str(), cut.clone(), reserve(self.drain_limit)),
             breaker: Breaker::new(name.as_str(), drain.clone()),
             is_open: source.is_open(),
-            told: source.told(),
-            outlook: Arc::new(Outlook::new(limit)),
+            wait_reason: source.wait_reason(),
+            drain_forecast: Arc::new(DrainForecast::new(limit)),
             attention: source.attention(),
         };
         let pipeline = Arc::new(Pipeline {
@@ -161,9 +161,9 @@ impl Pipelines {
             current: Arc::clone(&self.current),
             hold: waits.hold.clone(),
             breaker: waits.breaker.clone(),
-            gate: self.gate.beside(),
-            tally: instrument.tally,
-            aside: Aside::default(),
+            isolation: self.isolation.beside(),
+            counters: instrument.counters,
+            quarantine_log: QuarantineLog::default(),
             lines: LineQuota::new(LINES_PER_SECOND),
         });
         self.instruments.begin(name, waits.clone());
@@ -176,7 +176,7 @@ impl Pipelines {
         };
         let (host_drain, cut_off) = (self.drain.clone(), Arc::clone(&self.cut_off));
         let task = self.tasks.spawn(async move {
-            let (tally, is_waiting) = (Arc::clone(&pipeline.tally), || {
+            let (counters, is_waiting) = (Arc::clone(&pipeline.counters), || {
                 waits.hold.n_held() > 0 || waits.breaker.opened().is_some()
             });
             let name = pipeline.name.clone();
@@ -187,7 +187,7 @@ impl Pipelines {
             };
             tokio::select! {
                 ended = &mut run => ended,
-                () = waits.outlook.watch(name.as_str(), &tally, is_waiting) => run.await, // it does not end
+                () = waits.drain_forecast.watch(name.as_str(), &counters, is_waiting) => run.await, // it does not end
                 () = too_late => {
                     // The host waits as long: whichever notices first, it was cut off.
                     cut_off.fetch_or(host_drain.is_cancelled(), Ordering::Relaxed);

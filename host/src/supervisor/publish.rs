@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::{ChangeError, Supervisor};
-use crate::breaker::Culprit;
+use crate::breaker::FailingComponent;
 use crate::config::{Config, Name, PipelineConfig};
 use crate::connect::Destination;
 use crate::connect::amqp::{Broker, TooLong};
-use crate::generation::{Generation, Serving, Stages};
+use crate::generation::{Generation, ServingStages, Stages};
 use crate::recall::Recall;
 use crate::reload::Parts;
 use crate::sandbox::Plugin;
@@ -19,7 +19,7 @@ use crate::work::Work as _;
 
 /// Why stages leave service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(super) enum ReplacedBecause {
     /// Something newer is there.
     Replaced,
     /// A trial, or a person, found them bad.
@@ -45,7 +45,7 @@ impl Supervisor {
             })?;
             let lane = match current.pipelines.get(name) {
                 Some(serving) => serving.stages.lane.clone(),
-                None => self.premises.sandbox.lane(config.pipelines.len()),
+                None => self.deps.sandbox.lane(config.pipelines.len()),
             };
             let stages = Stages {
                 generation: id,
@@ -65,14 +65,14 @@ impl Supervisor {
 
     /// Makes stages current, new ones on trial beside the proven ones. Messages are taken back from those that leave because
     /// they are bad, or may be.
-    pub(super) fn publish(&mut self, id: u64, stages: BTreeMap<Name, Arc<Stages>>, leaving: Leaving) {
+    pub(super) fn publish(&mut self, id: u64, stages: BTreeMap<Name, Arc<Stages>>, leaving: ReplacedBecause) {
         let before = self.current.load_full();
         let mut pipelines = BTreeMap::new();
         for (name, stages) in stages {
             let trial = self.trial(&name, id, &stages, before.pipelines.get(&name));
-            pipelines.insert(name, Serving { stages, trial });
+            pipelines.insert(name, ServingStages { stages, trial });
         }
-        // Those that leave serve what they have in hand.
+        // Those that leave finish their messages in flight.
         for (name, serving) in &before.pipelines {
             if !pipelines.contains_key(name) && self.pipelines.runs(name) {
                 pipelines.insert(name.clone(), serving.clone());
@@ -82,21 +82,21 @@ impl Supervisor {
         self.current.store(Arc::clone(&now));
         for (name, after) in &now.pipelines {
             let breaker = self
-                .premises
+                .deps
                 .instruments
                 .get(name)
                 .and_then(|it| it.waits)
                 .map(|waits| waits.breaker);
             if let Some(before) = before.pipelines.get(name) {
-                let culprit = breaker
+                let failing_component = breaker
                     .as_ref()
                     .and_then(|breaker| breaker.opened())
-                    .map(|opened| opened.culprit);
-                let_go(before, after, leaving, culprit.as_ref());
+                    .map(|opened| opened.failing_component);
+                let_go(before, after, leaving, failing_component.as_ref());
             }
             // Not when a message next looks: what waits for the old build goes on at once, and nobody names it any more.
             if let Some(breaker) = breaker {
-                breaker.swapped(|culprit| after.has(culprit.stage, &culprit.digest));
+                breaker.swapped(|failing_component| after.has(failing_component.stage, &failing_component.digest));
             }
         }
     }
@@ -106,7 +106,7 @@ impl Supervisor {
         name: &Name,
         id: u64,
         stages: &Arc<Stages>,
-        before: Option<&Serving>,
+        before: Option<&ServingStages>,
     ) -> Option<Arc<Trial<Stages>>> {
         let parts = self.parts.get(name)?.clone();
         let limits = self.config.as_ref()?.pipelines.get(name)?.trial;
@@ -130,10 +130,12 @@ impl Supervisor {
             model: Arc::clone(&proven.model.what),
             ..stages.in_lane(stages.lane.clone())
         };
-        if let Some(culprit) = self.culprit(name).filter(|it| previous.has(it.stage, &it.digest))
-            && !stages.has(culprit.stage, &culprit.digest)
+        if let Some(failing_component) = self
+            .failing_component(name)
+            .filter(|it| previous.has(it.stage, &it.digest))
+            && !stages.has(failing_component.stage, &failing_component.digest)
         {
-            info!(pipeline = %name, %culprit, "no trial: what it replaces fails for every message, and is no measure");
+            info!(pipeline = %name, culprit = %failing_component, "no trial: the version that it replaces fails for every message, so there is nothing to compare with");
             self.prove(name, id, parts);
             return None;
         }
@@ -149,10 +151,10 @@ impl Supervisor {
         )))
     }
 
-    /// Who keeps a pipeline's breaker open.
-    fn culprit(&self, name: &Name) -> Option<Culprit> {
-        let waits = self.premises.instruments.get(name)?.waits?;
-        waits.breaker.opened().map(|opened| opened.culprit)
+    /// The component that keeps a pipeline's breaker open.
+    fn failing_component(&self, name: &Name) -> Option<FailingComponent> {
+        let waits = self.deps.instruments.get(name)?.waits?;
+        waits.breaker.opened().map(|opened| opened.failing_component)
     }
 
     /// Remembers what served until now, where that is on trial and has done well at its first messages. What is proven is
@@ -193,25 +195,34 @@ impl Supervisor {
 
 /// Decides what becomes of the messages in the hands of stages that others replaced. A healthy, proven version finishes
 /// what it began.
-fn let_go(before: &Serving, after: &Serving, leaving: Leaving, culprit: Option<&Culprit>) {
+fn let_go(
+    before: &ServingStages,
+    after: &ServingStages,
+    leaving: ReplacedBecause,
+    failing_component: Option<&FailingComponent>,
+) {
     let goes_on = |trial: &Arc<Trial<Stages>>| after.trial.as_ref().is_some_and(|after| Arc::ptr_eq(trial, after));
     let is_unproven = before
         .trial
         .as_ref()
         .is_some_and(|trial| trial.is_unproven() && !goes_on(trial));
-    let is_culprit = culprit.is_some_and(|culprit| {
-        let has = |serving: &Serving| serving.has(culprit.stage, &culprit.digest);
+    let is_failing_component = failing_component.is_some_and(|failing_component| {
+        let has = |serving: &ServingStages| serving.has(failing_component.stage, &failing_component.digest);
         has(before) && !has(after)
     });
     let is_same = Arc::ptr_eq(&before.stages.model, &after.stages.model)
         && before.stages.plugins.same(&after.stages.plugins, Arc::ptr_eq);
-    let is_bad = leaving == Leaving::Bad && !is_same;
+    let is_bad = leaving == ReplacedBecause::Bad && !is_same;
     let stays = |old: &Arc<Plugin>| after.stages.plugins.iter().any(|new| Arc::ptr_eq(old, new));
-    let ails = before.stages.plugins.iter().any(|old| old.ails() && !stays(old));
+    let mark_failing = before
+        .stages
+        .plugins
+        .iter()
+        .any(|old| old.mark_failing() && !stays(old));
     if Arc::ptr_eq(&before.stages, &after.stages) {
         return;
     }
-    if is_bad || is_unproven || is_culprit || ails {
+    if is_bad || is_unproven || is_failing_component || mark_failing {
         before.stages.recall().take_back();
     } else {
         before.stages.recall().replaced();

@@ -1,4 +1,4 @@
-//! What `status` shows, put together from what the parts of a host show. Changes nothing.
+//! The answer of `status`, put together from the views of a host's parts. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::admin::{Phase, PipelineState, PipelineView, View, readiness};
+use crate::admin::{HostPhase, PipelineState, PipelineView, View, readiness};
 use crate::config::Name;
 use crate::control::{History, ModelStatus, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::generation::Current;
@@ -29,7 +29,7 @@ pub struct StatusView {
     pub(super) sandbox: Weak<Sandbox>,
 }
 
-/// What serves.
+/// The parts that serve.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     plugins: Vec<PluginStatus>,
@@ -83,8 +83,8 @@ impl StatusView {
                 name: pipeline.name.to_string(),
                 state: state.to_owned(),
                 why,
-                taken: pipeline.counts.n_taken,
-                in_hand: pipeline.counts.n_in_hand,
+                taken: pipeline.counts.n_received,
+                in_flight: pipeline.counts.n_in_flight,
                 acked: pipeline.counts.n_acked(),
                 skipped: pipeline.counts.n_skipped,
                 rejected: pipeline.counts.rejected.values().sum(),
@@ -107,41 +107,44 @@ impl StatusView {
     }
 }
 
-/// Seconds that a version on trial may have a message in its hands before that is told.
+/// Seconds that a version on trial may have a message in flight before the status reports it.
 const LAGS_AFTER_S: u64 = 2;
 
-/// The same before the pipeline does not count as ready: its other messages are served beside it, so that this is no matter of
-/// one deadline.
+/// The same before the pipeline counts as not ready: its other messages are served beside it, so that this is no matter
+/// of one deadline.
 const STUCK_AFTER_S: u64 = 30;
 
-/// What a trial says of messages that it has had in its hands for so long.
+/// The report of a trial about messages that have been in flight for so long.
 fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     let TrialStatus {
         seen,
         of,
-        in_hand,
+        in_flight,
         oldest_s,
         ..
     } = trial;
-    (*in_hand > 0 && *oldest_s >= after_s).then(|| {
+    (*in_flight > 0 && *oldest_s >= after_s).then(|| {
         format!(
-            "the version on trial has seen {seen} of {of} messages, and has {in_hand} in its hands for {oldest_s} s"
+            "the version on trial has processed {seen} of {of} messages; {in_flight} are in flight, the oldest for {oldest_s} s"
         )
     })
 }
 
-/// What a pipeline does, and why where somebody should look at it: the first reason that keeps it from taking.
+/// The state of a pipeline, and why where somebody should look at it: the first reason that keeps it from receiving.
 fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>) {
     let broker = host.broker.as_ref();
     match pipeline.state {
         PipelineState::Starting => return ("starting", host.doing.as_ref().map(ToString::to_string)),
         PipelineState::Paused => return ("paused", None),
         PipelineState::Draining => return ("draining", None),
-        PipelineState::Running if host.phase == Phase::Draining => return ("draining", None),
+        PipelineState::Running if host.phase == HostPhase::Draining => return ("draining", None),
         PipelineState::Running => {}
     }
     if let Some(opened) = &pipeline.breaker {
-        let why = format!("{} fails for every message ({})", opened.culprit, opened.class);
+        let why = format!(
+            "{} fails for every message ({})",
+            opened.failing_component, opened.class
+        );
         return ("breaker-open", Some(why));
     }
     if let Some(holding) = &pipeline.holding {
@@ -150,7 +153,7 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
     }
     if let Some(broker) = broker.filter(|broker| pipeline.uses_broker && !broker.is_consuming) {
         let why = broker.consuming_waits.as_ref().or(broker.publishing_waits.as_ref());
-        let why = why.map_or_else(|| "the broker is away".to_owned(), ToString::to_string);
+        let why = why.map_or_else(|| "no connection to the broker".to_owned(), ToString::to_string);
         return ("disconnected", Some(why));
     }
     if !pipeline.is_open {
@@ -166,7 +169,7 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
     ("running", pipeline.attention.clone())
 }
 
-/// What serves, from the parts of every pipeline.
+/// The parts that serve, from every pipeline.
 pub(super) fn roster(
     parts: &BTreeMap<Name, Parts>,
     proven: &BTreeMap<Name, (u64, Parts)>,
@@ -176,7 +179,7 @@ pub(super) fn roster(
 ) -> Roster {
     let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
     for (name, parts) in parts {
-        // What an undo would go back to.
+        // The target of an undo.
         let back = [served.get(name), proven.get(name).map(|(_, proven)| proven)];
         for plugin in parts.plugins.iter() {
             let mut others = back.into_iter().flatten();

@@ -1,5 +1,6 @@
-//! What was undone, remembered beside the file so that a restart does not bring it back: which version, when and why, and
-//! the bytes of the plugin that served in its place. Knows no generation, and nothing of how versions are loaded.
+//! Versions that were undone, remembered beside the file so that a restart does not bring them back: which version,
+//! when and why, and the bytes of the plugin that served in its place. Knows no generation, and nothing of how versions
+//! are loaded.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,18 +27,16 @@ const UNDONE_MAX: usize = 64;
 const WHY_MAX_CHARS: usize = 1000;
 const LIST_MAX_BYTES: u64 = 1 << 20;
 
-/// What a version is of.
+/// A plugin or a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// A plugin.
     Plugin,
-    /// A model.
     Model,
 }
 
 impl Kind {
-    /// As it is told.
+    /// Its name in logs and answers.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Plugin => "plugin",
@@ -49,7 +48,7 @@ impl Kind {
 /// A version: its bytes and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Version {
-    /// Of a plugin or a model.
+    /// A plugin or a model.
     pub(super) kind: Kind,
     /// Its name in the file.
     pub(super) name: String,
@@ -62,14 +61,13 @@ pub(super) struct Version {
 /// A version that was undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Undone {
-    /// Which.
     #[serde(flatten)]
     pub(super) version: Version,
     /// When: RFC 3339.
     pub(super) at: String,
-    /// Why.
     pub(super) why: String,
-    /// What served in its place, where that is a plugin with the same settings: a copy of it lies beside the list.
+    /// The version that served in its place, where that is a plugin with the same settings: a copy of it lies beside
+    /// the list.
     pub(super) instead: Option<String>,
     /// It was not found to be bad: it is on trial, or was when its host ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -81,16 +79,15 @@ pub(super) struct Undone {
 pub(super) struct Copy {
     /// SHA-256 of it.
     pub(super) digest: String,
-    /// Its bytes.
     pub(super) bytes: Arc<[u8]>,
 }
 
 /// The memory of one file. Writing waits for a disk: on a thread for that, in the order in which it was asked for.
 #[derive(Clone, Default)]
-pub(super) struct Memory {
+pub(super) struct UndoneVersions {
     // Nothing before the first change says where the file is.
     folder: Option<PathBuf>,
-    // What is to be written; one for each undo, rollback and reload.
+    // Writes that wait; one for each undo, rollback and reload.
     waiting: Arc<Mutex<VecDeque<Write>>>,
     writing: Arc<Mutex<()>>,
 }
@@ -142,8 +139,8 @@ impl Undone {
     }
 }
 
-impl Memory {
-    /// Of this file.
+impl UndoneVersions {
+    /// For this file.
     pub(super) fn of(file: &Path) -> Self {
         let folder = file.parent().zip(file.file_name());
         Self {
@@ -166,7 +163,7 @@ impl Memory {
         };
         read().unwrap_or_else(|error: io::Error| {
             if error.kind() != ErrorKind::NotFound {
-                warn!(path = %path.display(), %error, "what was undone before cannot be read: it may be taken up again");
+                warn!(path = %path.display(), %error, "cannot read the list of undone versions: the host may load them again");
             }
             Vec::new()
         })
@@ -205,14 +202,14 @@ impl Memory {
     }
 
     /// Forgets what is on trial of a plugin that these are versions of: it passed, or nothing is to go back to.
-    pub(super) fn tries_no_more(&self, passed: Vec<Version>) {
+    pub(super) fn forget_trials(&self, passed: Vec<Version>) {
         self.change(move |all| {
             all.retain(|old| !(old.is_on_trial && passed.contains(&old.version)));
             Vec::new()
         });
     }
 
-    /// Forgets versions: somebody asked for them.
+    /// Forgets versions that somebody asked for.
     pub(super) fn forget(&self, is_meant: impl Fn(&Version) -> bool + Send + 'static) {
         self.change(move |all| {
             all.retain(|undone| !is_meant(&undone.version));
@@ -233,7 +230,7 @@ impl Memory {
             if let Err(error) = write(&folder, &all, &copies) {
                 warn!(
                     folder = %folder.display(), %error,
-                    "what was undone cannot be remembered: a restart takes up again what is on the disk"
+                    "cannot write the list of undone versions: a restart loads them from the disk again"
                 );
             }
         };
@@ -261,7 +258,7 @@ impl Memory {
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for UndoneVersions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("folder", &self.folder)
@@ -302,7 +299,7 @@ fn write(folder: &Path, all: &[Undone], copies: &[Copy]) -> io::Result<()> {
     }
     if all.is_empty() {
         fs::remove_file(folder.join(LIST))?;
-        info!(folder = %folder.display(), "nothing that was undone is left to be remembered");
+        info!(folder = %folder.display(), "removed the list of undone versions: it is empty");
     }
     Ok(())
 }
@@ -344,7 +341,7 @@ mod tests {
         (vec![undone], vec![copy])
     }
 
-    fn add(memory: &Memory, (undone, copies): (Vec<Undone>, Vec<Copy>)) {
+    fn add(memory: &UndoneVersions, (undone, copies): (Vec<Undone>, Vec<Copy>)) {
         memory.add(undone, copies);
     }
 
@@ -352,8 +349,8 @@ mod tests {
     fn what_was_undone_is_there_for_the_next_process_with_what_served_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plugins.toml");
-        add(&Memory::of(&file), undone("crop", "b", "a"));
-        let memory = Memory::of(&file);
+        add(&UndoneVersions::of(&file), undone("crop", "b", "a"));
+        let memory = UndoneVersions::of(&file);
         let all = memory.all();
         assert_eq!(
             (all.len(), all[0].why.as_str(), all[0].instead.as_deref()),
@@ -384,7 +381,7 @@ mod tests {
     #[test]
     fn as_many_as_there_may_be_are_remembered_and_a_broken_list_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::of(&folder.path().join("plugins.toml"));
+        let memory = UndoneVersions::of(&folder.path().join("plugins.toml"));
         for n in 0..UNDONE_MAX + 3 {
             add(&memory, undone("crop", &n.to_string(), "a"));
         }
@@ -401,7 +398,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let no_folder = folder.path().join("no-folder");
         fs::write(&no_folder, "").unwrap();
-        let memory = Memory::of(&no_folder.join("plugins.toml"));
+        let memory = UndoneVersions::of(&no_folder.join("plugins.toml"));
         add(&memory, undone("crop", "b", "a"));
         assert!(memory.all().is_empty());
     }

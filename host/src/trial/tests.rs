@@ -48,9 +48,9 @@ impl Random {
 #[test]
 fn one_that_fails_no_more_than_it_may_passes_and_lets_go_of_the_previous() {
     let (trial, mut events) = trial(limits(4, 1));
-    trial.saw(Came::Worse("trap".to_owned()));
+    trial.saw(TrialResult::Worse("trap".to_owned()));
     for _ in 0..3 {
-        trial.saw(Came::Fine);
+        trial.saw(TrialResult::Fine);
         trial.compare(pace(100, 100), pace(100, 100));
     }
     assert_eq!(trial.status().unwrap().seen, 4);
@@ -58,19 +58,19 @@ fn one_that_fails_no_more_than_it_may_passes_and_lets_go_of_the_previous() {
     trial.compare(pace(100, 100), pace(100, 100));
     assert_eq!(events.try_recv().unwrap().worse, None);
     assert!(trial.status().is_none() && trial.previous().is_none() && !trial.is_unproven());
-    assert!(matches!(trial.begin_now(), Ok(Standing::Passed)));
+    assert!(matches!(trial.begin_now(), Ok(TrialAssignment::Passed)));
 }
 
 #[test]
 fn one_that_fails_more_often_is_undone_once_and_at_once() {
     let (trial, mut events) = trial(limits(100, 1));
-    trial.saw(Came::Worse("trap".to_owned()));
-    trial.saw(Came::Fine);
-    trial.saw(Came::Worse("out of bounds".to_owned()));
+    trial.saw(TrialResult::Worse("trap".to_owned()));
+    trial.saw(TrialResult::Fine);
+    trial.saw(TrialResult::Worse("out of bounds".to_owned()));
     let worse = events.try_recv().unwrap().worse.unwrap();
     assert!(worse.contains("2 of 3") && worse.ends_with("out of bounds"), "{worse}");
-    assert!(matches!(trial.begin_now(), Ok(Standing::Undone(_))));
-    trial.saw(Came::Worse("late".to_owned()));
+    assert!(matches!(trial.begin_now(), Ok(TrialAssignment::Undone(_))));
+    trial.saw(TrialResult::Worse("late".to_owned()));
     assert!(events.try_recv().is_err());
 }
 
@@ -79,12 +79,12 @@ async fn new_stages_are_given_more_messages_as_they_prove_themselves() {
     let (trial, _events) = trial(limits(100, 5));
     let share = || {
         let places: Vec<_> = std::iter::from_fn(|| match trial.begin_now() {
-            Ok(Standing::OnTrial { place, .. }) => Some(place),
+            Ok(TrialAssignment::OnTrial { place, .. }) => Some(place),
             _ => None,
         })
         .collect();
         let status = trial.status().unwrap();
-        assert_eq!(status.in_hand, places.len() as u64);
+        assert_eq!(status.in_flight, places.len() as u64);
         places.len()
     };
     // All that came through in one round are twice as many in the next.
@@ -92,27 +92,28 @@ async fn new_stages_are_given_more_messages_as_they_prove_themselves() {
     for _ in 0..5 {
         let n = share();
         shares.push(n);
-        (0..n).for_each(|_| trial.saw(Came::Fine));
+        (0..n).for_each(|_| trial.saw(TrialResult::Fine));
     }
     assert_eq!(shares, [1, 2, 4, 8, 16]);
-    trial.saw(Came::Worse("trap".to_owned()));
+    trial.saw(TrialResult::Worse("trap".to_owned()));
     assert_eq!(share(), 1);
 
-    // Who comes meanwhile waits a little, and is processed by the previous ones; when it is seen to take long, at once.
+    // A message that comes meanwhile waits a little, and the previous stages process it; at once where that is seen to
+    // take long.
     let began = Instant::now();
-    let Standing::OnTrial { place, .. } = trial.begin().await else {
+    let TrialAssignment::OnTrial { place, .. } = trial.begin().await else {
         panic!("a hand is free")
     };
-    assert!(matches!(trial.begin().await, Standing::Beside(_)));
+    assert!(matches!(trial.begin().await, TrialAssignment::Beside(_)));
     assert_eq!(began.elapsed(), PATIENCE);
-    assert!(matches!(trial.begin().await, Standing::Beside(_)));
+    assert!(matches!(trial.begin().await, TrialAssignment::Beside(_)));
     assert_eq!(began.elapsed(), PATIENCE);
     drop(place);
-    let Standing::OnTrial { place, .. } = trial.begin().await else {
+    let TrialAssignment::OnTrial { place, .. } = trial.begin().await else {
         panic!("a hand is free")
     };
     let (waiting, ()) = tokio::join!(trial.begin(), async { drop(place) });
-    assert!(matches!(waiting, Standing::OnTrial { .. }));
+    assert!(matches!(waiting, TrialAssignment::OnTrial { .. }));
     assert_eq!(began.elapsed(), PATIENCE);
 }
 
@@ -127,7 +128,7 @@ fn previous_stages_that_fail_for_all_that_the_new_ones_process_are_no_measure() 
     assert!(events.try_recv().is_err());
     (0..3).for_each(|_| trial.previous_failed());
     assert_eq!(events.try_recv().unwrap().worse, None);
-    assert!(matches!(trial.begin_now(), Ok(Standing::Passed)));
+    assert!(matches!(trial.begin_now(), Ok(TrialAssignment::Passed)));
 }
 
 #[test]
@@ -165,15 +166,15 @@ fn is_undone(pairs: &[(Pace, Pace)]) -> bool {
 #[test]
 fn equal_versions_on_a_busy_machine_are_not_undone() {
     // Medians of ten were five times apart, and two of thirteen such swaps were undone for that.
-    let (mut random, mut n_apart) = (Random(1), 0);
+    let (mut random, mut n_in_quarantine) = (Random(1), 0);
     for n in 0..100_000 {
         let mut busy = || pace(random.time(1.0, 2.0, 20.0), random.time(0.5, 2.0, 60.0));
         let pairs: Vec<(Pace, Pace)> = (0..PAIRS).map(|_| (busy(), busy())).collect();
         let of = |of: fn(&(Pace, Pace)) -> Duration| median(pairs.iter().take(10).map(of));
-        n_apart += u32::from(of(|pair| pair.0.device) > of(|pair| pair.1.device) * 4);
+        n_in_quarantine += u32::from(of(|pair| pair.0.device) > of(|pair| pair.1.device) * 4);
         assert!(!is_undone(&pairs), "the {n}th");
     }
-    assert!(n_apart > 100, "the times were calm: {n_apart}");
+    assert!(n_in_quarantine > 100, "the times were calm: {n_in_quarantine}");
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn one_that_takes_ten_times_as_much_is_found_out() {
 
 #[test]
 fn chance_undoes_one_swap_in_millions_however_the_times_lie() {
-    // Of equal versions a pair is off by chance in one direction as often as in the other: what is undone then.
+    // Between equal versions, chance is as likely in either direction: how often that undoes a swap.
     let chance = |q: f64| {
         let choose = |n: usize, k: usize| (0..k).fold(1.0, |all, i| all * (n - i) as f64 / (i + 1) as f64);
         let at_least: f64 = (SLOWER_PAIRS..=PAIRS as usize)

@@ -21,8 +21,8 @@ pub(super) struct Folders {
     watcher: Option<notify::RecommendedWatcher>,
     /// Those that are watched, each as it was then: a path may come to lead to another folder.
     watched: BTreeMap<PathBuf, Identity>,
-    /// Whether it was told that some are not watched.
-    is_told: bool,
+    /// Whether unwatched folders were reported.
+    is_reported: bool,
 }
 
 /// Which folder is at a path. An inode's number is soon given to another, so with the time of its birth where there is one.
@@ -34,9 +34,9 @@ struct Identity {
 }
 
 impl Folders {
-    /// Folders whose events `tell` is given.
-    pub(super) fn watched(tell: impl notify::EventHandler) -> Self {
-        let watcher = notify::recommended_watcher(tell);
+    /// Folders whose events go to the handler.
+    pub(super) fn watched(on_event: impl notify::EventHandler) -> Self {
+        let watcher = notify::recommended_watcher(on_event);
         let mut folders = Self::polled();
         match watcher {
             Ok(watcher) => folders.watcher = Some(watcher),
@@ -50,7 +50,7 @@ impl Folders {
         Self {
             watcher: None,
             watched: BTreeMap::new(),
-            is_told: false,
+            is_reported: false,
         }
     }
 
@@ -92,9 +92,9 @@ impl Folders {
 
     fn warn(&mut self, error: &notify::Error) {
         // A folder that went since it was looked for comes up at the next look.
-        if !self.is_told && !matches!(error.kind, notify::ErrorKind::PathNotFound) {
-            warn!(%error, "files cannot be watched; they are polled");
-            self.is_told = true;
+        if !self.is_reported && !matches!(error.kind, notify::ErrorKind::PathNotFound) {
+            warn!(%error, "cannot watch files: polling them instead");
+            self.is_reported = true;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a path looks like from outside: two looks that differ mean that something changed. Reads no file.
+//! The signature of a path: two signatures that differ mean that something changed. Reads no file.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -17,13 +17,12 @@ const SAMPLES: &str = "samples";
 pub(super) enum Signature {
     /// It cannot be looked at, mostly because it is not there.
     Missing(io::ErrorKind),
-    /// A file.
     File(Stamp),
     /// A folder, with what is in it by name.
     Folder(Stamp, Vec<(OsString, Signature)>),
 }
 
-/// What the file system says of a file. With the time of the last change of what it says: `cp -p` sets the other one.
+/// The metadata of a file, with the time of the last change of the metadata: `cp -p` sets the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,

@@ -1,4 +1,5 @@
-//! Real files, changed as editors, `cp`, `mv` and people do: each is told, with the system's watcher alone and without it.
+//! Real files, changed as editors, `cp`, `mv` and people do: each change is reported, with the system's watcher alone
+//! and without it.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Nothing comes within this: several times the quiet and the pause between looks.
 const NOTHING: Duration = Duration::from_millis(800);
 
-/// What tells of changes.
+/// The ways to notice changes.
 #[derive(Debug, Clone, Copy)]
 enum How {
     /// The system's watcher, and no look without it.
@@ -28,29 +29,29 @@ enum How {
 
 const BOTH: [How; 2] = [How::Hints, How::Polls];
 
-fn start(how: How, paths: Vec<PathBuf>) -> Watch {
+fn start(how: How, paths: Vec<PathBuf>) -> FileWatcher {
     let default = Timing::default();
     match how {
         How::Hints => {
             let poll = Duration::from_secs(3_600);
             let timing = Timing { poll, ..default };
-            Watch::start(paths, timing, watched)
+            FileWatcher::start(paths, timing, watched)
         }
         How::Polls => {
             let poll = Duration::from_millis(50);
             let timing = Timing { poll, ..default };
-            Watch::start(paths, timing, |_| Folders::polled())
+            FileWatcher::start(paths, timing, |_| Folders::polled())
         }
     }
 }
 
-/// What `watch` tells, from another task.
-fn listen(mut watch: Watch) -> mpsc::Receiver<()> {
-    let (tell, told) = mpsc::channel(64);
+/// The reports of `watch`, from another task.
+fn listen(mut watch: FileWatcher) -> mpsc::Receiver<()> {
+    let (on_event, told) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
             watch.changed().await;
-            if tell.send(()).await.is_err() {
+            if on_event.send(()).await.is_err() {
                 return;
             }
         }
@@ -58,7 +59,7 @@ fn listen(mut watch: Watch) -> mpsc::Receiver<()> {
     told
 }
 
-async fn expect_told(told: &mut mpsc::Receiver<()>, what: &str) {
+async fn expect_reported(told: &mut mpsc::Receiver<()>, what: &str) {
     timeout(DEADLINE, told.recv())
         .await
         .unwrap_or_else(|_| panic!("nothing was told: {what}"));
@@ -68,7 +69,7 @@ async fn expect_nothing(told: &mut mpsc::Receiver<()>, what: &str) {
     assert!(timeout(NOTHING, told.recv()).await.is_err(), "told for nothing: {what}");
 }
 
-/// Makes a folder as a user has it, watches what a file there would name, changes something, and waits until it is told.
+/// Makes a folder as a user has it, watches what a file there would name, changes something, and waits for the report.
 async fn check(what: &str, change: impl Fn(&Path)) {
     tokio::join!(
         check_how(How::Hints, what, &change),
@@ -90,11 +91,11 @@ async fn check_how(how: How, what: &str, change: &impl Fn(&Path)) {
     let mut told = listen(start(how, paths.iter().map(|path| root.join(path)).collect()));
     change(root);
     let what = format!("{what} ({how:?})");
-    expect_told(&mut told, &what).await;
-    // What was slowed down by a busy machine may be told of twice; it ends all the same.
+    expect_reported(&mut told, &what).await;
+    // A busy machine may report a slow change twice; it ends all the same.
     while timeout(NOTHING, told.recv()).await.is_ok() {}
     fs::write(root.join("plugins.toml"), "after that").unwrap();
-    expect_told(&mut told, &format!("a write after: {what}")).await;
+    expect_reported(&mut told, &format!("a write after: {what}")).await;
 }
 
 fn home() -> TempDir {
@@ -236,10 +237,10 @@ async fn a_folder_that_was_replaced_is_watched_like_the_first() {
         for round in 0..3 {
             fs::rename(root.join("plugins"), root.join(format!("old-{round}"))).unwrap();
             fs::create_dir(root.join("plugins")).unwrap();
-            expect_told(&mut told, &format!("gone in round {round} ({how:?})")).await;
+            expect_reported(&mut told, &format!("gone in round {round} ({how:?})")).await;
             while timeout(NOTHING, told.recv()).await.is_ok() {}
             fs::write(root.join("plugins/a.wasm"), "new").unwrap();
-            expect_told(&mut told, &format!("written in round {round} ({how:?})")).await;
+            expect_reported(&mut told, &format!("written in round {round} ({how:?})")).await;
         }
     }
 }
@@ -267,13 +268,13 @@ async fn after_the_last_write_of_a_slow_writer_one_change_is_told() {
         let mut file = fs::File::create(&path).unwrap();
         for _ in 0..10 {
             file.write_all(b"a part").unwrap();
-            // Shorter than the quiet; a busy machine may make it longer, and what is told then is told too early.
+            // Shorter than the quiet period; a busy machine may stretch it, and then the report is early.
             let early = timeout(Duration::from_millis(100), told.recv()).await;
             assert!(early.is_err() || early == Ok(Some(())));
         }
         file.write_all(b"the end").unwrap();
         drop(file);
-        expect_told(&mut told, &format!("{how:?}")).await;
+        expect_reported(&mut told, &format!("{how:?}")).await;
         expect_nothing(&mut told, &format!("{how:?}")).await;
     }
 }
@@ -323,12 +324,12 @@ async fn other_paths_forget_no_change_of_those_that_stay() {
         fs::write(&stays, "new").unwrap();
         watch.set(vec![stays, comes.clone()]);
         let mut told = listen(watch);
-        expect_told(&mut told, &format!("changed before ({how:?})")).await;
+        expect_reported(&mut told, &format!("changed before ({how:?})")).await;
         while timeout(NOTHING, told.recv()).await.is_ok() {}
         fs::write(&goes, "new").unwrap();
         expect_nothing(&mut told, &format!("not watched any more ({how:?})")).await;
         fs::write(&comes, "new").unwrap();
-        expect_told(&mut told, &format!("watched since ({how:?})")).await;
+        expect_reported(&mut told, &format!("watched since ({how:?})")).await;
     }
 }
 
@@ -345,10 +346,10 @@ async fn a_change_is_told_after_the_quiet_and_at_the_latest_after_five_seconds()
         (4_999, 5_000),
         (9_000, 5_000),
     ] {
-        let unsettled = Unsettled {
+        let unsettled = PendingChange {
             first: begin,
             last: at(last),
         };
-        assert_eq!(unsettled.tell_at(&timing), at(expected), "last change after {last} ms");
+        assert_eq!(unsettled.due_at(&timing), at(expected), "last change after {last} ms");
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DeviceKind, try_read_sync};
 use wgpu::{AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor};
 
-/// What an adapter is. The order is the order of preference.
+/// The kind of an adapter. The order is the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Discrete,

@@ -31,7 +31,7 @@ pub enum DeviceChoice {
     Adapter(String),
 }
 
-/// What the CPU is called in lists and logs.
+/// The name of the CPU in lists and logs.
 const CPU_NAME: &str = "cpu";
 /// Burn's CPU backend, which others are compared with.
 const FLEX_NAME: &str = "cpu (burn-flex)";
@@ -49,7 +49,7 @@ pub struct Device {
     precision: Precision,
 }
 
-/// What runs a graph there.
+/// The executor there.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// Burn, on one of its devices.
@@ -64,7 +64,7 @@ pub(crate) enum Place {
 /// One line of `millrace devices`.
 #[derive(Debug, Clone)]
 pub struct DeviceInfo {
-    /// What `device = { adapter = ".." }` is matched against.
+    /// Matched against `device = { adapter = ".." }`.
     pub name: String,
     /// `cpu`, `discrete gpu`, `integrated gpu`, `virtual gpu`, `software` or `other`.
     pub kind: String,
@@ -82,7 +82,7 @@ pub enum DeviceError {
     /// `gpu` was asked for and there is none.
     #[error("no GPU found; there is {there}")]
     NoGpu {
-        /// What there is instead.
+        /// The existing ones.
         there: String,
     },
     /// There are fewer GPUs.
@@ -90,7 +90,7 @@ pub enum DeviceError {
     NoSuchGpu {
         /// Which was asked for.
         place: usize,
-        /// What there is.
+        /// The existing ones.
         there: String,
     },
     /// The device has no arithmetic in half precision.
@@ -104,7 +104,7 @@ pub enum DeviceError {
     NoSuchAdapter {
         /// The text.
         wanted: String,
-        /// What there is instead.
+        /// The existing ones.
         there: String,
     },
     /// The adapter is there and refuses.
@@ -112,7 +112,7 @@ pub enum DeviceError {
     Refused {
         /// The adapter's name.
         name: String,
-        /// What the graphics library says.
+        /// The error of the graphics library.
         message: String,
     },
 }
@@ -163,7 +163,7 @@ impl DeviceChoice {
 }
 
 impl Device {
-    /// Opens a device. Opening one again yields the one that is open.
+    /// Opens a device. Opening one again returns the open one.
     ///
     /// # Errors
     /// When there is none of the kind asked for: says what there is instead.
@@ -233,7 +233,7 @@ impl Device {
         }
     }
 
-    /// What its numbers are compared with: never itself.
+    /// The reference for its numbers: never itself.
     pub(crate) fn reference(&self) -> Self {
         match self.place {
             Place::Cpu { .. } => Self::flex(),
@@ -333,7 +333,7 @@ fn list(adapters: &[Adapter]) -> String {
     there.join(", ")
 }
 
-/// What was opened: the runtime behind a selector is registered for the life of the process.
+/// An open device: the runtime behind a selector is registered for the life of the process.
 static OPENED: Mutex<BTreeMap<String, Device>> = Mutex::new(BTreeMap::new());
 
 fn open_adapter(adapter: &Adapter) -> Result<Device, DeviceError> {
@@ -351,7 +351,7 @@ fn open_adapter(adapter: &Adapter) -> Result<Device, DeviceError> {
     if let Some(device) = opened.get(&key) {
         return Ok(device.clone());
     }
-    // The graphics stack may panic where it could report; a machine's driver is no bug of ours.
+    // The graphics stack may panic where it could report; a machine's driver is not a bug of ours.
     let setup = catch_unwind(AssertUnwindSafe(|| {
         let options = burn::tensor::Device::wgpu_options()
             .graphics_api(adapter.api)

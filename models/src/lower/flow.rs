@@ -5,7 +5,7 @@ use crate::manifest::Window;
 /// Most numbers of one item between two layers: a quarter of a gigabyte of `f32`.
 const MAX_ACTIVATION_ELEMENTS: usize = 1 << 26;
 
-/// What was expected and what was found, in words.
+/// The expected and the found shape, in words.
 pub(super) type Unfit = (String, String);
 
 /// The shape of what flows between layers, without the batch axis.

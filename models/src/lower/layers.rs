@@ -20,13 +20,13 @@ const MAX_WEIGHT_BYTES: u64 = 4 << 30;
 const MAX_WINDOW_ELEMENTS: u64 = 1 << 17;
 /// Most multiplications of one item, all layers together: 24 times those of ResNet-152 at 224x224.
 const MAX_WORK: u64 = 1 << 38;
-/// Most misfits of weights that are told one by one.
+/// Most misfits of weights that are listed one by one.
 const MAX_ERRORS: usize = 16;
 /// The graph's input and its output, by name.
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";
 
-/// Why a layer has no output: told here, or told already.
+/// The reason why a layer has no output: reported here, or already.
 type Stop = Option<ModelError>;
 
 /// Lowers a manifest's layers with the weights of its file.
@@ -95,7 +95,7 @@ fn mismatch(source: &Source, at: usize, layer: &str, (expected, found): Unfit) -
     }
 }
 
-/// What reaches a layer.
+/// The input of a layer.
 #[derive(Debug, Clone, Copy)]
 struct At {
     value: ValueId,
@@ -108,7 +108,7 @@ struct Lowering<'a> {
     prefix: String,
     layout: Layout,
     graph: millrace_graph::Builder,
-    /// What is wrong so far; lowering goes on, for what else is wrong.
+    /// The misfits so far; lowering goes on, to find others.
     errors: Vec<ModelError>,
     /// Whether every weight so far was there and fitted: after that the graph is not made any further.
     is_whole: bool,
@@ -119,7 +119,7 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    /// What the last layer yields; nothing where a layer does not fit what reaches it.
+    /// The output of the last layer; `None` where a layer does not fit its input.
     fn sequence(&mut self, layers: &[Layer], input: At) -> Option<At> {
         let mut at = input;
         for layer in layers {
@@ -231,7 +231,7 @@ impl Lowering<'_> {
         }))
     }
 
-    /// Reads a weight that must have this shape; nothing, and told, where it cannot be read or has another.
+    /// Reads a weight that must have this shape; `None`, and a report, where it cannot be read or has another.
     fn take(&mut self, layer: &Layer, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
         let name = format!("{}{name}", self.prefix);
         if !self.weights.has(&name) {

@@ -1,5 +1,5 @@
-//! What is wrong with a model folder beside the first mistakes of its `model.toml`: a person hears of everything at once.
-//! Knows no layer.
+//! The faults of a model folder beside the first mistakes of its `model.toml`: all are reported at once. Knows no
+//! layer.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::path::Path;
 use toml::Spanned;
 
 use super::raw::{self, RawManifest, RawOutput};
-use super::{Manifest, Mistake, Source, check};
+use super::{Diagnostic, Manifest, Source, check};
 use crate::error::ModelError;
 
-/// Labels that are told one by one; of more, only the number.
+/// Labels that are listed one by one; of more, only the number.
 const TOLD_MAX: usize = 8;
 
 /// Tables of which nothing else depends.
@@ -46,7 +46,7 @@ impl Manifest {
         };
         let has_weights = weights.is_none();
         let missing = weights.into_iter().chain(samples);
-        errors.extend(missing.map(|mistake| source.mistake(mistake)));
+        errors.extend(missing.map(|diagnostic| source.diagnostic(diagnostic)));
         errors.sort_by_key(ModelError::place);
         if let Some(rest) = Self::rest(source).filter(|_| has_weights)
             && let Err(error) = read(rest)
@@ -58,9 +58,12 @@ impl Manifest {
 
     /// The input's type, the weights and the layers, where these are right, whatever else is wrong.
     fn rest(source: &Source) -> Option<Self> {
-        let mut mistakes = Vec::new();
-        let mut raw = raw::read(&source.text, &mut mistakes);
-        if !mistakes.iter().all(|mistake| is_apart(&source.text, mistake.at)) {
+        let mut diagnostics = Vec::new();
+        let mut raw = raw::read(&source.text, &mut diagnostics);
+        if !diagnostics
+            .iter()
+            .all(|diagnostic| is_apart(&source.text, diagnostic.at))
+        {
             return None;
         }
         (raw.output, raw.samples, raw.accuracy) = (RawOutput::default(), None, None);
@@ -70,15 +73,15 @@ impl Manifest {
         if let Some(weights) = &mut raw.weights {
             weights.sha256 = None;
         }
-        mistakes.clear();
-        check(raw, &mut mistakes).filter(|_| mistakes.is_empty())
+        diagnostics.clear();
+        check(raw, &mut diagnostics).filter(|_| diagnostics.is_empty())
     }
 }
 
-/// What is wrong with values that stand for themselves.
+/// The faults of values that stand alone.
 pub(super) struct OfValues {
-    labels: Vec<Mistake>,
-    std: Option<Mistake>,
+    labels: Vec<Diagnostic>,
+    std: Option<Diagnostic>,
 }
 
 /// Looks at them before everything else.
@@ -88,22 +91,22 @@ pub(super) fn of_values(raw: &RawManifest) -> OfValues {
     let std = std.and_then(|given| {
         let wrong = given.get_ref().iter().find(|std| **std == 0.0 || !std.is_finite())?;
         let message = format!("`std` is {wrong}: a byte is divided by it, and makes no finite normalisation");
-        Some(Mistake::new(given.span().start, message))
+        Some(Diagnostic::new(given.span().start, message))
     });
     OfValues { labels, std }
 }
 
 impl OfValues {
     /// Adds it to what was found meanwhile.
-    pub(super) fn add_to(self, mistakes: &mut Vec<Mistake>) {
+    pub(super) fn add_to(self, diagnostics: &mut Vec<Diagnostic>) {
         // Where the input's type is right, the normalisation was looked at as a whole.
-        let is_told = |std: &Mistake| mistakes.iter().any(|told| told.at == std.at);
+        let is_told = |std: &Diagnostic| diagnostics.iter().any(|told| told.at == std.at);
         let std = self.std.filter(|std| !is_told(std));
-        mistakes.extend(self.labels.into_iter().chain(std));
+        diagnostics.extend(self.labels.into_iter().chain(std));
     }
 }
 
-fn of_labels(labels: &Spanned<Vec<String>>) -> Vec<Mistake> {
+fn of_labels(labels: &Spanned<Vec<String>>) -> Vec<Diagnostic> {
     let at = labels.span().start;
     let (mut first, mut wrong) = (HashMap::new(), Vec::new());
     for (class, label) in labels.get_ref().iter().enumerate() {
@@ -125,16 +128,16 @@ fn of_labels(labels: &Spanned<Vec<String>>) -> Vec<Mistake> {
     if n_more > 0 {
         wrong.push(format!("{n_more} more labels are empty or equal to another"));
     }
-    wrong.into_iter().map(|message| Mistake::new(at, message)).collect()
+    wrong.into_iter().map(|message| Diagnostic::new(at, message)).collect()
 }
 
 /// Why a file that is named cannot be looked at; a name that leads out of the folder is another mistake.
-fn missing(folder: &Path, given: &Spanned<String>) -> Option<Mistake> {
+fn missing(folder: &Path, given: &Spanned<String>) -> Option<Diagnostic> {
     let name = given.get_ref();
     let is_plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str()) && !name.contains('\0');
     let why = folder.join(name).metadata().err().filter(|_| is_plain)?;
     let message = format!("the file `{}` cannot be read: {why}", name.escape_debug());
-    Some(Mistake::new(given.span().start, message))
+    Some(Diagnostic::new(given.span().start, message))
 }
 
 /// Whether a mistake is where nothing else depends on it.
@@ -258,7 +261,7 @@ out = 2
             assert!(errors.iter().any(|error| error.contains(expected)), "{errors:#?}");
             assert!(!errors.iter().any(|error| error.contains("looked at")), "{errors:#?}");
         }
-        // A number that stands for itself is told all the same.
+        // A value that stands alone is reported all the same.
         let both = errors(
             &good.replace("shape = [2]", "shape = [2, 2]").replace("[1.0]", "[0.0]"),
             &files,

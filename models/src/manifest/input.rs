@@ -3,10 +3,10 @@
 use toml::Spanned;
 
 use super::raw::RawInput;
-use super::{MAX_AXES, MAX_EXTENT, Mistake, keep};
+use super::{Diagnostic, MAX_AXES, MAX_EXTENT, keep};
 use crate::tensor::{Element, TensorType};
 
-/// What each byte is multiplied with where nothing is said: they become 0 to 1, as by torchvision's `ToTensor`.
+/// The default factor of each byte: they become 0 to 1, as by torchvision's `ToTensor`.
 const SCALE: f64 = 1.0 / 255.0;
 
 /// `(byte * scale - mean) / std`, as `byte * factor + shift`; one of each for every channel.
@@ -17,7 +17,7 @@ pub(crate) struct Normalisation {
     pub(crate) shift: Vec<f32>,
 }
 
-/// What a model takes, and how bytes are normalised.
+/// The input of a model, and how bytes are normalised.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) tensor: TensorType,
@@ -25,19 +25,19 @@ pub(crate) struct Input {
     pub(crate) normalisation: Option<Normalisation>,
 }
 
-/// What `model.toml` says of the input.
+/// The input in `model.toml`.
 #[derive(Debug, Clone)]
 pub(crate) enum GivenInput {
     /// All of it.
     Whole(Input),
-    /// What is to be read beside the network's own input: checked by itself.
+    /// The part beside the network's own input: checked by itself.
     Partly(Box<RawInput>),
 }
 
-/// What a network's file says of its input.
+/// The input in a network's file.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundInput {
-    /// Of an item.
+    /// The shape of an item.
     pub(crate) shape: Vec<u32>,
     /// Whether it takes bytes, which it makes floats of by itself.
     pub(crate) is_bytes: bool,
@@ -45,25 +45,25 @@ pub(crate) struct FoundInput {
     pub(crate) is_unit: bool,
 }
 
-pub(super) fn check(raw: RawInput, has_layers: bool, mistakes: &mut Vec<Mistake>) -> Option<GivenInput> {
+pub(super) fn check(raw: RawInput, has_layers: bool, diagnostics: &mut Vec<Diagnostic>) -> Option<GivenInput> {
     let shape = raw
         .shape
         .as_ref()
-        .map(|shape| keep(check_shape(shape, has_layers), mistakes));
+        .map(|shape| keep(check_shape(shape, has_layers), diagnostics));
     let element = raw
         .element
         .as_ref()
-        .map(|element| keep(check_element(element), mistakes));
+        .map(|element| keep(check_element(element), diagnostics));
     if has_layers {
         let tensor = TensorType {
             shape: shape.flatten()?,
             element: element.flatten()?,
         };
-        let normalisation = keep(check_normalisation(&raw, &tensor, SCALE), mistakes)?;
+        let normalisation = keep(check_normalisation(&raw, &tensor, SCALE), diagnostics)?;
         return Some(GivenInput::Whole(Input { tensor, normalisation }));
     }
     if element == Some(Some(Element::Float)) {
-        keep(check_floats(&raw), mistakes)?;
+        keep(check_floats(&raw), diagnostics)?;
     }
     let is_right = shape != Some(None) && element != Some(None);
     is_right.then(|| GivenInput::Partly(Box::new(raw)))
@@ -80,14 +80,14 @@ impl GivenInput {
 
     /// The input of a network whose file says what it takes: bytes where it takes them or where there is a normalisation
     /// for them, else floats.
-    pub(super) fn beside(&self, found: &FoundInput) -> Result<Input, Mistake> {
+    pub(super) fn beside(&self, found: &FoundInput) -> Result<Input, Diagnostic> {
         let raw = match self {
             Self::Whole(input) => return Ok(input.clone()),
             Self::Partly(raw) => raw,
         };
         if let Some(given) = raw.shape.as_ref().filter(|given| *given.get_ref() != found.shape) {
             let message = format!("`shape` is {:?}, and the file's is {:?}", given.get_ref(), found.shape);
-            return Err(Mistake::new(given.span().start, message));
+            return Err(Diagnostic::new(given.span().start, message));
         }
         let said = raw.element.as_ref().map(|element| element.get_ref().as_str());
         let element = match said {
@@ -100,49 +100,49 @@ impl GivenInput {
             shape: found.shape.clone(),
             element,
         };
-        // What takes bytes normalises them by itself.
+        // A model that takes bytes normalises them by itself.
         let scale = if found.is_bytes { 1.0 } else { SCALE };
         let normalisation = check_normalisation(raw, &tensor, scale)?;
         Ok(Input { tensor, normalisation })
     }
 }
 
-fn check_shape(given: &Spanned<Vec<u32>>, has_layers: bool) -> Result<Vec<u32>, Mistake> {
+fn check_shape(given: &Spanned<Vec<u32>>, has_layers: bool) -> Result<Vec<u32>, Diagnostic> {
     let shape = given.get_ref();
     if has_layers && !matches!(shape.len(), 1 | 3) {
         let message = format!(
             "`shape` has {} axes; it is [channels, height, width] or [features]",
             shape.len()
         );
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     if !(1..=MAX_AXES).contains(&shape.len()) {
         let message = format!("`shape` has {} axes, not within 1 to {MAX_AXES}", shape.len());
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     if let Some(axis) = shape.iter().find(|axis| !(1..=MAX_EXTENT).contains(*axis)) {
         let message = format!("`shape` has an axis of {axis}, not within 1 to {MAX_EXTENT}");
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     Ok(shape.clone())
 }
 
-fn check_element(given: &Spanned<String>) -> Result<Element, Mistake> {
+fn check_element(given: &Spanned<String>) -> Result<Element, Diagnostic> {
     match given.get_ref().as_str() {
         "byte" => Ok(Element::Byte),
         "float" => Ok(Element::Float),
         other => {
             let message = format!("unknown element `{other}`; it is \"byte\" or \"float\"");
-            Err(Mistake::new(given.span().start, message))
+            Err(Diagnostic::new(given.span().start, message))
         }
     }
 }
 
-fn check_floats(raw: &RawInput) -> Result<(), Mistake> {
+fn check_floats(raw: &RawInput) -> Result<(), Diagnostic> {
     match normalised_at(raw) {
         Some(at) => {
             let message = "floats are fed to the network as they are: `scale`, `mean` and `std` go with bytes";
-            Err(Mistake::new(at, message.to_owned()))
+            Err(Diagnostic::new(at, message.to_owned()))
         }
         None => Ok(()),
     }
@@ -158,7 +158,7 @@ fn normalised_at(raw: &RawInput) -> Option<usize> {
     given.into_iter().flatten().next().map(|span| span.start)
 }
 
-fn check_normalisation(raw: &RawInput, input: &TensorType, scale: f64) -> Result<Option<Normalisation>, Mistake> {
+fn check_normalisation(raw: &RawInput, input: &TensorType, scale: f64) -> Result<Option<Normalisation>, Diagnostic> {
     if input.element == Element::Float {
         return check_floats(raw).map(|()| None);
     }
@@ -180,7 +180,7 @@ fn check_normalisation(raw: &RawInput, input: &TensorType, scale: f64) -> Result
         let (factor, shift) = ((scale / std) as f32, (-mean / std) as f32);
         if !factor.is_finite() || !shift.is_finite() {
             let message = format!("scale {scale}, mean {mean} and std {std} make no finite normalisation");
-            return Err(Mistake::new(at, message));
+            return Err(Diagnostic::new(at, message));
         }
         normalisation.factor.push(factor);
         normalisation.shift.push(shift);
@@ -193,7 +193,7 @@ fn per_channel(
     key: &str,
     channels: usize,
     default: f64,
-) -> Result<Vec<f64>, Mistake> {
+) -> Result<Vec<f64>, Diagnostic> {
     let Some(given) = given else {
         return Ok(vec![default; channels]);
     };
@@ -202,7 +202,7 @@ fn per_channel(
         many if many.len() == channels => Ok(many.to_vec()),
         many => {
             let message = format!("`{key}` has {} numbers for {channels} channels", many.len());
-            Err(Mistake::new(given.span().start, message))
+            Err(Diagnostic::new(given.span().start, message))
         }
     }
 }

@@ -56,7 +56,7 @@ const TOLERANCE: Within = Within {
 const AXIS: Form = Form::Integer(&SIZE);
 /// A name within the folder, and no path out of it.
 const FILE_NAME: &str = r"^[^/\x00]+$";
-/// What holds without a key that an `.onnx` file has the answer to.
+/// The default for a key that an `.onnx` file has the answer to.
 const BY_ONNX: &str = "what the `.onnx` file says; required beside layers";
 const OF_BYTES: &[When] = &[When::Matches("element", "^float$")];
 
@@ -69,14 +69,14 @@ static ROOT: Section = Section {
             "description",
             Form::Text(""),
             "\"Ten shapes\"",
-            "A sentence; told, not used.",
+            "A sentence; shown, not used.",
         )
         .or("none"),
         Declared::new(
             "licence",
             Form::Text(""),
             "\"Apache-2.0\"",
-            "The licence of the weights; told, not used.",
+            "The licence of the weights; shown, not used.",
         )
         .or("none")
         .unless(&[When::Matches("license", "")]),
@@ -85,7 +85,7 @@ static ROOT: Section = Section {
             "provenance",
             Form::Text(""),
             "\"trained on our own pictures\"",
-            "Where the weights come from; told, not used.",
+            "Where the weights come from; shown, not used.",
         )
         .or("none"),
         Declared::new("input", Form::Table(&INPUT), "", "What the model takes; see below.").or(BY_ONNX),
@@ -108,7 +108,7 @@ static ROOT: Section = Section {
             "accuracy",
             Form::Table(&ACCURACY),
             "",
-            "What was measured on held-out data; told, not used.",
+            "What was measured on held-out data; shown, not used.",
         )
         .or("none"),
         Declared::new(
@@ -283,7 +283,7 @@ static ACCURACY: Section = Section {
             "The share of held-out items that were classified rightly.",
         )
         .required(),
-        Declared::new("items", Form::Integer(&COUNT), "2000", "How many they were.").or("not told"),
+        Declared::new("items", Form::Integer(&COUNT), "2000", "How many they were.").or("unknown"),
     ],
     ..Section::EMPTY
 };
@@ -293,7 +293,7 @@ pub fn schema() -> Value {
     json_schema(&FILE)
 }
 
-/// The reference of `model.toml` with its tables made anew.
+/// The reference of `model.toml` with its tables filled in again.
 ///
 /// # Errors
 /// When the text has not a place for each table.

@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::keys_layer;
 use super::raw::{Extent, RawLayer};
-use super::{MAX_EXTENT, Mistake};
+use super::{Diagnostic, MAX_EXTENT};
 use crate::near::nearest;
 
 /// A layer that has every key it needs and none that it does not take.
@@ -104,7 +104,7 @@ pub(crate) struct Window {
     pub(crate) dilation: [usize; 2],
 }
 
-/// What the keys say where they are absent, as in PyTorch.
+/// The defaults of the keys, as in PyTorch.
 pub(super) const EPS: f64 = 1e-5;
 /// The most of ReLU6.
 const SIX: f32 = 6.0;
@@ -122,19 +122,19 @@ pub(super) const CEIL: bool = false;
 pub(super) const COUNT_PADDING: bool = true;
 
 /// Checks a list of layers, and the lists within it. A layer with a mistake is in the list with something in its place.
-pub(super) fn check_list(raw: Vec<Spanned<RawLayer>>, mistakes: &mut Vec<Mistake>) -> Vec<Layer> {
-    check_nested(raw, "layer ", mistakes)
+pub(super) fn check_list(raw: Vec<Spanned<RawLayer>>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
+    check_nested(raw, "layer ", diagnostics)
 }
 
-fn check_nested(raw: Vec<Spanned<RawLayer>>, prefix: &str, mistakes: &mut Vec<Mistake>) -> Vec<Layer> {
+fn check_nested(raw: Vec<Spanned<RawLayer>>, prefix: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Layer> {
     let layers = raw.into_iter().enumerate().filter_map(|(index, layer)| {
         let at = layer.span().start;
-        check_layer(layer.into_inner(), &format!("{prefix}{}", index + 1), at, mistakes)
+        check_layer(layer.into_inner(), &format!("{prefix}{}", index + 1), at, diagnostics)
     });
     layers.collect()
 }
 
-fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mistake>) -> Option<Layer> {
+fn check_layer(mut raw: RawLayer, place: &str, at: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Layer> {
     let kind_at = raw.kind.as_ref()?.span().start; // told already where it is missing
     let kind_name = raw.kind.take()?.into_inner();
     let name = raw.name.take();
@@ -146,7 +146,7 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
         raw: &mut raw,
         label: &label,
         at,
-        mistakes,
+        diagnostics,
     };
     let kind = match kind_name.as_str() {
         "conv2d" => LayerKind::Conv2d(conv2d(name, fields)),
@@ -207,11 +207,11 @@ fn check_layer(mut raw: RawLayer, place: &str, at: usize, mistakes: &mut Vec<Mis
                 "{place}: unknown type `{other}`{meant}; known are {}",
                 keys_layer::kinds()
             );
-            mistakes.push(Mistake::new(kind_at, message));
+            diagnostics.push(Diagnostic::new(kind_at, message));
             return None;
         }
     };
-    refuse_rest(&raw, &label, mistakes);
+    refuse_rest(&raw, &label, diagnostics);
     Some(Layer { label, at, kind })
 }
 
@@ -235,7 +235,7 @@ fn residual(fields: &mut Fields<'_>, place: &str) -> LayerKind {
     let shortcut = take(&mut fields.raw.shortcut).unwrap_or_default();
     LayerKind::Residual {
         body,
-        shortcut: check_nested(shortcut, &format!("{place} shortcut "), fields.mistakes),
+        shortcut: check_nested(shortcut, &format!("{place} shortcut "), fields.diagnostics),
     }
 }
 
@@ -244,7 +244,7 @@ fn body(fields: &mut Fields<'_>, place: &str) -> Vec<Layer> {
     if body.is_none() {
         fields.missing("body");
     }
-    check_nested(body.unwrap_or_default(), &format!("{place} body "), fields.mistakes)
+    check_nested(body.unwrap_or_default(), &format!("{place} body "), fields.diagnostics)
 }
 
 fn concat(fields: &mut Fields<'_>, place: &str) -> LayerKind {
@@ -262,7 +262,7 @@ fn concat(fields: &mut Fields<'_>, place: &str) -> LayerKind {
     }
     let branches = branches.into_iter().enumerate().map(|(index, branch)| {
         let prefix = format!("{place} branch {} ", index + 1);
-        check_nested(branch, &prefix, fields.mistakes)
+        check_nested(branch, &prefix, fields.diagnostics)
     });
     LayerKind::Concat {
         branches: branches.collect(),
@@ -274,7 +274,7 @@ struct Fields<'a> {
     raw: &'a mut RawLayer,
     label: &'a str,
     at: usize,
-    mistakes: &'a mut Vec<Mistake>,
+    diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 #[derive(PartialEq)]
@@ -285,7 +285,8 @@ enum Dilated {
 
 impl Fields<'_> {
     fn wrong(&mut self, at: usize, what: &str) {
-        self.mistakes.push(Mistake::new(at, format!("{}: {what}", self.label)));
+        self.diagnostics
+            .push(Diagnostic::new(at, format!("{}: {what}", self.label)));
     }
 
     fn missing(&mut self, key: &str) {
@@ -462,7 +463,7 @@ fn take<T>(slot: &mut Option<Spanned<T>>) -> Option<T> {
 }
 
 /// A mistake for each key that the layer's kind does not take.
-fn refuse_rest(raw: &RawLayer, label: &str, mistakes: &mut Vec<Mistake>) {
+fn refuse_rest(raw: &RawLayer, label: &str, diagnostics: &mut Vec<Diagnostic>) {
     fn start<T>(slot: &Option<Spanned<T>>) -> Option<usize> {
         slot.as_ref().map(|value| value.span().start)
     }
@@ -488,6 +489,6 @@ fn refuse_rest(raw: &RawLayer, label: &str, mistakes: &mut Vec<Mistake>) {
         ("branches", start(&raw.branches)),
     ];
     for (key, at) in rest.into_iter().filter_map(|(key, start)| Some((key, start?))) {
-        mistakes.push(Mistake::new(at, format!("{label}: this type takes no `{key}`")));
+        diagnostics.push(Diagnostic::new(at, format!("{label}: this type takes no `{key}`")));
     }
 }

@@ -35,7 +35,7 @@ const MAX_AXES: usize = millrace_graph::limits::MAX_AXES - 1;
 /// The largest difference of a recorded output that is still right, where the file does not say.
 const SAMPLE_TOLERANCE: f64 = 1e-3;
 
-/// What `model.toml` says, checked as far as that goes without the weights.
+/// A `model.toml`, checked as far as that goes without the weights.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
     pub(crate) name: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) enum NetworkSource {
     Onnx,
 }
 
-/// What the outputs mean.
+/// The meaning of the outputs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Output {
     /// The one that the labels belong to, and where it is named; the first where there is none.
@@ -110,12 +110,12 @@ pub(crate) enum Layout {
 
 /// Something wrong at a place in the text.
 #[derive(Debug)]
-pub(crate) struct Mistake {
+pub(crate) struct Diagnostic {
     at: usize,
     message: String,
 }
 
-impl Mistake {
+impl Diagnostic {
     pub(crate) fn new(at: usize, message: String) -> Self {
         Self { at, message }
     }
@@ -137,13 +137,13 @@ impl Source {
         (line, column)
     }
 
-    pub(crate) fn mistake(&self, mistake: Mistake) -> ModelError {
-        let (line, column) = self.place(mistake.at);
+    pub(crate) fn diagnostic(&self, diagnostic: Diagnostic) -> ModelError {
+        let (line, column) = self.place(diagnostic.at);
         ModelError::Manifest {
             path: self.path.clone(),
             line,
             column,
-            message: mistake.message,
+            message: diagnostic.message,
         }
     }
 }
@@ -154,26 +154,31 @@ impl Manifest {
     /// # Errors
     /// Every mistake, in the order of the text.
     pub(crate) fn parse(source: &Source) -> Result<Self, ModelError> {
-        let mut mistakes = Vec::new();
-        let raw = raw::read(&source.text, &mut mistakes);
+        let mut diagnostics = Vec::new();
+        let raw = raw::read(&source.text, &mut diagnostics);
         let of_values = faults::of_values(&raw);
-        let manifest = check(raw, &mut mistakes);
-        of_values.add_to(&mut mistakes);
-        let manifest = manifest.filter(|_| mistakes.is_empty());
-        mistakes.sort_by_key(|mistake| mistake.at);
+        let manifest = check(raw, &mut diagnostics);
+        of_values.add_to(&mut diagnostics);
+        let manifest = manifest.filter(|_| diagnostics.is_empty());
+        diagnostics.sort_by_key(|diagnostic| diagnostic.at);
         // A table that cannot be read is a mistake already.
-        let unread = || Mistake::new(0, "it cannot be read".to_owned());
+        let unread = || Diagnostic::new(0, "it cannot be read".to_owned());
         manifest.ok_or_else(|| {
-            if mistakes.is_empty() {
-                mistakes.push(unread());
+            if diagnostics.is_empty() {
+                diagnostics.push(unread());
             }
-            ModelError::of(mistakes.into_iter().map(|mistake| source.mistake(mistake)).collect())
+            ModelError::of(
+                diagnostics
+                    .into_iter()
+                    .map(|diagnostic| source.diagnostic(diagnostic))
+                    .collect(),
+            )
         })
     }
 }
 
 impl Manifest {
-    /// What an `.onnx` file by itself says: all else is as it is where nothing is said.
+    /// The manifest of an `.onnx` file by itself: defaults for everything else.
     pub(crate) fn bare(file: String) -> Self {
         Self {
             name: None,
@@ -201,22 +206,24 @@ impl Manifest {
     /// # Errors
     /// When the two do not agree.
     pub(crate) fn input_beside(&self, found: &FoundInput, source: &Source) -> Result<Input, ModelError> {
-        self.input.beside(found).map_err(|mistake| source.mistake(mistake))
+        self.input
+            .beside(found)
+            .map_err(|diagnostic| source.diagnostic(diagnostic))
     }
 }
 
-fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
+fn check(raw: RawManifest, diagnostics: &mut Vec<Diagnostic>) -> Option<Manifest> {
     let has_layers = !raw.weights.as_ref().is_some_and(RawWeights::is_onnx);
     let input = match raw.input {
         None if !has_layers => Some(RawInput::default()),
         given => given,
     };
-    let input = input.and_then(|input| input::check(input, has_layers, mistakes));
-    let output = keep(check_output(raw.output), mistakes);
-    let n_before = mistakes.len();
-    let layers = raw.layer.map(|layers| layer::check_list(layers, mistakes));
-    if layers.as_ref().is_some_and(Vec::is_empty) && mistakes.len() == n_before {
-        mistakes.push(Mistake::new(0, "the layer list is empty".to_owned()));
+    let input = input.and_then(|input| input::check(input, has_layers, diagnostics));
+    let output = keep(check_output(raw.output), diagnostics);
+    let n_before = diagnostics.len();
+    let layers = raw.layer.map(|layers| layer::check_list(layers, diagnostics));
+    if layers.as_ref().is_some_and(Vec::is_empty) && diagnostics.len() == n_before {
+        diagnostics.push(Diagnostic::new(0, "the layer list is empty".to_owned()));
     }
     let last = layers.iter().flatten().last();
     let ends_in_softmax = last.is_some_and(|layer| matches!(layer.kind, LayerKind::Softmax));
@@ -227,13 +234,13 @@ fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         let message = "the network ends in a softmax layer, so its outputs are scores already: `activation` must be \
                        \"none\", or the layer go"
             .to_owned();
-        mistakes.push(Mistake::new(output.labels_at, message));
+        diagnostics.push(Diagnostic::new(output.labels_at, message));
     }
-    let weights = raw.weights.and_then(|weights| check_weights(weights, mistakes));
-    let samples = raw.samples.map(|samples| check_samples(&samples, mistakes));
+    let weights = raw.weights.and_then(|weights| check_weights(weights, diagnostics));
+    let samples = raw.samples.map(|samples| check_samples(&samples, diagnostics));
     let accuracy = raw
         .accuracy
-        .and_then(|accuracy| keep(check_accuracy(&accuracy), mistakes)?);
+        .and_then(|accuracy| keep(check_accuracy(&accuracy), diagnostics)?);
     Some(Manifest {
         name: raw.name,
         description: raw.description,
@@ -254,19 +261,19 @@ fn check(raw: RawManifest, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
     })
 }
 
-/// What is right; what is wrong goes to the others.
-fn keep<T>(checked: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
-    checked.map_err(|mistake| mistakes.push(mistake)).ok()
+/// The right parts; mistakes go to the others.
+fn keep<T>(checked: Result<T, Diagnostic>, diagnostics: &mut Vec<Diagnostic>) -> Option<T> {
+    checked.map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
 }
 
-fn check_output(raw: RawOutput) -> Result<Output, Mistake> {
+fn check_output(raw: RawOutput) -> Result<Output, Diagnostic> {
     let name = raw.name.map(|name| (name.span().start, name.into_inner()));
     let name = name.map(|(at, name)| (name, at));
     let Some(labels) = raw.labels else {
         return match raw.activation {
             Some(activation) if activation.get_ref() != "none" => {
                 let message = "an activation makes scores of classes: it needs `labels`".to_owned();
-                Err(Mistake::new(activation.span().start, message))
+                Err(Diagnostic::new(activation.span().start, message))
             }
             _ => Ok(Output {
                 name,
@@ -283,13 +290,13 @@ fn check_output(raw: RawOutput) -> Result<Output, Mistake> {
             "none" => Activation::None,
             other => {
                 let message = format!("unknown activation `{other}`; it is \"softmax\", \"sigmoid\" or \"none\"");
-                return Err(Mistake::new(given.span().start, message));
+                return Err(Diagnostic::new(given.span().start, message));
             }
         }),
     };
     let labels = labels.into_inner();
     if labels.is_empty() || labels.len() > MAX_LABELS {
-        return Err(Mistake::new(
+        return Err(Diagnostic::new(
             at,
             format!("{} labels, not within 1 to {MAX_LABELS}", labels.len()),
         ));
@@ -302,14 +309,14 @@ fn check_output(raw: RawOutput) -> Result<Output, Mistake> {
     })
 }
 
-fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightSource> {
-    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), mistakes));
+fn check_weights(raw: RawWeights, diagnostics: &mut Vec<Diagnostic>) -> Option<WeightSource> {
+    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), diagnostics));
     let format = match (&raw.format, &raw.file, &file) {
-        (Some(given), ..) => keep(check_format(given), mistakes),
+        (Some(given), ..) => keep(check_format(given), diagnostics),
         (None, Some(given), Some(file)) => {
             let format = format_of(file);
             if format.is_none() {
-                mistakes.push(unknown_format(given, true, "say which `format` it is"));
+                diagnostics.push(unknown_format(given, true, "say which `format` it is"));
             }
             format
         }
@@ -323,15 +330,15 @@ fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightS
         ];
         for (key, span) in beside.into_iter().filter_map(|(key, span)| Some((key, span?))) {
             let message = format!("`{key}` is for weights that layers name: an `.onnx` file takes none");
-            mistakes.push(Mistake::new(span.start, message));
+            diagnostics.push(Diagnostic::new(span.start, message));
         }
     }
     let layout = match &raw.layout {
         None if format == Some(Format::Burn) => Some(Layout::Burn),
         None => Some(Layout::Pytorch),
-        Some(given) => keep(check_layout(given), mistakes),
+        Some(given) => keep(check_layout(given), diagnostics),
     };
-    let sha256 = raw.sha256.and_then(|given| keep(check_sha256(&given), mistakes));
+    let sha256 = raw.sha256.and_then(|given| keep(check_sha256(&given), diagnostics));
     Some(WeightSource {
         file: file?,
         format: format?,
@@ -342,7 +349,7 @@ fn check_weights(raw: RawWeights, mistakes: &mut Vec<Mistake>) -> Option<WeightS
     })
 }
 
-fn check_format(given: &Spanned<String>) -> Result<Format, Mistake> {
+fn check_format(given: &Spanned<String>) -> Result<Format, Diagnostic> {
     match given.get_ref().as_str() {
         "safetensors" => Ok(Format::Safetensors),
         "pytorch" => Ok(Format::Pytorch),
@@ -350,46 +357,46 @@ fn check_format(given: &Spanned<String>) -> Result<Format, Mistake> {
         "onnx" => Ok(Format::Onnx),
         other => {
             let message = format!("unknown format `{other}`; it is \"safetensors\", \"pytorch\", \"burn\" or \"onnx\"");
-            Err(Mistake::new(given.span().start, message))
+            Err(Diagnostic::new(given.span().start, message))
         }
     }
 }
 
-fn check_layout(given: &Spanned<String>) -> Result<Layout, Mistake> {
+fn check_layout(given: &Spanned<String>) -> Result<Layout, Diagnostic> {
     match given.get_ref().as_str() {
         "pytorch" => Ok(Layout::Pytorch),
         "burn" => Ok(Layout::Burn),
         other => {
             let message = format!("unknown layout `{other}`; it is \"pytorch\" or \"burn\"");
-            Err(Mistake::new(given.span().start, message))
+            Err(Diagnostic::new(given.span().start, message))
         }
     }
 }
 
-fn check_sha256(given: &Spanned<String>) -> Result<String, Mistake> {
+fn check_sha256(given: &Spanned<String>) -> Result<String, Diagnostic> {
     let digest = given.get_ref().to_ascii_lowercase();
     if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let message = format!("`{}` is no SHA-256: it has 64 hexadecimal digits", given.get_ref());
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     Ok(digest)
 }
 
-fn check_samples(raw: &RawSamples, mistakes: &mut Vec<Mistake>) -> Option<SampleSource> {
-    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), mistakes));
+fn check_samples(raw: &RawSamples, diagnostics: &mut Vec<Diagnostic>) -> Option<SampleSource> {
+    let file = raw.file.as_ref().and_then(|file| keep(file_name(file), diagnostics));
     let format = file
         .as_deref()
         .and_then(format_of)
         .filter(|format| *format != Format::Onnx);
     if let (Some(given), Some(_), None) = (&raw.file, &file, format) {
-        mistakes.push(unknown_format(given, false, "samples are in one of these"));
+        diagnostics.push(unknown_format(given, false, "samples are in one of these"));
     }
     let tolerance = match &raw.tolerance {
         None => SAMPLE_TOLERANCE as f32,
         Some(given) if *given.get_ref() > 0.0 && given.get_ref().is_finite() => *given.get_ref() as f32,
         Some(given) => {
             let message = "`tolerance` is a finite number above 0".to_owned();
-            mistakes.push(Mistake::new(given.span().start, message));
+            diagnostics.push(Diagnostic::new(given.span().start, message));
             return None;
         }
     };
@@ -400,20 +407,20 @@ fn check_samples(raw: &RawSamples, mistakes: &mut Vec<Mistake>) -> Option<Sample
     })
 }
 
-fn check_accuracy(raw: &RawAccuracy) -> Result<Option<f64>, Mistake> {
+fn check_accuracy(raw: &RawAccuracy) -> Result<Option<f64>, Diagnostic> {
     let Some(given) = &raw.held_out else {
         return Ok(None); // told already
     };
     let held_out = *given.get_ref();
     if !(0.0..=1.0).contains(&held_out) || raw.items == Some(0) {
         let message = "`held_out` is a share within 0 to 1, of at least one item".to_owned();
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     Ok(Some(held_out))
 }
 
 /// A model folder is self-contained: its files have plain names, no paths that lead out of it.
-fn file_name(given: &Spanned<String>) -> Result<String, Mistake> {
+fn file_name(given: &Spanned<String>) -> Result<String, Diagnostic> {
     let name = given.get_ref();
     let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
     if !plain || name.contains('\0') {
@@ -421,7 +428,7 @@ fn file_name(given: &Spanned<String>) -> Result<String, Mistake> {
             "`{}` is not the name of a file in the model folder",
             name.escape_debug()
         );
-        return Err(Mistake::new(given.span().start, message));
+        return Err(Diagnostic::new(given.span().start, message));
     }
     Ok(name.clone())
 }
@@ -438,7 +445,7 @@ fn format_of(file: &str) -> Option<Format> {
 }
 
 /// Neither the extension nor a key says how the file is written.
-fn unknown_format(given: &Spanned<String>, is_network: bool, hint: &str) -> Mistake {
+fn unknown_format(given: &Spanned<String>, is_network: bool, hint: &str) -> Diagnostic {
     let name = given.get_ref();
     let ending = Path::new(name)
         .extension()
@@ -452,11 +459,11 @@ fn unknown_format(given: &Spanned<String>, is_network: bool, hint: &str) -> Mist
         "json" => " (such a file is an index or a configuration: name the file of weights)",
         _ => "",
     };
-    // A network is no file of samples.
+    // A network is not a file of samples.
     let endings = match is_network {
         true => ".safetensors, .pth, .pt, .bpk and .onnx",
         false => ".safetensors, .pth, .pt and .bpk",
     };
     let message = format!("`{name}` ends in none of {endings}: {hint}{known}");
-    Mistake::new(given.span().start, message)
+    Diagnostic::new(given.span().start, message)
 }

@@ -1,10 +1,10 @@
 //! `model.toml` as it is written. Each key is read by its type, and reading goes on behind a mistake, so that all of them
-//! are told at once.
+//! are reported at once.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{MAX_LAYERS, MAX_NESTING, Mistake};
+use super::{Diagnostic, MAX_LAYERS, MAX_NESTING};
 use crate::near::nearest;
 
 /// Longest piece of the file that a mistake repeats, in characters.
@@ -106,7 +106,7 @@ pub(super) struct RawLayer {
     pub(super) body: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) shortcut: Option<Spanned<Vec<Spanned<RawLayer>>>>,
     pub(super) branches: Option<Spanned<Vec<Vec<Spanned<RawLayer>>>>>,
-    /// Keys that are there and cannot be read, which is told already.
+    /// Keys that cannot be read, and are reported already.
     pub(super) unread: Vec<&'static str>,
 }
 
@@ -118,15 +118,15 @@ pub(super) enum Extent {
 }
 
 /// Reads the text; what is wrong with it is added to `mistakes`.
-pub(super) fn read(text: &str, mistakes: &mut Vec<Mistake>) -> RawManifest {
+pub(super) fn read(text: &str, diagnostics: &mut Vec<Diagnostic>) -> RawManifest {
     let (file, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        mistakes.push(Mistake::new(at, error.message().to_owned()));
+        diagnostics.push(Diagnostic::new(at, error.message().to_owned()));
     }
     let mut reader = Reader {
         text,
-        mistakes,
+        diagnostics,
         n_layers: 0,
         unread: Vec::new(),
     };
@@ -135,9 +135,9 @@ pub(super) fn read(text: &str, mistakes: &mut Vec<Mistake>) -> RawManifest {
 
 struct Reader<'a> {
     text: &'a str,
-    mistakes: &'a mut Vec<Mistake>,
+    diagnostics: &'a mut Vec<Diagnostic>,
     n_layers: usize,
-    /// Keys of the layer in hand that cannot be read.
+    /// Keys of the current layer that cannot be read.
     unread: Vec<&'static str>,
 }
 
@@ -149,7 +149,7 @@ struct Table<'t> {
     known: Vec<&'static str>,
 }
 
-/// What is wrong with a value: where, and what would be right.
+/// The fault of a value: where, and the right form.
 type Wrong = (std::ops::Range<usize>, &'static str);
 
 /// A type of a value.
@@ -163,7 +163,7 @@ impl Reader<'_> {
         let licence = self.plain(&mut file, "licence");
         if let (Some((second, _)), Some(_)) = (keys.get_key_value("license"), &licence) {
             let message = "duplicate field `licence`: `license` is the same".to_owned();
-            self.mistakes.push(Mistake::new(second.span().start, message));
+            self.diagnostics.push(Diagnostic::new(second.span().start, message));
         }
         let license = self.plain(&mut file, "license");
         let weights = self.required_table(&mut file, "weights", "[weights]");
@@ -191,11 +191,11 @@ impl Reader<'_> {
         };
         if has_layers && !keys.contains_key("layer") {
             let message = "`layer` is missing: the network has at least one [[layer]]".to_owned();
-            self.mistakes.push(Mistake::new(0, message));
+            self.diagnostics.push(Diagnostic::new(0, message));
         }
         if let (false, Some((layers, _))) = (has_layers, keys.get_key_value("layer")) {
             let message = "an `.onnx` file has its layers in it: `layer` goes with weights alone".to_owned();
-            self.mistakes.push(Mistake::new(layers.span().start, message));
+            self.diagnostics.push(Diagnostic::new(layers.span().start, message));
         }
         self.refuse_rest(&file);
         raw
@@ -289,7 +289,7 @@ impl Reader<'_> {
         };
         if depth > MAX_NESTING {
             let message = format!("residual layers nested more than {MAX_NESTING} deep");
-            self.mistakes.push(Mistake::new(list.span().start, message));
+            self.diagnostics.push(Diagnostic::new(list.span().start, message));
             return None;
         }
         let mut layers = Vec::new();
@@ -297,7 +297,7 @@ impl Reader<'_> {
             self.n_layers += 1;
             if self.n_layers == MAX_LAYERS + 1 {
                 let message = format!("more than {MAX_LAYERS} layers");
-                self.mistakes.push(Mistake::new(item.span().start, message));
+                self.diagnostics.push(Diagnostic::new(item.span().start, message));
             }
             if self.n_layers > MAX_LAYERS {
                 break;
@@ -319,7 +319,7 @@ impl Reader<'_> {
         let kind = self.value(of, "type");
         if kind.is_none() && !of.keys.contains_key("type") {
             let message = "`type` is missing: which layer it is".to_owned();
-            self.mistakes.push(Mistake::new(of.at, message));
+            self.diagnostics.push(Diagnostic::new(of.at, message));
         }
         let mut raw = RawLayer {
             kind,
@@ -363,8 +363,8 @@ impl Reader<'_> {
 
     fn required_table<'t>(&mut self, of: &mut Table<'t>, key: &'static str, title: &'static str) -> Option<Table<'t>> {
         if !of.keys.contains_key(key) {
-            self.mistakes
-                .push(Mistake::new(0, format!("the table {title} is missing")));
+            self.diagnostics
+                .push(Diagnostic::new(0, format!("the table {title} is missing")));
         }
         self.table(of, key, title)
     }
@@ -387,7 +387,7 @@ impl Reader<'_> {
     fn required<T: Readable>(&mut self, of: &mut Table<'_>, key: &'static str) -> Option<Spanned<T>> {
         if !of.keys.contains_key(key) {
             let message = format!("`{key}` is missing from {}", of.title);
-            self.mistakes.push(Mistake::new(of.at, message));
+            self.diagnostics.push(Diagnostic::new(of.at, message));
         }
         self.value(of, key)
     }
@@ -400,10 +400,10 @@ impl Reader<'_> {
             .collect();
         self.unread.push(key);
         let message = format!("`{key}` is {expected}, found `{found}`");
-        self.mistakes.push(Mistake::new(at.start, message));
+        self.diagnostics.push(Diagnostic::new(at.start, message));
     }
 
-    /// A mistake for each key that nobody asked for.
+    /// A diagnostic for each key that the file may not have.
     fn refuse_rest(&mut self, of: &Table<'_>) {
         for key in of.keys.keys().filter(|key| !of.known.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();
@@ -412,7 +412,7 @@ impl Reader<'_> {
                 None => String::new(),
             };
             let message = format!("unknown field `{}` in {}{meant}", name.escape_debug(), of.title);
-            self.mistakes.push(Mistake::new(key.span().start, message));
+            self.diagnostics.push(Diagnostic::new(key.span().start, message));
         }
     }
 }

@@ -42,7 +42,7 @@ fn parse(text: &str) -> Option<Vec<String>> {
     (is_whole && !labels.is_empty()).then(|| labels.into_values().collect())
 }
 
-/// What is left to read.
+/// The rest to read.
 struct Reader<'a>(&'a str);
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! What runs a graph: batches in, every output out. Knows no models and no messages.
+//! Executors of a graph: batches in, every output out. Know no models and no messages.
 
 use std::fmt::Debug;
 
@@ -25,7 +25,7 @@ pub(super) enum Fault {
     Other(String),
 }
 
-/// What devices say when their memory is spent, in lower case: only their words tell it.
+/// The errors of devices without memory, in lower case: only their words identify them.
 const OUT_OF_MEMORY: [&str; 4] = [
     "out of memory",
     "out of device memory",

@@ -1,4 +1,4 @@
-//! A model on a device: batches in, outputs and scores out. What fails is told as the batch's fault or the device's.
+//! A model on a device: batches in, outputs and scores out. A failure is reported as the batch's fault or the device's.
 
 mod burn;
 mod cpu;
@@ -37,7 +37,7 @@ pub(crate) const FLEX_CHUNK: usize = 16;
 pub struct ItemOutput {
     /// Raw outputs, in the order of [`Model::outputs`]; not checked for finiteness.
     pub outputs: Vec<(TensorType, Vec<f32>)>,
-    /// Scores of the first output by the activation of `model.toml`; empty for models that are no classifiers.
+    /// Scores of the first output by the activation of `model.toml`; empty for models that are not classifiers.
     pub scores: Vec<f32>,
 }
 
@@ -46,7 +46,7 @@ pub struct ItemOutput {
 pub struct Parity {
     /// The device.
     pub device: String,
-    /// What it was compared with.
+    /// The reference.
     pub reference: String,
     /// The largest difference of an output, as a share of the largest output.
     pub difference: f32,
@@ -66,15 +66,15 @@ pub enum RunError {
     /// The device computes wrong numbers.
     #[error("the device computes wrong numbers: {0}")]
     WrongNumbers(String),
-    /// The network is not the one that the samples were recorded with: no device is to blame.
+    /// The network differs from the one that the samples were recorded with: no device is to blame.
     #[error("the layers and weights are not the network of the recorded samples: {what}")]
     AnotherNetwork {
         /// Which sample, what was expected, and what came out.
         what: String,
-        /// What it may be.
+        /// The allowed values.
         hint: Another,
     },
-    /// The network itself yields what is no number.
+    /// The network itself yields NaN or infinities.
     #[error("the network's outputs are not finite: {0}")]
     NotFinite(String),
 }
@@ -82,7 +82,7 @@ pub enum RunError {
 /// Why samples may not be reproduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Another {
-    /// What was recorded is what the activation makes of the outputs.
+    /// The recorded scores are the activation of the outputs.
     AfterActivation,
     /// The outputs are nearly right.
     Nearly,
@@ -91,7 +91,7 @@ pub enum Another {
 }
 
 impl RunError {
-    /// What to do about it, where that is known.
+    /// A hint, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::AnotherNetwork { hint, .. } => Some(match hint {

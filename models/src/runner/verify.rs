@@ -27,7 +27,7 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Most samples' time on the CPU when a folder is checked.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Outputs that are told of a sample, the largest first.
+/// Outputs of a sample that are listed, the largest first.
 const TOP: usize = 3;
 /// Folders whose samples are known to be right are not run again; so many are remembered.
 const KNOWN_MAX: usize = 64;
@@ -98,7 +98,7 @@ fn highest(numbers: &[f32]) -> Option<usize> {
     highest.map(|(index, _)| index)
 }
 
-/// So many different tensors that an exchanged row is seen, and fewer of a network that takes long.
+/// Enough different tensors to notice an exchanged row, and fewer of a network that takes long.
 fn n_seeded(model: &Model) -> usize {
     match model.network().cost.multiply_adds {
         0..MANY_MULTIPLICATIONS => N_SEEDED,
@@ -153,8 +153,8 @@ fn check_samples(runner: &mut Runner, reference: &mut Runner) -> Result<(), RunE
     Ok(())
 }
 
-/// Runs the recorded samples, or a test tensor where there are none, on the CPU, as many as there is time for.
-/// `progress` is told how many were run, of how many.
+/// Runs the recorded samples, or a test tensor where there are none, on the CPU, as many as there is time for. Calls
+/// `progress` with how many were run, of how many.
 pub(crate) fn reproduce(model: &Model, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
     let known = (
         model.digest().to_owned(),
@@ -275,7 +275,7 @@ fn label(index: usize, labels: &[String]) -> String {
     }
 }
 
-/// A fault before any message was taken: nothing is told about a batch, so the device is not trusted.
+/// A fault before the first message: no batch is to blame, so the device is not trusted.
 fn told(fault: Fault) -> RunError {
     match fault {
         Fault::Poisoned(reason) => RunError::DeviceLost(reason),
@@ -305,7 +305,7 @@ pub(super) fn seeded(model: &Model, n_tensors: usize) -> Vec<Tensor> {
     let input = model.input();
     let mut state = SEED;
     let mut next_byte = move || {
-        // An xorshift generator: enough to tell one item from another.
+        // An xorshift generator: enough to distinguish items.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

@@ -27,11 +27,11 @@ pub(crate) const MAX_FILE_BYTES: u64 = 4 << 30;
 pub(crate) const MAX_TENSOR_ELEMENTS: usize = 1 << 28;
 /// Tensors may share storage, so a small file can unfold to much; what is read is bounded by the file's length.
 const MAX_UNFOLDING: u64 = 4;
-/// What is read without regard to the file's length.
+/// Bytes that are read without regard to the file's length.
 const UNFOLDING_FLOOR_BYTES: u64 = 1 << 20;
 /// Most tensors in a file.
 const MAX_TENSORS: usize = 65_536;
-/// What to do about a file that is not whole.
+/// The hint for an incomplete file.
 const AGAIN: &str = "copy or download it again";
 /// How much of the file is hashed at a time, in bytes.
 const HASH_CHUNK_BYTES: usize = 1 << 16;
@@ -45,10 +45,10 @@ pub(crate) struct WeightFile {
     beside: Option<String>,
 }
 
-/// What a file holds.
+/// The contents of a file.
 pub(crate) struct Contents {
     pub(crate) entries: BTreeMap<String, Entry>,
-    /// What else it has that somebody may miss, and what to do about it.
+    /// Other tensors in the file that somebody may miss, and a hint.
     pub(crate) beside: Option<String>,
 }
 
@@ -82,14 +82,14 @@ impl Entry {
         }
     }
 
-    /// A tensor of which no weight can be made; whoever needs it hears why.
+    /// A tensor that cannot become a weight, with the reason.
     pub(crate) fn unreadable(shape: Vec<usize>, why: String) -> Self {
         let data = Data::Unreadable(why);
         Self { shape, data }
     }
 }
 
-/// Hashes and opens a weight file. `digest` is told every byte; the second value is the file's own SHA-256.
+/// Hashes and opens a weight file. `digest` sees every byte; the second value is the file's own SHA-256.
 pub(crate) fn open(path: &Path, format: Format, digest: &mut Sha256) -> Result<(WeightFile, String), ModelError> {
     let before = stamp(path)?;
     let (contents, sha256) = read_and_hash(path, before.0, format, digest)?;
@@ -131,7 +131,7 @@ impl WeightFile {
         &self.path
     }
 
-    /// What else the file has that somebody may miss.
+    /// Other parts of the file that somebody may miss.
     pub(crate) fn beside(&self) -> Option<&str> {
         self.beside.as_deref()
     }
@@ -254,7 +254,7 @@ fn read_and_hash(
     Ok((contents, hexadecimal(&own.finalize())))
 }
 
-/// The whole of a file that is no file of weights, as bounded as those are.
+/// The whole of a file that is not a file of weights, as bounded as those are.
 pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
     let failed = |source| ModelError::Read {
         path: path.to_owned(),
@@ -268,7 +268,7 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
     Ok(contents)
 }
 
-/// What an error says, and what is behind it.
+/// An error with its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

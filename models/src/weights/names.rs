@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// How many prefixes an error names.
 const SHOWN: usize = 4;
 
-/// What stands before the names `wanted` in a file: nothing, or a dotted path of keys with its dot.
+/// The prefix of the names `wanted` in a file: nothing, or a dotted path of keys with its dot.
 ///
 /// With `key` it is that one; without, the one under which most of the wanted names are. Where
 /// several have equally many, the bare names win, or it is an error that lists them.

@@ -24,8 +24,8 @@ impl Number {
         }
     }
 
-    /// Little-endian numbers as `f32`; a rest that is no whole number is left out. An `f64` beyond
-    /// the range becomes infinite.
+    /// Little-endian numbers as `f32`; an incomplete number at the end is left out. An `f64` beyond the range becomes
+    /// infinite.
     pub(crate) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::U8 => bytes.iter().map(|byte| f32::from(*byte)).collect(),

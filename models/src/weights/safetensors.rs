@@ -42,7 +42,7 @@ pub(super) fn entries(contents: Vec<u8>) -> Result<Contents, String> {
     })
 }
 
-/// What is wrong with a file, and what to do where it is not whole.
+/// The fault of a file, and a hint where it is incomplete.
 fn told(contents: &[u8], error: &SafeTensorError) -> String {
     let length = contents.len() as u64;
     let header = contents

@@ -18,10 +18,10 @@ const HEADER_MAX_BYTES: u64 = 100_000_000;
 const SAVE: &str = "torch.save(model.state_dict(), \"weights.pth\")";
 /// How the names of files of weights end.
 const ENDINGS: [&str; 5] = [".pth", ".pt", ".ckpt", ".safetensors", ".bpk"];
-/// What editors of Windows put in front of a text.
+/// The byte order mark that editors of Windows put in front of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a file is that could not be read as `format`, and what to do; nothing where nobody knows.
+/// The kind of a file that could not be read as `format`, and a hint; `None` where it is unknown.
 pub(super) fn named(path: &Path, format: Format) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();

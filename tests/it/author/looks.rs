@@ -106,7 +106,7 @@ fn check_refuses_in_the_words_of_a_host() -> Result<()> {
         ),
         (
             &["component.wasm"],
-            &["it is no plugin: a preprocessor exports `millrace:pipeline/preprocess@0.1.0`"],
+            &["it is not a plugin: a preprocessor exports `millrace:pipeline/preprocess@0.1.0`"],
         ),
         (&["no-such.wasm"], &["cannot read it: No such file"]),
         (&[&clock], &["wasi:clocks/", "not granted"]),
@@ -183,8 +183,8 @@ fn inspect_shows_wit_makers_and_settings_of_any_component() -> Result<()> {
     says(
         &told,
         &[
-            "no plugin: it exports no role of the contract",
-            "which settings it takes is not known",
+            "not a plugin: it exports no role of the contract",
+            "its settings are unknown",
         ],
     );
     let hostile = must(&mill, &["plugin", "inspect", &path(COMPONENT, "hostile")?])?;

@@ -110,7 +110,7 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
     let watching = Watching::start(&mill, &["plugin", "watch", "saved-one", "--file", "plugins.toml"])?;
     // What is there serves already. Everything that it needs is built once more, in a place of its own.
     watching.wait_long("nothing to change: generation 1 serves")?;
-    watching.wait("generation 1 serves, and has nothing to prove", 1)?;
+    watching.wait("generation 1 serves, without a trial", 1)?;
     ensure!(
         watching.said().contains("/watch/wasm32-unknown-unknown/"),
         "{}",
@@ -123,7 +123,7 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
     let saved = text.replace("\"label\": best.label", "\"label\": \"of the save\"");
     ensure!(saved != text, "the scaffold's router has other words");
     std::fs::write(&source, &saved)?;
-    watching.wait("a case failed: no host is given this version", 1)?;
+    watching.wait("a case failed: not giving this version to a host", 1)?;
     watching.wait("watching saved-one", 2)?;
     assert_eq!(
         std::fs::read(&place)?,
@@ -180,7 +180,7 @@ fn what_is_saved_serves_and_what_does_not_build_changes_nothing() -> Result<()> 
         "looking",
         "panicked at src/lib.rs:",
         "no luck",
-        "a plugin failed: once more (trap)",
+        "a plugin failed: calling it once more (trap)",
     ] {
         ensure!(watching.said().contains(part), "no {part:?} in {}", watching.said());
     }

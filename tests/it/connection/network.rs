@@ -125,9 +125,9 @@ async fn a_network_that_is_slow_for_large_messages_is_no_silent_broker() -> Resu
     client.publish_all(&scene.input, parcels).await?;
     relay.set(Flow::Throttle(300_000));
     let host = mill.start()?;
-    let letters = client.take_all(&scene.dead, N_MESSAGES).await;
-    let letters = letters.with_context(|| host.log())?;
-    assert_eq!(letters.len(), N_MESSAGES);
+    let dead_letters = client.take_all(&scene.dead, N_MESSAGES).await;
+    let dead_letters = dead_letters.with_context(|| host.log())?;
+    assert_eq!(dead_letters.len(), N_MESSAGES);
     assert_eq!(relay.n_carried() - n_before, 2, "{}", host.log());
     relay.set(Flow::Pass);
     host.stop()

@@ -34,7 +34,7 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
     assert_eq!(dead[0].correlation_id, "torn");
 
     // Nobody looks at it by himself before something is to go there again.
-    run.client.delete(&run.scene.suspects()).await?;
+    run.client.delete(&run.scene.quarantine_queue()).await?;
     run.host.wait_line(PATIENCE, "suspects cannot be taken")?;
     run.n_sent = 0;
     run.send(1).await?;
@@ -59,9 +59,9 @@ async fn the_queue_of_suspects_is_declared_again_for_the_one_that_goes_there() -
     host.wait_ready()?;
     host.wait_line(
         PATIENCE,
-        "messages come again that were in hand when a host ended: each is set apart and runs alone once",
+        "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once",
     )?;
-    client.delete(&scene.suspects()).await?;
+    client.delete(&scene.quarantine_queue()).await?;
     std::fs::remove_file(gate)?;
     let results = client.take_all(&scene.results, 1).await;
     let results = results.with_context(|| host.log())?;
@@ -88,7 +88,7 @@ async fn a_stream_is_refused_by_name_and_so_is_a_queue_that_goes_with_its_consum
             "stream" => client.declare_classic_with(&scene.input, stream.clone()).await?,
             _ => client.declare_auto_delete(&scene.input).await?,
         }
-        for queue in [&scene.results, &scene.dead, &scene.suspects()] {
+        for queue in [&scene.results, &scene.dead, &scene.quarantine_queue()] {
             client.declare(queue, QueueKind::Quorum).await?;
         }
         let nothing = Permissions {
@@ -156,7 +156,7 @@ async fn what_passes_by_itself_is_waited_for_and_named() -> Result<()> {
     let mill = scene.mill()?;
     let mut host = mill.start()?;
     let admin = Admin::of(&mut host)?;
-    let health = admin.wait_ready(503, "waiting for its source: queue `")?;
+    let health = admin.wait_ready(503, "waiting for the source: queue `")?;
     assert!(
         health.contains("in exclusive use; another consumer has the queue to itself"),
         "{health}"

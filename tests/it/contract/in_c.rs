@@ -102,7 +102,7 @@ async fn what_c_refuses_is_told_in_its_words() -> Result<()> {
     assert_eq!(why, "the body is not raw RGB of the size that the model takes");
     let refused = sandbox.load(&guest.config(r#"{"threshold":256}"#), Role::Preprocess);
     let error = refused.err().context("it took 256")?.problem.to_string();
-    assert_eq!(error, "it refuses its settings: `threshold` is not between 0 and 255");
+    assert_eq!(error, "it rejects its settings: `threshold` is not between 0 and 255");
     Ok(())
 }
 

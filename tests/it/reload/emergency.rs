@@ -97,7 +97,7 @@ fn check_way(deadline: &'static str, trial: &'static str, way: Way) -> Result<()
     let began = Instant::now();
     if trial.is_empty() {
         // Said by whoever is asked, long before the deadline.
-        let why = "the version on trial has seen 0 of 100 messages, and has 1 in its hands for";
+        let why = "the version on trial has processed 0 of 100 messages; 1 are in flight, the oldest for";
         millrace_tests::wait_for(why, || {
             let status = rig.mill.run(&["status"]).ok()?;
             status.stdout.contains(why).then_some(())

@@ -24,11 +24,11 @@ use serde_json::Value;
 /// What the log says where a reload found nothing to change.
 const UNCHANGED: &str = "nothing changed";
 /// What it says of a version that was no worse.
-const PASSED: &str = "the trial is passed";
+const PASSED: &str = "trial passed: the new version stays";
 /// How what it says of one that was refused begins.
-const REFUSED: &str = "refused, and everything is as it was";
+const REFUSED: &str = "change refused, nothing changed";
 /// What it says of a version that was worse.
-const UNDONE: &str = "a new version is worse than the one before: undone";
+const UNDONE: &str = "the new version is worse than the version before: undone";
 
 /// A host with a preprocessor, `crop`, whose file lies beside `plugins.toml`, and messages that flow through it.
 struct Rig {

@@ -9,7 +9,7 @@ use millrace_tests::wait_for;
 use super::*;
 
 /// What the log says of it at the start.
-const WAS_UNDONE: &str = "this version was undone before, and is not taken up: `millrace reload` takes it, and so does a start with other bytes or settings";
+const WAS_UNDONE: &str = "this version was undone before, so the host does not load it: run `millrace reload` to load it all the same, or change its bytes or settings";
 
 /// A host whose trial has just undone what `bad` put in place, stopped.
 fn undone(
@@ -60,7 +60,7 @@ fn a_plugin_that_was_undone_is_not_taken_up_by_a_restart_and_the_one_before_serv
     let checked = mill.run(&["check", "plugins.toml"])?;
     ensure!(
         checked.code == Some(0)
-            && checked.stderr.contains("this very version was undone at")
+            && checked.stderr.contains("this version was undone at")
             && checked.stderr.contains("the version before serves in its place"),
         "{checked:?}"
     );
@@ -100,7 +100,7 @@ fn a_version_on_trial_is_on_trial_again_after_a_restart() -> Result<()> {
     let mut host = mill.start()?;
     host.wait_line(
         PATIENCE,
-        "this version was on trial when a host ended: its trial begins anew",
+        "this version was on trial when a host ended: its trial starts again",
     )?;
     host.wait_lines(PATIENCE, 2, "changed")?;
     let flow = Flow::start(&scene)?;

@@ -84,7 +84,7 @@ fn what_attacks_its_loading_is_not_taken_into_service() {
         ("endless-configure", "it ran past its deadline of 0.100 s"),
         (
             "memory-of-4-gibibytes",
-            "it needs 4 GiB of memory at its start, allowed is 64 MiB",
+            "it needs 4 GiB of memory at its start, allowed 64 MiB",
         ),
         ("table-of-a-million", "it is not valid: "),
         ("data-outside", "trapped: out of bounds memory access"),

@@ -129,12 +129,12 @@ fn what_does_not_fit_the_contract_is_named_in_the_words_of_who_wrote_it() {
     let rows = [
         (
             import("types@0.2.0", r#"(export "message" (type (sub resource)))"#),
-            "it imports `millrace:pipeline/types@0.2.0`, and this host has `millrace:pipeline/types@0.1.0`",
+            "it imports `millrace:pipeline/types@0.2.0`, but this host has `millrace:pipeline/types@0.1.0`",
         ),
         (
             import("types@0.1.7", r#"(export "frobnicate" (func))"#),
             "it does not fit the contract: its import `millrace:pipeline/types@0.1.7` is not as it is here: \
-             export `frobnicate` has the wrong type: there is no such function here",
+             export `frobnicate` has the wrong type: this host does not have the function",
         ),
         (
             import("log@0.1.0", r#"(export "log" (func (param "text" string)))"#),
@@ -206,7 +206,7 @@ fn files_that_are_no_plugins_are_refused_in_plain_words() {
         ),
         (
             b"\0asm\x0d\0\x01\0",
-            "it is no preprocessor: it does not export `millrace:pipeline/preprocess@0.1.0`",
+            "it is not a preprocessor: it does not export `millrace:pipeline/preprocess@0.1.0`",
         ),
         (b"\0asm\x63\0\0\0", "it is not WebAssembly"),
     ];
@@ -287,7 +287,7 @@ fn a_pin_must_match() {
     };
     assert_eq!(
         refused(&pinned, Role::Preprocess),
-        format!("its sha256 is {digest}, pinned is {}", "0".repeat(64))
+        format!("its sha256 is {digest}, but the pinned one is {}", "0".repeat(64))
     );
 }
 
@@ -296,7 +296,7 @@ fn a_plugin_that_fails_its_trial_is_not_taken() {
     let rows = [
         (
             "reject-settings",
-            "it refuses its settings: the hostile plugin accepts no settings",
+            "it rejects its settings: the hostile plugin accepts no settings",
         ),
         ("panic-in-configure", "the hostile plugin panics in configure"),
         (
@@ -305,7 +305,7 @@ fn a_plugin_that_fails_its_trial_is_not_taken() {
         ),
         (
             "no-such-mode",
-            "it refuses its settings: unknown variant `no-such-mode`",
+            "it rejects its settings: unknown variant `no-such-mode`",
         ),
     ];
     for (mode, expected) in rows {
@@ -329,7 +329,7 @@ fn memory_that_cannot_even_begin_is_refused() {
     };
     let text = refused(&config, Role::Preprocess);
     assert!(
-        text.starts_with("it needs ") && text.ends_with("of memory at its start, allowed is 64 KiB"),
+        text.starts_with("it needs ") && text.ends_with("of memory at its start, allowed 64 KiB"),
         "{text}"
     );
 }

@@ -223,7 +223,7 @@ fn a_module_for_the_draft_before_the_first_preview_is_told_to_be_built_anew() {
     );
     let text = refused(&bytes.unwrap());
     assert!(
-        text.contains("`wasi_unstable`") && text.contains("build it anew"),
+        text.contains("`wasi_unstable`") && text.contains("rebuild it"),
         "{text}"
     );
 }

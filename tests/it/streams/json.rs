@@ -94,7 +94,7 @@ async fn every_line_of_a_hosts_life_is_an_object_and_each_field_has_one_type() -
     control.reload()?;
     client.publish_all(&scene.input, (1..20).map(good)).await?;
     client.take_all(&scene.results, 20).await?;
-    host.wait_line(PATIENCE, "a new version is worse than the one before: undone")?;
+    host.wait_line(PATIENCE, "the new version is worse than the version before: undone")?;
     std::fs::copy(guest("wasm32-wasip2", "decode-image")?, mill.path("crop.wasm"))?;
     std::fs::write(mill.path("plugins.toml"), text)?;
     control.reload()?;

@@ -217,7 +217,7 @@ async fn a_reader_of_the_log_that_stops_reading_stalls_nothing_and_is_told_what_
             "the log ended, and nothing was said of what it lacks"
         );
     }
-    assert!(line.contains("stderr is not read as fast as it is written"), "{line}");
+    assert!(line.contains("the reader of stderr is too slow"), "{line}");
     // And when nobody reads what it says at its end, it ends.
     host.stop()
 }

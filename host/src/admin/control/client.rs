@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::routes::{self, AT_ONCE, HISTORY, STATUS};
 use crate::config::Secret;
-use crate::control::{Change, Command, Readiness, Status};
+use crate::control::{ChangeRecord, Command, Readiness, Status};
 use crate::journal::Lines;
 
 /// The longest answer: a history that is full of long reasons.
@@ -28,8 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a host is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// At a socket.
+pub enum HostAddress {
     Socket(PathBuf),
     /// At `host:port`.
     Tcp(String),
@@ -38,7 +37,7 @@ pub enum Place {
 /// Asks one host.
 #[derive(Debug)]
 pub struct Client {
-    place: Place,
+    place: HostAddress,
     token: Option<Secret>,
 }
 
@@ -47,43 +46,33 @@ pub struct Client {
 pub enum ClientError {
     /// Nobody is there.
     #[error("no host answers at {place}")]
-    Away {
-        /// Where.
-        place: Place,
-        /// Why not.
-        source: io::Error,
-    },
+    Away { place: HostAddress, source: io::Error },
     /// The token cannot be sent.
-    #[error("the token has characters that no header can carry")]
+    #[error("the token has characters that an HTTP header cannot carry")]
     Token,
     /// The host says no.
     #[error("{why}")]
     Refused {
         /// The status of its answer.
         status: u16,
-        /// Its words.
         why: String,
     },
     /// The connection ended.
-    #[error("the host left before it answered")]
+    #[error("the host stopped before it answered")]
     Left(#[source] hyper::Error),
     /// The answer is none of ours.
-    #[error("what answers at {place} is no Millrace host, or one of another version: {why}")]
+    #[error("the server at {place} is not a Millrace host, or is one of another version: {why}")]
     Strange {
-        /// Where.
-        place: Place,
-        /// What is wrong with it.
+        place: HostAddress,
+        /// The problem.
         why: String,
     },
     /// No answer came.
     #[error("the host at {place} does not answer")]
-    Late {
-        /// Where.
-        place: Place,
-    },
+    Late { place: HostAddress },
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for HostAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
@@ -94,12 +83,12 @@ impl std::fmt::Display for Place {
 
 impl Client {
     /// Will ask there.
-    pub fn new(place: Place, token: Option<Secret>) -> Self {
+    pub fn new(place: HostAddress, token: Option<Secret>) -> Self {
         Self { place, token }
     }
 
     /// Where it asks.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &HostAddress {
         &self.place
     }
 
@@ -111,15 +100,15 @@ impl Client {
         self.at_once(Method::GET, STATUS).await
     }
 
-    /// What was changed, the oldest first.
+    /// The changes, the oldest first.
     ///
     /// # Errors
     /// When the host is not there, or refuses.
-    pub async fn history(&self) -> Result<Vec<Change>, ClientError> {
+    pub async fn history(&self) -> Result<Vec<ChangeRecord>, ClientError> {
         self.at_once(Method::GET, HISTORY).await
     }
 
-    /// What the host's log says about a plugin, after the line with this number.
+    /// The lines of the host's log about a plugin, after the line with this number.
     ///
     /// # Errors
     /// When the host is not there, or refuses.
@@ -131,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host is not there, leaves, or does not try.
-    pub async fn change(&self, command: &Command) -> Result<Change, ClientError> {
+    pub async fn change(&self, command: &Command) -> Result<ChangeRecord, ClientError> {
         self.ask(Method::POST, &routes::path(command)).await
     }
 
@@ -150,7 +139,7 @@ impl Client {
     /// Whether a host can take messages, as its page of health says it: for a host that is asked at no other place.
     ///
     /// # Errors
-    /// When nobody is there, or answers something else.
+    /// When nothing answers, or something else does.
     pub async fn page(&self) -> Result<Readiness, ClientError> {
         let asked = async {
             let (_, body) = self.answer(Method::GET, "/readyz").await?;
@@ -179,11 +168,11 @@ impl Client {
             source,
         };
         match &self.place {
-            Place::Socket(path) => {
+            HostAddress::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(away)?;
                 self.exchange(stream, request).await
             }
-            Place::Tcp(authority) => {
+            HostAddress::Tcp(authority) => {
                 let stream = TcpStream::connect(authority).await.map_err(away)?;
                 self.exchange(stream, request).await
             }
@@ -210,14 +199,14 @@ impl Client {
 
     fn request(&self, method: Method, target: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
         let host = match &self.place {
-            Place::Socket(_) => "localhost",
-            Place::Tcp(authority) => authority,
+            HostAddress::Socket(_) => "localhost",
+            HostAddress::Tcp(authority) => authority,
         };
         let request = Request::builder().method(method).uri(target).header(HOST, host);
         let request = request.body(Empty::new());
         let mut request = request.map_err(|error| self.strange(error.to_string()))?;
         // Nobody asks for it at a socket.
-        if let (Place::Tcp(_), Some(token)) = (&self.place, &self.token) {
+        if let (HostAddress::Tcp(_), Some(token)) = (&self.place, &self.token) {
             let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             let mut bearer = bearer.map_err(|_| ClientError::Token)?;
             bearer.set_sensitive(true);

@@ -1,4 +1,4 @@
-//! Who may ask. Knows no route.
+//! Access to the control interface. Knows no route.
 
 use std::net::SocketAddr;
 
@@ -7,18 +7,18 @@ use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
 use sha2::{Digest as _, Sha256};
 
 use super::super::server::{Peer, names_loopback};
-use super::Refusal;
+use super::RequestError;
 use crate::config::Secret;
 
-/// Who may ask.
+/// Access control.
 #[derive(Debug, Clone)]
-pub(super) enum Guard {
+pub(super) enum AccessGuard {
     /// A user of this machine, and root.
     Owner {
         /// The user's number.
         uid: u32,
     },
-    /// Whoever has the token.
+    /// Clients with the token.
     Token {
         /// Its digest. Digests are compared, so that the time it takes says nothing of the token.
         digest: [u8; 32],
@@ -28,7 +28,7 @@ pub(super) enum Guard {
     },
 }
 
-impl Guard {
+impl AccessGuard {
     /// The user that runs the host, and root.
     pub(super) fn owner() -> Self {
         Self::Owner {
@@ -36,7 +36,7 @@ impl Guard {
         }
     }
 
-    /// Whoever shows a token.
+    /// Clients with a token.
     pub(super) fn token(token: &Secret, address: SocketAddr) -> Self {
         Self::Token {
             digest: Sha256::digest(token.expose()).into(),
@@ -45,9 +45,9 @@ impl Guard {
     }
 
     /// Lets a request in: who asks, as the history has it.
-    pub(super) fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<String, Refusal> {
-        let forbid = |why| Err(Refusal::new(StatusCode::FORBIDDEN, why));
-        // Browsers say where a request comes from, and nobody else does.
+    pub(super) fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<String, RequestError> {
+        let forbid = |why| Err(RequestError::new(StatusCode::FORBIDDEN, why));
+        // Only browsers say where a request comes from.
         if headers.contains_key(ORIGIN) {
             return forbid("web pages may not ask");
         }
@@ -58,7 +58,7 @@ impl Guard {
                     return forbid("the header `Host` does not name this machine");
                 }
                 if !shows_token(headers, digest) {
-                    return Err(Refusal::new(
+                    return Err(RequestError::new(
                         StatusCode::UNAUTHORIZED,
                         "`Authorization: Bearer TOKEN` is missing, or another token is needed",
                     ));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(guard: &Guard, rows: &[(&'static str, &str)], peer: Peer, expected: Result<&str, u16>) {
+    fn check(guard: &AccessGuard, rows: &[(&'static str, &str)], peer: Peer, expected: Result<&str, u16>) {
         let admitted = guard.admit(&headers(rows), peer);
         let admitted = admitted.as_deref().map_err(|refusal| refusal.status.as_u16());
         assert_eq!(admitted, expected, "{rows:?}");
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_socket_serves_its_owner_and_root() {
-        let guard = Guard::Owner { uid: 1000 };
+        let guard = AccessGuard::Owner { uid: 1000 };
         check(&guard, &[], Peer::User(1000), Ok("control (uid 1000)"));
         check(&guard, &[], Peer::User(0), Ok("control (uid 0)"));
         check(&guard, &[], Peer::User(1001), Err(403));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_port_serves_whoever_has_the_token_and_no_web_page() {
         let token = Secret::new("s3cret".to_owned());
-        let local = Guard::token(&token, "127.0.0.1:9465".parse().unwrap());
+        let local = AccessGuard::token(&token, "127.0.0.1:9465".parse().unwrap());
         let right = ("authorization", "Bearer s3cret");
         for host in ["127.0.0.1:9465", "localhost", "LocalHost:1", "[::1]:9465", "127.9.9.9"] {
             check(&local, &[right, ("host", host)], HERE, Ok("control (127.0.0.1)"));
@@ -157,7 +157,7 @@ mod tests {
         check(&local, &[here], HERE, Err(401));
         check(&local, &[right, here, ("origin", "http://localhost")], HERE, Err(403));
         // Where others reach it, they call it by names that are not known here.
-        let open = Guard::token(&token, "0.0.0.0:9465".parse().unwrap());
+        let open = AccessGuard::token(&token, "0.0.0.0:9465".parse().unwrap());
         check(
             &open,
             &[right, ("host", "mill.example")],

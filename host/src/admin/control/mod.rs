@@ -1,5 +1,5 @@
-//! The control interface: status, history and changes as JSON, at a socket for the host's owner or at a port for whoever
-//! has the token. Knows how to ask, and not how anything is changed.
+//! The control interface: status, history and changes as JSON, at a socket for the host's owner or at a port for
+//! clients with has the token. Knows how to ask, and not how anything is changed.
 
 mod client;
 mod guard;
@@ -8,7 +8,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError, Place};
+pub use client::{Client, ClientError, HostAddress};
 pub use socket::find_socket;
 
 use std::convert::Infallible;
@@ -26,12 +26,12 @@ use tracing::{debug, info, warn};
 
 use super::AdminError;
 use super::server::{Answered, JSON, Peer, answered, refused, serve};
-use crate::chain::Chain;
 use crate::config::{ControlConfig, Secret};
-use crate::control::{Change, ChangeOutcome, Control, Unanswered};
+use crate::control::{ChangeOutcome, ChangeRecord, Control, Unanswered};
+use crate::error_chain::ErrorChain;
 use crate::journal;
-use guard::Guard;
-use routes::{Asked, When};
+use guard::AccessGuard;
+use routes::{ControlRequest, When};
 use socket::Claim;
 
 /// How long the socket of a host that was killed may still answer.
@@ -40,19 +40,19 @@ const LET_GO: Duration = Duration::from_secs(2);
 /// The control interface, served while it lives; its socket goes with it.
 #[derive(Debug)]
 pub struct ControlServer {
-    at: At,
+    at: ListenAddress,
     task: JoinHandle<Infallible>,
 }
 
 #[derive(Debug)]
-enum At {
+enum ListenAddress {
     Socket(Claim),
     Address(SocketAddr),
 }
 
 /// Why a request gets no other answer.
 #[derive(Debug)]
-struct Refusal {
+struct RequestError {
     status: StatusCode,
     why: String,
     /// The method that there is.
@@ -62,7 +62,7 @@ struct Refusal {
 impl ControlServer {
     /// Begins to serve the control interface of the host that runs a file; `None` where it is off.
     ///
-    /// A place that nobody asked for may be taken, as when two hosts run the same file: then it is none, and the log says so.
+    /// A default path may be in use, as when two hosts run the same file: then there is no socket, and the log says so.
     ///
     /// # Errors
     /// When the place that the file names cannot be had.
@@ -81,8 +81,8 @@ impl ControlServer {
     /// The socket or the address, for people.
     pub fn shown(&self) -> String {
         match &self.at {
-            At::Socket(claim) => claim.path().display().to_string(),
-            At::Address(address) => address.to_string(),
+            ListenAddress::Socket(claim) => claim.path().display().to_string(),
+            ListenAddress::Address(address) => address.to_string(),
         }
     }
 
@@ -90,7 +90,7 @@ impl ControlServer {
         let paths = match socket::paths(config) {
             Ok(paths) => paths,
             Err(error) => {
-                warn!(%error, "this host cannot be asked to change: its control socket has no path");
+                warn!(%error, "no control socket: the host cannot compute its path; set `control = \"PATH\"` in [host]");
                 return None;
             }
         };
@@ -105,16 +105,14 @@ impl ControlServer {
             Err(AdminError::InUse { .. }) => {
                 warn!(
                     socket = %path.display(),
-                    "another host runs this file: this one has no control socket, unless `control = \"PATH\"` in [host] \
-                     gives it one of its own"
+                    "another host that runs this file owns the control socket: this host has none; set `control = \"PATH\"` in [host] to give it its own"
                 );
                 None
             }
             Err(error) => {
                 warn!(
-                    error = %Chain(&error),
-                    "this host cannot be asked to change: `control = \"PATH\"` in [host] gives it another socket, and \
-                     `control = \"off\"` none"
+                    error = %ErrorChain(&error),
+                    "no control socket: set `control = \"PATH\"` in [host] for another path, or `control = \"off\"` to run without one"
                 );
                 None
             }
@@ -122,7 +120,7 @@ impl ControlServer {
     }
 
     async fn at_socket(path: &Path, control: Control) -> Result<Self, AdminError> {
-        // A host that was killed a moment ago may still be let go of by the system, and its socket with it.
+        // The system may still be closing the socket of a host that was killed a moment ago.
         let until = Instant::now() + LET_GO;
         let (listener, claim) = loop {
             match socket::listen(path).await {
@@ -132,8 +130,8 @@ impl ControlServer {
         };
         info!(socket = %path.display(), "serving control");
         Ok(Self {
-            at: At::Socket(claim),
-            task: tokio::spawn(serve(listener, answerer(Guard::owner(), control))),
+            at: ListenAddress::Socket(claim),
+            task: tokio::spawn(serve(listener, answerer(AccessGuard::owner(), control))),
         })
     }
 
@@ -150,8 +148,8 @@ impl ControlServer {
             .map_err(|source| AdminError::ControlAddress { address, source })?;
         info!(address = %bound, "serving control");
         Ok(Self {
-            at: At::Address(bound),
-            task: tokio::spawn(serve(listener, answerer(Guard::token(token, bound), control))),
+            at: ListenAddress::Address(bound),
+            task: tokio::spawn(serve(listener, answerer(AccessGuard::token(token, bound), control))),
         })
     }
 }
@@ -163,7 +161,7 @@ impl Drop for ControlServer {
 }
 
 fn answerer(
-    guard: Guard,
+    guard: AccessGuard,
     control: Control,
 ) -> impl Fn(Parts, Peer) -> futures_util::future::BoxFuture<'static, Answered> + Clone + Send + 'static {
     move |request, peer| {
@@ -183,13 +181,13 @@ fn answerer(
     }
 }
 
-async fn answer(request: &Parts, peer: Peer, guard: &Guard, control: &Control) -> Result<Answered, Refusal> {
+async fn answer(request: &Parts, peer: Peer, guard: &AccessGuard, control: &Control) -> Result<Answered, RequestError> {
     let by = guard.admit(&request.headers, peer)?;
     match routes::read(&request.method, request.uri.path(), request.uri.query())? {
-        Asked::Status => json(StatusCode::OK, &control.status()),
-        Asked::History => json(StatusCode::OK, &control.history()),
-        Asked::Log { plugin, after } => json(StatusCode::OK, &journal::about(&plugin, after)),
-        Asked::Change { command, answer } => match answer {
+        ControlRequest::Status => json(StatusCode::OK, &control.status()),
+        ControlRequest::History => json(StatusCode::OK, &control.history()),
+        ControlRequest::Log { plugin, after } => json(StatusCode::OK, &journal::about(&plugin, after)),
+        ControlRequest::Change { command, answer } => match answer {
             When::Made => {
                 let change = control.ask(command, by).await?;
                 json(status_of(&change), &change)
@@ -203,21 +201,21 @@ async fn answer(request: &Parts, peer: Peer, guard: &Guard, control: &Control) -
 }
 
 /// A script that looks at the status alone must not take a refusal for a success.
-fn status_of(change: &Change) -> StatusCode {
+fn status_of(change: &ChangeRecord) -> StatusCode {
     match change.outcome {
         ChangeOutcome::Done | ChangeOutcome::Unchanged => StatusCode::OK,
         ChangeOutcome::Refused | ChangeOutcome::Undone => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Result<Answered, Refusal> {
+fn json(status: StatusCode, value: &impl Serialize) -> Result<Answered, RequestError> {
     match serde_json::to_string(value) {
         Ok(text) => Ok(answered(status, JSON, text + "\n")),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
+        Err(error) => Err(RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
     }
 }
 
-impl Refusal {
+impl RequestError {
     fn new(status: StatusCode, why: &str) -> Self {
         Self {
             status,
@@ -229,7 +227,7 @@ impl Refusal {
     fn method(allow: &'static str) -> Self {
         Self {
             allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, &format!("this is asked by {allow}"))
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allow} for this path"))
         }
     }
 
@@ -246,7 +244,7 @@ impl Refusal {
     }
 }
 
-impl From<Unanswered> for Refusal {
+impl From<Unanswered> for RequestError {
     fn from(unanswered: Unanswered) -> Self {
         let status = match unanswered {
             Unanswered::Unknown(_) => StatusCode::NOT_FOUND,

@@ -1,8 +1,8 @@
-//! What can be asked by which path, read and written. Knows no socket, and changes nothing.
+//! The paths of the control interface, read and written. Knows no socket, and changes nothing.
 
 use hyper::{Method, StatusCode};
 
-use super::Refusal;
+use super::RequestError;
 use crate::config::Name;
 use crate::control::Command;
 
@@ -13,17 +13,17 @@ const PLUGINS: &str = "/v1/plugins/";
 const LOG: &str = "/log";
 const AFTER: &str = "after=";
 
-/// The query of who does not wait for a change to be made.
+/// The query of a client that does not wait for its change.
 pub(super) const AT_ONCE: &str = "wait=false";
 
-/// What is asked.
+/// A request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ControlRequest {
     /// How the host is.
     Status,
-    /// What was changed.
+    /// The changes.
     History,
-    /// What the log says about a plugin.
+    /// The log about a plugin.
     Log {
         /// Its name in `plugins.toml`.
         plugin: String,
@@ -31,11 +31,7 @@ pub(super) enum Asked {
         after: u64,
     },
     /// To change something.
-    Change {
-        command: Command,
-        /// When to answer.
-        answer: When,
-    },
+    Change { command: Command, answer: When },
 }
 
 /// When a change is answered.
@@ -57,36 +53,36 @@ pub(super) fn path(command: &Command) -> String {
     }
 }
 
-/// What a request asks.
-pub(super) fn read(method: &Method, path: &str, query: Option<&str>) -> Result<Asked, Refusal> {
+/// The request of a path.
+pub(super) fn read(method: &Method, path: &str, query: Option<&str>) -> Result<ControlRequest, RequestError> {
     if let Some(asked) = look(path, query) {
         let asked = asked?;
         return match *method {
             Method::GET | Method::HEAD => Ok(asked),
-            _ => Err(Refusal::method("GET")),
+            _ => Err(RequestError::method("GET")),
         };
     }
     let command = command(path)?;
     if *method != Method::POST {
-        return Err(Refusal::method("POST"));
+        return Err(RequestError::method("POST"));
     }
     let answer = match query {
         None | Some("wait=true") => When::Made,
         Some(AT_ONCE) => When::Accepted,
         Some(_) => {
-            return Err(Refusal::new(
+            return Err(RequestError::new(
                 StatusCode::BAD_REQUEST,
                 "the query is `wait=true` or `wait=false`",
             ));
         }
     };
-    Ok(Asked::Change { command, answer })
+    Ok(ControlRequest::Change { command, answer })
 }
 
-fn look(path: &str, query: Option<&str>) -> Option<Result<Asked, Refusal>> {
+fn look(path: &str, query: Option<&str>) -> Option<Result<ControlRequest, RequestError>> {
     match path {
-        STATUS => return Some(Ok(Asked::Status)),
-        HISTORY => return Some(Ok(Asked::History)),
+        STATUS => return Some(Ok(ControlRequest::Status)),
+        HISTORY => return Some(Ok(ControlRequest::History)),
         _ => {}
     }
     let plugin = path.strip_prefix(PLUGINS)?.strip_suffix(LOG)?;
@@ -96,9 +92,9 @@ fn look(path: &str, query: Option<&str>) -> Option<Result<Asked, Refusal>> {
     };
     let after = after.ok_or_else(|| {
         let why = "the query is `after=NUMBER`: that of the last line that is known";
-        Refusal::new(StatusCode::BAD_REQUEST, why)
+        RequestError::new(StatusCode::BAD_REQUEST, why)
     });
-    Some(name(plugin).and_then(|plugin| Ok(Asked::Log { plugin, after: after? })))
+    Some(name(plugin).and_then(|plugin| Ok(ControlRequest::Log { plugin, after: after? })))
 }
 
 /// Where the lines about a plugin are asked for that came after one.
@@ -106,15 +102,15 @@ pub(super) fn log(plugin: &str, after: u64) -> String {
     format!("{PLUGINS}{plugin}{LOG}?{AFTER}{after}")
 }
 
-fn name(text: &str) -> Result<String, Refusal> {
+fn name(text: &str) -> Result<String, RequestError> {
     let name = Name::new(text).map(|name| name.as_str().to_owned());
     name.ok_or_else(|| {
         let why = "a name is 1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter";
-        Refusal::new(StatusCode::BAD_REQUEST, why)
+        RequestError::new(StatusCode::BAD_REQUEST, why)
     })
 }
 
-fn command(path: &str) -> Result<Command, Refusal> {
+fn command(path: &str) -> Result<Command, RequestError> {
     const ROUTES: &str = "there are GET /v1/status, GET /v1/history, GET /v1/plugins/NAME/log, POST /v1/reload, POST /v1/plugins/NAME/rollback, \
                           POST /v1/pipelines/NAME/pause and POST /v1/pipelines/NAME/resume";
     let parts: Vec<&str> = path.split('/').collect();
@@ -127,7 +123,7 @@ fn command(path: &str) -> Result<Command, Refusal> {
         ["", "v1", "pipelines", pipeline, "resume"] => Ok(Command::Resume {
             pipeline: name(pipeline)?,
         }),
-        _ => Err(Refusal::new(StatusCode::NOT_FOUND, ROUTES)),
+        _ => Err(RequestError::new(StatusCode::NOT_FOUND, ROUTES)),
     }
 }
 
@@ -136,7 +132,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(method: Method, target: &str, expected: Result<Asked, u16>) {
+    fn check(method: Method, target: &str, expected: Result<ControlRequest, u16>) {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
@@ -167,7 +163,7 @@ mod tests {
                 check(
                     Method::POST,
                     &format!("{path}{query}"),
-                    Ok(Asked::Change { command, answer }),
+                    Ok(ControlRequest::Change { command, answer }),
                 );
             }
             check(Method::GET, &path, Err(405));
@@ -177,12 +173,12 @@ mod tests {
 
     #[test]
     fn what_is_looked_at_cannot_be_changed() {
-        check(Method::GET, "/v1/status", Ok(Asked::Status));
-        check(Method::HEAD, "/v1/history", Ok(Asked::History));
-        check(Method::GET, "/v1/history?since=yesterday", Ok(Asked::History));
+        check(Method::GET, "/v1/status", Ok(ControlRequest::Status));
+        check(Method::HEAD, "/v1/history", Ok(ControlRequest::History));
+        check(Method::GET, "/v1/history?since=yesterday", Ok(ControlRequest::History));
         let log = |plugin: &str, after| {
             let plugin = plugin.to_owned();
-            Ok(Asked::Log { plugin, after })
+            Ok(ControlRequest::Log { plugin, after })
         };
         check(Method::GET, "/v1/plugins/crop-2/log", log("crop-2", 0));
         check(Method::GET, &super::log("crop-2", 17), log("crop-2", 17));

@@ -1,4 +1,4 @@
-//! A socket for one user: its path, its folder, its rights, and that nobody else serves there. Knows no request.
+//! A socket for one user: its path, its folder, its rights, and that no other process serves there. Knows no request.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -38,7 +38,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, socket = %self.path.display(), "the control socket stays behind");
+            tracing::warn!(%error, socket = %self.path.display(), "cannot remove the control socket");
         }
     }
 }
@@ -110,7 +110,7 @@ pub(super) fn make_folder(path: &Path) -> Result<&Path, AdminError> {
     Ok(folder)
 }
 
-/// Whether nobody else can put anything into a folder, or reach into it.
+/// Whether no other user can put anything into a folder, or reach into it.
 pub(super) fn check_private(folder: &Path) -> Result<(), AdminError> {
     let is_private = std::fs::symlink_metadata(folder).is_ok_and(|found| {
         found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
@@ -123,7 +123,7 @@ pub(super) fn check_private(folder: &Path) -> Result<(), AdminError> {
     }
 }
 
-/// Listens at a path, for us alone. A socket at which nobody answers is replaced.
+/// Listens at a path, for this user alone. Replaces a socket at which nothing answers.
 pub(super) async fn listen(path: &Path) -> Result<(UnixListener, Claim), AdminError> {
     let fail = |source| AdminError::ControlSocket {
         path: path.to_owned(),
@@ -169,7 +169,7 @@ impl Drop for Beside {
         for path in [&self.fresh, &self.old] {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, file = %path.display(), "a file stays behind");
+                    tracing::warn!(%error, file = %path.display(), "cannot remove a temporary file");
                 }
                 _ => {}
             }
@@ -186,7 +186,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     socket.listen(BACKLOG)
 }
 
-/// Gives a socket that listens its place, unless somebody answers there.
+/// Gives a listening socket its place, unless another process answers there.
 async fn claim(path: &Path, beside: &Beside) -> Result<(), AdminError> {
     let fail = |source| AdminError::ControlSocket {
         path: path.to_owned(),
@@ -371,7 +371,7 @@ mod tests {
         let of_length = |length: usize| PathBuf::from(format!("/{}/control.sock", "x".repeat(length - 14)));
         let refused = listen(&of_length(108)).await.expect_err("too long").to_string();
         assert!(
-            refused.starts_with("the control socket's path has 108 bytes, and may have 107: `/xxx"),
+            refused.starts_with("the path of the control socket has 108 bytes, more than the 107 allowed: `/xxx"),
             "{refused}"
         );
         // One that fits is looked for.

@@ -31,8 +31,8 @@ fn status() -> Status {
     }
 }
 
-fn change(outcome: ChangeOutcome, by: &str) -> Change {
-    Change {
+fn change(outcome: ChangeOutcome, by: &str) -> ChangeRecord {
+    ChangeRecord {
         number: 0,
         at: "2026-01-02T03:04:05.678Z".to_owned(),
         by: by.to_owned(),
@@ -87,13 +87,16 @@ impl Scene {
 
     fn client(&self) -> Client {
         match &self.server.at {
-            At::Socket(_) => Client::new(Place::Socket(self.socket()), None),
-            At::Address(address) => Client::new(Place::Tcp(address.to_string()), Some(Secret::new(TOKEN.to_owned()))),
+            ListenAddress::Socket(_) => Client::new(HostAddress::Socket(self.socket()), None),
+            ListenAddress::Address(address) => Client::new(
+                HostAddress::Tcp(address.to_string()),
+                Some(Secret::new(TOKEN.to_owned())),
+            ),
         }
     }
 
-    /// Answers every request as `answer` says, and tells what was asked.
-    fn serve(self, answer: impl Fn(&Request) -> Result<Change, Unanswered> + Send + 'static) -> Served {
+    /// Answers every request as `answer` says, and records what was asked.
+    fn serve(self, answer: impl Fn(&Request) -> Result<ChangeRecord, Unanswered> + Send + 'static) -> Served {
         let Self {
             server,
             folder,
@@ -158,8 +161,8 @@ fn error_of(answer: &str) -> String {
 async fn every_verb_reaches_the_host_by_socket_and_by_port() {
     for scene in [Scene::at_socket().await, Scene::at_port().await] {
         let by = match &scene.server.at {
-            At::Socket(_) => format!("control (uid {})", rustix::process::geteuid().as_raw()),
-            At::Address(_) => "control (127.0.0.1)".to_owned(),
+            ListenAddress::Socket(_) => format!("control (uid {})", rustix::process::geteuid().as_raw()),
+            ListenAddress::Address(_) => "control (127.0.0.1)".to_owned(),
         };
         let client = scene.client();
         let first = scene.history.add(change(ChangeOutcome::Done, "start"));
@@ -185,7 +188,7 @@ async fn every_verb_reaches_the_host_by_socket_and_by_port() {
 
 #[tokio::test]
 async fn what_the_host_says_no_to_is_told_with_its_status_and_its_words() {
-    let rows: [(Result<Change, Unanswered>, u16); 6] = [
+    let rows: [(Result<ChangeRecord, Unanswered>, u16); 6] = [
         (Ok(change(ChangeOutcome::Done, "x")), 200),
         (Ok(change(ChangeOutcome::Unchanged, "x")), 200),
         (Ok(change(ChangeOutcome::Refused, "x")), 422),
@@ -249,8 +252,8 @@ async fn what_cannot_be_asked_is_refused_in_words() {
     for (line, headers, expected, words) in [
         ("GET /", "", 404, "GET /v1/status"),
         ("GET /metrics", "", 404, "GET /v1/status"),
-        ("POST /v1/status", "", 405, "asked by GET"),
-        ("GET /v1/reload", "", 405, "asked by POST"),
+        ("POST /v1/status", "", 405, "use GET"),
+        ("GET /v1/reload", "", 405, "use POST"),
         ("POST /v1/reload?wait=perhaps", "", 400, "wait=false"),
         ("POST /v1/plugins/NO/rollback", "", 400, "a name is"),
         ("POST /v1/reload", "origin: http://localhost\r\n", 403, "web pages"),
@@ -283,7 +286,7 @@ async fn bodies_and_heads_are_bounded() {
 #[tokio::test]
 async fn a_port_wants_its_token_and_its_name() {
     let scene = Scene::at_port().await;
-    let At::Address(address) = scene.server.at else {
+    let ListenAddress::Address(address) = scene.server.at else {
         panic!("a port");
     };
     let token = format!("authorization: Bearer {TOKEN}\r\n");
@@ -301,7 +304,7 @@ async fn a_port_wants_its_token_and_its_name() {
             assert!(text.contains("www-authenticate: Bearer\r\n"), "{text}");
         }
     }
-    let without = Client::new(Place::Tcp(address.to_string()), None)
+    let without = Client::new(HostAddress::Tcp(address.to_string()), None)
         .status()
         .await
         .unwrap_err();
@@ -353,7 +356,10 @@ async fn a_host_that_ends_says_so_to_who_waits_and_takes_its_socket_along() {
     let left = asking.await.unwrap().unwrap_err();
     assert!(matches!(left, ClientError::Left(_)), "{left:?}");
     assert!(!socket.exists());
-    let away = Client::new(Place::Socket(socket), None).status().await.unwrap_err();
+    let away = Client::new(HostAddress::Socket(socket), None)
+        .status()
+        .await
+        .unwrap_err();
     assert!(matches!(away, ClientError::Away { .. }), "{away:?}");
 }
 
@@ -381,7 +387,7 @@ async fn a_second_host_has_no_control_of_its_own_and_is_refused_one_that_is_take
     let found = socket::paths(&first.folder.path().join("plugins.toml")).unwrap();
     assert_eq!(mine.shown(), found[0].display().to_string());
     assert_eq!(
-        Client::new(Place::Socket(found[0].clone()), None)
+        Client::new(HostAddress::Socket(found[0].clone()), None)
             .status()
             .await
             .unwrap(),
@@ -406,7 +412,7 @@ async fn an_answer_of_a_stranger_is_told_as_one() {
             stream.write_all(text.as_bytes()).await.unwrap();
         }
     });
-    let strange = Client::new(Place::Tcp(address.to_string()), None)
+    let strange = Client::new(HostAddress::Tcp(address.to_string()), None)
         .status()
         .await
         .unwrap_err();

@@ -13,7 +13,7 @@ use super::{Host, HostArguments, json_line, lines};
 use crate::admin::ClientError;
 use crate::cli::output::{plain, print};
 use crate::config::Name;
-use crate::control::{Change, ChangeOutcome, Command, Status};
+use crate::control::{ChangeOutcome, ChangeRecord, Command, Status};
 
 /// The most of one line of what is changed.
 const LINE_CHARS: usize = 1000;
@@ -62,7 +62,7 @@ pub struct PipelineOptions {
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
-  millrace pause images                   takes no more; what is in hand is finished
+  millrace pause images                   stops receiving; finishes the messages in flight
   millrace resume images";
 
 pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<ExitCode> {
@@ -74,19 +74,18 @@ pub(in crate::cli) async fn reload(options: ReloadOptions) -> anyhow::Result<Exi
     begun.map_err(|error| host.explain(error))?;
     match options.host.json {
         true => print("{\"accepted\":true}")?,
-        false => print("accepted; `millrace history` will say what came of it")?,
+        false => print("accepted; `millrace history` shows the outcome")?,
     };
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came of a reload. The words are harmless.
+/// The outcome of a reload. The words are harmless.
 pub(in crate::cli) enum Reloaded {
-    /// What the file names serves.
+    /// The parts that the file names serve.
     Made {
         /// In words that a terminal may have, with colours.
         told: String,
-        /// The change.
-        change: Box<Change>,
+        change: Box<ChangeRecord>,
     },
     /// It was refused, or undone.
     Not(String),
@@ -168,7 +167,7 @@ async fn ask(arguments: &HostArguments, command: Command) -> anyhow::Result<Exit
     })
 }
 
-/// What came of a change.
+/// The outcome of a change.
 pub(super) fn word(outcome: ChangeOutcome) -> &'static str {
     match outcome {
         ChangeOutcome::Done => "done",
@@ -179,7 +178,7 @@ pub(super) fn word(outcome: ChangeOutcome) -> &'static str {
 }
 
 /// A change, in full.
-pub(super) fn told(change: &Change) -> String {
+pub(super) fn told(change: &ChangeRecord) -> String {
     let style = style_of(word(change.outcome));
     let (generation, took_ms) = (change.generation, change.took_ms);
     let mut text = match change.outcome {
@@ -205,7 +204,7 @@ pub(super) fn told(change: &Change) -> String {
 }
 
 /// Says which pipelines watch what now serves: it may yet be undone.
-async fn trials(host: &Host, change: &Change) -> String {
+async fn trials(host: &Host, change: &ChangeRecord) -> String {
     if change.outcome != ChangeOutcome::Done {
         return String::new();
     }
@@ -213,7 +212,7 @@ async fn trials(host: &Host, change: &Change) -> String {
         Ok(status) => on_trial(&status),
         Err(error) => {
             // The change is made all the same.
-            tracing::debug!(%error, "whether anything is on trial is not known");
+            tracing::debug!(%error, "cannot ask whether a version is on trial");
             String::new()
         }
     }
@@ -236,7 +235,7 @@ mod tests {
 
     #[track_caller]
     fn check(outcome: ChangeOutcome, step: Option<&str>, reason: Option<&str>, expected: &str) {
-        let change = Change {
+        let change = ChangeRecord {
             number: 3,
             at: "2026-01-01T23:57:00.000Z".to_owned(),
             by: "control (uid 1000)".to_owned(),

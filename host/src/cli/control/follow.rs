@@ -1,5 +1,5 @@
-//! What comes of a plugin that a host was given: the host's lines about it, how far its trial is, and how that ends. Asks
-//! and tells; prints nothing and changes nothing.
+//! Follows a plugin that a host was given: the host's lines about it, the progress of its trial, and how that ends. Asks
+//! and reports; prints nothing and changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::Host;
 use super::change::told;
 use crate::admin::ClientError;
-use crate::control::{Change, ChangeOutcome, PipelineStatus, PluginStatus, Status, TrialStatus};
+use crate::control::{ChangeOutcome, ChangeRecord, PipelineStatus, PluginStatus, Status, TrialStatus};
 use crate::journal::Line;
 
 /// How often a host is asked.
@@ -18,7 +18,7 @@ const ASKED_EVERY: Duration = Duration::from_millis(250);
 /// A host that does not answer for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Lines before the swap that are not told: the number of the last of them.
+/// Lines before the swap, which are not shown: the number of the last of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cli) struct Before(u64);
 
@@ -26,19 +26,19 @@ pub(in crate::cli) struct Before(u64);
 pub(in crate::cli) struct Followed {
     host: Host,
     plugin: String,
-    change: Change,
+    change: ChangeRecord,
     last_line: u64,
-    // The trial as it was told last, by pipeline.
+    // The state of each trial that was reported last, by pipeline.
     trials: Vec<(String, TrialStatus)>,
     seen: u64,
 }
 
-/// Something to tell.
+/// Something to report.
 #[derive(Debug, PartialEq)]
 pub(in crate::cli) enum News {
     /// A line of the host's log, untrusted.
     Line(Line),
-    /// Lines that came too fast to be told.
+    /// Lines that came too fast to be shown.
     Missed(u64),
     /// How far a trial is, where it found something worse.
     Trial(String),
@@ -49,7 +49,6 @@ pub(in crate::cli) enum News {
 pub(in crate::cli) enum End {
     /// It serves, and was proven by so many messages; by none where nothing was there to compare it with.
     Serves {
-        /// The generation.
         generation: u64,
         /// Messages that its trial saw.
         seen: u64,
@@ -68,7 +67,7 @@ pub(in crate::cli) enum End {
 }
 
 impl Before {
-    /// What the host said of a plugin until now.
+    /// The lines of the host about a plugin until now.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -88,7 +87,7 @@ impl Followed {
     ///
     /// # Errors
     /// When the host has no place to be asked.
-    pub(in crate::cli) fn new(file: &Path, plugin: &str, change: Change, before: Before) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(file: &Path, plugin: &str, change: ChangeRecord, before: Before) -> anyhow::Result<Self> {
         Ok(Self {
             host: Host::of_file(file)?,
             plugin: plugin.to_owned(),
@@ -164,7 +163,7 @@ impl Followed {
         news
     }
 
-    fn end(&self, status: &Status, history: &[Change]) -> Option<End> {
+    fn end(&self, status: &Status, history: &[ChangeRecord]) -> Option<End> {
         let ours = format!("plugin {}:", self.plugin);
         let later = history.iter().filter(|change| change.number > self.change.number);
         let mut about = later.filter(|change| change.changes.iter().any(|text| text.starts_with(&ours)));
@@ -214,7 +213,7 @@ mod tests {
         Followed::new(&file, "crop", change(3, "done", "plugin crop: a -> b"), Before(7)).unwrap()
     }
 
-    fn change(number: u64, outcome: &str, what: &str) -> Change {
+    fn change(number: u64, outcome: &str, what: &str) -> ChangeRecord {
         serde_json::from_value(json!({
             "number": number, "at": "2026-01-01T23:57:00.000Z", "by": "trial", "changes": [what], "outcome": outcome,
             "generation": 8, "step": null, "reason": "3 of 3 failed", "took_ms": 1,
@@ -259,7 +258,7 @@ mod tests {
         let mut followed = followed();
         let running = status(json!({ "seen": 2, "of": 100, "worse": 0 }));
         followed.trial_news(&running);
-        let end = |changes: &[Change]| followed.end(&running, changes);
+        let end = |changes: &[ChangeRecord]| followed.end(&running, changes);
         assert_eq!(end(&[change(4, "undone", "plugin other: a -> b")]), None);
         assert_eq!(end(&[change(4, "refused", "plugin crop: b -> c")]), None);
         assert_eq!(end(&[change(2, "undone", "plugin crop: b -> a")]), None, "before");

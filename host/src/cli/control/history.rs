@@ -11,7 +11,7 @@ use super::change::{told, word};
 use super::status::headline;
 use super::table::{ago, shown, table};
 use crate::cli::output::{Reader, plain, print};
-use crate::control::Change;
+use crate::control::ChangeRecord;
 
 /// Changes that fit on a screen.
 const LISTED: usize = 20;
@@ -29,7 +29,7 @@ pub struct Options {
     /// A change by its number, in full; the list has the numbers
     #[arg(value_name = "NUMBER")]
     number: Option<u64>,
-    /// The last so many; a host remembers 256
+    /// How many of the last changes; a host remembers 256
     #[arg(short = 'n', long, value_name = "N", default_value_t = LISTED, conflicts_with = "number")]
     last: usize,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub(in crate::cli) async fn history(options: Options) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(changes: &[Change], now: SystemTime) -> String {
+fn listed(changes: &[ChangeRecord], now: SystemTime) -> String {
     let mut rows = table(["CHANGE", "OUTCOME", "GENERATION", "WHEN", "BY", "WHAT"]);
     for change in changes {
         rows.add_row([
@@ -84,8 +84,8 @@ fn listed(changes: &[Change], now: SystemTime) -> String {
     shown(&rows, "OUTCOME")
 }
 
-/// What it changes, and the beginning of why it was not done.
-fn what(change: &Change) -> String {
+/// The changes, and the beginning of the reason where it failed.
+fn what(change: &ChangeRecord) -> String {
     let mut lines: Vec<String> = change.changes.iter().map(|text| plain(text, CELL_CHARS)).collect();
     if lines.len() > CHANGES_SHOWN {
         let n_more = lines.len() - CHANGES_SHOWN;
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_history_reads_like_this() {
-        let change = |number, outcome, changes: &[&str], step: Option<&str>, reason: Option<&str>| Change {
+        let change = |number, outcome, changes: &[&str], step: Option<&str>, reason: Option<&str>| ChangeRecord {
             number,
             at: "2026-01-01T23:57:00.000Z".to_owned(),
             by: if number == 1 { "start" } else { "control (uid 1000)" }.to_owned(),

@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::output;
-use crate::admin::{Client, ClientError, Place, find_socket};
+use crate::admin::{Client, ClientError, HostAddress, find_socket};
 use crate::config::{ControlConfig, Secret, control_of, without_line_break};
 
 pub(super) use change::{
@@ -41,10 +41,10 @@ pub(super) struct HostArguments {
     /// The file that the host runs; it may have mistakes [default: plugins.toml]
     #[arg(short, long, value_name = "FILE", conflicts_with = "control")]
     file: Option<PathBuf>,
-    /// Where the host is asked, instead of by its file: a socket, or `http://127.0.0.1:9465` [env: MILLRACE_CONTROL]
+    /// The control address of the host, instead of its file: a socket, or `http://127.0.0.1:9465` [env: MILLRACE_CONTROL]
     #[arg(long, value_name = "PATH|URL")]
     control: Option<String>,
-    /// A file with the token for a host that is asked at a port [default: MILLRACE_CONTROL_TOKEN of the environment, or
+    /// A file with the token for a host with a control port [default: MILLRACE_CONTROL_TOKEN of the environment, or
     /// `control_token` of the host's file]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -67,7 +67,7 @@ impl HostArguments {
     }
 
     fn find(&self, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Host> {
-        // What is on the command line counts more than what is in the environment.
+        // The command line comes before the environment.
         let control = match (&self.control, &self.file) {
             (Some(control), _) => Some(control.clone()),
             (None, Some(_)) => None,
@@ -109,20 +109,22 @@ impl Host {
         })
     }
 
-    /// What to say where there is no answer.
+    /// The error where there is no answer.
     fn explain(&self, error: ClientError) -> anyhow::Error {
         match (&self.file, error) {
             (
                 Some(file),
                 ClientError::Away {
-                    place: Place::Socket(socket),
+                    place: HostAddress::Socket(socket),
                     source,
                 },
             ) => {
                 let (file_shown, socket) = (file.display(), socket.display());
                 let why = match source.kind() {
                     std::io::ErrorKind::NotFound => format!("its control socket {socket} is not there"),
-                    std::io::ErrorKind::ConnectionRefused => format!("nobody answers at its control socket {socket}"),
+                    std::io::ErrorKind::ConnectionRefused => {
+                        format!("no process answers at its control socket {socket}")
+                    }
                     std::io::ErrorKind::PermissionDenied => {
                         return anyhow!(
                             "the host that runs {file_shown} belongs to another user: its control socket {socket} is for \
@@ -133,7 +135,7 @@ impl Host {
                 };
                 let missing = match file.exists() {
                     true => "",
-                    false => "\nthere is no such file here either: --file names it",
+                    false => "\nthe file does not exist either: name it with --file",
                 };
                 anyhow!("no host runs {file_shown}: {why}{missing}")
             }
@@ -144,10 +146,13 @@ impl Host {
 }
 
 /// Where a file's host is asked.
-fn place_of(file: &Path) -> anyhow::Result<(Place, Option<Secret>)> {
+fn place_of(file: &Path) -> anyhow::Result<(HostAddress, Option<Secret>)> {
     Ok(match control_of(file) {
-        ControlConfig::Off => bail!("{} says `control = \"off\"`: its host cannot be asked", file.display()),
-        ControlConfig::Socket(path) => (Place::Socket(path), None),
+        ControlConfig::Off => bail!(
+            "{} says `control = \"off\"`: its host has no control interface",
+            file.display()
+        ),
+        ControlConfig::Socket(path) => (HostAddress::Socket(path), None),
         ControlConfig::Tcp { mut address, token } => {
             // A host that listens everywhere listens here, too.
             if address.ip().is_unspecified() {
@@ -157,32 +162,32 @@ fn place_of(file: &Path) -> anyhow::Result<(Place, Option<Secret>)> {
                 });
             }
             let token = Some(token).filter(|token| !token.expose().is_empty());
-            (Place::Tcp(address.to_string()), token)
+            (HostAddress::Tcp(address.to_string()), token)
         }
         ControlConfig::Auto => {
             let socket = find_socket(file).with_context(|| format!("{} cannot be a path", file.display()))?;
-            (Place::Socket(socket), None)
+            (HostAddress::Socket(socket), None)
         }
     })
 }
 
-/// What is given for `--control`.
-fn place(control: &str) -> anyhow::Result<Place> {
+/// The value of `--control`.
+fn place(control: &str) -> anyhow::Result<HostAddress> {
     if control.parse::<std::net::SocketAddr>().is_ok() {
-        return Ok(Place::Tcp(control.to_owned()));
+        return Ok(HostAddress::Tcp(control.to_owned()));
     }
     if let Some(authority) = control.strip_prefix("http://") {
         let authority = authority.trim_end_matches('/');
         let is_whole = !authority.is_empty() && !authority.contains(['/', '?', '#', '@']) && authority.contains(':');
         return match is_whole {
-            true => Ok(Place::Tcp(authority.to_owned())),
+            true => Ok(HostAddress::Tcp(authority.to_owned())),
             false => bail!("--control {control}: it is like `http://127.0.0.1:9465`"),
         };
     }
     if control.starts_with("https://") {
-        bail!("--control {control}: a host speaks no TLS; begin a tunnel, such as `ssh -L 9465:127.0.0.1:9465`");
+        bail!("--control {control}: a host does not speak TLS; open a tunnel, such as `ssh -L 9465:127.0.0.1:9465`");
     }
-    Ok(Place::Socket(control.into()))
+    Ok(HostAddress::Socket(control.into()))
 }
 
 fn text_of(name: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<String>> {
@@ -230,7 +235,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mill.toml");
         std::fs::write(&file, "[host]\ncontrol = \"c.sock\"\n[plugin").unwrap();
-        let by_file = Place::Socket(folder.path().join("c.sock"));
+        let by_file = HostAddress::Socket(folder.path().join("c.sock"));
         let set = |name: &str| (name == PLACE_VARIABLE).then(|| OsString::from("/run/e.sock"));
         let unset = |_: &str| None;
         let find = |arguments: HostArguments, variable: &dyn Fn(&str) -> Option<OsString>| {
@@ -238,14 +243,17 @@ mod tests {
         };
         assert_eq!(find(arguments(Some(&file), None), &unset), by_file);
         assert_eq!(find(arguments(Some(&file), None), &set), by_file);
-        assert_eq!(find(arguments(None, None), &set), Place::Socket("/run/e.sock".into()));
+        assert_eq!(
+            find(arguments(None, None), &set),
+            HostAddress::Socket("/run/e.sock".into())
+        );
         assert_eq!(
             find(arguments(None, Some("http://[::1]:9465/")), &set),
-            Place::Tcp("[::1]:9465".to_owned())
+            HostAddress::Tcp("[::1]:9465".to_owned())
         );
         assert_eq!(
             find(arguments(None, Some("127.0.0.1:9465")), &unset),
-            Place::Tcp("127.0.0.1:9465".to_owned())
+            HostAddress::Tcp("127.0.0.1:9465".to_owned())
         );
         for wrong in [
             "https://127.0.0.1:1",
@@ -259,13 +267,13 @@ mod tests {
         std::fs::write(&file, "[host]\ncontrol = \"0.0.0.0:9465\"\ncontrol_token = \"x\"").unwrap();
         assert_eq!(
             find(arguments(Some(&file), None), &unset),
-            Place::Tcp("127.0.0.1:9465".to_owned())
+            HostAddress::Tcp("127.0.0.1:9465".to_owned())
         );
         std::fs::write(&file, "[host]\ncontrol = \"off\"").unwrap();
         let off = arguments(Some(&file), None).find(&unset).err().expect("nowhere");
         assert!(
             off.to_string()
-                .ends_with("says `control = \"off\"`: its host cannot be asked"),
+                .ends_with("says `control = \"off\"`: its host has no control interface"),
             "{off}"
         );
     }
@@ -285,7 +293,7 @@ mod tests {
             ),
             (
                 ErrorKind::ConnectionRefused,
-                format!("no host runs {shown}: nobody answers at its control socket /run/c.sock"),
+                format!("no host runs {shown}: no process answers at its control socket /run/c.sock"),
             ),
             (
                 ErrorKind::PermissionDenied,
@@ -299,6 +307,6 @@ mod tests {
             assert_eq!(away(&host, kind), expected);
         }
         std::fs::remove_file(&file).unwrap();
-        assert!(away(&host, ErrorKind::NotFound).ends_with("there is no such file here either: --file names it"));
+        assert!(away(&host, ErrorKind::NotFound).ends_with("the file does not exist either: name it with --file"));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{HostArguments, place};
-use crate::admin::{Client, Place};
+use crate::admin::{Client, HostAddress};
 use crate::cli::output::{plain, print};
 use crate::control::Readiness;
 
@@ -18,7 +18,7 @@ const TEXT_CHARS: usize = 1000;
 pub struct Options {
     #[command(flatten)]
     host: HostArguments,
-    /// Asks the pages of health and metrics, `admin` of the host's file, for a host with `control = "off"`
+    /// The address of health and metrics (`admin` of the host's file), for a host with `control = "off"`
     #[arg(long, value_name = "URL", conflicts_with_all = ["file", "control", "token_file"])]
     url: Option<String>,
 }
@@ -39,8 +39,8 @@ In a pod of Kubernetes:
 pub(in crate::cli) async fn ready(options: Options) -> anyhow::Result<ExitCode> {
     let readiness = match &options.url {
         Some(url) => match place(url)? {
-            Place::Socket(_) => anyhow::bail!("--url {url}: it is like `http://127.0.0.1:9464`"),
-            at @ Place::Tcp(_) => Client::new(at, None).page().await?,
+            HostAddress::Socket(_) => anyhow::bail!("--url {url}: it is like `http://127.0.0.1:9464`"),
+            at @ HostAddress::Tcp(_) => Client::new(at, None).page().await?,
         },
         None => {
             let host = options.host.host()?;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::HostArguments;
 use super::table::{ago, coloured, lasting, shown, table, version};
 use crate::cli::output::{plain, print};
-use crate::control::{Change, Status, TrialStatus};
+use crate::control::{ChangeRecord, Status, TrialStatus};
 
 /// The most of a text from elsewhere: a path, the name of a device.
 const TEXT_CHARS: usize = 1000;
@@ -71,7 +71,7 @@ fn told(status: &Status, now: SystemTime) -> Result<String, std::fmt::Error> {
 }
 
 /// `3 min ago by file: refused at step plugins`.
-pub(super) fn headline(change: &Change, now: SystemTime) -> String {
+pub(super) fn headline(change: &ChangeRecord, now: SystemTime) -> String {
     let step = change
         .step
         .as_deref()
@@ -94,7 +94,7 @@ fn pipelines(text: &mut String, status: &Status) -> std::fmt::Result {
             plain(&pipeline.name, 63),
             plain(&pipeline.state, 63),
             pipeline.taken.to_string(),
-            pipeline.in_hand.to_string(),
+            pipeline.in_flight.to_string(),
             pipeline.acked.to_string(),
             pipeline.skipped.to_string(),
             pipeline.rejected.to_string(),
@@ -164,7 +164,7 @@ mod tests {
             state: state.to_owned(),
             why: None,
             taken: 1200,
-            in_hand: 4,
+            in_flight: 4,
             acked: 1100,
             skipped: 20,
             rejected: 7,
@@ -199,7 +199,7 @@ mod tests {
                         seen: 37,
                         of: 100,
                         worse: 1,
-                        in_hand: 2,
+                        in_flight: 2,
                         oldest_s: 0,
                     }),
                     ..pipeline("images", "running")
@@ -209,7 +209,7 @@ mod tests {
                     ..pipeline("thumbnails", "holding")
                 },
             ],
-            last_change: Some(Change {
+            last_change: Some(ChangeRecord {
                 number: 12,
                 at: "2026-01-01T23:57:00.000Z".to_owned(),
                 by: "file".to_owned(),

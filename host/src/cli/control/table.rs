@@ -1,4 +1,4 @@
-//! What the tables of a host have in common: colours of states, versions, times. Knows no table.
+//! The common parts of a host's tables: colours of states, versions, times. Knows no table.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// The first digits of a digest, as results and dead letters are told apart by.
+/// The first digits of a digest: enough to distinguish builds in results and dead letters.
 pub(super) fn version(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
@@ -66,7 +66,7 @@ pub(super) fn ago(at: &str, now: SystemTime) -> String {
     }
 }
 
-/// Seconds in the unit that a person would say.
+/// Seconds in a readable unit.
 pub(super) fn lasting(seconds: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;

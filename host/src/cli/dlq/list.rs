@@ -1,4 +1,4 @@
-//! `millrace dlq ls`: one line a letter, for people or as JSON.
+//! `millrace dlq ls`: one line a dead letter, for people or as JSON.
 
 use std::process::ExitCode;
 
@@ -7,8 +7,8 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::output::{Reader, count, harmless, plain, print};
-use super::{Letters, Place, PlaceArguments};
-use crate::letter::{Letter, Sender};
+use super::{DeadLetterPlace, DeadLetters, PlaceArguments};
+use crate::dead_letter::{DeadLetter, Sender};
 use crate::streams::{self, Severity};
 
 /// The most of a text that is a cell of the table.
@@ -28,10 +28,10 @@ const VALUE_CHARS: usize = 4096;
 pub(super) struct Options {
     #[command(flatten)]
     place: PlaceArguments,
-    /// Only letters with this class of reason, such as `refused`; `broker` and `unknown` for letters that no host wrote
+    /// Only dead letters with this class of reason, such as `refused`; `broker` and `unknown` for those that no host wrote
     #[arg(long, value_name = "CLASS")]
     reason: Option<String>,
-    /// At most so many; a quorum queue then puts what was looked at behind the rest
+    /// At most this many; a quorum queue then moves those that were read to its end
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// One JSON object a line
@@ -44,87 +44,91 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    let mut letters = Letters::open(&place).await?;
+    let mut dead_letters = DeadLetters::open(&place).await?;
     let mut table = Table::new();
-    let has_files = matches!(place, Place::Folder { .. });
+    let has_files = matches!(place, DeadLetterPlace::Folder { .. });
     let file = has_files.then_some("FILE").into_iter();
     table.load_preset(presets::NOTHING).set_header(file.chain([
         "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "PLUGIN", "ATTEMPT", "SIZE", "TEXT",
     ]));
     let mut n_listed = 0;
     while options.limit.is_none_or(|limit| n_listed < limit)
-        && let Some(held) = letters.next().await?
+        && let Some(held) = dead_letters.next().await?
     {
-        let letter = held.letter();
-        if options.reason.as_deref().is_some_and(|reason| reason != letter.class()) {
+        let dead_letter = held.dead_letter();
+        if options
+            .reason
+            .as_deref()
+            .is_some_and(|reason| reason != dead_letter.class())
+        {
             continue;
         }
         n_listed += 1;
         if !options.json {
-            // Whole, for it is how the letter is named to the other verbs.
-            let file = has_files.then(|| plain(letter.file.as_deref().unwrap_or("-"), FILE_CHARS));
-            table.add_row(file.into_iter().chain(cells(letter)));
-        } else if print(harmless(&as_json(letter).to_string()))? == Reader::Left {
+            // Whole: the other verbs name the dead letter by it.
+            let file = has_files.then(|| plain(dead_letter.file.as_deref().unwrap_or("-"), FILE_CHARS));
+            table.add_row(file.into_iter().chain(cells(dead_letter)));
+        } else if print(harmless(&as_json(dead_letter).to_string()))? == Reader::Left {
             break;
         }
     }
-    let n_left = letters.n_left();
-    letters.close().await?;
+    let n_left = dead_letters.n_left();
+    dead_letters.close().await?;
     if !options.json {
         match n_listed {
-            0 => print(format_args!("no letters in the {}", place.shown()))?,
+            0 => print(format_args!("no dead letters in the {}", place.shown()))?,
             _ => print(table.trim_fmt())?,
         };
     }
     if n_left > 0 {
-        let left = count(n_left, "more letter");
+        let left = count(n_left, "more dead letter");
         streams::say(Severity::Note, format_args!("{left} not looked at: raise --limit"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn cells(letter: &Letter) -> [String; 9] {
-    let fact = |name: &str| plain(letter.fact(name).unwrap_or("-"), CELL_CHARS);
+fn cells(dead_letter: &DeadLetter) -> [String; 9] {
+    let fact = |name: &str| plain(dead_letter.fact(name).unwrap_or("-"), CELL_CHARS);
     // Seconds are enough to find one's way.
     let time = fact("time").chars().take("2026-01-01T00:00:00".len()).collect();
     [
-        plain(letter.message_id(), CELL_CHARS),
+        plain(dead_letter.message_id(), CELL_CHARS),
         time,
         fact("pipeline"),
         fact("stage"),
-        plain(letter.class(), CELL_CHARS),
-        plain(letter.plugin().as_deref().unwrap_or("-"), CELL_CHARS),
+        plain(dead_letter.class(), CELL_CHARS),
+        plain(dead_letter.plugin().as_deref().unwrap_or("-"), CELL_CHARS),
         fact("attempt"),
-        letter.n_bytes.to_string(),
+        dead_letter.n_bytes.to_string(),
         // Last, so that a long one pushes nothing aside; `dlq show` has the whole of it.
-        plain(letter.why(), WHY_CHARS),
+        plain(dead_letter.why(), WHY_CHARS),
     ]
 }
 
-/// What is known of a letter without its headers and its body.
-fn as_json(letter: &Letter) -> Value {
+/// The columns of a dead letter without its headers and its body.
+fn as_json(dead_letter: &DeadLetter) -> Value {
     let cut = |text: &str| text.chars().take(VALUE_CHARS).collect::<String>();
-    let fact = |name: &str| letter.fact(name).map(cut);
+    let fact = |name: &str| dead_letter.fact(name).map(cut);
     json!({
-        "id": cut(&letter.id),
-        "message_id": cut(letter.message_id()),
-        "file": letter.file,
-        "sender": match letter.sender() {
+        "id": cut(&dead_letter.id),
+        "message_id": cut(dead_letter.message_id()),
+        "file": dead_letter.file,
+        "sender": match dead_letter.sender() {
             Sender::Millrace => "millrace",
             Sender::Broker => "broker",
             Sender::Stranger => "unknown",
         },
-        "queue": letter.queue().map(cut),
+        "queue": dead_letter.queue().map(cut),
         "time": fact("time"),
         "pipeline": fact("pipeline"),
         "stage": fact("stage"),
-        "reason": cut(letter.class()),
-        "text": cut(letter.text()),
+        "reason": cut(dead_letter.class()),
+        "text": cut(dead_letter.text()),
         "plugin": fact("plugin"),
         "plugin_digest": fact("plugin-digest"),
-        "attempt": letter.fact("attempt").and_then(|attempt| attempt.parse::<u32>().ok()),
-        "content_type": letter.content_type.as_deref().map(cut),
-        "bytes": letter.n_bytes,
-        "cut_headers": letter.n_cut,
+        "attempt": dead_letter.fact("attempt").and_then(|attempt| attempt.parse::<u32>().ok()),
+        "content_type": dead_letter.content_type.as_deref().map(cut),
+        "bytes": dead_letter.n_bytes,
+        "cut_headers": dead_letter.n_cut,
     })
 }

@@ -1,4 +1,4 @@
-//! `millrace dlq`: dead letters listed, shown, saved and put back. Whatever a letter says is printed escaped.
+//! `millrace dlq`: dead letters listed, shown, saved and put back. Their contents are printed escaped.
 
 mod list;
 mod place;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::output;
-use place::{Held, Letters, Place, PlaceArguments};
+use place::{DeadLetterPlace, DeadLetters, FoundDeadLetter, PlaceArguments};
 
 /// `millrace dlq`
 #[derive(Debug, Args)]
@@ -23,13 +23,13 @@ pub struct Options {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Lists them; they stay as they are
+    /// Lists dead letters; changes nothing
     Ls(list::Options),
-    /// Prints everything that is known of one
+    /// Shows one dead letter in full
     Show(show::Options),
-    /// Writes one into a folder as a test case: its body, and `case.json`
+    /// Saves one to a folder as a test case: its body, and `case.json`
     Save(save::Options),
-    /// Puts messages back where they came from, with what they had
+    /// Puts messages back where they came from, with their headers and properties
     Requeue(requeue::Options),
 }
 

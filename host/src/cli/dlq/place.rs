@@ -12,7 +12,7 @@ use super::super::{BrokerArguments, MISTAKEN};
 use super::output::plain;
 use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, SourceConfig};
 use crate::connect::{amqp, folder};
-use crate::letter::Letter;
+use crate::dead_letter::DeadLetter;
 use crate::message::Message;
 use crate::streams::{self, Severity};
 
@@ -37,7 +37,7 @@ pub(super) struct PlaceArguments {
 
 /// Where dead letters lie.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum DeadLetterPlace {
     Queue {
         access: BrokerAccess,
         queue: String,
@@ -49,22 +49,22 @@ pub(super) enum Place {
     },
 }
 
-/// The letters that are there now.
-pub(super) enum Letters {
-    Queue(Box<amqp::Letters>),
-    Folder(folder::Letters),
+/// The dead letters that are there now.
+pub(super) enum DeadLetters {
+    Queue(Box<amqp::DeadLetters>),
+    Folder(folder::DeadLetters),
 }
 
-/// A letter that was looked at; it stays where it is.
+/// A dead letter that was looked at; it stays where it is.
 #[derive(Debug)]
-pub(super) enum Held {
-    Queue(Box<amqp::Held>),
+pub(super) enum FoundDeadLetter {
+    Queue(Box<amqp::DeadLetterHandle>),
     Folder(Box<folder::Found>),
 }
 
-/// What tells a letter from the others in its place, as well as can be.
+/// The key of a dead letter among the others in its place, as unique as can be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Handle {
+pub(super) enum DeadLetterKey {
     /// Its own id, in a queue: several may have it.
     Id(String),
     /// Its file, in a folder.
@@ -73,9 +73,9 @@ pub(super) enum Handle {
 
 impl PlaceArguments {
     /// Finds out where to look; an exit code where the file has mistakes, which were printed.
-    pub(super) fn place(&self) -> anyhow::Result<Result<Place, ExitCode>> {
+    pub(super) fn place(&self) -> anyhow::Result<Result<DeadLetterPlace, ExitCode>> {
         if let Some(queue) = &self.queue {
-            return Ok(Ok(Place::Queue {
+            return Ok(Ok(DeadLetterPlace::Queue {
                 access: self.broker.access(),
                 queue: queue.clone(),
                 sources: None,
@@ -90,10 +90,10 @@ impl PlaceArguments {
         };
         let pipeline = self.choose(&config)?;
         Ok(Ok(match &pipeline.source {
-            SourceConfig::Folder(folder) => Place::Folder {
+            SourceConfig::Folder(folder) => DeadLetterPlace::Folder {
                 inbox: folder.folder.clone(),
             },
-            SourceConfig::Queue(queue) => Place::Queue {
+            SourceConfig::Queue(queue) => DeadLetterPlace::Queue {
                 access: config.broker.as_ref().context("the file has no [broker]")?.access(),
                 queue: queue.dead_letter.clone(),
                 sources: Some(sources(&config)),
@@ -111,7 +111,7 @@ impl PlaceArguments {
             }
             (None, Some(pipeline)) if config.pipelines.len() == 1 => Ok(pipeline),
             _ => bail!(
-                "{} has several pipelines: choose one by --pipeline ({names})",
+                "{} has several pipelines: choose one with --pipeline ({names})",
                 self.file.display()
             ),
         }
@@ -126,7 +126,7 @@ fn sources(config: &Config) -> BTreeSet<String> {
     queues.collect()
 }
 
-impl Place {
+impl DeadLetterPlace {
     /// In words, for people.
     pub(super) fn shown(&self) -> String {
         match self {
@@ -135,17 +135,17 @@ impl Place {
         }
     }
 
-    /// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
-    /// else tells apart. In a folder each has its file.
+    /// The dead letters that `id` may mean: several only where several in a queue have the same id, which nothing
+    /// else distinguishes. In a folder each has its file.
     ///
     /// The whole of an id or of a file's name wins over the beginning of an id.
-    pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<Held>> {
-        let mut letters = Letters::open(self).await?;
+    pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<FoundDeadLetter>> {
+        let mut dead_letters = DeadLetters::open(self).await?;
         let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
-        while let Some(held) = letters.next().await? {
-            let letter = held.letter();
-            let exact = letter.is_called_exactly(id);
-            if !letter.is_called(id) || (is_exact && !exact) {
+        while let Some(held) = dead_letters.next().await? {
+            let dead_letter = held.dead_letter();
+            let exact = dead_letter.is_called_exactly(id);
+            if !dead_letter.is_called(id) || (is_exact && !exact) {
                 continue;
             }
             if exact && !is_exact {
@@ -157,75 +157,88 @@ impl Place {
                 found.push(held);
             }
         }
-        letters.close().await?;
-        let meant: BTreeSet<Handle> = found.iter().map(Held::handle).collect();
+        dead_letters.close().await?;
+        let meant: BTreeSet<DeadLetterKey> = found.iter().map(FoundDeadLetter::handle).collect();
         if n_found == 0 {
-            bail!("no letter {id:?} in the {}", self.shown());
+            bail!("no dead letter {id:?} in the {}", self.shown());
         }
         if meant.len() > 1 {
             let lines = found.iter().map(|held| {
-                let letter = held.letter();
-                let file = letter.file.as_ref().map(|file| format!("file {}, ", plain(file, 255)));
+                let dead_letter = held.dead_letter();
+                let file = dead_letter
+                    .file
+                    .as_ref()
+                    .map(|file| format!("file {}, ", plain(file, 255)));
                 format!(
-                    "\n  {}letter {}, message {}",
+                    "\n  {}dead letter {}, message {}",
                     file.unwrap_or_default(),
-                    plain(&letter.id, 64),
-                    plain(letter.message_id(), 64)
+                    plain(&dead_letter.id, 64),
+                    plain(dead_letter.message_id(), 64)
                 )
             });
             let more = match n_found - found.len() {
                 0 => String::new(),
                 n_more => format!("\n  and {n_more} more"),
             };
-            bail!("{id:?} may mean {n_found} letters:{}{more}", lines.collect::<String>());
+            bail!(
+                "{id:?} matches {n_found} dead letters:{}{more}",
+                lines.collect::<String>()
+            );
         }
         Ok(found)
     }
 }
 
-impl Letters {
-    pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
+impl DeadLetters {
+    pub(super) async fn open(place: &DeadLetterPlace) -> anyhow::Result<Self> {
         Ok(match place {
-            Place::Queue { access, queue, .. } => Self::Queue(Box::new(amqp::Letters::open(access, queue).await?)),
-            Place::Folder { inbox } => Self::Folder(folder::Letters::open(inbox)?),
+            DeadLetterPlace::Queue { access, queue, .. } => {
+                Self::Queue(Box::new(amqp::DeadLetters::open(access, queue).await?))
+            }
+            DeadLetterPlace::Folder { inbox } => Self::Folder(folder::DeadLetters::open(inbox)?),
         })
     }
 
     pub(super) fn n_left(&self) -> usize {
         match self {
-            Self::Queue(letters) => usize::try_from(letters.n_left()).unwrap_or(usize::MAX),
-            Self::Folder(letters) => letters.n_left(),
+            Self::Queue(dead_letters) => usize::try_from(dead_letters.n_left()).unwrap_or(usize::MAX),
+            Self::Folder(dead_letters) => dead_letters.n_left(),
         }
     }
 
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Held>> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<FoundDeadLetter>> {
         Ok(match self {
-            Self::Queue(letters) => letters.next().await?.map(|held| Held::Queue(Box::new(held))),
-            Self::Folder(letters) => letters.look_at_next().map(|found| Held::Folder(Box::new(found))),
+            Self::Queue(dead_letters) => dead_letters
+                .next()
+                .await?
+                .map(|held| FoundDeadLetter::Queue(Box::new(held))),
+            Self::Folder(dead_letters) => dead_letters
+                .look_at_next()
+                .map(|found| FoundDeadLetter::Folder(Box::new(found))),
         })
     }
 
     pub(super) async fn close(self) -> anyhow::Result<()> {
         match self {
-            Self::Queue(letters) => Ok(letters.close().await?),
+            Self::Queue(dead_letters) => Ok(dead_letters.close().await?),
             Self::Folder(_) => Ok(()),
         }
     }
 }
 
-impl Held {
-    pub(super) fn letter(&self) -> &Letter {
+impl FoundDeadLetter {
+    pub(super) fn dead_letter(&self) -> &DeadLetter {
         match self {
-            Self::Queue(held) => &held.letter,
-            Self::Folder(found) => &found.letter,
+            Self::Queue(held) => &held.dead_letter,
+            Self::Folder(found) => &found.dead_letter,
         }
     }
 
-    /// What tells it from the others.
-    pub(super) fn handle(&self) -> Handle {
+    /// Its key.
+    pub(super) fn handle(&self) -> DeadLetterKey {
         match self {
-            Self::Queue(held) => Handle::Id(held.letter.id.clone()),
-            Self::Folder(found) => Handle::File(found.path().to_owned()),
+            Self::Queue(held) => DeadLetterKey::Id(held.dead_letter.id.clone()),
+            Self::Folder(found) => DeadLetterKey::File(found.path().to_owned()),
         }
     }
 
@@ -234,7 +247,7 @@ impl Held {
         match self {
             Self::Queue(held) => held
                 .message()
-                .context("what the message had cannot be read from its letter"),
+                .context("cannot read the original message from its dead letter"),
             Self::Folder(found) => Ok(found.message()),
         }
     }
@@ -255,7 +268,7 @@ impl Held {
 
     /// The extension of its file, where it is one that a file name of ours may have.
     pub(super) fn extension(&self) -> Option<&str> {
-        let extension = Path::new(self.letter().file.as_deref()?).extension()?.to_str()?;
+        let extension = Path::new(self.dead_letter().file.as_deref()?).extension()?.to_str()?;
         let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
         is_plain.then_some(extension)
     }

@@ -1,4 +1,4 @@
-//! `millrace dlq save`: a letter as a test case in a folder. The letter stays where it is.
+//! `millrace dlq save`: a dead letter as a test case in a folder. The dead letter stays where it is.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,28 +11,28 @@ use serde_json::{Map, Value, json};
 use super::output::{harmless, print};
 use super::place::digest;
 use super::show::Kind;
-use super::{Held, PlaceArguments};
+use super::{FoundDeadLetter, PlaceArguments};
 use crate::config::case::ExpectedOutcome;
 use crate::config::limits_read;
 use crate::connect::folder::write_new;
+use crate::dead_letter::DeadLetter;
 use crate::kept_prediction::KeptPrediction;
-use crate::letter::Letter;
 use crate::message::Message;
 
-/// What a case is called in its folder.
+/// The file name of a case in its folder.
 const CASE: &str = "case.json";
 
 /// `millrace dlq save`
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    /// The id of the message or of the dead letter, or a prefix of it; in a folder also the file's name
     id: String,
     /// The folder of the case; made where it is missing, and nothing in it is replaced
     dir: PathBuf,
-    /// Which one, where several letters have the same id; 1 is the first
+    /// Which one, where several dead letters have the same id; 1 is the first
     #[arg(long, value_name = "N")]
     nth: Option<usize>,
-    /// What must come of it from now on [default: `processed` where it was refused, else `no-fault`]
+    /// The outcome to expect from now on [default: `processed` where it was refused, else `no-fault`]
     #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(ExpectedOutcome::WORDS.map(|(word, _)| word)))]
     expect: Option<String>,
     #[command(flatten)]
@@ -47,11 +47,11 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     let mut found = place.find(&options.id).await?;
     let n_found = found.len();
     let nth = match options.nth {
-        None if n_found > 1 => bail!("{n_found} letters have this id: choose one by --nth"),
+        None if n_found > 1 => bail!("{n_found} dead letters have this id: choose one with --nth"),
         nth => nth.unwrap_or(1),
     };
     if !(1..=n_found).contains(&nth) {
-        bail!("--nth {nth}: there are {n_found} letters with this id");
+        bail!("--nth {nth}: there are {n_found} dead letters with this id");
     }
     let held = found.swap_remove(nth - 1);
     let extension = held.extension().map(str::to_owned);
@@ -59,7 +59,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
         Some(extension) => extension,
         None => Kind::of(&held.head(1024)?).extension.to_owned(),
     };
-    // The name is ours: nothing of the letter is in it but a checked extension.
+    // The name is ours: only a checked extension comes from the dead letter.
     let name = format!("body.{extension}");
     let dir = &options.dir;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
@@ -70,7 +70,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     let asked = asked.and_then(|asked| ExpectedOutcome::WORDS.into_iter().find(|(word, _)| *word == asked));
     let expected = match asked {
         Some((_, expected)) => expected,
-        None => ExpectedOutcome::against(held.letter().class()),
+        None => ExpectedOutcome::against(held.dead_letter().class()),
     };
     let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name, expected)?)?) + "\n";
     // The case last: a folder that has one is complete.
@@ -84,7 +84,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the case expects, and how to have it expect something else.
+/// The expectation of the case, and how to change it.
 fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     let (word, means) = (expected.as_str(), expected.told());
     let means = if word == means {
@@ -100,10 +100,10 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     format!("expects {word}{means}{else_}")
 }
 
-/// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
-/// must come of it from now on.
-fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
-    let letter = held.letter();
+/// The case: `message` as a plugin saw it, with its `limits` and `prediction`; `letter` is the outcome, `original` the
+/// message on the wire, and `expect` what must come of it from now on.
+fn as_json(held: &FoundDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
+    let dead_letter = held.dead_letter();
     let Message {
         id,
         correlation_id,
@@ -115,18 +115,18 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
         headers,
         ..
     } = held.message()?;
-    // As the letter says them, and no others: whoever sent it must not choose what a test may take.
-    let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| letter.fact(name));
+    // As the dead letter has them, and no others: its sender must not choose the limits of a test.
+    let [deadline, memory] = ["plugin-deadline", "plugin-memory"].map(|name| dead_letter.fact(name));
     let limits = (deadline.is_some() || memory.is_some()) && limits_read(deadline, memory).is_ok();
     let limits = limits.then(|| json!({ "deadline": deadline, "memory": memory }));
-    let prediction: Option<KeptPrediction> = letter
+    let prediction: Option<KeptPrediction> = dead_letter
         .fact("prediction")
         .and_then(|text| serde_json::from_str(text).ok());
     Ok(json!({
         "format": "millrace-case/1",
         "body": body,
         "body_sha256": digest(held.open_body()?)?,
-        "body_bytes": letter.n_bytes,
+        "body_bytes": dead_letter.n_bytes,
         "message": {
             "id": id,
             "correlation_id": correlation_id,
@@ -141,12 +141,12 @@ fn as_json(held: &Held, body: &str, expected: ExpectedOutcome) -> anyhow::Result
         "limits": limits,
         "prediction": prediction,
         "expect": { "outcome": expected.as_str() },
-        "letter": facts(letter),
-        "original": letter.original,
+        "letter": facts(dead_letter),
+        "original": dead_letter.original,
     }))
 }
 
-fn facts(letter: &Letter) -> Value {
+fn facts(dead_letter: &DeadLetter) -> Value {
     const FACTS: [&str; 13] = [
         "pipeline",
         "stage",
@@ -163,12 +163,12 @@ fn facts(letter: &Letter) -> Value {
         "queue",
     ];
     let mut facts: Map<String, Value> = Map::new();
-    facts.insert("id".to_owned(), json!(letter.id));
-    facts.insert("file".to_owned(), json!(letter.file));
-    facts.insert("reason".to_owned(), json!(letter.class()));
-    facts.insert("cut_headers".to_owned(), json!(letter.n_cut));
+    facts.insert("id".to_owned(), json!(dead_letter.id));
+    facts.insert("file".to_owned(), json!(dead_letter.file));
+    facts.insert("reason".to_owned(), json!(dead_letter.class()));
+    facts.insert("cut_headers".to_owned(), json!(dead_letter.n_cut));
     for name in FACTS {
-        facts.insert(name.replace('-', "_"), json!(letter.fact(name)));
+        facts.insert(name.replace('-', "_"), json!(dead_letter.fact(name)));
     }
     facts.into()
 }

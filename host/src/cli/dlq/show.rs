@@ -1,4 +1,4 @@
-//! `millrace dlq show`: everything that is known of a letter, for people.
+//! `millrace dlq show`: everything that is known of a dead letter, for people.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::output::{harmless, plain, print};
-use super::{Held, Place, PlaceArguments};
-use crate::letter::{Letter, ORIGINAL, Sender};
+use super::{DeadLetterPlace, FoundDeadLetter, PlaceArguments};
+use crate::dead_letter::{DeadLetter, ORIGINAL, Sender};
 
 /// The most of one header's value.
 const VALUE_CHARS: usize = 2000;
@@ -19,19 +19,19 @@ const SHOWN_BYTES: usize = 32 * 1024;
 /// How much of a body is looked at.
 const HEAD_BYTES: u64 = 1024;
 
-/// How much of a body that is no text is printed.
+/// How much of a binary body is printed.
 const DUMP_BYTES: usize = 64;
 
 /// `millrace dlq show`
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The id of the message or of the letter, or how it begins; in a folder the file's name, too
+    /// The id of the message or of the dead letter, or a prefix of it; in a folder also the file's name
     id: String,
     #[command(flatten)]
     place: PlaceArguments,
 }
 
-/// What a body is, by its first bytes.
+/// The kind of a body, by its first bytes.
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) extension: &'static str,
@@ -45,39 +45,43 @@ pub(super) async fn show(options: Options) -> anyhow::Result<ExitCode> {
     };
     for (n, held) in place.find(&options.id).await?.iter().enumerate() {
         if n > 0 {
-            print("\nanother letter with this id\n")?;
+            print("\nanother dead letter with this id\n")?;
         }
         print(shown(held, &place)?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(held: &Held, place: &Place) -> anyhow::Result<String> {
-    let letter = held.letter();
+fn shown(held: &FoundDeadLetter, place: &DeadLetterPlace) -> anyhow::Result<String> {
+    let dead_letter = held.dead_letter();
     let mut text = String::new();
     let mut line = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
             text += &format!("{name:<16} {}\n", plain(value, VALUE_CHARS));
         }
     };
-    line("message", Some(letter.message_id()));
-    line("letter", Some(&letter.id));
+    line("message", Some(dead_letter.message_id()));
+    line("letter", Some(&dead_letter.id));
     line("lies in", Some(&place.shown()));
-    line("file", letter.file.as_deref());
-    line("came from", letter.queue());
-    match letter.sender() {
+    line("file", dead_letter.file.as_deref());
+    line("came from", dead_letter.queue());
+    match dead_letter.sender() {
         Sender::Millrace => {
-            let stage = letter.fact("stage").unwrap_or("unknown");
+            let stage = dead_letter.fact("stage").unwrap_or("unknown");
             line(
                 "reason",
-                Some(&format!("{} in stage {stage}: {}", letter.class(), letter.text())),
+                Some(&format!(
+                    "{} in stage {stage}: {}",
+                    dead_letter.class(),
+                    dead_letter.text()
+                )),
             );
         }
         Sender::Broker => line(
             "reason",
-            Some(&format!("the broker dead-lettered it: {}", letter.text())),
+            Some(&format!("the broker dead-lettered it: {}", dead_letter.text())),
         ),
-        Sender::Stranger => line("reason", Some(letter.text())),
+        Sender::Stranger => line("reason", Some(dead_letter.text())),
     }
     for (name, fact) in [
         ("when", "time"),
@@ -85,14 +89,14 @@ fn shown(held: &Held, place: &Place) -> anyhow::Result<String> {
         ("attempt", "attempt"),
         ("generation", "generation"),
     ] {
-        line(name, letter.fact(fact));
+        line(name, dead_letter.fact(fact));
     }
-    line("plugin", letter.plugin().as_deref());
-    line("model", letter.fact("model"));
-    line("correlation id", letter.correlation_id.as_deref());
+    line("plugin", dead_letter.plugin().as_deref());
+    line("model", dead_letter.fact("model"));
+    line("correlation id", dead_letter.correlation_id.as_deref());
     text += "\nheaders\n";
-    headers(&mut text, letter);
-    if let Some(original) = &letter.original {
+    headers(&mut text, dead_letter);
+    if let Some(original) = &dead_letter.original {
         text += "\nthe message had\n";
         tree(&mut text, original, 1);
     }
@@ -100,9 +104,9 @@ fn shown(held: &Held, place: &Place) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn headers(text: &mut String, letter: &Letter) {
-    let is_shown = |name: &str| name != ORIGINAL || letter.original.is_none();
-    for (name, value) in letter.headers.iter().filter(|(name, _)| is_shown(name)) {
+fn headers(text: &mut String, dead_letter: &DeadLetter) {
+    let is_shown = |name: &str| name != ORIGINAL || dead_letter.original.is_none();
+    for (name, value) in dead_letter.headers.iter().filter(|(name, _)| is_shown(name)) {
         if is_enough(text) {
             return;
         }
@@ -110,7 +114,7 @@ fn headers(text: &mut String, letter: &Letter) {
     }
 }
 
-/// Says so when there is no more room.
+/// Marks a text that was cut.
 fn is_enough(text: &mut String) -> bool {
     const MORE: &str = "  and more\n";
     if text.len() > SHOWN_BYTES && !text.ends_with(MORE) {
@@ -142,17 +146,17 @@ fn tree(text: &mut String, value: &Value, level: usize) {
     }
 }
 
-fn body(text: &mut String, held: &Held) -> anyhow::Result<()> {
+fn body(text: &mut String, held: &FoundDeadLetter) -> anyhow::Result<()> {
     let head = held.head(HEAD_BYTES)?;
-    let letter = held.letter();
+    let dead_letter = held.dead_letter();
     let kind = Kind::of(&head);
-    let claimed = letter
+    let claimed = dead_letter
         .content_type
         .as_deref()
         .map(|it| format!(", called {}", plain(it, 255)));
     *text += &format!(
         "\nbody: {} bytes, {}{}\n",
-        letter.n_bytes,
+        dead_letter.n_bytes,
         kind.name,
         claimed.unwrap_or_default()
     );

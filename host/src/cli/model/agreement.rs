@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What one model says of a picture.
+/// The answer of one model for a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Said {
     /// The best class.
@@ -15,7 +15,7 @@ pub(super) struct Said {
 
 /// A picture on which two models differ.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Apart {
+pub(super) struct Disagreement {
     pub(super) picture: String,
     /// The largest difference of a number, as a share of the largest number; nothing where the outputs cannot be compared.
     pub(super) difference: Option<f32>,
@@ -23,12 +23,12 @@ pub(super) struct Apart {
     pub(super) other: (usize, f32),
 }
 
-impl Apart {
+impl Disagreement {
     fn is_of_two_classes(&self) -> bool {
         self.one.0 != self.other.0
     }
 
-    /// What orders pictures: those of two classes come before the others.
+    /// The order of pictures: those of two classes come before the others.
     fn rank(&self) -> (bool, f32) {
         let doubt = self.one.1.min(self.other.1);
         (self.is_of_two_classes(), self.difference.unwrap_or(doubt))
@@ -46,12 +46,12 @@ pub(super) struct Agreement {
     /// How often what the one takes for the first is taken for the second by the other.
     pairs: BTreeMap<(usize, usize), usize>,
     // Invariant: at most `n_kept`, the most different first.
-    apart: Vec<Apart>,
+    differing: Vec<Disagreement>,
     n_kept: usize,
 }
 
 impl Agreement {
-    /// Of nothing yet; so many pictures will be kept.
+    /// Empty; so many pictures will be kept.
     pub(super) fn new(n_kept: usize) -> Self {
         Self {
             n_kept,
@@ -71,17 +71,17 @@ impl Agreement {
         if one.class == other.class && difference == Some(0.0) {
             return;
         }
-        self.apart.push(Apart {
+        self.differing.push(Disagreement {
             picture: picture.to_owned(),
             difference,
             one: (one.class, one.score),
             other: (other.class, other.score),
         });
-        self.apart.sort_by(|one, other| {
+        self.differing.sort_by(|one, other| {
             let ((one_apart, one), (other_apart, other)) = (one.rank(), other.rank());
             other_apart.cmp(&one_apart).then(other.total_cmp(&one))
         });
-        self.apart.truncate(self.n_kept);
+        self.differing.truncate(self.n_kept);
     }
 
     /// The difference that half of the pictures do not have more of.
@@ -92,8 +92,8 @@ impl Agreement {
     }
 
     /// The pictures that differ most.
-    pub(super) fn apart(&self) -> &[Apart] {
-        &self.apart
+    pub(super) fn differing(&self) -> &[Disagreement] {
+        &self.differing
     }
 
     /// The most frequent ways to disagree: what the one says, what the other says, how often.
@@ -131,11 +131,14 @@ fn difference(one: &[f32], other: &[f32]) -> Option<f32> {
         return None;
     }
     let largest = one.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
-    let apart = one.iter().zip(other).map(|(one, other)| (one - other).abs());
-    let difference = apart.fold(
-        0.0_f32,
-        |most, apart| if apart > most || apart.is_nan() { apart } else { most },
-    );
+    let differing = one.iter().zip(other).map(|(one, other)| (one - other).abs());
+    let difference = differing.fold(0.0_f32, |most, differing| {
+        if differing > most || differing.is_nan() {
+            differing
+        } else {
+            most
+        }
+    });
     Some(match difference == 0.0 {
         true => 0.0,
         false => difference / largest.max(f32::MIN_POSITIVE),
@@ -163,15 +166,19 @@ mod tests {
     fn agreement_is_counted() {
         let mut agreement = Agreement::new(2);
         agreement.add("same", &said(&[1.0, 4.0]), &said(&[1.0, 4.0]));
-        assert!(agreement.apart().is_empty(), "the same is not apart");
+        assert!(agreement.differing().is_empty(), "the same is not apart");
         agreement.add("near", &said(&[1.0, 4.0]), &said(&[2.0, 4.0]));
         agreement.add("other", &said(&[4.0, 3.9]), &said(&[3.9, 4.0]));
         assert_eq!((agreement.n_pictures, agreement.n_same), (3, 2));
         assert_eq!(agreement.largest, Some(0.25));
         assert_eq!(agreement.confusions(5), [(0, 1, 1)]);
         // Another class comes before a larger difference.
-        let apart: Vec<_> = agreement.apart().iter().map(|apart| apart.picture.as_str()).collect();
-        assert_eq!(apart, ["other", "near"]);
+        let differing: Vec<_> = agreement
+            .differing()
+            .iter()
+            .map(|differing| differing.picture.as_str())
+            .collect();
+        assert_eq!(differing, ["other", "near"]);
         assert_eq!(agreement.table(9), (vec![0, 1], vec![vec![0, 1], vec![0, 2]]));
         assert_eq!(agreement.table(1), (vec![1], vec![vec![2]]));
     }

@@ -45,7 +45,7 @@ pub struct Options {
     /// A model folder, or an .onnx file
     #[arg(value_name = "FOLDER|FILE")]
     model: PathBuf,
-    /// `cpu`, `gpu`, `gpu:1`, `auto`, or a part of a name that `millrace devices` lists; may be said more than once
+    /// `cpu`, `gpu`, `gpu:1`, `auto`, or a part of a name that `millrace devices` lists; may be given more than once
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Vec<Choice>,
     /// Numbers of threads on the CPU [default: one for each core]
@@ -54,7 +54,7 @@ pub struct Options {
     /// Batch sizes
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,4,16,64", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: Vec<u16>,
-    /// How long each of them is measured
+    /// How long to measure each combination
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     seconds: f64,
     /// Half precision on GPUs
@@ -65,7 +65,7 @@ pub struct Options {
     json: bool,
 }
 
-/// What one way to run it costs.
+/// The cost of one combination.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Row {
     device: String,

@@ -111,14 +111,14 @@ pub(super) fn compare(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn side(model: Model, options: &Options) -> anyhow::Result<Side> {
-    // What a model that takes bytes does itself is not said to it.
+    // A model that takes bytes normalises them itself: the plugin does not see the normalisation.
     let transform = options.transform.clone().of_floats(model.input().element);
     let eye = Eye::of(model.input(), &transform)?;
     let runner = Runner::new(&model, &options.place.open()?, BATCH)?;
     Ok(Side { model, eye, runner })
 }
 
-/// The best class of a picture. Where there are no scores it is the place of the largest number.
+/// The best class of a picture: where there are no scores, the index of the largest number.
 fn said(item: ItemOutput) -> Said {
     let numbers = item
         .outputs
@@ -134,7 +134,7 @@ fn said(item: ItemOutput) -> Said {
     Said { class, score, numbers }
 }
 
-/// What a class is called by a model, or its number.
+/// The label of a class, or its number.
 fn name(model: &Model, class: usize) -> String {
     let label = model.labels().get(class);
     label.map_or_else(|| class.to_string(), |label| plain(label, LABEL_CHARS))
@@ -169,13 +169,13 @@ fn shown(agreement: &Agreement, one: &Model, other: &Model) -> String {
             );
         }
     }
-    if !agreement.apart().is_empty() {
-        text += &format!("\n\nmost different:\n{}", apart(agreement, one, other));
+    if !agreement.differing().is_empty() {
+        text += &format!("\n\nmost different:\n{}", differing(agreement, one, other));
     }
     text
 }
 
-/// What A says in rows, what B says in columns, for the classes that are said most.
+/// A's classes in rows, B's in columns, for the most frequent classes.
 fn grid(agreement: &Agreement, one: &Model, other: &Model) -> String {
     let (classes, rows) = agreement.table(N_CLASSES);
     let short = |model: &Model, class: usize| plain(&name(model, class), SHORT_CHARS);
@@ -196,19 +196,19 @@ fn grid(agreement: &Agreement, one: &Model, other: &Model) -> String {
     table.trim_fmt()
 }
 
-fn apart(agreement: &Agreement, one: &Model, other: &Model) -> String {
+fn differing(agreement: &Agreement, one: &Model, other: &Model) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_header(["PICTURE", "A", "", "B", "", "DIFFERENCE"]);
-    for apart in agreement.apart() {
+    for differing in agreement.differing() {
         table.add_row([
-            plain(&apart.picture, LABEL_CHARS * 10),
-            name(one, apart.one.0),
-            format!("{:.4}", apart.one.1),
-            name(other, apart.other.0),
-            format!("{:.4}", apart.other.1),
-            apart
+            plain(&differing.picture, LABEL_CHARS * 10),
+            name(one, differing.one.0),
+            format!("{:.4}", differing.one.1),
+            name(other, differing.other.0),
+            format!("{:.4}", differing.other.1),
+            differing
                 .difference
                 .map_or_else(|| "-".to_owned(), |difference| format!("{difference:.1e}")),
         ]);
@@ -223,15 +223,15 @@ fn object(agreement: &Agreement, one: &Model, other: &Model, n_unread: usize) ->
     let confusions: Vec<Value> = confusions
         .map(|(a, b, n)| json!({ "a": a, "a_label": one.labels().get(a), "b": b, "b_label": other.labels().get(b), "pictures": n }))
         .collect();
-    let apart: Vec<Value> = agreement
-        .apart()
+    let differing: Vec<Value> = agreement
+        .differing()
         .iter()
-        .map(|apart| {
+        .map(|differing| {
             json!({
-                "file": apart.picture,
-                "difference": apart.difference,
-                "a": of(one, apart.one),
-                "b": of(other, apart.other),
+                "file": differing.picture,
+                "difference": differing.difference,
+                "a": of(one, differing.one),
+                "b": of(other, differing.other),
             })
         })
         .collect();
@@ -244,6 +244,6 @@ fn object(agreement: &Agreement, one: &Model, other: &Model, n_unread: usize) ->
         "largest_difference": agreement.largest,
         "median_difference": agreement.median(),
         "confusions": confusions,
-        "most_different": apart,
+        "most_different": differing,
     })
 }

@@ -50,12 +50,12 @@ pub(super) fn inspect(options: &Options) -> anyhow::Result<ExitCode> {
     let model = match read {
         Ok(model) => model,
         Err(error) => {
-            let mistakes = subject::mistakes(error);
+            let diagnostics = subject::diagnostics(error);
             if options.json {
-                output::print(harmless(&json!({ "problems": mistakes }).to_string()))?;
+                output::print(harmless(&json!({ "problems": diagnostics }).to_string()))?;
             }
-            for mistake in mistakes {
-                streams::error(mistake);
+            for diagnostic in diagnostics {
+                streams::error(diagnostic);
             }
             return Ok(ExitCode::from(MISTAKEN));
         }

@@ -1,4 +1,4 @@
-//! What the best-known training sets have: how their pictures are normalised, and what their classes are called. Knows no model.
+//! The best-known training sets: how their pictures are normalised, and the names of their classes. Knows no model.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -111,16 +111,16 @@ pub(super) fn labels(given: &str) -> anyhow::Result<Vec<String>> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(LABELS_MAX_BYTES + 1).read_to_string(&mut text))
-        .with_context(|| format!("--labels: `{given}` is none of {LABELLED}, and as a file it cannot be read"))?;
+        .with_context(|| format!("--labels: `{given}` is neither one of {LABELLED} nor a file that can be read"))?;
     if text.len() as u64 > LABELS_MAX_BYTES {
-        bail!("--labels: `{given}` has more than {LABELS_MAX_BYTES} bytes, which labels have not: one label a line");
+        bail!("--labels: `{given}` has more than {LABELS_MAX_BYTES} bytes: write one label a line");
     }
     let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     match labels.iter().position(String::is_empty) {
         None if !labels.is_empty() => Ok(labels),
-        None => bail!("--labels: `{given}` is empty: one label a line, in the order of the network's outputs"),
+        None => bail!("--labels: `{given}` is empty: write one label a line, in the order of the network's outputs"),
         Some(line) => bail!(
-            "--labels: line {} of `{given}` is empty: one label a line, in the order of the network's outputs",
+            "--labels: line {} of `{given}` is empty: write one label a line, in the order of the network's outputs",
             line + 1
         ),
     }
@@ -163,7 +163,7 @@ mod tests {
         );
         assert!(read("a\n\nb\n").unwrap_err().to_string().contains("line 2 of"));
         let error = labels("imagenet").unwrap_err().to_string();
-        assert!(error.contains("none of `imagenet1k`, `cifar10`"), "{error}");
+        assert!(error.contains("neither one of `imagenet1k`, `cifar10`"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `millrace model`: what somebody with a network does, from a file out of training to a folder that serves. One file a verb.
-//! Whatever a file says is printed escaped.
+//! `millrace model`: from a file out of training to a folder that serves. One file a verb. Whatever a file says is
+//! printed escaped.
 
 mod import;
 mod inspect;
@@ -27,15 +27,15 @@ use super::block_on;
 /// `millrace model`
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Shows what a model takes, yields, holds and computes, and everything in it that is not supported (exit code 2)
+    /// Shows the inputs, outputs, size and cost of a model, and everything in it that is not supported (exit code 2)
     Inspect(inspect::Options),
-    /// Makes a model folder of a network or of weights: .onnx, .pth, .pt or .safetensors
+    /// Makes a model folder from a network or from weights: .onnx, .pth, .pt or .safetensors
     Import(import::Options),
-    /// Classifies pictures, or shows what a network yields for them
+    /// Classifies pictures, or shows the outputs of a network for them
     Run(run::Options),
     /// Measures latency, images a second and memory, by device, threads and batch size
     Bench(bench::Options),
-    /// Runs two models over a folder of pictures, and says where they agree
+    /// Runs two models over a folder of pictures, and shows where they agree
     Compare(compare::Options),
 }
 

@@ -16,7 +16,7 @@ const FILE_MAX_BYTES: u64 = 256 << 20;
 /// Most pictures of a folder, and how deep they lie.
 const PICTURES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 8;
-/// What pictures' names end with.
+/// The endings of pictures' names.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "jfif"];
 
 /// How a picture becomes what a model takes.
@@ -71,7 +71,7 @@ impl Eye {
     /// For a model's input.
     ///
     /// # Errors
-    /// When that is no picture, or needs a normalisation that is not named.
+    /// When it is not a picture, or needs a normalisation that is not named.
     pub(super) fn of(input: &TensorType, arguments: &TransformArguments) -> anyhow::Result<Self> {
         let wants = millrace_plugin::TensorType {
             shape: input.shape.clone(),
@@ -82,19 +82,18 @@ impl Eye {
         };
         let target = Target::of(&wants).map_err(|_| {
             anyhow::anyhow!(
-                "the model takes {input}, which is no picture: [3, height, width] or [1, height, width] is one"
+                "the model takes {input}, which is not a picture: a picture is [3, height, width] or [1, height, width]"
             )
         })?;
         let normalisation = match (input.element, &arguments.normalisation) {
             (Element::Byte, None) => None,
             (Element::Byte, Some(_)) => {
                 bail!(
-                    "--normalisation is for models that take floats, and this one takes bytes and normalises them itself"
+                    "--normalisation is for models that take floats: this model takes bytes and normalises them itself"
                 )
             }
             (Element::Float, None) => bail!(
-                "the model takes floats, and says nowhere how pictures are normalised: name it by --normalisation, such as \
-                 `imagenet`, or write `mean` and `std` under [input] of a model.toml (`millrace model import` does)"
+                "the model takes floats, but does not declare how pictures are normalised: name it with --normalisation, such as `imagenet`, or write `mean` and `std` under [input] of a model.toml (`millrace model import` does)"
             ),
             (Element::Float, Some(name)) => {
                 let known = known::normalisation(name)
@@ -153,12 +152,12 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
-        bail!("it has more than {FILE_MAX_BYTES} bytes, which no picture has that is decoded here");
+        bail!("it has more than {FILE_MAX_BYTES} bytes, the most that a picture may have");
     }
     Ok(bytes)
 }
 
-/// The pictures of a folder and of those in it, by name; or the one that the path itself is.
+/// The pictures of a folder and its subfolders, by name; or the one picture at the path.
 ///
 /// # Errors
 /// When it cannot be read, holds none or too many.
@@ -250,9 +249,9 @@ mod tests {
         check(
             input(&[7], Element::Float),
             None,
-            "takes float [7], which is no picture",
+            "takes float [7], which is not a picture",
         );
-        check(input(&[3, 8, 8], Element::Float), None, "name it by --normalisation");
+        check(input(&[3, 8, 8], Element::Float), None, "name it with --normalisation");
         check(
             input(&[3, 8, 8], Element::Float),
             Some("imgnet"),

@@ -115,7 +115,7 @@ fn top<'a>(model: &'a Model, item: &ItemOutput, n: usize) -> Vec<(&'a str, f32)>
     scores
 }
 
-/// What a person wants to know of many numbers.
+/// A summary of many numbers.
 struct Digest {
     min: f32,
     max: f32,

@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::streams::{self, Footer};
 
 const TEMPLATE: &str = "{spinner} {msg} {bar:32} {pos}/{len} {eta}";
-/// Where nobody knows how much there is to do.
+/// For work of unknown size.
 const ENDLESS: &str = "{spinner} {msg} {elapsed}";
 
-/// What is done, how much of it, of how much.
+/// The current work, and how much of it is done.
 #[derive(Debug, Default)]
 struct State {
     what: String,
@@ -27,7 +27,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Of something that nobody knows the size of.
+    /// For work of unknown size.
     pub(super) fn begin(what: &str) -> Self {
         let state = Arc::new(Mutex::new(State {
             what: what.to_owned(),
@@ -46,7 +46,7 @@ impl Steps {
         (!std::io::stdout().is_terminal()).then_some(self)
     }
 
-    /// So much is done.
+    /// Sets how much is done.
     pub(super) fn at(&self, n_done: usize) {
         self.change(|state| state.n_done = n_done as u64);
     }

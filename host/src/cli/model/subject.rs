@@ -1,32 +1,32 @@
-//! The model that a verb is about: read and told when it is wrong. Knows no verb.
+//! The model of a verb: reads it, and reports what is wrong with it. Knows no verb.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use millrace_models::{Model, ModelError};
 
-use crate::chain::Chain;
 use crate::cli::MISTAKEN;
 use crate::cli::output::plain;
+use crate::error_chain::ErrorChain;
 use crate::streams;
 
 /// How much of a line of an error is shown.
 const LINE_CHARS: usize = 2000;
 
-/// Reads a model folder, or an .onnx file. Everything that is wrong with it is told, and is the verb's end.
+/// Reads a model folder, or an .onnx file. Reports everything that is wrong with it and ends the verb.
 pub(super) fn load(path: &Path) -> Result<Model, ExitCode> {
     Model::load(path).map_err(|error| {
-        for line in mistakes(error) {
+        for line in diagnostics(error) {
             streams::error(line);
         }
         ExitCode::from(MISTAKEN)
     })
 }
 
-/// What is wrong with a model, a line each.
-pub(super) fn mistakes(error: ModelError) -> Vec<String> {
+/// The faults of a model, a line each.
+pub(super) fn diagnostics(error: ModelError) -> Vec<String> {
     let each = error.each().into_iter();
-    each.map(|error| lines(&Chain(&error).to_string())).collect()
+    each.map(|error| lines(&ErrorChain(&error).to_string())).collect()
 }
 
 /// A text that comes from a file in part, harmless and still on its lines.

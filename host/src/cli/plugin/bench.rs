@@ -19,7 +19,7 @@ use crate::streams::{self, Severity};
 /// Runs before those that count: what is cold is another question.
 const WARM_RUNS: usize = 5;
 
-/// So many runs of each case, or so long.
+/// This many runs of each case, or this long.
 const RUNS_MAX: usize = 1000;
 const RUNS_MIN: usize = 10;
 const CASE_TIME: Duration = Duration::from_secs(1);
@@ -49,16 +49,16 @@ pub struct Options {
     /// The cases, or one case [default: the folder `cases` in the crate, or beside the file]
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Says what became worse than in this file, which `--save` wrote
+    /// Reports what became worse than in this file, which `--save` wrote
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Keeps what was measured
+    /// Saves the measurements
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// The plugin's settings for cases that say none: a JSON object, or a .json or .toml file
+    /// The plugin's settings for cases without settings: a JSON object, or a .json or .toml file
     #[arg(long)]
     settings: Option<String>,
-    /// The model folder for cases that say none
+    /// The model folder for cases without one
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
     /// Prints what `--save` writes
@@ -67,7 +67,7 @@ pub struct Options {
 }
 
 pub(super) async fn bench(options: Options) -> anyhow::Result<ExitCode> {
-    // Before anything is measured: a baseline that cannot be read is told at once.
+    // Before any measurement: a baseline that cannot be read is reported at once.
     let baseline = options.baseline.as_deref().map(read).transpose()?;
     let subject = Subject::of(&options.plugin)?;
     let defaults = Defaults {
@@ -97,7 +97,7 @@ pub(super) async fn bench(options: Options) -> anyhow::Result<ExitCode> {
         benched.cases.insert(case.name, figures);
     }
     if benched.cases.is_empty() {
-        bail!("no case could be measured");
+        bail!("cannot measure any case");
     }
     let json = harmless(&serde_json::to_string_pretty(&benched)?) + "\n";
     if let Some(path) = &options.save {
@@ -115,7 +115,7 @@ pub(super) async fn bench(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures one case; tells why it cannot be, and goes on.
+/// Measures one case; reports why it cannot be measured, and goes on.
 async fn figures(
     wasm: &Path,
     case: &Case,
@@ -158,7 +158,10 @@ fn read(path: &Path) -> anyhow::Result<Benched> {
     let cannot = || format!("cannot read the baseline `{}`", path.display());
     let length = std::fs::metadata(path).with_context(cannot)?.len();
     if length > BASELINE_MAX_BYTES {
-        bail!("the baseline `{}` has {length} bytes, which none has", path.display());
+        bail!(
+            "the baseline `{}` has {length} bytes, more than any baseline",
+            path.display()
+        );
     }
     let benched: Benched = serde_json::from_slice(&std::fs::read(path).with_context(cannot)?).with_context(cannot)?;
     if benched.format != FORMAT {

@@ -1,4 +1,4 @@
-//! What cases cost, as figures that can be kept and compared. Knows no engine.
+//! The costs of cases, as figures that can be kept and compared. Knows no engine.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,10 +15,9 @@ const WORSE_PART: f64 = 0.1;
 /// How much of a name is shown.
 const NAME_CHARS: usize = 60;
 
-/// What is kept.
+/// The saved figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Benched {
-    /// What this is.
     pub(super) format: String,
     /// The digest of the plugin's file.
     pub(super) plugin_sha256: String,
@@ -26,7 +25,7 @@ pub(super) struct Benched {
     pub(super) cases: BTreeMap<String, Figures>,
 }
 
-/// What one case costs.
+/// The cost of one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Figures {
     /// Runs that the times are from.
@@ -37,7 +36,7 @@ pub(super) struct Figures {
     pub(super) configure: Times,
     /// Copying the body into it.
     pub(super) copy_in: Times,
-    /// What it does itself.
+    /// Its own time.
     pub(super) run: Times,
     /// Copying its answer out.
     pub(super) copy_out: Times,
@@ -61,7 +60,7 @@ pub(super) struct Times {
 pub(super) const FORMAT: &str = "millrace-bench/1";
 
 impl Figures {
-    /// Of many runs of one case, and one whose fuel was counted.
+    /// From many runs of one case, and one whose fuel was counted.
     pub(super) fn of(runs: &[Cost], counted: &Cost) -> Self {
         let times = |part: fn(&Cost) -> Duration| Times::of(runs.iter().map(part).collect());
         Self {
@@ -87,7 +86,7 @@ impl Figures {
         ]
     }
 
-    /// What is worse than before, a line each.
+    /// The figures that are worse than before, a line each.
     pub(super) fn worse_than(&self, before: &Self) -> Vec<String> {
         let mut worse = Vec::new();
         for ((name, now), (_, before)) in self.times().into_iter().zip(before.times()) {
@@ -127,7 +126,7 @@ impl Times {
     }
 }
 
-/// What became worse, and which cases are only in one of both.
+/// The cases that became worse, and those that are only in one of both.
 pub(super) fn compared(now: &Benched, before: &Benched) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, figures) in &now.cases {
@@ -145,7 +144,7 @@ pub(super) fn compared(now: &Benched, before: &Benched) -> Vec<String> {
     lines
 }
 
-/// A case as a person reads it.
+/// A case for people.
 pub(super) fn shown(name: &str, figures: &Figures) -> String {
     let mut text = format!("{}\n", plain(name, NAME_CHARS));
     for (name, times) in figures.times() {

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::cargo::{Built, CargoArguments};
 use super::component::{self, imports_of, roles_of};
-use crate::chain::Chain;
 use crate::cli::output::{self, plain};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::Description;
 
 /// `millrace plugin build`
@@ -26,7 +26,7 @@ Examples:
   millrace plugin build crop --debug      without optimisation
   CARGO_NET_OFFLINE=true millrace plugin build
 
-What cargo says is shown as it comes. The exit code is 1 when there is no plugin at the end.";
+The output of cargo is shown as it comes. The exit code is 1 when there is no plugin at the end.";
 
 pub(super) fn build(options: &Options) -> anyhow::Result<ExitCode> {
     output::print(made(&options.cargo, None)?.1)?;
@@ -37,27 +37,26 @@ pub(super) fn build(options: &Options) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When there is none at the end; a crate may build and be none.
-pub(super) fn made(cargo: &CargoArguments, apart: Option<&Path>) -> anyhow::Result<(Built, String)> {
-    let built = cargo.build(apart)?;
-    let description = component::describe(&built.path).map_err(|error| anyhow!("{}", Chain(&error)))?;
+pub(super) fn made(cargo: &CargoArguments, separate_target: Option<&Path>) -> anyhow::Result<(Built, String)> {
+    let built = cargo.build(separate_target)?;
+    let description = component::describe(&built.path).map_err(|error| anyhow!("{}", ErrorChain(&error)))?;
     ensure!(
         !description.roles().is_empty(),
-        "{}: it is no plugin: it exports no role of the contract\nwith the SDK one of these does, once in the crate: \
-         export_preprocessor!, export_router!, export_transformer!",
+        "{}: it is not a plugin: it exports no role of the contract\nwith the SDK, call one of these once in the crate: export_preprocessor!, export_router!, export_transformer!",
         shown(&built.path)
     );
     let text = told(&built, &description);
     Ok((built, text))
 }
 
-/// The path as whoever is in this folder would write it.
+/// The path relative to the current folder.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let near = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     plain(&near.unwrap_or_else(|| path.to_owned()).to_string_lossy(), 4096)
 }
 
-/// A plugin that was just built, for whoever built it.
+/// A plugin that was just built, for people.
 fn told(built: &Built, description: &Description) -> String {
     let size = component::size(description.n_bytes);
     format!(

@@ -19,12 +19,12 @@ pub(super) struct CargoArguments {
     /// Builds without optimisation: sooner built, slower plugin
     #[arg(long)]
     debug: bool,
-    /// What it is built for
+    /// The target platform
     #[arg(long, value_enum, default_value_t = Target::Unknown)]
     target: Target,
 }
 
-/// What Rust calls a platform of WebAssembly.
+/// Rust's names of platforms of WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
     /// A core module that imports nothing but the contract; the host makes a component of it
@@ -38,19 +38,19 @@ enum Target {
 /// Why there is no plugin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CargoError {
-    #[error("{} is no plugin crate: there is no Cargo.toml\n`millrace plugin new NAME --role ..` makes a crate", .0.display())]
+    #[error("{} is not a plugin crate: it has no Cargo.toml\n`millrace plugin new NAME --role ..` makes a crate", .0.display())]
     NoManifest(PathBuf),
-    #[error("{} is no TOML: {}", path.display(), error.message())]
+    #[error("{} is not TOML: {}", path.display(), error.message())]
     Manifest { path: PathBuf, error: toml::de::Error },
-    #[error("{} is a workspace and no crate: name the folder of one of its crates", .0.display())]
+    #[error("{} is a workspace, not a crate: name the folder of one of its crates", .0.display())]
     Workspace(PathBuf),
     #[error(
-        "{} is no plugin crate: a plugin is a `cdylib`\nadd to it:\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]",
+        "{} is not a plugin crate: a plugin is a `cdylib`\nadd to it:\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]",
         .0.display()
     )]
     NoPlugin(PathBuf),
     #[error(
-        "there is no cargo here, which builds plugins in Rust\nget Rust by https://rustup.rs, then: rustup target add {0}"
+        "cannot find cargo, which builds plugins in Rust\nget Rust by https://rustup.rs, then: rustup target add {0}"
     )]
     NoCargo(&'static str),
     #[error("Rust's standard library for {target} is not installed\nget it: {how}")]
@@ -60,10 +60,9 @@ pub(super) enum CargoError {
         program: &'static str,
         source: std::io::Error,
     },
-    /// It said why.
-    #[error("cargo built nothing: what it says is above")]
+    #[error("cargo failed: its output is above")]
     Failed,
-    #[error("cargo is done and made no .wasm file of `{0}`")]
+    #[error("cargo succeeded, but made no .wasm file for `{0}`")]
     NoArtifact(String),
 }
 
@@ -100,7 +99,7 @@ impl CargoArguments {
     ///
     /// # Errors
     /// Says what is missing, and how to get it.
-    pub(super) fn build(&self, apart: Option<&Path>) -> Result<Built, CargoError> {
+    pub(super) fn build(&self, separate_target: Option<&Path>) -> Result<Built, CargoError> {
         let name = plugin_name(&self.folder)?;
         let target = self.target.name();
         if !has_target(&self.folder, target)? {
@@ -125,8 +124,8 @@ impl CargoArguments {
             ])
             .args((!self.debug).then_some("--release"))
             .args(
-                apart
-                    .map(|apart| [OsStr::new("--target-dir"), apart.as_os_str()])
+                separate_target
+                    .map(|separate_target| [OsStr::new("--target-dir"), separate_target.as_os_str()])
                     .into_iter()
                     .flatten(),
             )
@@ -243,11 +242,11 @@ mod tests {
             &format!("{package}[lib]\ncrate-type = [\"rlib\"]"),
             "a plugin is a `cdylib`",
         );
-        check("[workspace]", "is a workspace and no crate");
-        check("[package", "Cargo.toml is no TOML: ");
+        check("[workspace]", "is a workspace, not a crate");
+        check("[package", "Cargo.toml is not TOML: ");
         let empty = tempfile::tempdir().unwrap();
         let error = plugin_name(empty.path()).unwrap_err().to_string();
-        assert!(error.contains("there is no Cargo.toml"), "{error}");
+        assert!(error.contains("it has no Cargo.toml"), "{error}");
     }
 
     #[test]

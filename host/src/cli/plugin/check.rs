@@ -23,10 +23,10 @@ use crate::streams;
 pub struct Options {
     #[command(flatten)]
     file: FileArgument,
-    /// The settings that it is given: a file in TOML or JSON, or JSON itself
+    /// The plugin's settings: a file in TOML or JSON, or JSON itself
     #[arg(long, value_name = "FILE|JSON")]
     settings: Option<String>,
-    /// A model folder: what the plugin makes of its sample pictures, or of its labels
+    /// A model folder: shows the plugin's output for its sample pictures, or its labels
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
 }
@@ -37,7 +37,7 @@ Examples:
   millrace plugin check crop.wasm --settings '{\"resize\": \"nearest\"}' --model models/shapes-lenet
   millrace plugin check by-label.wasm --settings by-label.toml
 
-It refuses in the same words what `millrace check` and `millrace run` would refuse. A plugin is loaded here with the limits that
+It refuses a plugin for the same reasons, in the same words, as `millrace check` and `millrace run`. A plugin is loaded here with the limits that
 hold where plugins.toml says nothing: 1 s of CPU time for a call, 256 MiB of memory.";
 
 /// The longest text of a plugin's that is printed in a cell.
@@ -58,7 +58,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
             .map(|role| format!("a {role} exports `{}`", role.interface()))
             .collect();
         return Ok(refused(&format!(
-            "{}: it is no plugin: {}",
+            "{}: it is not a plugin: {}",
             path.display(),
             roles.join(", ")
         )));
@@ -70,7 +70,7 @@ pub(super) async fn check(options: Options) -> anyhow::Result<ExitCode> {
             Ok(takes) => takes,
             Err(error) => return Ok(refused(&component::explained(&error))),
         };
-        // What it takes is told even where what it is given is refused.
+        // Its settings are reported even where those that it is given are refused.
         output::print(format_args!("\n{}", settings_table(&takes)))?;
         let plugin = match sandbox.load(&config, role) {
             Ok(plugin) => plugin,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
-use crate::chain::Chain;
 use crate::cli::output::plain;
 use crate::config::{Isolation, Name, PluginConfig};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Compiler, Description, LoadError, Sandbox, SandboxError};
 
 /// The longest name of an import that is printed.
@@ -34,7 +34,7 @@ pub(super) fn sandbox() -> Result<Sandbox, SandboxError> {
     Sandbox::start(1, compiler())
 }
 
-/// What a file says of itself.
+/// The description of a file.
 ///
 /// # Errors
 /// In the words of `millrace check`.
@@ -49,7 +49,7 @@ pub(super) fn describe(path: &Path) -> Result<Description, LoadError> {
 /// Why a plugin cannot be loaded, and what to do about it.
 pub(super) fn explained(error: &LoadError) -> String {
     let hint = error.problem.hint().map(|hint| format!("\n{hint}"));
-    format!("{}{}", Chain(error), hint.unwrap_or_default())
+    format!("{}{}", ErrorChain(error), hint.unwrap_or_default())
 }
 
 /// The name that a plugin would have in `plugins.toml`.
@@ -114,7 +114,7 @@ fn json(value: toml::Value) -> anyhow::Result<Value> {
         toml::Value::Integer(number) => Value::from(number),
         toml::Value::Float(number) => {
             let number = serde_json::Number::from_f64(number);
-            Value::Number(number.context("infinities and what is no number cannot be given to a plugin")?)
+            Value::Number(number.context("settings cannot hold infinities or NaN")?)
         }
         toml::Value::Boolean(value) => Value::Bool(value),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
@@ -126,11 +126,11 @@ fn json(value: toml::Value) -> anyhow::Result<Value> {
     })
 }
 
-/// What it is, in words.
+/// Its kind, in words.
 pub(super) fn roles_of(description: &Description) -> String {
     let roles: Vec<String> = description.roles().iter().map(|role| format!("a {role}")).collect();
     match roles.is_empty() {
-        true => "no plugin: it exports no role of the contract".to_owned(),
+        true => "not a plugin: it exports no role of the contract".to_owned(),
         false => roles.join(" and "),
     }
 }
@@ -160,7 +160,7 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
     as_it_is.into_iter().chain(escape.into_iter().flatten())
 }
 
-/// Bytes, as a person reads them.
+/// Bytes for people.
 pub(super) fn size(n_bytes: usize) -> String {
     let digits = n_bytes.to_string();
     let mut text = String::new();

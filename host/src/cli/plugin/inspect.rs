@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::check::settings_table;
 use super::component::{self, FileArgument};
-use crate::chain::Chain;
 use crate::cli::MISTAKEN;
 use crate::cli::output::{self, harmless, plain};
+use crate::error_chain::ErrorChain;
 use crate::sandbox::{Description, Setting};
 use crate::streams;
 
@@ -53,7 +53,7 @@ pub(super) fn inspect(options: &Options) -> anyhow::Result<ExitCode> {
     let description = match component::describe(path) {
         Ok(description) => description,
         Err(error) => {
-            streams::error(component::lines(&Chain(&error).to_string()));
+            streams::error(component::lines(&ErrorChain(&error).to_string()));
             return Ok(ExitCode::from(MISTAKEN));
         }
     };
@@ -69,7 +69,7 @@ pub(super) fn inspect(options: &Options) -> anyhow::Result<ExitCode> {
 /// The settings that it takes, or why it does not say.
 fn settings(path: &Path, description: &Description) -> anyhow::Result<Result<Vec<Setting>, String>> {
     let Some(role) = description.roles().into_iter().next() else {
-        return Ok(Err("it is no plugin".to_owned()));
+        return Ok(Err("it is not a plugin".to_owned()));
     };
     let sandbox = component::sandbox()?;
     let config = component::config(path, "{}".to_owned())?;
@@ -132,7 +132,7 @@ fn text(description: &Description, settings: &Result<Vec<Setting>, String>) -> S
     text += &sections(description);
     text += &match settings {
         Ok(settings) => format!("\n{}\n", settings_table(settings)),
-        Err(why) => format!("\nwhich settings it takes is not known: {}\n", component::lines(why)),
+        Err(why) => format!("\nits settings are unknown: {}\n", component::lines(why)),
     };
     format!("{text}\n{}", component::lines(&description.wit).trim_end())
 }

@@ -37,15 +37,15 @@ pub enum Verb {
     Build(build::Options),
     /// Builds and tests at every save, and swaps the plugin into a running host
     Watch(watch::Options),
-    /// Gives a plugin one message, and shows what it makes of it
+    /// Calls a plugin with one message and shows the result
     Run(run::Options),
     /// Runs a plugin's cases (exit code 1 when one fails)
     Test(test::Options),
-    /// Measures what a plugin's cases cost, and compares with what they cost before
+    /// Measures the cost of a plugin's cases, and compares it with an earlier measurement
     Bench(bench::Options),
-    /// Says whether a host would take a plugin into service, what it needs and what it costs (exit code 2 when it would not)
+    /// Checks whether a host would load a plugin, and shows its imports and costs (exit code 2 when a host would refuse it)
     Check(check::Options),
-    /// Shows what a plugin's file says of itself: its WIT, its makers, its metadata
+    /// Shows the contents of a plugin's file: its WIT, its producers, its metadata
     Inspect(inspect::Options),
 }
 

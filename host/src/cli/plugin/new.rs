@@ -46,7 +46,7 @@ Then, in the new folder:
   millrace plugin build
   millrace plugin watch                   builds and runs the cases at every save";
 
-/// What a new plugin does.
+/// The role of a new plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum NewRole {
     /// Turns a message into the tensor that the model takes
@@ -145,7 +145,7 @@ fn name(text: &str) -> anyhow::Result<Name> {
     };
     ensure!(
         !RESERVED.contains(&text),
-        "`{shown}` cannot be the name of a crate: Rust means something else by it"
+        "`{shown}` cannot be the name of a crate: Rust reserves it"
     );
     Ok(name)
 }
@@ -154,7 +154,7 @@ fn name(text: &str) -> anyhow::Result<Name> {
 fn sdk_manifest(sdk: &Path) -> anyhow::Result<toml::Table> {
     let shown = sdk.display();
     let text = std::fs::read_to_string(sdk.join("Cargo.toml"));
-    let text = text.with_context(|| format!("--sdk {shown}: there is no SDK in it: cannot read its Cargo.toml"))?;
+    let text = text.with_context(|| format!("--sdk {shown}: no SDK in this folder: cannot read its Cargo.toml"))?;
     let manifest: toml::Table = text.parse().with_context(|| format!("--sdk {shown}: its Cargo.toml"))?;
     let package = manifest
         .get("package")
@@ -178,14 +178,14 @@ fn sdk_path(sdk: &Path, folder: &Path) -> anyhow::Result<String> {
     let path = path.to_str().with_context(|| format!("--sdk {shown} is not UTF-8"))?;
     ensure!(
         !path.contains(char::is_control),
-        "--sdk {shown}: cargo could not read such a path"
+        "--sdk {shown}: cargo cannot read such a path"
     );
     Ok(path.to_owned())
 }
 
 /// The relative path from a folder to another.
 fn way(from: &Path, to: &Path) -> PathBuf {
-    // What is not there yet cannot be asked for; the folder around it can.
+    // A path that does not exist cannot be watched; the folder around it can.
     let from = match (from.parent().map(std::fs::canonicalize), from.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => from.to_owned(),
@@ -207,7 +207,7 @@ fn write_all(folder: &Path, files: &[File]) -> io::Result<()> {
     };
     if !is_free {
         return Err(io::Error::other(
-            "there is something already: name another folder by --path",
+            "the folder exists and is not empty: name another with --path",
         ));
     }
     let folder = std::path::absolute(folder)?;
@@ -290,7 +290,7 @@ mod tests {
         std::fs::create_dir(&taken).unwrap();
         write_all(&taken, &files).unwrap();
         let error = write_all(&taken, &files).unwrap_err().to_string();
-        assert_eq!(error, "there is something already: name another folder by --path");
+        assert_eq!(error, "the folder exists and is not empty: name another with --path");
         let names: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

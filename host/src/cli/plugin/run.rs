@@ -36,19 +36,19 @@ pub struct Options {
     /// The file that is the message's body
     #[arg(long, value_name = "FILE")]
     message: PathBuf,
-    /// A model folder: it says what a preprocessor is asked for, and runs on what it makes (on the CPU)
+    /// A model folder: it gives the input type for a preprocessor, and runs on the tensor (on the CPU)
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
-    /// What a preprocessor is asked for, where there is no model: `3x32x32`
+    /// The shape that a preprocessor must make, where there is no model: `3x32x32`
     #[arg(long, conflicts_with = "model", value_parser = parse_shape)]
     shape: Option<Shape>,
-    /// The elements that it is asked for, where there is no model
+    /// The elements that it must make, where there is no model
     #[arg(long, value_enum, default_value_t = ElementName::Byte, requires = "shape")]
     element: ElementName,
     /// The plugin's settings: a JSON object, or a .json or .toml file
     #[arg(long)]
     settings: Option<String>,
-    /// What a router is shown: scores by label, best or not
+    /// The prediction for a router: scores by label
     #[arg(long, value_name = "LABEL=SCORE,..", value_delimiter = ',', value_parser = parse_score)]
     scores: Vec<(String, f32)>,
     /// For a router: the preprocessor whose tensor the model runs on, in place of `--scores`
@@ -57,7 +57,7 @@ pub struct Options {
     /// The settings of that preprocessor
     #[arg(long, requires = "preprocess")]
     preprocess_settings: Option<String>,
-    /// A header of the message; may be said several times
+    /// A header of the message; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_header)]
     header: Vec<(String, String)>,
     /// The message's content type [default: by the ending of its file]
@@ -99,7 +99,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             if let Some(path) = &options.png {
                 let Some(picture) = Picture::of(tensor) else {
                     bail!(
-                        "{} is no picture: it has not one channel and not three",
+                        "{} is not a picture: it has neither one channel nor three",
                         tensor.tensor_type()
                     );
                 };

@@ -47,7 +47,7 @@ pub(in crate::cli) fn labels(labels: &[Score]) -> String {
     format!("labels   {}\n", shown.collect::<Vec<_>>().join(", "))
 }
 
-/// What a router sends.
+/// The results of a router.
 pub(in crate::cli) fn results(results: &[Outbound]) -> String {
     let mut text = format!("sends    {}\n", count(results.len(), "result"));
     for (index, result) in results.iter().enumerate() {

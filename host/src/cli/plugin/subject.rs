@@ -1,4 +1,4 @@
-//! What a command is about: a plugin's file, or the crate that it is built from. Asks cargo, and builds nothing.
+//! The subject of a command: a plugin's file, or the crate that it is built from. Asks cargo, and builds nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-/// What cargo is told to build plugins for.
+/// The targets that cargo builds plugins for.
 const TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
 
 /// Where it puts them.
@@ -24,7 +24,7 @@ const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 pub(super) struct Subject {
     /// The file.
     pub(super) wasm: PathBuf,
-    /// Where its cases are, where nobody says otherwise.
+    /// The default place of its cases.
     pub(super) cases: PathBuf,
     /// Where pictures of failures go.
     pub(super) pictures: PathBuf,
@@ -72,7 +72,7 @@ impl Subject {
     fn of_crate(folder: &Path) -> anyhow::Result<Self> {
         let manifest = folder.join("Cargo.toml");
         if !manifest.is_file() {
-            bail!("`{}` is no crate: there is no Cargo.toml", folder.display());
+            bail!("`{}` is not a crate: it has no Cargo.toml", folder.display());
         }
         let Metadata {
             packages,
@@ -81,10 +81,10 @@ impl Subject {
         let manifest = manifest.canonicalize()?;
         let is_it = |package: &Package| package.manifest_path.canonicalize().is_ok_and(|path| path == manifest);
         let package = packages.into_iter().find(is_it);
-        let package = package.with_context(|| format!("`{}` is no package", folder.display()))?;
+        let package = package.with_context(|| format!("`{}` is not a package", folder.display()))?;
         let is_plugin = |target: &Target| target.crate_types.iter().any(|kind| kind == "cdylib");
         let Some(library) = package.targets.iter().find(|target| is_plugin(target)) else {
-            bail!("`{}` is no plugin: its library is no `cdylib`", package.name);
+            bail!("`{}` is not a plugin: its library is not a `cdylib`", package.name);
         };
         let file = format!("{}.wasm", library.name.replace('-', "_"));
         let built = TARGETS.into_iter().flat_map(|target| {
@@ -124,7 +124,7 @@ fn metadata(manifest: &Path) -> anyhow::Result<Metadata> {
     let mut command = Command::new(cargo);
     command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
     let asked = command.arg(manifest).output();
-    let answer = asked.context("cannot run cargo, which says where it builds; name the .wasm file itself instead")?;
+    let answer = asked.context("cannot run cargo to find its target folder; name the .wasm file itself instead")?;
     if !answer.status.success() {
         bail!(
             "cargo cannot read it: {}",
@@ -157,7 +157,7 @@ fn newest_in(folder: &Path, depth: usize) -> Option<(SystemTime, PathBuf)> {
     newest.max()
 }
 
-/// A folder that nobody has yet, and that nobody else can guess.
+/// A new folder with a name that cannot be guessed.
 fn private_folder() -> PathBuf {
     std::env::temp_dir().join(format!("millrace-cases-{}", uuid::Uuid::new_v4()))
 }
@@ -172,12 +172,14 @@ pub(in crate::cli) fn read_settings(text: &str) -> anyhow::Result<String> {
                 .with_context(|| format!("cannot read `{text}`"))?
                 .len();
             if length > SETTINGS_MAX_BYTES {
-                bail!("`{text}` has {length} bytes, more than settings have");
+                bail!("`{text}` has {length} bytes, more than settings may have");
             }
             let content = std::fs::read_to_string(path).with_context(|| format!("cannot read `{text}`"))?;
             match ending {
-                "toml" => toml::from_str(&content).with_context(|| format!("`{text}` is no table of settings"))?,
-                _ => serde_json::from_str(&content).with_context(|| format!("`{text}` is no object of settings"))?,
+                "toml" => toml::from_str(&content).with_context(|| format!("`{text}` is not a table of settings"))?,
+                _ => {
+                    serde_json::from_str(&content).with_context(|| format!("`{text}` is not an object of settings"))?
+                }
             }
         }
         _ => serde_json::from_str(text).context("settings are a JSON object, or a .json or .toml file")?,

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::subject::{Subject, read_settings};
-use crate::cases::{Defaults, Judged, Report, Runner, Suite, Verdict};
+use crate::cases::{CaseVerdict, Defaults, Judged, Runner, Suite, SuiteReport};
 use crate::cli::output::{harmless, plain, print};
 
 /// How much of a name or of a text is shown.
@@ -37,10 +37,10 @@ pub struct Options {
     /// Writes what comes out into the cases, for you to read; fails nothing
     #[arg(long)]
     update: bool,
-    /// The plugin's settings for cases that say none, such as saved dead letters: a JSON object, or a .json or .toml file
+    /// The plugin's settings for cases without settings, such as saved dead letters: a JSON object, or a .json or .toml file
     #[arg(long)]
     settings: Option<String>,
-    /// The model folder for cases that say none
+    /// The model folder for cases without one
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
     /// Where pictures of failures are written [default: `cases` in the target folder, or a temporary folder]
@@ -112,13 +112,13 @@ async fn update(suite: &Suite, runner: &Runner) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One case, as a person reads it.
+/// One case, for people.
 pub(super) fn shown(judged: &Judged) -> String {
     let name = plain(&judged.name, TEXT_CHARS);
     let mut text = match &judged.verdict {
-        Verdict::Passed => format!("ok       {name}"),
-        Verdict::Skipped(why) => format!("skipped  {name}: {}", plain(why, TEXT_CHARS)),
-        Verdict::Failed { .. } | Verdict::Mistaken(_) | Verdict::CannotRun(_) => format!("FAILED   {name}"),
+        CaseVerdict::Passed => format!("ok       {name}"),
+        CaseVerdict::Skipped(why) => format!("skipped  {name}: {}", plain(why, TEXT_CHARS)),
+        CaseVerdict::Failed { .. } | CaseVerdict::Mistaken(_) | CaseVerdict::CannotRun(_) => format!("FAILED   {name}"),
     };
     if let Some(took) = judged.took {
         write!(text, "  {:.3} ms", took.as_secs_f64() * 1e3).unwrap_or_default();
@@ -128,8 +128,8 @@ pub(super) fn shown(judged: &Judged) -> String {
         write!(text, ", fuel {}, memory {memory}", cost.fuel()).unwrap_or_default();
     }
     match &judged.verdict {
-        Verdict::Passed | Verdict::Skipped(_) => {}
-        Verdict::Failed { differences, picture } => {
+        CaseVerdict::Passed | CaseVerdict::Skipped(_) => {}
+        CaseVerdict::Failed { differences, picture } => {
             for difference in differences {
                 let (what, expected) = (
                     plain(&difference.what, TEXT_CHARS),
@@ -143,14 +143,14 @@ pub(super) fn shown(judged: &Judged) -> String {
                 write!(text, "\n  expected, found, difference: {path}").unwrap_or_default();
             }
         }
-        Verdict::Mistaken(errors) => write!(text, "\n{}", indented(&errors.to_string())).unwrap_or_default(),
-        Verdict::CannotRun(why) => write!(text, "\n{}", indented(why)).unwrap_or_default(),
+        CaseVerdict::Mistaken(errors) => write!(text, "\n{}", indented(&errors.to_string())).unwrap_or_default(),
+        CaseVerdict::CannotRun(why) => write!(text, "\n{}", indented(why)).unwrap_or_default(),
     }
     text
 }
 
 /// The last line.
-pub(super) fn summary(report: &Report) -> String {
+pub(super) fn summary(report: &SuiteReport) -> String {
     let (n_passed, n_failed, n_skipped) = (report.n_passed(), report.n_failed(), report.n_skipped());
     let skipped = if n_skipped > 0 {
         format!(", {n_skipped} skipped")
@@ -179,11 +179,11 @@ fn as_json(judged: &Judged) -> Value {
         "memory_bytes": judged.cost.map(|cost| cost.memory_bytes),
     });
     let verdict = match &judged.verdict {
-        Verdict::Passed => json!({ "verdict": "passed" }),
-        Verdict::Skipped(why) => json!({ "verdict": "skipped", "text": why }),
-        Verdict::Mistaken(errors) => json!({ "verdict": "failed", "text": errors.to_string() }),
-        Verdict::CannotRun(why) => json!({ "verdict": "failed", "text": why }),
-        Verdict::Failed { differences, picture } => {
+        CaseVerdict::Passed => json!({ "verdict": "passed" }),
+        CaseVerdict::Skipped(why) => json!({ "verdict": "skipped", "text": why }),
+        CaseVerdict::Mistaken(errors) => json!({ "verdict": "failed", "text": errors.to_string() }),
+        CaseVerdict::CannotRun(why) => json!({ "verdict": "failed", "text": why }),
+        CaseVerdict::Failed { differences, picture } => {
             let differences: Vec<Value> = differences
                 .iter()
                 .map(|one| json!({ "what": one.what, "expected": one.expected, "found": one.found }))

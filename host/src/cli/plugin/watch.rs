@@ -1,5 +1,5 @@
-//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, has a running host take the plugin up, and
-//! tells what comes of it there.
+//! `millrace plugin watch`: from a save to new behaviour. Builds, runs the cases, has a running host take the plugin
+//! up, and reports the outcome there.
 
 mod deploy;
 mod sources;
@@ -19,7 +19,7 @@ use crate::cases::{Defaults, FindError, Judged, Runner, Suite};
 use crate::cli::control::{End, Followed, News};
 use crate::cli::output::{self, plain};
 use crate::streams;
-use crate::watch::Watch as Files;
+use crate::watch::FileWatcher as Files;
 use deploy::{Deployment, Given};
 
 /// `millrace plugin watch`
@@ -54,7 +54,7 @@ const APART: &str = "watch";
 /// The longest line of a host's log that is printed.
 const LINE_CHARS: usize = 2000;
 
-/// What is built, and for whom.
+/// The crate to build, and the host that gets it.
 struct Task {
     cargo: CargoArguments,
     deployment: Option<Deployment>,
@@ -118,12 +118,12 @@ fn near(folder: &Path) -> Option<PathBuf> {
 }
 
 impl Task {
-    /// Builds, tests, and swaps in; gives what is to be followed then. What goes wrong with the plugin is told, and no error:
-    /// the next save may mend it.
+    /// Builds, tests, and swaps in; returns what is to be followed then. Problems of the plugin are reported, and are
+    /// not an error: the next save may mend it.
     async fn round(&mut self) -> anyhow::Result<Option<Box<Followed>>> {
         let began = Instant::now();
-        let (cargo, apart) = (self.cargo.clone(), self.apart().await);
-        let built = tokio::task::spawn_blocking(move || made(&cargo, apart.as_deref())).await?;
+        let (cargo, separate_target) = (self.cargo.clone(), self.separate_target().await);
+        let built = tokio::task::spawn_blocking(move || made(&cargo, separate_target.as_deref())).await?;
         let built = match built {
             Ok((built, text)) => {
                 output::print(text)?;
@@ -139,7 +139,7 @@ impl Task {
             Cases::None => output::Reader::Reads,
             Cases::Failed(text) => {
                 output::print(text)?;
-                tell("a case failed: no host is given this version");
+                tell("a case failed: not giving this version to a host");
                 return Ok(None);
             }
         };
@@ -175,7 +175,7 @@ impl Task {
             .await?;
         match end {
             End::Serves { generation, seen: 0 } => {
-                output::print(format_args!("generation {generation} serves, and has nothing to prove"))?;
+                output::print(format_args!("generation {generation} serves, without a trial"))?;
             }
             End::Serves { generation, seen } => {
                 output::print(format_args!(
@@ -194,19 +194,19 @@ impl Task {
             End::Replaced(told) => {
                 output::print(format_args!("another change took its place\n{}", told.trim_end()))?;
             }
-            End::HostLeft => tell("the host answers no more: what comes of this version is not known"),
+            End::HostLeft => tell("the host no longer answers: the outcome of this version is unknown"),
         }
         Ok(())
     }
 
     /// Where to build: where cargo always does, unless a host would take it from there before its cases ran.
-    async fn apart(&self) -> Option<PathBuf> {
+    async fn separate_target(&self) -> Option<PathBuf> {
         let deployment = self.deployment.as_ref()?;
         let folder = self.cargo.folder.clone();
         let asked = tokio::task::spawn_blocking(move || target_directory(&folder))
             .await
             .ok()?;
-        // What cargo does not say it says again when it builds.
+        // Cargo says the rest again when it builds.
         let target = asked.ok()?;
         deployment.is_within(&target).then(|| target.join(APART))
     }
@@ -235,9 +235,8 @@ fn tell(error: &str) {
     streams::error(component::lines(error));
 }
 
-/// What came of a crate's cases.
+/// The outcome of a crate's cases.
 enum Cases {
-    /// There are none.
     None,
     /// All are as expected.
     Passed(String),

@@ -9,8 +9,8 @@ use toml::de::DeArray;
 use super::values::{self, Headers, Shape};
 use super::{Expected, ExpectedBody, ExpectedOutcome, ExpectedResult, ExpectedTensor, Outcome};
 use crate::config::check::Checker;
+use crate::config::diagnostics::{Diagnostic, Span};
 use crate::config::keys_expect::{self, TOLERANCE};
-use crate::config::mistakes::{Mistake, Span};
 use crate::config::settings::Settings;
 use crate::config::table::{Key, Table};
 use crate::config::values::Text;
@@ -54,7 +54,7 @@ pub(super) fn read(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Expec
         ];
         for (name, span) in spans.into_iter().filter_map(|(name, span)| Some((name, span?))) {
             let message = format!("`{name}` has no meaning with the outcome `{}`", outcome.as_str());
-            checker.report.mistake(Mistake::at(span, message));
+            checker.report.diagnostic(Diagnostic::at(span, message));
         }
     }
     Expected {
@@ -143,9 +143,11 @@ fn pointers(json: Key<Settings>, span: &Span, checker: &mut Checker<'_, '_>) -> 
         .keys()
         .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
     {
-        let message = format!("{} is no JSON pointer", crate::config::mistakes::quoted(pointer));
+        let message = format!("{} is not a JSON pointer", crate::config::diagnostics::quoted(pointer));
         let hint = "it begins with `/`, such as `\"/top/0/label\"`; `\"\"` is the whole body";
-        checker.report.mistake(Mistake::at(span.clone(), message).hint(hint));
+        checker
+            .report
+            .diagnostic(Diagnostic::at(span.clone(), message).hint(hint));
     }
     values.into_iter().collect()
 }
@@ -159,7 +161,7 @@ fn digest(key: &Key<Text>, name: &str, checker: &mut Checker<'_, '_>) -> Option<
     let message = format!("`{name}` must be {SHA256_DIGITS} hexadecimal digits");
     checker
         .report
-        .mistake(Mistake::at(given.span(), message).hint("`--update` writes what came out"));
+        .diagnostic(Diagnostic::at(given.span(), message).hint("`--update` writes what came out"));
     None
 }
 
@@ -168,8 +170,8 @@ fn file_to_be(key: &Key<Text>, checker: &mut Checker<'_, '_>) -> Option<PathBuf>
     let given = key.given()?;
     let text = &given.get_ref().value;
     if text.is_empty() || text.contains('\0') {
-        let message = format!("{} is no path", given.get_ref().quoted());
-        checker.report.mistake(Mistake::at(given.span(), message));
+        let message = format!("{} is not a path", given.get_ref().quoted());
+        checker.report.diagnostic(Diagnostic::at(given.span(), message));
         return None;
     }
     Some(checker.base.join(text))

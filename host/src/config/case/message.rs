@@ -14,8 +14,8 @@ use super::BODY_MAX_BYTES;
 use super::values::Headers;
 use crate::config::check::Checker;
 use crate::config::check_values::Expect;
+use crate::config::diagnostics::{Diagnostic, Span};
 use crate::config::keys_case;
-use crate::config::mistakes::{Mistake, Span};
 use crate::config::table::{Key, Table};
 use crate::config::values::Text;
 use crate::message::Message;
@@ -79,10 +79,10 @@ fn body(
 ) -> Vec<u8> {
     let said: Vec<&Spanned<Text>> = [file, text, base64].into_iter().filter_map(Key::given).collect();
     if let [_, second, ..] = said.as_slice() {
-        let mistake = Mistake::at(second.span(), "the body is said twice");
+        let diagnostic = Diagnostic::at(second.span(), "the body is set twice");
         checker
             .report
-            .mistake(mistake.hint("one of `file`, `text` and `base64` says it"));
+            .diagnostic(diagnostic.hint("set one of `file`, `text` and `base64`"));
         return Vec::new();
     }
     if let Some(text) = text.given() {
@@ -93,7 +93,7 @@ fn body(
         return STANDARD.decode(written).unwrap_or_else(|error| {
             checker
                 .report
-                .mistake(Mistake::at(encoded.span(), format!("this is no Base64: {error}")));
+                .diagnostic(Diagnostic::at(encoded.span(), format!("this is not Base64: {error}")));
             Vec::new()
         });
     }
@@ -102,7 +102,7 @@ fn body(
             return Vec::new();
         };
         return read_bounded(&path).unwrap_or_else(|text| {
-            checker.report.mistake(Mistake::at(named.span(), text));
+            checker.report.diagnostic(Diagnostic::at(named.span(), text));
             Vec::new()
         });
     }

@@ -1,8 +1,8 @@
-//! A case: a message and what a plugin must make of it, as data. Read from `cases/*.toml` and from saved dead letters;
-//! knows nothing of how one is run.
+//! A case: a message and the outcome that a plugin must have for it, as data. Read from `cases/*.toml` and from saved
+//! dead letters; knows nothing of how one is run.
 
+mod dead_letter;
 mod expect;
-mod letter;
 mod message;
 mod read;
 mod values;
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::mistakes::{Mistake, Source};
-use super::{ConfigErrors, Sound};
+use super::diagnostics::{Diagnostic, SourceText};
+use super::{ConfigErrors, ValidParts};
 use crate::disposition::{ReasonClass, Stage};
 use crate::message::{Element, Message, Tensor, TensorType};
 
-pub use letter::LETTER_FILE;
+pub use dead_letter::DEAD_LETTER_FILE;
 
 /// The largest body, and the largest file that a case compares with.
 pub const BODY_MAX_BYTES: u64 = 64 << 20;
@@ -32,11 +32,10 @@ pub const TOLERANCE: f64 = 0.001;
 /// A case, read and checked; what it names beside its body is not opened.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The file's name without its ending, or that of a saved letter's folder.
+    /// The file's name without its ending, or the name of a saved dead letter's folder.
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// The message.
     pub message: Arc<Message>,
     /// The plugin's settings as a JSON object, where it says any.
     pub settings: Option<String>,
@@ -46,19 +45,19 @@ pub struct Case {
     pub memory_bytes: usize,
     /// A model folder.
     pub model: Option<PathBuf>,
-    /// What a preprocessor is asked for, where no model says it.
+    /// The input type for a preprocessor, where no model gives it.
     pub wants: Option<TensorType>,
-    /// What a router is shown.
+    /// The prediction for a router.
     pub prediction: Option<SaidPrediction>,
-    /// What must come out.
+    /// The expected result.
     pub expected: Option<Expected>,
-    /// What it may cost.
+    /// Its budget.
     pub budget: Budget,
-    /// What became of it, where it is a saved dead letter.
+    /// Its outcome, where it is a saved dead letter.
     pub record: Option<Record>,
 }
 
-/// What a router is shown.
+/// The prediction for a router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaidPrediction {
     /// The model's name.
@@ -70,7 +69,6 @@ pub struct SaidPrediction {
 /// Where a prediction comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
-    /// It is said.
     Said {
         /// Scores by label.
         scores: Vec<(String, f32)>,
@@ -86,7 +84,7 @@ pub enum Origin {
     },
 }
 
-/// What comes of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A tensor, results or a message.
@@ -99,44 +97,42 @@ pub enum Outcome {
     Skip,
     /// The plugin refuses its settings.
     Settings,
-    /// It breaks a bound, traps, or returns what nobody takes.
+    /// It breaks a bound, traps, or returns an invalid value.
     Fault(ReasonClass),
 }
 
-/// What may come of a call.
+/// The expected outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedOutcome {
     /// This and nothing else.
     Is(Outcome),
-    /// Any answer: whatever is no fault.
+    /// Any answer but a fault.
     NoFault,
     /// The message is dealt with: `ok` or `skip`.
     Processed,
 }
 
-/// What must come out. What is not said is not compared.
+/// The expected result. Keys that are left out are not compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
-    /// What must come of the call.
+    /// The expected outcome of the call.
     pub outcome: ExpectedOutcome,
     /// Is contained in the text of the refusal or fault.
     pub reason: Option<String>,
-    /// Of a preprocessor.
+    /// A preprocessor's.
     pub tensor: Option<ExpectedTensor>,
     /// The model's best label for the tensor.
     pub label: Option<String>,
-    /// Of a router: every result.
+    /// A router's: every result.
     pub results: Option<Vec<ExpectedResult>>,
-    /// Of a transformer.
+    /// A transformer's.
     pub message: Option<ExpectedBody>,
 }
 
 /// A tensor that must come out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedTensor {
-    /// Its shape.
     pub shape: Option<Vec<u32>>,
-    /// Its element.
     pub element: Option<Element>,
     /// Its least element.
     pub min: Option<f64>,
@@ -155,7 +151,6 @@ pub struct ExpectedTensor {
 /// A result that must come out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedResult {
-    /// Its destination.
     pub destination: Option<String>,
     /// Its key; empty for none.
     pub key: Option<String>,
@@ -182,7 +177,7 @@ pub struct ExpectedBody {
     pub tolerance: f64,
 }
 
-/// What a case may cost.
+/// The budget of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budget {
     /// Fuel of instantiating, configuring and the call.
@@ -191,7 +186,7 @@ pub struct Budget {
     pub memory_bytes: Option<u64>,
 }
 
-/// What became of a message that was saved as a dead letter. All of it is untrusted.
+/// The outcome of a message that was saved as a dead letter. All of it is untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// The stage that it failed in, where that is a stage of ours.
@@ -200,7 +195,6 @@ pub struct Record {
     pub class: String,
     /// Its reason in words.
     pub text: String,
-    /// The pipeline.
     pub pipeline: Option<String>,
     /// The plugin that it failed in.
     pub plugin: Option<String>,
@@ -225,7 +219,7 @@ impl Case {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let text = super::document::read(path)?;
         match path.extension() {
-            Some(ending) if ending == "json" => letter::parse(&text, path),
+            Some(ending) if ending == "json" => dead_letter::parse(&text, path),
             _ => read::parse(&text, path),
         }
     }
@@ -280,8 +274,8 @@ impl ExpectedOutcome {
         ("denied", Self::Is(Outcome::Fault(ReasonClass::Denied))),
     ];
 
-    /// What is expected of a message that became a dead letter of this class: that it does not become one again for the same
-    /// reason. A message over which a plugin failed may be refused; one that was refused may not.
+    /// The expectation for a message that became a dead letter of this class: that it does not become one again for the
+    /// same reason. A message over which a plugin failed may be refused; one that was refused may not.
     pub fn against(class: &str) -> Self {
         let is_refusal = [ReasonClass::Refused, ReasonClass::AttemptsSpent].map(ReasonClass::as_str);
         match is_refusal.contains(&class) {
@@ -319,6 +313,10 @@ impl ExpectedOutcome {
 }
 
 /// A mistake after which nothing else can be looked at.
-fn alone(path: &Path, text: &str, mistake: Mistake) -> ConfigErrors {
-    ConfigErrors::new(Arc::new(Source::new(path, text)), Sound::default(), vec![mistake])
+fn alone(path: &Path, text: &str, diagnostic: Diagnostic) -> ConfigErrors {
+    ConfigErrors::new(
+        Arc::new(SourceText::new(path, text)),
+        ValidParts::default(),
+        vec![diagnostic],
+    )
 }

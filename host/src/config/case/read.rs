@@ -11,16 +11,16 @@ use super::values::{self, Numbers, Scores, Shape};
 use super::{Budget, Case, Origin, SaidPrediction, alone, message};
 use crate::config::check::Checker;
 use crate::config::check_values::Expect;
+use crate::config::diagnostics::{Diagnostic, SourceText};
 use crate::config::keys_case::{self, BUDGET_MEMORY, FUEL};
 use crate::config::keys_expect;
 use crate::config::limits::{DEADLINE, MEMORY};
 use crate::config::links::Links;
-use crate::config::mistakes::{Mistake, Source};
 use crate::config::settings::Settings;
 use crate::config::syntax::Syntax;
 use crate::config::table::{Key, Report, Table};
 use crate::config::values::{Bytes, Text};
-use crate::config::{ConfigErrors, Sound};
+use crate::config::{ConfigErrors, ValidParts};
 use crate::message::{Tensor, TensorData, TensorType};
 
 /// The name that a router sees where the case says none.
@@ -30,8 +30,8 @@ const MODEL: &str = "model";
 pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let syntax = Syntax::of(text, table.get_ref(), errors);
-    if let Some(mistake) = syntax.structure {
-        return Err(alone(path, text, mistake));
+    if let Some(diagnostic) = syntax.structure {
+        return Err(alone(path, text, diagnostic));
     }
     // Nothing is taken from the environment: a case is the same everywhere.
     let as_written = |name: &str| Some(format!("${{{name}}}"));
@@ -47,14 +47,16 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         path,
         &mut checker,
     );
-    report.mistakes.retain(|mistake| !syntax.explains(text, mistake));
-    report.mistakes.extend(syntax.duplicates);
-    report.mistakes.extend(syntax.values);
-    match report.mistakes.is_empty() {
+    report
+        .diagnostics
+        .retain(|diagnostic| !syntax.explains(text, diagnostic));
+    report.diagnostics.extend(syntax.duplicates);
+    report.diagnostics.extend(syntax.values);
+    match report.diagnostics.is_empty() {
         true => Ok(case),
         false => {
-            let source = Arc::new(Source::new(path, text));
-            Err(ConfigErrors::new(source, Sound::default(), report.mistakes))
+            let source = Arc::new(SourceText::new(path, text));
+            Err(ConfigErrors::new(source, ValidParts::default(), report.diagnostics))
         }
     }
 }
@@ -73,11 +75,11 @@ pub(super) fn expected(text: &str, path: &Path) -> Result<super::Expected, Confi
         Table::new(table.get_ref(), &keys_expect::EXPECT, "[expect]".to_owned(), 0..0),
         &mut checker,
     );
-    match report.mistakes.is_empty() {
+    match report.diagnostics.is_empty() {
         true => Ok(expected),
         false => {
-            let source = Arc::new(Source::new(path, text));
-            Err(ConfigErrors::new(source, Sound::default(), report.mistakes))
+            let source = Arc::new(SourceText::new(path, text));
+            Err(ConfigErrors::new(source, ValidParts::default(), report.diagnostics))
         }
     }
 }
@@ -101,7 +103,7 @@ fn case(mut root: Table<'_>, path: &Path, checker: &mut Checker<'_, '_>) -> Case
         "`[message]` with `file = \"picture.png\"`",
     );
     if !model.is_absent() {
-        let hint = "the model says what it takes; leave out one of the two";
+        let hint = "the model declares its input type; leave out one of the two";
         checker.refuse(&wants, "`wants` has no meaning beside `model`", hint);
     }
     let wants = wants.into_given().and_then(|table| self::wants(table, checker));
@@ -211,10 +213,10 @@ fn prediction(mut table: Table<'_>, has_model: bool, checker: &mut Checker<'_, '
         "the model makes them",
     );
     if !has_model {
-        let mistake = Mistake::at(span, "`preprocess` needs a model that runs on its tensor");
+        let diagnostic = Diagnostic::at(span, "`preprocess` needs a model that runs on its tensor");
         checker
             .report
-            .mistake(mistake.hint("add `model = \"FOLDER\"` at the top of the file"));
+            .diagnostic(diagnostic.hint("add `model = \"FOLDER\"` at the top of the file"));
     }
     let preprocess = checker.path(file, Expect::File)?;
     let settings = settings
@@ -235,7 +237,7 @@ fn output(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Tensor>
     match tensor {
         Ok(tensor) => Some(tensor),
         Err(error) => {
-            checker.report.mistake(Mistake::at(span, error.to_string()));
+            checker.report.diagnostic(Diagnostic::at(span, error.to_string()));
             None
         }
     }

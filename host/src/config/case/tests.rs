@@ -1,6 +1,6 @@
 //! Whole cases: good ones, and bad ones beside the text that they must give.
 //!
-//! `UPDATE_SNAPSHOTS=1` writes the texts anew.
+//! `UPDATE_SNAPSHOTS=1` rewrites the texts.
 
 use super::*;
 
@@ -96,18 +96,18 @@ fn what_a_case_leaves_out_has_its_default() {
     assert!(case.expected.is_none() && case.settings.is_none() && case.prediction.is_none());
 }
 
-/// What `case.json` says beside its format and its body.
-fn saved(letter: &str, more: &str) -> String {
+/// The parts of `case.json` beside its format and its body.
+fn saved(dead_letter: &str, more: &str) -> String {
     format!(
         r#"{{"format": "millrace-case/1", "body": "body.bin", "message": {{"id": "m", "correlation_id": null, "reply_to": null,
-        "content_type": null, "source": "images", "key": "k", "attempt": 3, "headers": [["a", "1"]]}}, "letter": {letter}{more}}}"#
+        "content_type": null, "source": "images", "key": "k", "attempt": 3, "headers": [["a", "1"]]}}, "letter": {dead_letter}{more}}}"#
     )
 }
 
 fn load(text: &str) -> Result<Case, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("body.bin"), "body").unwrap();
-    let path = folder.path().join(LETTER_FILE);
+    let path = folder.path().join(DEAD_LETTER_FILE);
     std::fs::write(&path, text).unwrap();
     Case::load(&path).map_err(|errors| errors.to_string())
 }
@@ -115,8 +115,8 @@ fn load(text: &str) -> Result<Case, String> {
 #[test]
 fn a_saved_letter_expects_that_its_failure_does_not_come_again() {
     let outcome = |stage: &str, class: &str, of: Stage| {
-        let letter = format!(r#"{{"stage": "{stage}", "reason": "{class}", "text": "why"}}"#);
-        let case = load(&saved(&letter, "")).unwrap();
+        let dead_letter = format!(r#"{{"stage": "{stage}", "reason": "{class}", "text": "why"}}"#);
+        let case = load(&saved(&dead_letter, "")).unwrap();
         case.record.unwrap().expected(of).map(|expected| expected.outcome)
     };
     let (no_fault, processed) = (Some(ExpectedOutcome::NoFault), Some(ExpectedOutcome::Processed));
@@ -177,9 +177,9 @@ fn a_saved_letter_has_the_limits_of_the_plugin_that_failed() {
         (r#""stage": "route", "plugin": "sign", "route": "by-label@0123456789ab, sign@ba9876543210""#, Stage::Route, default),
         (r#""stage": "route", "plugin": "by-label", "route": "by-label@0123456789ab, sign@ba9876543210""#, Stage::Route, stated),
     ];
-    for (letter, stage, expected) in rows {
-        let case = load(&saved(&format!("{{{letter}}}"), limits)).unwrap();
-        assert_eq!(case.limits(Some(stage)), expected, "{letter}");
+    for (dead_letter, stage, expected) in rows {
+        let case = load(&saved(&format!("{{{dead_letter}}}"), limits)).unwrap();
+        assert_eq!(case.limits(Some(stage)), expected, "{dead_letter}");
         assert_eq!(case.limits(None), default);
     }
     let some = load(&saved(
@@ -243,15 +243,15 @@ fn a_saved_letter_is_read_as_it_was() {
         assert_eq!(outcome.as_str(), word);
     }
     for (text, expected) in [
-        ("{", "this is no saved case"),
+        ("{", "this is not a saved case"),
         (&saved("{}", "").replace("case/1", "case/2"), "the format is"),
         (
             &saved("{}", "").replace("body.bin", "../../etc/passwd"),
-            "is no file beside it",
+            "is not a file beside it",
         ),
         (
             &saved("{}", "").replace("body.bin", "/etc/passwd"),
-            "is no file beside it",
+            "is not a file beside it",
         ),
         (&saved("{}", "").replace("body.bin", "other"), "cannot be read"),
         (

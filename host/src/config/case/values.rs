@@ -4,7 +4,7 @@ use millrace_schema::{Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::config::mistakes::{Mistake, Span, quoted};
+use crate::config::diagnostics::{Diagnostic, Span, quoted};
 use crate::config::table::{Key, Read, Report, Table, Unreadable};
 use crate::config::values::{found, wide};
 
@@ -85,7 +85,7 @@ impl<'t> Read<'t> for Shape {
             Some(axes) if axes.len() <= AXES_MAX => Ok(Self(axes)),
             _ => {
                 let message = format!("a shape has up to {AXES_MAX} axes, each a whole number");
-                report.mistake(Mistake::at(value.span(), message).hint("such as `[3, 32, 32]`"));
+                report.diagnostic(Diagnostic::at(value.span(), message).hint("such as `[3, 32, 32]`"));
                 Err(Unreadable::Reported)
             }
         }
@@ -130,7 +130,7 @@ pub(super) fn tables<'t>(
                     section.title,
                     found(item.get_ref())
                 );
-                report.mistake(Mistake::at(item.span(), message));
+                report.diagnostic(Diagnostic::at(item.span(), message));
             }
         }
     }
@@ -152,7 +152,9 @@ fn text(name: &str, value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Op
     if text.is_none() {
         let (name, found) = (quoted(name), found(value.get_ref()));
         let message = format!("the header {name} must be a string, found {found}");
-        report.mistake(Mistake::at(value.span(), message).hint("plugins see every header as text: write it in quotes"));
+        report.diagnostic(
+            Diagnostic::at(value.span(), message).hint("plugins see every header as text: write it in quotes"),
+        );
     }
     text.map(str::to_owned)
 }
@@ -166,7 +168,7 @@ fn pair(item: &Spanned<DeValue<'_>>, report: &mut Report<'_>) -> Option<(String,
         Some([name, value]) => Some(((*name).to_owned(), (*value).to_owned())),
         _ => {
             let message = format!("a header is a name and a value, found {}", found(item.get_ref()));
-            report.mistake(Mistake::at(item.span(), message).hint("such as `[\"camera\", \"7\"]`"));
+            report.diagnostic(Diagnostic::at(item.span(), message).hint("such as `[\"camera\", \"7\"]`"));
             None
         }
     }
@@ -182,7 +184,7 @@ fn number(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>, what: impl Fn()
     let number = number.filter(|number| number.is_finite());
     if number.is_none() {
         let message = format!("{} must be a finite number, found {}", what(), found(value.get_ref()));
-        report.mistake(Mistake::at(value.span(), message));
+        report.diagnostic(Diagnostic::at(value.span(), message));
     }
     number
 }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Consumer};
 
-use super::line::{self, Channel, Failure, Line};
+use super::line::{self, BrokerCallError, Channel, Line};
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
@@ -91,7 +91,7 @@ pub async fn send(
                     source,
                 })?),
                 properties: file_properties(path)?,
-                home: None,
+                target_queue: None,
             });
             publisher
                 .publish(&publish)
@@ -151,7 +151,7 @@ pub async fn receive(
 ) -> Result<(), ClientError> {
     let link = Link::new(access.clone(), "millrace receive".to_owned());
     let line = link.line().await?;
-    let ended = |failure: Failure| ClientError::Receive {
+    let ended = |failure: BrokerCallError| ClientError::Receive {
         queue: queue.to_owned(),
         why: failure.to_string(),
     };
@@ -190,7 +190,7 @@ pub async fn receive(
                 });
             }
         };
-        let mut delivery = delivery.map_err(Failure::Answered).map_err(ended)?;
+        let mut delivery = delivery.map_err(BrokerCallError::Answered).map_err(ended)?;
         let message = properties::message(queue, &mut delivery);
         let taken = take(&message);
         taking = taken == Taking::More;
@@ -207,7 +207,7 @@ pub async fn receive(
 }
 
 /// Subscribes to a queue, on a channel of its own.
-async fn consume(line: &Arc<Line>, queue: &ShortString) -> Result<(Channel, Consumer), Failure> {
+async fn consume(line: &Arc<Line>, queue: &ShortString) -> Result<(Channel, Consumer), BrokerCallError> {
     let channel = line.channel().await?;
     channel.prefetch(PREFETCH).await?;
     let consumer = channel.consume(queue.clone(), FieldTable::default()).await?;

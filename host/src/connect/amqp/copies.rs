@@ -21,7 +21,7 @@ pub(super) const KEY: &str = "x-millrace-key";
 const NAME_MAX_BYTES: usize = 255;
 
 /// More deaths than any `attempts` allows: a count is read as no more.
-const DEATHS_MAX: u32 = 1_000_000;
+const CRASH_COUNT_MAX: u32 = 1_000_000;
 
 /// The properties of a copy: what the message had, without what steers the broker and without the user id, which the
 /// broker holds against the connection's. It remembers where the message was first published to.
@@ -40,7 +40,7 @@ pub(super) fn copied(delivery: &Delivery, purpose: &Purpose) -> BasicProperties 
     let count = |count: u32| AMQPValue::LongLongInt(i64::from(count));
     match purpose {
         Purpose::Retry { attempt } => drop(headers.insert(ATTEMPT.into(), count(*attempt))),
-        Purpose::Quarantine { deaths } => drop(headers.insert(SUSPECT.into(), count(*deaths))),
+        Purpose::Quarantine { crash_count } => drop(headers.insert(SUSPECT.into(), count(*crash_count))),
         Purpose::PutBack | Purpose::DeadLetter(_) => {}
     }
     let mut copy = BasicProperties::default()
@@ -88,10 +88,12 @@ pub(super) fn published_to(delivery: &Delivery) -> (String, String) {
 }
 
 /// How many hosts ended with a message of the queue of suspects in hand, as its header says.
-pub(super) fn deaths(delivery: &Delivery) -> u32 {
+pub(super) fn crash_count(delivery: &Delivery) -> u32 {
     let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
-    let deaths = headers.and_then(|headers| headers.get(SUSPECT)).and_then(integer);
-    u32::try_from(deaths.unwrap_or(1)).unwrap_or(1).clamp(1, DEATHS_MAX)
+    let crash_count = headers.and_then(|headers| headers.get(SUSPECT)).and_then(integer);
+    u32::try_from(crash_count.unwrap_or(1))
+        .unwrap_or(1)
+        .clamp(1, CRASH_COUNT_MAX)
 }
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ mod tests {
     fn every_copy_remembers_where_the_message_was_published_to() {
         let mut copy = BasicProperties::default();
         for purpose in [
-            Purpose::Quarantine { deaths: 1 },
+            Purpose::Quarantine { crash_count: 1 },
             Purpose::PutBack,
             Purpose::Retry { attempt: 2 },
         ] {
@@ -161,15 +163,15 @@ mod tests {
 
     #[test]
     fn the_count_of_deaths_is_bounded_and_kept_out_of_ordinary_copies() {
-        for (value, expect) in [(2, 2), (0, 1), (-3, 1), (i64::MAX, 1), (9_999_999, DEATHS_MAX)] {
-            let suspect = delivery(with_headers(&[(SUSPECT, AMQPValue::LongLongInt(value))]));
-            assert_eq!(deaths(&suspect), expect, "{value}");
+        for (value, expect) in [(2, 2), (0, 1), (-3, 1), (i64::MAX, 1), (9_999_999, CRASH_COUNT_MAX)] {
+            let quarantined = delivery(with_headers(&[(SUSPECT, AMQPValue::LongLongInt(value))]));
+            assert_eq!(crash_count(&quarantined), expect, "{value}");
             for purpose in [Purpose::PutBack, Purpose::Retry { attempt: 2 }] {
-                assert_eq!(header(&copied(&suspect, &purpose), SUSPECT), None, "{purpose:?}");
+                assert_eq!(header(&copied(&quarantined, &purpose), SUSPECT), None, "{purpose:?}");
             }
-            let raised = copied(&suspect, &Purpose::Quarantine { deaths: 7 });
+            let raised = copied(&quarantined, &Purpose::Quarantine { crash_count: 7 });
             assert_eq!(header(&raised, SUSPECT).as_deref(), Some("7"));
         }
-        assert_eq!(deaths(&delivery(BasicProperties::default())), 1);
+        assert_eq!(crash_count(&delivery(BasicProperties::default())), 1);
     }
 }

@@ -11,7 +11,7 @@ use millrace_fuzz::proptest::option;
 use serde_json::Value;
 
 use super::copies::copied;
-use super::letters::Original;
+use super::dead_letters::Original;
 use super::properties::{ATTEMPT, message, outgoing};
 use crate::connect::settle::Purpose;
 use crate::message::Envelope;

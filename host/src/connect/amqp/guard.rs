@@ -44,7 +44,7 @@ pub(super) struct SpeaksTls;
 
 /// A connection whose incoming frames are tame.
 #[derive(Debug)]
-pub(super) struct Guard<S> {
+pub(super) struct FrameGuard<S> {
     inner: BufReader<S>,
     stage: Stage,
     /// The frame, or its head, that is being collected or handed on.
@@ -71,7 +71,7 @@ enum Stage {
     Pass(usize),
 }
 
-impl<S: AsyncRead> Guard<S> {
+impl<S: AsyncRead> FrameGuard<S> {
     pub(super) fn new(inner: S, login: Arc<Login>, traffic: Arc<Traffic>) -> Self {
         Self {
             inner: BufReader::with_capacity(BUFFER_BYTES, inner),
@@ -116,7 +116,7 @@ impl<S: AsyncRead> Guard<S> {
         Ok(Stage::Rest)
     }
 
-    fn tame(&mut self) {
+    fn clean(&mut self) {
         if let Some((head, payload)) = self.frame.split_at_mut_checked(HEAD_BYTES) {
             // What cannot be read to its end is the library's to refuse.
             let _read_to_the_end = match head.first() {
@@ -130,7 +130,7 @@ impl<S: AsyncRead> Guard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -148,7 +148,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                         this.stage = match this.stage {
                             Stage::Head => this.head()?,
                             _ => {
-                                this.tame();
+                                this.clean();
                                 Stage::Give { from: 0, pass: 0 }
                             }
                         };
@@ -188,7 +188,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
@@ -350,7 +350,7 @@ mod tests {
     }
 
     async fn through(wire: &[u8], read_at_once: usize) -> io::Result<Vec<u8>> {
-        let mut guard = Guard::new(wire, Arc::default(), Arc::default());
+        let mut guard = FrameGuard::new(wire, Arc::default(), Arc::default());
         let (mut got, mut buffer) = (Vec::new(), vec![0; read_at_once]);
         loop {
             match guard.read(&mut buffer).await? {
@@ -379,11 +379,11 @@ mod tests {
     #[tokio::test]
     async fn tables_that_are_nested_deeper_become_byte_arrays() {
         let wire = header(0x2000, &nested(10_000));
-        let tame = through(&wire, 4096).await.unwrap();
-        assert_eq!(tame.len(), wire.len());
-        let changed: Vec<_> = (0..wire.len()).filter(|at| wire[*at] != tame[*at]).collect();
+        let clean = through(&wire, 4096).await.unwrap();
+        assert_eq!(clean.len(), wire.len());
+        let changed: Vec<_> = (0..wire.len()).filter(|at| wire[*at] != clean[*at]).collect();
         assert_eq!(changed.len(), 1);
-        assert_eq!((wire[changed[0]], tame[changed[0]]), (b'A', b'x'));
+        assert_eq!((wire[changed[0]], clean[changed[0]]), (b'A', b'x'));
     }
 
     #[tokio::test]

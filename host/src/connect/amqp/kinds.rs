@@ -7,7 +7,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tracing::warn;
 
-use super::line::{Failure, Line};
+use super::line::{BrokerCallError, Line};
 use super::properties::short;
 use super::refusal::inequivalent;
 use super::topology::{self, TopologyError};
@@ -48,7 +48,7 @@ pub(super) async fn refuse_streams(line: &Arc<Line>, queue: &str) -> Result<(), 
     arguments.insert("x-priority".into(), AMQPValue::LongString(NO_TYPE.into()));
     let refusal = match channel.consume(short("queue", queue)?, arguments).await {
         Ok(_) => return Ok(()),
-        Err(Failure::Answered(error)) => super::refusal::Refusal::of(&error),
+        Err(BrokerCallError::Answered(error)) => super::refusal::BrokerRefusal::of(&error),
         Err(failure) => return Err(TopologyError::Connect(failure.into())),
     };
     match refusal {
@@ -114,7 +114,7 @@ async fn properties(line: &Arc<Line>, queue: &str) -> Result<Vec<Property>, Topo
         let (options, arguments) = guess(&found);
         let refusal = match channel.declare(short("queue", queue)?, options, arguments).await {
             Ok(_) => break,
-            Err(Failure::Answered(error)) => super::refusal::Refusal::of(&error),
+            Err(BrokerCallError::Answered(error)) => super::refusal::BrokerRefusal::of(&error),
             Err(failure) => return Err(TopologyError::Connect(failure.into())),
         };
         let Some(refusal) = refusal else { break };

@@ -20,7 +20,7 @@ use lapin::{BasicProperties, Confirmation, Connection, Consumer, ExchangeKind};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::refusal::Refusal;
+use super::refusal::BrokerRefusal;
 use super::traffic::Traffic;
 
 /// After so long without an answer it is told in the log; a broker that is well has answered by then.
@@ -39,7 +39,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
+pub enum BrokerCallError {
     /// It did not answer; the connection is given up.
     #[error("the broker did not answer `{step}` within {} s", limit.as_secs_f32())]
     Silent {
@@ -55,7 +55,7 @@ pub enum Failure {
         step: &'static str,
     },
     /// It said no, or the connection broke.
-    #[error("{}", told(.0))]
+    #[error("{}", described(.0))]
     Answered(lapin::Error),
 }
 
@@ -89,18 +89,18 @@ pub(super) struct Channel {
     line: Arc<Line>,
 }
 
-impl Failure {
+impl BrokerCallError {
     /// What the broker said, where it said something.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn refusal(&self) -> Option<BrokerRefusal> {
         match self {
-            Self::Answered(error) => Refusal::of(error),
+            Self::Answered(error) => BrokerRefusal::of(error),
             Self::Silent { .. } | Self::Gone { .. } => None,
         }
     }
 }
 
-fn told(error: &lapin::Error) -> String {
-    Refusal::of(error).map_or_else(|| error.to_string(), |refusal| refusal.told())
+fn described(error: &lapin::Error) -> String {
+    BrokerRefusal::of(error).map_or_else(|| error.to_string(), |refusal| refusal.described())
 }
 
 impl Line {
@@ -150,7 +150,7 @@ impl Line {
     }
 
     /// Opens a channel.
-    pub(super) async fn channel(self: &Arc<Self>) -> Result<Channel, Failure> {
+    pub(super) async fn channel(self: &Arc<Self>) -> Result<Channel, BrokerCallError> {
         let channel = self.answer("channel.open", self.connection.create_channel()).await?;
         Ok(Channel {
             channel,
@@ -159,7 +159,7 @@ impl Line {
     }
 
     /// Closes it in good order, where that can be had soon.
-    pub(super) async fn close(&self) -> Result<(), Failure> {
+    pub(super) async fn close(&self) -> Result<(), BrokerCallError> {
         if !self.is_up() {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Line {
         &self,
         step: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, BrokerCallError> {
         let mut answer = pin!(self.within(self.limit, SLOW_MAX, step, answer));
         match tokio::time::timeout(PATIENCE, &mut answer).await {
             Ok(answered) => answered,
@@ -200,14 +200,14 @@ impl Line {
         slow_max: u32,
         step: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, BrokerCallError> {
         let mut answer = pin!(answer);
         let mut n_slow = 1;
         loop {
             let n_came = self.traffic.came();
             tokio::select! {
-                answered = &mut answer => return answered.map_err(Failure::Answered),
-                () = self.over() => return Err(Failure::Gone { step }),
+                answered = &mut answer => return answered.map_err(BrokerCallError::Answered),
+                () = self.over() => return Err(BrokerCallError::Gone { step }),
                 () = tokio::time::sleep(limit) => {}
             }
             if self.is_blocked() {
@@ -215,7 +215,7 @@ impl Line {
             }
             if self.traffic.came() == n_came || n_slow >= slow_max {
                 self.cut();
-                return Err(Failure::Silent {
+                return Err(BrokerCallError::Silent {
                     step,
                     limit: limit * n_slow,
                 });
@@ -258,32 +258,32 @@ impl Channel {
     }
 
     /// `confirm.select`
-    pub(super) async fn confirm(&self) -> Result<(), Failure> {
+    pub(super) async fn confirm(&self) -> Result<(), BrokerCallError> {
         let selecting = self.channel.confirm_select(ConfirmSelectOptions::default());
         self.line.answer("confirm.select", selecting).await
     }
 
     /// `basic.qos`
-    pub(super) async fn prefetch(&self, n_messages: u16) -> Result<(), Failure> {
+    pub(super) async fn prefetch(&self, n_messages: u16) -> Result<(), BrokerCallError> {
         let asking = self.channel.basic_qos(n_messages, BasicQosOptions::default());
         self.line.answer("basic.qos", asking).await
     }
 
     /// `basic.consume`
-    pub(super) async fn consume(&self, queue: ShortString, arguments: FieldTable) -> Result<Consumer, Failure> {
+    pub(super) async fn consume(&self, queue: ShortString, arguments: FieldTable) -> Result<Consumer, BrokerCallError> {
         let options = BasicConsumeOptions::default();
         let consuming = self.channel.basic_consume(queue, "".into(), options, arguments);
         self.line.answer("basic.consume", consuming).await
     }
 
     /// `basic.cancel`
-    pub(super) async fn cancel(&self, consumer: ShortString) -> Result<(), Failure> {
+    pub(super) async fn cancel(&self, consumer: ShortString) -> Result<(), BrokerCallError> {
         let cancelling = self.channel.basic_cancel(consumer, BasicCancelOptions::default());
         self.line.answer("basic.cancel", cancelling).await
     }
 
     /// `basic.get`
-    pub(super) async fn get(&self, queue: ShortString) -> Result<Option<BasicGetMessage>, Failure> {
+    pub(super) async fn get(&self, queue: ShortString) -> Result<Option<BasicGetMessage>, BrokerCallError> {
         let getting = self.channel.basic_get(queue, BasicGetOptions::default());
         self.line.answer("basic.get", getting).await
     }
@@ -294,14 +294,14 @@ impl Channel {
         queue: ShortString,
         options: QueueDeclareOptions,
         arguments: FieldTable,
-    ) -> Result<u32, Failure> {
+    ) -> Result<u32, BrokerCallError> {
         let declaring = self.channel.queue_declare(queue, options, arguments);
         let declared = self.line.answer("queue.declare", declaring).await?;
         Ok(declared.message_count())
     }
 
     /// `exchange.declare` of one that others declare.
-    pub(super) async fn expect_exchange(&self, exchange: ShortString) -> Result<(), Failure> {
+    pub(super) async fn expect_exchange(&self, exchange: ShortString) -> Result<(), BrokerCallError> {
         let options = ExchangeDeclareOptions {
             passive: true,
             ..Default::default()
@@ -332,7 +332,7 @@ impl Channel {
     }
 
     /// `basic.nack` of everything up to a delivery; 0 stands for all of them.
-    pub(super) async fn give_back_up_to(&self, delivery_tag: u64) -> Result<(), Failure> {
+    pub(super) async fn give_back_up_to(&self, delivery_tag: u64) -> Result<(), BrokerCallError> {
         let options = BasicNackOptions {
             multiple: true,
             requeue: true,
@@ -342,7 +342,7 @@ impl Channel {
     }
 
     /// Closes it in good order, where that can be had soon.
-    pub(super) async fn close(&self) -> Result<(), Failure> {
+    pub(super) async fn close(&self) -> Result<(), BrokerCallError> {
         let limit = self.line.limit.min(LEAVE_LIMIT);
         let closing = self.channel.close(200, "done".into());
         self.line.within(limit, 1, "channel.close", closing).await
@@ -353,26 +353,26 @@ impl Channel {
 ///
 /// # Errors
 /// Without an answer within the limit: an acknowledgement that lapin takes while its connection ends may have none.
-pub(super) async fn ack(delivery: &Delivery, limit: Duration) -> Result<bool, Failure> {
-    told_within("basic.ack", limit, delivery.acker.ack(BasicAckOptions::default())).await
+pub(super) async fn ack(delivery: &Delivery, limit: Duration) -> Result<bool, BrokerCallError> {
+    answered_within("basic.ack", limit, delivery.acker.ack(BasicAckOptions::default())).await
 }
 
 /// Gives a delivery back; as [`ack`].
-pub(super) async fn give_back(delivery: &Delivery, limit: Duration) -> Result<bool, Failure> {
+pub(super) async fn give_back(delivery: &Delivery, limit: Duration) -> Result<bool, BrokerCallError> {
     let options = BasicNackOptions {
         requeue: true,
         multiple: false,
     };
-    told_within("basic.nack", limit, delivery.acker.nack(options)).await
+    answered_within("basic.nack", limit, delivery.acker.nack(options)).await
 }
 
-async fn told_within(
+async fn answered_within(
     step: &'static str,
     limit: Duration,
     telling: impl Future<Output = lapin::Result<bool>>,
-) -> Result<bool, Failure> {
+) -> Result<bool, BrokerCallError> {
     match tokio::time::timeout(limit, telling).await {
-        Ok(told) => told.map_err(Failure::Answered),
-        Err(_) => Err(Failure::Silent { step, limit }),
+        Ok(answer) => answer.map_err(BrokerCallError::Answered),
+        Err(_) => Err(BrokerCallError::Silent { step, limit }),
     }
 }

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::guard::SpeaksTls;
-use super::line::{Failure, Line, PATIENCE};
+use super::line::{BrokerCallError, Line, PATIENCE};
 use super::login::Login;
-use super::refusal::{Meaning, Refusal};
+use super::refusal::{BrokerRefusal, Meaning};
 use super::tls::TlsError;
 use super::transport;
 use crate::config::BrokerAccess;
@@ -162,7 +162,7 @@ impl Link {
         let limit = self.limit();
         let mut late = pin!(tokio::time::sleep(limit));
         let mut patience = pin!(tokio::time::sleep(PATIENCE));
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
@@ -171,8 +171,8 @@ impl Link {
                     let text = format!("waited {} s for {}", limit.as_secs_f32(), login.waits_for());
                     return Err(ConnectError::Away(text));
                 }
-                () = &mut patience, if !is_told => {
-                    is_told = true;
+                () = &mut patience, if !is_reported => {
+                    is_reported = true;
                     warn!(connection = self.name, "still waiting for {}", login.waits_for());
                 }
             }
@@ -273,11 +273,11 @@ impl ConnectError {
     }
 }
 
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
+impl From<BrokerCallError> for ConnectError {
+    fn from(failure: BrokerCallError) -> Self {
         match failure {
-            Failure::Answered(error) => error.into(),
-            Failure::Silent { .. } | Failure::Gone { .. } => Self::Away(failure.to_string()),
+            BrokerCallError::Answered(error) => error.into(),
+            BrokerCallError::Silent { .. } | BrokerCallError::Gone { .. } => Self::Away(failure.to_string()),
         }
     }
 }
@@ -292,9 +292,9 @@ impl From<lapin::Error> for ConnectError {
         if let ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) = error.kind() {
             return Self::Refused(error.to_string());
         }
-        match Refusal::of(&error) {
-            Some(refusal) if refusal.meaning == Meaning::Passes => Self::Busy(refusal.told()),
-            Some(refusal) => Self::Refused(refusal.told()),
+        match BrokerRefusal::of(&error) {
+            Some(refusal) if refusal.meaning == Meaning::Passes => Self::Busy(refusal.described()),
+            Some(refusal) => Self::Refused(refusal.described()),
             None => Self::Away(error.to_string()),
         }
     }

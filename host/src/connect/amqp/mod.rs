@@ -6,23 +6,23 @@
 
 mod client;
 mod copies;
-mod cord;
+mod dead_letters;
 mod direct;
 mod guard;
 mod inspect;
 mod kinds;
 mod leave;
-mod letters;
 mod line;
 mod link;
 mod login;
-mod outlet;
 mod properties;
+mod publish_channel;
 mod publisher;
+mod quarantine_queue;
 mod refusal;
+mod socket_handle;
 mod source;
 mod status;
-mod suspects;
 mod tls;
 mod topology;
 mod traffic;
@@ -37,18 +37,18 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;
 
 pub use client::{ClientError, Taking, receive, send};
+pub use dead_letters::{DeadLetterHandle, DeadLetters, DeadLettersError, NotOriginal, PutBackError, PuttingBack};
 pub use inspect::{Inspector, Presence};
 pub use kinds::Objection;
-pub use letters::{Held, Letters, LettersError, NotOriginal, PutBackError, PuttingBack};
-pub use line::Failure;
+pub use line::BrokerCallError;
 pub use link::{ConnectError, Waiting};
 pub use properties::{TooLong, Unfit};
 pub use publisher::{PublishError, Publishing, UNCONFIRMED_MAX_BYTES};
-pub use source::{Receipt, Source, Told};
-pub use status::{Status, Watch};
-pub use suspects::Suspects;
+pub use quarantine_queue::QuarantineQueue;
+pub use source::{AckHandle, Source, WaitReason};
+pub use status::{ConnectionMonitor, Status};
 pub use tls::{TlsError, authorities};
-use topology::Home;
+use topology::TargetQueue;
 pub use topology::TopologyError;
 
 use crate::config::{BrokerConfig, PipelineConfig, QueueSource, QueueType};
@@ -81,14 +81,14 @@ pub struct Address {
     routing_key: lapin::types::ShortString,
     mandatory: bool,
     max_message_bytes: usize,
-    home: Option<Home>,
+    target_queue: Option<TargetQueue>,
     // Where the message says the key, which may be of the broker's own making.
     replies: Option<Arc<DirectReplies>>,
 }
 
 /// A result that is ready to be published, again and again until it is confirmed.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct PendingPublish {
     publisher: Publisher,
     publish: Arc<Publish>,
     replies: Option<Arc<DirectReplies>>,
@@ -153,7 +153,7 @@ impl Broker {
     /// # Errors
     /// When one of them does not fit into 255 bytes.
     pub fn address(&self, exchange: &str, routing_key: &str, declare: QueueType) -> Result<Address, TooLong> {
-        let home = exchange.is_empty().then_some(Home::Destination(declare));
+        let target_queue = exchange.is_empty().then_some(TargetQueue::Destination(declare));
         let (exchange, routing_key) = (short("exchange", exchange)?, short("routing key", routing_key)?);
         Ok(Address {
             publisher: self.publisher.clone(),
@@ -161,7 +161,7 @@ impl Broker {
             routing_key,
             mandatory: true,
             max_message_bytes: self.max_message_bytes,
-            home,
+            target_queue,
             replies: None,
         })
     }
@@ -184,14 +184,14 @@ impl Broker {
             routing_key: "".into(),
             mandatory: true,
             max_message_bytes: self.max_message_bytes,
-            home: None,
+            target_queue: None,
             replies: Some(Arc::clone(replies)),
         }
     }
 
     /// Sees the connections from outside.
-    pub fn watch(&self) -> Watch {
-        Watch {
+    pub fn watch(&self) -> ConnectionMonitor {
+        ConnectionMonitor {
             consuming: Arc::clone(&self.consuming),
             publishing: Arc::clone(&self.publishing),
             state: self.publisher.state(),
@@ -227,7 +227,7 @@ impl Address {
         Ok(Self {
             routing_key: short("routing key", routing_key)?,
             // A plugin's key, or an asker's, is nobody's queue of the file.
-            home: None,
+            target_queue: None,
             ..self.clone()
         })
     }
@@ -249,19 +249,19 @@ impl Address {
     ///
     /// # Errors
     /// When the body, the headers or a name do not fit: the broker would close the channel, or the connection, over them.
-    pub fn parcel(self, body: Vec<u8>, envelope: &Envelope) -> Result<Parcel, Unfit> {
+    pub fn pending_output(self, body: Vec<u8>, envelope: &Envelope) -> Result<PendingPublish, Unfit> {
         let Self {
             publisher,
             exchange,
             routing_key,
             mandatory,
             max_message_bytes,
-            home,
+            target_queue,
             replies,
         } = self;
         let properties = properties::outgoing(envelope)?;
         properties::check_fit(&body, &properties, max_message_bytes)?;
-        Ok(Parcel {
+        Ok(PendingPublish {
             publisher,
             publish: Arc::new(Publish {
                 exchange,
@@ -269,14 +269,14 @@ impl Address {
                 mandatory,
                 body: Arc::new(body),
                 properties,
-                home,
+                target_queue,
             }),
             replies,
         })
     }
 }
 
-impl Parcel {
+impl PendingPublish {
     /// Publishes it and waits for the confirm.
     ///
     /// # Errors
@@ -289,7 +289,7 @@ impl Parcel {
     }
 }
 
-impl fmt::Display for Parcel {
+impl fmt::Display for PendingPublish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

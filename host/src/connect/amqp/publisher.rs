@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use super::line::Line;
 use super::link::Link;
-use super::outlet::{Outlet, Request};
-use super::topology::Home;
+use super::publish_channel::{PublishChannel, Request};
+use super::topology::TargetQueue;
 
 /// How often the state of the connection is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -34,7 +34,7 @@ pub(super) struct Publish {
     pub(super) body: Arc<Vec<u8>>,
     pub(super) properties: BasicProperties,
     /// The queue that the key names, on the default exchange, where the host may declare it.
-    pub(super) home: Option<Home>,
+    pub(super) target_queue: Option<TargetQueue>,
 }
 
 /// Why a publish is not known to have arrived. All of these are held and tried again.
@@ -104,14 +104,14 @@ pub enum Publishing {
 /// A handle to the publishing task. The task ends when the last handle is gone.
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
-    outlets: Arc<Outlets>,
+    publish_channels: Arc<PublishChannels>,
     state: watch::Receiver<Publishing>,
     unconfirmed: Arc<Semaphore>,
 }
 
 /// The outlets that were opened: one for each exchange of the configuration, made when it is first published to.
 #[derive(Debug)]
-struct Outlets {
+struct PublishChannels {
     link: Arc<Link>,
     nonces: String,
     confirm_timeout: Duration,
@@ -128,7 +128,7 @@ impl Publisher {
     pub(super) fn new(link: Arc<Link>, nonces: String, confirm_timeout: Duration) -> (Self, impl Future<Output = ()>) {
         let (sender, state) = watch::channel(Publishing::Connecting);
         let (gone, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let outlets = Outlets {
+        let publish_channels = PublishChannels {
             link: Arc::clone(&link),
             nonces,
             confirm_timeout,
@@ -144,7 +144,7 @@ impl Publisher {
             link.close().await;
         };
         let publisher = Self {
-            outlets: Arc::new(outlets),
+            publish_channels: Arc::new(publish_channels),
             state,
             unconfirmed: Arc::new(Semaphore::new(UNCONFIRMED_MAX_BYTES as usize)),
         };
@@ -158,21 +158,21 @@ impl Publisher {
     /// Whenever the message is not known to have arrived; it may have.
     pub(super) async fn publish(&self, publish: &Arc<Publish>) -> Result<(), PublishError> {
         let published = self.publish_once(publish).await;
-        match (&published, &publish.home) {
-            (Err(PublishError::Unroutable { .. }), Some(home)) if home.may_be_declared() => {
-                self.declare(home, publish.routing_key.as_str()).await?;
+        match (&published, &publish.target_queue) {
+            (Err(PublishError::Unroutable { .. }), Some(target_queue)) if target_queue.may_be_declared() => {
+                self.declare(target_queue, publish.routing_key.as_str()).await?;
                 self.publish_once(publish).await
             }
             _ => published,
         }
     }
 
-    async fn declare(&self, home: &Home, queue: &str) -> Result<(), PublishError> {
-        let line = self.outlets.link.line().await;
+    async fn declare(&self, target_queue: &TargetQueue, queue: &str) -> Result<(), PublishError> {
+        let line = self.publish_channels.link.line().await;
         let line = line.map_err(|_| PublishError::Disconnected)?;
         // Many may find it gone at once.
-        let _one = self.outlets.declaring.lock().await;
-        match home.declare(&line, queue).await {
+        let _one = self.publish_channels.declaring.lock().await;
+        match target_queue.declare(&line, queue).await {
             Ok(was_gone) => {
                 if was_gone {
                     info!(queue, "the queue was gone: declared again");
@@ -198,8 +198,11 @@ impl Publisher {
             publish: Arc::clone(publish),
             reply,
         };
-        let outlet = self.outlets.outlet(&publish.exchange);
-        outlet.send(request).await.map_err(|_| PublishError::Disconnected)?;
+        let publish_channel = self.publish_channels.publish_channel(&publish.exchange);
+        publish_channel
+            .send(request)
+            .await
+            .map_err(|_| PublishError::Disconnected)?;
         confirmed.await.map_err(|_| PublishError::Disconnected)?
     }
 
@@ -218,21 +221,21 @@ impl Publisher {
     }
 }
 
-impl Outlets {
-    fn outlet(&self, exchange: &ShortString) -> mpsc::Sender<Request> {
+impl PublishChannels {
+    fn publish_channel(&self, exchange: &ShortString) -> mpsc::Sender<Request> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outlet) = open.get(exchange) {
-            return outlet.clone();
+        if let Some(publish_channel) = open.get(exchange) {
+            return publish_channel.clone();
         }
         // One request waits while the outlet is between two polls; callers beyond that wait in `send`.
         let (requests, receiver) = mpsc::channel(1);
-        let outlet = Outlet {
+        let publish_channel = PublishChannel {
             link: Arc::clone(&self.link),
             exchange: exchange.clone(),
             nonces: format!("{}-{}", self.nonces, open.len()),
             confirm_timeout: self.confirm_timeout,
         };
-        self.tasks.spawn(outlet.run(receiver));
+        self.tasks.spawn(publish_channel.run(receiver));
         open.insert(exchange.clone(), requests.clone());
         requests
     }
@@ -244,14 +247,14 @@ async fn watch_over(link: &Link, state: &watch::Sender<Publishing>) {
         let line = link.until_made(|| link.line()).await;
         let mut look = tokio::time::interval(LOOK);
         while line.is_up() {
-            tell(state, &line);
+            set_state(state, &line);
             look.tick().await;
         }
         state.send_replace(Publishing::Connecting);
     }
 }
 
-fn tell(state: &watch::Sender<Publishing>, line: &Line) {
+fn set_state(state: &watch::Sender<Publishing>, line: &Line) {
     let now = match line.is_blocked() {
         true => Publishing::Blocked,
         false => Publishing::Open,

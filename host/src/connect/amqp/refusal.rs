@@ -5,7 +5,7 @@ use lapin::ErrorKind;
 
 /// What a broker said, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct BrokerRefusal {
     /// What is to be made of it.
     pub(super) meaning: Meaning,
     /// The broker's words.
@@ -129,7 +129,7 @@ const ROWS: &[Row] = &[
     Row(0, "", Meaning::Passes, ""),
 ];
 
-impl Refusal {
+impl BrokerRefusal {
     /// Whether the broker broke down over something that it was sent.
     pub(super) fn is_breakdown(&self) -> bool {
         self.words.starts_with("INTERNAL_ERROR")
@@ -169,7 +169,7 @@ impl Refusal {
     }
 
     /// The broker's words, and what to do about them.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn described(&self) -> String {
         match self.advice {
             "" => self.words.clone(),
             advice => format!("{}; {advice}", self.words),
@@ -318,7 +318,7 @@ mod tests {
             (541, "INTERNAL_ERROR", Passes, ""),
         ];
         for (code, words, meaning, advice) in rows {
-            let refusal = Refusal::read(code, words);
+            let refusal = BrokerRefusal::read(code, words);
             assert_eq!(refusal.meaning, meaning, "{words}");
             assert!(refusal.advice.contains(advice), "{words}: {}", refusal.advice);
             assert_eq!(
@@ -327,7 +327,7 @@ mod tests {
                 "{words}: {}",
                 refusal.advice
             );
-            assert!(refusal.told().starts_with(words));
+            assert!(refusal.described().starts_with(words));
         }
     }
 

@@ -13,21 +13,21 @@ use tokio::sync::{Notify, RwLock};
 use tracing::{debug, error, info, warn};
 
 use super::copies;
+use super::dead_letters::Original;
 use super::kinds;
 use super::leave;
-use super::letters::Original;
-use super::line::{self, Channel, Failure};
+use super::line::{self, BrokerCallError, Channel};
 use super::link::{ConnectError, Link, Waiting};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
-use super::suspects::Suspects;
-use super::topology::{self, Home, TopologyError, Use, suspect_queue};
+use super::quarantine_queue::QuarantineQueue;
+use super::topology::{self, TargetQueue, TopologyError, Use, quarantine_queue_name};
 use crate::config::{DestinationConfig, PipelineConfig, QueueSource, QueueType};
-use crate::connect::acquittal::Acquittal;
 use crate::connect::hold::backoff;
+use crate::connect::redelivery_grace::RedeliveryGrace;
 use crate::connect::settle::{Delivered, Purpose};
-use crate::connect::{self, Settled, Suspicion, Taken};
-use crate::letter::{ORIGINAL, QUEUE};
+use crate::connect::{self, Delivery as SourceDelivery, Quarantine, Settled};
+use crate::dead_letter::{ORIGINAL, QUEUE};
 use crate::message::{Envelope, Message};
 
 /// How far apart the tries to consume again may grow.
@@ -41,32 +41,32 @@ const LOOK: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Source {
     link: Arc<Link>,
-    owed: Arc<Owed>,
+    shared: Arc<ConsumerShared>,
     destinations: Vec<DestinationConfig>,
     subscription: Option<Subscription>,
     was_subscribed: bool,
     is_open: Arc<AtomicBool>,
-    told: Told,
+    wait_reason: WaitReason,
 }
 
 /// What a source waits for, for whoever asks: nothing while it is open. std Mutex: never held over an await.
 #[derive(Debug, Clone, Default)]
-pub struct Told(Arc<Mutex<Option<Doing>>>);
+pub struct WaitReason(Arc<Mutex<Option<Doing>>>);
 
 /// What, and since when where it is being done.
 type Doing = (String, Option<Instant>);
 
 /// What every receipt of a queue needs.
 #[derive(Debug)]
-pub(super) struct Owed {
+pub(super) struct ConsumerShared {
     pub(super) publisher: Publisher,
     pub(super) queue: Arc<QueueSource>,
     /// How long the broker may take to be told what became of a message.
-    told_limit: Duration,
+    ack_limit: Duration,
     max_message_bytes: usize,
-    pub(super) acquittal: Acquittal,
-    pub(super) acquittal_apart: Acquittal,
-    pub(super) new_suspect: Notify,
+    pub(super) redelivery_grace: RedeliveryGrace,
+    pub(super) quarantine_redelivery_grace: RedeliveryGrace,
+    pub(super) newly_quarantined: Notify,
     // Counts what is out: each receipt of the queue has one.
     out: Arc<()>,
     // Held to settle, and by whoever stops consuming. tokio's: held over awaits that are bounded.
@@ -83,41 +83,41 @@ struct Subscription {
 #[derive(Debug)]
 pub(crate) struct Copy {
     queue: String,
-    is_suspect: bool,
+    is_quarantined: bool,
     publish: Arc<Publish>,
 }
 
 /// One delivery in hand: settled exactly once.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct AckHandle {
     delivery: Delivery,
-    owed: Arc<Owed>,
-    is_apart: bool,
+    shared: Arc<ConsumerShared>,
+    is_in_quarantine: bool,
     _out: Arc<()>,
 }
 
 impl Source {
     pub(super) fn new(link: Arc<Link>, publisher: Publisher, queue: QueueSource, pipeline: &PipelineConfig) -> Self {
         let destinations = pipeline.destinations.values().cloned().collect();
-        let owed = Owed {
+        let shared = ConsumerShared {
             publisher,
             queue: Arc::new(queue),
-            told_limit: link.limit(),
+            ack_limit: link.limit(),
             max_message_bytes: pipeline.max_message_bytes,
-            acquittal: Acquittal::default(),
-            acquittal_apart: Acquittal::default(),
-            new_suspect: Notify::new(),
+            redelivery_grace: RedeliveryGrace::default(),
+            quarantine_redelivery_grace: RedeliveryGrace::default(),
+            newly_quarantined: Notify::new(),
             out: Arc::default(),
             settling: RwLock::default(),
         };
         Self {
             link,
-            owed: Arc::new(owed),
+            shared: Arc::new(shared),
             destinations,
             subscription: None,
             was_subscribed: false,
             is_open: Arc::default(),
-            told: Told::default(),
+            wait_reason: WaitReason::default(),
         }
     }
 
@@ -127,19 +127,19 @@ impl Source {
     }
 
     /// What it waits for while it is not open; goes on telling while it is used.
-    pub fn told(&self) -> Told {
-        self.told.clone()
+    pub fn wait_reason(&self) -> WaitReason {
+        self.wait_reason.clone()
     }
 
     /// Puts the redeliveries of the next minute down to this process itself.
-    pub fn acquit(&self) {
-        self.owed.acquittal.begin();
-        self.owed.acquittal_apart.begin();
+    pub fn grant_grace(&self) {
+        self.shared.redelivery_grace.begin();
+        self.shared.quarantine_redelivery_grace.begin();
     }
 
     /// Where this queue's suspects wait.
-    pub fn suspects(&self) -> Suspects {
-        Suspects::new(Arc::clone(&self.link), Arc::clone(&self.owed))
+    pub fn quarantine_queue(&self) -> QuarantineQueue {
+        QuarantineQueue::new(Arc::clone(&self.link), Arc::clone(&self.shared))
     }
 
     /// Declares what is missing and begins to consume, once.
@@ -147,18 +147,18 @@ impl Source {
     /// # Errors
     /// Whatever the broker says; see [`TopologyError::is_permanent`].
     pub async fn subscribe(&mut self) -> Result<(), TopologyError> {
-        let queue = &self.owed.queue.queue;
-        self.told.doing(format!("opening queue `{queue}`"));
+        let queue = &self.shared.queue.queue;
+        self.wait_reason.doing(format!("opening queue `{queue}`"));
         let subscribed = self.try_subscribe().await;
         match &subscribed {
-            Ok(_) => self.told.nothing(),
-            Err(error) => self.told.failed(error.to_string()),
+            Ok(_) => self.wait_reason.nothing(),
+            Err(error) => self.wait_reason.failed(error.to_string()),
         }
         let subscription = subscribed?;
-        info!(queue, prefetch = self.owed.queue.prefetch, "consuming");
+        info!(queue, prefetch = self.shared.queue.prefetch, "consuming");
         self.is_open.store(true, Ordering::Relaxed);
         if std::mem::replace(&mut self.was_subscribed, true) {
-            self.owed.acquittal.begin();
+            self.shared.redelivery_grace.begin();
         }
         self.subscription = Some(subscription);
         Ok(())
@@ -166,9 +166,9 @@ impl Source {
 
     async fn try_subscribe(&self) -> Result<Subscription, TopologyError> {
         let line = self.link.line().await?;
-        let QueueSource { queue, prefetch, .. } = &*self.owed.queue;
-        topology::declare_source(&line, &self.owed.queue).await?;
-        if self.owed.queue.declare == QueueType::Passive {
+        let QueueSource { queue, prefetch, .. } = &*self.shared.queue;
+        topology::declare_source(&line, &self.shared.queue).await?;
+        if self.shared.queue.declare == QueueType::Passive {
             kinds::accept(&line, queue, !self.was_subscribed).await?;
         }
         for destination in &self.destinations {
@@ -200,7 +200,7 @@ impl Source {
     pub async fn ready(&mut self) {
         let mut pauses = backoff(RESUBSCRIBE_CAP);
         loop {
-            self.owed.publisher.open().await;
+            self.shared.publisher.open().await;
             if self.subscription.is_some() {
                 return;
             }
@@ -208,8 +208,8 @@ impl Source {
                 let pause = pauses.next().unwrap_or(RESUBSCRIBE_CAP);
                 let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 match error.is_permanent() {
-                    true => error!(queue = self.owed.queue.queue, %error, retry_ms, "cannot consume"),
-                    false => warn!(queue = self.owed.queue.queue, %error, retry_ms, "cannot consume yet"),
+                    true => error!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume"),
+                    false => warn!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume yet"),
                 }
                 tokio::time::sleep(pause).await;
             }
@@ -220,7 +220,7 @@ impl Source {
     ///
     /// # Cancellation
     /// Safe: a delivery that was not handed out is the broker's.
-    pub async fn next(&mut self) -> Taken {
+    pub async fn next(&mut self) -> SourceDelivery {
         loop {
             self.ready().await;
             let Some(subscription) = &mut self.subscription else {
@@ -229,38 +229,38 @@ impl Source {
             let why = tokio::select! {
                 delivery = subscription.consumer.next() => match delivery {
                     Some(Ok(delivery)) => {
-                        let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
-                        return Receipt::take(delivery, &self.owed, suspicion);
+                        let quarantine = self.shared.redelivery_grace.of_ordinary(delivery.redelivered);
+                        return AckHandle::take(delivery, &self.shared, quarantine);
                     }
-                    Some(Err(error)) => Failure::Answered(error).to_string(),
+                    Some(Err(error)) => BrokerCallError::Answered(error).to_string(),
                     None => "the broker cancelled the consumer".to_owned(),
                 },
                 () = subscription.channel.line().over() => "the connection is gone".to_owned(),
                 () = tokio::time::sleep(LOOK) => {
-                    match topology::count(&subscription.channel, &self.owed.queue.queue).await {
+                    match topology::count(&subscription.channel, &self.shared.queue.queue).await {
                         Ok(_) => continue,
                         Err(error) => error.to_string(),
                     }
                 }
             };
             warn!(
-                queue = self.owed.queue.queue,
+                queue = self.shared.queue.queue,
                 why, "consuming ended: what is in flight will be delivered again"
             );
-            self.told.failed(why);
+            self.wait_reason.failed(why);
             self.subscription = None;
             self.is_open.store(false, Ordering::Relaxed);
         }
     }
 }
 
-impl Told {
+impl WaitReason {
     fn doing(&self, what: String) {
-        let mut told = self.lock();
+        let mut answer = self.lock();
         // What went wrong before tells more than that it is tried again.
-        match &*told {
+        match &*answer {
             Some((_, None)) => {}
-            _ => *told = Some((what, Some(Instant::now()))),
+            _ => *answer = Some((what, Some(Instant::now()))),
         }
     }
 
@@ -287,20 +287,20 @@ impl Told {
 
 impl Source {
     /// Cancels the consumer, and gives what was handed over before. Its channel stays: what is out is settled on it.
-    pub async fn leave(&mut self) -> Vec<Taken> {
+    pub async fn leave(&mut self) -> Vec<SourceDelivery> {
         self.is_open.store(false, Ordering::Relaxed);
         let Some(subscription) = &mut self.subscription else {
             return Vec::new();
         };
         let Subscription { channel, consumer, .. } = subscription;
         // What is settled makes the broker hand over more. A line that stands still hands over nothing.
-        let quiet = tokio::time::timeout(leave::REST_LIMIT, self.owed.settling.write()).await;
-        let n_out = Arc::strong_count(&self.owed.out).saturating_sub(1);
-        let n_more = usize::from(self.owed.queue.prefetch).saturating_sub(n_out);
+        let quiet = tokio::time::timeout(leave::REST_LIMIT, self.shared.settling.write()).await;
+        let n_out = Arc::strong_count(&self.shared.out).saturating_sub(1);
+        let n_more = usize::from(self.shared.queue.prefetch).saturating_sub(n_out);
         let delivered = leave::cancel(channel, consumer, n_more).await;
         drop(quiet);
         debug!(
-            queue = self.owed.queue.queue,
+            queue = self.shared.queue.queue,
             n_out,
             n_delivered = delivered.len(),
             "consumes no more"
@@ -309,23 +309,23 @@ impl Source {
     }
 
     /// Makes sure that what was settled is not forgotten when the channel closes; a message that this brings is in hand.
-    pub async fn last(&mut self) -> Option<Taken> {
+    pub async fn last(&mut self) -> Option<SourceDelivery> {
         let Subscription { channel, .. } = self.subscription.as_ref()?;
-        let delivery = leave::flush(channel, &self.owed.queue.queue).await?;
+        let delivery = leave::flush(channel, &self.shared.queue.queue).await?;
         Some(self.taken(delivery))
     }
 
-    fn taken(&self, delivery: Delivery) -> Taken {
-        let suspicion = self.owed.acquittal.of_ordinary(delivery.redelivered);
-        Receipt::take(delivery, &self.owed, suspicion)
+    fn taken(&self, delivery: Delivery) -> SourceDelivery {
+        let quarantine = self.shared.redelivery_grace.of_ordinary(delivery.redelivered);
+        AckHandle::take(delivery, &self.shared, quarantine)
     }
 }
 
-impl Receipt {
-    pub(super) fn take(mut delivery: Delivery, owed: &Arc<Owed>, suspicion: Suspicion) -> Taken {
+impl AckHandle {
+    pub(super) fn take(mut delivery: Delivery, shared: &Arc<ConsumerShared>, quarantine: Quarantine) -> SourceDelivery {
         let n_properties = properties::encoded_bytes(&delivery.properties);
-        let message = properties::message(&owed.queue.queue, &mut delivery);
-        let (found, allowed) = (message.body.len(), owed.max_message_bytes);
+        let message = properties::message(&shared.queue.queue, &mut delivery);
+        let (found, allowed) = (message.body.len(), shared.max_message_bytes);
         let malformed = match properties::deadline(&delivery.properties) {
             _ if found > allowed => Some(format!(
                 "the message has {found} bytes, and `max_message` allows {allowed}"
@@ -337,17 +337,17 @@ impl Receipt {
             Err(error) => Some(error.to_string()),
             Ok(_) => None,
         };
-        let receipt = Self {
+        let ack_handle = Self {
             delivery,
-            owed: Arc::clone(owed),
-            is_apart: matches!(suspicion, Suspicion::Apart { .. }),
-            _out: Arc::clone(&owed.out),
+            shared: Arc::clone(shared),
+            is_in_quarantine: matches!(quarantine, Quarantine::Inside { .. }),
+            _out: Arc::clone(&shared.out),
         };
-        Taken {
+        SourceDelivery {
             message,
             malformed,
-            suspicion,
-            receipt: connect::Receipt::Amqp(Box::new(receipt)),
+            quarantine,
+            ack_handle: connect::AckHandle::Amqp(Box::new(ack_handle)),
         }
     }
 
@@ -359,17 +359,19 @@ impl Receipt {
     fn dead_letter(&self, mut envelope: Envelope) -> Result<BasicProperties, TooLong> {
         let original = Original::of(&self.delivery).to_json();
         envelope.headers.insert(ORIGINAL.to_owned(), original);
-        envelope.headers.insert(QUEUE.to_owned(), self.owed.queue.queue.clone());
+        envelope
+            .headers
+            .insert(QUEUE.to_owned(), self.shared.queue.queue.clone());
         properties::outgoing(&envelope)
     }
 }
 
-impl Delivered for Receipt {
+impl Delivered for AckHandle {
     type Copy = Copy;
     type Error = PublishError;
 
-    fn is_apart(&self) -> bool {
-        self.is_apart
+    fn is_in_quarantine(&self) -> bool {
+        self.is_in_quarantine
     }
 
     fn is_void(&self) -> bool {
@@ -377,17 +379,19 @@ impl Delivered for Receipt {
     }
 
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
-        let QueueSource { queue, dead_letter, .. } = &*self.owed.queue;
-        let is_letter = matches!(purpose, Purpose::DeadLetter(_));
-        if !is_letter && properties::encoded_bytes(&self.delivery.properties) > properties::TAKEN_BYTES_MAX {
+        let QueueSource { queue, dead_letter, .. } = &*self.shared.queue;
+        let is_dead_letter = matches!(purpose, Purpose::DeadLetter(_));
+        if !is_dead_letter && properties::encoded_bytes(&self.delivery.properties) > properties::TAKEN_BYTES_MAX {
             return None; // with what a copy adds they would fit into no frame
         }
-        let (queue, home, is_suspect) = match &purpose {
-            Purpose::DeadLetter(_) => (dead_letter.clone(), Home::Kept, false),
-            Purpose::Quarantine { .. } => (suspect_queue(queue), Home::Kept, true),
-            Purpose::Retry { .. } | Purpose::PutBack => {
-                (queue.clone(), Home::Source(Arc::clone(&self.owed.queue)), false)
-            }
+        let (queue, target_queue, is_quarantined) = match &purpose {
+            Purpose::DeadLetter(_) => (dead_letter.clone(), TargetQueue::Kept, false),
+            Purpose::Quarantine { .. } => (quarantine_queue_name(queue), TargetQueue::Kept, true),
+            Purpose::Retry { .. } | Purpose::PutBack => (
+                queue.clone(),
+                TargetQueue::Source(Arc::clone(&self.shared.queue)),
+                false,
+            ),
         };
         let properties = match purpose {
             Purpose::DeadLetter(envelope) => self.dead_letter(envelope),
@@ -400,7 +404,7 @@ impl Delivered for Receipt {
                 mandatory: true,
                 body: Arc::clone(&message.body),
                 properties,
-                home: Some(home),
+                target_queue: Some(target_queue),
             }))
         });
         let publish = publish
@@ -408,33 +412,33 @@ impl Delivered for Receipt {
             .ok()?;
         Some(Copy {
             queue,
-            is_suspect,
+            is_quarantined,
             publish,
         })
     }
 
     async fn publish(&self, copy: &Copy) -> Result<(), PublishError> {
-        self.owed.publisher.publish(&copy.publish).await?;
-        if copy.is_suspect {
-            self.owed.new_suspect.notify_one();
+        self.shared.publisher.publish(&copy.publish).await?;
+        if copy.is_quarantined {
+            self.shared.newly_quarantined.notify_one();
         }
         Ok(())
     }
 
     async fn ack(self) -> Settled {
-        let _turn = self.owed.settling.read().await;
-        let told = line::ack(&self.delivery, self.owed.told_limit).await;
-        settled(told, Settled::Done)
+        let _turn = self.shared.settling.read().await;
+        let answer = line::ack(&self.delivery, self.shared.ack_limit).await;
+        settled(answer, Settled::Done)
     }
 
     async fn nack(self) -> Settled {
-        if self.is_apart {
+        if self.is_in_quarantine {
             // We know who gave it back, and that we live.
-            self.owed.acquittal_apart.begin();
+            self.shared.quarantine_redelivery_grace.begin();
         }
-        let _turn = self.owed.settling.read().await;
-        let told = line::give_back(&self.delivery, self.owed.told_limit).await;
-        settled(told, Settled::Returned)
+        let _turn = self.shared.settling.read().await;
+        let answer = line::give_back(&self.delivery, self.shared.ack_limit).await;
+        settled(answer, Settled::Returned)
     }
 }
 
@@ -445,8 +449,8 @@ impl fmt::Display for Copy {
 }
 
 /// What became of telling the broker.
-fn settled(told: Result<bool, Failure>, settled: Settled) -> Settled {
-    match told {
+fn settled(answer: Result<bool, BrokerCallError>, settled: Settled) -> Settled {
+    match answer {
         Ok(true) => settled,
         Ok(false) => Settled::Lost("its channel is gone".to_owned()),
         Err(failure) => Settled::Lost(failure.to_string()),

@@ -9,7 +9,7 @@ use super::publisher::Publishing;
 
 /// Sees the connections while the host runs, and keeps none of them open. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Watch {
+pub struct ConnectionMonitor {
     pub(super) consuming: Arc<Link>,
     pub(super) publishing: Arc<Link>,
     pub(super) state: watch::Receiver<Publishing>,
@@ -32,7 +32,7 @@ pub struct Status {
     pub n_publishing_made: u64,
 }
 
-impl Watch {
+impl ConnectionMonitor {
     /// Ends both connections, which are then made again: a way on where nothing else has helped.
     pub fn cut(&self) {
         self.consuming.cut();

@@ -6,10 +6,10 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::inspect::Presence;
-use super::line::{Channel, Failure, Line};
+use super::line::{BrokerCallError, Channel, Line};
 use super::link::ConnectError;
 use super::properties::{TooLong, short};
-use super::refusal::{Meaning, Refusal};
+use super::refusal::{BrokerRefusal, Meaning};
 use crate::config::{QueueSource, QueueType};
 
 /// Why a queue or an exchange cannot be used.
@@ -99,7 +99,7 @@ impl TopologyError {
 }
 
 /// Where messages of a queue wait that a host may have ended because of.
-pub(super) fn suspect_queue(queue: &str) -> String {
+pub(super) fn quarantine_queue_name(queue: &str) -> String {
     format!("{queue}.suspect")
 }
 
@@ -107,7 +107,7 @@ pub(super) fn suspect_queue(queue: &str) -> String {
 /// the queue of its suspects.
 pub(super) async fn declare_source(line: &Arc<Line>, source: &QueueSource) -> Result<(), TopologyError> {
     declare_kept(line, &source.dead_letter).await?;
-    declare_kept(line, &suspect_queue(&source.queue)).await?;
+    declare_kept(line, &quarantine_queue_name(&source.queue)).await?;
     let over_limit = OverLimit::To(&source.dead_letter);
     declare_queue(line, &source.queue, source.declare, over_limit).await
 }
@@ -144,7 +144,7 @@ pub(super) async fn declare_destination(
 
 /// A queue that a result or a copy goes to, and how it is declared where it is missing.
 #[derive(Debug, Clone)]
-pub(super) enum Home {
+pub(super) enum TargetQueue {
     /// As a destination's.
     Destination(QueueType),
     /// As a queue of the host's own, which keeps what it has.
@@ -153,7 +153,7 @@ pub(super) enum Home {
     Source(Arc<QueueSource>),
 }
 
-impl Home {
+impl TargetQueue {
     /// Whether the file lets the host declare it.
     pub(super) fn may_be_declared(&self) -> bool {
         match self {
@@ -237,7 +237,7 @@ async fn declare_queue(
         return Ok(());
     };
     match failure.refusal() {
-        Some(Refusal {
+        Some(BrokerRefusal {
             meaning: Meaning::Inequivalent,
             words,
             ..
@@ -318,11 +318,11 @@ pub(super) enum Use {
 }
 
 /// What the broker's refusal of an operation on one queue or exchange means.
-pub(super) fn refused(usage: Use, what: &'static str, name: &str, failure: Failure) -> TopologyError {
+pub(super) fn refused(usage: Use, what: &'static str, name: &str, failure: BrokerCallError) -> TopologyError {
     let Some(refusal) = failure.refusal() else {
         return TopologyError::Connect(failure.into());
     };
-    let (name, broker) = (name.to_owned(), refusal.told());
+    let (name, broker) = (name.to_owned(), refusal.described());
     match refusal.meaning {
         Meaning::Missing => TopologyError::Missing { what, name, broker },
         Meaning::Denied => TopologyError::Denied {

@@ -18,22 +18,22 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::cord::Cord;
-use super::guard::Guard;
+use super::guard::FrameGuard;
 use super::line::Line;
 use super::link::ConnectError;
 use super::login::{Login, Step};
 use super::properties::FRAME_BYTES;
+use super::socket_handle::SocketHandle;
 use super::tls;
 use super::traffic::Traffic;
-use crate::config::{BrokerAccess, Endpoint};
+use crate::config::{BrokerAccess, BrokerEndpoint};
 
 /// How long a silent connection lives, in seconds, where the URL says nothing: a broker that is gone without a word is
 /// noticed after twice this. RabbitMQ's own default is 60 s.
 const HEARTBEAT_S: u16 = 10;
 
 /// A connection that lapin can use, whatever is below it.
-type Socket = Compat<Cord<Guard<Either<TcpStream, TlsStream<TcpStream>>>>>;
+type Socket = Compat<SocketHandle<FrameGuard<Either<TcpStream, TlsStream<TcpStream>>>>>;
 
 /// Connects and logs in; `login` follows how far that is.
 ///
@@ -69,7 +69,7 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
 }
 
 async fn open(
-    endpoint: &Endpoint,
+    endpoint: &BrokerEndpoint,
     access: &BrokerAccess,
     (login, traffic): (&Arc<Login>, &Arc<Traffic>),
     cut: &CancellationToken,
@@ -87,8 +87,8 @@ async fn open(
     } else {
         Either::Left(stream)
     };
-    let guard = Guard::new(stream, Arc::clone(login), Arc::clone(traffic));
-    Ok(Cord::new(guard, cut.clone(), Arc::clone(traffic)).compat())
+    let guard = FrameGuard::new(stream, Arc::clone(login), Arc::clone(traffic));
+    Ok(SocketHandle::new(guard, cut.clone(), Arc::clone(traffic)).compat())
 }
 
 type Kit = RuntimeParts<Tokio, Sockets>;

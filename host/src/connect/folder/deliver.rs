@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::FolderError;
+use super::ack_handle::{EnvelopeText, json};
 use super::files::{Temporary, fitted_name, open_plain, sweep, sync_directory};
-use super::receipt::{EnvelopeText, json};
 use crate::message::Envelope;
 
 /// What is beside a result.

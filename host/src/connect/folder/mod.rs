@@ -19,12 +19,12 @@
 //!
 //! Every step is one rename on one file system, so any number of hosts share a folder, and a kill loses nothing.
 
+mod ack_handle;
+mod claim_dir;
 mod content;
+mod dead_letters;
 mod deliver;
 mod files;
-mod home;
-mod letters;
-mod receipt;
 mod scan;
 mod shared;
 mod skipped;
@@ -33,9 +33,9 @@ mod tests;
 mod unreadable;
 mod writers;
 
+pub use ack_handle::AckHandle;
+pub use dead_letters::{DeadLetters, Found, PutBackError, write_new};
 pub use deliver::{deliver, prepare, result_name};
-pub use letters::{Found, Letters, PutBackError, write_new};
-pub use receipt::Receipt;
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -50,11 +50,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Malformed;
-use crate::chain::Chain;
 use crate::config::FolderSource;
+use crate::error_chain::ErrorChain;
 use crate::message::Message;
+use claim_dir::ClaimDir;
 use files::ensure_directory;
-use home::Home;
 use scan::{Scanner, Search, Step};
 use shared::Shared;
 
@@ -62,7 +62,7 @@ use shared::Shared;
 const PRIVATE: &str = ".millrace";
 
 /// What a folder yields: a message, or what no plugin may see, and the duty to settle it.
-pub type Delivery = (Result<Message, Malformed>, Receipt);
+pub type FolderDelivery = (Result<Message, Malformed>, AckHandle);
 
 /// A folder that messages are taken from.
 #[derive(Debug)]
@@ -193,11 +193,11 @@ impl Source {
             }
         }
         files::sweep(&shared.dead).map_err(FolderError::at("list", &shared.dead))?;
-        let home = Home::create(&private).map_err(FolderError::at("create and lock a claim in", &private))?;
+        let claim_dir = ClaimDir::create(&private).map_err(FolderError::at("create and lock a claim in", &private))?;
         let prefetch = usize::from(config.prefetch.max(1));
         let scanner = Scanner {
             shared: Arc::clone(&shared),
-            home: Arc::new(home),
+            claim_dir: Arc::new(claim_dir),
             private,
             source: folder
                 .file_name()
@@ -234,7 +234,7 @@ impl Source {
     /// # Cancellation
     /// Nothing is lost; a file that was claimed meanwhile is what the next call returns, or goes back when the
     /// source is dropped.
-    pub async fn next(&mut self) -> Result<Option<Delivery>, FolderError> {
+    pub async fn next(&mut self) -> Result<Option<FolderDelivery>, FolderError> {
         loop {
             match self.step().await {
                 Ok(Step::Delivered(mut delivery)) => {
@@ -253,7 +253,7 @@ impl Source {
                 Err(error) if self.until == Until::Empty => return Err(error),
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!(folder = %self.shared.folder.display(), error = %Chain(&error), "folder fails; waiting for it");
+                        warn!(folder = %self.shared.folder.display(), error = %ErrorChain(&error), "folder fails; waiting for it");
                     }
                     tokio::time::sleep(self.shared.timing.rescan).await;
                 }

@@ -13,14 +13,14 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
+use super::ack_handle::AckHandle;
+use super::claim_dir::{Claim, ClaimDir, ClaimPhase};
 use super::content::{Content, Look, hex, is_shortage, read_content};
-use super::home::{Claim, Home, Phase};
-use super::receipt::Receipt;
 use super::shared::Shared;
 use super::skipped::{self, Skipped};
-use super::{Delivery, FolderError, Until};
+use super::{FolderDelivery, FolderError, Until};
 use crate::config::Globs;
-use crate::connect::{Malformed, Suspicion};
+use crate::connect::{Malformed, Quarantine};
 use crate::message::Message;
 
 /// Names kept of one listing, the first by name; the rest is listed again when these are done. Bounds memory.
@@ -30,7 +30,7 @@ const LISTED_MAX: usize = 65_536;
 const WAITING_PER_IN_FLIGHT: usize = 16;
 
 /// Files whose trouble has been told; more are not told, lest a hostile folder fills the log.
-const TOLD_MAX: usize = 1024;
+const REPORTED_MAX: usize = 1024;
 
 /// A listing may take one part in so many of the time, in folders so large that it matters.
 const LISTING_SHARE: u32 = 20;
@@ -39,7 +39,7 @@ const LISTING_SHARE: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Scanner {
     pub(super) shared: Arc<Shared>,
-    pub(super) home: Arc<Home>,
+    pub(super) claim_dir: Arc<ClaimDir>,
     pub(super) private: PathBuf,
     pub(super) source: String,
     pub(super) pattern: Globs,
@@ -65,7 +65,7 @@ pub(super) struct Search {
     /// When the folder is to be listed again, whatever the watcher says.
     list_again: Option<Instant>,
     told: HashSet<OsString>,
-    skipped: skipped::Told,
+    skipped: skipped::ReportedSkips,
     /// Whether the next step offers files that were never tried before those that are to be tried again.
     is_new_first: bool,
 }
@@ -74,7 +74,7 @@ pub(super) struct Search {
 #[derive(Debug)]
 pub(super) enum Step {
     /// A message.
-    Delivered(Box<Delivery>),
+    Delivered(Box<FolderDelivery>),
     /// Nothing now; look again then at the latest.
     Wait(Instant),
     /// Nothing waits and nothing is in flight.
@@ -122,7 +122,7 @@ impl Scanner {
         if !now && self.search.list_again.is_some_and(|at| at > Instant::now()) {
             return Ok(());
         }
-        let claims = Home::adopt_all(&self.private).map_err(FolderError::at("read", &self.private))?;
+        let claims = ClaimDir::adopt_all(&self.private).map_err(FolderError::at("read", &self.private))?;
         if !claims.is_empty() {
             info!(source = %self.source, n_files = claims.len(), "taking up files of a host that is gone");
         }
@@ -139,15 +139,15 @@ impl Scanner {
         };
         let path = claim.path();
         let attempt = claim.attempt;
-        let phase = match claim.suspicion {
-            Suspicion::None => Phase::Taken,
+        let phase = match claim.quarantine {
+            Quarantine::None => ClaimPhase::Running,
             // Where it lies says how many deaths it has seen, until the higher count is durable.
-            Suspicion::Raised { .. } => claim.phase(),
-            Suspicion::Apart { deaths } => Phase::Alone { deaths },
+            Quarantine::Due { .. } => claim.phase(),
+            Quarantine::Inside { crash_count } => ClaimPhase::RunningQuarantined { crash_count },
         };
         match claim.advance(phase, attempt) {
             Ok(()) => {
-                if let Suspicion::Apart { .. } = claim.suspicion {
+                if let Quarantine::Inside { .. } = claim.quarantine {
                     self.shared.state().is_one_alone = true;
                 }
                 Ok(Some(claim))
@@ -164,7 +164,7 @@ impl Scanner {
     }
 
     /// Claims and reads the next file that was listed and can be had.
-    fn next_listed(&mut self) -> Result<Option<Delivery>, FolderError> {
+    fn next_listed(&mut self) -> Result<Option<FolderDelivery>, FolderError> {
         if let Some(listed) = self.search.listed.filter(|_| !self.search.names.is_empty())
             && let Err(again) = self.shared.writers.look_since(listed)
         {
@@ -204,7 +204,7 @@ impl Scanner {
             }
             return None;
         }
-        let Some(claim) = Home::claim(&self.home, name) else {
+        let Some(claim) = ClaimDir::claim(&self.claim_dir, name) else {
             // The earlier file of this name is not settled yet.
             self.look_again_at(Instant::now() + self.shared.timing.quiet);
             return None;
@@ -214,7 +214,7 @@ impl Scanner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 // Not an error of the source: one file that cannot be moved must not stop the others.
-                if self.search.told.len() < TOLD_MAX && self.search.told.insert(claim.name().to_owned()) {
+                if self.search.told.len() < REPORTED_MAX && self.search.told.insert(claim.name().to_owned()) {
                     warn!(file = %path.display(), %error, "file cannot be taken; it is left alone");
                 }
                 None
@@ -259,45 +259,45 @@ impl Scanner {
     }
 
     /// Reads a claimed file; `None` when it went back: it is still written, or cannot be read.
-    fn read(&self, claim: Claim) -> Result<Option<Delivery>, FolderError> {
+    fn read(&self, claim: Claim) -> Result<Option<FolderDelivery>, FolderError> {
         let path = claim.path();
         let mut message = self.envelope(&claim);
-        let mut receipt = Receipt::new(Arc::clone(&self.shared), claim);
+        let mut ack_handle = AckHandle::new(Arc::clone(&self.shared), claim);
         let text = match read_content(&path, self.max_message_bytes) {
             Ok(Content::Body(body, look)) => {
                 message.id = hex(&Sha256::digest(&body));
                 message.body = Arc::new(body);
-                receipt.was_read(look, Some(message.id.clone()));
-                return Ok(Some((Ok(message), receipt)));
+                ack_handle.was_read(look, Some(message.id.clone()));
+                return Ok(Some((Ok(message), ack_handle)));
             }
             Ok(Content::StillWritten) => {
                 debug!(file = %path.display(), "file is still being written");
-                receipt.put_back();
+                ack_handle.put_back();
                 return Ok(None);
             }
             Ok(Content::TooLarge(bytes, look)) => {
                 message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
-                receipt.was_read(look, None);
+                ack_handle.was_read(look, None);
                 format!(
                     "the file has {bytes} bytes, more than the {} that are allowed",
                     self.max_message_bytes
                 )
             }
             Ok(Content::NoFile) => {
-                receipt.put_back();
+                ack_handle.put_back();
                 return Ok(None);
             }
             // The process or the machine has no room for it: the next file would do no better.
             Err(error) if is_shortage(&error) => {
-                receipt.put_back();
+                ack_handle.put_back();
                 return Err(FolderError::at("read", &path)(error));
             }
             Err(error) => {
-                receipt.unreadable(&error);
+                ack_handle.unreadable(&error);
                 return Ok(None);
             }
         };
-        Ok(Some((Err(Malformed { message, text }), receipt)))
+        Ok(Some((Err(Malformed { message, text }), ack_handle)))
     }
 
     fn envelope(&self, claim: &Claim) -> Message {
@@ -323,7 +323,7 @@ impl Scanner {
         }
         let failed = FolderError::at("list", &self.shared.folder);
         let mut names = BinaryHeap::new();
-        let (mut n_files, mut skipped) = (0_usize, skipped::Tally::default());
+        let (mut n_files, mut skipped) = (0_usize, skipped::SkipCounts::default());
         for entry in std::fs::read_dir(&self.shared.folder).map_err(&failed)? {
             let entry = entry.map_err(&failed)?;
             let name = entry.file_name();
@@ -338,7 +338,7 @@ impl Scanner {
                 names.pop();
             }
         }
-        self.search.skipped.tell(&self.source, skipped);
+        self.search.skipped.log(&self.source, skipped);
         let is_there = |name: &OsStr| self.shared.folder.join(name).symlink_metadata().is_ok();
         self.shared.state().unreadable.retain(is_there);
         self.search.listed = Some(began);
@@ -378,7 +378,7 @@ impl Scanner {
 }
 
 impl Step {
-    fn delivered(delivery: Delivery) -> Self {
+    fn delivered(delivery: FolderDelivery) -> Self {
         Self::Delivered(Box::new(delivery))
     }
 }

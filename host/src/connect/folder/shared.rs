@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use super::ack_handle::{After, Ending, Was};
+use super::claim_dir::{Claim, ClaimPhase};
 use super::content::{Look, digest};
 use super::files::{Temporary, ensure_directory, fitted_name, rename_new, sync_directory};
-use super::home::{Claim, Phase};
-use super::receipt::{After, Ending, Was};
 use super::unreadable::Unreadable;
 use super::writers::Writers;
 use super::{FolderError, Timing};
-use crate::connect::Suspicion;
+use crate::connect::Quarantine;
 
 /// What is beside a dead letter.
 pub(super) const REASON_SUFFIX: &str = ".reason.json";
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// Claims to be tried again, by the time when; the number keeps equal times apart.
     pub(super) waiting: Waiting,
     /// Claims that were set apart: of these, one is in hand at a time.
-    pub(super) apart: Waiting,
+    pub(super) quarantined: Waiting,
     /// Whether one of those is in hand.
     pub(super) is_one_alone: bool,
     n_waited: u64,
@@ -97,8 +97,8 @@ impl Shared {
         let mut state = self.state();
         state.n_waited += 1;
         let key = (Instant::now() + delay, state.n_waited);
-        match claim.suspicion {
-            Suspicion::Apart { .. } => state.apart.insert(key, claim),
+        match claim.quarantine {
+            Quarantine::Inside { .. } => state.quarantined.insert(key, claim),
             _ => state.waiting.insert(key, claim),
         };
     }
@@ -107,9 +107,9 @@ impl Shared {
     pub(super) fn keep(&self, mut claim: Claim) {
         claim.redelivered = true;
         let ran_alone = ran_alone(&claim);
-        if let Phase::Alone { deaths } = claim.phase()
-            && claim.suspicion == (Suspicion::Apart { deaths })
-            && let Err(error) = claim.advance(Phase::Apart { deaths }, claim.attempt)
+        if let ClaimPhase::RunningQuarantined { crash_count } = claim.phase()
+            && claim.quarantine == (Quarantine::Inside { crash_count })
+            && let Err(error) = claim.advance(ClaimPhase::Quarantined { crash_count }, claim.attempt)
         {
             // This host lives: should it end in good order now, the next one must not count that as a death.
             warn!(file = %claim.path().display(), %error, "file cannot be set apart again");
@@ -132,10 +132,10 @@ impl Shared {
     pub(super) fn work(&self, claim: &mut Claim, ending: &Ending) -> Result<After, FolderError> {
         match ending {
             Ending::Done => self.file_away(claim).map(|()| After::Ended),
-            Ending::Dead(text) => self.bury(claim, text).map(|()| After::Ended),
+            Ending::Dead(text) => self.move_to_dead(claim, text).map(|()| After::Ended),
             Ending::Retry => self.retry(claim),
             Ending::Return => self.give_back(claim),
-            Ending::Quarantine(deaths) => self.set_apart(claim, *deaths),
+            Ending::Quarantine(crash_count) => self.move_to_quarantine(claim, *crash_count),
         }
     }
 
@@ -196,10 +196,11 @@ impl Shared {
     }
 
     /// Into `dead/`, with its letter.
-    fn bury(&self, claim: &Claim, text: &[u8]) -> Result<(), FolderError> {
+    fn move_to_dead(&self, claim: &Claim, text: &[u8]) -> Result<(), FolderError> {
         let from = claim.path();
         ensure_directory(&self.dead).map_err(FolderError::at("create", &self.dead))?;
-        let letter = Temporary::write(&self.dead, text).map_err(FolderError::at("write a reason into", &self.dead))?;
+        let dead_letter =
+            Temporary::write(&self.dead, text).map_err(FolderError::at("write a reason into", &self.dead))?;
         place(|suffix| {
             let name = fitted_name(claim.name(), suffix, REASON_SUFFIX.len());
             let to = self.dead.join(&name);
@@ -208,9 +209,9 @@ impl Shared {
             let reason = self.dead.join(reason);
             // The reason first: a kill between the two leaves a reason without a file, and a claim that comes again;
             // the other way round it would leave a dead letter that nobody can explain.
-            letter.place_new(&reason)?;
+            dead_letter.place_new(&reason)?;
             rename_new(&from, &to).inspect_err(|_| {
-                if let Err(error) = rename_new(&reason, letter.path()) {
+                if let Err(error) = rename_new(&reason, dead_letter.path()) {
                     debug!(file = %reason.display(), %error, "reason stays without its file");
                 }
             })
@@ -223,19 +224,19 @@ impl Shared {
     fn retry(&self, claim: &mut Claim) -> Result<After, FolderError> {
         let attempt = claim.attempt.saturating_add(1);
         claim
-            .advance(Phase::Waiting, attempt)
+            .advance(ClaimPhase::Waiting, attempt)
             .map_err(FolderError::at("put back", &claim.path()))?;
-        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
+        (claim.redelivered, claim.quarantine) = (false, Quarantine::None);
         Ok(After::WaitsFor(self.timing.retry_delay(attempt)))
     }
 
     /// To where suspects wait, with the count of deaths in the path: durable before it runs again.
-    fn set_apart(&self, claim: &mut Claim, deaths: u32) -> Result<After, FolderError> {
+    fn move_to_quarantine(&self, claim: &mut Claim, crash_count: u32) -> Result<After, FolderError> {
         let attempt = claim.attempt;
         claim
-            .advance(Phase::Apart { deaths }, attempt)
+            .advance(ClaimPhase::Quarantined { crash_count }, attempt)
             .map_err(FolderError::at("set apart", &claim.path()))?;
-        claim.suspicion = Suspicion::Apart { deaths };
+        claim.quarantine = Quarantine::Inside { crash_count };
         claim.sync().map_err(FolderError::at("sync", &claim.directory()))?;
         Ok(After::WaitsFor(Duration::ZERO))
     }
@@ -244,8 +245,8 @@ impl Shared {
     /// that ran alone and ended no host is one no more.
     fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
         let delay = self.timing.retry;
-        let is_suspect = ran_alone(claim);
-        if claim.redelivered && !is_suspect {
+        let is_quarantined = ran_alone(claim);
+        if claim.redelivered && !is_quarantined {
             return Ok(After::WaitsFor(delay));
         }
         if claim.attempt == 1 {
@@ -260,9 +261,9 @@ impl Shared {
         }
         let attempt = claim.attempt;
         claim
-            .advance(Phase::Waiting, attempt)
+            .advance(ClaimPhase::Waiting, attempt)
             .map_err(FolderError::at("put back", &claim.path()))?;
-        (claim.redelivered, claim.suspicion) = (false, Suspicion::None);
+        (claim.redelivered, claim.quarantine) = (false, Quarantine::None);
         Ok(After::WaitsFor(delay))
     }
 }
@@ -276,7 +277,7 @@ impl State {
 
     /// Whether no claim of ours is open.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.waiting.is_empty() && self.apart.is_empty()
+        self.in_flight == 0 && self.waiting.is_empty() && self.quarantined.is_empty()
     }
 
     /// Files that wait or are claimed.
@@ -286,13 +287,13 @@ impl State {
 
     /// Claims that wait, for whatever.
     pub(super) fn n_waiting(&self) -> usize {
-        self.waiting.len() + self.apart.len()
+        self.waiting.len() + self.quarantined.len()
     }
 
     /// When the earliest claim's delay is over. What was set apart has none while another of these is in hand.
     pub(super) fn due(&self) -> Option<Instant> {
-        let apart = Some(&self.apart).filter(|_| !self.is_one_alone);
-        let first = [Some(&self.waiting), apart].into_iter().flatten();
+        let quarantined = Some(&self.quarantined).filter(|_| !self.is_one_alone);
+        let first = [Some(&self.waiting), quarantined].into_iter().flatten();
         first.filter_map(|waiting| Some(waiting.first_key_value()?.0.0)).min()
     }
 
@@ -304,8 +305,8 @@ impl State {
                 .is_some_and(|((at, _), _)| *at <= Instant::now())
         };
         // Suspects first: there is one at a time, and what waits behind it is no suspect's concern.
-        if !self.is_one_alone && is_due(&self.apart) {
-            return self.apart.pop_first().map(|(_, claim)| claim);
+        if !self.is_one_alone && is_due(&self.quarantined) {
+            return self.quarantined.pop_first().map(|(_, claim)| claim);
         }
         is_due(&self.waiting)
             .then(|| self.waiting.pop_first())?
@@ -315,7 +316,7 @@ impl State {
 
 /// Whether a claim in hand is the one that runs alone.
 pub(super) fn ran_alone(claim: &Claim) -> bool {
-    matches!(claim.suspicion, Suspicion::Apart { .. })
+    matches!(claim.quarantine, Quarantine::Inside { .. })
 }
 
 /// Tries the plain name first, then names that nobody else chooses.

@@ -73,13 +73,13 @@ impl Skipped {
 
 /// What was told.
 #[derive(Debug, Default)]
-pub(super) struct Told(Vec<Skipped>);
+pub(super) struct ReportedSkips(Vec<Skipped>);
 
 /// Those of one listing.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Vec<(Skipped, usize, String)>);
+pub(super) struct SkipCounts(Vec<(Skipped, usize, String)>);
 
-impl Tally {
+impl SkipCounts {
     /// Counts one.
     pub(super) fn add(&mut self, why: Skipped, name: &OsStr) {
         match self.0.iter_mut().find(|(of, ..)| *of == why) {
@@ -89,10 +89,10 @@ impl Tally {
     }
 }
 
-impl Told {
+impl ReportedSkips {
     /// Tells what was not told before.
-    pub(super) fn tell(&mut self, source: &str, tally: Tally) {
-        for (why, n, example) in tally.0 {
+    pub(super) fn log(&mut self, source: &str, skip_counts: SkipCounts) {
+        for (why, n, example) in skip_counts.0 {
             if why == Skipped::Own || self.0.contains(&why) {
                 continue;
             }

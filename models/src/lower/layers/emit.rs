@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::manifest::{Conv2d, Layer, LayerKind, Layout, Pool};
 
 impl Lowering<'_> {
-    /// What a layer yields.
+    /// The output of a layer.
     pub(super) fn layer(&mut self, layer: &Layer, at: At) -> Result<At, Stop> {
         match &layer.kind {
             LayerKind::Dropout => Ok(at),
@@ -253,7 +253,7 @@ impl Lowering<'_> {
         self.emit(layer, Op::Pool(GraphPool { kind, window }), &[at.value], next)
     }
 
-    /// What comes of a layer whose weights do not fit, which is told: its shape, so that lowering goes on.
+    /// The shape of a layer whose weights do not fit, which is reported: lowering goes on.
     pub(super) fn broken(&mut self, flow: Flow) -> Result<At, ModelError> {
         self.is_whole = false;
         let value: ValueId = self.graph.input();

@@ -45,7 +45,7 @@ impl Lowering<'_> {
             .map_err(Some)
     }
 
-    /// What the branches yield, one behind the other: channels of maps of one size, or features.
+    /// The outputs of the branches, one behind the other: channels of maps of one size, or features.
     pub(super) fn concat(&mut self, layer: &Layer, branches: &[Vec<Layer>], at: At) -> Result<At, Stop> {
         let lowered: Vec<Option<At>> = branches.iter().map(|branch| self.sequence(branch, at)).collect();
         let Some(parts) = lowered.into_iter().collect::<Option<Vec<At>>>() else {

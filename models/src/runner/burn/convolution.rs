@@ -91,8 +91,8 @@ fn direct(kernel: &Kernel<'_>, window: Window, upload: &Upload<'_>) -> Run {
     })
 }
 
-/// What each number of a map scatters, summed up, before its edges are cut off: with zeros between the numbers of the map it
-/// is a convolution with the kernel turned round.
+/// The sums that each number of a map scatters, before its edges are cut off: with zeros between the numbers of the map
+/// it is a convolution with the kernel turned round.
 fn scattered(about: &About<'_>, of: &TransposedConvolution, upload: &Upload<'_>) -> Result<Run, Fault> {
     let (shape, data) = about.constant(of.weight)?;
     let [channels, out, height, width] = <[usize; 4]>::try_from(shape).map_err(|_| unplanned())?;

@@ -35,7 +35,7 @@ fn permuted(x: Any, order: &[usize]) -> Any {
     permute!(R1 R2 R3 R4 R5 R6)
 }
 
-/// Of more axes than a tensor has here: one axis after the other goes to its place, in front of those that are not there.
+/// For more axes than a tensor has here: one axis after the other goes to its place, in front of the missing ones.
 fn gradually(x: Any, axes: &[usize], order: &[usize]) -> Any {
     let mut x = x;
     let mut now: Vec<usize> = (0..axes.len()).collect();
@@ -68,7 +68,7 @@ fn on_axis(x: Any, axes: &[usize], axis: usize, run: impl AlongAxis) -> Any {
     }
 }
 
-/// What is done along one axis: a closure cannot be generic over the rank.
+/// An operation along one axis: a closure cannot be generic over the rank.
 trait AlongAxis {
     fn run<const D: usize>(&self, x: Tensor<D>, axis: usize) -> Tensor<D>;
 }
@@ -107,7 +107,7 @@ impl AlongAxis for Surround {
     }
 }
 
-/// What of an axis is taken.
+/// The part of an axis that is taken.
 enum Taken {
     All,
     Run { start: usize, length: usize },
@@ -191,7 +191,7 @@ pub(super) fn concat(about: &About<'_>, axis: usize) -> Step {
     Box::new(move |inputs, n_items| {
         let out = lengths(&output, n_items);
         let is_whole = stored(&out) == out;
-        // Of one number format, too.
+        // In one number format, too.
         let number = inputs.first().map(Any::number);
         let inputs = inputs.into_iter().zip(&shapes).map(|(input, shape)| {
             let axes = lengths(shape, n_items);

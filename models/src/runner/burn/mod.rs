@@ -83,7 +83,7 @@ struct Ready {
 }
 
 enum Source {
-    /// A value, and whether nobody reads it after this.
+    /// A value, and whether this is its last use.
     Value(usize, bool),
     Constant(Box<Any>),
 }
@@ -98,9 +98,9 @@ impl fmt::Debug for BurnExecutor {
     }
 }
 
-/// What is not run here, by node and operator; nothing for most graphs.
+/// The unsupported operators, by node; empty for most graphs.
 pub(super) fn unsupported(graph: &Graph) -> Vec<String> {
-    // Two items: a batch axis is no axis of length 1.
+    // Two items: a batch axis is not an axis of length 1.
     let axes = |operand: &Operand| operand_axes(graph, operand, 2).unwrap_or_default();
     let too_many = graph.nodes().iter().filter_map(|node| {
         let inputs: Vec<Vec<usize>> = node.inputs.iter().map(axes).collect();

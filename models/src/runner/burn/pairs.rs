@@ -7,11 +7,11 @@ use super::any::{Any, MAX_RANK, aligned, map};
 use super::pointwise::truth;
 use super::{About, Step, layout, lengths, nothing, one};
 
-/// What is made of two tensors of one rank.
+/// The result of two tensors of one rank.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pair {
     Binary(Binary),
-    /// Of matrices.
+    /// For matrices.
     Product,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn add(x: Any, y: Any, out: &[usize]) -> Any {
     }
 }
 
-/// What is made of two tensors that have the same rank already.
+/// The result of two tensors that have the same rank already.
 pub(super) fn same_rank(left: Any, right: Any, of: Pair) -> Any {
     let (left, right) = match left.number() == right.number() {
         true => (left, right),

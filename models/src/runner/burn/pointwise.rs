@@ -75,7 +75,7 @@ fn hard_sigmoid<const D: usize>(x: Tensor<D>, alpha: f32, beta: f32) -> Tensor<D
     (x * alpha + beta).clamp(0.0, 1.0)
 }
 
-/// What is below 0: its exponential does not overflow.
+/// The part below 0: its exponential does not overflow.
 fn below<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.clamp_max(0.0)
 }

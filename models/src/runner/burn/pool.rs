@@ -26,7 +26,7 @@ pub(super) fn windows(about: &About<'_>, pool: Pool, upload: &mut Upload<'_>) ->
     let [from, to] = sizes;
     let counts = counts(&pool, from, to);
     let all = window.kernel.iter().product::<usize>() as f32;
-    // What the mean of whole windows with zeros for padding is to be multiplied by.
+    // The factor for the mean of whole windows with zeros for padding.
     let correction = match counts.iter().all(|count| *count == all) {
         true => None,
         false => {

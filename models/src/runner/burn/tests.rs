@@ -346,7 +346,7 @@ fn functions(cases: &mut Cases) {
         cases.of("unary", "N 3 67", Op::Unary(unary));
     }
     for unary in [Unary::Log, Unary::Sqrt] {
-        // Of what is above 0.
+        // The part above 0.
         let mut builder = Builder::new("x", shape("N 50"));
         let input = Operand::Value(builder.input());
         let exp = builder.node("exp", Op::Unary(Unary::Exp), &[input]).unwrap();
@@ -415,7 +415,7 @@ fn pairs(cases: &mut Cases) {
         .unwrap();
     let operands = [Operand::Constant(base), Operand::Constant(whole)];
     let powers = builder.node("powers", Op::Binary(B::Pow), &operands).unwrap();
-    // What is infinite is compared by its sign alone.
+    // Infinite numbers are compared by their sign alone.
     let bounded = Op::Unary(Unary::Activation(Activation::Clip { low: -99.0, high: 99.0 }));
     let bounded = builder.node("bounded", bounded, &[Operand::Value(powers)]).unwrap();
     builder.output("powers", bounded);
@@ -476,7 +476,7 @@ fn reductions(cases: &mut Cases) {
                 last,
             };
             cases.of("extreme", "N 3 4 5", op.clone());
-            // Of many that are equal.
+            // One of many that are equal.
             let mut builder = Builder::new("x", shape("N 3 4 5"));
             let input = Operand::Value(builder.input());
             let signs = builder.node("signs", Op::Unary(Unary::Sign), &[input]).unwrap();
@@ -676,7 +676,7 @@ fn operators_on_software_vulkan_are_what_the_interpreter_says() {
         let crate::device::Place::Burn(device) = device.place().clone() else {
             panic!("software Vulkan is Burn's")
         };
-        // Of what a quotient that is nearly whole leaves, either side is right.
+        // Either side of the remainder of a quotient that is nearly whole is right.
         let is_even = |case: &Case| !case.name.contains("Mod) of") && !case.name.contains("Fmod) of");
         let cases: Vec<Case> = all().into_iter().filter(is_even).collect();
         return compare(&device, Products::Sums, &cases);

@@ -57,7 +57,7 @@ impl<'a> Upload<'a> {
         id.map(|id| self.vector(id)).transpose()
     }
 
-    /// Numbers that are no constant of the graph.
+    /// Numbers that are not a constant of the graph.
     pub(super) fn numbers(&self, numbers: Vec<f32>, axes: &[usize]) -> Any {
         let length = numbers.len();
         let flat = Tensor::<1>::from_data(TensorData::new(numbers, [length]), &self.device);

@@ -20,7 +20,7 @@ const MAX_TEXT_BYTES: u64 = 64;
 const MAX_ENTRIES: usize = 1 << 18;
 /// Longest pickle in an archive, as it unfolds.
 const MAX_PICKLE_BYTES: u64 = MAX_FILE_BYTES;
-/// What a legacy file begins with, as a pickle.
+/// The first bytes of a legacy file, as a pickle.
 const LEGACY_MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// The same number as protocol 0 writes it.
 const LEGACY_MAGIC_TEXT: &[u8] = b"119547037146038801333356";
@@ -253,7 +253,7 @@ fn read_at(mut file: impl Read + Seek, at: u64, length: u64) -> Result<Vec<u8>, 
 fn told(error: std::io::Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => format!("it ends in the middle: {AGAIN}"),
-        // Of an archive's entry: its checksum is wrong, or it cannot be inflated.
+        // An entry of an archive: its checksum is wrong, or it cannot be inflated.
         ErrorKind::InvalidData | ErrorKind::InvalidInput => format!("{error}: {AGAIN}"),
         _ => error.to_string(),
     }

@@ -17,7 +17,7 @@ use walk::{Found, MAX_DEPTH, MAX_NAME_BYTES};
 
 use super::{Contents, Entry};
 
-/// What a file holds that is no weight, as an error says it.
+/// The content of a file without weights, for an error.
 const WAY_OUT: &str = "write the weights alone: torch.save(model.state_dict(), \"weights.pth\")";
 
 pub(super) fn entries(path: &Path) -> Result<Contents, String> {
@@ -85,7 +85,7 @@ fn entry(view: Result<View, String>, storages: &Arc<Storages>) -> Entry {
     Entry::new(shape, number, Box::new(bytes))
 }
 
-/// Why a pickle without a tensor is no file of weights.
+/// Why a pickle without a tensor is not a file of weights.
 fn nothing_in(found: &Found, root: &str) -> String {
     let has = |part: &str| found.passed.iter().find(|(class, _)| class.contains(part));
     if let Some((class, at)) = has("numpy") {

@@ -19,7 +19,7 @@ pub(super) enum Value {
     Node(usize),
 }
 
-/// What a value refers to.
+/// The objects that a value refers to.
 #[derive(Debug)]
 pub(super) enum Node {
     Text(Box<str>),
@@ -41,18 +41,18 @@ pub(super) struct Global {
     pub(super) name: String,
 }
 
-/// What a call would make, and what would be put into it.
+/// The object that a call would make, and the values that would be put into it.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) callable: Value,
     pub(super) arguments: Value,
     /// Whether the class itself would be called to make an empty object (`__new__`), and no function.
     pub(super) is_new: bool,
-    /// What its attributes would be set from.
+    /// The source of its attributes.
     pub(super) state: Option<Value>,
-    /// What it would hold by key.
+    /// Its values by key.
     pub(super) items: Vec<(Value, Value)>,
-    /// What it would hold in order.
+    /// Its values in order.
     pub(super) members: Vec<Value>,
 }
 
@@ -67,13 +67,13 @@ impl Pickle {
     /// Reads one pickle to its end, and not beyond.
     ///
     /// # Errors
-    /// Says at which byte it is no pickle, or what it has too much of.
+    /// Says at which byte the pickle is wrong, or what it has too much of.
     pub(super) fn read(input: &mut impl BufRead) -> Result<Self, String> {
         let (nodes, root) = machine::run(input)?;
         Ok(Self { nodes, root })
     }
 
-    /// What a value refers to.
+    /// The objects that a value refers to.
     pub(super) fn node(&self, value: Value) -> Option<&Node> {
         match value {
             Value::Node(id) => self.nodes.get(id),
@@ -107,7 +107,7 @@ impl Pickle {
         }
     }
 
-    /// The name of a value's Python type, as an error tells it.
+    /// The name of a value's Python type, for errors.
     pub(super) fn type_name(&self, value: Value) -> String {
         let name = match (value, self.node(value)) {
             (Value::None, _) => "None",
@@ -146,7 +146,7 @@ impl Global {
         self.module == module && self.name == name
     }
 
-    /// `module.name`, of letters that are safe to print.
+    /// `module.name`, of characters that are safe to print.
     pub(super) fn told(&self) -> String {
         let told = format!("{}.{}", self.module, self.name);
         told.escape_debug().take(100).collect()

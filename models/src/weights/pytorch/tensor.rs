@@ -35,17 +35,17 @@ pub(super) struct Storage {
 /// A type of numbers, and the bytes of one.
 pub(super) type Kind = (Result<Number, String>, usize);
 
-/// What a call rebuilds.
+/// The value that a call rebuilds.
 pub(super) enum Rebuilt {
     /// A tensor, or why it cannot be read.
     Tensor(Result<View, String>),
-    /// What another value is.
+    /// The meaning of another value.
     Same(Value),
     /// No tensor.
     Other,
 }
 
-/// What `object` rebuilds, by the function that it would call.
+/// The value that `object` rebuilds, by the function that it would call.
 pub(super) fn rebuilt(pickle: &Pickle, object: &Object) -> Rebuilt {
     rebuilt_by(pickle, object.callable, object.arguments)
 }

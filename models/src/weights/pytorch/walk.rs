@@ -21,7 +21,7 @@ const MAX_KEY_CHARS: usize = 60;
 /// The tables of a whole module's attributes.
 const MODULE_TABLES: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
-/// What a pickle has.
+/// The objects of a pickle.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Tensors, or why one cannot be read.
@@ -63,7 +63,7 @@ struct Walk<'a> {
     found: Found,
     /// Objects that were read as tensors.
     reached: BTreeSet<usize>,
-    /// What lies around the value that is looked at: a container may hold itself.
+    /// The values around the current one: a container may hold itself.
     path: Vec<Value>,
     n_visits: usize,
 }
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
             .then_some(attributes.as_slice())
     }
 
-    /// What the module's `state_dict()` would have: parameters, buffers that are kept, and those of the modules in it.
+    /// The `state_dict()` of the module: parameters, buffers that are kept, and those of the modules in it.
     fn tables(&mut self, attributes: &[(Value, Value)], name: &str) -> Result<(), String> {
         let attribute = |of: &str| {
             let found = attributes.iter().find(|(key, _)| self.pickle.text(*key) == Some(of));

@@ -30,7 +30,7 @@ Examples:
   millrace model import cats.pth --out models/cats --normalisation imagenet --labels labels.txt
   millrace model import net.onnx --out models/net --shape 3,384,384 --force
 
-Of an .onnx file the folder serves at once; its files of weights come along. Of weights alone (.pth, .pt, .safetensors) a person
+The folder of an .onnx file serves at once; its files of weights come along. For weights alone (.pth, .pt, .safetensors) a person
 must write the layers: the folder's model.toml lists what is in the file, and says what is missing.
 
 Normalisations: imagenet, half (-1 to 1), clip, cifar10, cifar100, mnist, fashion-mnist, none (0 to 1).
@@ -55,12 +55,12 @@ pub struct Options {
     /// Channels, height and width, where the file leaves them open
     #[arg(long, value_name = "C,H,W", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     shape: Vec<u32>,
-    /// Replaces a model folder that is there
+    /// Replaces an existing model folder
     #[arg(long)]
     force: bool,
 }
 
-/// What was made, for the person who asked.
+/// The result, for people.
 struct Made {
     lines: Vec<String>,
 }
@@ -86,7 +86,7 @@ pub(super) async fn import(options: Options) -> anyhow::Result<ExitCode> {
         let stopped = Arc::clone(&stopped);
         move || make(&options, &stopped)
     });
-    // What was begun is taken away by who began it, so the work is waited for.
+    // The thread that began the work removes its rest, so the work is waited for.
     let made = loop {
         tokio::select! {
             made = &mut work => break made?,
@@ -100,9 +100,9 @@ pub(super) async fn import(options: Options) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(Refused::Failed(error)) => Err(error),
-        Err(Refused::Mistaken(mistakes)) => {
-            for mistake in mistakes {
-                streams::error(mistake);
+        Err(Refused::Mistaken(diagnostics)) => {
+            for diagnostic in diagnostics {
+                streams::error(diagnostic);
             }
             Ok(ExitCode::from(MISTAKEN))
         }
@@ -124,7 +124,7 @@ fn make(options: &Options, stopped: &AtomicBool) -> Result<Made, Refused> {
         false => Existing::Refuse,
     };
     let stage = Stage::begin(&options.out, existing, stopped)?;
-    let survey = Survey::of(&options.file).map_err(|error| Refused::Mistaken(subject::mistakes(error)))?;
+    let survey = Survey::of(&options.file).map_err(|error| Refused::Mistaken(subject::diagnostics(error)))?;
     let (sha256, n_bytes) = stage.copy(&options.file, &file, &steps)?;
     let name = options
         .out
@@ -168,9 +168,10 @@ fn network(
     let beside = options.file.parent().unwrap_or(Path::new(""));
     for file in &survey.external {
         if file == MANIFEST_FILE {
-            return Err(
-                anyhow::anyhow!("its weights are in a file `{file}`, which is the name of what is written").into(),
-            );
+            return Err(anyhow::anyhow!(
+                "its weights are in a file `{file}`, a name that the import needs for its own file"
+            )
+            .into());
         }
         stage.copy(&beside.join(file), file, steps)?;
     }
@@ -178,10 +179,10 @@ fn network(
     stage.write(MANIFEST_FILE, &text::provisional(given))?;
     let load = || {
         Model::load(stage.folder()).map_err(|error| {
-            let mistakes = subject::mistakes(error).into_iter();
+            let diagnostics = subject::diagnostics(error).into_iter();
             // The folder is not where it will be, and then is not there any more.
             let folder = format!("{}/", stage.folder().display());
-            Refused::Mistaken(mistakes.map(|mistake| mistake.replace(&folder, "")).collect())
+            Refused::Mistaken(diagnostics.map(|diagnostic| diagnostic.replace(&folder, "")).collect())
         })
     };
     let text = text::of_network(given, survey, &load()?);

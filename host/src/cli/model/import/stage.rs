@@ -12,10 +12,10 @@ use crate::cli::model::steps::Steps;
 
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// What a folder that may be replaced holds.
+/// The file that marks a folder that may be replaced.
 const MANIFEST: &str = millrace_models::MANIFEST_FILE;
 
-/// A folder beside the one that it will be. It is gone when it is dropped.
+/// A folder beside its final place. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     to: PathBuf,
@@ -145,7 +145,7 @@ impl<'a> Stage<'a> {
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if name.is_empty() || !is_plain {
-            bail!("`{}` is no path within the folder", name.escape_debug());
+            bail!("`{}` is not a path within the folder", name.escape_debug());
         }
         let path = self.aside.join(name);
         if let Some(parent) = path.parent() {
@@ -180,13 +180,13 @@ fn refuse(to: &Path, existing: Existing) -> anyhow::Result<()> {
     }
     if existing == Existing::Refuse {
         bail!(
-            "`{}` is there: --force replaces a model folder, and --out names another",
+            "`{}` exists: replace the model folder with --force, or name another with --out",
             to.display()
         );
     }
     let mut entries = std::fs::read_dir(to).with_context(|| {
         format!(
-            "`{}` is no folder, and --force replaces only model folders",
+            "`{}` is not a folder, and --force replaces only model folders",
             to.display()
         )
     })?;
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(names(&root.path().join("models")), ["cats"]);
 
         let error = Stage::begin(&to, Existing::Refuse, &GOES_ON).unwrap_err().to_string();
-        assert!(error.contains("is there: --force"), "{error}");
+        assert!(error.contains("exists: replace"), "{error}");
         let stage = Stage::begin(&to, Existing::Replace, &GOES_ON).unwrap();
         stage.write(MANIFEST, "name = \"dogs\"\n").unwrap();
         assert_eq!(names(&to), ["data", MANIFEST], "the old one serves until then");
@@ -264,7 +264,7 @@ mod tests {
             .to_string();
         assert!(error.contains("holds no model.toml"), "{error}");
         let error = Stage::begin(&root.path().join("letter.txt"), Existing::Replace, &GOES_ON).unwrap_err();
-        assert!(error.to_string().contains("is no folder"), "{error}");
+        assert!(error.to_string().contains("is not a folder"), "{error}");
         let stage = Stage::begin(&root.path().join("cats"), Existing::Refuse, &GOES_ON).unwrap();
         for name in ["../a", "/a", ""] {
             assert!(
@@ -272,7 +272,7 @@ mod tests {
                     .write(name, "b")
                     .unwrap_err()
                     .to_string()
-                    .contains("no path within")
+                    .contains("not a path within")
             );
         }
     }

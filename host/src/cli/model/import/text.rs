@@ -1,4 +1,5 @@
-//! The `model.toml` that an import writes: what the file says, and in comments what a person must fill in. Reads nothing.
+//! The `model.toml` that an import writes: the facts of the file, and in comments the facts that a person must fill in.
+//! Reads nothing.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +8,15 @@ use millrace_models::{Element, Model, SurveyedNetwork, SurveyedTensor, SurveyedW
 use crate::cli::model::known::Normalisation;
 use crate::cli::output::plain;
 
-/// What stands before everything that a person must look at.
+/// The mark before everything that a person must look at.
 pub(super) const MARK: &str = "# FILL IN: ";
 
 /// How much of a name is written into a comment.
 const NAME_CHARS: usize = 200;
-/// Tensors that are listed: of a larger network nobody writes layers by hand.
+/// Tensors that are listed: nobody writes the layers of a larger network by hand.
 const TENSORS_MAX: usize = 4000;
 
-/// What is known of a model beside its file.
+/// Facts about a model beside its file.
 #[derive(Debug, Default)]
 pub(super) struct Given<'a> {
     /// The name of the folder.
@@ -28,11 +29,11 @@ pub(super) struct Given<'a> {
     pub(super) normalisation: Option<Normalisation>,
     /// The classes.
     pub(super) labels: &'a [String],
-    /// Of an item.
+    /// The shape of an item.
     pub(super) shape: Option<&'a [u32]>,
 }
 
-/// What is enough to load a network by: the rest is read out of what that gives.
+/// Enough to load a network: the rest is read from the result.
 pub(super) fn provisional(given: &Given<'_>) -> String {
     let mut text = String::from("[input]\n");
     if let Some(shape) = given.shape {
@@ -93,7 +94,7 @@ pub(super) fn of_network(given: &Given<'_>, survey: &SurveyedNetwork, model: &Mo
     text
 }
 
-/// For weights whose network a person must write.
+/// For weights whose layers a person must write.
 pub(super) fn of_weights(given: &Given<'_>, survey: &SurveyedWeights) -> String {
     let mut text = head(given, "weights alone");
     text += "[input]\n";
@@ -144,7 +145,7 @@ pub(super) fn of_weights(given: &Given<'_>, survey: &SurveyedWeights) -> String 
     text
 }
 
-/// What is still to be filled in, as the text says it.
+/// The facts that are still to be filled in, as the text says it.
 pub(super) fn missing(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix(MARK)).collect()
 }
@@ -207,7 +208,7 @@ fn list(labels: &[String]) -> String {
     text + "]"
 }
 
-/// What the first convolution takes, as far as its weights say it; else colours.
+/// The input of the first convolution, as far as its weights show it; else colours.
 fn channels(tensors: &[SurveyedTensor]) -> usize {
     let inputs = tensors.iter().filter_map(|tensor| match tensor.shape.as_slice() {
         [_, channels @ (1 | 3), _, _] => Some(*channels),
@@ -230,7 +231,7 @@ const NESTS: [&str; 9] = [
     "ema",
 ];
 
-/// What stands before the name of every tensor, as of a checkpoint that nests its weights; the reader finds it by itself.
+/// The prefix of every tensor's name, as of a checkpoint that nests its weights; the reader finds it by itself.
 fn nest(tensors: &[SurveyedTensor]) -> String {
     let mut nest = String::new();
     let first = tensors.first().map_or("", |tensor| tensor.name.as_str());

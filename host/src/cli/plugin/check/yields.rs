@@ -1,4 +1,4 @@
-//! What a plugin makes of what a model folder has at hand: its sample pictures, or its labels. Knows no file of the plugin.
+//! The output of a plugin for the sample pictures or the labels of a model folder. Knows no file of the plugin.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CELL_CHARS, table};
 use crate::cli::output::plain;
-use crate::inference::{ModelMeter, Served, Serving};
+use crate::inference::{ModelMeter, ServeOptions, Served};
 use crate::message::{Element, Message, Outbound, Prediction, Tensor, TensorData, TensorType};
-use crate::sandbox::{CallError, Lane, Plugin, Refusal, Role, Sandbox, TransformOf};
+use crate::sandbox::{CallError, Lane, Plugin, PluginRefusal, Role, Sandbox, TransformOf};
 
 /// Samples, or labels, that are tried.
 const TRIED_MAX: usize = 10;
@@ -32,7 +32,7 @@ struct Sample {
     message: Arc<Message>,
 }
 
-/// What the plugin yields, as a table.
+/// The plugin's output, as a table.
 ///
 /// # Errors
 /// When the model cannot be read or run; what the plugin refuses is in the table.
@@ -55,7 +55,7 @@ async fn preprocessed(plugin: &Arc<Plugin>, lane: &Lane, folder: &Path, model: M
         match plugin.preprocess(lane, &sample.message, &wants).await.answer {
             Ok(tensor) => {
                 let about = about(&tensor);
-                let prediction = served.infer(served.approach(), tensor, None).await?;
+                let prediction = served.infer(served.reserve(), tensor, None).await?;
                 let best = prediction.top(1).into_iter().next();
                 let (label, score) =
                     best.map_or_else(Default::default, |best| (best.label, format!("{:.4}", best.score)));
@@ -140,7 +140,7 @@ fn sure_of(index: usize, model: &Model, labels: &Arc<[String]>) -> Prediction {
 /// On the CPU: it is there on every machine, and the numbers are those that other devices must give.
 async fn serve(model: Model) -> anyhow::Result<Arc<Served>> {
     let devices = Placement::on(DeviceChoice::Cpu).open()?;
-    let serving = Serving {
+    let serving = ServeOptions {
         name: model.name().into(),
         max_batch: Some(1),
         max_wait: Duration::ZERO,
@@ -200,9 +200,9 @@ fn message(key: &str, body: Vec<u8>, content_type: Option<String>) -> Message {
 
 fn failed(error: &CallError) -> String {
     match error {
-        CallError::Refused(Refusal::Reject(text)) => format!("reject: {text}"),
-        CallError::Refused(Refusal::Retry(text)) => format!("retry: {text}"),
-        CallError::Refused(Refusal::Skip(text)) => format!("skip: {text}"),
+        CallError::Refused(PluginRefusal::Reject(text)) => format!("reject: {text}"),
+        CallError::Refused(PluginRefusal::Retry(text)) => format!("retry: {text}"),
+        CallError::Refused(PluginRefusal::Skip(text)) => format!("skip: {text}"),
         error => format!("{}: {error}", error.as_str()),
     }
 }

@@ -24,7 +24,7 @@ struct Package {
     dependencies: Vec<String>,
 }
 
-/// Of a workspace's lock file what a crate needs that depends on the SDK alone; none where it cannot be read, or says
+/// The part of a workspace's lock file for a crate that depends on the SDK alone; none where it cannot be read, or says
 /// nothing of the SDK: cargo then chooses.
 pub(super) fn subset(workspace: &str, name: &str, version: &str) -> Option<String> {
     let mut lock: Lock = toml::from_str(workspace).ok()?;

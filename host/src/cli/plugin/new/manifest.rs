@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-/// What stays behind: what only this repository has the files for, and rules that are ours.
+/// Keys that are left out: those that need files of this repository, and rules of its own.
 const LEFT_OUT: [&str; 5] = ["lints", "dev-dependencies", "test", "bench", "example"];
 
 /// Tables of dependencies.
@@ -11,7 +11,7 @@ const DEPENDENCIES: [&str; 2] = ["dependencies", "build-dependencies"];
 /// Why a manifest cannot stand alone: our mistake, which a test of the SDK's manifest finds.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ManifestError {
-    /// One of the two is no TOML.
+    /// One of the two is not TOML.
     #[error("the manifest cannot be read")]
     Read(#[from] toml::de::Error),
     /// The result cannot be written.
@@ -80,7 +80,7 @@ fn fill_dependencies(of: &mut Table, inherited: &Table) -> Result<(), ManifestEr
     Ok(())
 }
 
-/// What the workspace says of a dependency, with what the crate adds to it: features are those of both.
+/// The workspace's entry for a dependency, with the crate's additions: features are those of both.
 fn filled(base: &Value, own: &Value) -> Table {
     let mut filled = match base {
         Value::Table(base) => base.clone(),

@@ -37,7 +37,7 @@ pub(super) struct File {
     pub(super) text: String,
 }
 
-/// What differs from role to role.
+/// The differences from role to role.
 struct Words {
     source: &'static str,
     case: &'static str,
@@ -48,7 +48,7 @@ struct Words {
 }
 
 impl NewRole {
-    /// What a plugin is called that does this.
+    /// The noun for such a plugin.
     pub(super) fn noun(self) -> &'static str {
         match self {
             Self::Preprocess => "preprocessor",
@@ -149,7 +149,7 @@ impl Crate<'_> {
         Ok(files)
     }
 
-    /// What the binary brings along.
+    /// The files of the binary.
     fn own_files(&self) -> anyhow::Result<Vec<File>> {
         let mut files = Vec::new();
         for (path, text) in FILES.iter().filter(|(path, _)| *path != LOCK) {
@@ -195,7 +195,7 @@ impl Crate<'_> {
             false => "",
         };
         let (file, wasm) = (file_stem(self.name), wasm(self.name));
-        // What is filled in may hold what is filled in later, and not the other way round.
+        // Values that are filled in may hold values that are filled in later, not the other way round.
         let values = [
             ("{{pipeline}}", words.pipeline),
             ("{{does}}", words.does),

@@ -22,7 +22,7 @@ const VERSIONS_MAX_BYTES: usize = 64 << 20;
 pub(super) struct Deployment {
     file: PathBuf,
     plugin: Name,
-    // What was in its place, the oldest first.
+    // The content before, the oldest first.
     versions: VecDeque<Version>,
 }
 
@@ -33,7 +33,7 @@ struct Version {
     bytes: Vec<u8>,
 }
 
-/// What came of giving a plugin. The words are harmless.
+/// The outcome of giving a plugin to a host. The words are harmless.
 pub(super) enum Given {
     /// Nobody is there to take it.
     NoHost(String),
@@ -47,7 +47,7 @@ impl Deployment {
     /// To the host that runs this file, as the plugin of that name in it. Neither needs to be there yet.
     ///
     /// # Errors
-    /// When there can be no such name.
+    /// When the name is not valid.
     pub(super) fn new(file: PathBuf, plugin: String) -> anyhow::Result<Self> {
         match Name::new(&plugin) {
             Some(plugin) => Ok(Self {
@@ -56,7 +56,7 @@ impl Deployment {
                 versions: VecDeque::new(),
             }),
             None => bail!(
-                "`{}` cannot be the name of a plugin: --plugin names it",
+                "`{}` cannot be the name of a plugin: name it with --plugin",
                 plain(&plugin, 63)
             ),
         }
@@ -65,7 +65,7 @@ impl Deployment {
     /// Gives it to the host, and says what came of it.
     ///
     /// # Errors
-    /// When there is no way to give it; its file is then as it was.
+    /// When it cannot be given; its file is then as it was.
     pub(super) async fn give(&mut self, wasm: &Path) -> anyhow::Result<Given> {
         let shown = plain(&self.file.display().to_string(), 4096);
         let target = self.target()?;
@@ -76,11 +76,11 @@ impl Deployment {
                 // Without it no host can begin.
                 false => {
                     std::fs::copy(wasm, &target).with_context(|| format!("cannot write {target_shown}"))?;
-                    format!("\n{target_shown} was not there, and is this version now")
+                    format!("\n{target_shown} did not exist, and is this version now")
                 }
             };
             return Ok(Given::NoHost(format!(
-                "no host runs {shown}: nobody is given it{written}"
+                "no host runs {shown}: not given to a host{written}"
             )));
         }
         self.keep(&target);
@@ -115,7 +115,7 @@ impl Deployment {
         }
         let Some(version) = self.versions.iter().find(|version| version.digest == digest) else {
             return Ok(format!(
-                "{shown} is still the version that was undone, while {short} serves: a save or a copy mends it"
+                "{shown} is still the version that was undone, while {short} serves: save it again, or copy another version over it"
             ));
         };
         let real = std::fs::canonicalize(&target).with_context(|| format!("cannot write {shown}"))?;
@@ -128,7 +128,7 @@ impl Deployment {
 
     /// Keeps what lies in its place.
     fn keep(&mut self, target: &Path) {
-        // What cannot be read is not there to be put back.
+        // A file that cannot be read cannot be put back.
         let Ok(bytes) = std::fs::read(target) else { return };
         let digest = digest_of(&bytes);
         self.versions.retain(|version| version.digest != digest);
@@ -145,27 +145,27 @@ impl Deployment {
             return false;
         };
         self.target()
-            .is_ok_and(|target| whereabouts(&target).starts_with(folder))
+            .is_ok_and(|target| control_address(&target).starts_with(folder))
     }
 
     /// The file that it has in `plugins.toml`; the rest of that file may have mistakes.
     fn target(&self) -> anyhow::Result<PathBuf> {
-        let sound = match Config::load(&self.file) {
-            Ok((config, _)) => config.errors().sound(),
-            Err(errors) => errors.sound(),
+        let valid_parts = match Config::load(&self.file) {
+            Ok((config, _)) => config.errors().valid_parts(),
+            Err(errors) => errors.valid_parts(),
         };
-        match sound.plugins.get(&self.plugin) {
+        match valid_parts.plugins.get(&self.plugin) {
             Some(plugin) if plugin.sha256.is_some() => bail!(
-                "{} pins the sha256 of the plugin `{}`: no other file may have it",
+                "{} pins the sha256 of the plugin `{}`: it accepts no other file",
                 self.file.display(),
                 self.plugin
             ),
             Some(plugin) => Ok(plugin.path.clone()),
             None if let Some(path) = self.not_there() => Ok(path),
             None => {
-                let names: Vec<String> = sound.plugins.keys().map(|name| format!("`{name}`")).collect();
+                let names: Vec<String> = valid_parts.plugins.keys().map(|name| format!("`{name}`")).collect();
                 bail!(
-                    "{} has no plugin `{}` that is right, but {}: --plugin names another",
+                    "{} has no valid plugin `{}`, only {}: name another with --plugin",
                     self.file.display(),
                     self.plugin,
                     if names.is_empty() {
@@ -193,7 +193,7 @@ impl Deployment {
 /// A file in the place of another.
 struct Swap {
     target: PathBuf,
-    /// What was there; none where it is the same file.
+    /// The content before; `None` where it is the same file.
     before: Option<PathBuf>,
 }
 
@@ -230,13 +230,13 @@ impl Drop for Swap {
             && let Err(error) = std::fs::remove_file(before)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, file = %before.display(), "cannot remove what was kept");
+            tracing::warn!(%error, file = %before.display(), "cannot remove the copy of the version before");
         }
     }
 }
 
 /// A path without links, as far as it is there: what is not built yet has a folder that is there.
-fn whereabouts(path: &Path) -> PathBuf {
+fn control_address(path: &Path) -> PathBuf {
     for folder in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(folder), path.strip_prefix(folder)) {
             return real.join(rest);
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(target("crop").unwrap(), path("crop.wasm"));
         let error = target("other").unwrap_err().to_string();
         assert!(
-            error.ends_with("has no plugin `other` that is right, but `crop`: --plugin names another"),
+            error.ends_with("has no valid plugin `other`, only `crop`: name another with --plugin"),
             "{error}"
         );
         assert!(Deployment::new(path("x"), "No Name".to_owned()).is_err());

@@ -1,4 +1,4 @@
-//! What a crate is made of: the folders and files whose change is a reason to build. Knows no language.
+//! The sources of a crate: the folders and files whose change is a reason to build. Knows no language.
 
 use std::path::{Path, PathBuf};
 

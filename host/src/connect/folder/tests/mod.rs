@@ -1,8 +1,8 @@
 //! The folder room over real files: what is claimed, where it goes, and what a kill leaves.
 
+mod quarantine_queue;
 mod results;
 mod settling;
-mod suspects;
 mod taking;
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::scan::Step;
-use super::{Delivery, FolderError, Receipt, Source, Timing, Until, deliver, prepare, result_name};
+use super::{AckHandle, FolderDelivery, FolderError, Source, Timing, Until, deliver, prepare, result_name};
 use crate::config::{FolderSource, Globs};
 use crate::connect::{Hold, Settled};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
@@ -69,20 +69,20 @@ fn open(folder: &TempDir) -> Source {
     open_with(folder, Until::Empty, quick())
 }
 
-async fn next_delivery(source: &mut Source) -> Option<Delivery> {
+async fn next_delivery(source: &mut Source) -> Option<FolderDelivery> {
     tokio::time::timeout(DEADLINE, source.next())
         .await
         .expect("an answer in time")
         .expect("no error")
 }
 
-async fn next(source: &mut Source) -> (Message, Receipt) {
-    let (message, receipt) = next_delivery(source).await.expect("a message");
-    (message.expect("a readable message"), receipt)
+async fn next(source: &mut Source) -> (Message, AckHandle) {
+    let (message, ack_handle) = next_delivery(source).await.expect("a message");
+    (message.expect("a readable message"), ack_handle)
 }
 
-async fn settle(receipt: Receipt, disposition: Disposition) {
-    receipt
+async fn settle(ack_handle: AckHandle, disposition: Disposition) {
+    ack_handle
         .settle(&disposition, None, &hold())
         .await
         .expect("a settled message");

@@ -116,9 +116,9 @@ async fn files_of_equal_content_are_messages_of_their_own() {
     }
     let mut source = open(&folder);
     let mut files = Vec::new();
-    while let Some((message, receipt)) = next_delivery(&mut source).await {
+    while let Some((message, ack_handle)) = next_delivery(&mut source).await {
         files.extend(message.expect("a message").file);
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
     }
     assert_eq!(files, names);
 }

@@ -9,7 +9,7 @@ async fn a_file_is_a_message_and_ends_in_done() {
     let folder = inbox();
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(
         message.id,
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -29,7 +29,7 @@ async fn a_file_is_a_message_and_ends_in_done() {
     assert_eq!(claimed(&folder).len(), 1);
     assert_eq!(source.backlog_counter()(), 1);
 
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert_eq!(names(folder.path().join("done")), ["cat.png"]);
     assert!(next_delivery(&mut source).await.is_none());
     assert_eq!(source.backlog_counter()(), 0);
@@ -63,9 +63,9 @@ async fn only_finished_visible_plain_files_that_match_are_messages() {
     let patterns = ["*.{png,part,tmp,json}", ".*"].map(|pattern| Glob::new(pattern).expect("a pattern"));
     config.pattern = Globs::new(patterns).expect("patterns");
     let mut source = Source::open_blocking(&config, MESSAGE_BYTES_MAX, Until::Empty, quick()).expect("a source");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.key, "c.png");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(next_delivery(&mut source).await.is_none());
     assert_eq!(
         names(&folder),
@@ -85,7 +85,7 @@ async fn a_rejected_file_ends_in_dead_with_its_reason_beside_it() {
     let folder = inbox();
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     let envelope = Envelope {
         message_id: "dead-1".to_owned(),
         correlation_id: "input-1".to_owned(),
@@ -93,15 +93,15 @@ async fn a_rejected_file_ends_in_dead_with_its_reason_beside_it() {
         headers: [("x-millrace-stage".to_owned(), "preprocess".to_owned())].into(),
     };
     let rejected = Disposition::Reject(reason(ReasonClass::Refused));
-    receipt
+    ack_handle
         .settle(&rejected, Some(&envelope), &hold())
         .await
         .expect("a settled message");
     assert_eq!(names(folder.path().join("dead")), ["cat.png", "cat.png.reason.json"]);
     let text = std::fs::read(folder.path().join("dead/cat.png.reason.json")).expect("a reason");
-    let letter: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let dead_letter: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     assert_eq!(
-        letter,
+        dead_letter,
         serde_json::json!({
             "file": "cat.png", "attempt": 1, "stage": "preprocess", "class": "refused", "text": "no picture",
             "envelope": {
@@ -128,8 +128,8 @@ async fn nothing_that_was_settled_is_overwritten() {
     ] {
         for ending in [Disposition::Ack, Disposition::Reject(reason(ReasonClass::Trap))] {
             put(&folder, name, body);
-            let (_, receipt) = next(&mut source).await;
-            settle(receipt, ending).await;
+            let (_, ack_handle) = next(&mut source).await;
+            settle(ack_handle, ending).await;
         }
     }
     for (kind, n_reasons) in [("done", 0), ("dead", 5)] {
@@ -159,13 +159,13 @@ async fn a_returned_file_goes_back_as_it_was() {
     let folder = inbox();
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
-    let (_, receipt) = next(&mut source).await;
-    settle(receipt, Disposition::Return).await;
+    let (_, ack_handle) = next(&mut source).await;
+    settle(ack_handle, Disposition::Return).await;
     drop(source);
     assert_eq!(names(&folder), ["cat.png"]);
-    let (message, receipt) = next(&mut open(&folder)).await;
+    let (message, ack_handle) = next(&mut open(&folder)).await;
     assert_eq!((message.attempt, message.redelivered), (1, false));
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -173,13 +173,13 @@ async fn a_returned_file_does_not_replace_one_that_came_since() {
     let folder = inbox();
     put(&folder, "cat.png", b"old");
     let mut source = open(&folder);
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     put(&folder, "cat.png", b"new");
-    settle(receipt, Disposition::Return).await;
+    settle(ack_handle, Disposition::Return).await;
     let mut bodies = Vec::new();
-    while let Some((message, receipt)) = next_delivery(&mut source).await {
+    while let Some((message, ack_handle)) = next_delivery(&mut source).await {
         bodies.push(message.expect("a message").body.to_vec());
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
     }
     bodies.sort();
     assert_eq!(bodies, [b"new", b"old"]);
@@ -192,26 +192,26 @@ async fn a_retry_comes_back_with_its_attempt_raised_also_after_a_restart() {
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
     for attempt in 1..=3 {
-        let (message, receipt) = next(&mut source).await;
+        let (message, ack_handle) = next(&mut source).await;
         assert_eq!((message.attempt, message.redelivered), (attempt, false));
-        settle(receipt, Disposition::Retry(reason(ReasonClass::Retried))).await;
+        settle(ack_handle, Disposition::Retry(reason(ReasonClass::Retried))).await;
     }
     drop(source);
     assert_eq!(names(&folder), Vec::<String>::new());
 
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!((message.attempt, message.redelivered), (4, false));
-    settle(receipt, Disposition::Return).await;
+    settle(ack_handle, Disposition::Return).await;
     drop(source);
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(
         (message.attempt, message.redelivered),
         (4, false),
         "a return keeps the count"
     );
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(next_delivery(&mut source).await.is_none());
     assert_eq!(names(folder.path().join("done")), ["cat.png"]);
 }
@@ -229,12 +229,12 @@ async fn a_retry_waits_for_its_delay() {
             ..quick()
         },
     );
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     let began = std::time::Instant::now();
-    settle(receipt, Disposition::Retry(reason(ReasonClass::Retried))).await;
-    let (_, receipt) = next(&mut source).await;
+    settle(ack_handle, Disposition::Retry(reason(ReasonClass::Retried))).await;
+    let (_, ack_handle) = next(&mut source).await;
     assert!(began.elapsed() >= delay);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[test]
@@ -255,17 +255,17 @@ async fn what_grew_after_it_was_read_is_read_again_before_it_is_buried() {
     let folder = inbox();
     put(&folder, "cat.png", b"half");
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     append(&folder, b" and half");
     let rejected = Disposition::Reject(reason(ReasonClass::Refused));
-    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+    let settled = ack_handle.settle(&rejected, None, &hold()).await.expect("no error");
     assert_eq!(settled, Settled::Returned);
-    let (again, receipt) = next(&mut source).await;
+    let (again, ack_handle) = next(&mut source).await;
     assert_eq!((again.body.as_slice(), again.attempt), (b"half and half".as_slice(), 1));
     assert_ne!(again.id, message.id);
     // Now it is what was read.
     assert_eq!(
-        receipt.settle(&rejected, None, &hold()).await.expect("no error"),
+        ack_handle.settle(&rejected, None, &hold()).await.expect("no error"),
         Settled::Done
     );
     assert_eq!(names(folder.path().join("dead")), ["cat.png", "cat.png.reason.json"]);
@@ -276,7 +276,7 @@ async fn what_was_too_large_and_became_smaller_is_read_again() {
     let folder = inbox();
     put(&folder, "cat.png", &[0; MESSAGE_BYTES_MAX + 1]);
     let mut source = open(&folder);
-    let (_, receipt) = next_delivery(&mut source).await.expect("a delivery");
+    let (_, ack_handle) = next_delivery(&mut source).await.expect("a delivery");
     let path = claimed(&folder).pop().expect("a claimed file");
     File::options()
         .write(true)
@@ -284,11 +284,11 @@ async fn what_was_too_large_and_became_smaller_is_read_again() {
         .and_then(|file| file.set_len(3))
         .expect("its length");
     let rejected = Disposition::Reject(reason(ReasonClass::Malformed));
-    let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+    let settled = ack_handle.settle(&rejected, None, &hold()).await.expect("no error");
     assert_eq!(settled, Settled::Returned);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.body.len(), 3);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn a_file_that_is_still_open_for_writing_is_not_buried() {
         let other = elsewhere.path().join("other");
         std::fs::hard_link(folder.path().join("cat.png"), &other).expect("a link");
         let mut source = open(&folder);
-        let (_, receipt) = next(&mut source).await;
+        let (_, ack_handle) = next(&mut source).await;
         // Right before, nobody had any file open.
         assert!(!source.shared.writers.holds(&other));
         let path = match link {
@@ -312,13 +312,13 @@ async fn a_file_that_is_still_open_for_writing_is_not_buried() {
             std::fs::remove_file(&other).expect("a link less");
         }
         let rejected = Disposition::Reject(reason(ReasonClass::Refused));
-        let settled = receipt.settle(&rejected, None, &hold()).await.expect("no error");
+        let settled = ack_handle.settle(&rejected, None, &hold()).await.expect("no error");
         assert_eq!(settled, Settled::Returned, "{link:?}");
         std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
         drop(writer);
-        let (again, receipt) = next(&mut source).await;
+        let (again, ack_handle) = next(&mut source).await;
         assert_eq!(again.body.as_slice(), b"half and half");
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
     }
 }
 
@@ -327,19 +327,19 @@ async fn results_of_half_a_file_are_followed_by_those_of_the_whole_and_a_touch_c
     let folder = inbox();
     put(&folder, "cat.png", b"half");
     let mut source = open(&folder);
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     append(&folder, b" and half");
-    let settled = receipt
+    let settled = ack_handle
         .settle(&Disposition::Ack, None, &hold())
         .await
         .expect("no error");
     assert_eq!(settled, Settled::Returned);
-    let (again, receipt) = next(&mut source).await;
+    let (again, ack_handle) = next(&mut source).await;
     assert_eq!(again.body.as_slice(), b"half and half");
     let path = claimed(&folder).pop().expect("a claimed file");
     let touched = File::options().write(true).open(path).expect("the file");
     touched.set_modified(SystemTime::now()).expect("its time");
-    let settled = receipt
+    let settled = ack_handle
         .settle(&Disposition::Ack, None, &hold())
         .await
         .expect("no error");
@@ -357,7 +357,7 @@ async fn what_cannot_be_moved_is_held_by_name_until_it_can() {
         let folder = inbox();
         put(&folder, "cat.png", b"abc");
         let mut source = open(&folder);
-        let (_, receipt) = next(&mut source).await;
+        let (_, ack_handle) = next(&mut source).await;
         // As a full or read-only disk does it.
         let path = folder.path().join(place);
         std::fs::remove_dir(&path).expect("an empty folder");
@@ -365,7 +365,7 @@ async fn what_cannot_be_moved_is_held_by_name_until_it_can() {
         let hold = hold();
         let settling = tokio::spawn({
             let hold = hold.clone();
-            async move { receipt.settle(&disposition, None, &hold).await }
+            async move { ack_handle.settle(&disposition, None, &hold).await }
         });
         let until = tokio::time::Instant::now() + DEADLINE;
         while hold.n_held() == 0 {
@@ -387,18 +387,21 @@ async fn what_is_held_when_the_drain_ends_goes_back_and_is_no_suspect() {
     let folder = inbox();
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     let path = folder.path().join("done");
     std::fs::remove_dir(&path).expect("an empty folder");
     std::fs::write(&path, b"").expect("a file in its place");
     let cut = CancellationToken::new();
     cut.cancel();
     let hold = Hold::new("tests", cut, Duration::from_secs(3));
-    let settled = receipt.settle(&Disposition::Ack, None, &hold).await.expect("no error");
+    let settled = ack_handle
+        .settle(&Disposition::Ack, None, &hold)
+        .await
+        .expect("no error");
     assert_eq!(settled, Settled::Returned);
     std::fs::remove_file(&path).expect("the file in its place");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert!(!message.redelivered);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(next_delivery(&mut source).await.is_none());
 }

@@ -14,9 +14,9 @@ async fn hosts_that_share_a_folder_take_each_file_once() {
     let hosts = [open(&folder), open(&folder), open(&folder)].map(|mut source| {
         tokio::spawn(async move {
             let mut keys = Vec::new();
-            while let Some((message, receipt)) = next_delivery(&mut source).await {
+            while let Some((message, ack_handle)) = next_delivery(&mut source).await {
                 keys.push(message.expect("a message").key);
-                tokio::spawn(settle(receipt, Disposition::Ack));
+                tokio::spawn(settle(ack_handle, Disposition::Ack));
             }
             keys
         })
@@ -42,7 +42,7 @@ async fn the_claims_of_a_killed_host_are_taken_up_and_marked() {
         put(&folder, name, name.as_bytes());
     }
     let mut killed = open(&folder);
-    let (first, receipt) = next(&mut killed).await;
+    let (first, ack_handle) = next(&mut killed).await;
     let mut watching = open_with(
         &folder,
         Until::Stopped,
@@ -51,29 +51,29 @@ async fn the_claims_of_a_killed_host_are_taken_up_and_marked() {
             ..quick()
         },
     );
-    let (second, second_receipt) = next(&mut watching).await;
+    let (second, second_ack_handle) = next(&mut watching).await;
     assert_eq!(
         (first.key.as_str(), second.key.as_str()),
         ("a.png", "b.png"),
         "a living host's claim is its own"
     );
-    settle(second_receipt, Disposition::Ack).await;
+    settle(second_ack_handle, Disposition::Ack).await;
 
     // What the system does to a killed host: its lock is free, its files lie where they were.
     drop(killed);
-    drop(receipt);
-    let (message, receipt) = next(&mut watching).await;
+    drop(ack_handle);
+    let (message, ack_handle) = next(&mut watching).await;
     assert_eq!(
         (message.key.as_str(), message.attempt, message.redelivered),
         ("a.png", 1, true)
     );
-    settle(receipt, Disposition::Return).await;
+    settle(ack_handle, Disposition::Return).await;
     drop(watching);
 
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert!(message.redelivered, "a return forgets the mark");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(next_delivery(&mut source).await.is_none());
     drop(source);
     assert_eq!(
@@ -89,9 +89,9 @@ async fn a_message_that_was_dropped_unsettled_comes_again() {
     put(&folder, "cat.png", b"abc");
     let mut source = open(&folder);
     drop(next(&mut source).await);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!((message.key.as_str(), message.redelivered), ("cat.png", true));
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(next_delivery(&mut source).await.is_none());
 }
 
@@ -103,8 +103,8 @@ async fn a_file_that_nobody_has_seen_goes_back_when_the_source_is_dropped() {
     // Polled once: the step begins, and is then left alone.
     let polled = tokio::time::timeout(Duration::ZERO, source.next()).await;
     if let Ok(delivered) = polled {
-        let (_, receipt) = delivered.expect("no error").expect("a message");
-        settle(receipt, Disposition::Return).await;
+        let (_, ack_handle) = delivered.expect("no error").expect("a message");
+        settle(ack_handle, Disposition::Return).await;
     }
     drop(source);
     let until = tokio::time::Instant::now() + DEADLINE;
@@ -112,9 +112,9 @@ async fn a_file_that_nobody_has_seen_goes_back_when_the_source_is_dropped() {
         assert!(tokio::time::Instant::now() < until, "the file is still claimed");
         tokio::task::yield_now().await;
     }
-    let (message, receipt) = next(&mut open(&folder)).await;
+    let (message, ack_handle) = next(&mut open(&folder)).await;
     assert!(!message.redelivered);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -136,10 +136,10 @@ async fn a_cancelled_call_loses_nothing() {
                 n_cancelled += 1;
                 tokio::task::yield_now().await;
             }
-            Some(Ok(Some((message, receipt)))) => {
+            Some(Ok(Some((message, ack_handle)))) => {
                 assert!(!message.expect("a message").redelivered);
                 n_seen += 1;
-                settle(receipt, Disposition::Ack).await;
+                settle(ack_handle, Disposition::Ack).await;
             }
             Some(Ok(None)) => break,
             Some(Err(error)) => panic!("{error}"),
@@ -175,8 +175,8 @@ async fn no_more_than_the_prefetch_is_in_flight() {
         .expect("a message");
     assert_eq!(fifth.0.expect("a message").key, "4.png");
     held.push(fifth.1);
-    for receipt in held {
-        settle(receipt, Disposition::Return).await;
+    for ack_handle in held {
+        settle(ack_handle, Disposition::Return).await;
     }
 }
 
@@ -201,10 +201,10 @@ async fn a_file_that_is_still_written_is_waited_for() {
             std::io::Write::write_all(&mut file, b"a").expect("a write");
         }
     });
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert!(writer.is_finished());
     assert_eq!(message.body.len(), 11);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -218,9 +218,9 @@ async fn a_file_from_the_future_is_taken_when_it_looks_the_same_for_a_while() {
     file.set_modified(SystemTime::now() + Duration::from_secs(3600))
         .expect("its time");
     drop(file);
-    let (message, receipt) = next(&mut open(&folder)).await;
+    let (message, ack_handle) = next(&mut open(&folder)).await;
     assert_eq!(message.key, "cat.png");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -229,10 +229,10 @@ async fn a_file_that_is_too_large_is_malformed_and_not_read() {
     put(&folder, "fits.png", &[0; MESSAGE_BYTES_MAX]);
     put(&folder, "large.png", &[0; MESSAGE_BYTES_MAX + 1]);
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.body.len(), MESSAGE_BYTES_MAX);
-    settle(receipt, Disposition::Ack).await;
-    let (message, receipt) = next_delivery(&mut source).await.expect("a delivery");
+    settle(ack_handle, Disposition::Ack).await;
+    let (message, ack_handle) = next_delivery(&mut source).await.expect("a delivery");
     let malformed = message.expect_err("it is too large");
     assert_eq!(
         (malformed.message.key.as_str(), malformed.message.body.len()),
@@ -243,7 +243,7 @@ async fn a_file_that_is_too_large_is_malformed_and_not_read() {
         malformed.text,
         "the file has 1001 bytes, more than the 1000 that are allowed"
     );
-    settle(receipt, Disposition::Reject(reason(ReasonClass::Malformed))).await;
+    settle(ack_handle, Disposition::Reject(reason(ReasonClass::Malformed))).await;
     assert_eq!(
         names(folder.path().join("dead")),
         ["large.png", "large.png.reason.json"]
@@ -256,12 +256,12 @@ async fn a_name_that_is_no_text_is_handled_by_its_bytes() {
     let name = OsStr::from_bytes(b"\xff\xfe.png");
     put(&folder, name, b"abc");
     let mut source = open(&folder);
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.key, "\u{fffd}\u{fffd}.png");
-    settle(receipt, Disposition::Retry(reason(ReasonClass::Retried))).await;
-    let (message, receipt) = next(&mut source).await;
+    settle(ack_handle, Disposition::Retry(reason(ReasonClass::Retried))).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.attempt, 2);
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
     assert!(folder.path().join("done").join(name).exists());
 }
 
@@ -284,9 +284,9 @@ async fn a_watched_folder_yields_what_comes_later() {
     );
     put(&folder, ".cat.png", b"abc");
     std::fs::rename(folder.path().join(".cat.png"), folder.path().join("cat.png")).expect("a rename");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.key, "cat.png");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -307,9 +307,9 @@ async fn a_watched_folder_is_listed_now_and_then() {
             .is_err()
     );
     put(&folder, "cat.png", b"abc");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.key, "cat.png");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -332,9 +332,9 @@ async fn a_watched_folder_may_go_and_come_back() {
     );
     std::fs::rename(away.path().join("it"), folder.path()).expect("a rename");
     put(&folder, "cat.png", b"abc");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.key, "cat.png");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -381,9 +381,9 @@ async fn a_file_that_is_open_for_writing_is_waited_for_however_long_its_writer_p
         assert!(early.is_err(), "taken while it is written");
         std::io::Write::write_all(&mut &file, b"def").expect("a write");
         drop(file);
-        let (message, receipt) = next(&mut source).await;
+        let (message, ack_handle) = next(&mut source).await;
         assert_eq!(message.body.as_slice(), b"abcdef");
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
     }
 }
 
@@ -408,8 +408,8 @@ async fn a_file_that_is_open_under_another_name_is_waited_for_while_others_are_t
         }
         // Something was taken and looked for a moment ago.
         put(&folder, "first.png", b"first");
-        let (_, receipt) = next(&mut source).await;
-        settle(receipt, Disposition::Ack).await;
+        let (_, ack_handle) = next(&mut source).await;
+        settle(ack_handle, Disposition::Ack).await;
         let from = match how {
             "renamed" => folder.path().join("cat.png.part"),
             _ => elsewhere.path().join("other"),
@@ -421,18 +421,18 @@ async fn a_file_that_is_open_under_another_name_is_waited_for_while_others_are_t
             .expect("its time");
         way(how, &from, &folder.path().join("cat.png"));
         put(&folder, "last.png", b"last");
-        let (message, receipt) = next(&mut source).await;
+        let (message, ack_handle) = next(&mut source).await;
         assert_eq!(message.key, "last.png", "{how}, watched: {is_watched}");
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
         std::io::Write::write_all(&mut &writer, b" and half").expect("a write");
         drop(writer);
-        let (message, receipt) = next(&mut source).await;
+        let (message, ack_handle) = next(&mut source).await;
         assert_eq!(
             message.body.as_slice(),
             b"half and half",
             "{how}, watched: {is_watched}"
         );
-        settle(receipt, Disposition::Ack).await;
+        settle(ack_handle, Disposition::Ack).await;
     }
 }
 
@@ -442,9 +442,9 @@ async fn a_link_to_a_complete_file_waits_for_nobody() {
     put(&elsewhere, "cat.png", b"abc");
     let mut source = open_with(&folder, Until::Stopped, watching());
     std::fs::hard_link(elsewhere.path().join("cat.png"), folder.path().join("cat.png")).expect("a link");
-    let (message, receipt) = next(&mut source).await;
+    let (message, ack_handle) = next(&mut source).await;
     assert_eq!(message.body.as_slice(), b"abc");
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 #[tokio::test]
@@ -460,13 +460,13 @@ async fn a_file_must_not_have_changed_for_as_long_as_the_setting_says() {
     let mut source = Source::open(&config, MESSAGE_BYTES_MAX, Until::Empty)
         .await
         .expect("a source");
-    let (_, receipt) = next(&mut source).await;
+    let (_, ack_handle) = next(&mut source).await;
     assert!(
         began.elapsed() >= settle_for - Duration::from_millis(20),
         "{:?}",
         began.elapsed()
     );
-    settle(receipt, Disposition::Ack).await;
+    settle(ack_handle, Disposition::Ack).await;
 }
 
 /// On a thread that may not read what its user may not, root or not.

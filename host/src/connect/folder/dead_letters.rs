@@ -12,7 +12,7 @@ use super::FolderError;
 use super::deliver::is_plain_name;
 use super::files::{Temporary, open_plain, rename_new, sync_directory};
 use super::shared::REASON_SUFFIX;
-use crate::letter::{self, Letter};
+use crate::dead_letter::{self, DeadLetter};
 use crate::message::Message;
 
 /// The largest reason that is read, in bytes; ours are far smaller.
@@ -20,7 +20,7 @@ const REASON_BYTES_MAX: u64 = 1 << 20;
 
 /// The dead letters that are in a folder now, by name.
 #[derive(Debug)]
-pub struct Letters {
+pub struct DeadLetters {
     inbox: PathBuf,
     dead: PathBuf,
     /// The last name first.
@@ -31,7 +31,7 @@ pub struct Letters {
 #[derive(Debug)]
 pub struct Found {
     /// What it says.
-    pub letter: Letter,
+    pub dead_letter: DeadLetter,
     path: PathBuf,
     /// The name of the folder that it was taken from.
     inbox: String,
@@ -70,7 +70,7 @@ struct Envelope {
     headers: BTreeMap<String, String>,
 }
 
-impl Letters {
+impl DeadLetters {
     /// Lists the letters of an inbox. Blocks.
     ///
     /// # Errors
@@ -120,14 +120,14 @@ impl Letters {
             // A name that is no UTF-8 was written with marks in the place of what is not.
             let is_whole = |name: &String| is_plain_name(name) && !name.contains(char::REPLACEMENT_CHARACTER);
             let original = reason.file.clone().filter(is_whole);
-            let mut letter = reason.into_letter();
-            if letter.id.is_empty() {
-                letter.id = name.to_string_lossy().into_owned();
+            let mut dead_letter = reason.into_dead_letter();
+            if dead_letter.id.is_empty() {
+                dead_letter.id = name.to_string_lossy().into_owned();
             }
-            letter.file = Some(name.to_string_lossy().into_owned());
-            letter.n_bytes = metadata.len();
+            dead_letter.file = Some(name.to_string_lossy().into_owned());
+            dead_letter.n_bytes = metadata.len();
             return Some(Found {
-                letter,
+                dead_letter,
                 path,
                 inbox: self
                     .inbox
@@ -156,7 +156,7 @@ impl Letters {
         }
         match moved {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let name = found.letter.file.clone().unwrap_or_default();
+                let name = found.dead_letter.file.clone().unwrap_or_default();
                 return Err(PutBackError::NameTaken(name));
             }
             moved => moved.map_err(FolderError::at("move into the inbox", &found.path))?,
@@ -176,14 +176,18 @@ impl Letters {
 impl Found {
     /// The message that it was, as plugins saw it, without its body.
     pub fn message(&self) -> Message {
-        let letter = &self.letter;
+        let dead_letter = &self.dead_letter;
         Message {
-            id: letter.message_id().to_owned(),
+            id: dead_letter.message_id().to_owned(),
             source: self.inbox.clone(),
             file: self.name.as_ref().map(OsString::from),
-            key: self.name.clone().or_else(|| letter.file.clone()).unwrap_or_default(),
-            attempt: letter.attempt(),
-            content_type: letter.content_type.clone(),
+            key: self
+                .name
+                .clone()
+                .or_else(|| dead_letter.file.clone())
+                .unwrap_or_default(),
+            attempt: dead_letter.attempt(),
+            content_type: dead_letter.content_type.clone(),
             ..Message::default()
         }
     }
@@ -203,13 +207,13 @@ impl Found {
 }
 
 impl Reason {
-    fn into_letter(self) -> Letter {
-        let mut letter = Letter::default();
+    fn into_dead_letter(self) -> DeadLetter {
+        let mut dead_letter = DeadLetter::default();
         if let Some(envelope) = self.envelope {
-            letter.id = envelope.message_id;
-            letter.correlation_id = envelope.correlation_id;
-            letter.content_type = envelope.content_type;
-            letter.headers = envelope.headers;
+            dead_letter.id = envelope.message_id;
+            dead_letter.correlation_id = envelope.correlation_id;
+            dead_letter.content_type = envelope.content_type;
+            dead_letter.headers = envelope.headers;
         }
         // A reason from before there were envelopes says at least this.
         let attempt = self.attempt.map(|attempt| attempt.to_string());
@@ -220,10 +224,10 @@ impl Reason {
             ("attempt", attempt),
         ] {
             if let Some(value) = value {
-                letter.headers.entry(letter::header(name)).or_insert(value);
+                dead_letter.headers.entry(dead_letter::header(name)).or_insert(value);
             }
         }
-        letter
+        dead_letter
     }
 }
 

@@ -6,25 +6,25 @@ use std::time::Duration;
 use crate::disposition::Stage;
 use crate::histogram::{Histogram, TIMES};
 
-/// Generations whose calls are told apart. What an older one counted goes to those that are told together, so that no
-/// count ever goes back.
+/// Generations whose calls are counted separately. The counts of older ones are merged, so that no count ever goes
+/// back.
 const GENERATIONS_MAX: usize = 8;
 
-/// Plugins whose calls in older generations are told apart: a file may name another one with each change.
+/// Plugins whose calls in older generations are counted separately: a file may name another one with each change.
 const OLDER_PLUGINS_MAX: usize = 16;
 
 /// Calls of one plugin in one stage.
 #[derive(Debug, Clone)]
 pub struct Calls {
-    /// The plugin's name; empty for older ones that are too many to be told apart.
+    /// The plugin's name; empty for the merged older ones.
     pub plugin: String,
-    /// What it was called for.
+    /// The stage of the call.
     pub stage: Stage,
-    /// The generation; none for all those that are too old to be told apart.
+    /// The generation; `None` for the merged older ones.
     pub generation: Option<u64>,
     /// By what came of them.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// What they took.
+    /// Their times.
     pub time: Histogram,
 }
 
@@ -33,7 +33,7 @@ pub struct Calls {
 pub struct Call<'a> {
     /// The plugin's name.
     pub plugin: &'a str,
-    /// What it is called for.
+    /// The stage of the call.
     pub stage: Stage,
     /// The generation that the plugin serves in.
     pub generation: u64,
@@ -43,19 +43,19 @@ pub struct Call<'a> {
 #[derive(Debug, Default, Clone)]
 pub struct CallCounts {
     all: Vec<Calls>,
-    // Invariant: those that are told apart, at most `GENERATIONS_MAX`.
+    // Invariant: at most `GENERATIONS_MAX`.
     generations: Vec<u64>,
 }
 
 impl CallCounts {
-    /// Every plugin, stage and generation that is told apart.
+    /// Every plugin, stage and generation that is counted separately.
     pub fn iter(&self) -> impl Iterator<Item = &Calls> {
         self.all.iter()
     }
 
     /// Adds a call, by a constant that says what came of it.
     pub(super) fn add(&mut self, call: Call<'_>, outcome: &'static str, took: Duration) {
-        let calls = match self.tell_apart(call.generation) {
+        let calls = match self.keeps_separate(call.generation) {
             true => self.of(call.plugin, call.stage, Some(call.generation)),
             false => self.older(call.plugin, call.stage),
         };
@@ -65,8 +65,8 @@ impl CallCounts {
         }
     }
 
-    /// Whether a generation is told apart from the others; a new one makes the oldest one that is not.
-    fn tell_apart(&mut self, generation: u64) -> bool {
+    /// Whether a generation is counted separately; a new one makes the oldest one merge.
+    fn keeps_separate(&mut self, generation: u64) -> bool {
         if self.generations.contains(&generation) {
             return true;
         }
@@ -94,7 +94,7 @@ impl CallCounts {
         }
     }
 
-    /// Those of all generations that are too old to be told apart.
+    /// The counts of the older generations, merged.
     fn older(&mut self, plugin: &str, stage: Stage) -> Option<&mut Calls> {
         let mut older = self.all.iter().filter(|calls| calls.generation.is_none());
         let is_full = older.clone().count() >= OLDER_PLUGINS_MAX;
@@ -103,7 +103,7 @@ impl CallCounts {
         self.of(plugin, stage, None)
     }
 
-    /// Those of a plugin in a stage and a generation; found without an allocation where there were any.
+    /// The counts of a plugin in a stage and a generation; found without an allocation where there were any.
     fn of(&mut self, plugin: &str, stage: Stage, generation: Option<u64>) -> Option<&mut Calls> {
         let is_it = |calls: &Calls| calls.generation == generation && calls.stage == stage && calls.plugin == plugin;
         let at = self.all.iter().position(is_it).unwrap_or(self.all.len());

@@ -1,5 +1,5 @@
-//! A dead letter as plain data: what it says of itself, wherever it lies. All of it is untrusted. Knows no broker and
-//! no folder.
+//! A dead letter as plain data: its own account, wherever it lies. All of it is untrusted. Knows no broker and no
+//! folder.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,19 @@ pub const QUEUE: &str = "x-millrace-queue";
 
 /// A dead letter without its body.
 #[derive(Debug, Clone, Default)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Its own id: its message id, or the digest of its body where it has none.
     pub id: String,
     /// The content type that it claims for its body.
     pub content_type: Option<String>,
-    /// Its correlation id.
     pub correlation_id: Option<String>,
     /// The file that it is, where it lies in a folder.
     pub file: Option<String>,
     /// Its headers in their usual notation.
     pub headers: BTreeMap<String, String>,
-    /// What the original message had, as far as it can be read.
+    /// The original message, as far as it can be read.
     pub original: Option<Value>,
-    /// Headers of the original that are not in the letter, because they were too large or nested too deeply.
+    /// Headers of the original that are not in the dead letter, because they were too large or nested too deeply.
     pub n_cut: u64,
     /// The names of the first of them.
     pub cut_names: Vec<String>,
@@ -41,7 +40,7 @@ pub struct Letter {
     pub n_bytes: u64,
 }
 
-/// Who made a letter.
+/// The sender of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// A host.
@@ -57,8 +56,8 @@ pub fn header(fact: &str) -> String {
     format!("{PREFIX}{fact}")
 }
 
-impl Letter {
-    /// Who made it, by what it says.
+impl DeadLetter {
+    /// Its sender, by its own account.
     pub fn sender(&self) -> Sender {
         match (self.fact("reason"), &self.broker_queue) {
             (Some(_), _) => Sender::Millrace,
@@ -67,7 +66,7 @@ impl Letter {
         }
     }
 
-    /// What the host wrote into `x-millrace-NAME`.
+    /// The value of `x-millrace-NAME`.
     pub fn fact(&self, name: &str) -> Option<&str> {
         self.headers.get(&header(name)).map(String::as_str)
     }
@@ -91,7 +90,7 @@ impl Letter {
         match self.sender() {
             Sender::Millrace => self.fact("text").unwrap_or_default(),
             Sender::Broker => self.broker_reason.as_deref().unwrap_or_default(),
-            Sender::Stranger => "not a dead letter of ours, nor of the broker's",
+            Sender::Stranger => "not a dead letter of Millrace or of the broker",
         }
     }
 
@@ -122,7 +121,7 @@ impl Letter {
         self.fact("plugin").map(|plugin| format!("{plugin}@{version}"))
     }
 
-    /// The queue that the message was taken from, by what the letter says.
+    /// The queue that the message came from, by the dead letter's account.
     pub fn queue(&self) -> Option<&str> {
         let original = |part: &str| self.original.as_ref()?.get(part)?.as_str();
         let by_key = || original("routing_key").filter(|_| original("exchange") == Some(""));
@@ -133,7 +132,7 @@ impl Letter {
         }
     }
 
-    /// Whether a person may mean it by `id`: the beginning of its own id or of the message's, or its file's name.
+    /// Whether `id` may mean it: a prefix of its own id or of the message's, or its file's name.
     pub fn is_called(&self, id: &str) -> bool {
         !id.is_empty()
             && (self.id.starts_with(id) || self.message_id().starts_with(id) || self.file.as_deref() == Some(id))
@@ -149,21 +148,21 @@ impl Letter {
 mod tests {
     use super::*;
 
-    fn letter(headers: &[(&str, &str)]) -> Letter {
-        Letter {
+    fn dead_letter(headers: &[(&str, &str)]) -> DeadLetter {
+        DeadLetter {
             id: "0123abcd".to_owned(),
             headers: headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
-            ..Letter::default()
+            ..DeadLetter::default()
         }
     }
 
     #[test]
     fn a_letter_is_called_by_the_beginning_of_either_id() {
-        let mut letter = letter(&[("x-millrace-message-id", "order-7"), ("x-millrace-reason", "trap")]);
-        letter.file = Some("cat.png".to_owned());
+        let mut dead_letter = dead_letter(&[("x-millrace-message-id", "order-7"), ("x-millrace-reason", "trap")]);
+        dead_letter.file = Some("cat.png".to_owned());
         for (id, expected) in [
             ("0123", true),
             ("order", true),
@@ -172,20 +171,22 @@ mod tests {
             ("123", false),
             ("", false),
         ] {
-            assert_eq!(letter.is_called(id), expected, "{id:?}");
+            assert_eq!(dead_letter.is_called(id), expected, "{id:?}");
         }
-        assert!(letter.is_called_exactly("order-7") && !letter.is_called_exactly("order"));
+        assert!(dead_letter.is_called_exactly("order-7") && !dead_letter.is_called_exactly("order"));
     }
 
     #[test]
     fn the_reason_of_a_letter_does_not_begin_with_its_plugin() {
         #[track_caller]
         fn check(plugin: Option<&str>, text: &str, expected: &str) {
-            let mut letter = letter(&[("x-millrace-reason", "refused"), ("x-millrace-text", text)]);
+            let mut dead_letter = dead_letter(&[("x-millrace-reason", "refused"), ("x-millrace-text", text)]);
             if let Some(plugin) = plugin {
-                letter.headers.insert("x-millrace-plugin".to_owned(), plugin.to_owned());
+                dead_letter
+                    .headers
+                    .insert("x-millrace-plugin".to_owned(), plugin.to_owned());
             }
-            assert_eq!(letter.why(), expected);
+            assert_eq!(dead_letter.why(), expected);
         }
         let text = "plugin `crop` (9f86d081884c, generation 3): no picture (of any kind): empty";
         check(Some("crop"), text, "no picture (of any kind): empty");
@@ -196,11 +197,16 @@ mod tests {
 
     #[test]
     fn who_sent_a_letter_is_told_by_what_it_has() {
-        let mut letter = letter(&[]);
-        assert_eq!((letter.sender(), letter.class()), (Sender::Stranger, "unknown"));
-        letter.broker_queue = Some("images".to_owned());
-        assert_eq!((letter.sender(), letter.class()), (Sender::Broker, "broker"));
-        letter.headers.insert("x-millrace-reason".to_owned(), "trap".to_owned());
-        assert_eq!((letter.sender(), letter.class()), (Sender::Millrace, "trap"));
+        let mut dead_letter = dead_letter(&[]);
+        assert_eq!(
+            (dead_letter.sender(), dead_letter.class()),
+            (Sender::Stranger, "unknown")
+        );
+        dead_letter.broker_queue = Some("images".to_owned());
+        assert_eq!((dead_letter.sender(), dead_letter.class()), (Sender::Broker, "broker"));
+        dead_letter
+            .headers
+            .insert("x-millrace-reason".to_owned(), "trap".to_owned());
+        assert_eq!((dead_letter.sender(), dead_letter.class()), (Sender::Millrace, "trap"));
     }
 }

@@ -1,4 +1,4 @@
-//! What every standard-library guest of `wasm32-wasip2` imports, made inert: no environment, closed input, output that
+//! The imports of every standard-library guest of `wasm32-wasip2`, as stubs: no environment, closed input, output that
 //! goes by lines into the call's bounded log, a constant seed. Nothing here blocks, waits or keeps a table.
 //!
 //! The interfaces are wasmtime-wasi's bindings; their hosts are ours, because its own block in a runtime of its own and
@@ -35,7 +35,7 @@ pub(super) const INTERFACES: [&str; 14] = [
     "wasi:random/insecure-seed",
 ];
 
-/// Handles mean one of these; there is no table.
+/// Handles mean one of these, without a table.
 const STDIN: u32 = 0;
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
@@ -239,7 +239,7 @@ impl streams::HostOutputStream for State {
         Ok(Resource::new_own(stream.rep()))
     }
 
-    /// Zeroes are no text; they go nowhere.
+    /// Zeroes are not text; they go nowhere.
     fn write_zeroes(&mut self, _: Resource<DynOutputStream>, _: u64) -> StreamResult<()> {
         Ok(())
     }

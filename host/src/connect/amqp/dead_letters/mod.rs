@@ -16,13 +16,13 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::line::{self, Channel, Failure};
+use super::line::{self, BrokerCallError, Channel};
 use super::link::{ConnectError, Link};
 use super::properties::{TooLong, plain, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use crate::config::BrokerAccess;
+use crate::dead_letter::{DeadLetter, ORIGINAL, Sender};
 use crate::envelope::digest;
-use crate::letter::{Letter, ORIGINAL, Sender};
 use crate::message::Message;
 
 pub use original::NotOriginal;
@@ -58,7 +58,7 @@ const ACK_LIMIT: Duration = BrokerAccess::ANSWER_TIMEOUT;
 
 /// The dead letters that are in a queue now; those that come later are left alone.
 #[derive(Debug)]
-pub struct Letters {
+pub struct DeadLetters {
     link: Link,
     channel: Channel,
     queue: ShortString,
@@ -71,9 +71,9 @@ type Unsettled = Arc<Mutex<BTreeSet<u64>>>;
 
 /// A letter in hand. Dropped, it is still the queue's.
 #[derive(Debug)]
-pub struct Held {
+pub struct DeadLetterHandle {
     /// What it says.
-    pub letter: Letter,
+    pub dead_letter: DeadLetter,
     delivery: Delivery,
     unsettled: Unsettled,
 }
@@ -87,7 +87,7 @@ pub struct PuttingBack {
 
 /// Why letters cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum LettersError {
+pub enum DeadLettersError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -121,15 +121,15 @@ pub enum PutBackError {
     Stays(String),
 }
 
-impl Letters {
+impl DeadLetters {
     /// Looks into a queue.
     ///
     /// # Errors
     /// No connection, or no such queue.
-    pub async fn open(access: &BrokerAccess, queue: &str) -> Result<Self, LettersError> {
+    pub async fn open(access: &BrokerAccess, queue: &str) -> Result<Self, DeadLettersError> {
         let name = short("queue", queue)?;
         let link = Link::new(access.clone(), "millrace dlq".to_owned());
-        let failed = |failure: Failure| LettersError::read(queue, &failure);
+        let failed = |failure: BrokerCallError| DeadLettersError::read(queue, &failure);
         let channel = link.line().await?.channel().await.map_err(failed)?;
         let declared = channel.declare(name.clone(), PASSIVE, FieldTable::default()).await;
         let n_left = declared.map_err(failed)?;
@@ -151,19 +151,19 @@ impl Letters {
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn next(&mut self) -> Result<Option<Held>, LettersError> {
+    pub async fn next(&mut self) -> Result<Option<DeadLetterHandle>, DeadLettersError> {
         let Some(n_left) = self.n_left.checked_sub(1) else {
             return Ok(None);
         };
         self.n_left = n_left;
         let got = self.channel.get(self.queue.clone()).await;
-        let Some(message) = got.map_err(|error| LettersError::read(self.queue.as_str(), &error))? else {
+        let Some(message) = got.map_err(|error| DeadLettersError::read(self.queue.as_str(), &error))? else {
             return Ok(None);
         };
         let delivery = message.delivery;
         lock(&self.unsettled).insert(delivery.delivery_tag);
-        Ok(Some(Held {
-            letter: read(&delivery),
+        Ok(Some(DeadLetterHandle {
+            dead_letter: read(&delivery),
             delivery,
             unsettled: Arc::clone(&self.unsettled),
         }))
@@ -173,27 +173,27 @@ impl Letters {
     ///
     /// # Errors
     /// The connection broke: then the broker takes them back by itself.
-    pub async fn close(self) -> Result<(), LettersError> {
+    pub async fn close(self) -> Result<(), DeadLettersError> {
         let tags: Vec<u64> = lock(&self.unsettled).iter().copied().collect();
         let (mut n_ready, mut in_order) = (self.n_ready().await?, true);
         for some in tags.chunks(GIVEN_BACK) {
             let Some(last) = some.last() else { continue };
             let given_back = self.channel.give_back_up_to(*last).await;
-            given_back.map_err(|error| LettersError::read(self.queue.as_str(), &error))?;
+            given_back.map_err(|error| DeadLettersError::read(self.queue.as_str(), &error))?;
             n_ready = n_ready.saturating_add(u32::try_from(some.len()).unwrap_or(u32::MAX));
             // Somebody who takes letters meanwhile must not keep this waiting: then their order is of no use to anybody.
             in_order = in_order && self.wait_ready(n_ready).await?;
         }
         let closed = self.channel.close().await;
-        closed.map_err(|error| LettersError::read(self.queue.as_str(), &error))?;
+        closed.map_err(|error| DeadLettersError::read(self.queue.as_str(), &error))?;
         self.link.close().await;
         Ok(())
     }
 
     /// Waits until the queue has so many letters again; tells whether it has.
-    async fn wait_ready(&self, n_letters: u32) -> Result<bool, LettersError> {
+    async fn wait_ready(&self, n_dead_letters: u32) -> Result<bool, DeadLettersError> {
         for _ in 0..ASKED_MAX {
-            if self.n_ready().await? >= n_letters {
+            if self.n_ready().await? >= n_dead_letters {
                 return Ok(true);
             }
             tokio::time::sleep(ASKED_EVERY).await;
@@ -201,10 +201,10 @@ impl Letters {
         Ok(false)
     }
 
-    async fn n_ready(&self) -> Result<u32, LettersError> {
+    async fn n_ready(&self) -> Result<u32, DeadLettersError> {
         let declared = self.channel.declare(self.queue.clone(), PASSIVE, FieldTable::default());
         let declared = declared.await;
-        declared.map_err(|error| LettersError::read(self.queue.as_str(), &error))
+        declared.map_err(|error| DeadLettersError::read(self.queue.as_str(), &error))
     }
 }
 
@@ -213,8 +213,8 @@ fn lock(unsettled: &Unsettled) -> MutexGuard<'_, BTreeSet<u64>> {
     unsettled.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl LettersError {
-    fn read(queue: &str, error: &Failure) -> Self {
+impl DeadLettersError {
+    fn read(queue: &str, error: &BrokerCallError) -> Self {
         Self::Read {
             queue: queue.to_owned(),
             why: error.to_string(),
@@ -222,7 +222,7 @@ impl LettersError {
     }
 }
 
-impl Held {
+impl DeadLetterHandle {
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.delivery.data
@@ -246,9 +246,9 @@ impl Held {
                 .unwrap_or_else(|| digest(self.body())),
             correlation_id: text(properties.correlation_id()),
             reply_to: text(properties.reply_to()),
-            source: self.letter.queue().unwrap_or_default().to_owned(),
+            source: self.dead_letter.queue().unwrap_or_default().to_owned(),
             key: routing_key,
-            attempt: self.letter.attempt(),
+            attempt: self.dead_letter.attempt(),
             content_type: text(properties.content_type()),
             headers: headers
                 .filter_map(|(name, value)| Some((name.to_string(), plain(value)?)))
@@ -260,8 +260,8 @@ impl Held {
     /// The message that it was.
     fn original(&self) -> Result<Original, NotOriginal> {
         let found = || Original::of(&self.delivery);
-        match self.letter.sender() {
-            Sender::Millrace => Original::parse(self.letter.headers.get(ORIGINAL).map_or("", String::as_str)),
+        match self.dead_letter.sender() {
+            Sender::Millrace => Original::parse(self.dead_letter.headers.get(ORIGINAL).map_or("", String::as_str)),
             Sender::Broker => Ok(found().without_deaths()),
             Sender::Stranger => Ok(found()),
         }
@@ -291,9 +291,9 @@ impl PuttingBack {
     ///
     /// # Cancellation
     /// Loses nothing: at worst the message is in both queues.
-    pub async fn put_back(&self, held: Held, queue: &str) -> Result<(), PutBackError> {
+    pub async fn put_back(&self, held: DeadLetterHandle, queue: &str) -> Result<(), PutBackError> {
         let properties = held.original()?.put_back(queue);
-        let Held {
+        let DeadLetterHandle {
             mut delivery,
             unsettled,
             ..
@@ -304,7 +304,7 @@ impl PuttingBack {
             mandatory: true,
             body: Arc::new(std::mem::take(&mut delivery.data)),
             properties,
-            home: None,
+            target_queue: None,
         });
         self.publisher.publish(&publish).await?;
         match line::ack(&delivery, ACK_LIMIT).await {
@@ -328,13 +328,13 @@ impl PuttingBack {
 }
 
 /// Reads what a letter says. Nothing in it is believed: a header that is not as we write it is shown as it is.
-fn read(delivery: &Delivery) -> Letter {
+fn read(delivery: &Delivery) -> DeadLetter {
     let properties = &delivery.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
     let table = properties.headers().as_ref().map(FieldTable::inner);
     let headers = table.into_iter().flatten();
     let headers = headers.map(|(name, value)| (name.to_string(), shown(value))).collect();
-    let mut letter = Letter {
+    let mut dead_letter = DeadLetter {
         id: text(properties.message_id())
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| digest(&delivery.data)),
@@ -342,27 +342,27 @@ fn read(delivery: &Delivery) -> Letter {
         correlation_id: text(properties.correlation_id()),
         headers,
         n_bytes: delivery.data.len() as u64,
-        ..Letter::default()
+        ..DeadLetter::default()
     };
-    let original = letter.headers.get(ORIGINAL);
-    letter.original = original.and_then(|text| serde_json::from_str(text).ok());
-    if let Some(original) = &letter.original {
-        letter.n_cut = original.get("cut_headers").and_then(Value::as_u64).unwrap_or(0);
+    let original = dead_letter.headers.get(ORIGINAL);
+    dead_letter.original = original.and_then(|text| serde_json::from_str(text).ok());
+    if let Some(original) = &dead_letter.original {
+        dead_letter.n_cut = original.get("cut_headers").and_then(Value::as_u64).unwrap_or(0);
         let names = original
             .get("cut_names")
             .and_then(Value::as_array)
             .into_iter()
             .flatten();
-        letter.cut_names = names.filter_map(Value::as_str).map(str::to_owned).collect();
+        dead_letter.cut_names = names.filter_map(Value::as_str).map(str::to_owned).collect();
     }
     // The latest death of several is the first of them.
     if let Some(AMQPValue::FieldArray(deaths)) = table.and_then(|headers| headers.get("x-death"))
         && let Some(AMQPValue::FieldTable(death)) = deaths.as_slice().first()
     {
         let said = |name: &str| death.inner().get(name).and_then(plain);
-        (letter.broker_queue, letter.broker_reason) = (said("queue"), said("reason"));
+        (dead_letter.broker_queue, dead_letter.broker_reason) = (said("queue"), said("reason"));
     }
-    letter
+    dead_letter
 }
 
 fn shown(value: &AMQPValue) -> String {

@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{debug, warn};
 
 use super::files::{ensure_directory, rename_new, sync_directory};
-use crate::connect::Suspicion;
+use crate::connect::Quarantine;
 
 /// The file that a living host holds locked.
 const LOCK: &str = "lock";
 
 /// A host's folder, ours for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct ClaimDir {
     path: PathBuf,
     // Invariant: a name is claimed once in a home, so that no rename between its directories meets another file.
     names: Mutex<HashSet<OsString>>,
@@ -33,38 +33,38 @@ pub(super) struct Home {
 
 /// What is done with a claimed file now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ClaimPhase {
     /// It is being worked on.
-    Taken,
+    Running,
     /// It waits to be tried again.
     Waiting,
     /// It was set apart, because hosts died with it in hand.
-    Apart {
+    Quarantined {
         /// How many.
-        deaths: u32,
+        crash_count: u32,
     },
     /// It was set apart, and is the one of those that is worked on.
-    Alone {
+    RunningQuarantined {
         /// How many hosts died with it in hand before.
-        deaths: u32,
+        crash_count: u32,
     },
 }
 
 /// A file that is ours. Dropping it frees the name in its home; where the file lies then says what becomes of it.
 #[derive(Debug)]
 pub(super) struct Claim {
-    home: Arc<Home>,
-    phase: Phase,
+    claim_dir: Arc<ClaimDir>,
+    phase: ClaimPhase,
     name: OsString,
     /// 1 at the first attempt.
     pub(super) attempt: u32,
     /// Whether it was in hand before and was not settled.
     pub(super) redelivered: bool,
     /// Whether a host may have died of it.
-    pub(super) suspicion: Suspicion,
+    pub(super) quarantine: Quarantine,
 }
 
-impl Home {
+impl ClaimDir {
     /// Makes a new home and locks it.
     pub(super) fn create(private: &Path) -> io::Result<Self> {
         let path = private.join(uuid::Uuid::new_v4().to_string());
@@ -87,7 +87,7 @@ impl Home {
         for entry in std::fs::read_dir(private)? {
             let path = entry?.path();
             match Self::adopt(path.clone()) {
-                Ok(Some(home)) => claims.extend(Arc::new(home).claims()?),
+                Ok(Some(claim_dir)) => claims.extend(Arc::new(claim_dir).claims()?),
                 Ok(None) => {}
                 Err(error) => warn!(folder = %path.display(), %error, "claims of another host cannot be looked at"),
             }
@@ -127,8 +127,8 @@ impl Home {
                 let name = file?.file_name();
                 if let Some(mut claim) = Self::claim(&self, name) {
                     (claim.phase, claim.attempt) = (phase, attempt);
-                    claim.suspicion = phase.left_behind();
-                    claim.redelivered = claim.suspicion != Suspicion::None;
+                    claim.quarantine = phase.left_behind();
+                    claim.redelivered = claim.quarantine != Quarantine::None;
                     claims.push(claim);
                 }
             }
@@ -137,28 +137,28 @@ impl Home {
     }
 
     /// Reserves a name; `None` while a file of this name is claimed already.
-    pub(super) fn claim(home: &Arc<Self>, name: OsString) -> Option<Claim> {
-        let is_free = home
+    pub(super) fn claim(claim_dir: &Arc<Self>, name: OsString) -> Option<Claim> {
+        let is_free = claim_dir
             .names
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone());
         is_free.then(|| Claim {
-            home: Arc::clone(home),
-            phase: Phase::Taken,
+            claim_dir: Arc::clone(claim_dir),
+            phase: ClaimPhase::Running,
             name,
             attempt: 1,
             redelivered: false,
-            suspicion: Suspicion::None,
+            quarantine: Quarantine::None,
         })
     }
 
-    fn slot(&self, phase: Phase, attempt: u32) -> PathBuf {
+    fn slot(&self, phase: ClaimPhase, attempt: u32) -> PathBuf {
         self.path.join(match phase {
-            Phase::Taken => format!("taken.{attempt}"),
-            Phase::Waiting => format!("waiting.{attempt}"),
-            Phase::Apart { deaths } => format!("apart.{deaths}.{attempt}"),
-            Phase::Alone { deaths } => format!("alone.{deaths}.{attempt}"),
+            ClaimPhase::Running => format!("taken.{attempt}"),
+            ClaimPhase::Waiting => format!("waiting.{attempt}"),
+            ClaimPhase::Quarantined { crash_count } => format!("apart.{crash_count}.{attempt}"),
+            ClaimPhase::RunningQuarantined { crash_count } => format!("alone.{crash_count}.{attempt}"),
         })
     }
 
@@ -176,21 +176,21 @@ impl Home {
     }
 }
 
-impl Phase {
+impl ClaimPhase {
     /// What a file in this phase is suspected of when its host is gone. What only waited is innocent of that.
-    fn left_behind(self) -> Suspicion {
+    fn left_behind(self) -> Quarantine {
         match self {
-            Self::Taken => Suspicion::Raised { deaths: 1 },
-            Self::Waiting => Suspicion::None,
-            Self::Apart { deaths } => Suspicion::Apart { deaths },
-            Self::Alone { deaths } => Suspicion::Raised {
-                deaths: deaths.saturating_add(1),
+            Self::Running => Quarantine::Due { crash_count: 1 },
+            Self::Waiting => Quarantine::None,
+            Self::Quarantined { crash_count } => Quarantine::Inside { crash_count },
+            Self::RunningQuarantined { crash_count } => Quarantine::Due {
+                crash_count: crash_count.saturating_add(1),
             },
         }
     }
 }
 
-impl Drop for Home {
+impl Drop for ClaimDir {
     fn drop(&mut self) {
         match self.remove_if_empty() {
             Ok(()) => {}
@@ -208,7 +208,7 @@ impl Claim {
 
     /// The directory that the file lies in.
     pub(super) fn directory(&self) -> PathBuf {
-        self.home.slot(self.phase, self.attempt)
+        self.claim_dir.slot(self.phase, self.attempt)
     }
 
     /// Where the file lies.
@@ -217,14 +217,14 @@ impl Claim {
     }
 
     /// What is done with it now.
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> ClaimPhase {
         self.phase
     }
 
     /// Makes where the file lies safe from a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync_directory(&self.directory())?;
-        sync_directory(&self.home.path)
+        sync_directory(&self.claim_dir.path)
     }
 
     /// Takes the file into the home: the rename that makes it ours.
@@ -234,11 +234,11 @@ impl Claim {
     }
 
     /// Moves the file within its home; nothing changes on an error.
-    pub(super) fn advance(&mut self, phase: Phase, attempt: u32) -> io::Result<()> {
+    pub(super) fn advance(&mut self, phase: ClaimPhase, attempt: u32) -> io::Result<()> {
         if (phase, attempt) == (self.phase, self.attempt) {
             return Ok(());
         }
-        let slot = self.home.slot(phase, attempt);
+        let slot = self.claim_dir.slot(phase, attempt);
         ensure_directory(&slot)?;
         rename_new(&self.path(), &slot.join(&self.name))?;
         (self.phase, self.attempt) = (phase, attempt);
@@ -248,7 +248,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.home
+        self.claim_dir
             .names
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -256,15 +256,15 @@ impl Drop for Claim {
     }
 }
 
-fn parse_slot(name: &OsStr) -> Option<(Phase, u32)> {
+fn parse_slot(name: &OsStr) -> Option<(ClaimPhase, u32)> {
     let mut parts = name.to_str()?.split('.');
     let phase = parts.next()?;
     let mut number = || parts.next()?.parse::<u32>().ok();
     let phase = match phase {
-        "taken" => Phase::Taken,
-        "waiting" => Phase::Waiting,
-        "apart" => Phase::Apart { deaths: number()? },
-        "alone" => Phase::Alone { deaths: number()? },
+        "taken" => ClaimPhase::Running,
+        "waiting" => ClaimPhase::Waiting,
+        "apart" => ClaimPhase::Quarantined { crash_count: number()? },
+        "alone" => ClaimPhase::RunningQuarantined { crash_count: number()? },
         _ => return None,
     };
     Some((phase, number()?))

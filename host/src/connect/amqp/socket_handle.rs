@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::traffic::Traffic;
 
 /// The socket. Cancelled, its token ends it at the next read; when it ends by itself, its token is cancelled.
-pub(super) struct Cord<S> {
+pub(super) struct SocketHandle<S> {
     inner: S,
     cut: CancellationToken,
     // Boxed, since it must not move and the socket must.
@@ -22,7 +22,7 @@ pub(super) struct Cord<S> {
     traffic: Arc<Traffic>,
 }
 
-impl<S> Cord<S> {
+impl<S> SocketHandle<S> {
     pub(super) fn new(inner: S, cut: CancellationToken, traffic: Arc<Traffic>) -> Self {
         let cancelled = Box::pin(cut.clone().cancelled_owned());
         Self {
@@ -44,7 +44,7 @@ impl<S> Cord<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Cord<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SocketHandle<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.cut.is_cancelled() && !this.is_over {
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Cord<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Cord<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SocketHandle<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
@@ -98,13 +98,13 @@ mod tests {
     async fn a_socket_ends_when_it_is_told_to_and_tells_when_it_ends() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let cut = CancellationToken::new();
-        let mut cord = Cord::new(ours, cut.clone(), Arc::default());
+        let mut socket_handle = SocketHandle::new(ours, cut.clone(), Arc::default());
         theirs.write_all(b"ab").await.expect("a pipe");
-        assert_eq!(cord.read_u8().await.ok(), Some(b'a'));
+        assert_eq!(socket_handle.read_u8().await.ok(), Some(b'a'));
         let (read, ()) = tokio::join!(
             async {
-                cord.read_u8().await.ok();
-                cord.read_u8().await
+                socket_handle.read_u8().await.ok();
+                socket_handle.read_u8().await
             },
             async { cut.cancel() }
         );
@@ -115,9 +115,9 @@ mod tests {
 
         let (ours, theirs) = tokio::io::duplex(64);
         let cut = CancellationToken::new();
-        let mut cord = Cord::new(ours, cut.clone(), Arc::default());
+        let mut socket_handle = SocketHandle::new(ours, cut.clone(), Arc::default());
         drop(theirs);
-        assert_eq!(cord.read(&mut [0; 8]).await.ok(), Some(0));
+        assert_eq!(socket_handle.read(&mut [0; 8]).await.ok(), Some(0));
         assert!(cut.is_cancelled());
     }
 }

@@ -12,16 +12,16 @@ use sha2::{Digest, Sha256};
 
 use super::message::read_bounded;
 use super::{Budget, Case, Expected, ExpectedOutcome, Origin, Outcome, Record, SaidPrediction, alone, read};
-use crate::config::mistakes::{Mistake, Span, quoted};
+use crate::config::diagnostics::{Diagnostic, Span, quoted};
 use crate::config::{ConfigErrors, default_limits, limits_read};
 use crate::disposition::Stage;
 use crate::kept_prediction::KeptPrediction;
 use crate::message::{Message, Tensor, TensorData};
 
-/// What a saved letter is called in its folder.
-pub const LETTER_FILE: &str = "case.json";
+/// The file name of a saved dead letter in its folder.
+pub const DEAD_LETTER_FILE: &str = "case.json";
 
-/// What `case.json` says that it is.
+/// The format that `case.json` names.
 const FORMAT: &str = "millrace-case/1";
 
 #[derive(Debug, Deserialize)]
@@ -32,8 +32,8 @@ struct Saved {
     message: SavedMessage,
     limits: Option<SavedLimits>,
     prediction: Option<KeptPrediction>,
-    #[serde(default)]
-    letter: SavedLetter,
+    #[serde(default, rename = "letter")]
+    dead_letter: SavedDeadLetter,
     expect: Option<Value>,
 }
 
@@ -49,7 +49,7 @@ struct SavedMessage {
     headers: Vec<(String, String)>,
 }
 
-/// What the plugin that failed had.
+/// The limits of the plugin that failed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedLimits {
@@ -58,7 +58,7 @@ struct SavedLimits {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct SavedLetter {
+struct SavedDeadLetter {
     reason: Option<String>,
     text: Option<String>,
     stage: Option<String>,
@@ -70,22 +70,28 @@ struct SavedLetter {
 
 /// Parses a `case.json` and reads the body that it names.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
-    let fail = |span: Option<Span>, message: String| Err(alone(path, text, Mistake::at(span, message)));
+    let fail = |span: Option<Span>, message: String| Err(alone(path, text, Diagnostic::at(span, message)));
     let saved: Saved = match serde_json::from_str(text) {
         Ok(saved) => saved,
-        Err(error) => return fail(place(text, &error), format!("this is no saved case: {error}")),
+        Err(error) => return fail(place(text, &error), format!("this is not a saved case: {error}")),
     };
     if saved.format != FORMAT {
         return fail(
             None,
-            format!("the format is {}, and {FORMAT:?} is read", quoted(&saved.format)),
+            format!(
+                "the format is {}, but this version reads {FORMAT:?}",
+                quoted(&saved.format)
+            ),
         );
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    // A name and no path: whoever sent a letter must not choose which file is read.
+    // A name, not a path: the sender of a dead letter must not choose which file is read.
     let mut parts = Path::new(&saved.body).components();
     let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
-        return fail(None, format!("the body {} is no file beside it", quoted(&saved.body)));
+        return fail(
+            None,
+            format!("the body {} is not a file beside it", quoted(&saved.body)),
+        );
     };
     let body = match read_bounded(&folder.join(name)) {
         Ok(body) => body,
@@ -131,7 +137,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         prediction,
         expected,
         budget: Budget::default(),
-        record: Some(record(saved.letter, limits)),
+        record: Some(record(saved.dead_letter, limits)),
     })
 }
 
@@ -150,7 +156,7 @@ fn message(saved: SavedMessage, body: Vec<u8>) -> Message {
     }
 }
 
-/// What a router is shown; nothing where nothing is left of it.
+/// The prediction for a router; `None` where nothing is left of it.
 fn shown(kept: KeptPrediction) -> Result<Option<SaidPrediction>, String> {
     if kept.scores.is_empty() && kept.outputs.is_empty() {
         return Ok(None);
@@ -170,7 +176,7 @@ fn shown(kept: KeptPrediction) -> Result<Option<SaidPrediction>, String> {
     }))
 }
 
-fn record(saved: SavedLetter, limits: Option<(Duration, usize)>) -> Record {
+fn record(saved: SavedDeadLetter, limits: Option<(Duration, usize)>) -> Record {
     const STAGES: [Stage; 5] = [
         Stage::Receive,
         Stage::Preprocess,
@@ -181,7 +187,7 @@ fn record(saved: SavedLetter, limits: Option<(Duration, usize)>) -> Record {
     let stage = STAGES
         .into_iter()
         .find(|stage| saved.stage.as_deref() == Some(stage.as_str()));
-    // Of a chain, the preprocessor is the last and the router the first.
+    // The preprocessor is the last of a plugin chain, and the router the first.
     let names = |list: Option<String>| list.unwrap_or_default();
     let (preprocess, route) = (names(saved.preprocess), names(saved.route));
     let own = match stage {
@@ -202,7 +208,7 @@ fn record(saved: SavedLetter, limits: Option<(Duration, usize)>) -> Record {
 }
 
 impl Record {
-    /// What a plugin that does `stage` must make of the message where its case says nothing: not again what is recorded.
+    /// The expectation for a plugin that does `stage` where its case has none: another outcome than the recorded one.
     /// `None` where the message never came to it or the record does not say.
     pub fn expected(&self, stage: Stage) -> Option<Expected> {
         let failed_in = self.stage?;
@@ -222,9 +228,9 @@ impl Record {
     }
 }
 
-/// What `dlq save` and `--update` wrote is of the form of `[expect]`; its readers are those of TOML.
+/// Expectations that `dlq save` and `--update` wrote have the form of `[expect]`; its readers are those of TOML.
 fn expected(value: &Value, path: &Path) -> Result<Expected, ConfigErrors> {
-    let fail = |message: String| alone(path, "", Mistake::at(None, message));
+    let fail = |message: String| alone(path, "", Diagnostic::at(None, message));
     let table: toml::Value =
         serde_json::from_value(value.clone()).map_err(|error| fail(format!("`expect`: {error}")))?;
     let text = toml::to_string(&table).map_err(|error| fail(format!("`expect`: {error}")))?;

@@ -23,9 +23,9 @@ use tracing::{debug, error, info, warn};
 use super::line::{Channel, PATIENCE};
 use super::link::{ConnectError, Link};
 use super::publisher::{LOOK, Publish, PublishError};
-use super::refusal::{Meaning, Refusal};
+use super::refusal::{BrokerRefusal, Meaning};
 use crate::connect::hold::backoff;
-use crate::failpoints::{self, Place};
+use crate::failpoints::{self, Failpoint};
 
 /// The header that a returned message is recognised by.
 pub(super) const NONCE: &str = "x-millrace-nonce";
@@ -49,7 +49,7 @@ pub(super) struct Request {
 }
 
 /// The task of one exchange.
-pub(super) struct Outlet {
+pub(super) struct PublishChannel {
     pub(super) link: Arc<Link>,
     pub(super) exchange: ShortString,
     /// What its nonces begin with: no other outlet's do.
@@ -59,7 +59,7 @@ pub(super) struct Outlet {
 
 type Nonce = String;
 type Resolved = (Nonce, Result<Confirmation, lapin::Error>);
-type InFlight = FuturesUnordered<BoxFuture<'static, Resolved>>;
+type UnconfirmedPublish = FuturesUnordered<BoxFuture<'static, Resolved>>;
 
 struct Pending {
     request: Request,
@@ -89,7 +89,7 @@ struct Life {
     is_refused: bool,
 }
 
-impl Outlet {
+impl PublishChannel {
     /// Serves until the last handle is gone.
     pub(super) async fn run(self, mut requests: mpsc::Receiver<Request>) {
         let mut life = Life::default();
@@ -106,9 +106,11 @@ impl Outlet {
                     return;
                 }
                 Ended::Refused(error) => {
-                    let refusal = Refusal::of(&error);
-                    let why = refusal.as_ref().map_or_else(|| error.to_string(), Refusal::told);
-                    self.tell_refused(refusal.as_ref(), &why, &mut life);
+                    let refusal = BrokerRefusal::of(&error);
+                    let why = refusal
+                        .as_ref()
+                        .map_or_else(|| error.to_string(), BrokerRefusal::described);
+                    self.log_refused(refusal.as_ref(), &why, &mut life);
                     why
                 }
                 Ended::Gone(why) | Ended::Broken(why) => {
@@ -130,7 +132,7 @@ impl Outlet {
         }
     }
 
-    fn tell_refused(&self, refusal: Option<&Refusal>, error: &str, life: &mut Life) {
+    fn log_refused(&self, refusal: Option<&BrokerRefusal>, error: &str, life: &mut Life) {
         if std::mem::replace(&mut life.is_refused, true) {
             return;
         }
@@ -206,7 +208,7 @@ impl Outlet {
         pending: &mut HashMap<Nonce, Pending>,
         life: &mut Life,
     ) -> Ended {
-        let mut in_flight = InFlight::new();
+        let mut in_flight = UnconfirmedPublish::new();
         let mut returned = HashMap::new();
         let mut nacked_since = None;
         let mut look = tokio::time::interval(LOOK);
@@ -218,7 +220,7 @@ impl Outlet {
                     take_resolved(&mut in_flight, &mut all);
                     note_nacks(&all, &mut nacked_since);
                     if let Err(error) = judge(all, pending, &mut returned) {
-                        let is_breakdown = Refusal::of(&error).is_some_and(|refusal| refusal.is_breakdown());
+                        let is_breakdown = BrokerRefusal::of(&error).is_some_and(|refusal| refusal.is_breakdown());
                         return match (is_breakdown, channel.line().is_up()) {
                             (true, _) => Ended::Broken(error.to_string()),
                             (false, true) => Ended::Refused(error),
@@ -290,7 +292,7 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
         let to = (publish.exchange.clone(), publish.routing_key.clone());
         let sent = async || {
             let subject = publish.properties.correlation_id().as_ref();
-            failpoints::pass(Place::Published, subject.map_or("", ShortString::as_str)).await;
+            failpoints::pass(Failpoint::Published, subject.map_or("", ShortString::as_str)).await;
         };
         let confirmed = channel.publish(to, options, &publish.body, properties, sent).await;
         (nonce, confirmed)
@@ -303,7 +305,7 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
 /// resolves them. So when a confirm is seen to be resolved without one, its return, if there was any, is with a
 /// confirm that was resolved before: taking all that are resolved sees it. `FuturesUnordered` may pause with more to
 /// give; it wakes the waker then, which is how the two ways of being pending are told apart.
-fn take_resolved(in_flight: &mut InFlight, all: &mut Vec<Resolved>) {
+fn take_resolved(in_flight: &mut UnconfirmedPublish, all: &mut Vec<Resolved>) {
     struct Woken(AtomicBool);
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
@@ -361,7 +363,9 @@ fn judge(
                 confirmed.push((nonce, nacked));
             }
             // The broker's own words, where one of the errors has them, and not those of a publish that came after.
-            Err(error) if failed.as_ref().is_none_or(|failed| Refusal::of(failed).is_none()) => failed = Some(error),
+            Err(error) if failed.as_ref().is_none_or(|failed| BrokerRefusal::of(failed).is_none()) => {
+                failed = Some(error)
+            }
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What is wrong in a `plugins.toml`, and how it is shown. Knows nothing of keys or their meaning.
+//! The mistakes of a `plugins.toml`, and how they are shown. Knows nothing of keys or their meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::Sound;
+use super::ValidParts;
 
 /// Bytes of the file, counted from its beginning.
 pub type Span = Range<usize>;
@@ -20,32 +20,32 @@ const QUOTED_CHARS_MAX: usize = 80;
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The offending text; none where it is about the whole file.
     pub span: Option<Span>,
-    /// What is wrong: one line, lower case, no final stop.
+    /// The problem: one line, lower case, no final stop.
     pub message: String,
-    /// What to do about it.
+    /// A hint.
     pub hint: Option<String>,
     /// Another place that the mistake refers to, and what it is.
     pub context: Option<(Span, String)>,
-    /// Whether it is none of the file's: this machine cannot tell now whether the file is right.
+    /// Whether it is about the machine, which cannot tell now whether the file is right.
     pub is_machines: bool,
 }
 
 /// Something that can be run but is hardly meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning(pub Mistake);
+pub struct Warning(pub Diagnostic);
 
 /// Every mistake of a file, in the order of the file.
 ///
 /// Its `Display` is the plain rendering; [`ConfigErrors::render`] can colour it.
 #[derive(Debug, Clone)]
 pub struct ConfigErrors {
-    source: Arc<Source>,
-    sound: Arc<Sound>,
+    source: Arc<SourceText>,
+    valid_parts: Arc<ValidParts>,
     // Invariant: sorted by span when it leaves this room.
-    mistakes: Vec<Mistake>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// How text for people is rendered.
@@ -59,7 +59,7 @@ pub enum Rendering {
 
 /// The text of a file without its secrets, and where its keys are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Source {
+pub(super) struct SourceText {
     /// The path as the user gave it.
     display_path: String,
     text: String,
@@ -71,7 +71,7 @@ pub(super) struct Source {
     names: BTreeMap<String, Span>,
 }
 
-impl Mistake {
+impl Diagnostic {
     /// A mistake at a place of the file.
     pub fn at(span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
         Self {
@@ -107,25 +107,25 @@ impl Mistake {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(source: Arc<Source>, sound: Sound, mistakes: Vec<Mistake>) -> Self {
+    pub(super) fn new(source: Arc<SourceText>, valid_parts: ValidParts, diagnostics: Vec<Diagnostic>) -> Self {
         let mut errors = Self {
             source,
-            sound: Arc::new(sound),
-            mistakes,
+            valid_parts: Arc::new(valid_parts),
+            diagnostics,
         };
         errors.sort();
         errors
     }
 
     /// Adds what a later check found.
-    pub fn push(&mut self, mistake: Mistake) {
-        self.mistakes.push(mistake);
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
         self.sort();
     }
 
-    /// What later checks can look at, so that they too report with the first run.
-    pub fn sound(&self) -> Arc<Sound> {
-        Arc::clone(&self.sound)
+    /// The parts that later checks can look at, so that they too report with the first run.
+    pub fn valid_parts(&self) -> Arc<ValidParts> {
+        Arc::clone(&self.valid_parts)
     }
 
     /// Where a key is in the file, as [`Config::locate`](super::Config::locate) says.
@@ -139,18 +139,18 @@ impl ConfigErrors {
     }
 
     /// The mistakes, in the order of the file.
-    pub fn mistakes(&self) -> &[Mistake] {
-        &self.mistakes
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.mistakes.is_empty()
+        self.diagnostics.is_empty()
     }
 
     /// Whether nothing is known to be wrong with the file: this machine lacks what it takes to check it.
     pub fn are_machines(&self) -> bool {
-        !self.is_empty() && self.mistakes.iter().all(|mistake| mistake.is_machines)
+        !self.is_empty() && self.diagnostics.iter().all(|diagnostic| diagnostic.is_machines)
     }
 
     /// Turns a collection into a result.
@@ -163,11 +163,15 @@ impl ConfigErrors {
 
     /// All mistakes with file, line, column, the offending line and hints, and a last line that counts them.
     pub fn render(&self, rendering: Rendering) -> String {
-        let mut text = self.source.render(Level::ERROR, &self.mistakes, rendering);
-        let n = self.mistakes.iter().filter(|mistake| !mistake.is_machines).count();
+        let mut text = self.source.render(Level::ERROR, &self.diagnostics, rendering);
+        let n = self
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| !diagnostic.is_machines)
+            .count();
         let (path, plural) = (&self.source.display_path, if n == 1 { "" } else { "s" });
         let last = match self.are_machines() {
-            true => format!("{path} could not be checked: this is no mistake in it"),
+            true => format!("cannot check {path}: the file itself may be right"),
             false => format!("{n} mistake{plural} in {path}"),
         };
         text.push_str(&format!("\n\n{last}"));
@@ -175,8 +179,8 @@ impl ConfigErrors {
     }
 
     fn sort(&mut self) {
-        self.mistakes
-            .sort_by_key(|mistake| mistake.span.as_ref().map_or((0, 0), |span| (span.start, span.end)));
+        self.diagnostics
+            .sort_by_key(|diagnostic| diagnostic.span.as_ref().map_or((0, 0), |span| (span.start, span.end)));
     }
 }
 
@@ -200,7 +204,7 @@ impl Rendering {
     }
 }
 
-impl Source {
+impl SourceText {
     pub(super) fn new(display_path: &Path, text: &str) -> Self {
         let secrets = url_passwords(text);
         Self {
@@ -247,33 +251,33 @@ impl Source {
     }
 
     pub(super) fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
-        let warnings: Vec<Mistake> = warnings.iter().map(|Warning(warning)| warning.clone()).collect();
+        let warnings: Vec<Diagnostic> = warnings.iter().map(|Warning(warning)| warning.clone()).collect();
         self.render(Level::WARNING, &warnings, rendering)
     }
 
-    fn render(&self, level: Level<'_>, mistakes: &[Mistake], rendering: Rendering) -> String {
+    fn render(&self, level: Level<'_>, diagnostics: &[Diagnostic], rendering: Rendering) -> String {
         let shown = self.shown();
         let renderer = match rendering {
             Rendering::Plain => Renderer::plain(),
             Rendering::Coloured => Renderer::styled().decor_style(DecorStyle::Unicode),
         };
         // One report each: mistakes of one report would run together.
-        let reports = mistakes
+        let reports = diagnostics
             .iter()
-            .map(|mistake| renderer.render(&[self.group(&level, mistake, &shown)]));
+            .map(|diagnostic| renderer.render(&[self.group(&level, diagnostic, &shown)]));
         reports.collect::<Vec<String>>().join("\n\n")
     }
 
-    fn group<'a>(&'a self, level: &Level<'a>, mistake: &'a Mistake, shown: &'a str) -> Group<'a> {
-        let title = level.clone().primary_title(mistake.message.as_str());
-        let mut group = match &mistake.span {
-            None if mistake.is_machines => Group::with_title(title),
+    fn group<'a>(&'a self, level: &Level<'a>, diagnostic: &'a Diagnostic, shown: &'a str) -> Group<'a> {
+        let title = level.clone().primary_title(diagnostic.message.as_str());
+        let mut group = match &diagnostic.span {
+            None if diagnostic.is_machines => Group::with_title(title),
             None => title.element(Origin::path(self.display_path.as_str())),
             Some(span) => {
                 let mut snippet = Snippet::source(shown)
                     .path(self.display_path.as_str())
                     .annotation(AnnotationKind::Primary.span(self.shown_span(shown, span)));
-                if let Some((span, label)) = &mistake.context {
+                if let Some((span, label)) = &diagnostic.context {
                     snippet = snippet.annotation(
                         AnnotationKind::Context
                             .span(self.shown_span(shown, span))
@@ -283,7 +287,7 @@ impl Source {
                 title.element(snippet)
             }
         };
-        if let Some(hint) = &mistake.hint {
+        if let Some(hint) = &diagnostic.hint {
             group = group.element(Level::HELP.message(hint.as_str()));
         }
         group
@@ -313,7 +317,7 @@ impl Source {
     }
 }
 
-/// What stands for a secret.
+/// The placeholder of a secret.
 pub(super) const HIDDEN: &str = "***";
 
 /// Text of the user in a message: in backticks, one line, bounded.

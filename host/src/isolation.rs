@@ -1,37 +1,38 @@
-//! The gate of a host: while a suspect runs, nothing else does. Knows no message.
+//! The isolation lock of a host: while a quarantined message runs, nothing else does. Knows no message.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-/// How long a suspect may keep other pipelines waiting once its plugins and its model are done with it: an answer of the
-/// broker takes milliseconds, and a broker that gives none must not stop the whole host.
+/// How long a quarantined message may keep other pipelines waiting once its plugins and its model are done with it: an
+/// answer of the broker takes milliseconds, and a broker that gives none must not stop the whole host.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One for each pipeline, all of one host behind the same door. Fair: who waits to be alone is not overtaken for ever.
+/// One for each pipeline, all of one host with the same lock for the host. Fair: a message that waits to be alone is
+/// not overtaken endlessly.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub struct IsolationLock {
     // Always taken in this order, so that no two wait for each other.
     pipeline: Arc<RwLock<()>>,
     host: Arc<RwLock<()>>,
 }
 
-/// Beside others that are not suspect.
+/// Shared with other messages that are not quarantined.
 #[derive(Debug)]
 #[must_use = "it lasts while it lives"]
 #[expect(dead_code, reason = "held, not used")]
-pub struct Among(OwnedRwLockReadGuard<()>, OwnedRwLockReadGuard<()>);
+pub struct SharedGuard(OwnedRwLockReadGuard<()>, OwnedRwLockReadGuard<()>);
 
 /// Beside nothing.
 #[derive(Debug)]
 #[must_use = "it lasts while it lives"]
-pub struct Alone {
+pub struct ExclusiveGuard {
     pipeline: OwnedRwLockWriteGuard<()>,
     host: OwnedRwLockWriteGuard<()>,
 }
 
-impl Gate {
+impl IsolationLock {
     /// A gate for another pipeline of the same host.
     pub fn beside(&self) -> Self {
         Self {
@@ -40,24 +41,25 @@ impl Gate {
         }
     }
 
-    /// Waits until no suspect runs. Not to be held while something waits for long, such as a destination.
-    pub async fn among(&self) -> Among {
+    /// Waits until no quarantined message runs. Not to be held while something waits for long, such as a destination.
+    pub async fn shared(&self) -> SharedGuard {
         let pipeline = Arc::clone(&self.pipeline).read_owned().await;
-        Among(pipeline, Arc::clone(&self.host).read_owned().await)
+        SharedGuard(pipeline, Arc::clone(&self.host).read_owned().await)
     }
 
     /// Waits until nothing runs.
-    pub async fn alone(&self) -> Alone {
-        Alone {
+    pub async fn exclusive(&self) -> ExclusiveGuard {
+        ExclusiveGuard {
             pipeline: Arc::clone(&self.pipeline).write_owned().await,
             host: Arc::clone(&self.host).write_owned().await,
         }
     }
 }
 
-impl Alone {
+impl ExclusiveGuard {
     /// Stays alone until `finishing` is done; in the host only for as long as other pipelines can be kept waiting. In its
-    /// own pipeline nothing else runs before: a suspect that is still in hand would be blamed for what ends the host.
+    /// own pipeline nothing else runs before: a quarantined message that is still in flight would be blamed for a crash
+    /// of the host.
     pub async fn until<T>(self, finishing: impl Future<Output = T>) -> T {
         let Self {
             pipeline: _pipeline,
@@ -81,18 +83,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn alone_is_beside_nothing_and_lets_other_pipelines_go_on_when_they_have_waited_enough() {
-        let gate = Gate::default();
-        let other = gate.beside();
-        let (first, second) = (gate.among().await, other.among().await);
-        let mut alone = Box::pin(gate.alone());
-        assert!(alone.as_mut().now_or_never().is_none());
+        let isolation = IsolationLock::default();
+        let other = isolation.beside();
+        let (first, second) = (isolation.shared().await, other.shared().await);
+        let mut exclusive = Box::pin(isolation.exclusive());
+        assert!(exclusive.as_mut().now_or_never().is_none());
         drop((first, second));
-        let alone = alone.await;
-        let finishing = tokio::spawn(alone.until(std::future::pending::<()>()));
-        drop(other.among().await);
+        let exclusive = exclusive.await;
+        let finishing = tokio::spawn(exclusive.until(std::future::pending::<()>()));
+        drop(other.shared().await);
         assert!(!finishing.is_finished());
-        assert!(gate.among().now_or_never().is_none());
+        assert!(isolation.shared().now_or_never().is_none());
         finishing.abort();
-        drop(gate.among().await);
+        drop(isolation.shared().await);
     }
 }

@@ -1,5 +1,5 @@
-//! Where a file says that its host can be asked, whether or not the rest of it is right: somebody whose file has a mistake
-//! wants to ask all the same. Reports nothing.
+//! The control address in a file, whether or not the rest of it is right: a user whose file has a mistake wants to ask
+//! all the same. Reports nothing.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -8,19 +8,19 @@ use super::instance::Instance;
 
 /// One worker's instances, the most recently used last.
 #[derive(Default)]
-pub(super) struct Residents {
+pub(super) struct InstanceCache {
     // Invariant: at most `RESIDENTS_PER_WORKER`, no plugin twice.
-    kept: Vec<Resident>,
+    kept: Vec<CachedInstance>,
 }
 
-struct Resident {
+struct CachedInstance {
     plugin: Weak<Plugin>,
     // How many faults the plugin had had when the instance last served.
     faults: u64,
     instance: Instance,
 }
 
-impl Residents {
+impl InstanceCache {
     /// Takes a plugin's instance out, if there is one that saw as many faults: one that saw fewer is dropped. A fault
     /// then drops it with the call.
     pub(super) fn take(&mut self, plugin: &Arc<Plugin>, faults: u64) -> Option<Instance> {
@@ -28,8 +28,8 @@ impl Residents {
             .kept
             .iter()
             .position(|kept| std::ptr::eq(kept.plugin.as_ptr(), Arc::as_ptr(plugin)))?;
-        let resident = self.kept.remove(position);
-        (resident.faults == faults).then_some(resident.instance)
+        let cached_instance = self.kept.remove(position);
+        (cached_instance.faults == faults).then_some(cached_instance.instance)
     }
 
     /// Makes room in the pool for one more instance.
@@ -42,7 +42,7 @@ impl Residents {
     /// Keeps an instance that served without a fault.
     pub(super) fn keep(&mut self, plugin: &Arc<Plugin>, faults: u64, instance: Instance) {
         self.make_room();
-        self.kept.push(Resident {
+        self.kept.push(CachedInstance {
             plugin: Arc::downgrade(plugin),
             faults,
             instance,

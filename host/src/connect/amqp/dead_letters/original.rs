@@ -12,8 +12,8 @@ use lapin::types::{AMQPValue, DecimalValue, FieldTable, LongString, ShortString}
 use serde_json::{Map, Value, json};
 
 use super::super::copies::{self, EXCHANGE, KEY, SUSPECT};
-use super::super::outlet::NONCE;
 use super::super::properties::{ATTEMPT, STEERING};
+use super::super::publish_channel::NONCE;
 
 /// What hosts and queues add to a message on its way, and its publisher did not send.
 const ADDED: [&str; 7] = [
@@ -126,9 +126,9 @@ impl Original {
 
     /// Forgets what the broker wrote when it dead-lettered the message by itself.
     pub(super) fn without_deaths(mut self) -> Self {
-        let is_death =
+        let is_crash =
             |name: &str| name == "x-death" || name.starts_with("x-first-death-") || name.starts_with("x-last-death-");
-        self.properties = without(&self.properties, is_death);
+        self.properties = without(&self.properties, is_crash);
         self
     }
 

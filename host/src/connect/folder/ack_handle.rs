@@ -9,12 +9,12 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::FolderError;
+use super::claim_dir::Claim;
 use super::content::Look;
-use super::home::Claim;
 use super::shared::{Shared, ran_alone};
-use crate::chain::Chain;
-use crate::connect::{GaveUp, Hold, Settled, Suspicion};
+use crate::connect::{GaveUp, Hold, Quarantine, Settled};
 use crate::disposition::{Disposition, Reason};
+use crate::error_chain::ErrorChain;
 use crate::message::Envelope;
 
 /// A claimed file: settled exactly once.
@@ -22,7 +22,7 @@ use crate::message::Envelope;
 /// Dropped without that (a panic, an aborted task), the file stays claimed: this host takes it up again after the
 /// delay of a retry, or the next host that opens the folder, and it is marked as redelivered.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct AckHandle {
     pub(super) shared: Arc<Shared>,
     // Invariant: there until it is settled.
     claim: Option<Claim>,
@@ -58,7 +58,7 @@ pub(super) enum After {
 
 /// The file beside a dead letter.
 #[derive(Serialize)]
-struct DeadLetter<'a> {
+struct ReasonFile<'a> {
     file: String,
     attempt: u32,
     stage: &'a str,
@@ -76,7 +76,7 @@ pub(super) struct EnvelopeText<'a> {
     headers: &'a BTreeMap<String, String>,
 }
 
-impl Receipt {
+impl AckHandle {
     pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
         shared.state().in_flight += 1;
         Self {
@@ -88,8 +88,8 @@ impl Receipt {
     }
 
     /// Whether a host may have died of the file.
-    pub fn suspicion(&self) -> Suspicion {
-        self.claim.as_ref().map_or(Suspicion::None, |claim| claim.suspicion)
+    pub fn quarantine(&self) -> Quarantine {
+        self.claim.as_ref().map_or(Quarantine::None, |claim| claim.quarantine)
     }
 
     /// Notes how the file was when it was read; a message's digest is its id.
@@ -123,16 +123,16 @@ impl Receipt {
             Disposition::Reject(reason) => Ending::Dead(dead_letter_text(claim, reason, dead_letter)),
             Disposition::Retry(_) => Ending::Retry,
             Disposition::Return => Ending::Return,
-            Disposition::Quarantine { deaths } => Ending::Quarantine(*deaths),
+            Disposition::Quarantine { crash_count } => Ending::Quarantine(*crash_count),
         };
         let what = format!("`{}`", self.shared.place(&ending).display());
         let ending = Arc::new(ending);
         // std Mutex: one step at a time has it, on a thread for file work.
-        let receipt = Arc::new(Mutex::new(self));
+        let ack_handle = Arc::new(Mutex::new(self));
         let step = || {
-            let (receipt, ending) = (Arc::clone(&receipt), Arc::clone(&ending));
+            let (ack_handle, ending) = (Arc::clone(&ack_handle), Arc::clone(&ending));
             async move {
-                let ended = tokio::task::spawn_blocking(move || lock(&receipt).end(&ending));
+                let ended = tokio::task::spawn_blocking(move || lock(&ack_handle).end(&ending));
                 ended.await.map_err(FolderError::Stopped)?
             }
         };
@@ -140,7 +140,7 @@ impl Receipt {
             Ok(settled) => Ok(settled),
             Err(GaveUp) => {
                 // Behind a step that may be on its way still.
-                let kept = tokio::task::spawn_blocking(move || lock(&receipt).keep());
+                let kept = tokio::task::spawn_blocking(move || lock(&ack_handle).keep());
                 kept.await.map_err(FolderError::Stopped)
             }
         }
@@ -177,7 +177,7 @@ impl Receipt {
             (Err(error), claim) => {
                 drop(claim);
                 shared.let_go(ran_alone);
-                return Ok(Settled::Lost(Chain(&error).to_string()));
+                return Ok(Settled::Lost(ErrorChain(&error).to_string()));
             }
             (Ok(_), None) => {}
         }
@@ -229,7 +229,7 @@ impl Receipt {
     }
 }
 
-impl Drop for Receipt {
+impl Drop for AckHandle {
     fn drop(&mut self) {
         if self.claim.is_some() && !self.is_handed_out {
             // One rename on whatever thread this is: a source that is dropped has no other way.
@@ -253,12 +253,12 @@ impl<'a> From<&'a Envelope> for EnvelopeText<'a> {
 }
 
 /// A panic leaves a receipt that is settled or not, as it was.
-fn lock(receipt: &Mutex<Receipt>) -> MutexGuard<'_, Receipt> {
-    receipt.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(ack_handle: &Mutex<AckHandle>) -> MutexGuard<'_, AckHandle> {
+    ack_handle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn dead_letter_text(claim: &Claim, reason: &Reason, envelope: Option<&Envelope>) -> Vec<u8> {
-    let letter = DeadLetter {
+    let dead_letter = ReasonFile {
         file: claim.name().to_string_lossy().into_owned(),
         attempt: claim.attempt,
         stage: reason.stage.as_str(),
@@ -266,7 +266,7 @@ fn dead_letter_text(claim: &Claim, reason: &Reason, envelope: Option<&Envelope>)
         text: reason.to_string(),
         envelope: envelope.map(EnvelopeText::from),
     };
-    json(&letter)
+    json(&dead_letter)
 }
 
 /// JSON for people to read.

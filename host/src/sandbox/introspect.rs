@@ -1,5 +1,5 @@
-//! What the author of a plugin wants to know and a host does not: which settings it takes whatever it is given, and what a
-//! start costs. Serves nobody.
+//! Questions that the author of a plugin has and a host does not: its settings, whatever it is given, and what a
+//! start costs. Serves nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
@@ -16,12 +16,12 @@ const STARTS: usize = 50;
 /// Time after which no other start is measured.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What an instance costs before its first call.
+/// The cost of an instance before its first call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartCost {
     /// To instantiate and configure it: the median of several.
     pub took: Duration,
-    /// What it has in memory then.
+    /// Its memory then.
     pub memory_bytes: usize,
 }
 

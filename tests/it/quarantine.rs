@@ -41,18 +41,21 @@ async fn publish(client: &Client, scene: &Scene, n: u32) -> Result<Oracle> {
 }
 
 /// The poison alone is dead, of this many deaths; every other message has its result.
-async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_deaths: u32) -> Result<()> {
-    let letters = client.drain(&scene.dead).await?;
-    let [letter] = letters.as_slice() else {
-        anyhow::bail!("not one dead letter: {letters:?}")
+async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_crashes: u32) -> Result<()> {
+    let dead_letters = client.drain(&scene.dead).await?;
+    let [dead_letter] = dead_letters.as_slice() else {
+        anyhow::bail!("not one dead letter: {dead_letters:?}")
     };
-    oracle.dead_letter(&letter.correlation_id);
+    oracle.dead_letter(&dead_letter.correlation_id);
     assert_eq!(
-        (letter.correlation_id.as_str(), letter.header("x-millrace-reason")),
+        (
+            dead_letter.correlation_id.as_str(),
+            dead_letter.header("x-millrace-reason")
+        ),
         (POISON, "attempts-spent")
     );
-    let text = letter.header("x-millrace-text");
-    assert!(text.contains(&format!("a host ended {n_deaths} times")), "{text}");
+    let text = dead_letter.header("x-millrace-text");
+    assert!(text.contains(&format!("a host ended {n_crashes} times")), "{text}");
     scene.gather(client, oracle).await?;
     let verdict = oracle.judge();
     assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");
@@ -74,7 +77,7 @@ async fn wait_for_count(client: &Client, queue: &str, n: u32) -> Result<()> {
 }
 
 /// Hosts die of the poison until its attempts are spent; the one after them buries it and finishes everything else.
-async fn dies(attempts: &'static str, source: &[&'static str], n_deaths: u32) -> Result<()> {
+async fn dies(attempts: &'static str, source: &[&'static str], n_crashes: u32) -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
         pipeline: attempts,
@@ -85,9 +88,9 @@ async fn dies(attempts: &'static str, source: &[&'static str], n_deaths: u32) ->
     mill.start_ready()?.stop()?;
     let client = Client::connect(&broker.url()).await?;
     let mut oracle = publish(&client, &scene, 100).await?;
-    for death in 1..=n_deaths {
+    for crash in 1..=n_crashes {
         let status = mill.start_failing(DEADLY)?.wait_end()?;
-        ensure!(status.code().is_none(), "death {death}: the host ended with {status}");
+        ensure!(status.code().is_none(), "death {crash}: the host ended with {status}");
     }
     let host = mill.start_failing(DEADLY)?;
     wait_for_count(&client, &scene.dead, 1)
@@ -97,7 +100,7 @@ async fn dies(attempts: &'static str, source: &[&'static str], n_deaths: u32) ->
         .await
         .with_context(|| host.log())?;
     host.stop()?;
-    judge(&client, &scene, &mut oracle, n_deaths).await
+    judge(&client, &scene, &mut oracle, n_crashes).await
 }
 
 #[tokio::test]
@@ -191,7 +194,7 @@ async fn a_broker_that_dies_again_and_again_under_a_slow_message_does_not_condem
     let results = client.drain(&scene.results).await?;
     let first = results.first().context("no result")?;
     assert!(results.iter().all(|result| result.id == first.id), "{results:?}");
-    for queue in [&scene.dead, &scene.suspects(), &scene.input] {
+    for queue in [&scene.dead, &scene.quarantine_queue(), &scene.input] {
         assert_eq!(client.count(queue).await?, 0, "{queue}");
     }
     Ok(())
@@ -241,7 +244,7 @@ async fn a_host_killed_again_and_again_while_it_holds_condemns_nothing() -> Resu
     }
     host.stop()?;
     assert_eq!((names.len(), ids.len()), (3, 3));
-    for queue in [&scene.dead, &scene.suspects(), &scene.input] {
+    for queue in [&scene.dead, &scene.quarantine_queue(), &scene.input] {
         assert_eq!(client.count(queue).await?, 0, "{queue}");
     }
     Ok(())

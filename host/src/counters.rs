@@ -1,4 +1,4 @@
-//! What became of a pipeline's messages, counted at both ends of their lives. Knows no source, no plugin and no table.
+//! The counts of a pipeline's messages, taken at both ends of their lives. Knows no source, no plugin and no table.
 
 mod calls;
 
@@ -14,9 +14,9 @@ use crate::histogram::{Histogram, TIMES};
 /// Labels that are counted one by one; a model may have more, and then the later ones are counted together.
 pub(crate) const LABELS_MAX: usize = 4096;
 
-/// What became of the messages of a pipeline.
+/// The counts of a pipeline's messages.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct PipelineCounters {
     // std Mutex and not atomics: what is taken, in hand and settled must be seen at one moment, or it would not add up.
     counts: Mutex<Counts>,
 }
@@ -25,12 +25,12 @@ pub struct Tally {
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
     /// Messages taken.
-    pub n_taken: u64,
-    /// Messages taken and not yet settled.
-    pub n_in_hand: u64,
+    pub n_received: u64,
+    /// Messages in flight: received and not yet settled.
+    pub n_in_flight: u64,
     /// Acknowledged, by the model's best label.
     pub labels: BTreeMap<String, u64>,
-    /// Acknowledged, of labels that came when there were as many as are told apart.
+    /// Acknowledged, of labels beyond those that are counted by name.
     pub n_other_labels: u64,
     /// Acknowledged, without a label.
     pub n_unlabelled: u64,
@@ -40,19 +40,19 @@ pub struct Counts {
     pub rejected: BTreeMap<ReasonClass, u64>,
     /// Gone back for another attempt.
     pub n_retried: u64,
-    /// Set apart, as suspects.
+    /// Quarantined.
     pub n_quarantined: u64,
     /// Given back as they were.
     pub n_returned: u64,
-    /// Settled where the source could not be told: they will come again.
+    /// Settled where the acknowledgement failed: they will be redelivered.
     pub n_lost: u64,
     /// Calls, by plugin, stage and generation.
     pub calls: CallCounts,
-    /// What each stage took, of those that a message came to.
+    /// The time of each stage, of those that a message came to.
     pub stages: BTreeMap<Stage, Histogram>,
-    /// From when a message was taken until it was settled.
+    /// Time from receiving a message until it is settled.
     pub messages: Option<Histogram>,
-    /// Messages in hand, by the stage that they are at; the others wait for their turn, or are being settled.
+    /// Messages in flight, by the stage that they are at; the others wait for their turn, or are being settled.
     pub at: BTreeMap<Stage, u64>,
     /// Grows with everything that a message gets done: it is taken, called for, through a stage, settled.
     pub n_steps: u64,
@@ -60,7 +60,7 @@ pub struct Counts {
     n_finished: u64,
 }
 
-/// What became of one message.
+/// The outcome of one message.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {
     /// Acknowledged; by its best label where the model is a classifier.
@@ -71,49 +71,49 @@ pub enum Outcome<'a> {
     Rejected(ReasonClass),
     /// Gone back for another attempt.
     Retried,
-    /// Set apart, as a suspect.
+    /// Quarantined.
     Quarantined,
     /// Given back as it was.
     Returned,
-    /// The source could not be told.
+    /// The acknowledgement failed.
     Lost,
 }
 
 /// A message at a stage, while it is.
 #[derive(Debug)]
 pub struct At<'a> {
-    tally: &'a Tally,
+    counters: &'a PipelineCounters,
     stage: Stage,
 }
 
-/// What moves in a pipeline, at one moment.
+/// The activity of a pipeline, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Motion {
     /// As in [`Counts`].
     pub n_steps: u64,
     /// As in [`Counts`].
-    pub n_in_hand: u64,
+    pub n_in_flight: u64,
     /// As in [`Counts`].
     pub at: BTreeMap<Stage, u64>,
 }
 
-/// One message in hand. Dropping it unsettled leaves a message that nobody accounts for: a bug of ours.
+/// One message in flight. Dropping it unsettled leaves a message that is not accounted for: a bug of ours.
 #[derive(Debug)]
 #[must_use = "a message that is not settled is missing in the end"]
-pub struct InHand {
-    tally: Arc<Tally>,
+pub struct InFlight {
+    counters: Arc<PipelineCounters>,
     taken: Instant,
 }
 
-impl Tally {
+impl PipelineCounters {
     /// Counts a message that was taken.
-    pub fn take(self: &Arc<Self>) -> InHand {
+    pub fn receive(self: &Arc<Self>) -> InFlight {
         let mut counts = self.lock();
-        counts.n_taken += 1;
-        counts.n_in_hand += 1;
+        counts.n_received += 1;
+        counts.n_in_flight += 1;
         counts.n_steps += 1;
-        InHand {
-            tally: Arc::clone(self),
+        InFlight {
+            counters: Arc::clone(self),
             taken: Instant::now(),
         }
     }
@@ -144,15 +144,15 @@ impl Tally {
     /// A message comes to a stage, and leaves it when what this gives is dropped.
     pub fn enter(&self, stage: Stage) -> At<'_> {
         *self.lock().at.entry(stage).or_default() += 1;
-        At { tally: self, stage }
+        At { counters: self, stage }
     }
 
-    /// What moves, for who watches whether anything does.
+    /// The activity, for the watchdog.
     pub fn motion(&self) -> Motion {
         let counts = self.lock();
         Motion {
             n_steps: counts.n_steps,
-            n_in_hand: counts.n_in_hand,
+            n_in_flight: counts.n_in_flight,
             at: counts.at.clone(),
         }
     }
@@ -173,9 +173,9 @@ impl Tally {
         self.lock().n_returned
     }
 
-    /// Messages taken and not yet settled.
-    pub fn n_in_hand(&self) -> u64 {
-        self.lock().n_in_hand
+    /// Messages in flight: received and not yet settled.
+    pub fn n_in_flight(&self) -> u64 {
+        self.lock().n_in_flight
     }
 
     /// Everything at this moment.
@@ -189,10 +189,10 @@ impl Tally {
     }
 }
 
-impl InHand {
+impl InFlight {
     /// Counts what became of it.
     pub fn settle(self, outcome: Outcome<'_>) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.counters.lock();
         counts.n_steps += 1;
         counts.add_outcome(outcome);
         let messages = counts.messages.get_or_insert_with(|| Histogram::new(&TIMES));
@@ -202,16 +202,16 @@ impl InHand {
 
 impl Drop for At<'_> {
     fn drop(&mut self) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.counters.lock();
         if let Some(n) = counts.at.get_mut(&self.stage) {
             *n = n.saturating_sub(1);
         }
     }
 }
 
-impl Drop for InHand {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.tally.lock().n_in_hand -= 1;
+        self.counters.lock().n_in_flight -= 1;
     }
 }
 
@@ -231,15 +231,15 @@ impl Counts {
         self.n_finished + self.n_retried + self.n_quarantined + self.n_returned + self.n_lost
     }
 
-    /// Whether every message that was taken is in hand or was settled, once.
+    /// Whether every message that was received is in flight or was settled, once.
     pub fn add_up(&self) -> bool {
-        self.n_taken == self.n_settled() + self.n_in_hand
+        self.n_received == self.n_settled() + self.n_in_flight
     }
 
     /// Adds those of another pipeline.
     pub fn merge(&mut self, other: &Self) {
-        self.n_taken += other.n_taken;
-        self.n_in_hand += other.n_in_hand;
+        self.n_received += other.n_received;
+        self.n_in_flight += other.n_in_flight;
         for (label, count) in &other.labels {
             *self.labels.entry(label.clone()).or_default() += count;
         }
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_in_hand_or_settled() {
-        let tally = Arc::new(Tally::default());
+        let counters = Arc::new(PipelineCounters::default());
         let outcomes = [
             Outcome::Acked(Some("square")),
             Outcome::Acked(None),
@@ -301,30 +301,33 @@ mod tests {
             Outcome::Lost,
         ];
         for outcome in outcomes {
-            let message = tally.take();
-            assert!(tally.counts().add_up() && tally.counts().n_in_hand == 1);
+            let message = counters.receive();
+            assert!(counters.counts().add_up() && counters.counts().n_in_flight == 1);
             message.settle(outcome);
-            assert!(tally.counts().add_up() && tally.counts().n_in_hand == 0, "{outcome:?}");
+            assert!(
+                counters.counts().add_up() && counters.counts().n_in_flight == 0,
+                "{outcome:?}"
+            );
         }
-        let counts = tally.counts();
-        assert_eq!((counts.n_taken, counts.n_settled(), counts.n_finished()), (8, 8, 4));
+        let counts = counters.counts();
+        assert_eq!((counts.n_received, counts.n_settled(), counts.n_finished()), (8, 8, 4));
         assert_eq!(counts.n_acked(), 2);
     }
 
     #[test]
     fn a_message_that_nobody_settles_is_missed() {
-        let tally = Arc::new(Tally::default());
-        drop(tally.take());
-        assert!(!tally.counts().add_up());
+        let counters = Arc::new(PipelineCounters::default());
+        drop(counters.receive());
+        assert!(!counters.counts().add_up());
     }
 
     #[test]
     fn stages_and_messages_are_timed() {
-        let tally = Arc::new(Tally::default());
-        assert!(tally.counts().messages.is_none());
-        tally.take().settle(Outcome::Skipped);
-        tally.took(Stage::Preprocess, Duration::from_millis(1));
-        let counts = tally.counts();
+        let counters = Arc::new(PipelineCounters::default());
+        assert!(counters.counts().messages.is_none());
+        counters.receive().settle(Outcome::Skipped);
+        counters.took(Stage::Preprocess, Duration::from_millis(1));
+        let counts = counters.counts();
         assert_eq!(counts.messages.map(|messages| messages.n()), Some(1));
         assert_eq!(counts.stages.keys().collect::<Vec<_>>(), [&Stage::Preprocess]);
     }

@@ -5,13 +5,13 @@ use std::fmt;
 
 /// Displays an error and, after colons, what caused it.
 #[derive(Debug)]
-pub(crate) struct Chain<'a>(pub &'a dyn Error);
+pub(crate) struct ErrorChain<'a>(pub &'a dyn Error);
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         match self.0.source() {
-            Some(cause) => write!(f, ": {}", Chain(cause)),
+            Some(cause) => write!(f, ": {}", ErrorChain(cause)),
             None => Ok(()),
         }
     }

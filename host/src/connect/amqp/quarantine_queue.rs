@@ -10,9 +10,9 @@ use super::copies;
 use super::line::Channel;
 use super::link::Link;
 use super::properties::short;
-use super::source::{Owed, Receipt};
-use super::topology::{self, TopologyError, Use, suspect_queue};
-use crate::connect::Taken;
+use super::source::{AckHandle, ConsumerShared};
+use super::topology::{self, TopologyError, Use, quarantine_queue_name};
+use crate::connect::Delivery as SourceDelivery;
 
 /// How often the queue is looked at for suspects of other hosts; our own are told at once.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,20 +22,20 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Gets and does not consume: a consumer is given its next message when the broker likes, and a host that ended while
 /// a suspect waited for its turn would have ended with it in hand. So one is in hand only while nothing else runs.
 #[derive(Debug)]
-pub struct Suspects {
+pub struct QuarantineQueue {
     link: Arc<Link>,
-    owed: Arc<Owed>,
+    shared: Arc<ConsumerShared>,
     queue: String,
     channel: Option<Channel>,
     was_open: bool,
 }
 
-impl Suspects {
-    pub(super) fn new(link: Arc<Link>, owed: Arc<Owed>) -> Self {
+impl QuarantineQueue {
+    pub(super) fn new(link: Arc<Link>, shared: Arc<ConsumerShared>) -> Self {
         Self {
             link,
-            queue: suspect_queue(&owed.queue.queue),
-            owed,
+            queue: quarantine_queue_name(&shared.queue.queue),
+            shared,
             channel: None,
             was_open: false,
         }
@@ -47,21 +47,21 @@ impl Suspects {
     /// Safe.
     pub async fn waiting(&mut self) {
         loop {
-            self.owed.publisher.open().await;
+            self.shared.publisher.open().await;
             match self.count().await {
                 Ok(0) => {}
                 Ok(_) => return,
                 Err(error) => self.lose(&error),
             }
             tokio::select! {
-                () = self.owed.new_suspect.notified() => {}
+                () = self.shared.newly_quarantined.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
 
     /// Takes a suspect, if there is one now; to be called when nothing else runs.
-    pub async fn take(&mut self) -> Option<Taken> {
+    pub async fn take(&mut self) -> Option<SourceDelivery> {
         match self.get().await {
             Ok(taken) => taken,
             Err(error) => {
@@ -71,7 +71,7 @@ impl Suspects {
         }
     }
 
-    async fn get(&mut self) -> Result<Option<Taken>, TopologyError> {
+    async fn get(&mut self) -> Result<Option<SourceDelivery>, TopologyError> {
         let queue = short("queue", &self.queue)?;
         let got = self.channel().await?.get(queue).await;
         let got = got.map_err(|failure| topology::refused(Use::Read, "queue", &self.queue, failure))?;
@@ -79,11 +79,11 @@ impl Suspects {
             return Ok(None);
         };
         let delivery = got.delivery;
-        let suspicion = self
-            .owed
-            .acquittal_apart
-            .of_suspect(delivery.redelivered, copies::deaths(&delivery));
-        Ok(Some(Receipt::take(delivery, &self.owed, suspicion)))
+        let quarantine = self
+            .shared
+            .quarantine_redelivery_grace
+            .of_quarantined(delivery.redelivered, copies::crash_count(&delivery));
+        Ok(Some(AckHandle::take(delivery, &self.shared, quarantine)))
     }
 
     async fn count(&mut self) -> Result<u32, TopologyError> {
@@ -104,7 +104,7 @@ impl Suspects {
                 topology::declare_kept(&line, &self.queue).await?;
                 let channel = topology::open(&line).await?;
                 if std::mem::replace(&mut self.was_open, true) {
-                    self.owed.acquittal_apart.begin();
+                    self.shared.quarantine_redelivery_grace.begin();
                 }
                 channel
             }
