@@ -40,6 +40,12 @@ pub(crate) fn load(path: &Path) -> Result<Parts, ModelError> {
             let named = named.map(|name| name.to_string_lossy().into_owned());
             read(folder, Manifest::bare(name.unwrap_or_default()), &source, named)
         }
+        None if path.is_file() => Err(ModelError::Weights {
+            path: path.to_owned(),
+            message: format!(
+                "a model is a folder with a {MANIFEST_FILE}, or a file whose name ends with .onnx: this is neither"
+            ),
+        }),
         None => {
             let source = read_manifest(&path.join(MANIFEST_FILE))?;
             let named = path.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -216,8 +216,8 @@ fn labels_and_normalisations_must_fit() -> Result<()> {
     let base = ["import", file.as_str(), "--out", "net"];
     let import = |more: &[&'static str]| [&base[..], more].concat();
     says(
-        &refused(&mill, 2, &import(&["--labels", "imagenet1k"]))?,
-        &["each of the 1000 labels", "[10]"],
+        &refused(&mill, 1, &import(&["--labels", "imagenet1k"]))?,
+        &["--labels: 1000 labels, but", "yields 10 numbers"],
     );
     says(
         &refused(&mill, 1, &import(&["--labels", "cifar"]))?,
@@ -291,6 +291,20 @@ fn run_says_what_a_classifier_takes_pictures_for() -> Result<()> {
     assert_eq!(ended.code, Some(1));
     says(&ended.stderr, &["`note.png`", "begins with 6e 6f"]);
     says(&ended.stdout, &["star-1.png"]);
+    // A folder without a picture costs the others nothing.
+    std::fs::create_dir(mill.path("none"))?;
+    let ended = run(&mill, &["run", &folder, "none", &star, "--device", "cpu"])?;
+    assert_eq!(ended.code, Some(1));
+    says(&ended.stderr, &["`none` holds no picture"]);
+    says(&ended.stdout, &["star-1.png"]);
+    says(
+        &refused(&mill, 1, &["run", &folder, &star, "--device", "cpu", "--f16"])?,
+        &["--f16 is for GPUs"],
+    );
+    says(
+        &refused(&mill, 2, &["inspect", "note.png"])?,
+        &["note.png: a model is a folder with a model.toml, or a file whose name ends with .onnx"],
+    );
     // What takes floats must be told how they are made.
     let bare = text(&network("mobilenet_v2.legacy17.onnx"))?;
     says(

@@ -1,5 +1,8 @@
 //! Prints for a reader that is still there, and nothing that a terminal would obey. Knows no verb.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 pub(super) use crate::streams::{Reader, print};
 
 /// Untrusted text on one line: control characters and what turns text around escaped, and cut after so many.
@@ -10,6 +13,13 @@ pub(super) fn plain(text: &str, chars_max: usize) -> String {
     }
     // Quotes need no escape outside of quotes.
     shown.replace("\\\"", "\"").replace("\\'", "'")
+}
+
+/// A path as a word of a shell, so that a command that is printed can be pasted.
+pub(super) fn shell(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    // Only a zero byte cannot be quoted, and no path holds one.
+    shlex::try_quote(&path).map_or_else(|_| path.clone().into_owned(), Cow::into_owned)
 }
 
 /// A JSON value as text that no terminal obeys. JSON itself lets through what follows DEL, and what turns text around.
@@ -46,6 +56,13 @@ mod tests {
         );
         assert_eq!(plain("abc", 2), "ab…");
         assert_eq!(plain("abc", 3), "abc");
+    }
+
+    #[test]
+    fn paths_in_commands_are_words_of_a_shell() {
+        assert_eq!(shell(Path::new("models/net")), "models/net");
+        assert_eq!(shell(Path::new("out dir/mö #x")), "'out dir/mö #x'");
+        assert_eq!(shell(Path::new("it's")), "\"it's\"");
     }
 
     #[test]

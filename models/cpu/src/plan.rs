@@ -143,10 +143,9 @@ fn allocate(steps: &[Planned], storages: &[Storage], stages: &[Stage], chunk: us
         };
         storages.len()
     ];
-    let mut lives: Vec<(usize, Life)> = storages
-        .iter()
-        .enumerate()
-        .filter_map(|(index, _)| Life::of(index, steps, stages, chunk).map(|life| (index, life)))
+    let uses = uses(steps, storages.len()).into_iter().enumerate();
+    let mut lives: Vec<(usize, Life)> = uses
+        .filter_map(|(index, uses)| Some((index, Life::of(uses?, stages, chunk)?)))
         .collect();
     lives.sort_by_key(|(_, life)| life.first);
     for (index, life) in lives {
@@ -194,14 +193,25 @@ struct Life {
     copies: usize,
 }
 
+/// The first and the last step that touch each storage; nothing where no step does. One pass over the steps: a search for
+/// each storage would take minutes for tens of thousands of nodes.
+fn uses(steps: &[Planned], n_storages: usize) -> Vec<Option<(usize, usize)>> {
+    let mut uses: Vec<Option<(usize, usize)>> = vec![None; n_storages];
+    for (index, planned) in steps.iter().enumerate() {
+        for storage in &planned.touches {
+            if let Some(span) = uses.get_mut(*storage) {
+                *span = Some((span.map_or(index, |(first, _)| first), index));
+            }
+        }
+    }
+    uses
+}
+
 impl Life {
-    /// Nothing where no step touches it.
-    fn of(storage: usize, steps: &[Planned], stages: &[Stage], chunk: usize) -> Option<Self> {
-        let touches = |planned: &Planned| planned.touches.contains(&storage);
-        let first = steps.iter().position(touches)?;
-        let last = steps.iter().rposition(touches)?;
-        let stage = |step: usize| stages.iter().position(|stage| stage.steps.contains(&step));
-        let (from, to) = (stages.get(stage(first)?)?, stages.get(stage(last)?)?);
+    /// Of a storage that the steps from `first` to `last` touch.
+    fn of((first, last): (usize, usize), stages: &[Stage], chunk: usize) -> Option<Self> {
+        let stage = |step: usize| stages.get(stages.partition_point(|stage| stage.steps.end <= step));
+        let (from, to) = (stage(first)?, stage(last)?);
         // What outlives its stage waits there for the other items of the chunk.
         Some(match from.steps == to.steps {
             true => Self {

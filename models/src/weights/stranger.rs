@@ -227,11 +227,10 @@ fn of_protobuf(path: &Path, head: &[u8]) -> Option<String> {
         ));
     }
     if is_message || ends_in("onnx") {
-        return Some(format!(
-            "it is an ONNX model: the layers are written into model.toml, and the weights by name, from PyTorch by {SAVE} or \
-             from the file by torch.save({{t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in \
-             onnx.load(\"model.onnx\").graph.initializer}}, \"weights.pth\")"
-        ));
+        return Some(
+            "it is an ONNX model, the network with its weights: rename it so that its name ends with .onnx, and write no layers"
+                .to_owned(),
+        );
     }
     None
 }

@@ -90,7 +90,7 @@ struct Way {
 
 pub(super) fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     if !(options.seconds > 0.0 && options.seconds <= 3600.0) {
-        anyhow::bail!("--seconds: {} is not within 0 to 3600", options.seconds);
+        anyhow::bail!("--seconds: {} is not above 0 and at most 3600", options.seconds);
     }
     let steps = Steps::begin("loading the model");
     let model = match subject::load(&options.model) {

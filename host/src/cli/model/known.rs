@@ -115,6 +115,8 @@ pub(super) fn labels(given: &str) -> anyhow::Result<Vec<String>> {
     if text.len() as u64 > LABELS_MAX_BYTES {
         bail!("--labels: `{given}` has more than {LABELS_MAX_BYTES} bytes: write one label a line");
     }
+    // A mark of the byte order, as some editors write it, is part of no label.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     match labels.iter().position(String::is_empty) {
         None if !labels.is_empty() => Ok(labels),
@@ -155,6 +157,7 @@ mod tests {
             labels(path.to_str().unwrap())
         };
         assert_eq!(read("a cat\r\ndog\n").unwrap(), ["a cat", "dog"]);
+        assert_eq!(read("\u{feff}cat\ndog\n").unwrap(), ["cat", "dog"]);
         assert!(
             read("")
                 .unwrap_err()

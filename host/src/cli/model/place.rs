@@ -45,9 +45,10 @@ impl PlaceArguments {
     /// # Errors
     /// When there is none such, with what there is.
     pub(super) fn open(&self) -> anyhow::Result<Device> {
-        let precision = match self.f16 {
-            true => Precision::F16,
-            false => Precision::F32,
+        let precision = match (self.f16, &self.device.0) {
+            (true, DeviceChoice::Cpu) => anyhow::bail!("--f16 is for GPUs: the CPU computes with f32"),
+            (true, _) => Precision::F16,
+            (false, _) => Precision::F32,
         };
         open(self.device.0.clone(), self.threads, precision)
     }

@@ -62,14 +62,24 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let eye = Eye::of(model.input(), &options.transform)?;
     let mut pictures = Vec::new();
+    let mut n_unread = 0;
     for path in &options.pictures {
-        pictures.extend(find(path)?);
+        match find(path) {
+            Ok(found) => pictures.extend(found),
+            Err(error) => {
+                n_unread += 1;
+                streams::error(subject::lines(&format!("{error:#}")));
+            }
+        }
+    }
+    if pictures.is_empty() {
+        return Ok(ExitCode::FAILURE);
     }
     let device = options.place.open()?;
-    let mut runner = Runner::new(&model, &device, BATCH.min(pictures.len().max(1)))?;
+    let mut runner = Runner::new(&model, &device, BATCH.min(pictures.len()))?;
     steps.now("pictures", pictures.len());
     let steps = steps.beside_output();
-    let (mut n_unread, mut n_done) = (0, 0);
+    let mut n_done = 0;
     for files in pictures.chunks(BATCH) {
         let (mut seen, mut tensors) = (Vec::new(), Vec::new());
         for file in files {

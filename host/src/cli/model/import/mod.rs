@@ -185,10 +185,28 @@ fn network(
             Refused::Mistaken(diagnostics.map(|diagnostic| diagnostic.replace(&folder, "")).collect())
         })
     };
-    let text = text::of_network(given, survey, &load()?);
+    let model = load()?;
+    fitting_labels(given.labels, &model)?;
+    let text = text::of_network(given, survey, &model);
     stage.write(MANIFEST_FILE, &text)?;
     load()?;
     Ok(text)
+}
+
+/// Labels that the user gave are compared with the network here, where the error can name the option.
+fn fitting_labels(labels: &[String], model: &Model) -> anyhow::Result<()> {
+    let (Some(name), Some(output)) = (model.output_names().first(), model.outputs().first()) else {
+        return Ok(());
+    };
+    match output.shape.as_slice() {
+        [n_classes] if !labels.is_empty() && labels.len() != *n_classes as usize => bail!(
+            "--labels: {} labels, but the output `{}` of the network yields {n_classes} numbers: give one label for each, in \
+             their order",
+            labels.len(),
+            output::plain(name, 200)
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn weights(given: &Given<'_>, survey: &SurveyedWeights, stage: &Stage<'_>) -> anyhow::Result<String> {
@@ -208,10 +226,10 @@ fn made(options: &Options, survey: &Survey, file: &str, n_bytes: u64, text: &str
         memory::shown(n_bytes)
     )];
     let missing = text::missing(text).into_iter();
-    lines.extend(missing.map(|what| format!("to fill in: {}", output::plain(what, 300))));
+    lines.extend(missing.map(|what| format!("to fill in: {}", output::plain(&what, 300))));
     lines.push(match survey {
-        Survey::Network(_) => format!("try it: millrace model run {folder} PICTURE"),
-        Survey::Weights(_) => format!("then: millrace model inspect {folder}"),
+        Survey::Network(_) => format!("try it: millrace model run {} PICTURE", output::shell(&options.out)),
+        Survey::Weights(_) => format!("then: millrace model inspect {}", output::shell(&options.out)),
     });
     Made { lines }
 }

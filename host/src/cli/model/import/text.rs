@@ -146,8 +146,23 @@ pub(super) fn of_weights(given: &Given<'_>, survey: &SurveyedWeights) -> String 
 }
 
 /// The facts that are still to be filled in, as the text says it.
-pub(super) fn missing(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| line.strip_prefix(MARK)).collect()
+pub(super) fn missing(text: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(first) = line.strip_prefix(MARK) else { continue };
+        let mut sentences = first.to_owned();
+        // The rest of the comment; what follows the full stop is the example to uncomment.
+        while !sentences.ends_with('.') {
+            let Some(more) = lines.next_if(|line| !line.starts_with(MARK)) else {
+                break;
+            };
+            let Some(more) = more.strip_prefix("# ") else { break };
+            sentences = format!("{sentences} {more}");
+        }
+        missing.push(sentences);
+    }
+    missing
 }
 
 fn head(given: &Given<'_>, origin: &str) -> String {
@@ -361,6 +376,10 @@ mod tests {
             missing(&nothing).len(),
             4,
             "shape, normalisation, labels, layers: {nothing}"
+        );
+        assert_eq!(
+            missing("# FILL IN: how it is, and\n# why. So it is.\n# a = 1\nb = 2\n# FILL IN: cut"),
+            ["how it is, and why. So it is.", "cut"]
         );
         nothing.parse::<toml::Table>().unwrap();
     }
