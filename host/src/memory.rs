@@ -75,7 +75,8 @@ impl MemoryBound {
             let models = config.models.iter().filter(move |(name, _)| used(name));
             models.filter_map(|(name, settings)| Some((loaded.model(name)?, settings)))
         };
-        let models = used_models().map(|(model, settings)| model.memory_bytes(&settings.placement, settings.max_batch));
+        let models = used_models()
+            .map(|(model, settings)| millrace_models::memory_bytes(model, &settings.placement, settings.max_batch));
         // While one is warmed up, its weights are on the CPU too, to compare.
         let reference = used_models()
             .map(|(model, _)| model.weight_bytes())
@@ -207,8 +208,8 @@ impl MemoryBound {
             let model = loaded
                 .model(name)
                 .filter(|_| config.pipelines.values().any(|used| used.model == *name))?;
-            let one = model.memory_bytes(&settings.placement, settings.max_batch);
-            let batch = model.batch_items(&settings.placement, settings.max_batch);
+            let one = millrace_models::memory_bytes(model, &settings.placement, settings.max_batch);
+            let batch = millrace_models::batch_items(model, &settings.placement, settings.max_batch);
             Some(format!("2 x {} ({batch} at a time)", shown(one)))
         });
         let models: Vec<String> = models.take(WORKINGS_MAX).collect();

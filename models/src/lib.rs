@@ -1,42 +1,19 @@
-//! Reads a model folder and runs it: the only crate that knows burn and wgpu.
+//! Runs a model on a device, and says first whether the device computes what it should.
 //!
-//! [`Model::load`] reads and checks a folder without touching a device; [`Device::open`] opens the
-//! CPU backend or a wgpu adapter, fallibly; [`Runner`] is a model on a device.
+//! [`Device::open`] opens the CPU or a wgpu adapter, fallibly; [`Runner`] is a model on a device. What reads a model
+//! folder is `millrace-model-folder`, and what runs a graph are `millrace-burn` and `millrace-cpu`.
 
 mod device;
-mod error;
-mod figures;
-mod load;
-mod lower;
-mod manifest;
-mod model;
-mod near;
-mod network_file;
+mod memory;
 mod runner;
-mod samples;
-mod scores;
-mod survey;
-mod tensor;
-pub mod train;
-mod weights;
 
-use std::any::Any;
-
-pub use device::{Device, DeviceChoice, DeviceError, DeviceInfo, Placement, Precision, devices};
-pub use error::ModelError;
-pub use figures::{ByteNormalisation, Figures};
-pub use manifest::{reference as manifest_reference, schema as manifest_schema};
-pub use model::{MANIFEST_FILE, Model};
-pub use runner::{Another, ItemOutput, Parity, RunError, Runner};
-pub use survey::{Survey, SurveyedNetwork, SurveyedTensor, SurveyedWeights};
-pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
-
-/// The text of a caught panic, on one line.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text.as_str(),
-        (None, None) => "a panic without a text",
-    };
-    text.lines().collect::<Vec<_>>().join(" ")
-}
+pub use device::{Device, DeviceError, DeviceInfo, devices, is_cpu};
+pub use memory::{batch_items, memory_bytes};
+pub use millrace_model_folder::{
+    ByteNormalisation, Figures, MANIFEST_FILE, Model, ModelError, Survey, SurveyedNetwork, SurveyedTensor,
+    SurveyedWeights, manifest_reference, manifest_schema,
+};
+pub use millrace_model_types::{
+    DeviceChoice, Element, Placement, Precision, Tensor, TensorData, TensorError, TensorType,
+};
+pub use runner::{Another, ItemOutput, Parity, RunError, Runner, reproduce_samples};

@@ -2,7 +2,8 @@
 
 use millrace_models::{Model, Tensor, TensorData};
 
-use super::folders::{cpu_runner, largest_difference, made, outputs};
+use super::folders::made;
+use super::running::{cpu_runner, largest_difference, outputs};
 
 type Weights = [(&'static str, &'static [usize], Vec<f32>)];
 

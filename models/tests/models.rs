@@ -1,14 +1,10 @@
-//! The model room as its users see it: folders on disk, loaded and run, right ones and wrong ones.
+//! Models as their users see them: folders on disk, loaded and run.
 
 // Said here, so that the lints know helpers for tests too.
 #[cfg(test)]
-mod checkpoints;
-#[cfg(test)]
-mod faults;
+mod batches;
 #[cfg(test)]
 mod folders;
-#[cfg(test)]
-mod fuzz;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
@@ -16,11 +12,9 @@ mod networks;
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
+mod running;
+#[cfg(test)]
 mod samples;
-#[cfg(test)]
-mod strangers;
-#[cfg(test)]
-mod trainer;
 #[cfg(test)]
 #[path = "../onnx/tests/it/written.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]

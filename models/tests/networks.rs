@@ -5,7 +5,7 @@ use std::path::Path;
 use millrace_models::{Element, Model, Tensor, TensorData};
 use tempfile::TempDir;
 
-use super::folders::{cpu_runner, inputs, largest_difference, outputs};
+use super::running::{cpu_runner, inputs, largest_difference, outputs};
 use super::written::{Graph, Message, file, floats, node, value};
 
 /// From `x [N, 2]` to two numbers: `y = x · [[1, 2], [3, 4]]`.

@@ -1,9 +1,10 @@
 //! Recorded samples on the CPU backend, as `millrace check` runs them: a list that is another network is told as that.
 
-use millrace_models::{Another, Model, RunError};
+use millrace_models::{Another, Model, RunError, reproduce_samples};
 use tempfile::TempDir;
 
-use super::folders::{cpu_runner, data, edited, made, safetensors, shapes_lenet};
+use super::folders::{data, edited, made, safetensors, shapes_lenet};
+use super::running::cpu_runner;
 
 /// Two features, and a rectifier that may be left out.
 const SMALL: &str = r#"
@@ -35,7 +36,7 @@ fn small(manifest: &str, weight: [f32; 4], output: [f32; 2]) -> (TempDir, Model)
 /// How the samples fail: by themselves, and where a device is warmed up.
 fn failure(model: &Model) -> RunError {
     let warmed = cpu_runner(model, 1).warm_up(&mut |_| {}).unwrap_err();
-    let found = model.reproduce_samples(&mut |_, _| {}).unwrap_err();
+    let found = reproduce_samples(&model, &mut |_, _| {}).unwrap_err();
     // Numbers may differ in their last digits: they are of different executors.
     assert_eq!(
         std::mem::discriminant(&warmed),
@@ -50,12 +51,10 @@ fn what_was_recorded_is_reproduced_once() {
     for folder in [shapes_lenet(), data("article"), data("residual")] {
         let model = Model::load(&folder).unwrap();
         let mut told = Vec::new();
-        let n_run = model
-            .reproduce_samples(&mut |n_run, of| told.push((n_run, of)))
-            .unwrap();
+        let n_run = reproduce_samples(&model, &mut |n_run, of| told.push((n_run, of))).unwrap();
         assert_eq!(told.last().map(|last| last.0), Some(n_run), "{}", folder.display());
         assert!(n_run > 0 && told.iter().all(|(n_run, of)| n_run <= of));
-        assert_eq!(model.reproduce_samples(&mut |_, _| panic!("run again")).unwrap(), 0);
+        assert_eq!(reproduce_samples(&model, &mut |_, _| panic!("run again")).unwrap(), 0);
     }
 }
 
@@ -63,7 +62,7 @@ fn what_was_recorded_is_reproduced_once() {
 fn a_layer_list_that_is_another_network_is_no_fault_of_the_device() {
     // Weights 1 2 / 3 -4 on (1, 2): 5 and -5.
     let (_folder, right) = small(SMALL, [1.0, 2.0, 3.0, -4.0], [5.0, 0.0]);
-    right.reproduce_samples(&mut |_, _| {}).unwrap();
+    reproduce_samples(&right, &mut |_, _| {}).unwrap();
     let without = SMALL.replace("[[layer]]\ntype = \"relu\"", "");
     let (_folder, wrong) = small(&without, [1.0, 2.0, 3.0, -4.0], [5.0, 0.0]);
     let error = failure(&wrong);
@@ -127,7 +126,7 @@ fn what_the_difference_may_come_from_is_told() {
 fn outputs_that_are_no_numbers_are_told_by_themselves() {
     let huge = [3e38, 3e38, 1.0, 1.0];
     let (_folder, model) = small(SMALL, huge, [1.0, 3.0]);
-    let error = model.reproduce_samples(&mut |_, _| {}).unwrap_err();
+    let error = reproduce_samples(&model, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, RunError::NotFinite(_)), "{error}");
     assert!(
         error

@@ -35,3 +35,4 @@ mod stopping;
 #[cfg(test)]
 mod streams;
 mod tidy;
+mod walls;

@@ -65,7 +65,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     while n_rounds == 0 || (arguments.seed.is_none() && began.elapsed() < limit) {
         let seed = first + n_rounds;
         // All of the workspace, whatever is run of it: another selection would build Burn once more.
-        let mut tests = project.cargo(["test", "--workspace", "--lib", "--test", "models", "--quiet"]);
+        let mut tests = project.cargo(["test", "--workspace", "--lib", "--test", "folder", "--quiet"]);
         tests
             .arg(arguments.target.map_or("fuzz::", Target::filter))
             .env("PROPTEST_CASES", CASES_A_ROUND.to_string())

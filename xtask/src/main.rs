@@ -106,7 +106,7 @@ fn main() -> Result<()> {
 }
 
 fn train(project: &Project, arguments: &[String]) -> Result<()> {
-    let trainer = project.build("millrace-models", Program::Binary("millrace-train"), &[])?;
+    let trainer = project.build("millrace-train", Program::Binary("millrace-train"), &[])?;
     step::must_succeed(Command::new(trainer).args(arguments).current_dir(&project.root))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use millrace_models::{DeviceChoice, DeviceError, Model, ModelError, Placement, RunError};
+use millrace_models::{Device, DeviceChoice, DeviceError, Model, ModelError, Placement, RunError};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -309,7 +309,7 @@ impl Runner {
 
     async fn serve(&self, folder: &Path) -> Result<Arc<Served>, CannotRun> {
         let model = Model::load(folder)?;
-        let devices = Placement::on(DeviceChoice::Cpu).open()?;
+        let devices = Device::open_all(&Placement::on(DeviceChoice::Cpu))?;
         let serving = ServeOptions {
             name: "model".into(),
             max_batch: Some(1),

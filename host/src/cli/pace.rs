@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use millrace_models::{DeviceChoice, Element, Model, Runner, Tensor, TensorData};
+use millrace_models::{Device, Element, Model, Runner, Tensor, TensorData, is_cpu};
 
 use crate::config::{Config, Diagnostic, ModelConfig, Name, SourceConfig, Warning};
 use crate::connect;
@@ -50,10 +50,10 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
 
 /// The memory of a full batch for each of its items; `None` where it is unknown.
 fn item_time(model: &Model, settings: &ModelConfig) -> Option<Duration> {
-    if !settings.placement.devices.iter().all(DeviceChoice::is_cpu) {
+    if !settings.placement.devices.iter().all(is_cpu) {
         return None;
     }
-    let devices = settings.placement.open().ok()?;
+    let devices = Device::open_all(&settings.placement).ok()?;
     let device = devices.first()?;
     let n_items = settings.max_batch.unwrap_or_else(|| device.default_max_batch());
     let mut runner = Runner::new(model, device, n_items).ok()?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_models::{DeviceError, Model, ModelError, RunError};
+use millrace_models::{Device, DeviceError, Model, ModelError, RunError, reproduce_samples};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -189,7 +189,7 @@ fn load_model(name: &Name, path: &Path) -> Result<Model, Vec<Diagnostic>> {
         None => each(error),
     })?;
     let mut told = Instant::now();
-    let reproduced = model.reproduce_samples(&mut |n_run, of| {
+    let reproduced = reproduce_samples(&model, &mut |n_run, of| {
         if told.elapsed() >= SAMPLES_REPORTED_EVERY {
             told = Instant::now();
             info!(model = %name, n_run, of, "running the recorded samples on the CPU");
@@ -317,7 +317,7 @@ async fn start(
     let placement = settings.placement.clone();
     // Loaders and drivers of GPUs print by themselves what they miss.
     let _captured = streams::capture();
-    let opened = tokio::task::spawn_blocking(move || placement.open()).await;
+    let opened = tokio::task::spawn_blocking(move || Device::open_all(&placement)).await;
     let devices = opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     let devices = devices.map_err(|source| ServeError::Device {
         model: name.clone(),

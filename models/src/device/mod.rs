@@ -1,37 +1,14 @@
 //! The devices of this machine: found once, opened explicitly and fallibly. A software rasteriser only by name.
 
-mod adapters;
 mod cores;
-mod placement;
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
-
-use adapters::{Adapter, Kind, adapters};
-pub use placement::{Placement, Precision};
-
+use millrace_burn::{Adapter, Kind, adapters};
 use millrace_cpu::InstructionSet;
+use millrace_model_types::{DeviceChoice, Placement, Precision};
 
 use crate::runner::{CPU_CHUNK, FLEX_CHUNK};
 
-/// Which device a model asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
-    /// A real GPU where there is one, else the CPU; never a software rasteriser.
-    #[default]
-    Auto,
-    /// A real GPU, or an error.
-    Gpu,
-    /// The real GPU at this place, from 0, best first.
-    GpuAt(usize),
-    /// The CPU.
-    Cpu,
-    /// The wgpu adapter whose name contains this text (case-insensitive), software adapters too.
-    Adapter(String),
-}
-
-/// The name of the CPU in lists and logs.
+/// What the CPU is called in lists and logs.
 const CPU_NAME: &str = "cpu";
 /// Burn's CPU backend, which others are compared with.
 const FLEX_NAME: &str = "cpu (burn-flex)";
@@ -53,7 +30,7 @@ pub struct Device {
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// Burn, on one of its devices.
-    Burn(burn::tensor::Device),
+    Burn(millrace_burn::Device),
     /// The CPU's own executor.
     Cpu {
         /// Threads that compute.
@@ -141,25 +118,31 @@ pub fn devices() -> Vec<DeviceInfo> {
     infos
 }
 
-impl DeviceChoice {
-    /// Whether it comes to the CPU on this machine.
-    pub fn is_cpu(&self) -> bool {
-        match self {
-            Self::Cpu => true,
-            Self::Auto => best_gpu(adapters()).is_none(),
-            Self::Gpu | Self::GpuAt(_) | Self::Adapter(_) => false,
-        }
+/// Whether a choice comes to the CPU on this machine.
+pub fn is_cpu(choice: &DeviceChoice) -> bool {
+    match choice {
+        DeviceChoice::Cpu => true,
+        DeviceChoice::Auto => best_gpu(adapters()).is_none(),
+        DeviceChoice::Gpu | DeviceChoice::GpuAt(_) | DeviceChoice::Adapter(_) => false,
     }
 }
 
-impl DeviceChoice {
-    /// A sensible `max_batch` where the file says none.
-    pub(crate) fn default_max_batch(&self) -> usize {
-        match self.is_cpu() {
-            true => CPU_MAX_BATCH,
-            false => GPU_MAX_BATCH,
-        }
+/// A sensible `max_batch` of a choice where the file says none.
+pub(crate) fn default_max_batch(choice: &DeviceChoice) -> usize {
+    match is_cpu(choice) {
+        true => CPU_MAX_BATCH,
+        false => GPU_MAX_BATCH,
     }
+}
+
+/// Threads of each instance on the CPU: as a placement says, or the physical cores shared among them.
+pub(crate) fn threads_each(placement: &Placement) -> usize {
+    let on_cpu = placement.devices.iter().filter(|device| is_cpu(device)).count();
+    let instances = on_cpu.max(1) * placement.instances.max(1);
+    placement
+        .threads
+        .unwrap_or_else(|| cores::physical() / instances)
+        .max(1)
 }
 
 impl Device {
@@ -208,8 +191,22 @@ impl Device {
         Ok(device)
     }
 
+    /// Opens the devices of a placement: each as often as there are instances.
+    ///
+    /// # Errors
+    /// When one is not there, or cannot compute so.
+    pub fn open_all(placement: &Placement) -> Result<Vec<Self>, DeviceError> {
+        let mut devices = Vec::new();
+        for choice in &placement.devices {
+            let device = Self::open(choice)?.with_precision(placement.precision)?;
+            let device = device.with_threads(threads_each(placement));
+            devices.extend(std::iter::repeat_n(device, placement.instances.max(1)));
+        }
+        Ok(devices)
+    }
+
     /// The CPU, which is always there, with a thread for each core.
-    pub(crate) fn cpu() -> Self {
+    pub fn cpu() -> Self {
         Self::cpu_with(cores::physical())
     }
 
@@ -227,7 +224,7 @@ impl Device {
     fn flex() -> Self {
         Self {
             name: FLEX_NAME.to_owned(),
-            place: Place::Burn(burn::tensor::Device::flex()),
+            place: Place::Burn(millrace_burn::Device::flex()),
             kind: Kind::Cpu,
             precision: Precision::F32,
         }
@@ -257,7 +254,7 @@ impl Device {
         if precision == self.precision {
             return Ok(self);
         }
-        if !device.supports_dtype(burn::tensor::DType::F16) {
+        if !device.supports_half() {
             return Err(DeviceError::NoHalf { name: self.name });
         }
         self.name.push_str(", f16");
@@ -333,45 +330,15 @@ fn list(adapters: &[Adapter]) -> String {
     there.join(", ")
 }
 
-/// An open device: the runtime behind a selector is registered for the life of the process.
-static OPENED: Mutex<BTreeMap<String, Device>> = Mutex::new(BTreeMap::new());
-
 fn open_adapter(adapter: &Adapter) -> Result<Device, DeviceError> {
-    // Held while opening: a selector can be initialised once only. Nothing is half done after a panic.
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = format!("{} ({}, {})", adapter.name, adapter.backend, adapter.driver);
-    let refused = |message| DeviceError::Refused {
+    let device = adapter.open().map_err(|message| DeviceError::Refused {
         name: adapter.name.clone(),
         message,
-    };
-    let Some(selector) = adapter.selector.clone() else {
-        return Err(refused("it does not say what kind of device it is".to_owned()));
-    };
-    let key = format!("{selector:?} {}", adapter.backend);
-    if let Some(device) = opened.get(&key) {
-        return Ok(device.clone());
-    }
-    // The graphics stack may panic where it could report; a machine's driver is not a bug of ours.
-    let setup = catch_unwind(AssertUnwindSafe(|| {
-        let options = burn::tensor::Device::wgpu_options()
-            .graphics_api(adapter.api)
-            .device_kind(selector);
-        options.init_with_setup().map_err(|error| error.to_string())
-    }));
-    let (burn, setup) = match setup {
-        Ok(opened) => opened.map_err(refused)?,
-        Err(panic) => return Err(refused(crate::panic_text(panic.as_ref()))),
-    };
-    let found = setup.adapter.get_info().name;
-    if found != adapter.name {
-        return Err(refused(format!("{found} answered in its place")));
-    }
-    let device = Device {
-        place: Place::Burn(burn),
-        name,
+    })?;
+    Ok(Device {
+        place: Place::Burn(device),
+        name: format!("{} ({}, {})", adapter.name, adapter.backend, adapter.driver),
         kind: adapter.kind,
         precision: Precision::F32,
-    };
-    opened.insert(key, device.clone());
-    Ok(device)
+    })
 }

@@ -1,7 +1,7 @@
 //! Items to the numbers that a network takes: joined, normalised, padded.
 
-use crate::model::Model;
-use crate::tensor::{Tensor, TensorData};
+use millrace_model_folder::Model;
+use millrace_model_types::{Tensor, TensorData};
 
 /// The items' numbers one after the other, then zeros up to `size` items.
 ///

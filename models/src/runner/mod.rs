@@ -4,23 +4,21 @@ mod burn;
 mod cpu;
 mod executor;
 mod input;
-mod output;
 mod verify;
 
-pub(crate) use verify::reproduce;
+pub use verify::reproduce_samples;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ::burn::tensor::FloatDType;
-use burn::{BurnExecutor, Products};
+use burn::BurnExecutor;
 pub(crate) use cpu::CPU_CHUNK;
 use cpu::CpuExecutor;
 use executor::{Executor, Fault, Outputs};
+use millrace_burn::Products;
+use millrace_model_folder::{Model, Network};
+use millrace_model_types::{Tensor, TensorType, panic_text};
 
-use crate::device::{Device, Place, Precision};
-use crate::lower::Network;
-use crate::model::Model;
-use crate::tensor::{Tensor, TensorType};
+use crate::device::{Device, Place};
 
 /// Most bytes that a full batch may take between two operations.
 const MAX_BATCH_BYTES: u64 = 16 << 30;
@@ -313,15 +311,11 @@ fn prepare(network: &Network, device: &Device, max_batch: usize) -> Result<Box<d
     Ok(match device.place() {
         Place::Cpu { threads } => Box::new(CpuExecutor::prepare(&network.graph, *threads, max_batch)?),
         Place::Burn(on) => {
-            let number = match device.precision() {
-                Precision::F32 => FloatDType::F32,
-                Precision::F16 => FloatDType::F16,
-            };
             let products = match device.is_software() {
                 true => Products::Sums,
                 false => Products::Kernels,
             };
-            Box::new(BurnExecutor::prepare(&network.graph, on, number, products)?)
+            Box::new(BurnExecutor::prepare(&network.graph, on, device.precision(), products)?)
         }
     })
 }
@@ -339,7 +333,7 @@ fn padded_sizes(max_batch: usize) -> Vec<usize> {
 fn contained<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
-        Err(panic) => Err(Fault::of(&crate::panic_text(panic.as_ref()))),
+        Err(panic) => Err(Fault::of(&panic_text(panic.as_ref()))),
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_model_folder::Model;
+use millrace_model_types::{Element, Precision, Tensor, TensorData};
+
 use super::{Another, Fault, Parity, RunError, Runner};
-use crate::device::{Device, Precision};
-use crate::model::Model;
-use crate::tensor::{Element, Tensor, TensorData};
+use crate::device::Device;
 
 /// Different seeded tensors; a batch repeats them, so that every row is compared at the price of four.
 const N_SEEDED: usize = 4;
@@ -153,9 +154,12 @@ fn check_samples(runner: &mut Runner, reference: &mut Runner) -> Result<(), RunE
     Ok(())
 }
 
-/// Runs the recorded samples, or a test tensor where there are none, on the CPU, as many as there is time for. Calls
-/// `progress` with how many were run, of how many.
-pub(crate) fn reproduce(model: &Model, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
+/// Runs a model's recorded samples on the CPU, as many as 10 s are enough for, or a test tensor where there are none;
+/// what is known to be right is not run again. Tells `progress` how many were run, of how many. Blocking.
+///
+/// # Errors
+/// When the layers and the weights are not the network that the samples were recorded with, or yield no numbers.
+pub fn reproduce_samples(model: &Model, progress: &mut dyn FnMut(usize, usize)) -> Result<usize, RunError> {
     let known = (
         model.digest().to_owned(),
         model.samples().map_or("", |samples| &samples.sha256).to_owned(),

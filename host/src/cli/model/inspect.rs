@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use millrace_models::{DeviceChoice, Element, Model, Placement};
+use millrace_models::{DeviceChoice, Element, Model, Placement, memory_bytes};
 use serde_json::{Value, json};
 
 use super::steps::Steps;
@@ -102,7 +102,7 @@ fn text(model: &Model) -> String {
     );
     row("multiply-adds", format!("{} an item", grouped(figures.multiply_adds)));
     row("between operators", format!("{} an item", shown(figures.peak_bytes)));
-    let memory = model.memory_bytes(&Placement::on(DeviceChoice::Cpu), None);
+    let memory = memory_bytes(model, &Placement::on(DeviceChoice::Cpu), None);
     row(
         "memory",
         format!("at most {} on the CPU, as [model] counts it", shown(memory)),
@@ -205,7 +205,7 @@ fn object(model: &Model) -> Value {
         "weight_bytes": figures.weight_bytes,
         "multiply_adds": figures.multiply_adds,
         "peak_bytes": figures.peak_bytes,
-        "memory_bytes": model.memory_bytes(&Placement::on(DeviceChoice::Cpu), None),
+        "memory_bytes": memory_bytes(model, &Placement::on(DeviceChoice::Cpu), None),
         "operators": operators,
         "notes": model.notes(),
         "problems": [],

@@ -66,7 +66,7 @@ pub(super) fn open(choice: DeviceChoice, threads: Option<u16>, precision: Precis
     };
     // Loaders of GPUs print by themselves what they miss.
     let _captured = crate::streams::capture();
-    let mut devices = placement.open()?;
+    let mut devices = Device::open_all(&placement)?;
     devices.pop().ok_or_else(|| anyhow::anyhow!("no device was opened"))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use millrace_models::{DeviceChoice, Model, Placement};
+use millrace_models::{Device, DeviceChoice, Model, Placement};
 use tokio_util::sync::CancellationToken;
 
 use super::{CELL_CHARS, table};
@@ -139,7 +139,7 @@ fn sure_of(index: usize, model: &Model, labels: &Arc<[String]>) -> Prediction {
 
 /// On the CPU: it is there on every machine, and the numbers are those that other devices must give.
 async fn serve(model: Model) -> anyhow::Result<Arc<Served>> {
-    let devices = Placement::on(DeviceChoice::Cpu).open()?;
+    let devices = Device::open_all(&Placement::on(DeviceChoice::Cpu))?;
     let serving = ServeOptions {
         name: model.name().into(),
         max_batch: Some(1),

@@ -1,0 +1,89 @@
+//! Walls between crates: which library a crate may see, directly or by way of others. Cargo draws them; this holds the plan.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use millrace_tests::samples::root;
+
+/// A family of libraries, and the only crates that may depend on it directly.
+const OWNERS: [(&str, &[&str]); 3] = [
+    ("burn", &["millrace-burn", "millrace-train"]),
+    // The reader of a file format, without Burn.
+    ("burn-pack", &["millrace-model-folder"]),
+    ("wgpu", &["millrace-burn"]),
+];
+/// What whoever reads a file is built without.
+const HEAVY: [&str; 8] = [
+    "burn",
+    "burn-core",
+    "burn-wgpu",
+    "cubecl",
+    "wgpu",
+    "wasmtime",
+    "lapin",
+    "hyper",
+];
+/// A crate, and what may not be among its dependencies, however far down.
+const WITHOUT: [(&str, &[&str]); 5] = [
+    ("millrace-model-types", &["serde", "tracing"]),
+    ("millrace-model-folder", &HEAVY),
+    ("millrace-graph", &HEAVY),
+    ("millrace-cpu", &HEAVY),
+    ("millrace-onnx", &HEAVY),
+];
+
+#[test]
+fn a_library_belongs_to_few_crates() -> Result<()> {
+    let packages: serde_json::Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])?)?;
+    let packages = packages["packages"].as_array().context("packages")?;
+    ensure!(packages.len() > 20, "{} packages", packages.len());
+    for package in packages {
+        let name = package["name"].as_str().context("a name")?;
+        for dependency in package["dependencies"].as_array().context("dependencies")? {
+            let library = dependency["name"].as_str().context("a dependency's name")?;
+            let family =
+                |owned: &str| library == owned || library.strip_prefix(owned).is_some_and(|rest| rest.starts_with('-'));
+            // The longest name says it best: `burn-pack` is not `burn`.
+            let owner = OWNERS
+                .iter()
+                .filter(|(owned, _)| family(owned))
+                .max_by_key(|(owned, _)| owned.len());
+            if let Some((_, owners)) = owner {
+                ensure!(
+                    owners.contains(&name),
+                    "{name} depends on {library}, which belongs to {owners:?}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn light_crates_are_built_without_heavy_ones() -> Result<()> {
+    for (package, without) in WITHOUT {
+        let tree = cargo(&[
+            "tree", "-p", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        ])?;
+        let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        ensure!(names.contains(package), "no tree of {package}: {tree}");
+        for library in without {
+            ensure!(!names.contains(library), "{package} is built with {library}");
+        }
+    }
+    Ok(())
+}
+
+/// What cargo prints of this workspace, without the network.
+fn cargo(arguments: &[&str]) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .args(["--offline", "--locked"])
+        .current_dir(root())
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
