@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use crate::config;
-use crate::disposition::{Reason, Stage};
-use crate::generation::Stages;
+use crate::disposition::{PluginIdentity, Reason, Stage};
 use crate::kept_prediction::KeptPrediction;
 use crate::message::{Envelope, Message, Outbound, Prediction};
+use crate::plugins::Plugins;
 
 /// The longest text that goes into one header: reasons are words, not logs.
 const TEXT_MAX_BYTES: usize = 2048;
@@ -20,16 +20,31 @@ const TEXT_MAX_BYTES: usize = 2048;
 const DEAD_LETTER: &str = "DEAD LETTER";
 
 /// The host and the parts that processed a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// The pipeline's name.
     pub pipeline: &'a str,
     /// The host's id.
     pub host_id: &'a str,
-    /// The set that the message was processed with.
-    pub stages: &'a Stages,
+    /// The generation that the message was processed with.
+    pub generation: u64,
+    /// The model's name.
+    pub model: &'a str,
+    /// The model's digest.
+    pub model_digest: &'a str,
+    /// The plugins.
+    pub plugins: Plugins<PluginFacts<'a>>,
     /// The time of each stage.
     pub timings: &'a Timings,
+}
+
+/// A plugin that processed a message.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginFacts<'a> {
+    /// Which one it is.
+    pub identity: &'a PluginIdentity,
+    /// Its deadline, and its memory in bytes.
+    pub limits: (Duration, usize),
 }
 
 /// The time of each stage, in the order in which they ran.
@@ -87,17 +102,17 @@ impl Facts<'_> {
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
         set("stage", reason.stage.to_string());
         set("reason", reason.class.to_string());
-        set("text", bounded(&reason.told(self.stages.generation)));
+        set("text", bounded(&reason.told(self.generation)));
         set("message-id", bounded(&message.id));
         set("attempt", message.attempt.to_string());
         set("time", humantime::format_rfc3339_millis(SystemTime::now()).to_string());
-        set("model-digest", self.stages.model.digest().to_owned());
+        set("model-digest", self.model_digest.to_owned());
         if let Some(plugin) = &reason.plugin {
             set("plugin", plugin.name.clone());
             set("plugin-digest", plugin.digest.clone());
-            let mut plugins = self.stages.plugins.iter();
-            if let Some(plugin) = plugins.find(|it| **it.identity() == **plugin) {
-                let (deadline, memory) = config::limits_shown(plugin.limits());
+            let mut plugins = self.plugins.iter();
+            if let Some(plugin) = plugins.find(|it| *it.identity == **plugin) {
+                let (deadline, memory) = config::limits_shown(plugin.limits);
                 set("plugin-deadline", deadline);
                 set("plugin-memory", memory);
             }
@@ -116,18 +131,14 @@ impl Facts<'_> {
 
     fn describe(&self, headers: &mut BTreeMap<String, String>) {
         let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
-        let plugins = self.stages.plugins.map(|plugin| {
-            let plugin = plugin.identity();
-            format!("{}@{}", plugin.name, plugin.version())
-        });
+        let plugins = self
+            .plugins
+            .map(|PluginFacts { identity, .. }| format!("{}@{}", identity.name, identity.version()));
         let names = |plugins: Vec<&String>| plugins.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         set("pipeline", self.pipeline.to_owned());
         set("host", self.host_id.to_owned());
-        set("generation", self.stages.generation.to_string());
-        set(
-            "model",
-            format!("{}@{}", self.stages.model.name(), short(self.stages.model.digest())),
-        );
+        set("generation", self.generation.to_string());
+        set("model", format!("{}@{}", self.model, short(self.model_digest)));
         // In the order in which they were called.
         set("preprocess", names(plugins.preparing().collect()));
         set("route", names(plugins.concluding().collect()));

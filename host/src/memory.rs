@@ -1,10 +1,13 @@
 //! The memory bound of the process: one formula over the file and the models that it names, checked before anything is
 //! taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
 
+use std::collections::BTreeMap;
+
+use millrace_models::Model;
+
 use crate::config::{BrokerConfig, Config, Diagnostic, Name, PipelineConfig, SourceConfig};
 use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
 use crate::message::{Element, TensorType};
-use crate::reload::LoadedFiles;
 use crate::sandbox::{TransformOf, handovers_bytes, instances_bytes, results_bytes};
 
 /// The memory of a message besides its body: a block of headers fills one frame of 128 KiB at the most, and is held
@@ -23,6 +26,9 @@ pub const SMALL_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Small results: JSON with the scores of a thousand classes is smaller.
 pub const SMALL_RESULTS_BYTES: usize = 256 << 10;
+
+/// Models as they were read, by the names that the file gives them.
+pub type Models = BTreeMap<Name, Model>;
 
 /// The most that the process may take by its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +65,7 @@ pub struct Term {
 
 impl MemoryBound {
     /// The formula.
-    pub fn of(config: &Config, loaded: &LoadedFiles) -> Self {
+    pub fn of(config: &Config, read: &Models) -> Self {
         let broker = config.broker.as_ref();
         let pipelines = || config.pipelines.values();
         let sum = |bytes: &dyn Fn(&PipelineConfig) -> u64| {
@@ -73,7 +79,7 @@ impl MemoryBound {
         let used_models = || {
             let used = |name: &Name| pipelines().any(|pipeline| pipeline.model == *name);
             let models = config.models.iter().filter(move |(name, _)| used(name));
-            models.filter_map(|(name, settings)| Some((loaded.model(name)?, settings)))
+            models.filter_map(|(name, settings)| Some((read.get(name)?, settings)))
         };
         let models = used_models()
             .map(|(model, settings)| millrace_models::memory_bytes(model, &settings.placement, settings.max_batch));
@@ -98,7 +104,7 @@ impl MemoryBound {
                 message.saturating_add(transformed)
             }),
             tensors: sum(&|pipeline| {
-                let model = loaded.model(&pipeline.model);
+                let model = read.get(&pipeline.model);
                 model.map_or(0, |model| {
                     // A classifier's scores lie beside its outputs.
                     let outputs = model.outputs().iter().map(tensor_bytes);
@@ -185,13 +191,13 @@ impl MemoryBound {
     }
 
     /// How each term comes about, in the order of [`Self::terms`]: what is multiplied with what, pipeline by pipeline.
-    pub fn workings(config: &Config, loaded: &LoadedFiles) -> [String; 8] {
+    pub fn workings(config: &Config, read: &Models) -> [String; 8] {
         // A part of the file by itself: every term is a sum over pipelines, but for what they share.
         let each = |term: &dyn Fn(&Self) -> u64| {
             let parts = config.pipelines.iter().map(|(name, pipeline)| {
                 let mut alone = config.clone();
                 alone.pipelines.retain(|other, _| other == name);
-                let bytes = term(&Self::of(&alone, loaded));
+                let bytes = term(&Self::of(&alone, read));
                 let n_messages = prefetch(pipeline).max(1);
                 format!("{n_messages} x {}", shown(bytes.div_ceil(n_messages)))
             });
@@ -202,11 +208,11 @@ impl MemoryBound {
             }
         };
         let workers = config.host.workers;
-        let bound = Self::of(config, loaded);
+        let bound = Self::of(config, read);
         let by_worker = |bytes: u64| format!("{workers} x {}", shown(bytes.div_ceil(workers.max(1) as u64)));
         let models = config.models.iter().filter_map(|(name, settings)| {
-            let model = loaded
-                .model(name)
+            let model = read
+                .get(name)
                 .filter(|_| config.pipelines.values().any(|used| used.model == *name))?;
             let one = millrace_models::memory_bytes(model, &settings.placement, settings.max_batch);
             let batch = millrace_models::batch_items(model, &settings.placement, settings.max_batch);
@@ -225,9 +231,9 @@ impl MemoryBound {
         ]
     }
 
-    /// The sum with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said where
-    /// these are most of it.
-    pub fn with_small_messages(config: &Config, loaded: &LoadedFiles) -> Option<u64> {
+    /// What the sum would be with messages of at most [`SMALL_MESSAGE_BYTES`] and results of [`SMALL_RESULTS_BYTES`]: said
+    /// where these are most of it.
+    pub fn with_small_messages(config: &Config, read: &Models) -> Option<u64> {
         let mut smaller = config.clone();
         if let Some(broker) = &mut smaller.broker {
             broker.max_message_bytes = broker.max_message_bytes.min(SMALL_MESSAGE_BYTES);
@@ -236,7 +242,7 @@ impl MemoryBound {
             pipeline.max_message_bytes = pipeline.max_message_bytes.min(SMALL_MESSAGE_BYTES);
             pipeline.max_results_bytes = pipeline.max_results_bytes.min(SMALL_RESULTS_BYTES);
         }
-        let (bound, smaller) = (Self::of(config, loaded), Self::of(&smaller, loaded));
+        let (bound, smaller) = (Self::of(config, read), Self::of(&smaller, read));
         let in_flight = bound.messages.saturating_add(bound.results);
         (in_flight > bound.total() / 2 && smaller.total() < bound.total()).then(|| smaller.total())
     }

@@ -36,7 +36,7 @@ impl<T> Plugins<T> {
     }
 
     /// Something else in each place.
-    pub fn map<U>(&self, mut change: impl FnMut(&T) -> U) -> Plugins<U> {
+    pub fn map<'a, U>(&'a self, mut change: impl FnMut(&'a T) -> U) -> Plugins<U> {
         Plugins {
             before: self.before.iter().map(&mut change).collect(),
             preprocess: change(&self.preprocess),

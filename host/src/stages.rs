@@ -10,7 +10,7 @@ use crate::breaker::FailingComponent;
 use crate::connect::{GROWTH_MAX, PendingOutput, denied_or_undeliverable};
 use crate::counters::{Call, PipelineCounters};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
-use crate::envelope::Facts;
+use crate::envelope::{Facts, PluginFacts};
 use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::generation::Stages;
@@ -411,7 +411,13 @@ impl Stages {
         Facts {
             pipeline: attempt.pipeline,
             host_id: attempt.host_id,
-            stages: self,
+            generation: self.generation,
+            model: self.model.name(),
+            model_digest: self.model.digest(),
+            plugins: self.plugins.map(|plugin| PluginFacts {
+                identity: plugin.identity(),
+                limits: plugin.limits(),
+            }),
             timings: &attempt.notes.timings,
         }
     }

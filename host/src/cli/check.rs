@@ -70,12 +70,12 @@ async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
 
 /// The most memory that a run of the file may take, term by term.
 fn memory_table(config: &Config, loaded: &LoadedFiles) -> String {
-    let bound = MemoryBound::of(config, loaded);
+    let bound = MemoryBound::of(config, loaded.models());
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_header(["MEMORY", "AT MOST", "FROM"]);
-    for (term, working) in bound.terms().iter().zip(MemoryBound::workings(config, loaded)) {
+    for (term, working) in bound.terms().iter().zip(MemoryBound::workings(config, loaded.models())) {
         let from = match working.is_empty() {
             true => term.from.to_owned(),
             false => format!("{working}: {}", term.from),
@@ -84,7 +84,7 @@ fn memory_table(config: &Config, loaded: &LoadedFiles) -> String {
     }
     table.add_row(["together", &memory::shown(bound.total()), ""]);
     let table = table.trim_fmt();
-    match MemoryBound::with_small_messages(config, loaded) {
+    match MemoryBound::with_small_messages(config, loaded.models()) {
         Some(total) => format!(
             "{table}\n\nMessages and results are counted as large as they may be: with `max_message = \"1MiB\"` (in [broker] too, where \
              there is one) and `max_results = \"256KiB\"` it is {} together.",

@@ -26,7 +26,7 @@ use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::inference::{ModelMeter, ServeOptions, Served};
 use crate::machine;
-use crate::memory::MemoryBound;
+use crate::memory::{MemoryBound, Models};
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingDiagnostic};
 use crate::streams;
 
@@ -37,7 +37,7 @@ const SAMPLES_REPORTED_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct LoadedFiles {
     plugins: BTreeMap<Name, Arc<Plugin>>,
-    models: BTreeMap<Name, Model>,
+    models: Models,
 }
 
 /// A file without a mistake, and what it names.
@@ -98,7 +98,7 @@ pub fn load_config(
         destinations::check(config, &loaded, &mut errors, &mut warnings);
     }
     if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
-        let bound = MemoryBound::of(config, &loaded);
+        let bound = MemoryBound::of(config, &loaded.models);
         match config.host.memory_bytes {
             Some(allowed) => {
                 if let Some(mut diagnostic) = bound.judge(allowed, "`memory` allows") {
@@ -245,6 +245,11 @@ impl LoadedFiles {
     /// A model that was read.
     pub fn model(&self, name: &Name) -> Option<&Model> {
         self.models.get(name)
+    }
+
+    /// All models.
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 
     /// The plugins that were read.
