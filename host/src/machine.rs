@@ -1,12 +1,11 @@
 //! The limits of the machine for this process: its memory, or the least that its control groups allow; and what to do
 //! where it refuses something. Knows no formula and no file.
 
-use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::io::Errno;
+pub use millrace_types::scarcity::{scarcity, scarcity_behind};
 
 /// More of a file of the system than is ever read: a machine with thousands of mounts has some hundred kilobytes.
 const READ_MAX_BYTES: u64 = 4 << 20;
@@ -37,37 +36,6 @@ struct Mount {
     /// The group that is mounted: inside of a container often the container's own.
     root: PathBuf,
     at: PathBuf,
-}
-
-/// The hint for an error that says nothing about the request: the machine, or a limit of this process, has no room for
-/// more.
-pub fn scarcity(error: &io::Error) -> Option<&'static str> {
-    match Errno::from_io_error(error)? {
-        Errno::MFILE => Some(
-            "this process has reached its limit of open files: raise it (`ulimit -n`, `LimitNOFILE=` of systemd) and try again",
-        ),
-        Errno::NFILE => Some(
-            "the machine has reached its limit of open files: raise `fs.file-max`, or stop the processes that hold them",
-        ),
-        Errno::NOMEM => Some("no memory is left: free some, or raise the limit of the control group"),
-        Errno::AGAIN => Some(
-            "the limit of processes or threads is reached: raise it (`ulimit -u`, `TasksMax=` of systemd) and try again",
-        ),
-        Errno::IO => Some("the disk fails: see the kernel's log"),
-        _ => None,
-    }
-}
-
-/// As [`scarcity`], of whatever an error comes from.
-pub fn scarcity_behind(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(advice) = error.downcast_ref::<io::Error>().and_then(scarcity) {
-            return Some(advice);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// The available memory; `None` where the system does not say.

@@ -134,7 +134,7 @@ fn what_the_host_takes_the_schema_takes() -> Result<()> {
     let case = millrace::config::case_schema();
     let model = millrace_models::manifest_schema();
     let mut whole: Vec<(&Value, PathBuf)> = vec![(&plugins, root().join("xtask/src/demo.toml"))];
-    for folder in ["host/src/config/testdata/good", "host/src/config/testdata/warned"] {
+    for folder in ["host/config/src/testdata/good", "host/config/src/testdata/warned"] {
         whole.extend(files(folder, "toml")?.into_iter().map(|path| (&plugins, path)));
     }
     for entry in std::fs::read_dir(root().join("models"))? {

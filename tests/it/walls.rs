@@ -25,8 +25,10 @@ const HEAVY: [&str; 8] = [
     "hyper",
 ];
 /// A crate, and what may not be among its dependencies, however far down.
-const WITHOUT: [(&str, &[&str]); 5] = [
+const WITHOUT: [(&str, &[&str]); 7] = [
     ("millrace-model-types", &["serde", "tracing"]),
+    ("millrace-types", &HEAVY),
+    ("millrace-config", &HEAVY),
     ("millrace-model-folder", &HEAVY),
     ("millrace-graph", &HEAVY),
     ("millrace-cpu", &HEAVY),

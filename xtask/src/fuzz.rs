@@ -44,7 +44,7 @@ impl Target {
     /// The part of the names of its tests that no other has.
     fn filter(self) -> &'static str {
         match self {
-            Self::Config => "config::fuzz::",
+            Self::Config => "fuzz::any_text_is_read_",
             Self::Models => "fuzz::any_bytes_are_",
             Self::Outputs => "sandbox::fuzz::",
             Self::Images => "tests::fuzz::",

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-pub use millrace_models::{Element, Tensor, TensorData, TensorType};
+pub use millrace_model_types::{Element, Tensor, TensorData, TensorType};
 
 /// A message as plugins see it. Everything in it was chosen by its publisher: untrusted.
 #[derive(Debug, Clone, Default)]

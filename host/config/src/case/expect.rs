@@ -8,13 +8,13 @@ use toml::de::DeArray;
 
 use super::values::{self, Headers, Shape};
 use super::{Expected, ExpectedBody, ExpectedOutcome, ExpectedResult, ExpectedTensor, Outcome};
-use crate::config::check::Checker;
-use crate::config::diagnostics::{Diagnostic, Span};
-use crate::config::keys_expect::{self, TOLERANCE};
-use crate::config::settings::Settings;
-use crate::config::table::{Key, Table};
-use crate::config::values::Text;
-use crate::message::Element;
+use crate::check::Checker;
+use crate::diagnostics::{Diagnostic, Span};
+use crate::keys_expect::{self, TOLERANCE};
+use crate::settings::Settings;
+use crate::table::{Key, Table};
+use crate::values::Text;
+use millrace_types::message::Element;
 
 const SHA256_DIGITS: usize = 64;
 
@@ -143,7 +143,7 @@ fn pointers(json: Key<Settings>, span: &Span, checker: &mut Checker<'_, '_>) -> 
         .keys()
         .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
     {
-        let message = format!("{} is not a JSON pointer", crate::config::diagnostics::quoted(pointer));
+        let message = format!("{} is not a JSON pointer", crate::diagnostics::quoted(pointer));
         let hint = "it begins with `/`, such as `\"/top/0/label\"`; `\"\"` is the whole body";
         checker
             .report

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::diagnostics::{Diagnostic, SourceText};
 use super::{ConfigErrors, ValidParts};
-use crate::disposition::{ReasonClass, Stage};
-use crate::message::{Element, Message, Tensor, TensorType};
+use millrace_types::disposition::{ReasonClass, Stage};
+use millrace_types::message::{Element, Message, Tensor, TensorType};
 
 pub use dead_letter::DEAD_LETTER_FILE;
 

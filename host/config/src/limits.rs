@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millrace_models::{DeviceChoice, Precision};
+use millrace_model_types::{DeviceChoice, Precision};
 use millrace_schema::{Bounds, Words};
 use serde_json::Value;
 

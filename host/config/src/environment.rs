@@ -78,7 +78,7 @@ pub(super) fn expand<'t>(
 }
 
 /// A value without the one line break that may be at its end.
-pub(crate) fn without_line_break(value: &str) -> &str {
+pub fn without_line_break(value: &str) -> &str {
     let whole = value.strip_suffix("\r\n").or_else(|| value.strip_suffix('\n'));
     whole.unwrap_or(value)
 }

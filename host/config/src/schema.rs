@@ -70,7 +70,7 @@ mod tests {
     /// The keys that the reader asks for in every file of the tests: section and key. That each is declared, and as
     /// what it is read as, the reader asserts itself.
     fn asked() -> BTreeSet<(&'static str, &'static str)> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/testdata");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata");
         let files = ["good", "bad"].map(|name| std::fs::read_dir(folder.join(name)).unwrap());
         let files = files.into_iter().flatten().map(|entry| entry.unwrap().path());
         let mut asked = BTreeSet::new();

@@ -13,7 +13,7 @@ use super::raw::RawConfig;
 use super::syntax::Syntax;
 use super::table::Report;
 use super::{Config, ConfigErrors, ValidParts, Warning};
-use crate::machine::scarcity;
+use millrace_types::scarcity::scarcity;
 
 /// A thousand pipelines fit into this; a file that is larger is not one of ours.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millrace_models::{DeviceChoice, Placement};
+use millrace_model_types::{DeviceChoice, Placement};
 use toml::Spanned;
 
 use super::broker_url;

@@ -12,13 +12,13 @@ use toml::Spanned;
 
 use super::BODY_MAX_BYTES;
 use super::values::Headers;
-use crate::config::check::Checker;
-use crate::config::check_values::Expect;
-use crate::config::diagnostics::{Diagnostic, Span};
-use crate::config::keys_case;
-use crate::config::table::{Key, Table};
-use crate::config::values::Text;
-use crate::message::Message;
+use crate::check::Checker;
+use crate::check_values::Expect;
+use crate::diagnostics::{Diagnostic, Span};
+use crate::keys_case;
+use crate::table::{Key, Table};
+use crate::values::Text;
+use millrace_types::message::Message;
 
 /// The source that plugins see.
 const SOURCE: &str = "cases";

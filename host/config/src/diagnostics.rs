@@ -340,7 +340,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// The candidate that was probably meant.
-pub(crate) fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Jaro-Winkler favours a common beginning, which typing mistakes keep; 0.8 takes `prefetc` and `plugins`
     // and leaves unrelated words of the same length alone.
     const SIMILAR: f64 = 0.8;

@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::message::read_bounded;
 use super::{Budget, Case, Expected, ExpectedOutcome, Origin, Outcome, Record, SaidPrediction, alone, read};
-use crate::config::diagnostics::{Diagnostic, Span, quoted};
-use crate::config::{ConfigErrors, default_limits, limits_read};
-use crate::disposition::Stage;
-use crate::kept_prediction::KeptPrediction;
-use crate::message::{Message, Tensor, TensorData};
+use crate::diagnostics::{Diagnostic, Span, quoted};
+use crate::{ConfigErrors, default_limits, limits_read};
+use millrace_types::disposition::Stage;
+use millrace_types::kept_prediction::KeptPrediction;
+use millrace_types::message::{Message, Tensor, TensorData};
 
 /// The file name of a saved dead letter in its folder.
 pub const DEAD_LETTER_FILE: &str = "case.json";

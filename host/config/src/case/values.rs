@@ -4,9 +4,9 @@ use millrace_schema::{Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::config::diagnostics::{Diagnostic, Span, quoted};
-use crate::config::table::{Key, Read, Report, Table, Unreadable};
-use crate::config::values::{found, wide};
+use crate::diagnostics::{Diagnostic, Span, quoted};
+use crate::table::{Key, Read, Report, Table, Unreadable};
+use crate::values::{found, wide};
 
 const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
 

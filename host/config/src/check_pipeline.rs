@@ -15,7 +15,7 @@ use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, Refer
 use super::table::Key;
 use super::values::Text;
 use super::{FolderSource, Globs, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
-use crate::plugins::Plugins;
+use millrace_types::plugins::Plugins;
 
 /// AMQP's short strings: names of queues and exchanges, routing keys.
 const SHORT_STRING_BYTES_MAX: usize = 255;

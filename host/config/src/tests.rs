@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millrace_models::DeviceChoice;
+use millrace_model_types::DeviceChoice;
 
 use super::*;
 
 fn testdata() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/testdata")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata")
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Displays an error and, after colons, what caused it.
 #[derive(Debug)]
-pub(crate) struct ErrorChain<'a>(pub &'a dyn Error);
+pub struct ErrorChain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

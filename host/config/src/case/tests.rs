@@ -6,7 +6,7 @@ use super::*;
 
 fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/config/case/testdata")
+        .join("src/case/testdata")
         .join(name)
 }
 

@@ -46,17 +46,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_models::Placement;
+use millrace_model_types::Placement;
 
-use crate::plugins::Plugins;
+use millrace_types::plugins::Plugins;
 
-pub(crate) use broker_url::BrokerEndpoint;
+pub use broker_url::BrokerEndpoint;
 pub use check::{default_limits, limits_read, limits_shown};
 pub use control_address::control_of;
 use diagnostics::SourceText;
-pub(crate) use diagnostics::did_you_mean;
+pub use diagnostics::did_you_mean;
 pub use diagnostics::{ConfigErrors, Diagnostic, Rendering, Span, Warning};
-pub(crate) use environment::without_line_break;
+pub use environment::without_line_break;
 pub use globs::Globs;
 pub use schema::{case_schema, reference, schema, schema_with_settings};
 
@@ -406,7 +406,7 @@ impl BrokerAccess {
     ///
     /// # Errors
     /// Says why the URL cannot be used; holds nothing secret.
-    pub(crate) fn endpoint(&self) -> Result<BrokerEndpoint, String> {
+    pub fn endpoint(&self) -> Result<BrokerEndpoint, String> {
         broker_url::endpoint(self.amqp.expose())
     }
 }

@@ -62,7 +62,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn files() -> Vec<String> {
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/testdata");
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata");
     let mut paths: Vec<PathBuf> = Vec::new();
     for folder in ["good", "bad"] {
         let entries = std::fs::read_dir(testdata.join(folder)).unwrap();

@@ -21,13 +21,13 @@ const PARAMETERS: &[(&str, bool)] = &[
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BrokerEndpoint {
+pub struct BrokerEndpoint {
     /// A name or an address; IPv6 without brackets.
-    pub(crate) host: String,
+    pub host: String,
     /// The port, by scheme where the URL says nothing.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Whether the broker speaks TLS there.
-    pub(crate) is_tls: bool,
+    pub is_tls: bool,
 }
 
 /// The parts of a URL that a socket needs.

@@ -1,0 +1,12 @@
+//! What every part of a host has in common, as plain data: messages, what a model and plugins make of them, and what becomes
+//! of them. Knows no file format, no broker, no sandbox and no device.
+
+#![expect(missing_docs, reason = "a part of the host: only this repository uses it")]
+
+pub mod dead_letter;
+pub mod disposition;
+pub mod error_chain;
+pub mod kept_prediction;
+pub mod message;
+pub mod plugins;
+pub mod scarcity;
