@@ -102,6 +102,7 @@ pub enum When {
 }
 
 /// What a value may be.
+#[derive(Clone, Copy)]
 pub enum Form {
     /// A string that matches a regular expression; any where it is empty.
     Text(&'static str),

@@ -4,26 +4,27 @@
 //! that was built this way leaves the room.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use millrace_model_types::{DeviceChoice, Placement};
 use toml::Spanned;
+use toml::de::DeTable;
 
-use super::broker_url;
 use super::check_values::Expect;
 use super::diagnostics::Diagnostic;
+use super::host::HOST;
 use super::limits::{
-    ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT_BEFORE, HOST_MEMORY,
-    INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
+    DEADLINE, DEVICE, GPU_AT_BEFORE, INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION,
+    THREADS,
 };
 use super::links::{Links, UseKind};
-use super::raw::{RawBroker, RawConfig, RawHost, RawModel, RawPlugin};
+use super::raw::{RawConfig, RawModel, RawPlugin};
 use super::raw_device::RawDevice;
-use super::table::Report;
+use super::table::{Report, Table};
 use super::units;
 use super::values::{Bytes, Text};
-use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, ValidParts};
+use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, ValidParts};
 
 /// The default limits of a call: CPU time, and bytes of memory.
 pub fn default_limits() -> (Duration, usize) {
@@ -90,8 +91,13 @@ pub(super) struct Checked {
 impl Checker<'_, '_> {
     /// Checks the whole file.
     pub(super) fn config(&mut self, raw: &RawConfig<'_>) -> Checked {
-        let broker = raw.broker.as_ref().map(|raw| self.broker(raw));
-        let host = self.host(&raw.host);
+        let broker = raw.broker.clone().map(|table| BrokerConfig::read(table, self));
+        let none = DeTable::new();
+        let host = raw.host.clone();
+        let host = HostConfig::read(
+            host.unwrap_or_else(|| Table::new(&none, &HOST, String::new(), 0..0)),
+            self,
+        );
         let models = raw
             .models
             .iter()
@@ -140,60 +146,6 @@ impl Checker<'_, '_> {
     fn if_valid<T>(&mut self, is_invalid: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let n_before = self.report.diagnostics.len();
         check(self).filter(|_| !is_invalid && self.report.diagnostics.len() == n_before)
-    }
-
-    fn broker(&mut self, raw: &RawBroker) -> BrokerConfig {
-        self.required(&raw.amqp, "amqp", &raw.span, "`amqp = \"${AMQP_URL}\"`");
-        if let Some(amqp) = raw.amqp.given()
-            && let Err(error) = broker_url::check(&amqp.get_ref().value)
-        {
-            self.report
-                .diagnostic(Diagnostic::at(amqp.span(), error.message).hint(error.hint));
-        }
-        let amqp = raw
-            .amqp
-            .given()
-            .map(|amqp| amqp.get_ref().value.clone())
-            .unwrap_or_default();
-        BrokerConfig {
-            ca: self.ca(raw, &amqp),
-            max_message_bytes: self.size_bytes(&raw.max_message, &BROKER_MAX_MESSAGE),
-            amqp: Secret::new(amqp),
-            confirm_timeout: self.within(&raw.confirm_timeout, &CONFIRM_TIMEOUT),
-            answer_timeout: self.within(&raw.answer_timeout, &ANSWER_TIMEOUT),
-        }
-    }
-
-    fn ca(&mut self, raw: &RawBroker, amqp: &str) -> Option<PathBuf> {
-        if !broker_url::is_tls(amqp) && !amqp.is_empty() {
-            self.refuse(
-                &raw.ca,
-                "`ca` is for a broker that is reached by TLS",
-                "write `amqps://` in `amqp`, or leave out `ca`",
-            );
-            return None;
-        }
-        self.path(raw.ca.given()?, Expect::File)
-    }
-
-    fn host(&mut self, raw: &RawHost) -> HostConfig {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = i128::try_from(cores).unwrap_or(1).min(WORKERS.max);
-        let workers = self.within(
-            &raw.workers,
-            &Limits {
-                default: cores,
-                ..WORKERS
-            },
-        );
-        HostConfig {
-            workers: usize::try_from(workers).unwrap_or(1),
-            drain: self.within(&raw.drain, &DRAIN),
-            admin: self.admin(raw),
-            memory_bytes: raw.memory.given().map(|_| self.within(&raw.memory, &HOST_MEMORY).0),
-            control: self.control(raw),
-            watch: raw.watch.given().map_or(WATCH, |watch| *watch.get_ref()),
-        }
     }
 
     fn model(&mut self, raw: &RawModel<'_>) -> Option<ModelConfig> {

@@ -8,8 +8,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::diagnostics::{Diagnostic, did_you_mean};
-use super::raw::RawHost;
-use super::table::Key;
+use super::table::{Key, Table};
 use super::values::Text;
 use super::{ControlConfig, Secret};
 
@@ -30,10 +29,12 @@ const FORMS: &str =
 
 impl Checker<'_, '_> {
     /// Checks `admin` and `admin_public`.
-    pub(super) fn admin(&mut self, raw: &RawHost) -> Option<SocketAddr> {
-        let public = raw.admin_public.given().filter(|public| *public.get_ref());
-        let Some(admin) = raw.admin.given() else {
-            if let (Some(public), true) = (public, raw.admin.is_absent()) {
+    pub(super) fn admin(&mut self, table: &mut Table<'_>) -> Option<SocketAddr> {
+        let key: Key<Text> = table.key("admin", self.report);
+        let is_public: Key<bool> = table.key("admin_public", self.report);
+        let public = is_public.given().filter(|public| *public.get_ref());
+        let Some(admin) = key.given() else {
+            if let (Some(public), true) = (public, key.is_absent()) {
                 let warning = Diagnostic::at(public.span(), "`admin_public` has no effect without `admin`");
                 self.report
                     .warning(warning.hint("leave it out, or serve health and metrics: `admin = \"0.0.0.0:9464\"`"));
@@ -66,16 +67,17 @@ impl Checker<'_, '_> {
     }
 
     /// Checks `control` and `control_token`.
-    pub(super) fn control(&mut self, raw: &RawHost) -> ControlConfig {
-        let address = raw
-            .control
+    pub(super) fn control(&mut self, table: &mut Table<'_>) -> ControlConfig {
+        let key: Key<Text> = table.key("control", self.report);
+        let token: Key<Text> = table.key("control_token", self.report);
+        let address = key
             .given()
             .and_then(|control| control.get_ref().value.parse::<SocketAddr>().ok());
-        if let (Some(control), Some(address)) = (raw.control.given(), address) {
-            return self.tcp(control, address, &raw.control_token);
+        if let (Some(control), Some(address)) = (key.given(), address) {
+            return self.tcp(control, address, &token);
         }
-        self.unused_token(raw);
-        let Some(control) = raw.control.given() else {
+        self.unused_token(&key, &token);
+        let Some(control) = key.given() else {
             return ControlConfig::Auto;
         };
         match control.get_ref().value.as_str() {
@@ -133,9 +135,9 @@ impl Checker<'_, '_> {
     }
 
     /// A token without a port has no effect.
-    fn unused_token(&mut self, raw: &RawHost) {
-        if let Some(token) = raw.control_token.given()
-            && !matches!(raw.control, Key::Mistaken)
+    fn unused_token(&mut self, control: &Key<Text>, token: &Key<Text>) {
+        if let Some(token) = token.given()
+            && !matches!(control, Key::Mistaken)
         {
             let warning = Diagnostic::at(token.span(), "this token has no effect: only a control port needs one");
             let hint = "leave it out, or listen at a port: `control = \"127.0.0.1:9465\"`";

@@ -3,10 +3,11 @@
 
 use millrace_schema::{Declared, File, Form, Section, Units};
 
+use super::broker::BROKER;
+use super::host::HOST;
 use super::keys_pipeline::PIPELINE;
 use super::limits::{
-    ADMIN_PUBLIC, ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT,
-    HOST_MEMORY, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
+    DEADLINE, DEVICE, GPU_AT, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS,
 };
 use super::units;
 
@@ -46,128 +47,6 @@ pub(super) static ROOT: Section = Section {
             "The pipelines, by name; at least one.",
         )
         .required(),
-    ],
-    ..Section::EMPTY
-};
-
-static BROKER: Section = Section {
-    id: "broker",
-    title: "[broker]",
-    help: "How the broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
-        a destination.",
-    keys: &[
-        Declared::new(
-            "amqp",
-            Form::Text("^amqps?://"),
-            "\"${AMQP_URL}\"",
-            "The broker's URL: `amqp://user:password@host:port/vhost`, or `amqps://..` for TLS. Left out: user and password \
-            `guest`, port 5672 (TLS: 5671), vhost `/`.",
-        )
-        .required()
-        .at_home(),
-        Declared::new(
-            "ca",
-            Form::Text(PATH),
-            "\"ca.pem\"",
-            "With `amqps`: a PEM file with the authority that signed the broker's certificate; the host then trusts no other.",
-        )
-        .or("the authorities that the system trusts")
-        .at_home(),
-        Declared::new(
-            "max_message",
-            Form::Quantity(&SIZE, &BROKER_MAX_MESSAGE),
-            "\"16MiB\"",
-            "The largest message that the broker takes (its `max_message_size`): nothing larger is published, because the \
-            broker would close the channel over it. RabbitMQ 4 takes 16 MiB by default, RabbitMQ 3 took 128 MiB.",
-        ),
-        Declared::new(
-            "confirm_timeout",
-            Form::Quantity(&DURATION, &CONFIRM_TIMEOUT),
-            "\"30s\"",
-            "How long a publish may wait for its confirm before it counts as failed.",
-        )
-        .at_home(),
-        Declared::new(
-            "answer_timeout",
-            Form::Quantity(&DURATION, &ANSWER_TIMEOUT),
-            "\"10s\"",
-            "How long the broker may take to answer anything else: a login, a channel, a declaration. After that the \
-            connection is given up and made again, unless other bytes come meanwhile: then it has thirty times as long.",
-        )
-        .at_home(),
-    ],
-    ..Section::EMPTY
-};
-
-static HOST: Section = Section {
-    id: "host",
-    title: "[host]",
-    help: "The process itself. The whole table may be left out.",
-    keys: &[
-        Declared::new(
-            "workers",
-            Form::Integer(&WORKERS),
-            "4",
-            "Sandbox worker threads: as many plugin calls run at once.",
-        )
-        .or("the number of cores")
-        .at_home(),
-        Declared::new(
-            "drain",
-            Form::Quantity(&DURATION, &DRAIN),
-            "\"25s\"",
-            "How long a stop (SIGINT, SIGTERM) or a pause may take. Unfinished messages return to their source in its last quarter, at most three seconds. Keep it below what the service manager allows by a second or more.",
-        )
-        .at_home(),
-        Declared::new(
-            "admin",
-            Form::Text(":[0-9]+$"),
-            "\"127.0.0.1:9464\"",
-            "The address that serves health and metrics over HTTP, without credentials: an address of this machine alone (`127.0.0.1`, `[::1]`), or with `admin_public` any. Port `0` takes a free one, which the log names.",
-        )
-        .or("nowhere")
-        .at_home(),
-        Declared::new(
-            "admin_public",
-            Form::Flag(ADMIN_PUBLIC),
-            "true",
-            "Whether `admin` may be an address that other machines reach, for a Prometheus or a probe elsewhere. It changes nothing and asks for no credentials: everybody who reaches it can read the names of pipelines, queues, plugins and models.",
-        )
-        .at_home(),
-        Declared::new(
-            "memory",
-            Form::Quantity(&SIZE, &AtLeast(&HOST_MEMORY)),
-            "\"4GiB\"",
-            "The most memory that the process may take. A file that may take more is refused, with the terms and the key to \
-            lower.",
-        )
-        .or("the memory of the machine or the control group, and then only a warning"),
-        Declared::new(
-            "control",
-            Form::Text(r"^(auto|off)$|\.sock$|:[0-9]+$"),
-            "\"auto\"",
-            "Where the control interface of the running host listens. `\"auto\"`: a socket for the user that the host runs as; \
-            `millrace` finds it by the path of this file. A path that ends in `.sock`: a socket there, for the same user \
-            alone. An address with a port: TCP, for every client with `control_token`. `\"off\"`: nowhere.",
-        )
-        .or("`\"auto\"`")
-        .at_home(),
-        Declared::new(
-            "control_token",
-            Form::Text("^[!-~]{16,512}$"),
-            "\"${CONTROL_TOKEN}\"",
-            "The token that a client must send over TCP: 16 to 512 letters, digits and punctuation. A browser on the same machine \
-            reaches every address of it, so there is no port without a token. The connection is not encrypted: let other machines come through a proxy with TLS.",
-        )
-        .or("none")
-        .at_home(),
-        Declared::new(
-            "watch",
-            Form::Flag(WATCH),
-            "true",
-            "Whether the host reloads by itself when this file, or anything that it names, changes. `millrace reload` works either way.",
-        )
-        .at_home(),
     ],
     ..Section::EMPTY
 };

@@ -1,5 +1,7 @@
 //! `plugins.toml`, checked: what the host runs on. Knows nothing of how any of it is used.
 
+#![expect(missing_docs, reason = "a part of the host: only this repository uses it")]
+
 mod diagnostics;
 
 mod document;
@@ -17,6 +19,10 @@ mod keys_case;
 mod keys_expect;
 mod keys_pipeline;
 mod limits;
+mod section;
+
+mod broker;
+mod host;
 mod raw;
 mod raw_device;
 mod schema;
@@ -50,6 +56,7 @@ use millrace_model_types::Placement;
 
 use millrace_types::plugins::Plugins;
 
+pub use broker::BrokerConfig;
 pub use broker_url::BrokerEndpoint;
 pub use check::{default_limits, limits_read, limits_shown};
 pub use control_address::control_of;
@@ -58,6 +65,7 @@ pub use diagnostics::did_you_mean;
 pub use diagnostics::{ConfigErrors, Diagnostic, Rendering, Span, Warning};
 pub use environment::without_line_break;
 pub use globs::Globs;
+pub use host::HostConfig;
 pub use schema::{case_schema, reference, schema, schema_with_settings};
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
@@ -111,38 +119,6 @@ pub struct BrokerAccess {
     pub ca: Option<PathBuf>,
     /// How long it may take to answer.
     pub answer_timeout: Duration,
-}
-
-/// `[broker]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerConfig {
-    /// `amqp://user:password@host:port/vhost`.
-    pub amqp: Secret,
-    /// The file with the authority that vouches for an `amqps` broker, absolute; the system's where there is none.
-    pub ca: Option<PathBuf>,
-    /// The largest body that the broker takes: nothing larger is published.
-    pub max_message_bytes: usize,
-    /// How long a publish may wait for its confirm before it counts as failed.
-    pub confirm_timeout: Duration,
-    /// How long the broker may take to answer anything else before its connection is given up.
-    pub answer_timeout: Duration,
-}
-
-/// `[host]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostConfig {
-    /// Sandbox worker threads.
-    pub workers: usize,
-    /// How long a drain may take before what is left is returned.
-    pub drain: Duration,
-    /// Where health and metrics are served, on this machine alone; nowhere if absent.
-    pub admin: Option<SocketAddr>,
-    /// The memory limit of the process; the machine's memory where the file has none.
-    pub memory_bytes: Option<u64>,
-    /// Where the host can be asked to change.
-    pub control: ControlConfig,
-    /// Whether a change of the file, or of what it names, is taken up by itself.
-    pub watch: bool,
 }
 
 /// Where the host can be asked to change.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::units::{show_duration, show_size};
 use super::values::Bytes;
-use super::{BrokerAccess, Isolation, ProbeOutcome, QueueType};
+use super::{Isolation, ProbeOutcome, QueueType};
 
 /// Where a number must lie, and what it is where the file says nothing.
 pub(super) struct Limits<T> {
@@ -38,48 +38,6 @@ pub(super) trait Show: Copy + PartialOrd {
     }
 }
 
-// The default of RabbitMQ 4 (`max_message_size`), and the maximum of any RabbitMQ.
-pub(super) const BROKER_MAX_MESSAGE: Limits<Bytes> = Limits {
-    key: "max_message",
-    min: Bytes(1),
-    max: Bytes(512 << 20),
-    default: Bytes(16 << 20),
-};
-
-// A broker that confirms nothing for ten minutes is as good as gone, and its consumer timeout (30 minutes) is near.
-pub(super) const CONFIRM_TIMEOUT: Limits<Duration> = Limits {
-    key: "confirm_timeout",
-    min: Duration::from_millis(100),
-    max: Duration::from_secs(600),
-    default: Duration::from_secs(30),
-};
-
-// A broker that is alive answers within milliseconds, and one in another part of the world within a second or two; ten
-// are for one that is busy.
-pub(super) const ANSWER_TIMEOUT: Limits<Duration> = Limits {
-    key: "answer_timeout",
-    min: Duration::from_millis(100),
-    max: Duration::from_secs(600),
-    default: BrokerAccess::ANSWER_TIMEOUT,
-};
-
-// Each worker may hold a plugin's whole memory; more threads than this are no machine that exists. The default is the
-// number of cores.
-pub(super) const WORKERS: Limits<i128> = Limits {
-    key: "workers",
-    min: 1,
-    max: 1_024,
-    default: 1,
-};
-
-// Service managers kill after 30 seconds or more; a drain must end before.
-pub(super) const DRAIN: Limits<Duration> = Limits {
-    key: "drain",
-    min: Duration::ZERO,
-    max: Duration::from_secs(3_600),
-    default: Duration::from_secs(25),
-};
-
 // An ordinary copy writes without a pause that is longer; who waits for an hour watches something else than pictures.
 pub(super) const SETTLE: Limits<Duration> = Limits {
     key: "settle",
@@ -87,20 +45,6 @@ pub(super) const SETTLE: Limits<Duration> = Limits {
     max: Duration::from_secs(3_600),
     default: Duration::from_millis(200),
 };
-
-// Less than this no host starts in; more is no machine that exists. Where the key is absent, the machine's is the limit.
-pub(super) const HOST_MEMORY: Limits<Bytes> = Limits {
-    key: "memory",
-    min: Bytes(64 << 20),
-    max: Bytes(1 << 50),
-    default: Bytes(1 << 50),
-};
-
-/// Changes are taken up by themselves.
-pub(super) const WATCH: bool = true;
-
-/// Health and metrics are for this machine alone.
-pub(super) const ADMIN_PUBLIC: bool = false;
 
 /// Devices that have a name of their own.
 pub(super) const DEVICE: Choice<DeviceChoice> = Choice {

@@ -17,47 +17,12 @@ use super::values::{Bytes, Patterns, Text, takes_texts, texts};
 pub(super) struct RawConfig<'t> {
     /// Whether there is a key `pipeline`, whatever it holds.
     pub(super) has_pipelines: bool,
-    pub(super) broker: Option<RawBroker>,
-    pub(super) host: RawHost,
+    /// `[broker]`, and `[host]`: read by the checks, as their keys declare.
+    pub(super) broker: Option<Table<'t>>,
+    pub(super) host: Option<Table<'t>>,
     pub(super) models: Vec<RawModel<'t>>,
     pub(super) plugins: Vec<RawPlugin<'t>>,
     pub(super) pipelines: Vec<RawPipeline<'t>>,
-}
-
-/// `[broker]`
-pub(super) struct RawBroker {
-    pub(super) span: Span,
-    /// The broker's URL: `amqp = "${AMQP_URL}"`.
-    pub(super) amqp: Key<Text>,
-    /// The authority that vouches for an `amqps` broker, where the system's do not: `ca = "ca.pem"`.
-    pub(super) ca: Key<Text>,
-    /// The largest message that the broker takes: `max_message = "16MiB"`.
-    pub(super) max_message: Key<Bytes>,
-    /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
-    pub(super) confirm_timeout: Key<Duration>,
-    /// How long the broker may take to answer anything else: `answer_timeout = "10s"`.
-    pub(super) answer_timeout: Key<Duration>,
-}
-
-/// `[host]`
-#[derive(Default)]
-pub(super) struct RawHost {
-    /// Sandbox worker threads: `workers = 4`.
-    pub(super) workers: Key<i128>,
-    /// How long a drain may take: `drain = "25s"`.
-    pub(super) drain: Key<Duration>,
-    /// Where health and metrics are served: `admin = "127.0.0.1:9464"`.
-    pub(super) admin: Key<Text>,
-    /// Whether that may be an address that other machines reach: `admin_public = true`.
-    pub(super) admin_public: Key<bool>,
-    /// What the process may take in memory: `memory = "4GiB"`.
-    pub(super) memory: Key<Bytes>,
-    /// Where the host can be asked to change: `control = "auto"`, `"off"`, `"millrace.sock"` or `"127.0.0.1:9465"`.
-    pub(super) control: Key<Text>,
-    /// What clients must show who ask by TCP: `control_token = "${CONTROL_TOKEN}"`.
-    pub(super) control_token: Key<Text>,
-    /// Whether changes of files are taken up by themselves: `watch = true`.
-    pub(super) watch: Key<bool>,
 }
 
 /// `[model.NAME]`
@@ -210,15 +175,8 @@ impl<'t> RawConfig<'t> {
         let mut file = Table::new(table, &keys::ROOT, String::new(), 0..0);
         let raw = Self {
             has_pipelines: table.contains_key("pipeline"),
-            broker: file
-                .table("broker", report)
-                .into_given()
-                .map(|table| RawBroker::read(table, report)),
-            host: file
-                .table("host", report)
-                .into_given()
-                .map(|table| RawHost::read(table, report))
-                .unwrap_or_default(),
+            broker: file.table("broker", report).into_given(),
+            host: file.table("host", report).into_given(),
             models: read_named(&mut file, "model", report, RawModel::read),
             plugins: read_named(&mut file, "plugin", report, RawPlugin::read),
             pipelines: read_named(&mut file, "pipeline", report, RawPipeline::read),
@@ -239,38 +197,6 @@ fn read_named<'t, T>(
         .into_iter()
         .map(|(name, table)| read(name, table, report))
         .collect()
-}
-
-impl RawBroker {
-    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
-        let raw = Self {
-            span: table.span().clone(),
-            amqp: table.key("amqp", report),
-            ca: table.key("ca", report),
-            max_message: table.key("max_message", report),
-            confirm_timeout: table.key("confirm_timeout", report),
-            answer_timeout: table.key("answer_timeout", report),
-        };
-        table.finish(&keys::belongs, report);
-        raw
-    }
-}
-
-impl RawHost {
-    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
-        let raw = Self {
-            workers: table.key("workers", report),
-            drain: table.key("drain", report),
-            admin: table.key("admin", report),
-            admin_public: table.key("admin_public", report),
-            memory: table.key("memory", report),
-            control: table.key("control", report),
-            control_token: table.key("control_token", report),
-            watch: table.key("watch", report),
-        };
-        table.finish(&keys::belongs, report);
-        raw
-    }
 }
 
 impl<'t> RawModel<'t> {

@@ -63,6 +63,8 @@ mod tests {
     use millrace_schema::{Form, Section};
     use toml::de::DeTable;
 
+    use super::super::check::Checker;
+    use super::super::links::Links;
     use super::super::raw::RawConfig;
     use super::super::table::Report;
     use super::*;
@@ -78,7 +80,14 @@ mod tests {
             let text = std::fs::read_to_string(path).unwrap();
             let (table, _) = DeTable::parse_recoverable(&text);
             let mut report = Report::new(&text, &|_| None);
-            RawConfig::read(table.get_ref(), &mut report);
+            let raw = RawConfig::read(table.get_ref(), &mut report);
+            // Some tables are read by the checks.
+            Checker {
+                report: &mut report,
+                base: &folder,
+                links: Links::default(),
+            }
+            .config(&raw);
             asked.extend(report.asked);
         }
         asked

@@ -40,6 +40,7 @@ pub(super) struct Report<'a> {
 }
 
 /// A table of the file, and the keys that it may have.
+#[derive(Clone)]
 pub(super) struct Table<'t> {
     table: &'t DeTable<'t>,
     /// The keys that are declared for it.
@@ -217,6 +218,11 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// The value of a key that is read elsewhere; what is wrong with it is reported there.
+    pub(super) fn peek<T: Read<'t>>(&self, name: &str, report: &Report<'_>) -> Option<T> {
+        T::read(self.table.get(name)?, &mut Report::new(report.text, report.variable)).ok()
+    }
+
     /// The table `name`, where there is one.
     pub(super) fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
         let key: Key<&'t DeTable<'t>> = self.key(name, report);
@@ -293,7 +299,7 @@ impl<'t> Table<'t> {
     }
 
     /// Reports the keys that are not declared. `belongs` says where a key belongs that is known elsewhere.
-    pub(super) fn finish(self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
+    pub(super) fn finish(&self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
         let declared = self.section.names();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
