@@ -79,6 +79,17 @@ pub struct Arrival {
     pub body: Vec<u8>,
 }
 
+/// An answer of the broker, with a bound: one whose disk is full blocks publishers, and a test that waits for it for ever
+/// says nothing.
+trait Answer<T>: Future<Output = lapin::Result<T>> + Sized {
+    async fn answered(self) -> Result<T> {
+        let answer = timeout(ANSWER_LIMIT, self).await;
+        Ok(answer.with_context(|| format!("the broker did not answer within {ANSWER_LIMIT:?}"))??)
+    }
+}
+
+impl<T, F: Future<Output = lapin::Result<T>>> Answer<T> for F {}
+
 impl Client {
     /// Connects.
     ///
@@ -86,11 +97,12 @@ impl Client {
     /// When the broker does not answer.
     pub async fn connect(url: &str) -> Result<Self> {
         let connecting = Connection::connect(url, ConnectionProperties::default());
-        let connection = timeout(ANSWER_LIMIT, connecting)
-            .await
-            .context("the broker does not answer")??;
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let connection = connecting.answered().await?;
+        let channel = connection.create_channel().answered().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .answered()
+            .await?;
         Ok(Self { connection, channel })
     }
 
@@ -107,7 +119,10 @@ impl Client {
             durable: kind != QueueKind::ClassicTransient,
             ..Default::default()
         };
-        self.channel.queue_declare(short(queue)?, options, arguments).await?;
+        self.channel
+            .queue_declare(short(queue)?, options, arguments)
+            .answered()
+            .await?;
         Ok(())
     }
 
@@ -118,6 +133,7 @@ impl Client {
     pub async fn declare_classic_with(&self, queue: &str, arguments: FieldTable) -> Result<()> {
         self.channel
             .queue_declare(short(queue)?, QueueDeclareOptions::durable(), arguments)
+            .answered()
             .await?;
         Ok(())
     }
@@ -133,6 +149,7 @@ impl Client {
         };
         self.channel
             .queue_declare(short(queue)?, options, FieldTable::default())
+            .answered()
             .await?;
         Ok(())
     }
@@ -147,6 +164,7 @@ impl Client {
         Ok(self
             .channel
             .queue_bind(queue, exchange, key, options, arguments)
+            .answered()
             .await?)
     }
 
@@ -175,7 +193,7 @@ impl Client {
     /// When the broker does not take it, or there is no such queue.
     pub async fn publish(&self, queue: &str, parcel: &Parcel) -> Result<()> {
         let confirm = self.send(queue, parcel).await?;
-        check(queue, timeout(ANSWER_LIMIT, confirm).await.context("no confirm")??)
+        check(queue, confirm.answered().await?)
     }
 
     /// Publishes with properties and headers of any type.
@@ -190,7 +208,7 @@ impl Client {
         let sent = self
             .channel
             .basic_publish(short("")?, short(queue)?, options, body, properties);
-        check(queue, timeout(ANSWER_LIMIT, sent.await?).await.context("no confirm")??)
+        check(queue, sent.answered().await?.answered().await?)
     }
 
     /// Publishes many, `WINDOW` at a time, and waits for every confirm.
@@ -203,12 +221,12 @@ impl Client {
             if open.len() >= WINDOW
                 && let Some(oldest) = open.pop_front()
             {
-                check(queue, timeout(ANSWER_LIMIT, oldest).await.context("no confirm")??)?;
+                check(queue, oldest.answered().await?)?;
             }
             open.push_back(self.send(queue, &parcel).await?);
         }
         for confirm in open {
-            check(queue, timeout(ANSWER_LIMIT, confirm).await.context("no confirm")??)?;
+            check(queue, confirm.answered().await?)?;
         }
         Ok(())
     }
@@ -263,10 +281,16 @@ impl Client {
         while let Some(message) = self
             .channel
             .basic_get(short(queue)?, BasicGetOptions::default())
+            .answered()
             .await?
         {
             ensure!(
-                message.delivery.acker.ack(BasicAckOptions::default()).await?,
+                message
+                    .delivery
+                    .acker
+                    .ack(BasicAckOptions::default())
+                    .answered()
+                    .await?,
                 "the acknowledgement was not sent"
             );
             taken.push(message.delivery);
@@ -279,11 +303,15 @@ impl Client {
     /// # Errors
     /// When there is no such queue.
     pub async fn taker(&self, queue: &str) -> Result<Taker> {
-        let channel = self.connection.create_channel().await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let channel = self.connection.create_channel().answered().await?;
+        channel
+            .basic_qos(PREFETCH, BasicQosOptions::default())
+            .answered()
+            .await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel
             .basic_consume(short(queue)?, short("")?, options, arguments)
+            .answered()
             .await?;
         Ok(Taker { channel, consumer })
     }
@@ -293,13 +321,14 @@ impl Client {
     /// # Errors
     /// When there is no such queue.
     pub async fn take_exclusively(&self, queue: &str) -> Result<Taker> {
-        let channel = self.connection.create_channel().await?;
+        let channel = self.connection.create_channel().answered().await?;
         let options = BasicConsumeOptions {
             exclusive: true,
             ..Default::default()
         };
         let consumer = channel
             .basic_consume(short(queue)?, short("")?, options, FieldTable::default())
+            .answered()
             .await?;
         Ok(Taker { channel, consumer })
     }
@@ -312,12 +341,18 @@ impl Client {
         let got = self
             .channel
             .basic_get(short(queue)?, BasicGetOptions::default())
+            .answered()
             .await?;
         let options = BasicNackOptions {
             requeue: true,
             ..Default::default()
         };
-        got.context("the queue is empty")?.delivery.acker.nack(options).await?;
+        got.context("the queue is empty")?
+            .delivery
+            .acker
+            .nack(options)
+            .answered()
+            .await?;
         Ok(())
     }
 
@@ -333,6 +368,7 @@ impl Client {
         Ok(self
             .channel
             .queue_declare(short(queue)?, options, FieldTable::default())
+            .answered()
             .await?
             .message_count())
     }
@@ -348,6 +384,7 @@ impl Client {
         };
         self.channel
             .exchange_declare(short(exchange)?, ExchangeKind::Direct, options, FieldTable::default())
+            .answered()
             .await?;
         let options = QueueBindOptions::default();
         self.channel
@@ -358,6 +395,7 @@ impl Client {
                 options,
                 FieldTable::default(),
             )
+            .answered()
             .await?;
         Ok(())
     }
@@ -368,7 +406,11 @@ impl Client {
     /// When the connection is gone.
     pub async fn delete_exchange(&self, exchange: &str) -> Result<()> {
         let options = ExchangeDeleteOptions::default();
-        Ok(self.channel.exchange_delete(short(exchange)?, options).await?)
+        Ok(self
+            .channel
+            .exchange_delete(short(exchange)?, options)
+            .answered()
+            .await?)
     }
 
     /// Empties a queue.
@@ -378,6 +420,7 @@ impl Client {
     pub async fn purge(&self, queue: &str) -> Result<()> {
         self.channel
             .queue_purge(short(queue)?, QueuePurgeOptions::default())
+            .answered()
             .await?;
         Ok(())
     }
@@ -389,6 +432,7 @@ impl Client {
     pub async fn delete(&self, queue: &str) -> Result<()> {
         self.channel
             .queue_delete(short(queue)?, QueueDeleteOptions::default())
+            .answered()
             .await?;
         Ok(())
     }
@@ -406,6 +450,7 @@ impl Client {
         Ok(self
             .channel
             .basic_publish(short("")?, short(queue)?, options, &parcel.body, properties)
+            .answered()
             .await?)
     }
 }
@@ -421,7 +466,7 @@ impl Taker {
         };
         let delivery = next.context("the broker cancelled the consumer")??;
         ensure!(
-            delivery.acker.ack(BasicAckOptions::default()).await?,
+            delivery.acker.ack(BasicAckOptions::default()).answered().await?,
             "the acknowledgement was not sent"
         );
         Ok(Some(delivery.into()))
@@ -434,6 +479,7 @@ impl Taker {
     pub async fn close(self) -> Result<()> {
         self.channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default())
+            .answered()
             .await?;
         self.channel
             .basic_nack(
@@ -443,8 +489,9 @@ impl Taker {
                     requeue: true,
                 },
             )
+            .answered()
             .await?;
-        Ok(self.channel.close(200, short("done")?).await?)
+        Ok(self.channel.close(200, short("done")?).answered().await?)
     }
 }
 

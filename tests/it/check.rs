@@ -80,6 +80,13 @@ folder = "out"
     std::fs::create_dir(good.path("inbox"))?;
     let ended = good.run(&["check", "plugins.toml"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    // Where there is no desktop, the loaders of GPUs complain to stderr, in words that look like errors of the file.
+    let auto = Mill::new(&config(&decode, &label).replace("device = \"cpu\"", "device = \"auto\""))?;
+    std::fs::create_dir(auto.path("inbox"))?;
+    let mut check = auto.command(&["check", "plugins.toml"])?;
+    let output = check.env_remove("XDG_RUNTIME_DIR").output()?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), ended.stderr);
 
     let line = |plugin: &Plugin, lines: &str| Plugin {
         lines: lines.to_owned(),

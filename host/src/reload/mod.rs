@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_models::{Device, DeviceError, Model, ModelError, RunError, reproduce_samples};
+use millrace_models::{Device, DeviceChoice, DeviceError, Model, ModelError, RunError, reproduce_samples};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -98,6 +98,7 @@ pub fn load_config(
         destinations::check(config, &loaded, &mut errors, &mut warnings);
     }
     if let Some(config) = config.as_ref().filter(|_| errors.is_empty()) {
+        list_devices(config);
         let bound = MemoryBound::of(config, &loaded.models);
         match config.host.memory_bytes {
             Some(allowed) => {
@@ -119,6 +120,16 @@ pub fn load_config(
             warnings,
         }),
         _ => Err(errors),
+    }
+}
+
+/// Lists this machine's devices, where a model may run on a GPU, before anybody asks for them: the loaders of GPUs print to
+/// stderr what they miss, and here that is caught. The list is made once.
+fn list_devices(config: &Config) {
+    let mut choices = config.models.values().flat_map(|model| &model.placement.devices);
+    if choices.any(|choice| *choice != DeviceChoice::Cpu) {
+        let _captured = streams::capture();
+        drop(millrace_models::devices());
     }
 }
 
