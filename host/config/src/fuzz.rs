@@ -129,3 +129,11 @@ proptest! {
         check(&text);
     }
 }
+
+#[test]
+fn a_name_that_steers_a_terminal_is_escaped() {
+    for below in ["colour = 1", "[plugin]\n\"b\\u001b\" = 1"] {
+        check(&format!("[plugin.\"a\\u001b\"]\n{below}\n"));
+    }
+    check("[plugin]\n\"b\\u001b\" = 1\n");
+}

@@ -252,7 +252,7 @@ impl<'t> Table<'t> {
             match value.get_ref().as_table() {
                 Some(table) => tables.push((inner, Table::new(table, section, title, key.span()))),
                 None => {
-                    let message = format!("`{inner}` must be a table, found {}", found(value.get_ref()));
+                    let message = format!("{} must be a table, found {}", quoted(inner), found(value.get_ref()));
                     let hint = format!("write `{}`", join(&outer.title, "NAME"));
                     report.diagnostic(Diagnostic::at(value.span(), message).hint(hint));
                 }
@@ -336,6 +336,8 @@ impl<'t> Table<'t> {
 
 /// Adds a name to the title of a table.
 fn join(title: &str, name: &str) -> String {
+    // A name is the user's, and may hold what steers a terminal.
+    let name = name.escape_debug();
     match title.strip_suffix(']') {
         Some(title) => format!("{title}.{name}]"),
         None => format!("[{name}]"),
