@@ -221,7 +221,7 @@ impl Client {
             if open.len() >= WINDOW
                 && let Some(oldest) = open.pop_front()
             {
-                check(queue, oldest.answered().await?)?;
+                check(queue, Answer::answered(oldest).await?)?;
             }
             open.push_back(self.send(queue, &parcel).await?);
         }

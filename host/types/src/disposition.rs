@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn every_class_of_dead_letters_is_in_the_documentation_and_no_other() {
         assert_eq!(ReasonClass::ALL.len(), ReasonClass::HostFault as usize + 1);
-        let page = include_str!("../../docs/dead-letters.md");
+        let page = include_str!("../../../docs/dead-letters.md");
         let (_, table) = page
             .split_once("| class | what happened |\n|---|---|\n")
             .expect("a table of classes");

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use millrace::config::PluginConfig;
 use millrace::disposition::ReasonClass;
 use millrace::message::TensorData;
-use millrace::sandbox::{CallError, Compiler, Refusal, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, PluginRefusal, Role, Sandbox};
 use millrace_tests::clang;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::{Sample, pictures};
@@ -96,7 +96,7 @@ async fn what_c_refuses_is_told_in_its_words() -> Result<()> {
         .preprocess(&sandbox.lane(1), &message("m", b"no picture"), &wants())
         .await
         .answer;
-    let Err(CallError::Refused(Refusal::Reject(why))) = answer else {
+    let Err(CallError::Refused(PluginRefusal::Reject(why))) = answer else {
         anyhow::bail!("{answer:?}");
     };
     assert_eq!(why, "the body is not raw RGB of the size that the model takes");

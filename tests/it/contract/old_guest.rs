@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use millrace::config::PluginConfig;
 use millrace::disposition::ReasonClass;
 use millrace::message::{Element, Message, Prediction, Tensor, TensorData, TensorType};
-use millrace::sandbox::{CallError, Compiler, Refusal, Role, Sandbox, TransformOf};
+use millrace::sandbox::{CallError, Compiler, PluginRefusal, Role, Sandbox, TransformOf};
 use millrace_tests::host::Mill;
 use millrace_tests::samples::guest;
 use millrace_tests::scene::head;
@@ -237,10 +237,10 @@ where
     F: Future<Output = Result<(), CallError>>,
 {
     let why = || "the message says so".to_owned();
-    let rows: [(&[u8], Refusal); 3] = [
-        (b"reject", Refusal::Reject(why())),
-        (b"retry", Refusal::Retry(why())),
-        (b"skip", Refusal::Skip(why())),
+    let rows: [(&[u8], PluginRefusal); 3] = [
+        (b"reject", PluginRefusal::Reject(why())),
+        (b"retry", PluginRefusal::Retry(why())),
+        (b"skip", PluginRefusal::Skip(why())),
     ];
     for (body, expected) in rows {
         match call(body).await {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use millrace::config::{Isolation, PluginConfig};
 use millrace::disposition::ReasonClass;
 use millrace::message::Outbound;
-use millrace::sandbox::{CallError, Compiler, PluginCounts, Refusal, Role, Sandbox};
+use millrace::sandbox::{CallError, Compiler, PluginCounts, PluginRefusal, Role, Sandbox};
 use millrace_tests::wait_for;
 
 use super::{DEADLINE, first_byte, hostile, hostile_route, load, message, prediction, shared, wants};
@@ -127,7 +127,7 @@ async fn floats_that_are_not_finite_do_not_leave_the_sandbox() {
 #[tokio::test]
 async fn refusals_come_in_the_plugins_words_bounded_and_escaped() {
     #[track_caller]
-    fn check(answer: Result<(), CallError>, expected: impl FnOnce(&Refusal) -> bool) {
+    fn check(answer: Result<(), CallError>, expected: impl FnOnce(&PluginRefusal) -> bool) {
         match answer.unwrap_err() {
             CallError::Refused(refusal) => assert!(expected(&refusal), "{refusal:?}"),
             other => panic!("{other:?}"),
@@ -135,22 +135,22 @@ async fn refusals_come_in_the_plugins_words_bounded_and_escaped() {
     }
     let refused = async |mode| preprocess(&hostile(mode), "m").await;
     check(refused("reject").await, |r| {
-        *r == Refusal::Reject("the hostile plugin rejects".to_owned())
+        *r == PluginRefusal::Reject("the hostile plugin rejects".to_owned())
     });
     check(refused("retry").await, |r| {
-        *r == Refusal::Retry("the hostile plugin wants another attempt".to_owned())
+        *r == PluginRefusal::Retry("the hostile plugin wants another attempt".to_owned())
     });
     check(refused("skip").await, |r| {
-        *r == Refusal::Skip("the hostile plugin wants no result".to_owned())
+        *r == PluginRefusal::Skip("the hostile plugin wants no result".to_owned())
     });
-    let clean = |r: &Refusal| matches!(r, Refusal::Reject(text) if text.starts_with("\\u{1b}]0;owned\\u{7}") && !text.chars().any(char::is_control));
+    let clean = |r: &PluginRefusal| matches!(r, PluginRefusal::Reject(text) if text.starts_with("\\u{1b}]0;owned\\u{7}") && !text.chars().any(char::is_control));
     check(refused("refuse-control-characters").await, clean);
 }
 
 #[tokio::test]
 async fn a_refusal_of_a_mebibyte_is_cut_or_refused_itself() {
     match preprocess(&hostile("refuse-text-huge"), "m").await.unwrap_err() {
-        CallError::Refused(Refusal::Reject(text)) => assert_eq!(text.len(), 1024 + 3),
+        CallError::Refused(PluginRefusal::Reject(text)) => assert_eq!(text.len(), 1024 + 3),
         other => panic!("{other:?}"),
     }
 }
