@@ -36,7 +36,7 @@ fn small(manifest: &str, weight: [f32; 4], output: [f32; 2]) -> (TempDir, Model)
 /// How the samples fail: by themselves, and where a device is warmed up.
 fn failure(model: &Model) -> RunError {
     let warmed = cpu_runner(model, 1).warm_up(&mut |_| {}).unwrap_err();
-    let found = reproduce_samples(&model, &mut |_, _| {}).unwrap_err();
+    let found = reproduce_samples(model, &mut |_, _| {}).unwrap_err();
     // Numbers may differ in their last digits: they are of different executors.
     assert_eq!(
         std::mem::discriminant(&warmed),

@@ -161,11 +161,10 @@ impl Client {
     pub async fn bind(&self, queue: &str, exchange: &str, key: &str) -> Result<()> {
         let (queue, exchange, key) = (short(queue)?, short(exchange)?, short(key)?);
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-        Ok(self
-            .channel
+        self.channel
             .queue_bind(queue, exchange, key, options, arguments)
             .answered()
-            .await?)
+            .await
     }
 
     /// Waits until so many messages are ready in a queue.
@@ -406,11 +405,7 @@ impl Client {
     /// When the connection is gone.
     pub async fn delete_exchange(&self, exchange: &str) -> Result<()> {
         let options = ExchangeDeleteOptions::default();
-        Ok(self
-            .channel
-            .exchange_delete(short(exchange)?, options)
-            .answered()
-            .await?)
+        self.channel.exchange_delete(short(exchange)?, options).answered().await
     }
 
     /// Empties a queue.
@@ -447,11 +442,10 @@ impl Client {
             ..Default::default()
         };
         let properties = parcel.properties()?;
-        Ok(self
-            .channel
+        self.channel
             .basic_publish(short("")?, short(queue)?, options, &parcel.body, properties)
             .answered()
-            .await?)
+            .await
     }
 }
 
@@ -491,7 +485,7 @@ impl Taker {
             )
             .answered()
             .await?;
-        Ok(self.channel.close(200, short("done")?).answered().await?)
+        self.channel.close(200, short("done")?).answered().await
     }
 }
 

@@ -143,7 +143,7 @@ fn a_file_that_may_take_more_than_it_is_allowed_is_refused_with_the_terms() -> R
     ensure!(checked.code == Some(2), "{checked:?}");
     for part in [
         "with this file the host may take",
-        "and `memory` allows 512 MiB",
+        "but `memory` allows 512 MiB",
         "memory = \"512MiB\"",
         "lower `",
         "messages 32",
@@ -171,7 +171,7 @@ fn a_file_that_may_take_more_than_the_machine_has_is_warned_about() -> Result<()
     ensure!(checked.code == Some(0), "{checked:?}");
     for part in [
         "warning: with this file the host may take",
-        "and this machine has",
+        "but this machine has",
         "lower `prefetch`",
     ] {
         ensure!(checked.stderr.contains(part), "no {part:?} in:\n{}", checked.stderr);

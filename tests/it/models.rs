@@ -193,7 +193,7 @@ fn a_network_becomes_a_folder_that_serves() -> Result<()> {
 
     // What is there stays, unless it is a model folder and that is asked for.
     let again = ["import", file.as_str(), "--out", "models/resnet"];
-    says(&refused(&mill, 1, &again)?, &["`models/resnet` is there: --force"]);
+    says(&refused(&mill, 1, &again)?, &["`models/resnet` exists: replace the model folder with --force"]);
     let told = must(&mill, &[&again[..], &["--force"]].concat())?;
     says(
         &told,
@@ -221,7 +221,7 @@ fn labels_and_normalisations_must_fit() -> Result<()> {
     );
     says(
         &refused(&mill, 1, &import(&["--labels", "cifar"]))?,
-        &["none of `imagenet1k`, `cifar10`"],
+        &["neither one of `imagenet1k`, `cifar10`"],
     );
     says(
         &refused(&mill, 1, &import(&["--normalisation", "imgnet"]))?,

@@ -1,5 +1,8 @@
 //! The trainer as it is called: a data set in, a model folder out.
 
+// Said here, so that the lints know helpers for tests too.
+#![cfg(test)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
