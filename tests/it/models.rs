@@ -193,7 +193,10 @@ fn a_network_becomes_a_folder_that_serves() -> Result<()> {
 
     // What is there stays, unless it is a model folder and that is asked for.
     let again = ["import", file.as_str(), "--out", "models/resnet"];
-    says(&refused(&mill, 1, &again)?, &["`models/resnet` exists: replace the model folder with --force"]);
+    says(
+        &refused(&mill, 1, &again)?,
+        &["`models/resnet` exists: replace the model folder with --force"],
+    );
     let told = must(&mill, &[&again[..], &["--force"]].concat())?;
     says(
         &told,

@@ -177,7 +177,7 @@ fn a_pipeline_that_stands_still_says_so_and_says_when_it_moves() -> Result<()> {
     std::fs::write(&stuck, "")?;
     run.push("stuck")?;
     let health = run.admin.wait_ready(503, "stalled: nothing has moved for")?;
-    ensure!(health.contains("1 in hand (1 waiting or being settled)"), "{health}");
+    ensure!(health.contains("1 in flight (1 waiting or being settled)"), "{health}");
     ensure!(
         run.admin.metric("millrace_stalled{pipeline=\"images\"}")? == Some(1.0),
         "no metric"

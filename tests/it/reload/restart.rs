@@ -144,7 +144,7 @@ fn settings_that_were_undone_wait_for_somebody_after_a_restart() -> Result<()> {
     let (scene, mill) = undone("", |text| text, bad)?;
     let mut rig = again(&scene, mill)?;
     let admin = Admin::of(&mut rig.host)?;
-    let why = "waits for `millrace reload`";
+    let why = "run `millrace reload`";
     admin.wait_ready(503, why)?;
     let status = rig.mill.run(&["status"])?.stdout;
     ensure!(status.contains("paused") && status.contains(why), "{status}");
@@ -190,7 +190,7 @@ fn a_model_that_was_undone_waits_for_somebody_after_a_restart() -> Result<()> {
     let mut host = rig.mill.start()?;
     host.wait_line(PATIENCE, WAS_UNDONE)?;
     let flow = Flow::start(&scene)?;
-    let says_so = |status: &String| status.contains("model `shapes`") && status.contains("waits for `millrace reload`");
+    let says_so = |status: &String| status.contains("model `shapes`") && status.contains("run `millrace reload`");
     wait_for("status says what the pipeline waits for", || {
         let status = rig.mill.run(&["status"]).ok()?.stdout;
         says_so(&status).then_some(())

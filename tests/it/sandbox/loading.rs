@@ -167,7 +167,7 @@ fn a_component_may_be_put_together_of_64_core_instances() {
     };
     let folder = tempfile::tempdir().unwrap();
     for (n, expected) in [
-        (64, "it is no preprocessor: "),
+        (64, "it is not a preprocessor: "),
         (65, "contains 65 core module instances"),
     ] {
         let bytes = wat::component(&text(n)).unwrap();
