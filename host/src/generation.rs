@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use tracing::info;
 
 use crate::config::Name;
-use crate::connect::{Destination, Parcel};
 use crate::disposition::{Disposition, Stage};
 use crate::inference::{Company, Served};
 use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
+use crate::transport::{Destination, PendingOutput};
 use crate::trial::{Came, PATIENCE, Standing, Trial};
 use crate::work::{Attempt, Notes, Work, failure, panicked};
 
@@ -51,7 +51,7 @@ pub struct Stages {
     /// The pipeline's share of the sandbox workers.
     pub lane: Lane,
     /// Where results may go, by the name that routers use.
-    pub destinations: BTreeMap<Name, Destination>,
+    pub destinations: BTreeMap<Name, Arc<dyn Destination>>,
     /// How often a message is tried when a plugin says `retry`.
     pub attempts: u32,
     /// Bytes of the largest message that a plugin is given.
@@ -63,7 +63,7 @@ pub struct Stages {
 }
 
 /// What came of the work on a message, and by which stages.
-pub type Made<S> = (Arc<S>, Result<Vec<Parcel>, Disposition>);
+pub type Made<S> = (Arc<S>, Result<Vec<PendingOutput>, Disposition>);
 
 impl<S: Work> Serving<S> {
     /// Stages that have nothing to prove.
@@ -122,7 +122,7 @@ impl<S: Work> Serving<S> {
         trial: &Trial<S>,
         previous: &Arc<S>,
         attempt: &mut Attempt<'_>,
-        made: Result<Vec<Parcel>, Disposition>,
+        made: Result<Vec<PendingOutput>, Disposition>,
     ) -> Option<Made<S>> {
         let first = again(attempt);
         attempt.notes.company = Company::Alone;
@@ -143,7 +143,7 @@ impl<S: Work> Serving<S> {
         trial: &Trial<S>,
         previous: &Arc<S>,
         attempt: &mut Attempt<'_>,
-        (made, how): (Result<Vec<Parcel>, Disposition>, String),
+        (made, how): (Result<Vec<PendingOutput>, Disposition>, String),
     ) -> Option<Made<S>> {
         let first = again(attempt);
         attempt.notes.company = first.company;
@@ -267,7 +267,7 @@ fn again(attempt: &mut Attempt<'_>) -> Notes {
 }
 
 /// Whether stages failed in a way that may be one for every message.
-fn is_own_fault<S: Work>(stages: &S, made: &Result<Vec<Parcel>, Disposition>) -> bool {
+fn is_own_fault<S: Work>(stages: &S, made: &Result<Vec<PendingOutput>, Disposition>) -> bool {
     matches!(made, Err(Disposition::Reject(reason)) if stages.culprit(reason).is_some())
 }
 

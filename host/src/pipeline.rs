@@ -16,15 +16,17 @@ use crate::aside::Aside;
 use crate::breaker::{Breaker, Culprit, Ticket, Verdict};
 use crate::chain::Chain;
 use crate::config::Name;
-use crate::connect::folder::FolderError;
-use crate::connect::{GaveUp, Hold, Parcel, Receipt, Settled, Source, Suspects, Suspicion, Taken, deadline};
-use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::disposition::{Disposition, ReasonClass, Stage};
 use crate::failpoints::{self, Place};
 use crate::gate::{Alone, Gate};
 use crate::generation::{Current, Made, Serving, Stages};
 use crate::message::{Envelope, Message};
 use crate::quota::LineQuota;
 use crate::tally::{InHand, Outcome, Tally};
+use crate::transport::{
+    AckHandle, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement, Source,
+    SourceError, deadline,
+};
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
 /// One pipeline of a running host.
@@ -58,15 +60,19 @@ impl<W: Work> Pipeline<W> {
     ///
     /// # Errors
     /// When a source that was to end when it is empty failed before.
-    pub async fn run(self: Arc<Self>, mut source: Source, drain: CancellationToken) -> Result<(), FolderError> {
+    pub async fn run(
+        self: Arc<Self>,
+        mut source: Box<dyn Source>,
+        drain: CancellationToken,
+    ) -> Result<(), SourceError> {
         tokio::select! {
             () = source.ready() => info!(pipeline = %self.name, "ready"),
             () = drain.cancelled() => {}
         }
-        let mut suspects = source.suspects();
+        let mut suspects = source.quarantine();
         let (in_hand, n_returned_before) = (TaskTracker::new(), self.tally.n_returned());
-        let taking = self.take(&mut source, &in_hand, &drain);
-        let (ended, ()) = join(taking, self.run_suspects(suspects.as_mut(), &drain)).await;
+        let taking = self.take(source.as_mut(), &in_hand, &drain);
+        let (ended, ()) = join(taking, self.run_suspects(&mut suspects, &drain)).await;
         debug!(pipeline = %self.name, n_in_hand = in_hand.len(), "takes no more");
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
         in_hand.close();
@@ -77,7 +83,7 @@ impl<W: Work> Pipeline<W> {
             let (counted, ticket) = (self.tally.take(), self.breaker.ticket());
             self.process(taken, None, counted, ticket).instrument(span).await;
         }
-        self.leave_no_suspects(suspects.as_mut()).await;
+        self.leave_no_suspects(&mut suspects).await;
         let n_returned = self.tally.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
             info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
@@ -87,10 +93,10 @@ impl<W: Work> Pipeline<W> {
 
     async fn take(
         self: &Arc<Self>,
-        source: &mut Source,
+        source: &mut dyn Source,
         in_hand: &TaskTracker,
         drain: &CancellationToken,
-    ) -> Result<(), FolderError> {
+    ) -> Result<(), SourceError> {
         let ended = loop {
             let next = async {
                 self.breaker.admits(|culprit| self.serves(culprit)).await;
@@ -109,20 +115,24 @@ impl<W: Work> Pipeline<W> {
             }
         };
         // A broker that does not answer must not hold up what is left of a drain.
-        if let Ok(Ok(left)) = self.hold.try_once(source.leave().map(Ok::<_, Infallible>)).await {
+        if let Ok(Ok(left)) = self
+            .hold
+            .try_once(source.stop_consuming().map(Ok::<_, Infallible>))
+            .await
+        {
             left.into_iter().for_each(|taken| self.begin(taken, in_hand));
         }
         ended
     }
 
-    fn begin(self: &Arc<Self>, taken: Taken, in_hand: &TaskTracker) {
+    fn begin(self: &Arc<Self>, taken: Delivery, in_hand: &TaskTracker) {
         let span = self.span(&taken);
         let (pipeline, counted, ticket) = (Arc::clone(self), self.tally.take(), self.breaker.ticket());
         in_hand.spawn(async move { pipeline.process(taken, None, counted, ticket).await }.instrument(span));
     }
 
     /// Runs suspects one at a time, alone in this host, until the drain.
-    async fn run_suspects(&self, suspects: Option<&mut Suspects>, drain: &CancellationToken) {
+    async fn run_suspects(&self, suspects: &mut Option<Box<dyn QuarantineQueue>>, drain: &CancellationToken) {
         let Some(suspects) = suspects else { return };
         loop {
             let waiting = async {
@@ -135,20 +145,20 @@ impl<W: Work> Pipeline<W> {
                 waiting = self.hold.unless_held(waiting) => waiting,
             };
             if waiting.is_some() {
-                self.run_suspect(suspects).await;
+                self.run_suspect(suspects.as_mut()).await;
             }
         }
     }
 
     /// At a drain, suspects are still taken while there are any and they can be finished: a host that leaves in good
     /// order leaves none behind that it set apart.
-    async fn leave_no_suspects(&self, suspects: Option<&mut Suspects>) {
+    async fn leave_no_suspects(&self, suspects: &mut Option<Box<dyn QuarantineQueue>>) {
         let Some(suspects) = suspects else { return };
-        while !self.hold.is_cut() && self.run_suspect(suspects).await == Some(Settled::Done) {}
+        while !self.hold.is_cut() && self.run_suspect(suspects.as_mut()).await == Some(Settled::Done) {}
     }
 
     /// Runs the next suspect to its end, if there is one.
-    async fn run_suspect(&self, suspects: &mut Suspects) -> Option<Settled> {
+    async fn run_suspect(&self, suspects: &mut dyn QuarantineQueue) -> Option<Settled> {
         let alone = tokio::select! {
             alone = self.gate.alone() => alone,
             () = self.hold.cut() => return None,
@@ -163,20 +173,25 @@ impl<W: Work> Pipeline<W> {
         Some(self.process(taken, Some(alone), counted, ticket).instrument(span).await)
     }
 
-    async fn process(&self, taken: Taken, mut alone: Option<Alone>, counted: InHand, ticket: Ticket) -> Settled {
-        let Taken {
+    async fn process(&self, taken: Delivery, mut alone: Option<Alone>, counted: InHand, ticket: Ticket) -> Settled {
+        let Delivery {
             mut message,
             malformed,
-            suspicion,
-            receipt,
+            quarantine: suspicion,
+            ack,
         } = taken;
         failpoints::pass(Place::Delivered, &message.id).await;
         let mut otherwise = unfinished(suspicion);
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
-            let settled = receipt
-                .settle((&otherwise, &otherwise), &message, &self.hold, |_| Envelope::default())
-                .await;
+            let settlement = Settlement {
+                disposition: &otherwise,
+                otherwise: &otherwise,
+                message: &message,
+                hold: &self.hold,
+                dead_letter: &|_| Envelope::default(),
+            };
+            let settled = ack.settle(settlement).await;
             tell_settled(&settled);
             counted.settle(Outcome::Returned);
             return as_returned(settled);
@@ -212,23 +227,31 @@ impl<W: Work> Pipeline<W> {
         let finishing = async {
             let disposition = match made {
                 Ok(parcels) if is_alone => self.deliver_once(parcels).await,
-                Ok(parcels) => self.tally.timed(Stage::Deliver, self.deliver(parcels, &receipt)).await,
+                Ok(parcels) => {
+                    self.tally
+                        .timed(Stage::Deliver, self.deliver(parcels, ack.as_ref()))
+                        .await
+                }
                 Err(disposition) => disposition,
             };
-            if let (Suspicion::Raised { .. }, Disposition::Quarantine { deaths }) = (suspicion, &disposition) {
+            if let (Quarantine::Due { .. }, Disposition::Quarantine { deaths }) = (suspicion, &disposition) {
                 self.aside.set_apart(attempt.pipeline, &attempt.message.id, *deaths);
             }
             tell(work.generation(), &attempt, &disposition);
             if matches!(disposition, Disposition::Ack) {
                 failpoints::pass(Place::Confirmed, &attempt.message.id).await;
             }
-            let letter = |reason: &Reason| work.dead_letter(&attempt, reason);
-            let settled = receipt
-                .settle((&disposition, &otherwise), &attempt.message, &self.hold, letter)
-                .await;
+            let settlement = Settlement {
+                disposition: &disposition,
+                otherwise: &otherwise,
+                message: &attempt.message,
+                hold: &self.hold,
+                dead_letter: &|reason| work.dead_letter(&attempt, reason),
+            };
+            let settled = ack.settle(settlement).await;
             failpoints::pass(Place::Settled, &attempt.message.id).await;
             match (suspicion, &disposition) {
-                (Suspicion::Apart { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
+                (Quarantine::Inside { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
                 _ => (disposition, settled),
             }
         };
@@ -244,7 +267,7 @@ impl<W: Work> Pipeline<W> {
         };
         tell_settled(&settled);
         counted.settle(outcome);
-        if let Suspicion::Apart { .. } = suspicion {
+        if let Quarantine::Inside { .. } = suspicion {
             self.aside.ran(attempt.pipeline);
         }
         settled
@@ -274,9 +297,9 @@ impl<W: Work> Pipeline<W> {
         work: &mut Arc<W>,
         attempt: &mut Attempt<'_>,
         alone: &mut Option<Alone>,
-        suspicion: Suspicion,
-    ) -> Result<Vec<Parcel>, Disposition> {
-        let is_suspect = matches!(suspicion, Suspicion::Apart { .. });
+        suspicion: Quarantine,
+    ) -> Result<Vec<PendingOutput>, Disposition> {
+        let is_suspect = matches!(suspicion, Quarantine::Inside { .. });
         loop {
             // Before it is alone: others must not wait for a breaker.
             let turn = attempt.ticket.turn(|culprit| self.serves(culprit)).await;
@@ -322,8 +345,8 @@ impl<W: Work> Pipeline<W> {
         &self,
         work: &W,
         attempt: &mut Attempt<'_>,
-        made: Result<Vec<Parcel>, Disposition>,
-    ) -> Option<Result<Vec<Parcel>, Disposition>> {
+        made: Result<Vec<PendingOutput>, Disposition>,
+    ) -> Option<Result<Vec<PendingOutput>, Disposition>> {
         let Err(Disposition::Reject(reason)) = made else {
             return Some(made);
         };
@@ -343,12 +366,11 @@ impl<W: Work> Pipeline<W> {
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, parcels: Vec<Parcel>, receipt: &Receipt) -> Disposition {
+    async fn deliver(&self, parcels: Vec<PendingOutput>, ack: &dyn AckHandle) -> Disposition {
         let sending = parcels.iter().map(|parcel| async move {
             // With its channel gone it comes again whatever is sent now: one more try would only be one more copy.
             let hold = &self.hold;
-            hold.until_done_unless(parcel, || parcel.send(), || receipt.is_void())
-                .await
+            hold.until_done_unless(parcel, || parcel.send(), || ack.is_void()).await
         });
         match try_join_all(sending).await {
             Ok(_) => Disposition::Ack,
@@ -358,8 +380,10 @@ impl<W: Work> Pipeline<W> {
 
     /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that
     /// it is innocent, and others are waiting for it to be done.
-    async fn deliver_once(&self, parcels: Vec<Parcel>) -> Disposition {
-        let sent = self.hold.try_once(try_join_all(parcels.iter().map(Parcel::send)));
+    async fn deliver_once(&self, parcels: Vec<PendingOutput>) -> Disposition {
+        let sent = self
+            .hold
+            .try_once(try_join_all(parcels.iter().map(|output| output.send())));
         match sent.await {
             Ok(Ok(_)) => return Disposition::Ack,
             Ok(Err(error)) => {
@@ -372,7 +396,7 @@ impl<W: Work> Pipeline<W> {
         Disposition::Return
     }
 
-    fn span(&self, taken: &Taken) -> Span {
+    fn span(&self, taken: &Delivery) -> Span {
         let Message { id, attempt, .. } = &taken.message;
         info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
     }
@@ -391,7 +415,7 @@ fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Se
 }
 
 /// What becomes of a message without any work on it; `None` where it is to be worked on.
-fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, attempts: u32) -> Option<Disposition> {
+fn fate(message: &Message, malformed: Option<String>, suspicion: Quarantine, attempts: u32) -> Option<Disposition> {
     if let Some(text) = malformed {
         return Some(reject(Stage::Receive, ReasonClass::Malformed, text));
     }
@@ -402,7 +426,7 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
         return Some(reject(Stage::Receive, ReasonClass::Expired, text));
     }
     match suspicion {
-        Suspicion::Raised { deaths } | Suspicion::Apart { deaths }
+        Quarantine::Due { deaths } | Quarantine::Inside { deaths }
             if suspicion.is_proven() && message.attempt > attempts =>
         {
             let text = format!(
@@ -410,17 +434,17 @@ fn fate(message: &Message, malformed: Option<String>, suspicion: Suspicion, atte
             );
             Some(reject(Stage::Receive, ReasonClass::AttemptsSpent, text))
         }
-        Suspicion::Raised { deaths } => Some(Disposition::Quarantine { deaths }),
-        Suspicion::None | Suspicion::Apart { .. } => None,
+        Quarantine::Due { deaths } => Some(Disposition::Quarantine { deaths }),
+        Quarantine::None | Quarantine::Inside { .. } => None,
     }
 }
 
 /// What becomes of a message whose work did not come to its end, or was not begun. A suspect has shown nothing by that: it
 /// stays apart, with the deaths that it had.
-fn unfinished(suspicion: Suspicion) -> Disposition {
+fn unfinished(suspicion: Quarantine) -> Disposition {
     match suspicion {
-        Suspicion::Apart { deaths } | Suspicion::Raised { deaths } => Disposition::Quarantine { deaths },
-        Suspicion::None => Disposition::Return,
+        Quarantine::Inside { deaths } | Quarantine::Due { deaths } => Disposition::Quarantine { deaths },
+        Quarantine::None => Disposition::Return,
     }
 }
 

@@ -8,7 +8,6 @@ use tracing::{debug, warn};
 
 use crate::breaker::Culprit;
 use crate::chain::Chain;
-use crate::connect::{GROWTH_MAX, Parcel, denied_or_undeliverable};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Facts;
 use crate::failpoints::{self, Place};
@@ -18,6 +17,7 @@ use crate::message::{Envelope, Outbound, Prediction, Tensor};
 use crate::recall::Recall;
 use crate::sandbox::{CallError, Called, Lane, Plugin, Refusal, TransformOf};
 use crate::tally::{Call, Tally};
+use crate::transport::{GROWTH_MAX, PendingOutput, denied_or_undeliverable};
 use crate::work::{Attempt, Work, reject};
 
 impl Work for Stages {
@@ -71,7 +71,7 @@ impl Work for Stages {
         })
     }
 
-    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<Parcel>, Disposition> {
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<PendingOutput>, Disposition> {
         let approach = self.model.approach();
         let tensor = self.preprocess(attempt).await?;
         let prediction = self.infer(attempt, approach, tensor).await?;
@@ -254,7 +254,7 @@ impl Stages {
         }
     }
 
-    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<Parcel>, Disposition> {
+    fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<PendingOutput>, Disposition> {
         let (facts, message) = (self.facts(attempt), &attempt.message);
         // The router chose where each goes; its headers are those of whoever made it last.
         let router = &self.plugins.route;
@@ -273,7 +273,7 @@ impl Stages {
                 let class = denied_or_undeliverable(message.headers.iter().any(|(name, _)| name == error.name()));
                 (last, class, error.to_string())
             })?;
-            let parcel = destination.parcel(message, outbound, index, envelope);
+            let parcel = destination.address(message, outbound, index, envelope);
             parcel.map_err(|denied| (router, denied.class(message), Chain(&denied).to_string()))
         });
         let parcels = match parcels.collect::<Result<_, _>>() {

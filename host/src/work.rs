@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::breaker::{Culprit, Ticket};
-use crate::connect::Parcel;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
 use crate::inference::Company;
@@ -12,6 +11,7 @@ use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::recall::Recall;
 use crate::tally::Tally;
+use crate::transport::PendingOutput;
 use crate::trial::Pace;
 
 /// What a pipeline does with a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the settlement has a script.
@@ -33,7 +33,10 @@ pub trait Work: Send + Sync + 'static {
 
     /// Makes every result of a message, addressed and ready to be sent: what may not go out must not go out in part.
     /// Otherwise it says what becomes of the message.
-    fn results(&self, attempt: &mut Attempt<'_>) -> impl Future<Output = Result<Vec<Parcel>, Disposition>> + Send;
+    fn results(
+        &self,
+        attempt: &mut Attempt<'_>,
+    ) -> impl Future<Output = Result<Vec<PendingOutput>, Disposition>> + Send;
 
     /// The envelope of a dead letter.
     fn dead_letter(&self, attempt: &Attempt<'_>, reason: &Reason) -> Envelope;
@@ -93,7 +96,7 @@ pub struct Seen {
 }
 
 /// How the work failed, where plugins or a model may be to blame for it: what another version may do better.
-pub fn failure(made: &Result<Vec<Parcel>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
+pub fn failure(made: &Result<Vec<PendingOutput>, Disposition>, attempt: &Attempt<'_>) -> Option<String> {
     match made {
         Err(Disposition::Reject(reason) | Disposition::Retry(reason)) => {
             // A host that fails over what one version makes, and not over what the other does, is better off with the other.

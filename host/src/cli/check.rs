@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::{FileArguments, MISTAKEN, online, output, pace};
-use crate::config::{BrokerConfig, Config, ConfigErrors, Rendering, Warning};
+use crate::config::{Config, ConfigErrors, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, Gathered, Loaded};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
@@ -33,12 +33,12 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
     warn(&gathered.config, &undone_before(&gathered));
     warn(&gathered.config, &pace::warnings(&gathered.config, &gathered.loaded));
     let Gathered { config, loaded, .. } = gathered;
-    let online = match (&config.broker, options.online) {
-        (Some(broker), true) => match look(&config, broker).await {
+    let online = match (config.connections.is_empty(), options.online) {
+        (false, true) => match look(&config).await {
             Ok(()) => ", and none at the broker",
             Err(code) => return Ok(code),
         },
-        (None, true) => ", and no broker to look at",
+        (true, true) => ", and no broker to look at",
         (_, false) => "",
     };
     output::print(format_args!(
@@ -52,12 +52,14 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what the broker has against the file.
-async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
-    let findings = online::look(config, broker).await.map_err(|online::Away(error)| {
-        streams::error(format_args!("{}: {error}", broker.shown_url()));
-        ExitCode::FAILURE
-    })?;
+/// Prints what brokers have against the file.
+async fn look(config: &Config) -> Result<(), ExitCode> {
+    let findings = online::look(config)
+        .await
+        .map_err(|online::Unanswered { shown, why }| {
+            streams::error(format_args!("{shown}: {why}"));
+            ExitCode::FAILURE
+        })?;
     warn(config, &findings.warnings);
     findings.errors.into_result().map_err(|errors| {
         streams::say(Severity::Error, errors.render(Rendering::of_stderr()));

@@ -4,26 +4,28 @@
 //! that was built this way leaves the room.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_models::{DeviceChoice, Placement};
 use toml::Spanned;
 
-use super::broker_url;
 use super::check_values::Expect;
 use super::limits::{
-    ANSWER_TIMEOUT, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT_BEFORE, HOST_MEMORY,
-    INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
+    DEADLINE, DEVICE, DRAIN, GPU_AT_BEFORE, HOST_MEMORY, INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES,
+    MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
 };
-use super::links::{Links, UseKind};
-use super::mistakes::Mistake;
-use super::raw::{RawBroker, RawConfig, RawHost, RawModel, RawPlugin};
+use super::links::{Endpoint, EndpointRole, EndpointUse, Links, UseKind};
+use super::mistakes::{Mistake, Span, did_you_mean};
+use super::raw::{RawConfig, RawHost, RawModel, RawPlugin};
 use super::raw_device::RawDevice;
-use super::table::Report;
+use super::table::{Key, Report};
 use super::units;
 use super::values::{Bytes, Text};
-use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Secret, Sound};
+use super::{HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, Sound};
+use crate::transport::kind::Transport;
+use crate::transport::{ConnectionConfig, ConnectionName};
 
 /// What a call may take where nobody says otherwise: CPU time, and bytes of memory.
 pub fn default_limits() -> (Duration, usize) {
@@ -72,25 +74,26 @@ pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Dura
 const SHA256_DIGITS: usize = 64;
 
 /// The checks of one file, and what they found out for the checks across pipelines.
-pub(super) struct Checker<'r, 'a> {
-    pub(super) report: &'r mut Report<'a>,
+pub(crate) struct Checker<'r, 'a> {
+    pub(crate) report: &'r mut Report<'a>,
     /// The folder of the file: relative paths begin here.
-    pub(super) base: &'r Path,
-    pub(super) links: Links,
+    pub(crate) base: &'r Path,
+    pub(crate) links: Links,
+    /// The connections of the file, by name, and the kind of each; none for `[broker]`.
+    pub(crate) kinds: BTreeMap<Option<Name>, &'static str>,
 }
 
 /// What was checked.
-pub(super) struct Checked {
-    pub(super) broker: Option<BrokerConfig>,
-    pub(super) host: HostConfig,
-    pub(super) pipelines: BTreeMap<Name, PipelineConfig>,
-    pub(super) sound: Sound,
+pub(crate) struct Checked {
+    pub(crate) host: HostConfig,
+    pub(crate) pipelines: BTreeMap<Name, PipelineConfig>,
+    pub(crate) sound: Sound,
 }
 
 impl Checker<'_, '_> {
     /// Checks the whole file.
     pub(super) fn config(&mut self, raw: &RawConfig<'_>) -> Checked {
-        let broker = raw.broker.as_ref().map(|raw| self.broker(raw));
+        let connections = self.connections(raw);
         let host = self.host(&raw.host);
         let models = raw
             .models
@@ -126,14 +129,9 @@ impl Checker<'_, '_> {
             preprocessors,
             transformers,
             routers,
-            ca: broker.as_ref().and_then(|broker| broker.ca.clone()),
+            connections,
         };
-        Checked {
-            broker,
-            host,
-            pipelines,
-            sound,
-        }
+        Checked { host, pipelines, sound }
     }
 
     /// What a check gives, where it found nothing wrong and nothing was wrong before.
@@ -142,38 +140,96 @@ impl Checker<'_, '_> {
         check(self).filter(|_| !is_mistaken && self.report.mistakes.len() == n_before)
     }
 
-    fn broker(&mut self, raw: &RawBroker) -> BrokerConfig {
-        self.required(&raw.amqp, "amqp", &raw.span, "`amqp = \"${AMQP_URL}\"`");
-        if let Some(amqp) = raw.amqp.given()
-            && let Err(error) = broker_url::check(&amqp.get_ref().value)
-        {
-            self.report
-                .mistake(Mistake::at(amqp.span(), error.message).hint(error.hint));
+    /// `[broker]`, and every `[connection.NAME]`.
+    fn connections(&mut self, raw: &RawConfig<'_>) -> BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>> {
+        let mut connections = BTreeMap::new();
+        if let Some(broker) = &raw.broker {
+            self.kinds.insert(None, broker.kind.key);
+            connections.insert(ConnectionName::default(), broker.read.check(self, &broker.span));
         }
-        let amqp = raw
-            .amqp
-            .given()
-            .map(|amqp| amqp.get_ref().value.clone())
-            .unwrap_or_default();
-        BrokerConfig {
-            ca: self.ca(raw, &amqp),
-            max_message_bytes: self.size_bytes(&raw.max_message, &BROKER_MAX_MESSAGE),
-            amqp: Secret::new(amqp),
-            confirm_timeout: self.within(&raw.confirm_timeout, &CONFIRM_TIMEOUT),
-            answer_timeout: self.within(&raw.answer_timeout, &ANSWER_TIMEOUT),
+        for connection in &raw.connections {
+            let name = self.name(connection.name, &connection.span, "connection");
+            let config = connection.read.check(self, &connection.span);
+            if let Some(name) = name {
+                self.kinds.insert(Some(name.clone()), connection.kind.key);
+                connections.insert(ConnectionName(Some(name)), config);
+            }
         }
+        connections
     }
 
-    fn ca(&mut self, raw: &RawBroker, amqp: &str) -> Option<PathBuf> {
-        if !broker_url::is_tls(amqp) && !amqp.is_empty() {
-            self.refuse(
-                &raw.ca,
-                "`ca` is for a broker that is reached by TLS",
-                "write `amqps://` in `amqp`, or leave out `ca`",
-            );
-            return None;
+    /// The connection that a source or a destination of a transport names, or needs.
+    pub(crate) fn connection(
+        &mut self,
+        key: &Key<Text>,
+        transport: &'static Transport,
+        needed_by: Span,
+    ) -> Option<ConnectionName> {
+        let is_own = |kind: &str| transport.connections.iter().any(|own| own.key == kind);
+        let Some(given) = key.given() else {
+            if !key.is_absent() {
+                return None;
+            }
+            match self.kinds.get(&None) {
+                Some(kind) if !is_own(kind) => {
+                    let message = format!(
+                        "this needs a connection by {}, and `[broker]` is one by {kind}",
+                        transport.name
+                    );
+                    let hint = "name one by `connection`";
+                    self.report.mistake(Mistake::at(needed_by, message).hint(hint));
+                    return None;
+                }
+                _ => self.links.needs_broker.push(needed_by),
+            }
+            return Some(ConnectionName::default());
+        };
+        let text = given.get_ref();
+        self.links.connections.insert(text.value.clone());
+        let name = Name::new(&text.value);
+        match self.kinds.get(&name).filter(|_| name.is_some()) {
+            Some(kind) if is_own(kind) => return Some(ConnectionName(name)),
+            Some(kind) => {
+                let message = format!(
+                    "the connection {} is by {kind}, and this needs one by {}",
+                    text.quoted(),
+                    transport.name
+                );
+                self.report.mistake(Mistake::at(given.span(), message));
+            }
+            None => {
+                let known: Vec<&str> = self.kinds.keys().flatten().map(Name::as_str).collect();
+                let message = format!("there is no connection {}", text.quoted());
+                self.report
+                    .mistake(match did_you_mean(&text.value, known.iter().copied()) {
+                        Some(meant) => Mistake::at(given.span(), format!("{message}, did you mean `{meant}`?")),
+                        None => Mistake::at(given.span(), message)
+                            .hint("add `[connection.NAME]`, or leave out `connection` for `[broker]`"),
+                    });
+            }
         }
-        self.path(raw.ca.given()?, Expect::File)
+        None
+    }
+
+    /// Adds what is wrong.
+    pub(crate) fn mistake(&mut self, mistake: Mistake) {
+        self.report.mistake(mistake);
+    }
+
+    /// Adds what a person should know.
+    pub(crate) fn warning(&mut self, warning: Mistake) {
+        self.report.warning(warning);
+    }
+
+    /// Notes what a pipeline takes from or sends to, so that others who do can be found.
+    pub(crate) fn link(&mut self, pipeline: &str, role: EndpointRole, endpoint: Endpoint, span: Span) {
+        let pipeline = pipeline.to_owned();
+        self.links.endpoints.push(EndpointUse {
+            pipeline,
+            role,
+            endpoint,
+            span,
+        });
     }
 
     fn host(&mut self, raw: &RawHost) -> HostConfig {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::broker_url;
 use super::check::Checker;
 use super::links::Links;
-use super::mistakes::{HIDDEN, Mistake, Source};
+use super::mistakes::{Mistake, Source};
 use super::raw::RawConfig;
 use super::syntax::Syntax;
 use super::table::Report;
 use super::{Config, ConfigErrors, Sound, Warning};
 use crate::machine::scarcity;
+use crate::transport::registry;
 
 /// A thousand pipelines fit into this; a file that is larger is not one of ours.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -68,7 +68,7 @@ pub(super) fn parse(
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     note_places(table.get_ref(), "", &mut source);
-    hide_broken_url(table.get_ref(), &mut source);
+    hide_broken_urls(table.get_ref(), &mut source);
     hide_token(table.get_ref(), &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
     if let Some(mistake) = syntax.structure {
@@ -82,6 +82,7 @@ pub(super) fn parse(
         report: &mut report,
         base: &base,
         links: Links::default(),
+        kinds: Default::default(),
     }
     .config(&raw);
     report.mistakes.retain(|mistake| !syntax.explains(text, mistake));
@@ -94,7 +95,7 @@ pub(super) fn parse(
     }
     let config = Config {
         path: absolute,
-        broker: checked.broker,
+        connections: checked.sound.connections,
         host: checked.host,
         models: checked.sound.models,
         plugins: checked.sound.plugins,
@@ -138,17 +139,21 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut Source) {
     }
 }
 
-/// A broker's URL that cannot be taken apart may have its password anywhere: all of it is hidden.
-fn hide_broken_url(table: &DeTable<'_>, source: &mut Source) {
-    let broker = table.get("broker").and_then(|broker| broker.get_ref().as_table());
-    let Some(amqp) = broker.and_then(|broker| broker.get("amqp")) else {
-        return;
-    };
-    if let DeValue::String(url) = amqp.get_ref()
-        && !url.contains("${")
-        && broker_url::redact(url) == HIDDEN
-    {
-        source.hide(amqp.span());
+/// An address of a connection that cannot be taken apart may have its password anywhere: all of it is hidden.
+fn hide_broken_urls(table: &DeTable<'_>, source: &mut Source) {
+    let tables = |name: &str| table.get(name).and_then(|table| table.get_ref().as_table());
+    let named = tables("connection").into_iter().flat_map(|named| named.values());
+    let named = named.filter_map(|table| table.get_ref().as_table());
+    for table in tables("broker").into_iter().chain(named) {
+        for kind in registry::connections() {
+            if let Some(address) = table.get(kind.key)
+                && let DeValue::String(text) = address.get_ref()
+                && !text.contains("${")
+                && (kind.hides)(text)
+            {
+                source.hide(address.span());
+            }
+        }
     }
 }
 

@@ -1,41 +1,70 @@
 //! Every key of `plugins.toml`, declared: the reader takes no other, and the JSON Schema and the tables of the reference
 //! are made of this. Reads nothing.
 
+use std::sync::LazyLock;
+
 use millrace_schema::{Declared, File, Form, Section, Units};
 
 use super::keys_pipeline::PIPELINE;
 use super::limits::{
-    ADMIN_PUBLIC, ANSWER_TIMEOUT, AtLeast, BROKER_MAX_MESSAGE, CONFIRM_TIMEOUT, DEADLINE, DEVICE, DRAIN, GPU_AT,
-    HOST_MEMORY, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
+    ADMIN_PUBLIC, AtLeast, DEADLINE, DEVICE, DRAIN, GPU_AT, HOST_MEMORY, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES,
+    MAX_WAIT, MEMORY, PRECISION, THREADS, WATCH, WORKERS,
 };
 use super::units;
+use crate::transport::registry;
 
 /// `plugins.toml`
-pub(super) const FILE: File = File {
-    name: "plugins.toml",
-    root: &ROOT,
-    takes_environment: true,
-};
+pub(crate) fn file() -> File {
+    File {
+        name: "plugins.toml",
+        root: &ROOT,
+        takes_environment: true,
+    }
+}
 
-pub(super) static DURATION: Units = Units {
+pub(crate) static DURATION: Units = Units {
     name: "duration",
     pattern: units::duration_pattern,
 };
-pub(super) static SIZE: Units = Units {
+pub(crate) static SIZE: Units = Units {
     name: "size",
     pattern: units::size_pattern,
 };
 
 /// Names of models, plugins, pipelines and destinations: what [`super::Name`] takes.
-pub(super) const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
+pub(crate) const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
 /// A path; nothing more is seen of it without a disk.
-pub(super) const PATH: &str = "^[^\\x00]+$";
+pub(crate) const PATH: &str = "^[^\\x00]+$";
 
-pub(super) static ROOT: Section = Section {
+/// Patterns, of which none is empty.
+pub(crate) const PATTERNS: Form = Form::Either(&[Form::Text("."), Form::List(&Form::Text("."), 1, None)]);
+/// Where a source or a destination is, if not at the broker of `[broker]`.
+pub(crate) const CONNECTION: Declared = Declared::new(
+    "connection",
+    Form::Text(NAME),
+    "\"plant\"",
+    "The connection that it goes by: the name of a `[connection.NAME]`.",
+)
+.or("`[broker]`");
+
+/// The file: put together, since transports declare a part of it.
+pub(crate) static ROOT: LazyLock<Section> = LazyLock::new(|| Section {
     id: "file",
     help: "What a Millrace host runs on: a broker, models, plugins, and the pipelines that join them.",
-    keys: &[
+    keys: &ROOT_KEYS,
+    ..Section::EMPTY
+});
+
+static ROOT_KEYS: LazyLock<Vec<Declared>> = LazyLock::new(|| {
+    vec![
         Declared::new("broker", Form::Table(&BROKER), "", "How the broker is reached.").or("no broker"),
+        Declared::new(
+            "connection",
+            Form::Named(&BROKER, NAME),
+            "",
+            "Further connections, by name: each has the keys of `[broker]`.",
+        )
+        .or("none"),
         Declared::new("host", Form::Table(&HOST), "", "The process itself.").or("as below"),
         Declared::new("model", Form::Named(&MODEL, NAME), "", "The models, by name.").or("none"),
         Declared::new("plugin", Form::Named(&PLUGIN, NAME), "", "The plugins, by name.").or("none"),
@@ -46,58 +75,21 @@ pub(super) static ROOT: Section = Section {
             "The pipelines, by name; at least one.",
         )
         .required(),
-    ],
-    ..Section::EMPTY
-};
+    ]
+});
 
-static BROKER: Section = Section {
+static BROKER: LazyLock<Section> = LazyLock::new(|| Section {
     id: "broker",
     title: "[broker]",
-    help: "How the broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
+    help: "How a broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
         a destination.",
-    keys: &[
-        Declared::new(
-            "amqp",
-            Form::Text("^amqps?://"),
-            "\"${AMQP_URL}\"",
-            "The broker's URL: `amqp://user:password@host:port/vhost`, or `amqps://..` for TLS. Left out: user and password \
-            `guest`, port 5672 (TLS: 5671), vhost `/`.",
-        )
-        .required()
-        .at_home(),
-        Declared::new(
-            "ca",
-            Form::Text(PATH),
-            "\"ca.pem\"",
-            "With `amqps`: a PEM file with the authority that signed the broker's certificate; nobody else is trusted then.",
-        )
-        .or("the authorities that the system trusts")
-        .at_home(),
-        Declared::new(
-            "max_message",
-            Form::Quantity(&SIZE, &BROKER_MAX_MESSAGE),
-            "\"16MiB\"",
-            "The largest message that the broker takes (its `max_message_size`): nothing larger is published, because the \
-            broker would close the channel over it. RabbitMQ 4 takes 16 MiB by default, RabbitMQ 3 took 128 MiB.",
-        ),
-        Declared::new(
-            "confirm_timeout",
-            Form::Quantity(&DURATION, &CONFIRM_TIMEOUT),
-            "\"30s\"",
-            "How long a publish may wait for its confirm before it counts as failed.",
-        )
-        .at_home(),
-        Declared::new(
-            "answer_timeout",
-            Form::Quantity(&DURATION, &ANSWER_TIMEOUT),
-            "\"10s\"",
-            "How long the broker may take to answer anything else: a login, a channel, a declaration. After that the \
-            connection is given up and made again, unless other bytes come meanwhile: then it has thirty times as long.",
-        )
-        .at_home(),
-    ],
+    one_of: &BROKER_KINDS,
+    keys: &BROKER_KEYS,
     ..Section::EMPTY
-};
+});
+static BROKER_KINDS: LazyLock<Vec<&str>> = LazyLock::new(|| registry::connections().map(|kind| kind.key).collect());
+static BROKER_KEYS: LazyLock<Vec<Declared>> =
+    LazyLock::new(|| registry::connections().flat_map(|kind| kind.keys).copied().collect());
 
 static HOST: Section = Section {
     id: "host",
@@ -245,7 +237,7 @@ static MODEL: Section = Section {
 
 const DEVICE_FORM: Form = Form::Either(&[Form::Words(&DEVICE), Form::Text(GPU_AT), Form::Table(&ADAPTER)]);
 
-pub(super) static ADAPTER: Section = Section {
+pub(crate) static ADAPTER: Section = Section {
     id: "adapter",
     title: "`device`",
     help: "A device by the name of its adapter.",
@@ -259,7 +251,7 @@ pub(super) static ADAPTER: Section = Section {
     ..Section::EMPTY
 };
 
-pub(super) static PLUGIN: Section = Section {
+pub(crate) static PLUGIN: Section = Section {
     id: "plugin",
     title: "[plugin.NAME]",
     help: "A plugin: one WebAssembly file.",
@@ -308,7 +300,7 @@ pub(super) static PLUGIN: Section = Section {
 };
 
 /// Where a key belongs that is easily written in a table where it is unknown.
-pub(super) fn belongs(key: &str) -> Option<&'static str> {
+pub(crate) fn belongs(key: &str) -> Option<&'static str> {
     let home = |section: &&'static Section| section.find(key).is_some_and(|key| key.has_home);
     ROOT.all().into_iter().find(home).map(|section| section.title)
 }

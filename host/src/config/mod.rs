@@ -21,7 +21,6 @@ mod raw;
 mod raw_device;
 mod schema;
 
-mod broker_url;
 mod check;
 mod check_control;
 mod check_destination;
@@ -31,6 +30,18 @@ mod check_values;
 mod links;
 
 mod whereabouts;
+
+/// What a transport reads and checks its keys with.
+pub(crate) mod reading {
+    pub(crate) use super::check::Checker;
+    pub(crate) use super::check_values::Expect;
+    pub(crate) use super::keys::{CONNECTION, DURATION, PATH, PATTERNS, SIZE};
+    pub(crate) use super::limits::{Choice, Limits, PREFETCH};
+    pub(crate) use super::links::{Declaration, Endpoint, EndpointRole};
+    pub(crate) use super::mistakes::Mistake;
+    pub(crate) use super::table::{Key, Report, Table};
+    pub(crate) use super::values::{Bytes, Patterns, Text};
+}
 
 pub mod case;
 
@@ -49,11 +60,12 @@ use std::time::Duration;
 use millrace_models::Placement;
 
 use crate::plugins::Plugins;
+use crate::transport::{ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
 
-pub(crate) use broker_url::Endpoint;
 pub use check::{default_limits, limits_read, limits_shown};
 pub(crate) use environment::without_line_break;
 pub use globs::Globs;
+pub(crate) use mistakes::HIDDEN;
 use mistakes::Source;
 pub(crate) use mistakes::did_you_mean;
 pub use mistakes::{ConfigErrors, Mistake, Rendering, Span, Warning};
@@ -73,8 +85,8 @@ pub struct Secret(String);
 pub struct Config {
     /// The file it was read from, absolute.
     pub path: PathBuf,
-    /// The broker; present whenever a pipeline needs one.
-    pub broker: Option<BrokerConfig>,
+    /// The connections, by name; present whenever a pipeline needs one.
+    pub connections: BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>>,
     /// Settings of the process.
     pub host: HostConfig,
     /// Models by name.
@@ -100,34 +112,8 @@ pub struct Sound {
     pub transformers: BTreeSet<Name>,
     /// Plugins that a pipeline routes with.
     pub routers: BTreeSet<Name>,
-    /// The file with the broker's authority, where one is named and there.
-    pub ca: Option<PathBuf>,
-}
-
-/// What it takes to reach a broker.
-#[derive(Debug, Clone)]
-pub struct BrokerAccess {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
-    pub amqp: Secret,
-    /// The file with the authority that vouches for it; the system's where there is none.
-    pub ca: Option<PathBuf>,
-    /// How long it may take to answer.
-    pub answer_timeout: Duration,
-}
-
-/// `[broker]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerConfig {
-    /// `amqp://user:password@host:port/vhost`.
-    pub amqp: Secret,
-    /// The file with the authority that vouches for an `amqps` broker, absolute; the system's where there is none.
-    pub ca: Option<PathBuf>,
-    /// The largest body that the broker takes: nothing larger is published.
-    pub max_message_bytes: usize,
-    /// How long a publish may wait for its confirm before it counts as failed.
-    pub confirm_timeout: Duration,
-    /// How long the broker may take to answer anything else before its connection is given up.
-    pub answer_timeout: Duration,
+    /// Connections, by name.
+    pub connections: BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>>,
 }
 
 /// `[host]`
@@ -211,12 +197,12 @@ pub enum Isolation {
 }
 
 /// `[pipeline.NAME]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct PipelineConfig {
     /// Its name.
     pub name: Name,
     /// Where messages come from.
-    pub source: SourceConfig,
+    pub source: Arc<dyn SourceConfig>,
     /// The names of its plugins; each exists.
     pub plugins: Plugins<Name>,
     /// The model's name; exists.
@@ -228,7 +214,7 @@ pub struct PipelineConfig {
     /// The most that the bodies of one message's results have together.
     pub max_results_bytes: usize,
     /// Destinations by the name that routers use.
-    pub destinations: BTreeMap<Name, DestinationConfig>,
+    pub destinations: BTreeMap<Name, Arc<dyn DestinationConfig>>,
     /// When a new version of a plugin or of the model is undone.
     pub trial: TrialConfig,
     /// Messages that a new version must process before it serves.
@@ -279,80 +265,40 @@ pub enum ProbeOutcome {
     Reject,
 }
 
-/// Where a pipeline's messages come from, and where its dead letters go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceConfig {
-    /// An AMQP queue.
-    Queue(QueueSource),
-    /// A folder of files.
-    Folder(FolderSource),
+// By hand, since a derived one would move the source.
+impl PartialEq for PipelineConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            source,
+            plugins,
+            model,
+            attempts,
+            max_message_bytes,
+            max_results_bytes,
+            destinations,
+            trial,
+            probes,
+        } = self;
+        source.as_ref() == other.source.as_ref()
+            && (name, plugins, model, attempts) == (&other.name, &other.plugins, &other.model, &other.attempts)
+            && (max_message_bytes, max_results_bytes) == (&other.max_message_bytes, &other.max_results_bytes)
+            && (destinations, trial, probes) == (&other.destinations, &other.trial, &other.probes)
+    }
 }
 
-/// `source = { queue = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSource {
-    /// The queue.
-    pub queue: String,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How the queue is declared where it is missing.
-    pub declare: QueueType,
-    /// The queue of dead letters, always declared durable where it is missing.
-    pub dead_letter: String,
-}
-
-/// How a queue is declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum QueueType {
-    /// Durable and replicated.
-    #[default]
-    Quorum,
-    /// Classic.
-    Classic {
-        /// Whether it survives a broker restart.
-        durable: bool,
-    },
-    /// Owned by others: it must be there, and nothing is said about its type.
-    Passive,
-}
-
-/// `source = { folder = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderSource {
-    /// The folder, absolute; files directly in it are messages.
-    pub folder: PathBuf,
-    /// Which files are messages.
-    pub pattern: Globs,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How long a file must not have changed before it is taken.
-    pub settle: Duration,
-}
-
-/// `[pipeline.NAME.destination.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DestinationConfig {
-    /// An AMQP exchange.
-    Exchange {
-        /// The exchange; empty for the default exchange.
-        exchange: String,
-        /// The routing key where the plugin gives none. On the default exchange: a queue.
-        routing_key: String,
-        /// Keys that a plugin may choose; none on the default exchange.
-        keys: Option<Globs>,
-        /// How the queue named by `routing_key` is declared where it is missing: on the default exchange alone.
-        declare: QueueType,
-    },
-    /// The input's reply-to, where one of these patterns matches it.
-    Reply {
-        /// Allowed reply queues.
-        allow: Globs,
-    },
-    /// A folder, absolute.
-    Folder {
-        /// Where results are written.
-        folder: PathBuf,
-    },
+impl PipelineConfig {
+    /// The connections that its messages and its results go by.
+    pub fn connections(&self) -> BTreeSet<ConnectionName> {
+        let destinations = self.destinations.values();
+        let destinations = destinations.filter_map(|destination| destination.connection());
+        self.source
+            .connection()
+            .into_iter()
+            .chain(destinations)
+            .cloned()
+            .collect()
+    }
 }
 
 impl Config {
@@ -394,7 +340,7 @@ impl Config {
             preprocessors: plugins().map(|plugins| plugins.preprocess.clone()).collect(),
             transformers: transformers.cloned().collect(),
             routers: plugins().map(|plugins| plugins.route.clone()).collect(),
-            ca: self.broker.as_ref().and_then(|broker| broker.ca.clone()),
+            connections: self.connections.clone(),
         };
         ConfigErrors::new(Arc::clone(&self.source), sound, Vec::new())
     }
@@ -402,35 +348,6 @@ impl Config {
     /// Shows warnings in the form of mistakes.
     pub fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
         self.source.render_warnings(warnings, rendering)
-    }
-}
-
-impl BrokerAccess {
-    /// How long a broker may take to answer where nothing is said.
-    pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-    /// Where the broker listens.
-    ///
-    /// # Errors
-    /// Says why the URL cannot be used; holds nothing secret.
-    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
-        broker_url::endpoint(self.amqp.expose())
-    }
-}
-
-impl BrokerConfig {
-    /// What it takes to reach the broker.
-    pub fn access(&self) -> BrokerAccess {
-        BrokerAccess {
-            amqp: self.amqp.clone(),
-            ca: self.ca.clone(),
-            answer_timeout: self.answer_timeout,
-        }
-    }
-
-    /// The broker's URL with `***` for its password.
-    pub fn shown_url(&self) -> String {
-        broker_url::redact(self.amqp.expose())
     }
 }
 

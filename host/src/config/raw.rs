@@ -11,32 +11,29 @@ use super::mistakes::{Mistake, Span};
 use super::raw_device::{RawDevice, RawDevices};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
-use super::values::{Bytes, Patterns, Text, takes_texts, texts};
+use super::values::{Bytes, Text, takes_texts, texts};
+use crate::transport::kind::{ConnectionKind, Place, ReadConnection, ReadDestination, ReadSource, SourceKind};
+use crate::transport::registry;
 
 /// The whole file.
 pub(super) struct RawConfig<'t> {
     /// Whether there is a key `pipeline`, whatever it holds.
     pub(super) has_pipelines: bool,
-    pub(super) broker: Option<RawBroker>,
+    pub(super) broker: Option<RawConnection<'t>>,
+    pub(super) connections: Vec<RawConnection<'t>>,
     pub(super) host: RawHost,
     pub(super) models: Vec<RawModel<'t>>,
     pub(super) plugins: Vec<RawPlugin<'t>>,
     pub(super) pipelines: Vec<RawPipeline<'t>>,
 }
 
-/// `[broker]`
-pub(super) struct RawBroker {
+/// `[broker]`, or `[connection.NAME]`
+pub(super) struct RawConnection<'t> {
+    /// Empty for `[broker]`.
+    pub(super) name: &'t str,
     pub(super) span: Span,
-    /// The broker's URL: `amqp = "${AMQP_URL}"`.
-    pub(super) amqp: Key<Text>,
-    /// The authority that vouches for an `amqps` broker, where the system's do not: `ca = "ca.pem"`.
-    pub(super) ca: Key<Text>,
-    /// The largest message that the broker takes: `max_message = "16MiB"`.
-    pub(super) max_message: Key<Bytes>,
-    /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
-    pub(super) confirm_timeout: Key<Duration>,
-    /// How long the broker may take to answer anything else: `answer_timeout = "10s"`.
-    pub(super) answer_timeout: Key<Duration>,
+    pub(super) kind: &'static ConnectionKind,
+    pub(super) read: Box<dyn ReadConnection>,
 }
 
 /// `[host]`
@@ -153,49 +150,26 @@ pub(super) struct RawProbe {
     pub(super) outcome: Key<Text>,
 }
 
+/// The kind that a table is of, by the keys that it has.
+pub(super) enum Chosen<K, R> {
+    None,
+    Several,
+    One(K, R),
+}
+
 /// `source = { .. }`
 pub(super) struct RawSource {
     pub(super) span: Span,
-    /// An AMQP queue: `queue = "image_queue"`.
-    pub(super) queue: Key<Text>,
-    /// A folder of files: `folder = "inbox"`.
-    pub(super) folder: Key<Text>,
-    /// Messages in flight: `prefetch = 256`.
-    pub(super) prefetch: Key<i128>,
-    /// How a missing queue is declared.
-    pub(super) declare: RawDeclare,
-    /// Which files are messages: `pattern = "*.png"` or `["*.png", "*.jpg"]`.
-    pub(super) pattern: Key<Patterns>,
-    /// How long a file must not have changed: `settle = "200ms"`.
-    pub(super) settle: Key<Duration>,
-}
-
-/// How a queue is declared where it is missing.
-pub(super) struct RawDeclare {
-    /// `type = "quorum"`, `"classic"` or `"passive"`.
-    pub(super) kind: Key<Text>,
-    /// Whether a classic queue survives a restart of the broker: `durable = false`.
-    pub(super) durable: Key<bool>,
+    pub(super) kind: Chosen<&'static SourceKind, Box<dyn ReadSource>>,
 }
 
 /// `[pipeline.NAME.destination.NAME]`
 pub(super) struct RawDestination<'t> {
     pub(super) name: &'t str,
     pub(super) span: Span,
-    /// An AMQP exchange, `""` for the default exchange: `exchange = "results"`.
-    pub(super) exchange: Key<Text>,
-    /// The key where the plugin gives none; on the default exchange a queue: `routing_key = "result_queue"`.
-    pub(super) routing_key: Key<Text>,
-    /// Keys that a plugin may choose: `keys = ["label.*"]`.
-    pub(super) keys: Key<Patterns>,
-    /// How a missing queue is declared: on the default exchange alone.
-    pub(super) declare: RawDeclare,
-    /// Reply queues that are allowed: `reply = ["amq.rabbitmq.reply-to.*"]`.
-    pub(super) reply: Key<Patterns>,
-    /// A folder: `folder = "out"`.
-    pub(super) folder: Key<Text>,
-    /// Where `queue` is written, which is a key of sources and means nothing here.
-    pub(super) queue: Option<Span>,
+    pub(super) kind: Chosen<(), Box<dyn ReadDestination>>,
+    /// Whether it has a key that means nothing in any destination, which was reported.
+    pub(super) is_misplaced: bool,
 }
 
 /// The name of a plugin or a model.
@@ -213,7 +187,11 @@ impl<'t> RawConfig<'t> {
             broker: file
                 .table("broker", report)
                 .into_given()
-                .map(|table| RawBroker::read(table, report)),
+                .and_then(|table| RawConnection::read("", table, report)),
+            connections: read_named(&mut file, "connection", report, RawConnection::read)
+                .into_iter()
+                .flatten()
+                .collect(),
             host: file
                 .table("host", report)
                 .into_given()
@@ -241,18 +219,21 @@ fn read_named<'t, T>(
         .collect()
 }
 
-impl RawBroker {
-    fn read(mut table: Table<'_>, report: &mut Report<'_>) -> Self {
+impl<'t> RawConnection<'t> {
+    /// By the first key that says which kind it is. Where there is none, it is one of the first kind, which misses its key.
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Option<Self> {
+        let kind = registry::connections()
+            .find(|kind| table.has(kind.key))
+            .or_else(|| registry::connections().next())?;
         let raw = Self {
+            name,
             span: table.span().clone(),
-            amqp: table.key("amqp", report),
-            ca: table.key("ca", report),
-            max_message: table.key("max_message", report),
-            confirm_timeout: table.key("confirm_timeout", report),
-            answer_timeout: table.key("answer_timeout", report),
+            kind,
+            read: (kind.read)(&mut table, report),
         };
+        table.refuse_others(kind.keys, "here", report);
         table.finish(&keys::belongs, report);
-        raw
+        Some(raw)
     }
 }
 
@@ -366,17 +347,38 @@ impl RawProbe {
     }
 }
 
+impl RawPipeline<'_> {
+    /// What a source or a destination of it, at `span`, may look at.
+    pub(super) fn place<'a>(&'a self, span: &'a Span) -> Place<'a> {
+        let source = self.source.given().map(Spanned::get_ref);
+        Place {
+            pipeline: self.name,
+            span,
+            dead_letter: &self.dead_letter,
+            source: source.and_then(|source| match &source.kind {
+                Chosen::One(kind, read) => Some((*kind, read.as_ref())),
+                Chosen::None | Chosen::Several => None,
+            }),
+        }
+    }
+}
+
 impl RawSource {
     fn read(pipeline: &mut Table<'_>, report: &mut Report<'_>) -> Key<Self> {
         pipeline.table("source", report).map(|mut table| {
+            let mut kinds = registry::sources().filter(|kind| table.has(kind.key));
+            let kind = match (kinds.next(), kinds.next()) {
+                (None, _) => Chosen::None,
+                (Some(kind), None) => {
+                    let read = (kind.read)(&mut table, report);
+                    table.refuse_others(kind.keys, kind.place, report);
+                    Chosen::One(kind, read)
+                }
+                (Some(_), Some(_)) => Chosen::Several,
+            };
             let raw = Self {
                 span: table.span().clone(),
-                queue: table.key("queue", report),
-                folder: table.key("folder", report),
-                prefetch: table.key("prefetch", report),
-                declare: RawDeclare::read(&mut table, report),
-                pattern: table.key("pattern", report),
-                settle: table.key("settle", report),
+                kind,
             };
             table.finish(&keys::belongs, report);
             raw
@@ -384,27 +386,30 @@ impl RawSource {
     }
 }
 
-impl RawDeclare {
-    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Self {
-        Self {
-            kind: table.key("type", report),
-            durable: table.key("durable", report),
-        }
-    }
-}
-
 impl<'t> RawDestination<'t> {
     fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let mut is_misplaced = false;
+        for (key, message, hint) in registry::destinations().flat_map(|kind| kind.misplaced) {
+            if let Some(span) = table.reserve(key) {
+                is_misplaced = true;
+                report.mistake(Mistake::at(span, *message).hint(*hint));
+            }
+        }
+        let mut kinds = registry::destinations().filter(|kind| table.has(kind.key));
+        let kind = match (kinds.next(), kinds.next()) {
+            (None, _) => Chosen::None,
+            (Some(kind), None) => {
+                let read = (kind.read)(&mut table, report);
+                table.refuse_others(kind.keys, "here", report);
+                Chosen::One((), read)
+            }
+            (Some(_), Some(_)) => Chosen::Several,
+        };
         let raw = Self {
             name,
             span: table.span().clone(),
-            exchange: table.key("exchange", report),
-            routing_key: table.key("routing_key", report),
-            keys: table.key("keys", report),
-            declare: RawDeclare::read(&mut table, report),
-            reply: table.key("reply", report),
-            folder: table.key("folder", report),
-            queue: table.reserve("queue"),
+            kind,
+            is_misplaced,
         };
         table.finish(&keys::belongs, report);
         raw

@@ -11,7 +11,7 @@ use super::{keys, keys_case};
 
 /// The JSON Schema of `plugins.toml`.
 pub fn schema() -> Value {
-    millrace_schema::json_schema(&keys::FILE)
+    millrace_schema::json_schema(&keys::file())
 }
 
 /// The JSON Schema of a case.
@@ -38,7 +38,7 @@ pub fn schema_with_settings(settings: BTreeMap<Name, Value>) -> Value {
 /// # Errors
 /// When the text has not a place for each table.
 pub fn reference(text: &str) -> Result<String, FillError> {
-    millrace_schema::fill(text, keys::FILE.root)
+    millrace_schema::fill(text, keys::file().root)
 }
 
 /// The schema of a plugin's table, for the settings of one plugin. A required one makes the whole table required.
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_declared_is_read_and_nothing_else() {
-        let declared: BTreeSet<_> = keys::FILE
+        let declared: BTreeSet<_> = keys::file()
             .root
             .all()
             .into_iter()
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn keys_are_told_with_words_and_an_example_that_fits() {
-        for section in [keys::FILE, keys_case::CASE].iter().flat_map(|file| file.root.all()) {
+        for section in [keys::file(), keys_case::CASE].iter().flat_map(|file| file.root.all()) {
             assert!(section.help.ends_with('.'), "{}", section.id);
             for key in section.keys {
                 let place = format!("{}.{}", section.id, key.name);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_key_in_the_wrong_table_has_one_home() {
-        for section in keys::FILE.root.all() {
+        for section in keys::file().root.all() {
             for key in section.keys.iter().filter(|key| key.has_home) {
                 assert_eq!(keys::belongs(key.name), Some(section.title), "{}", key.name);
             }

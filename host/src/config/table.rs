@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use millrace_schema::{Form, Section};
+use millrace_schema::{Declared, Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -16,7 +16,7 @@ use super::values::found;
 
 /// A key that may be missing, or there but wrong.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Key<T> {
+pub(crate) enum Key<T> {
     /// It is not in the file.
     #[default]
     Absent,
@@ -27,20 +27,20 @@ pub(super) enum Key<T> {
 }
 
 /// What was found so far.
-pub(super) struct Report<'a> {
-    pub(super) text: &'a str,
-    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) mistakes: Vec<Mistake>,
-    pub(super) warnings: Vec<Warning>,
+pub(crate) struct Report<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) warnings: Vec<Warning>,
     /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
-    pub(super) meant: BTreeSet<(usize, &'static str)>,
+    pub(crate) meant: BTreeSet<(usize, &'static str)>,
     /// What was asked for: the section and the key.
     #[cfg(test)]
-    pub(super) asked: Vec<(&'static str, &'static str)>,
+    pub(crate) asked: Vec<(&'static str, &'static str)>,
 }
 
 /// A table of the file, and the keys that it may have.
-pub(super) struct Table<'t> {
+pub(crate) struct Table<'t> {
     table: &'t DeTable<'t>,
     /// The keys that are declared for it.
     section: &'static Section,
@@ -54,7 +54,7 @@ pub(super) struct Table<'t> {
 }
 
 /// A value that can be read from TOML.
-pub(super) trait Read<'t>: Sized {
+pub(crate) trait Read<'t>: Sized {
     /// What the value must be, with its article.
     const EXPECTED: &'static str;
 
@@ -66,7 +66,7 @@ pub(super) trait Read<'t>: Sized {
 }
 
 /// Why a value could not be read.
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     /// It is of another type; not yet reported.
     Type { hint: Option<String> },
     /// Something else, and that was reported.
@@ -75,7 +75,7 @@ pub(super) enum Unreadable {
 
 impl<T> Key<T> {
     /// The value, where there is one.
-    pub(super) fn given(&self) -> Option<&Spanned<T>> {
+    pub(crate) fn given(&self) -> Option<&Spanned<T>> {
         match self {
             Self::Given(value) => Some(value),
             Self::Absent | Self::Mistaken => None,
@@ -83,7 +83,7 @@ impl<T> Key<T> {
     }
 
     /// The value, where there is one.
-    pub(super) fn into_given(self) -> Option<T> {
+    pub(crate) fn into_given(self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value.into_inner()),
             Self::Absent | Self::Mistaken => None,
@@ -91,7 +91,7 @@ impl<T> Key<T> {
     }
 
     /// Turns the value into another.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Key<U> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Key<U> {
         match self {
             Self::Absent => Key::Absent,
             Self::Mistaken => Key::Mistaken,
@@ -99,13 +99,13 @@ impl<T> Key<T> {
         }
     }
 
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn new(text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
             text,
             variable,
@@ -117,16 +117,16 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(super) fn mistake(&mut self, mistake: Mistake) {
+    pub(crate) fn mistake(&mut self, mistake: Mistake) {
         self.mistakes.push(mistake);
     }
 
-    pub(super) fn warning(&mut self, warning: Mistake) {
+    pub(crate) fn warning(&mut self, warning: Mistake) {
         self.warnings.push(Warning(warning));
     }
 
     /// Fills the environment into a string.
-    pub(super) fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
+    pub(crate) fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
         let errors = match environment::expand(written, self.variable) {
             Ok(expanded) => {
                 for reference in expanded.trimmed {
@@ -167,7 +167,7 @@ impl<'a> Report<'a> {
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
+    pub(crate) fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
         Self {
             table,
             section,
@@ -179,17 +179,17 @@ impl<'t> Table<'t> {
     }
 
     /// Whether a value that was asked for could not be read.
-    pub(super) fn is_mistaken(&self) -> bool {
+    pub(crate) fn is_mistaken(&self) -> bool {
         self.is_mistaken
     }
 
     /// The place to name where a key is missing: the table's own name.
-    pub(super) fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
     /// Reads a key.
-    pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
+    pub(crate) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
         // Of the code, and not of any file: what is read is what is declared.
         debug_assert!(
             self.declares::<T>(name),
@@ -217,8 +217,29 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Whether a key is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// Reports the keys that are declared for tables of another kind than these.
+    pub(crate) fn refuse_others(&self, own: &[Declared], place: &str, report: &mut Report<'_>) {
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            let is_own = own.iter().any(|declared| declared.name == name);
+            if let Some(declared) = self.section.find(name).filter(|_| !is_own) {
+                let message = format!("`{name}` has no meaning {place}");
+                let mistake = Mistake::at(value.span(), message);
+                report.mistake(match declared.why {
+                    "" => mistake,
+                    why => mistake.hint(why),
+                });
+            }
+        }
+    }
+
     /// The table `name`, where there is one.
-    pub(super) fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
+    pub(crate) fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
         let key: Key<&'t DeTable<'t>> = self.key(name, report);
         let span = self.key_span(name).unwrap_or_default();
         let title = join(&self.title, name);
@@ -227,13 +248,13 @@ impl<'t> Table<'t> {
     }
 
     /// Where a key is that has no meaning yet, or none here: it counts as known, and the caller says why.
-    pub(super) fn reserve(&mut self, name: &'static str) -> Option<Span> {
+    pub(crate) fn reserve(&mut self, name: &'static str) -> Option<Span> {
         self.reserved.push(name);
         self.key_span(name)
     }
 
     /// The tables in table `name`, which the user named.
-    pub(super) fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
+    pub(crate) fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
         let Key::Given(outer) = self.table(name, report) else {
             return Vec::new();
         };
@@ -256,7 +277,7 @@ impl<'t> Table<'t> {
     }
 
     /// The tables in list `name`, in the order of the file.
-    pub(super) fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+    pub(crate) fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
         let title = format!("[{}]", join(&self.title, name));
         let list: Key<&'t DeArray<'t>> = self.key(name, report);
         let section = self.below(name);
@@ -293,7 +314,7 @@ impl<'t> Table<'t> {
     }
 
     /// Reports the keys that are not declared. `belongs` says where a key belongs that is known elsewhere.
-    pub(super) fn finish(self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
+    pub(crate) fn finish(self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
         let declared = self.section.names();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();

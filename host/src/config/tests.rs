@@ -8,6 +8,8 @@ use std::time::Duration;
 use millrace_models::DeviceChoice;
 
 use super::*;
+use crate::transport::amqp::{BrokerConfig, ExchangeConfig, QueueSourceConfig, QueueType, ReplyConfig};
+use crate::transport::folder::FolderSourceConfig;
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/testdata")
@@ -91,7 +93,7 @@ fn what_a_file_leaves_out_has_its_default() {
     let config = good("minimal.toml");
     let cores = std::thread::available_parallelism().unwrap().get();
     assert!(config.path.is_absolute() && config.path.ends_with("good/minimal.toml"));
-    assert!(config.broker.is_none());
+    assert!(config.connections.is_empty());
     assert_eq!(
         (config.host.workers, config.host.drain),
         (cores, Duration::from_secs(25))
@@ -127,9 +129,7 @@ fn what_a_file_leaves_out_has_its_default() {
         slower: 5.0,
     };
     assert_eq!((pipeline.trial, &pipeline.probes), (trial, &Vec::new()));
-    let SourceConfig::Folder(source) = &pipeline.source else {
-        panic!("{:?}", pipeline.source)
-    };
+    let source = pipeline.source.as_kind::<FolderSourceConfig>().unwrap();
     assert_eq!(source.prefetch, 64);
     assert!(source.pattern.is_match("any name.at all"));
 }
@@ -137,9 +137,10 @@ fn what_a_file_leaves_out_has_its_default() {
 #[test]
 fn what_a_file_says_is_what_it_gives() {
     let config = good("full.toml");
-    let broker = config.broker.as_ref().unwrap();
+    let broker = &config.connections[&ConnectionName::default()];
+    let broker = broker.as_kind::<BrokerConfig>().unwrap();
     assert_eq!(broker.amqp.expose(), "amqp://guest:hunter2@localhost:5672/%2f");
-    assert_eq!(broker.shown_url(), "amqp://guest:***@localhost:5672/%2f");
+    assert_eq!(broker.shown(), "amqp://guest:***@localhost:5672/%2f");
     assert_eq!(broker.confirm_timeout, Duration::from_secs(10));
     assert_eq!(config.host.memory_bytes, Some(4 << 30));
     assert_eq!(broker.max_message_bytes, 128 << 20);
@@ -178,9 +179,7 @@ fn what_a_file_says_is_what_it_gives() {
 
     let pipeline = &config.pipelines["images"];
     assert_eq!((pipeline.attempts, pipeline.max_message_bytes), (5, 1 << 20));
-    let SourceConfig::Queue(source) = &pipeline.source else {
-        panic!("{:?}", pipeline.source)
-    };
+    let source = pipeline.source.as_kind::<QueueSourceConfig>().unwrap();
     assert_eq!(
         (source.queue.as_str(), source.dead_letter.as_str()),
         ("image_queue", "graveyard")
@@ -202,40 +201,22 @@ fn what_a_file_says_is_what_it_gives() {
         probe("inbox-2/keep.txt", ProbeOutcome::Reject, None),
     ];
     assert_eq!(pipeline.probes, probes);
-    match &pipeline.destinations["results"] {
-        DestinationConfig::Exchange {
-            exchange,
-            routing_key,
-            keys,
-            declare,
-        } => {
-            assert_eq!((exchange.as_str(), routing_key.as_str()), ("", "result_queue"));
-            assert!(keys.is_none());
-            assert_eq!(*declare, QueueType::Quorum);
-        }
-        other => panic!("{other:?}"),
-    }
-    match &pipeline.destinations["by-topic"] {
-        DestinationConfig::Exchange {
-            exchange,
-            keys: Some(keys),
-            ..
-        } => {
-            assert_eq!(exchange, "amq.topic");
-            assert!(keys.is_match("labels.cat") && !keys.is_match("label.cat"));
-        }
-        other => panic!("{other:?}"),
-    }
-    match &pipeline.destinations["answer"] {
-        DestinationConfig::Reply { allow } => {
-            assert!(allow.is_match("amq.rabbitmq.reply-to.g1h2AA5yZXBseUAx") && allow.is_match("client.7"));
-            assert!(!allow.is_match("image_queue"));
-        }
-        other => panic!("{other:?}"),
-    }
-    let SourceConfig::Folder(source) = &config.pipelines["files"].source else {
-        panic!()
-    };
+    let to = pipeline.destinations["results"].as_kind::<ExchangeConfig>().unwrap();
+    assert_eq!((to.exchange.as_str(), to.routing_key.as_str()), ("", "result_queue"));
+    assert!(to.keys.is_none());
+    assert_eq!(to.declare, QueueType::Quorum);
+
+    let to = pipeline.destinations["by-topic"].as_kind::<ExchangeConfig>().unwrap();
+    let keys = to.keys.as_ref().unwrap();
+    assert_eq!(to.exchange, "amq.topic");
+    assert!(keys.is_match("labels.cat") && !keys.is_match("label.cat"));
+    let ReplyConfig { allow, .. } = pipeline.destinations["answer"].as_kind().unwrap();
+    assert!(allow.is_match("amq.rabbitmq.reply-to.g1h2AA5yZXBseUAx") && allow.is_match("client.7"));
+    assert!(!allow.is_match("image_queue"));
+    let source = config.pipelines["files"]
+        .source
+        .as_kind::<FolderSourceConfig>()
+        .unwrap();
     assert_eq!(source.prefetch, 8);
     assert!(source.pattern.is_match("a.jpg") && !source.pattern.is_match("a.txt"));
 }
@@ -244,18 +225,31 @@ fn what_a_file_says_is_what_it_gives() {
 fn two_lines_take_a_queue_that_is_classic_and_not_durable() {
     let config = good("foreign-queue.toml");
     let pipeline = &config.pipelines["images"];
-    let SourceConfig::Queue(source) = &pipeline.source else {
-        panic!("{:?}", pipeline.source)
-    };
+    let source = pipeline.source.as_kind::<QueueSourceConfig>().unwrap();
     assert_eq!(source.declare, QueueType::Classic { durable: false });
     assert_eq!(
         (source.dead_letter.as_str(), source.prefetch),
         ("image_queue.dead", 256)
     );
-    match &pipeline.destinations["results"] {
-        DestinationConfig::Exchange { declare, .. } => assert_eq!(*declare, QueueType::Classic { durable: false }),
-        other => panic!("{other:?}"),
-    }
+    let to = pipeline.destinations["results"].as_kind::<ExchangeConfig>().unwrap();
+    assert_eq!(to.declare, QueueType::Classic { durable: false });
+}
+
+#[test]
+fn a_pipeline_takes_from_one_broker_and_delivers_to_another() {
+    let config = good("connections.toml");
+    let plant = ConnectionName(Name::new("plant"));
+    assert_eq!(config.connections.len(), 2);
+    assert_eq!(config.connections[&plant].body_bytes_max(), 1 << 20);
+    assert_eq!(plant.to_string(), "[connection.plant]");
+    let pipeline = &config.pipelines["images"];
+    assert_eq!(pipeline.source.connection(), Some(&plant));
+    let at = |name: &str| pipeline.destinations[name].connection().cloned();
+    assert_eq!(
+        (at("results"), at("plant")),
+        (Some(ConnectionName::default()), Some(plant.clone()))
+    );
+    assert_eq!(pipeline.connections(), [ConnectionName::default(), plant].into());
 }
 
 #[test]

@@ -22,7 +22,6 @@ pub use replay::{Replayed, replay};
 
 use crate::chain::Chain;
 use crate::config::{Config, ConfigErrors, Mistake, ModelConfig, Name, Sound, Warning};
-use crate::connect::amqp;
 use crate::failpoints::{self, Place};
 use crate::inference::{ModelMeter, Served, Serving};
 use crate::machine;
@@ -153,9 +152,11 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning
             }
         }
     }
-    if let Some(Err(error)) = sound.ca.as_deref().map(amqp::authorities) {
-        let hint = "it must be PEM, and the certificate of the authority that signed the broker's";
-        errors.push(Mistake::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
+    for (name, connection) in &sound.connections {
+        if let Err((key, text, hint)) = connection.check_files() {
+            let place = errors.locate(&format!("{}.{key}", name.place()));
+            errors.push(Mistake::at(place, text).hint(hint));
+        }
     }
     for (name, model) in &sound.models {
         match load_model(name, &model.path) {

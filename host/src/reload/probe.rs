@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::replay::{Replayed, replay};
 use crate::config::{PipelineConfig, ProbeConfig, ProbeOutcome};
-use crate::connect::Parcel;
 use crate::disposition::{Disposition, ReasonClass};
 use crate::generation::Stages;
 use crate::message::Message;
+use crate::transport::PendingOutput;
 use crate::work::Notes;
 
 /// Why a probe failed.
@@ -64,7 +64,7 @@ pub async fn probe(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) ->
     Ok(())
 }
 
-fn judge(probe: &ProbeConfig, made: &Result<Vec<Parcel>, Disposition>, notes: &Notes) -> Result<(), String> {
+fn judge(probe: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
     let label = notes.label.as_deref();
     let (outcome, found) = match made {
         Ok(parcels) => {

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
-use crate::connect::Parcel;
 use crate::disposition::Disposition;
 use crate::generation::Stages;
 use crate::message::Message;
 use crate::quota::LineQuota;
 use crate::tally::Tally;
+use crate::transport::PendingOutput;
 use crate::work::{Attempt, Notes, Seen, Work};
 
 /// What came of a message.
 #[derive(Debug)]
 pub struct Replayed {
     /// The results, addressed; or what would become of the message.
-    pub made: Result<Vec<Parcel>, Disposition>,
+    pub made: Result<Vec<PendingOutput>, Disposition>,
     /// What was learned on the way.
     pub notes: Notes,
 }

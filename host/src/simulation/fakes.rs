@@ -5,13 +5,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
 use super::world::{Kind, Queue, Queued, Returned, Unacked, World};
-use crate::connect::acquittal::Acquittal;
-use crate::connect::amqp::PublishError;
-use crate::connect::settle::{Delivered, Purpose};
-use crate::connect::{self, DeliverError, Hold, Settled, Suspicion, Taken};
 use crate::disposition::ReasonClass;
+use crate::gate::Alone;
 use crate::message::Message;
+use crate::transport::grace::RedeliveryGrace;
+use crate::transport::settle::{Delivered, Purpose, settle};
+use crate::transport::{
+    self, AckHandle, DeliverError, Delivery, Hold, Quarantine, QuarantineQueue, Settled, Settlement, SourceError,
+    SourceHealth,
+};
 
 /// One life of a host.
 #[derive(Debug)]
@@ -24,16 +30,16 @@ pub(super) struct Host {
 
 /// The broker's main queue.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     pub(super) host: Arc<Host>,
     consuming: Consuming,
     // Handed over in advance, and not handed out.
-    ahead: VecDeque<Taken>,
+    ahead: VecDeque<Delivery>,
 }
 
 /// The broker's queue of suspects.
 #[derive(Debug)]
-pub struct Suspects {
+struct FakeQuarantine {
     host: Arc<Host>,
     consuming: Consuming,
 }
@@ -43,22 +49,22 @@ pub struct Suspects {
 struct Consuming {
     session: Option<u64>,
     began_in: u64,
-    acquittal: Arc<Acquittal>,
+    grace: Arc<RedeliveryGrace>,
 }
 
 /// A delivery that is owed.
 #[derive(Debug)]
-pub struct Receipt {
+struct FakeAck {
     host: Arc<Host>,
     tag: u64,
     is_apart: bool,
     is_settled: bool,
-    acquittal: Arc<Acquittal>,
+    grace: Arc<RedeliveryGrace>,
 }
 
 /// A result.
 #[derive(Debug)]
-pub struct Parcel {
+pub(super) struct Output {
     pub(super) host: Arc<Host>,
     pub(super) tag: u64,
     pub(super) id: usize,
@@ -79,14 +85,14 @@ impl Host {
         }
     }
 
-    fn take(self: &Arc<Self>, queue: Queue, consuming: &mut Consuming) -> Option<Taken> {
+    fn take(self: &Arc<Self>, queue: Queue, consuming: &mut Consuming) -> Option<Delivery> {
         let mut state = self.world.state();
         if !state.alive.contains(&self.number) {
             return None;
         }
         match consuming.session.replace(state.session) {
             None => consuming.began_in = state.session,
-            Some(before) if before != state.session => consuming.acquittal.begin(),
+            Some(before) if before != state.session => consuming.grace.begin(),
             Some(_) => {}
         }
         let number = self.number;
@@ -102,8 +108,8 @@ impl Host {
         state.n_deliveries += 1;
         let (tag, session) = (state.n_deliveries, state.session);
         let suspicion = match queue {
-            Queue::Main => consuming.acquittal.of_ordinary(queued.redelivered),
-            Queue::Suspects => consuming.acquittal.of_suspect(queued.redelivered, queued.deaths),
+            Queue::Main => consuming.grace.of_ordinary(queued.redelivered),
+            Queue::Suspects => consuming.grace.of_suspect(queued.redelivered, queued.deaths),
         };
         // A host that was there when the broker restarted knows better.
         let unknown = match queued.returned.take() {
@@ -111,7 +117,7 @@ impl Host {
             Some(Returned::ByDrain) => true,
             None => false,
         };
-        if unknown && queue == Queue::Suspects && matches!(suspicion, Suspicion::Raised { .. }) {
+        if unknown && queue == Queue::Suspects && matches!(suspicion, Quarantine::Due { .. }) {
             state.miscounted.insert(queued.id);
         }
         let message = Message {
@@ -131,18 +137,18 @@ impl Host {
             is_dead: false,
         };
         state.unacked.insert(tag, unacked);
-        let receipt = Receipt {
+        let receipt = FakeAck {
             host: Arc::clone(self),
             tag,
-            is_apart: matches!(suspicion, Suspicion::Apart { .. }),
+            is_apart: matches!(suspicion, Quarantine::Inside { .. }),
             is_settled: false,
-            acquittal: Arc::clone(&consuming.acquittal),
+            grace: Arc::clone(&consuming.grace),
         };
-        Some(Taken {
+        Some(Delivery {
             message,
             malformed: None,
-            suspicion,
-            receipt: connect::Receipt::Simulated(receipt),
+            quarantine: suspicion,
+            ack: Box::new(receipt),
         })
     }
 }
@@ -156,14 +162,7 @@ impl Source {
         }
     }
 
-    pub(crate) fn suspects(&self) -> Suspects {
-        Suspects {
-            host: Arc::clone(&self.host),
-            consuming: Consuming::new(),
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Taken {
+    async fn next_delivery(&mut self) -> Delivery {
         let world = Arc::clone(&self.host.world);
         loop {
             let changed = world.changed.notified();
@@ -181,7 +180,7 @@ impl Source {
     }
 
     /// Cancels: what was handed over before the answer is given.
-    pub(crate) async fn leave(&mut self) -> Vec<Taken> {
+    async fn cancel(&mut self) -> Vec<Delivery> {
         self.host.step(2).await;
         self.hand_over();
         let host = Arc::clone(&self.host);
@@ -198,7 +197,7 @@ impl Source {
     }
 
     /// Asks once more, and may be given a message.
-    pub(crate) async fn last(&mut self) -> Option<Taken> {
+    async fn ask_once_more(&mut self) -> Option<Delivery> {
         self.host.step(2).await;
         self.host.take(Queue::Main, &mut self.consuming)
     }
@@ -214,8 +213,33 @@ impl Source {
     }
 }
 
-impl Suspects {
-    pub(crate) async fn waiting(&mut self) {
+impl transport::Source for Source {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>> {
+        self.next_delivery().map(|delivery| Ok(Some(delivery))).boxed()
+    }
+
+    fn stop_consuming(&mut self) -> BoxFuture<'_, Vec<Delivery>> {
+        self.cancel().boxed()
+    }
+
+    fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
+        self.ask_once_more().boxed()
+    }
+
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
+        Some(Box::new(FakeQuarantine {
+            host: Arc::clone(&self.host),
+            consuming: Consuming::new(),
+        }))
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth::open()
+    }
+}
+
+impl FakeQuarantine {
+    async fn wait(&mut self) {
         loop {
             let changed = self.host.world.changed.notified();
             let is_alive = self.host.world.state().alive.contains(&self.host.number);
@@ -225,9 +249,15 @@ impl Suspects {
             changed.await;
         }
     }
+}
 
-    pub(crate) fn take(&mut self) -> Option<Taken> {
-        self.host.take(Queue::Suspects, &mut self.consuming)
+impl QuarantineQueue for FakeQuarantine {
+    fn waiting(&mut self) -> BoxFuture<'_, ()> {
+        self.wait().boxed()
+    }
+
+    fn take<'a>(&'a mut self, _: &'a Alone) -> BoxFuture<'a, Option<Delivery>> {
+        ready(self.host.take(Queue::Suspects, &mut self.consuming)).boxed()
     }
 }
 
@@ -236,14 +266,14 @@ impl Consuming {
         Self {
             session: None,
             began_in: 0,
-            acquittal: Arc::default(),
+            grace: Arc::default(),
         }
     }
 }
 
 /// A copy on its way.
 #[derive(Debug)]
-pub(crate) enum Copy {
+enum Copy {
     /// Into a queue.
     To(Queue, Queued),
     /// Among the dead letters.
@@ -256,9 +286,9 @@ impl std::fmt::Display for Copy {
     }
 }
 
-impl Receipt {
+impl FakeAck {
     /// Settles once: gives what is let go of, or `None` where the broker does not know it any more.
-    async fn settle(&mut self) -> Option<Unacked> {
+    async fn let_go(&mut self) -> Option<Unacked> {
         self.host.step(2).await;
         self.is_settled = true;
         let mut state = self.host.world.state();
@@ -270,7 +300,7 @@ impl Receipt {
     }
 }
 
-impl Drop for Receipt {
+impl Drop for FakeAck {
     fn drop(&mut self) {
         let mut state = self.host.world.state();
         let is_owed = !self.is_settled && state.alive.contains(&self.host.number) && !std::thread::panicking();
@@ -279,9 +309,19 @@ impl Drop for Receipt {
     }
 }
 
-impl Delivered for Receipt {
+impl AckHandle for FakeAck {
+    fn is_void(&self) -> bool {
+        Delivered::is_void(self)
+    }
+
+    fn settle<'a>(self: Box<Self>, settlement: Settlement<'a>) -> BoxFuture<'a, Settled> {
+        settle(*self, settlement).boxed()
+    }
+}
+
+impl Delivered for FakeAck {
     type Copy = Copy;
-    type Error = PublishError;
+    type Error = Lost;
 
     fn is_apart(&self) -> bool {
         self.is_apart
@@ -327,12 +367,12 @@ impl Delivered for Receipt {
         })
     }
 
-    async fn publish(&self, copy: &Copy) -> Result<(), PublishError> {
+    async fn publish(&self, copy: &Copy) -> Result<(), Lost> {
         self.host.step(3).await;
         {
             let mut state = self.host.world.state();
             if !state.takes_copies {
-                return Err(PublishError::Disconnected);
+                return Err(Lost);
             }
             match copy {
                 Copy::To(queue, queued) => {
@@ -346,7 +386,7 @@ impl Delivered for Receipt {
         self.host.step(2).await;
         let mut state = self.host.world.state();
         if state.random.chance(3) {
-            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()));
+            return Err(Lost);
         }
         if let Some(unacked) = state.unacked.get_mut(&self.tag) {
             match copy {
@@ -358,7 +398,7 @@ impl Delivered for Receipt {
     }
 
     async fn ack(mut self) -> Settled {
-        let Some(unacked) = self.settle().await else {
+        let Some(unacked) = self.let_go().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };
         let mut state = self.host.world.state();
@@ -384,9 +424,9 @@ impl Delivered for Receipt {
 
     async fn nack(mut self) -> Settled {
         if self.is_apart {
-            self.acquittal.begin();
+            self.grace.begin();
         }
-        let Some(unacked) = self.settle().await else {
+        let Some(unacked) = self.let_go().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };
         let mut state = self.host.world.state();
@@ -405,8 +445,25 @@ impl Delivered for Receipt {
     }
 }
 
-impl Parcel {
-    pub(crate) async fn send(&self) -> Result<(), DeliverError> {
+/// It is not known to have arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("the confirm was lost")]
+struct Lost;
+
+impl transport::Output for Output {
+    fn send(&self) -> BoxFuture<'_, Result<(), DeliverError>> {
+        self.try_send().map(|sent| sent.map_err(DeliverError::new)).boxed()
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Output {
+    async fn try_send(&self) -> Result<(), Lost> {
         self.host.step(3).await;
         let takes = {
             let mut state = self.host.world.state();
@@ -419,7 +476,7 @@ impl Parcel {
         self.host.step(3).await;
         let mut state = self.host.world.state();
         if !takes || state.random.chance(3) {
-            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()).into());
+            return Err(Lost);
         }
         if let Some(unacked) = state.unacked.get_mut(&self.tag) {
             unacked.n_confirmed += 1;

@@ -1,9 +1,8 @@
 //! Why a change was refused, and in which step. Knows nothing of how steps are done.
 
 use crate::config::Name;
-use crate::connect::amqp::{ConnectError, TooLong, TopologyError};
-use crate::connect::folder::FolderError;
 use crate::reload::{ProbeError, ServeError};
+use crate::transport::OpenError;
 
 /// Why a change was refused: everything is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -17,14 +16,6 @@ pub enum ChangeError {
     /// A model cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A name does not fit.
-    #[error("pipeline `{pipeline}`")]
-    TooLong {
-        /// The pipeline.
-        pipeline: Name,
-        /// Which name.
-        source: TooLong,
-    },
     /// A probe failed.
     #[error("pipeline `{pipeline}`")]
     Probe {
@@ -33,29 +24,21 @@ pub enum ChangeError {
         /// Why.
         source: ProbeError,
     },
-    /// The broker says no.
-    #[error("{url}")]
-    Broker {
-        /// Its URL, without the password.
-        url: String,
+    /// A broker says no.
+    #[error("{address}")]
+    Connection {
+        /// Its address, without a password.
+        address: String,
         /// Why not.
-        source: ConnectError,
+        source: OpenError,
     },
-    /// A queue or an exchange is not as the file says.
+    /// A source or a destination cannot be had as the file says.
     #[error("pipeline `{pipeline}`")]
-    Topology {
+    Open {
         /// The pipeline.
         pipeline: Name,
         /// Why not.
-        source: TopologyError,
-    },
-    /// A folder cannot be used.
-    #[error("pipeline `{pipeline}`")]
-    Folder {
-        /// The pipeline.
-        pipeline: Name,
-        /// Why not.
-        source: FolderError,
+        source: OpenError,
     },
     /// A run that ends by itself would wait for somebody for ever.
     #[error("{0}: put another version in its place")]
@@ -73,7 +56,7 @@ impl ChangeError {
             Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
             Self::Probe { .. } => "probe",
-            Self::TooLong { .. } | Self::Broker { .. } | Self::Topology { .. } | Self::Folder { .. } => "connect",
+            Self::Connection { .. } | Self::Open { .. } => "connect",
             Self::Stopping => "stop",
         }
     }

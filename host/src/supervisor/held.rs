@@ -10,8 +10,8 @@ use super::{ChangeError, Supervisor, Taking};
 use crate::admin::PipelineState;
 use crate::chain::Chain;
 use crate::config::{Mistake, Name, PluginConfig, Warning};
-use crate::connect::folder::Until;
 use crate::reload::{Gathered, Parts};
+use crate::transport::Until;
 
 /// What of a file was undone by a host before, and would not be taken up at a start. Blocking.
 pub fn undone_before(gathered: &Gathered) -> Vec<Warning> {

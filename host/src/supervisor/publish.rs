@@ -8,12 +8,11 @@ use tracing::info;
 use super::{ChangeError, Supervisor};
 use crate::breaker::Culprit;
 use crate::config::{Config, Name, PipelineConfig};
-use crate::connect::Destination;
-use crate::connect::amqp::{Broker, TooLong};
 use crate::generation::{Generation, Serving, Stages};
 use crate::recall::Recall;
 use crate::reload::Parts;
 use crate::sandbox::Plugin;
+use crate::transport::{Connections, Destination, OpenError};
 use crate::trial::Trial;
 use crate::work::Work as _;
 
@@ -38,8 +37,8 @@ impl Supervisor {
         let mut bound = BTreeMap::new();
         for (name, pipeline) in &config.pipelines {
             let Some(parts) = parts.get(name) else { continue };
-            let destinations = destinations(pipeline, self.broker.as_ref());
-            let destinations = destinations.map_err(|source| ChangeError::TooLong {
+            let destinations = destinations(pipeline, &self.connections);
+            let destinations = destinations.map_err(|source| ChangeError::Open {
                 pipeline: name.clone(),
                 source,
             })?;
@@ -218,10 +217,17 @@ fn let_go(before: &Serving, after: &Serving, leaving: Leaving, culprit: Option<&
     }
 }
 
-fn destinations(pipeline: &PipelineConfig, broker: Option<&Broker>) -> Result<BTreeMap<Name, Destination>, TooLong> {
+/// Binds the destinations of a pipeline whose connections are there.
+///
+/// # Errors
+/// When a name does not fit.
+pub fn destinations(
+    pipeline: &PipelineConfig,
+    connections: &Connections,
+) -> Result<BTreeMap<Name, Arc<dyn Destination>>, OpenError> {
     let mut bound = BTreeMap::new();
     for (name, destination) in &pipeline.destinations {
-        if let Some(destination) = Destination::bind(destination, &pipeline.source, broker)? {
+        if let Some(destination) = destination.bind(pipeline.source.as_ref(), connections)? {
             bound.insert(name.clone(), destination);
         }
     }

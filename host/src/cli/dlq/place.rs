@@ -10,11 +10,14 @@ use clap::Args;
 
 use super::super::{BrokerArguments, MISTAKEN};
 use super::output::plain;
-use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, SourceConfig};
-use crate::connect::{amqp, folder};
+use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::letter::Letter;
-use crate::message::Message;
 use crate::streams::{self, Severity};
+use crate::transport::amqp::QueueStore;
+use crate::transport::{DeadLetterStore, Handle, HeldDeadLetter};
+
+/// The most of a place's name that is shown: all of it.
+const PLACE_CHARS: usize = 4096;
 
 /// Letters that are held or listed where an id may mean several.
 const SAME_MAX: usize = 16;
@@ -35,51 +38,11 @@ pub(super) struct PlaceArguments {
     broker: BrokerArguments,
 }
 
-/// Where dead letters lie.
-#[derive(Debug)]
-pub(super) enum Place {
-    Queue {
-        access: BrokerAccess,
-        queue: String,
-        /// The source queues of the file; none where no file was read.
-        sources: Option<BTreeSet<String>>,
-    },
-    Folder {
-        inbox: PathBuf,
-    },
-}
-
-/// The letters that are there now.
-pub(super) enum Letters {
-    Queue(Box<amqp::Letters>),
-    Folder(folder::Letters),
-}
-
-/// A letter that was looked at; it stays where it is.
-#[derive(Debug)]
-pub(super) enum Held {
-    Queue(Box<amqp::Held>),
-    Folder(Box<folder::Found>),
-}
-
-/// What tells a letter from the others in its place, as well as can be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Handle {
-    /// Its own id, in a queue: several may have it.
-    Id(String),
-    /// Its file, in a folder.
-    File(PathBuf),
-}
-
 impl PlaceArguments {
     /// Finds out where to look; an exit code where the file has mistakes, which were printed.
-    pub(super) fn place(&self) -> anyhow::Result<Result<Place, ExitCode>> {
+    pub(super) fn place(&self) -> anyhow::Result<Result<Box<dyn DeadLetterStore>, ExitCode>> {
         if let Some(queue) = &self.queue {
-            return Ok(Ok(Place::Queue {
-                access: self.broker.access(),
-                queue: queue.clone(),
-                sources: None,
-            }));
+            return Ok(Ok(Box::new(QueueStore::named(self.broker.access(), queue.clone()))));
         }
         let config = match Config::load(&self.file) {
             Ok((config, _)) => config,
@@ -89,16 +52,7 @@ impl PlaceArguments {
             }
         };
         let pipeline = self.choose(&config)?;
-        Ok(Ok(match &pipeline.source {
-            SourceConfig::Folder(folder) => Place::Folder {
-                inbox: folder.folder.clone(),
-            },
-            SourceConfig::Queue(queue) => Place::Queue {
-                access: config.broker.as_ref().context("the file has no [broker]")?.access(),
-                queue: queue.dead_letter.clone(),
-                sources: Some(sources(&config)),
-            },
-        }))
+        Ok(Ok(pipeline.source.dead_letters(&config)?))
     }
 
     fn choose<'a>(&self, config: &'a Config) -> anyhow::Result<&'a PipelineConfig> {
@@ -118,147 +72,70 @@ impl PlaceArguments {
     }
 }
 
-fn sources(config: &Config) -> BTreeSet<String> {
-    let queues = config.pipelines.values().filter_map(|pipeline| match &pipeline.source {
-        SourceConfig::Queue(queue) => Some(queue.queue.clone()),
-        SourceConfig::Folder(_) => None,
-    });
-    queues.collect()
-}
-
-impl Place {
-    /// In words, for people.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            Self::Queue { queue, .. } => format!("queue `{}`", plain(queue, 255)),
-            Self::Folder { inbox } => format!("folder `{}`", inbox.join("dead").display()),
+/// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
+/// else tells apart. In a folder each has its file.
+///
+/// The whole of an id or of a file's name wins over the beginning of an id.
+pub(super) async fn find(place: &dyn DeadLetterStore, id: &str) -> anyhow::Result<Vec<Box<dyn HeldDeadLetter>>> {
+    let mut letters = place.open().await?;
+    let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
+    while let Some(held) = letters.next().await? {
+        let letter = held.letter();
+        let exact = letter.is_called_exactly(id);
+        if !letter.is_called(id) || (is_exact && !exact) {
+            continue;
+        }
+        if exact && !is_exact {
+            (is_exact, n_found) = (true, 0);
+            found.clear();
+        }
+        n_found += 1;
+        if found.len() < SAME_MAX {
+            found.push(held);
         }
     }
-
-    /// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
-    /// else tells apart. In a folder each has its file.
-    ///
-    /// The whole of an id or of a file's name wins over the beginning of an id.
-    pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<Held>> {
-        let mut letters = Letters::open(self).await?;
-        let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
-        while let Some(held) = letters.next().await? {
+    letters.close().await?;
+    let meant: BTreeSet<Handle> = found.iter().map(|held| held.handle()).collect();
+    if n_found == 0 {
+        bail!("no letter {id:?} in the {}", shown(place));
+    }
+    if meant.len() > 1 {
+        let lines = found.iter().map(|held| {
             let letter = held.letter();
-            let exact = letter.is_called_exactly(id);
-            if !letter.is_called(id) || (is_exact && !exact) {
-                continue;
-            }
-            if exact && !is_exact {
-                (is_exact, n_found) = (true, 0);
-                found.clear();
-            }
-            n_found += 1;
-            if found.len() < SAME_MAX {
-                found.push(held);
-            }
-        }
-        letters.close().await?;
-        let meant: BTreeSet<Handle> = found.iter().map(Held::handle).collect();
-        if n_found == 0 {
-            bail!("no letter {id:?} in the {}", self.shown());
-        }
-        if meant.len() > 1 {
-            let lines = found.iter().map(|held| {
-                let letter = held.letter();
-                let file = letter.file.as_ref().map(|file| format!("file {}, ", plain(file, 255)));
-                format!(
-                    "\n  {}letter {}, message {}",
-                    file.unwrap_or_default(),
-                    plain(&letter.id, 64),
-                    plain(letter.message_id(), 64)
-                )
-            });
-            let more = match n_found - found.len() {
-                0 => String::new(),
-                n_more => format!("\n  and {n_more} more"),
-            };
-            bail!("{id:?} may mean {n_found} letters:{}{more}", lines.collect::<String>());
-        }
-        Ok(found)
+            let file = letter.file.as_ref().map(|file| format!("file {}, ", plain(file, 255)));
+            format!(
+                "\n  {}letter {}, message {}",
+                file.unwrap_or_default(),
+                plain(&letter.id, 64),
+                plain(letter.message_id(), 64)
+            )
+        });
+        let more = match n_found - found.len() {
+            0 => String::new(),
+            n_more => format!("\n  and {n_more} more"),
+        };
+        bail!("{id:?} may mean {n_found} letters:{}{more}", lines.collect::<String>());
     }
+    Ok(found)
 }
 
-impl Letters {
-    pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
-        Ok(match place {
-            Place::Queue { access, queue, .. } => Self::Queue(Box::new(amqp::Letters::open(access, queue).await?)),
-            Place::Folder { inbox } => Self::Folder(folder::Letters::open(inbox)?),
-        })
-    }
-
-    pub(super) fn n_left(&self) -> usize {
-        match self {
-            Self::Queue(letters) => usize::try_from(letters.n_left()).unwrap_or(usize::MAX),
-            Self::Folder(letters) => letters.n_left(),
-        }
-    }
-
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Held>> {
-        Ok(match self {
-            Self::Queue(letters) => letters.next().await?.map(|held| Held::Queue(Box::new(held))),
-            Self::Folder(letters) => letters.look_at_next().map(|found| Held::Folder(Box::new(found))),
-        })
-    }
-
-    pub(super) async fn close(self) -> anyhow::Result<()> {
-        match self {
-            Self::Queue(letters) => Ok(letters.close().await?),
-            Self::Folder(_) => Ok(()),
-        }
-    }
+/// Where letters lie, in words for people.
+pub(super) fn shown(place: &dyn DeadLetterStore) -> String {
+    plain(&place.shown(), PLACE_CHARS)
 }
 
-impl Held {
-    pub(super) fn letter(&self) -> &Letter {
-        match self {
-            Self::Queue(held) => &held.letter,
-            Self::Folder(found) => &found.letter,
-        }
-    }
+/// The beginning of a letter's body.
+pub(super) fn head(held: &dyn HeldDeadLetter, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    held.open_body()?.take(n_bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
 
-    /// What tells it from the others.
-    pub(super) fn handle(&self) -> Handle {
-        match self {
-            Self::Queue(held) => Handle::Id(held.letter.id.clone()),
-            Self::Folder(found) => Handle::File(found.path().to_owned()),
-        }
-    }
-
-    /// The message that it was, without its body.
-    pub(super) fn message(&self) -> anyhow::Result<Message> {
-        match self {
-            Self::Queue(held) => held
-                .message()
-                .context("what the message had cannot be read from its letter"),
-            Self::Folder(found) => Ok(found.message()),
-        }
-    }
-
-    pub(super) fn open_body(&self) -> anyhow::Result<Box<dyn Read + '_>> {
-        Ok(match self {
-            Self::Queue(held) => Box::new(held.body()),
-            Self::Folder(found) => Box::new(found.open_body()?),
-        })
-    }
-
-    /// The beginning of the body.
-    pub(super) fn head(&self, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        self.open_body()?.take(n_bytes).read_to_end(&mut head)?;
-        Ok(head)
-    }
-
-    /// The extension of its file, where it is one that a file name of ours may have.
-    pub(super) fn extension(&self) -> Option<&str> {
-        let extension = Path::new(self.letter().file.as_deref()?).extension()?.to_str()?;
-        let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
-        is_plain.then_some(extension)
-    }
+/// The extension of a letter's file, where it is one that a file name of ours may have.
+pub(super) fn extension(letter: &Letter) -> Option<&str> {
+    let extension = Path::new(letter.file.as_deref()?).extension()?.to_str()?;
+    let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
+    is_plain.then_some(extension)
 }
 
 /// Reads all of something, for its digest.

@@ -8,16 +8,19 @@ use clap::Args;
 use futures_util::{FutureExt, StreamExt, stream};
 use indicatif::ProgressBar;
 
+use super::PlaceArguments;
 use super::output::{count, plain, print};
-use super::place::{Held, Letters, Place, PlaceArguments};
+use super::place::{find, shown};
 use crate::chain::Chain;
-use crate::config::BrokerAccess;
-use crate::connect::amqp::PuttingBack;
 use crate::letter::Letter;
 use crate::streams::{self, Severity};
+use crate::transport::{DeadLetterError, DeadLetterStore, HeldDeadLetter, OpenStore, WayBack};
 
 /// Letters in hand at a time: enough to hide the round trips, and few bodies in memory.
 const IN_HAND: usize = 16;
+
+/// The most of a place's name that is shown: all of it.
+const PLACE_CHARS: usize = 4096;
 
 /// Failures that are told one by one; of more, only the number.
 const TOLD_MAX: usize = 100;
@@ -65,28 +68,24 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    if options.to.is_some() && matches!(place, Place::Folder { .. }) {
-        bail!("--to names a queue, and these letters lie in a folder: their files go back into it");
+    if let Some(why) = place.refuses_target().filter(|_| options.to.is_some()) {
+        bail!("{why}");
     }
     let mut chosen = Vec::new();
     if let Some(id) = &options.which.id {
-        chosen = place.find(id).await?.iter().map(Held::handle).collect();
+        let found = find(place.as_ref(), id).await?;
+        chosen = found.iter().map(|held| held.handle()).collect();
     }
-    let is_chosen = |held: &Held| match (&options.which.id, &options.which.reason) {
+    let is_chosen = |held: &dyn HeldDeadLetter| match (&options.which.id, &options.which.reason) {
         (Some(_), _) => chosen.contains(&held.handle()),
         (None, Some(reason)) => held.letter().class() == reason,
         (None, None) => true,
     };
-    let letters = Letters::open(&place).await?;
+    let letters = place.open().await?;
     let bar = ProgressBar::new(letters.n_left() as u64);
     let mut summary = Summary::default();
-    let ended = match (&place, letters) {
-        (Place::Queue { access, .. }, letters @ Letters::Queue(_)) => {
-            let target = |letter: &Letter| target(letter, &place, &options);
-            publish(access, letters, is_chosen, target, &mut summary, &bar).await
-        }
-        (_, letters) => rename(letters, is_chosen, &mut summary, &bar).await,
-    };
+    let target = |letter: &Letter| target(letter, place.as_ref(), &options);
+    let ended = put_back(place.way_back(), letters, is_chosen, target, &mut summary, &bar).await;
     bar.finish_and_clear();
     for (to, n) in &summary.put_back {
         print(format_args!("{} put back into {to}", count(*n, "message")))?;
@@ -104,7 +103,10 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     if !is_whole {
         streams::say(
             Severity::Note,
-            format_args!("stopped: what was not dealt with is in the {} as before", place.shown()),
+            format_args!(
+                "stopped: what was not dealt with is in the {} as before",
+                shown(place.as_ref())
+            ),
         );
     }
     let is_success = is_whole && summary.n_failed == 0;
@@ -124,7 +126,7 @@ enum Ended {
 }
 
 /// Where a message goes, or why nowhere.
-fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, String> {
+fn target(letter: &Letter, place: &dyn DeadLetterStore, options: &Options) -> Result<String, String> {
     if letter.n_cut > 0 && !options.cut_ok {
         let names: Vec<String> = letter.cut_names.iter().map(|name| plain(name, 64)).collect();
         return Err(format!(
@@ -133,42 +135,22 @@ fn target(letter: &Letter, place: &Place, options: &Options) -> Result<String, S
             names.join(", ")
         ));
     }
-    if let Some(to) = &options.to {
-        return Ok(to.clone());
-    }
-    let Some(queue) = letter.queue() else {
-        return Err("it does not say which queue it came from: name one by --to".to_owned());
-    };
-    let Place::Queue {
-        sources: Some(sources), ..
-    } = place
-    else {
-        return Ok(queue.to_owned());
-    };
-    // What a letter says is not believed: it must not choose any queue that the person who asks may publish to.
-    match sources.contains(queue) {
-        true => Ok(queue.to_owned()),
-        false => Err(format!(
-            "it says that it came from `{}`, which is no source in the file: name a queue by --to",
-            plain(queue, 255)
-        )),
-    }
+    place.target(letter, options.to.as_deref())
 }
 
-/// Through the broker, some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
+/// Some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
 /// all: what is in hand then may come twice.
-async fn publish(
-    access: &BrokerAccess,
-    letters: Letters,
-    is_chosen: impl Fn(&Held) -> bool,
+async fn put_back(
+    way_back: Box<dyn WayBack>,
+    letters: Box<dyn OpenStore>,
+    is_chosen: impl Fn(&dyn HeldDeadLetter) -> bool,
     target: impl Fn(&Letter) -> Result<String, String>,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
-    let putting_back = PuttingBack::start(access);
     let interrupted = tokio::signal::ctrl_c().map(drop).shared();
     tokio::select! {
-        () = putting_back.open() => {}
+        () = way_back.open() => {}
         () = interrupted.clone() => return Ok(Ended::Stopped),
     }
     let mut failure = None;
@@ -183,10 +165,10 @@ async fn publish(
                 .take_until(interrupted.clone())
                 .map(|held| {
                     let work = held.map(|held| {
-                        let target = is_chosen(&held).then(|| target(held.letter()));
+                        let target = is_chosen(held.as_ref()).then(|| target(held.letter()));
                         (held, target)
                     });
-                    one(&putting_back, work)
+                    one(way_back.as_ref(), work)
                 })
                 .buffer_unordered(IN_HAND)
         );
@@ -213,7 +195,7 @@ async fn publish(
         return Err(error);
     }
     letters.close().await?;
-    putting_back.close().await;
+    way_back.close().await;
     Ok(match interrupted.peek() {
         Some(()) => Ended::Stopped,
         None => Ended::Whole,
@@ -227,45 +209,23 @@ enum Done {
     Failed { name: String, why: String },
 }
 
-type Work = anyhow::Result<(Held, Option<Result<String, String>>)>;
+type Work = Result<(Box<dyn HeldDeadLetter>, Option<Result<String, String>>), DeadLetterError>;
 
-async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
+async fn one(way_back: &dyn WayBack, work: Work) -> anyhow::Result<Done> {
     let (held, target) = work?;
-    let name = held.letter().message_id().to_owned();
-    Ok(match (held, target) {
-        (_, None) | (Held::Folder(_), _) => Done::Skipped,
-        (_, Some(Err(why))) => Done::Failed { name, why },
-        (Held::Queue(held), Some(Ok(to))) => match putting_back.put_back(*held, &to).await {
-            Ok(()) => Done::PutBack(format!("queue `{}`", plain(&to, 255))),
+    let letter = held.letter();
+    let name = letter.file.clone().unwrap_or_else(|| letter.message_id().to_owned());
+    Ok(match target {
+        None => Done::Skipped,
+        Some(Err(why)) => Done::Failed { name, why },
+        Some(Ok(to)) => match way_back.put_back(held, to).await {
+            Ok(to) => Done::PutBack(plain(&to, PLACE_CHARS)),
             Err(error) => Done::Failed {
                 name,
                 why: Chain(&error).to_string(),
             },
         },
     })
-}
-
-/// By renames, one after the other; a kill between two loses nothing.
-async fn rename(
-    mut letters: Letters,
-    is_chosen: impl Fn(&Held) -> bool,
-    summary: &mut Summary,
-    bar: &ProgressBar,
-) -> anyhow::Result<Ended> {
-    while let Some(held) = letters.next().await? {
-        let done = match (&letters, &held) {
-            (Letters::Folder(letters), Held::Folder(found)) if is_chosen(&held) => match letters.put_back(found) {
-                Ok(()) => Done::PutBack("the inbox".to_owned()),
-                Err(error) => Done::Failed {
-                    name: found.letter.file.clone().unwrap_or_default(),
-                    why: Chain(&error).to_string(),
-                },
-            },
-            _ => Done::Skipped,
-        };
-        summary.note(done, bar);
-    }
-    Ok(Ended::Whole)
 }
 
 impl Summary {

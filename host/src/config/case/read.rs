@@ -41,6 +41,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
         report: &mut report,
         base,
         links: Links::default(),
+        kinds: Default::default(),
     };
     let case = case(
         Table::new(table.get_ref(), keys_case::CASE.root, String::new(), 0..0),
@@ -68,6 +69,7 @@ pub(super) fn expected(text: &str, path: &Path) -> Result<super::Expected, Confi
         report: &mut report,
         base: path.parent().unwrap_or(Path::new(".")),
         links: Links::default(),
+        kinds: Default::default(),
     };
     let expected = expect::read(
         Table::new(table.get_ref(), &keys_expect::EXPECT, "[expect]".to_owned(), 0..0),
