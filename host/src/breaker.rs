@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::connect::{GaveUp, HOLD_LIMIT};
 use crate::disposition::{Reason, ReasonClass, Stage};
+use crate::transport::{GaveUp, HOLD_LIMIT};
 use machine::{BreakerTransition, Failure, Machine, Turn};
 
 /// How often a waiting pipeline checks whether the failing component is still in service.

@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use tracing::info;
 
 use crate::config::Name;
-use crate::connect::{Destination, PendingOutput};
 use crate::disposition::{Disposition, Stage};
 use crate::inference::{BatchSharing, Served};
 use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
+use crate::transport::{Destination, PendingOutput};
 use crate::trial::{PATIENCE, Trial, TrialAssignment, TrialResult};
 use crate::work::{Attempt, Notes, Work, failure, panicked};
 
@@ -51,7 +51,7 @@ pub struct Stages {
     /// The pipeline's share of the sandbox workers.
     pub lane: Lane,
     /// Where results may go, by the name that routers use.
-    pub destinations: BTreeMap<Name, Destination>,
+    pub destinations: BTreeMap<Name, Arc<dyn Destination>>,
     /// How often a message is tried when a plugin says `retry`.
     pub attempts: u32,
     /// Bytes of the largest message that a plugin is given.

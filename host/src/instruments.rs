@@ -1,7 +1,7 @@
 //! The instruments of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,12 +12,11 @@ use tracing::error;
 
 use crate::admin::{HostPhase, PipelineState, PipelineView, View};
 use crate::breaker::{Breaker, Opened};
-use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::{ConnectionMonitor, Publishing, Status, WaitReason, Waiting};
-use crate::connect::{Attention, Hold};
+use crate::config::{Name, PipelineConfig};
 use crate::counters::PipelineCounters;
 use crate::drain_forecast::DrainForecast;
 use crate::streams;
+use crate::transport::{Attention, ConnectionName, ConnectionStatus, ConnectionWatch, Hold, SourceHealth, Waiting};
 use crate::watchdog::{Found, Pulse, Stalled};
 
 /// The instruments of a host.
@@ -25,7 +24,7 @@ use crate::watchdog::{Found, Pulse, Stalled};
 pub struct Instruments {
     // std Mutexes: never held over an await.
     pipelines: Mutex<BTreeMap<Name, Instrument>>,
-    broker: Mutex<Option<ConnectionMonitor>>,
+    connections: Mutex<BTreeMap<ConnectionName, Arc<dyn ConnectionWatch>>>,
     is_running: AtomicBool,
     drain: CancellationToken,
     // The current step of the start, and since when.
@@ -43,7 +42,8 @@ pub struct Instrument {
     pub counters: Arc<PipelineCounters>,
     /// What it waits for; `None` until it runs.
     pub waits: Option<Waits>,
-    uses_broker: bool,
+    connections: BTreeSet<ConnectionName>,
+    receives_by: Option<ConnectionName>,
     is_in_file: bool,
     // How often the breakers opened that it had when it ran before.
     n_opened_before: u64,
@@ -57,10 +57,8 @@ pub struct Waits {
     pub hold: Hold,
     /// For a plugin or the model.
     pub breaker: Breaker,
-    /// For its source, while this says `false`.
-    pub is_open: Arc<AtomicBool>,
-    /// The wait of its source then.
-    pub wait_reason: WaitReason,
+    /// For its source, while that is not open.
+    pub source: SourceHealth,
     /// Not now, but at a stop.
     pub drain_forecast: Arc<DrainForecast>,
     /// The files that its source cannot receive.
@@ -80,7 +78,7 @@ impl Instruments {
     pub fn new(drain: &CancellationToken) -> Self {
         Self {
             pipelines: Mutex::default(),
-            broker: Mutex::default(),
+            connections: Mutex::default(),
             is_running: AtomicBool::new(false),
             drain: drain.clone(),
             doing: Mutex::default(),
@@ -103,30 +101,35 @@ impl Instruments {
         let Some(bound) = shortened.or(*lock(&self.bound)) else {
             return Vec::new();
         };
-        let broker = lock(&self.broker).as_ref().map(ConnectionMonitor::status);
+        let connections = self.statuses();
         let is_draining = self.drain.is_cancelled();
         let mut all = Vec::new();
         for (name, it) in self.lock().iter_mut() {
             let is_explained =
-                is_draining || it.state != PipelineState::Running || it.waits_for_something(broker.as_ref());
+                is_draining || it.state != PipelineState::Running || it.waits_for_something(&connections);
             let found = it.pulse.look(now, it.counters.motion(), is_explained, bound);
             all.push((name.clone(), found, it.pulse.stalled().cloned()));
         }
         all
     }
 
-    /// Ends the connections to the broker, which are made again; whether there are any.
-    pub fn cut(&self) -> bool {
-        let broker = lock(&self.broker);
-        if let Some(broker) = broker.as_ref() {
-            broker.cut();
-        }
-        broker.is_some()
+    /// Ends the connections that a pipeline needs, which are made again; whether there are any.
+    pub fn cut(&self, pipeline: &Name) -> bool {
+        let needed = self.get(pipeline).map(|it| it.connections).unwrap_or_default();
+        let connections = lock(&self.connections);
+        let cut = connections.iter().filter(|(name, _)| needed.contains(*name));
+        cut.map(|(_, connection)| connection.cut()).count() > 0
     }
 
-    /// Watches the connections to the broker.
-    pub fn connected(&self, watch: ConnectionMonitor) {
-        *lock(&self.broker) = Some(watch);
+    /// Watches a connection.
+    pub fn connected(&self, name: ConnectionName, watch: Arc<dyn ConnectionWatch>) {
+        lock(&self.connections).insert(name, watch);
+    }
+
+    fn statuses(&self) -> BTreeMap<ConnectionName, ConnectionStatus> {
+        let connections = lock(&self.connections);
+        let statuses = connections.iter().map(|(name, it)| (name.clone(), it.status()));
+        statuses.collect()
     }
 
     /// Shows the pipelines of a file, and no others.
@@ -140,12 +143,14 @@ impl Instruments {
                 state: PipelineState::Starting,
                 counters: Arc::default(),
                 waits: None,
-                uses_broker: false,
+                connections: BTreeSet::new(),
+                receives_by: None,
                 is_in_file: true,
                 n_opened_before: 0,
                 pulse: Pulse::default(),
             });
-            instrument.uses_broker = uses_broker(pipeline);
+            instrument.connections = pipeline.connections();
+            instrument.receives_by = pipeline.source.connection().cloned();
         }
     }
 
@@ -220,19 +225,19 @@ impl Instruments {
             PipelineView {
                 name: name.clone(),
                 state: it.state,
-                uses_broker: it.uses_broker,
-                is_open: waits.is_some_and(|waits| waits.is_open.load(Ordering::Relaxed)),
+                connections: it.connections.clone(),
+                receives_by: it.receives_by.clone(),
+                is_open: waits.is_some_and(|waits| waits.source.is_open()),
                 holding: waits.and_then(|waits| waits.hold.holding()),
                 breaker: waits.and_then(|waits| waits.breaker.opened()),
                 stuck: None,
                 attention: waits.and_then(|waits| (waits.attention)().or_else(|| waits.drain_forecast.too_long())),
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.counters.counts(),
-                source: waits.and_then(|waits| waits.wait_reason.waiting()),
+                source: waits.and_then(|waits| waits.source.waiting()),
                 stalled: it.pulse.stalled().cloned(),
             }
         });
-        let broker = lock(&self.broker);
         let doing = lock(&self.doing).as_ref().map(|(what, since)| Waiting {
             what: what.clone(),
             lasts: Some(since.elapsed()),
@@ -240,7 +245,7 @@ impl Instruments {
         View {
             phase,
             doing,
-            broker: broker.as_ref().map(ConnectionMonitor::status),
+            connections: self.statuses(),
             pipelines: pipelines.collect(),
             generation: None,
             changes: Vec::new(),
@@ -257,23 +262,14 @@ impl Instruments {
 
 impl Instrument {
     /// Whether something that has a name keeps it from moving.
-    fn waits_for_something(&self, broker: Option<&Status>) -> bool {
+    fn waits_for_something(&self, connections: &BTreeMap<ConnectionName, ConnectionStatus>) -> bool {
         let waits = self.waits.as_ref();
-        let broker = broker.filter(|_| self.uses_broker);
+        let mut needed = self.connections.iter().filter_map(|name| connections.get(name));
         waits.is_none_or(|waits| waits.hold.n_held() > 0 || waits.breaker.opened().is_some())
-            || broker.is_some_and(|broker| broker.publishing != Publishing::Open || broker.consuming_waits.is_some())
+            || needed.any(|connection| connection.explains_a_stall)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether messages come from the broker, or results go there.
-pub fn uses_broker(pipeline: &PipelineConfig) -> bool {
-    matches!(pipeline.source, SourceConfig::Queue(_))
-        || pipeline
-            .destinations
-            .values()
-            .any(|destination| !matches!(destination, DestinationConfig::Folder { .. }))
 }

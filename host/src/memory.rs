@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use millrace_models::Model;
 
-use crate::config::{BrokerConfig, Config, Diagnostic, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::UNCONFIRMED_MAX_BYTES;
+use crate::config::{Config, Diagnostic, Name, PipelineConfig};
 use crate::message::{Element, TensorType};
 use crate::sandbox::{TransformOf, handovers_bytes, instances_bytes, results_bytes};
 
@@ -66,10 +65,9 @@ pub struct Term {
 impl MemoryBound {
     /// The formula.
     pub fn of(config: &Config, read: &Models) -> Self {
-        let broker = config.broker.as_ref();
         let pipelines = || config.pipelines.values();
         let sum = |bytes: &dyn Fn(&PipelineConfig) -> u64| {
-            let each = pipelines().map(|pipeline| prefetch(pipeline).saturating_mul(bytes(pipeline)));
+            let each = pipelines().map(|pipeline| n_in_flight(pipeline).saturating_mul(bytes(pipeline)));
             each.fold(0, u64::saturating_add)
         };
         let used_plugins = config
@@ -100,7 +98,7 @@ impl MemoryBound {
                     // The message for the next plugin is kept beside the message as it came.
                     false => (pipeline.max_message_bytes as u64).saturating_add(ENVELOPE_BYTES),
                 };
-                let message = message_bytes(pipeline, broker).saturating_add(ENVELOPE_BYTES);
+                let message = message_bytes(config, pipeline).saturating_add(ENVELOPE_BYTES);
                 message.saturating_add(transformed)
             }),
             tensors: sum(&|pipeline| {
@@ -116,9 +114,11 @@ impl MemoryBound {
                 let are_transformed = !pipeline.plugins.after.is_empty();
                 results_bytes(pipeline.max_results_bytes, are_transformed)
             }),
-            publishing: broker.map_or(0, |broker| {
-                u64::from(UNCONFIRMED_MAX_BYTES).max(broker.max_message_bytes as u64)
-            }),
+            publishing: {
+                let connections = config.connections.values();
+                let publishing = connections.map(|connection| connection.publishing_bytes());
+                publishing.fold(0, u64::saturating_add)
+            },
             plugins: instances_bytes(workers, used_plugins),
             handovers: handovers_bytes(workers, used_models().map(|(model, _)| model.input()), transforms),
             // A new version is warmed up beside the one that it is to replace.
@@ -198,7 +198,7 @@ impl MemoryBound {
                 let mut alone = config.clone();
                 alone.pipelines.retain(|other, _| other == name);
                 let bytes = term(&Self::of(&alone, read));
-                let n_messages = prefetch(pipeline).max(1);
+                let n_messages = n_in_flight(pipeline).max(1);
                 format!("{n_messages} x {}", shown(bytes.div_ceil(n_messages)))
             });
             let parts: Vec<String> = parts.collect();
@@ -235,8 +235,9 @@ impl MemoryBound {
     /// where these are most of it.
     pub fn with_small_messages(config: &Config, read: &Models) -> Option<u64> {
         let mut smaller = config.clone();
-        if let Some(broker) = &mut smaller.broker {
-            broker.max_message_bytes = broker.max_message_bytes.min(SMALL_MESSAGE_BYTES);
+        for connection in smaller.connections.values_mut() {
+            let bytes = connection.body_bytes_max().min(SMALL_MESSAGE_BYTES);
+            *connection = connection.with_body_bytes_max(bytes);
         }
         for pipeline in smaller.pipelines.values_mut() {
             pipeline.max_message_bytes = pipeline.max_message_bytes.min(SMALL_MESSAGE_BYTES);
@@ -267,20 +268,16 @@ impl MemoryBound {
     }
 }
 
-fn prefetch(pipeline: &PipelineConfig) -> u64 {
-    match &pipeline.source {
-        SourceConfig::Queue(queue) => queue.prefetch.into(),
-        SourceConfig::Folder(folder) => folder.prefetch.into(),
-    }
+fn n_in_flight(pipeline: &PipelineConfig) -> u64 {
+    pipeline.source.prefetch().into()
 }
 
-/// A broker hands over what it lets through, before the pipeline's own limit is looked at; a folder's files are not
-/// read when they are too large.
-fn message_bytes(pipeline: &PipelineConfig, broker: Option<&BrokerConfig>) -> u64 {
-    match (&pipeline.source, broker) {
-        (SourceConfig::Queue(_), Some(broker)) => broker.max_message_bytes as u64,
-        _ => pipeline.max_message_bytes as u64,
-    }
+/// Bytes of the largest body that the source hands over.
+fn message_bytes(config: &Config, pipeline: &PipelineConfig) -> u64 {
+    let connection = pipeline.source.connection();
+    let connection = connection.and_then(|name| config.connections.get(name));
+    let connection = connection.map(|connection| connection.as_ref());
+    pipeline.source.body_bytes_max(pipeline.max_message_bytes, connection) as u64
 }
 
 fn tensor_bytes(tensor: &TensorType) -> u64 {

@@ -14,19 +14,19 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::breaker::{Breaker, FailingComponent, FailureVerdict, Ticket};
 use crate::config::Name;
-use crate::connect::folder::FolderError;
-use crate::connect::{
-    AckHandle, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Source, deadline,
-};
 use crate::counters::{InFlight, Outcome, PipelineCounters};
-use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
+use crate::disposition::{Disposition, ReasonClass, Stage};
 use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::generation::{Current, ServingStages, StageOutcome, Stages};
 use crate::isolation::{ExclusiveGuard, IsolationLock};
-use crate::message::{Envelope, Message};
+use crate::message::Message;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
+use crate::transport::{
+    AckHandle, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement, Source,
+    SourceError, deadline,
+};
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
 /// One pipeline of a running host.
@@ -42,11 +42,11 @@ pub struct Pipeline<W = Stages> {
     pub hold: Hold,
     /// What waits while a plugin or the model fails for everything.
     pub breaker: Breaker,
-    /// Lets suspects run alone in this host.
+    /// Lets quarantined messages run alone in this host.
     pub isolation: IsolationLock,
     /// What became of its messages.
     pub counters: Arc<PipelineCounters>,
-    /// What is said about those that are set apart.
+    /// Log lines about them.
     pub quarantine_log: QuarantineLog,
     /// Lines about single messages that it may write: each is told in full by its dead letter, too.
     pub lines: LineQuota,
@@ -56,19 +56,23 @@ pub struct Pipeline<W = Stages> {
 pub const LINES_PER_SECOND: u32 = 256;
 
 impl<W: Work> Pipeline<W> {
-    /// Takes messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in hand.
+    /// Takes messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in flight.
     ///
     /// # Errors
     /// When a source that was to end when it is empty failed before.
-    pub async fn run(self: Arc<Self>, mut source: Source, drain: CancellationToken) -> Result<(), FolderError> {
+    pub async fn run(
+        self: Arc<Self>,
+        mut source: Box<dyn Source>,
+        drain: CancellationToken,
+    ) -> Result<(), SourceError> {
         tokio::select! {
             () = source.ready() => info!(pipeline = %self.name, "ready"),
             () = drain.cancelled() => {}
         }
-        let mut quarantine_queue = source.quarantine_queue();
+        let mut quarantine_queue = source.quarantine();
         let (in_flight, n_returned_before) = (TaskTracker::new(), self.counters.n_returned());
-        let taking = self.take(&mut source, &in_flight, &drain);
-        let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_mut(), &drain)).await;
+        let taking = self.take(source.as_mut(), &in_flight, &drain);
+        let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_deref_mut(), &drain)).await;
         debug!(pipeline = %self.name, n_in_hand = in_flight.len(), "takes no more");
         // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
         in_flight.close();
@@ -79,7 +83,7 @@ impl<W: Work> Pipeline<W> {
             let (counted, ticket) = (self.counters.receive(), self.breaker.ticket());
             self.process(delivery, None, counted, ticket).instrument(span).await;
         }
-        self.empty_quarantine(quarantine_queue.as_mut()).await;
+        self.empty_quarantine(quarantine_queue.as_deref_mut()).await;
         let n_returned = self.counters.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
             info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
@@ -89,10 +93,10 @@ impl<W: Work> Pipeline<W> {
 
     async fn take(
         self: &Arc<Self>,
-        source: &mut Source,
+        source: &mut dyn Source,
         in_flight: &TaskTracker,
         drain: &CancellationToken,
-    ) -> Result<(), FolderError> {
+    ) -> Result<(), SourceError> {
         let ended = loop {
             let next = async {
                 self.breaker.admits(|component| self.serves(component)).await;
@@ -111,7 +115,8 @@ impl<W: Work> Pipeline<W> {
             }
         };
         // A broker that does not answer must not hold up what is left of a drain.
-        if let Ok(Ok(left)) = self.hold.try_once(source.leave().map(Ok::<_, Infallible>)).await {
+        let leaving = source.stop_consuming().map(Ok::<_, Infallible>);
+        if let Ok(Ok(left)) = self.hold.try_once(leaving).await {
             left.into_iter().for_each(|delivery| self.begin(delivery, in_flight));
         }
         ended
@@ -123,15 +128,15 @@ impl<W: Work> Pipeline<W> {
         in_flight.spawn(async move { pipeline.process(delivery, None, counted, ticket).await }.instrument(span));
     }
 
-    /// Runs suspects one at a time, alone in this host, until the drain.
-    async fn run_quarantine(&self, quarantine_queue: Option<&mut QuarantineQueue>, drain: &CancellationToken) {
-        let Some(quarantine_queue) = quarantine_queue else {
+    /// Runs quarantined messages one at a time, alone in this host, until the drain.
+    async fn run_quarantine(&self, queue: Option<&mut (dyn QuarantineQueue + 'static)>, drain: &CancellationToken) {
+        let Some(queue) = queue else {
             return;
         };
         loop {
             let waiting = async {
                 self.breaker.closed().await;
-                quarantine_queue.waiting().await
+                queue.waiting().await
             };
             let waiting = tokio::select! {
                 biased; // a drain wins over another message
@@ -139,22 +144,22 @@ impl<W: Work> Pipeline<W> {
                 waiting = self.hold.unless_held(waiting) => waiting,
             };
             if waiting.is_some() {
-                self.run_next_quarantined(quarantine_queue).await;
+                self.run_next_quarantined(queue).await;
             }
         }
     }
 
-    /// At a drain, suspects are still taken while there are any and they can be finished: a host that leaves in good
-    /// order leaves none behind that it set apart.
-    async fn empty_quarantine(&self, quarantine_queue: Option<&mut QuarantineQueue>) {
-        let Some(quarantine_queue) = quarantine_queue else {
+    /// At a drain, quarantined messages are still taken while they can be finished: a host that stops in good order leaves
+    /// none behind.
+    async fn empty_quarantine(&self, queue: Option<&mut (dyn QuarantineQueue + 'static)>) {
+        let Some(queue) = queue else {
             return;
         };
-        while !self.hold.is_cut() && self.run_next_quarantined(quarantine_queue).await == Some(Settled::Done) {}
+        while !self.hold.is_cut() && self.run_next_quarantined(queue).await == Some(Settled::Done) {}
     }
 
-    /// Runs the next suspect to its end, if there is one.
-    async fn run_next_quarantined(&self, quarantine_queue: &mut QuarantineQueue) -> Option<Settled> {
+    /// Runs the next quarantined message to its end, if there is one.
+    async fn run_next_quarantined(&self, queue: &mut dyn QuarantineQueue) -> Option<Settled> {
         let exclusive = tokio::select! {
             exclusive = self.isolation.exclusive() => exclusive,
             () = self.hold.cut() => return None,
@@ -162,15 +167,12 @@ impl<W: Work> Pipeline<W> {
         if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
             return None; // something came to be held while others finished
         }
-        // Taken only when it can run: what waits in hand beside others is blamed for what they do.
-        let delivery = quarantine_queue.take(&exclusive).await?;
+        // Taken only when it can run: a message that waits in flight beside others is blamed for their crashes.
+        let delivery = queue.take(&exclusive).await?;
         let span = self.span(&delivery);
         let (counted, ticket) = (self.counters.receive(), self.breaker.quarantined_ticket());
-        Some(
-            self.process(delivery, Some(exclusive), counted, ticket)
-                .instrument(span)
-                .await,
-        )
+        let process = self.process(delivery, Some(exclusive), counted, ticket);
+        Some(process.instrument(span).await)
     }
 
     async fn process(
@@ -184,15 +186,13 @@ impl<W: Work> Pipeline<W> {
             mut message,
             malformed,
             quarantine,
-            ack_handle,
+            ack,
         } = delivery;
         failpoints::pass(Failpoint::Delivered, &message.id).await;
         let mut otherwise = unfinished(quarantine);
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
-            let settled = ack_handle
-                .settle((&otherwise, &otherwise), &message, &self.hold, |_| Envelope::default())
-                .await;
+            let settled = ack.settle(Settlement::back(&otherwise, &message, &self.hold)).await;
             log_settled(&settled);
             counted.settle(Outcome::Returned);
             return as_returned(settled);
@@ -229,9 +229,8 @@ impl<W: Work> Pipeline<W> {
             let disposition = match made {
                 Ok(pending_outputs) if is_exclusive => self.deliver_once(pending_outputs).await,
                 Ok(pending_outputs) => {
-                    self.counters
-                        .timed(Stage::Deliver, self.deliver(pending_outputs, &ack_handle))
-                        .await
+                    let delivering = self.deliver(pending_outputs, ack.as_ref());
+                    self.counters.timed(Stage::Deliver, delivering).await
                 }
                 Err(disposition) => disposition,
             };
@@ -243,10 +242,14 @@ impl<W: Work> Pipeline<W> {
             if matches!(disposition, Disposition::Ack) {
                 failpoints::pass(Failpoint::Confirmed, &attempt.message.id).await;
             }
-            let dead_letter = |reason: &Reason| work.dead_letter(&attempt, reason);
-            let settled = ack_handle
-                .settle((&disposition, &otherwise), &attempt.message, &self.hold, dead_letter)
-                .await;
+            let settlement = Settlement {
+                disposition: &disposition,
+                otherwise: &otherwise,
+                message: &attempt.message,
+                hold: &self.hold,
+                dead_letter: &|reason| work.dead_letter(&attempt, reason),
+            };
+            let settled = ack.settle(settlement).await;
             failpoints::pass(Failpoint::Settled, &attempt.message.id).await;
             match (quarantine, &disposition) {
                 (Quarantine::Inside { .. }, Disposition::Quarantine { .. }) => (disposition, as_returned(settled)),
@@ -305,7 +308,7 @@ impl<W: Work> Pipeline<W> {
                 return Err(unfinished(quarantine));
             };
             if is_quarantined && exclusive.is_none() {
-                // A source that hands out its suspects among the others.
+                // A source that hands out its quarantined messages among the others.
                 *exclusive = Some(self.isolation.exclusive().await);
             }
             let Some((by, made)) = self.work(&serving, attempt, exclusive.is_some()).await else {
@@ -371,11 +374,11 @@ impl<W: Work> Pipeline<W> {
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, pending_outputs: Vec<PendingOutput>, ack_handle: &AckHandle) -> Disposition {
+    async fn deliver(&self, pending_outputs: Vec<PendingOutput>, ack: &dyn AckHandle) -> Disposition {
         let sending = pending_outputs.iter().map(|pending_output| async move {
             // With its channel gone it comes again whatever is sent now: one more try would only be one more copy.
             let hold = &self.hold;
-            hold.until_done_unless(pending_output, || pending_output.send(), || ack_handle.is_void())
+            hold.until_done_unless(pending_output, || pending_output.send(), || ack.is_void())
                 .await
         });
         match try_join_all(sending).await {
@@ -384,19 +387,19 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// Sends the results of a suspect once. One that does not arrive is not held: that the suspect came so far shows that
+    /// Sends the results of a quarantined message once. One that does not arrive is not held: that it came so far shows that
     /// it is innocent, and others are waiting for it to be done.
     async fn deliver_once(&self, pending_outputs: Vec<PendingOutput>) -> Disposition {
-        let sent = self
-            .hold
-            .try_once(try_join_all(pending_outputs.iter().map(PendingOutput::send)));
-        match sent.await {
+        let sending = try_join_all(pending_outputs.iter().map(|output| output.send()));
+        match self.hold.try_once(sending).await {
             Ok(Ok(_)) => return Disposition::Ack,
             Ok(Err(error)) => {
-                info!(error = %ErrorChain(&error), "a suspect's result did not arrive: it goes back to the others")
+                info!(error = %ErrorChain(&error), "the result of a quarantined message did not arrive: the message goes back to the others")
             }
             Err(GaveUp) => {
-                debug!("the drain ended before a suspect's result was confirmed: it goes back to the others")
+                debug!(
+                    "the drain ended before the result of a quarantined message was confirmed: the message goes back to the others"
+                )
             }
         }
         Disposition::Return
@@ -441,7 +444,7 @@ fn early_disposition(
             if quarantine.is_proven() && message.attempt > attempts =>
         {
             let text = format!(
-                "{attempts} attempts are spent: a host ended {crash_count} times while it had this message in hand, the last times alone"
+                "{attempts} attempts are spent: a host crashed {crash_count} times with this message in flight, the last times alone"
             );
             Some(reject(Stage::Receive, ReasonClass::AttemptsSpent, text))
         }
@@ -450,8 +453,7 @@ fn early_disposition(
     }
 }
 
-/// What becomes of a message whose work did not come to its end, or was not begun. A suspect has shown nothing by that: it
-/// stays apart, with the deaths that it had.
+/// How a message goes back that was not finished: a quarantined one has shown nothing, and stays, with its crash count.
 fn unfinished(quarantine: Quarantine) -> Disposition {
     match quarantine {
         Quarantine::Inside { crash_count } | Quarantine::Due { crash_count } => Disposition::Quarantine { crash_count },
@@ -480,7 +482,7 @@ fn log_disposition(generation: u64, attempt: &Attempt<'_>, disposition: &Disposi
     }
 }
 
-/// Of a suspect that goes apart again: whoever looks for suspects that can be finished finds none in it.
+/// A message that stays in quarantine could not be finished: the loop that empties the quarantine ends.
 fn as_returned(settled: Settled) -> Settled {
     match settled {
         Settled::Done => Settled::Returned,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,14 +13,13 @@ use tracing::{debug, error, info, warn};
 use crate::admin::{Admin, AdminError, ControlServer};
 use crate::breaker::Opened;
 use crate::config::{Config, HostConfig, Name};
-use crate::connect::folder::Until;
-use crate::connect::reserve;
 use crate::control::{ChangeRecord, Control, History, Request, Requests, Unanswered};
 use crate::counters::PipelineCounters;
 use crate::instruments::Instruments;
 use crate::reload::LoadedConfig;
 use crate::sandbox::Sandbox;
 use crate::supervisor::{ChangeError, ChangeRequest, Supervisor, SupervisorDeps, WATCH};
+use crate::transport::{Until, reserve};
 use crate::trial::TrialEnded;
 use crate::watch::FileWatcher;
 use crate::watchdog;
@@ -180,7 +180,7 @@ impl Host {
         move || instruments.opened()
     }
 
-    /// Files that wait in the sources that are folders: what a progress bar counts to.
+    /// Messages that wait in the sources that can tell: what a progress bar counts to.
     pub fn backlog(&self) -> impl Fn() -> usize + use<> {
         self.supervisor.backlog()
     }
@@ -338,10 +338,9 @@ impl Host {
 
 /// Closes what all pipelines share. What does not end in time ends with the process.
 async fn close(supervisor: Supervisor, until: Instant) {
-    let (broker, sandbox) = supervisor.close();
-    if let Some(broker) = broker
-        && tokio::time::timeout_at(until, broker.close()).await.is_err()
-    {
+    let (connections, sandbox) = supervisor.close();
+    let closing = join_all(connections.into_values().map(|connection| connection.close()));
+    if tokio::time::timeout_at(until, closing).await.is_err() {
         warn!("the broker did not close its connections in time");
     }
     let Some(sandbox) = Arc::into_inner(sandbox) else {

@@ -7,7 +7,6 @@ use std::time::Instant;
 use tracing::{debug, warn};
 
 use crate::breaker::FailingComponent;
-use crate::connect::{GROWTH_MAX, PendingOutput, denied_or_undeliverable};
 use crate::counters::{Call, PipelineCounters};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::{Facts, PluginFacts};
@@ -18,6 +17,7 @@ use crate::inference::{BatchReservation, InferError, Inferred};
 use crate::message::{Envelope, Outbound, Prediction, Tensor};
 use crate::recall::Recall;
 use crate::sandbox::{CallError, Called, Lane, Plugin, PluginRefusal, TransformOf};
+use crate::transport::{GROWTH_MAX, PendingOutput, denied_or_undeliverable};
 use crate::work::{Attempt, Work, reject};
 
 impl Work for Stages {
@@ -276,7 +276,7 @@ impl Stages {
                 let class = denied_or_undeliverable(message.headers.iter().any(|(name, _)| name == error.name()));
                 (last, class, error.to_string())
             })?;
-            let pending_output = destination.pending_output(message, outbound, index, envelope);
+            let pending_output = destination.address(message, outbound, index, envelope);
             pending_output.map_err(|denied| (router, denied.class(message), ErrorChain(&denied).to_string()))
         });
         let pending_outputs = match pending_outputs.collect::<Result<_, _>>() {

@@ -28,10 +28,6 @@ const SUSPECT: Duration = Duration::from_secs(5);
 /// one is on trial.
 const CALLS: u32 = 4;
 
-/// Questions to the broker that a message may wait for, one after the other: the connection, a channel, its confirms, a
-/// queue that is declared again.
-const ANSWERS: u32 = 4;
-
 /// A pipeline that stands still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stalled {
@@ -136,10 +132,9 @@ pub(crate) fn bound(config: &Config) -> Duration {
         .pipelines
         .values()
         .map(|pipeline| calls(&mut pipeline.plugins.iter()));
-    let broker = config.broker.as_ref().map_or(Duration::ZERO, |broker| {
-        broker.confirm_timeout + broker.answer_timeout * ANSWERS
-    });
-    longest.max().unwrap_or_default() + DEVICE + SUSPECT + broker
+    let connections = config.connections.values();
+    let answers = connections.map(|connection| connection.settling_limit()).max();
+    longest.max().unwrap_or_default() + DEVICE + SUSPECT + answers.unwrap_or_default()
 }
 
 /// Looks at every pipeline until it is dropped.
@@ -154,7 +149,7 @@ pub(crate) async fn watch(instruments: &Instruments) {
                 (Found::Stalled, Some(stalled)) => {
                     error!(pipeline = %name, in_hand = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
                     // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
-                    if stalled.is_at_the_broker() && instruments.cut() {
+                    if stalled.is_at_the_broker() && instruments.cut(&name) {
                         error!(pipeline = %name, "closing the connections to the broker: it will redeliver the messages in flight");
                     }
                 }

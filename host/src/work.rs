@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::breaker::{FailingComponent, Ticket};
-use crate::connect::PendingOutput;
 use crate::counters::PipelineCounters;
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::envelope::Timings;
@@ -12,6 +11,7 @@ use crate::inference::BatchSharing;
 use crate::message::{Envelope, Message, Outbound, Prediction, Tensor};
 use crate::quota::LineQuota;
 use crate::recall::Recall;
+use crate::transport::PendingOutput;
 use crate::trial::Pace;
 
 /// The work of a pipeline on a message. [`Stages`](crate::generation::Stages) are the real ones; the simulator of the

@@ -50,13 +50,18 @@ impl Writer {
         schema.insert("description".to_owned(), section.help.into());
         schema.insert("properties".to_owned(), Value::Object(properties));
         schema.insert("additionalProperties".to_owned(), false.into());
-        let required = required(section.keys);
+        let mut required = required(section.keys);
+        match section.one_of {
+            [] => {}
+            // Where there is one choice, it is missing, and not one of several.
+            [only] => required.push(only),
+            several => {
+                let each = several.iter().map(|key| json!({ "required": [key] }));
+                schema.insert("oneOf".to_owned(), each.collect());
+            }
+        }
         if !required.is_empty() {
             schema.insert("required".to_owned(), required.into());
-        }
-        if !section.one_of.is_empty() {
-            let each = section.one_of.iter().map(|key| json!({ "required": [key] }));
-            schema.insert("oneOf".to_owned(), each.collect());
         }
         let dependencies = dependencies(section);
         if !dependencies.is_empty() {
@@ -187,7 +192,7 @@ fn dependencies(section: &Section) -> Map<String, Value> {
         match with.as_slice() {
             [] => {}
             // One of them is there in any case.
-            all if section.one_of.iter().all(|choice| all.contains(choice)) && all.len() > 1 => {}
+            all if !section.one_of.is_empty() && section.one_of.iter().all(|choice| all.contains(choice)) => {}
             [one] => dependencies.extend([(key.name.to_owned(), json!([one]))]),
             several => {
                 let any: Vec<Value> = several.iter().map(|one| json!({ "required": [one] })).collect();

@@ -60,6 +60,7 @@ pub struct Kind {
 }
 
 /// A key. One that differs by what is beside it is declared once for each.
+#[derive(Clone, Copy)]
 pub struct Declared {
     /// Its name.
     pub name: &'static str,
@@ -75,6 +76,8 @@ pub struct Declared {
     pub with: &'static [&'static str],
     /// Where it means nothing.
     pub unless: &'static [When],
+    /// What is said to who writes it where it means nothing; nothing where it is empty.
+    pub why: &'static str,
     /// Whether the reader says that it belongs here, where somebody writes it elsewhere.
     pub has_home: bool,
 }
@@ -215,6 +218,7 @@ impl Declared {
             example,
             with: &[],
             unless: &[],
+            why: "",
             has_home: false,
         }
     }
@@ -246,6 +250,12 @@ impl Declared {
     /// It means nothing where one of these holds.
     pub const fn unless(mut self, cases: &'static [When]) -> Self {
         self.unless = cases;
+        self
+    }
+
+    /// What is said to who writes it where it means nothing.
+    pub const fn why(mut self, why: &'static str) -> Self {
+        self.why = why;
         self
     }
 

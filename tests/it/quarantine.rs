@@ -55,7 +55,7 @@ async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_crashes: u
         (POISON, "attempts-spent")
     );
     let text = dead_letter.header("x-millrace-text");
-    assert!(text.contains(&format!("a host ended {n_crashes} times")), "{text}");
+    assert!(text.contains(&format!("a host crashed {n_crashes} times")), "{text}");
     scene.gather(client, oracle).await?;
     let verdict = oracle.judge();
     assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");

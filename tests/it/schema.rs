@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use jsonschema_valid::schemas::Draft;
+use millrace::transport::REGISTRY;
 use millrace_schema::json_of;
 use millrace_tests::bindings;
 use millrace_tests::host::Mill;
@@ -72,12 +73,15 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
     let pretty = |schema: Value| format!("{schema:#}\n");
     let mut rows: Vec<(String, String)> = bindings::modules(root())?;
     let made = [
-        ("schema/plugins.schema.json", pretty(millrace::config::schema())),
+        (
+            "schema/plugins.schema.json",
+            pretty(millrace::config::schema(&REGISTRY)),
+        ),
         ("schema/model.schema.json", pretty(millrace_models::manifest_schema())),
         ("schema/case.schema.json", pretty(millrace::config::case_schema())),
         (
             "docs/plugins-toml.md",
-            millrace::config::reference(&read("docs/plugins-toml.md")?)?,
+            millrace::config::reference(&REGISTRY, &read("docs/plugins-toml.md")?)?,
         ),
         (
             "docs/model-folder.md",
@@ -102,7 +106,7 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
 fn the_schemas_are_schemas_and_their_own_values_fit() -> Result<()> {
     let mut n_values = 0;
     for schema in [
-        millrace::config::schema(),
+        millrace::config::schema(&REGISTRY),
         millrace::config::case_schema(),
         millrace_models::manifest_schema(),
     ] {
@@ -130,11 +134,14 @@ fn the_schemas_are_schemas_and_their_own_values_fit() -> Result<()> {
 
 #[test]
 fn what_the_host_takes_the_schema_takes() -> Result<()> {
-    let plugins = millrace::config::schema();
+    let plugins = millrace::config::schema(&REGISTRY);
     let case = millrace::config::case_schema();
     let model = millrace_models::manifest_schema();
     let mut whole: Vec<(&Value, PathBuf)> = vec![(&plugins, root().join("xtask/src/demo.toml"))];
-    for folder in ["host/config/src/testdata/good", "host/config/src/testdata/warned"] {
+    for folder in [
+        "host/src/transport/config_tests/testdata/good",
+        "host/src/transport/config_tests/testdata/warned",
+    ] {
         whole.extend(files(folder, "toml")?.into_iter().map(|path| (&plugins, path)));
     }
     for entry in std::fs::read_dir(root().join("models"))? {
@@ -187,7 +194,7 @@ fn what_the_host_takes_the_schema_takes() -> Result<()> {
 /// A file with one mistake: what the schema says about it, and what `millrace check` says.
 #[test]
 fn what_the_schema_refuses_the_host_refuses() -> Result<()> {
-    let plugins = millrace::config::schema();
+    let plugins = millrace::config::schema(&REGISTRY);
     let model = millrace_models::manifest_schema();
     let mut n_files = 0;
     for (folder, schema) in [("plugins", &plugins), ("model", &model)] {

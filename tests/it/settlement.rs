@@ -11,7 +11,7 @@
 //! | a full queue, an unbound exchange | `a_full_queue_of_results_..`, `an_exchange_without_a_binding_..` |
 //! | the model fails for one | `a_model_that_fails_for_one_message_costs_that_message` |
 //! | the device is lost | `a_lost_device_returns_everything_and_the_next_host_finishes_it` |
-//! | held too long | `connect::hold::tests` |
+//! | held too long | `transport::hold::tests` |
 //! | the drain is over | `what_a_drain_returns_is_not_counted` |
 //! | the source cannot be told | `an_acknowledgement_that_cannot_be_given_is_told` |
 //! | the host dies | `a_host_that_dies_..`, and `quarantine` |

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_model_types::{DeviceChoice, Placement};
@@ -12,19 +13,21 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::check_values::Expect;
-use super::diagnostics::Diagnostic;
+use super::diagnostics::{Diagnostic, Span, did_you_mean};
+use super::endpoint::{ConnectionConfig, ConnectionName};
 use super::host::HOST;
+use super::kind::Transport;
 use super::limits::{
     DEADLINE, DEVICE, GPU_AT_BEFORE, INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION,
     THREADS,
 };
-use super::links::{Links, UseKind};
+use super::links::{EndpointRole, EndpointUse, LinkedEndpoint, Links, UseKind};
 use super::raw::{RawConfig, RawModel, RawPlugin};
 use super::raw_device::RawDevice;
-use super::table::{Report, Table};
+use super::table::{Key, Report, Table};
 use super::units;
 use super::values::{Bytes, Text};
-use super::{BrokerConfig, HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, ValidParts};
+use super::{HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, ValidParts};
 
 /// The default limits of a call: CPU time, and bytes of memory.
 pub fn default_limits() -> (Duration, usize) {
@@ -73,16 +76,17 @@ pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Dura
 const SHA256_DIGITS: usize = 64;
 
 /// The checks of one file, and what they found out for the checks across pipelines.
-pub(super) struct Checker<'r, 'a> {
-    pub(super) report: &'r mut Report<'a>,
+pub struct Checker<'r, 'a> {
+    pub report: &'r mut Report<'a>,
     /// The folder of the file: relative paths begin here.
-    pub(super) base: &'r Path,
-    pub(super) links: Links,
+    pub(crate) base: &'r Path,
+    pub(crate) links: Links,
+    /// The connections of the file, by name, and the kind of each; none for `[broker]`.
+    pub(crate) kinds: BTreeMap<Option<Name>, &'static str>,
 }
 
 /// The checked parts.
 pub(super) struct Checked {
-    pub(super) broker: Option<BrokerConfig>,
     pub(super) host: HostConfig,
     pub(super) pipelines: BTreeMap<Name, PipelineConfig>,
     pub(super) valid_parts: ValidParts,
@@ -91,7 +95,7 @@ pub(super) struct Checked {
 impl Checker<'_, '_> {
     /// Checks the whole file.
     pub(super) fn config(&mut self, raw: &RawConfig<'_>) -> Checked {
-        let broker = raw.broker.clone().map(|table| BrokerConfig::read(table, self));
+        let connections = self.connections(raw);
         let none = DeTable::new();
         let host = raw.host.clone();
         let host = HostConfig::read(
@@ -132,10 +136,9 @@ impl Checker<'_, '_> {
             preprocessors,
             transformers,
             routers,
-            ca: broker.as_ref().and_then(|broker| broker.ca.clone()),
+            connections,
         };
         Checked {
-            broker,
             host,
             pipelines,
             valid_parts,
@@ -146,6 +149,98 @@ impl Checker<'_, '_> {
     fn if_valid<T>(&mut self, is_invalid: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let n_before = self.report.diagnostics.len();
         check(self).filter(|_| !is_invalid && self.report.diagnostics.len() == n_before)
+    }
+
+    /// `[broker]`, and every `[connection.NAME]`.
+    fn connections(&mut self, raw: &RawConfig<'_>) -> BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>> {
+        let mut connections = BTreeMap::new();
+        if let Some(broker) = &raw.broker {
+            self.kinds.insert(None, broker.kind.key);
+            connections.insert(ConnectionName::default(), broker.read.check(self, &broker.span));
+        }
+        for connection in &raw.connections {
+            let name = self.name(connection.name, &connection.span, "connection");
+            let config = connection.read.check(self, &connection.span);
+            if let Some(name) = name {
+                self.kinds.insert(Some(name.clone()), connection.kind.key);
+                connections.insert(ConnectionName(Some(name)), config);
+            }
+        }
+        connections
+    }
+
+    /// The connection that a source or a destination of a transport names, or needs.
+    pub fn connection(
+        &mut self,
+        key: &Key<Text>,
+        transport: &'static Transport,
+        needed_by: Span,
+    ) -> Option<ConnectionName> {
+        let is_own = |kind: &str| transport.connections.iter().any(|own| own.key == kind);
+        let Some(given) = key.given() else {
+            if !key.is_absent() {
+                return None;
+            }
+            match self.kinds.get(&None) {
+                Some(kind) if !is_own(kind) => {
+                    let message = format!(
+                        "this needs a connection of kind {}, and `[broker]` is of kind {kind}",
+                        transport.name
+                    );
+                    let hint = "name another with `connection`";
+                    self.report.diagnostic(Diagnostic::at(needed_by, message).hint(hint));
+                    return None;
+                }
+                _ => self.links.needs_broker.push(needed_by),
+            }
+            return Some(ConnectionName::default());
+        };
+        let text = given.get_ref();
+        self.links.connections.insert(text.value.clone());
+        let name = Name::new(&text.value);
+        match self.kinds.get(&name).filter(|_| name.is_some()) {
+            Some(kind) if is_own(kind) => return Some(ConnectionName(name)),
+            Some(kind) => {
+                let message = format!(
+                    "the connection {} is of kind {kind}, and this needs one of kind {}",
+                    text.quoted(),
+                    transport.name
+                );
+                self.report.diagnostic(Diagnostic::at(given.span(), message));
+            }
+            None => {
+                let known: Vec<&str> = self.kinds.keys().flatten().map(Name::as_str).collect();
+                let message = format!("there is no connection {}", text.quoted());
+                self.report
+                    .diagnostic(match did_you_mean(&text.value, known.iter().copied()) {
+                        Some(meant) => Diagnostic::at(given.span(), format!("{message}, did you mean `{meant}`?")),
+                        None => Diagnostic::at(given.span(), message)
+                            .hint("add `[connection.NAME]`, or leave out `connection` for `[broker]`"),
+                    });
+            }
+        }
+        None
+    }
+
+    /// Adds what is wrong.
+    pub fn diagnostic(&mut self, diagnostic: Diagnostic) {
+        self.report.diagnostic(diagnostic);
+    }
+
+    /// Adds what a person should know.
+    pub fn warning(&mut self, warning: Diagnostic) {
+        self.report.warning(warning);
+    }
+
+    /// Notes what a pipeline takes from or sends to, so that others who do can be found.
+    pub fn link(&mut self, pipeline: &str, role: EndpointRole, endpoint: LinkedEndpoint, span: Span) {
+        let pipeline = pipeline.to_owned();
+        self.links.endpoints.push(EndpointUse {
+            pipeline,
+            role,
+            endpoint,
+            span,
+        });
     }
 
     fn model(&mut self, raw: &RawModel<'_>) -> Option<ModelConfig> {

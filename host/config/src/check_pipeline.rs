@@ -1,26 +1,19 @@
 //! The checks of one pipeline: its source, its references, its destinations. Knows nothing of other pipelines.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::check::Checker;
-use super::check_values::Expect;
-use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted};
-use super::limits::{
-    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE, SETTLE,
-};
-use super::links::{EndpointRole, EndpointUse, LinkedEndpoint, Use, UseKind};
-use super::raw::{RawConfig, RawDeclare, RawPipeline, RawSource, Reference, References};
+use super::diagnostics::{Diagnostic, did_you_mean, quoted};
+use super::limits::{ATTEMPTS, CHAIN_MAX, MAX_MESSAGE, MAX_RESULTS};
+use super::links::{Use, UseKind};
+use super::raw::{Chosen, RawConfig, RawPipeline, RawSource, Reference, References};
+use super::registry::Registry;
 use super::table::Key;
-use super::values::Text;
-use super::{FolderSource, Globs, Name, PipelineConfig, QueueSource, QueueType, SourceConfig};
+use super::{Name, PipelineConfig, SourceConfig};
 use millrace_types::plugins::Plugins;
-
-/// AMQP's short strings: names of queues and exchanges, routing keys.
-const SHORT_STRING_BYTES_MAX: usize = 255;
-/// Queues that only the broker may declare.
-const RESERVED_PREFIX: &str = "amq.";
 
 impl Checker<'_, '_> {
     /// Checks `[pipeline.NAME]`.
@@ -32,7 +25,7 @@ impl Checker<'_, '_> {
             &raw.source,
             "source",
             &raw.span,
-            "`source = { queue = \"..\" }` or `{ folder = \"..\" }`",
+            &format!("`source = {}`", source_examples(self.report.registry).trim_matches('`')),
         );
         let source = raw.source.given().and_then(|source| self.source(source.get_ref(), raw));
         self.required(&raw.preprocess, "preprocess", &raw.span, "the name of a plugin");
@@ -126,205 +119,48 @@ impl Checker<'_, '_> {
         None
     }
 
-    fn source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<SourceConfig> {
-        const EITHER: &str = "write `{ queue = \"..\" }` or `{ folder = \"..\" }`";
-        match (&raw.queue, &raw.folder) {
-            (Key::Absent, Key::Absent) => {
-                let diagnostic = Diagnostic::at(raw.span.clone(), "the source has neither `queue` nor `folder`");
-                self.report.diagnostic(diagnostic.hint(EITHER));
-                None
-            }
-            (_, Key::Absent) => self.queue_source(raw, pipeline).map(SourceConfig::Queue),
-            (Key::Absent, _) => self.folder_source(raw, pipeline).map(SourceConfig::Folder),
-            _ => {
-                let diagnostic = Diagnostic::at(raw.span.clone(), "the source has both `queue` and `folder`");
-                self.report.diagnostic(diagnostic.hint(EITHER));
-                None
-            }
-        }
-    }
-
-    fn queue_source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<QueueSource> {
-        self.refuse(
-            &raw.pattern,
-            "`pattern` has no meaning for a queue",
-            "it chooses the files of a folder",
-        );
-        self.refuse(
-            &raw.settle,
-            "`settle` has no meaning for a queue",
-            "it says when a file in a folder is complete",
-        );
-        let declare = self.declare(&raw.declare);
-        let prefetch = self.within(&raw.prefetch, &PREFETCH_QUEUE);
-        let queue = raw.queue.given()?;
-        self.links.needs_broker.push(queue.span());
-        let name = self.queue_name(queue, declare);
-        let endpoint = LinkedEndpoint::Queue(queue.get_ref().value.clone());
-        self.link(pipeline, EndpointRole::Source, endpoint, queue.span(), Some(declare));
-        let dead_letter = self.dead_letter(queue, pipeline);
-        Some(QueueSource {
-            queue: name?,
-            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
-            declare,
-            dead_letter: dead_letter?,
-        })
-    }
-
-    fn dead_letter(&mut self, queue: &Spanned<Text>, pipeline: &RawPipeline<'_>) -> Option<String> {
-        match &pipeline.dead_letter {
-            Key::Mistaken => None,
-            Key::Given(given) => {
-                let endpoint = LinkedEndpoint::Queue(given.get_ref().value.clone());
-                self.link(pipeline, EndpointRole::DeadLetter, endpoint, given.span(), None);
-                // Dead letters are always declared, so a name that cannot be declared is wrong.
-                self.queue_name(given, QueueType::default())
-            }
-            Key::Absent => {
-                let name = format!("{}.dead", queue.get_ref().value);
-                let is_declarable = name.len() <= SHORT_STRING_BYTES_MAX && !name.starts_with(RESERVED_PREFIX);
-                if !is_declarable && queue.get_ref().value.len() <= SHORT_STRING_BYTES_MAX {
-                    let message = "no queue of dead letters can be named after this queue";
-                    let hint = "add `dead_letter = \"..\"` to the pipeline";
-                    self.report.diagnostic(Diagnostic::at(queue.span(), message).hint(hint));
-                }
-                let endpoint = LinkedEndpoint::Queue(name.clone());
-                self.link(pipeline, EndpointRole::DeadLetter, endpoint, queue.span(), None);
-                Some(name)
-            }
-        }
-    }
-
-    fn folder_source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<FolderSource> {
-        const QUEUE_ONLY: &str = "it says how a queue is declared";
-        self.refuse(&raw.declare.kind, "`type` has no meaning for a folder", QUEUE_ONLY);
-        self.refuse(
-            &raw.declare.durable,
-            "`durable` has no meaning for a folder",
-            QUEUE_ONLY,
-        );
-        self.refuse(
-            &pipeline.dead_letter,
-            "a folder as a source has no queue of dead letters",
-            "its dead letters are in its folder `dead`; leave out `dead_letter`",
-        );
-        let prefetch = self.within(&raw.prefetch, &PREFETCH_FOLDER);
-        let pattern = self.file_pattern(raw);
-        let given = raw.folder.given()?;
-        let folder = self.path(given, Expect::Folder);
-        if let Some(folder) = &folder {
-            self.link(
-                pipeline,
-                EndpointRole::Source,
-                LinkedEndpoint::folder(folder),
-                given.span(),
-                None,
-            );
-        }
-        Some(FolderSource {
-            folder: folder?,
-            pattern,
-            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
-            settle: self.within(&raw.settle, &SETTLE),
-        })
-    }
-
-    fn file_pattern(&mut self, raw: &RawSource) -> Globs {
-        let Some(patterns) = raw.pattern.given() else {
-            return Globs::every_name();
+    fn source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<Arc<dyn SourceConfig>> {
+        let keys = self.report.registry.sources().map(|kind| kind.key);
+        let problem = match &raw.kind {
+            Chosen::One(_, read) => return read.check(self, &pipeline.tables(&raw.span)),
+            Chosen::None => none_of(keys.collect()),
+            Chosen::Several => several_of(keys.collect()),
         };
-        for pattern in patterns
-            .get_ref()
-            .0
-            .iter()
-            .filter(|pattern| pattern.get_ref().value.contains('/'))
-        {
-            let message = format!("the pattern {} can match no file", pattern.get_ref().quoted());
-            let hint = "a pattern is for the file's name alone: only files directly in the folder are messages";
-            self.report
-                .diagnostic(Diagnostic::at(pattern.span(), message).hint(hint));
-        }
-        self.patterns(patterns)
-    }
-
-    /// How a queue is declared.
-    pub(super) fn declare(&mut self, raw: &RawDeclare) -> QueueType {
-        let kind = self.choice(&raw.kind, "type", QUEUE_TYPE.words);
-        let durable = raw.durable.given();
-        match (kind, durable.map(|durable| *durable.get_ref())) {
-            (Some(QueueType::Classic { .. }), durable) => QueueType::Classic {
-                durable: durable.unwrap_or(DURABLE),
-            },
-            (Some(QueueType::Passive), _) => {
-                let hint = "a passive queue is taken as it is; leave out `durable`";
-                self.refuse(&raw.durable, "`durable` has no meaning for a passive queue", hint);
-                QueueType::Passive
-            }
-            // A `type` that is mistaken says nothing about `durable`.
-            (None, _) if !raw.kind.is_absent() => QueueType::default(),
-            (Some(QueueType::Quorum) | None, Some(false)) => {
-                let hint = "add `type = \"classic\"` beside `durable = false`";
-                self.refuse(&raw.durable, "a quorum queue is always durable", hint);
-                QueueType::Quorum
-            }
-            (Some(QueueType::Quorum) | None, _) => QueueType::Quorum,
-        }
-    }
-
-    /// The name of a queue.
-    pub(super) fn queue_name(&mut self, text: &Spanned<Text>, declare: QueueType) -> Option<String> {
-        let name = &text.get_ref().value;
-        if name.is_empty() {
-            self.report
-                .diagnostic(Diagnostic::at(text.span(), "a queue must have a name"));
-            return None;
-        }
-        self.short_string(text, "queue")?;
-        if name.starts_with(RESERVED_PREFIX) && declare != QueueType::Passive {
-            let message = format!(
-                "the queue {} cannot be declared: `amq.` is the broker's own",
-                text.get_ref().quoted()
-            );
-            let hint = "choose another name, or take a queue that is there with `type = \"passive\"`";
-            self.report.diagnostic(Diagnostic::at(text.span(), message).hint(hint));
-            return None;
-        }
-        Some(name.clone())
-    }
-
-    /// A text that AMQP can carry as a name.
-    pub(super) fn short_string(&mut self, text: &Spanned<Text>, kind: &str) -> Option<()> {
-        let value = &text.get_ref().value;
-        let problem = if value.len() > SHORT_STRING_BYTES_MAX {
-            format!(
-                "the name of this {kind} has {} bytes, and AMQP allows {SHORT_STRING_BYTES_MAX}",
-                value.len()
-            )
-        } else if value.contains(char::is_control) {
-            format!("the name of this {kind} holds a control character")
-        } else {
-            return Some(());
-        };
-        self.report.diagnostic(Diagnostic::at(text.span(), problem));
+        let diagnostic = Diagnostic::at(raw.span.clone(), format!("the source {problem}"));
+        self.report
+            .diagnostic(diagnostic.hint(format!("write {}", source_examples(self.report.registry))));
         None
     }
+}
 
-    pub(super) fn link(
-        &mut self,
-        pipeline: &RawPipeline<'_>,
-        role: EndpointRole,
-        endpoint: LinkedEndpoint,
-        span: Span,
-        declare: Option<QueueType>,
-    ) {
-        let pipeline = pipeline.name.to_owned();
-        self.links.endpoints.push(EndpointUse {
-            pipeline,
-            role,
-            endpoint,
-            span,
-            declare,
-        });
+/// What a source may look like.
+fn source_examples(registry: &Registry) -> String {
+    let examples: Vec<String> = registry.sources().map(|kind| format!("`{}`", kind.example)).collect();
+    examples.join(" or ")
+}
+
+/// Has `a`, `b` and `c`.
+pub(super) fn listed(keys: &[&str], and: &str) -> String {
+    let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match quoted.as_slice() {
+        [all @ .., last] if !all.is_empty() => format!("{} {and} {last}", all.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// What is wrong where there is no key of these.
+fn none_of(keys: Vec<&str>) -> String {
+    match keys.as_slice() {
+        [_, _] => format!("has neither {}", listed(&keys, "nor")),
+        _ => format!("has none of {}", listed(&keys, "and")),
+    }
+}
+
+/// What is wrong where there are several of these.
+fn several_of(keys: Vec<&str>) -> String {
+    match keys.as_slice() {
+        [_, _] => format!("has both {}", listed(&keys, "and")),
+        _ => format!("has more than one of {}", listed(&keys, "and")),
     }
 }
 

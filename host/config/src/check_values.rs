@@ -14,7 +14,7 @@ use super::{Globs, Name};
 
 /// The expected kind of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expect {
+pub enum Expect {
     File,
     Folder,
     /// A folder that is made where it is missing.
@@ -23,7 +23,7 @@ pub(super) enum Expect {
 
 impl Checker<'_, '_> {
     /// Checks a name that the user gave.
-    pub(super) fn name(&mut self, text: &str, span: &Span, kind: &str) -> Option<Name> {
+    pub fn name(&mut self, text: &str, span: &Span, kind: &str) -> Option<Name> {
         let name = Name::new(text);
         if name.is_none() {
             let kebab: String = text
@@ -48,7 +48,7 @@ impl Checker<'_, '_> {
     }
 
     /// Reports a key that must be there and is not.
-    pub(super) fn required<T>(&mut self, key: &Key<T>, name: &'static str, table: &Span, example: &str) {
+    pub fn required<T>(&mut self, key: &Key<T>, name: &'static str, table: &Span, example: &str) {
         if key.is_absent() && !self.report.meant.contains(&(table.start, name)) {
             let message = format!("the key `{name}` is missing");
             self.report
@@ -57,14 +57,14 @@ impl Checker<'_, '_> {
     }
 
     /// Reports a key that has no meaning here.
-    pub(super) fn refuse<T>(&mut self, key: &Key<T>, message: &str, hint: &str) {
+    pub fn refuse<T>(&mut self, key: &Key<T>, message: &str, hint: &str) {
         if let Key::Given(value) = key {
             self.report.diagnostic(Diagnostic::at(value.span(), message).hint(hint));
         }
     }
 
     /// A number within its limits.
-    pub(super) fn within<T: Show>(&mut self, key: &Key<T>, limits: &Limits<T>) -> T {
+    pub fn within<T: Show>(&mut self, key: &Key<T>, limits: &Limits<T>) -> T {
         let Some(value) = key.given() else {
             return limits.default;
         };
@@ -79,12 +79,12 @@ impl Checker<'_, '_> {
     }
 
     /// A size within its limits.
-    pub(super) fn size_bytes(&mut self, key: &Key<Bytes>, limits: &Limits<Bytes>) -> usize {
+    pub fn size_bytes(&mut self, key: &Key<Bytes>, limits: &Limits<Bytes>) -> usize {
         usize::try_from(self.within(key, limits).0).unwrap_or(usize::MAX)
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &Key<Text>, name: &str, words: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&mut self, key: &Key<Text>, name: &str, words: &[(&str, T)]) -> Option<T> {
         let given = key.given()?;
         let text = given.get_ref();
         let found = words
@@ -105,7 +105,7 @@ impl Checker<'_, '_> {
     }
 
     /// A path, absolute; `None` where nothing is there.
-    pub(super) fn path(&mut self, text: &Spanned<Text>, expect: Expect) -> Option<PathBuf> {
+    pub fn path(&mut self, text: &Spanned<Text>, expect: Expect) -> Option<PathBuf> {
         let written = text.get_ref().quoted();
         if text.get_ref().value.is_empty() || text.get_ref().value.contains('\0') {
             self.report
@@ -139,7 +139,7 @@ impl Checker<'_, '_> {
     }
 
     /// Patterns, of which there must be one.
-    pub(super) fn patterns(&mut self, patterns: &Spanned<Patterns>) -> Globs {
+    pub fn patterns(&mut self, patterns: &Spanned<Patterns>) -> Globs {
         let mut globs = Vec::new();
         if patterns.get_ref().0.is_empty() {
             self.report

@@ -59,7 +59,7 @@ pub enum Rendering {
 
 /// The text of a file without its secrets, and where its keys are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SourceText {
+pub(crate) struct SourceText {
     /// The path as the user gave it.
     display_path: String,
     text: String,
@@ -107,7 +107,7 @@ impl Diagnostic {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(source: Arc<SourceText>, valid_parts: ValidParts, diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(source: Arc<SourceText>, valid_parts: ValidParts, diagnostics: Vec<Diagnostic>) -> Self {
         let mut errors = Self {
             source,
             valid_parts: Arc::new(valid_parts),
@@ -205,7 +205,7 @@ impl Rendering {
 }
 
 impl SourceText {
-    pub(super) fn new(display_path: &Path, text: &str) -> Self {
+    pub(crate) fn new(display_path: &Path, text: &str) -> Self {
         let secrets = url_passwords(text);
         Self {
             display_path: display_path.display().to_string(),
@@ -217,7 +217,7 @@ impl SourceText {
     }
 
     /// Hides a part of the text from now on.
-    pub(super) fn hide(&mut self, secret: Span) {
+    pub(crate) fn hide(&mut self, secret: Span) {
         if self.text.get(secret.clone()).is_some() {
             self.secrets
                 .retain(|other| other.end <= secret.start || secret.end <= other.start);
@@ -226,21 +226,21 @@ impl SourceText {
         }
     }
 
-    pub(super) fn place(&mut self, key: String, span: Span) {
+    pub(crate) fn place(&mut self, key: String, span: Span) {
         self.places.insert(key, span);
     }
 
-    pub(super) fn name(&mut self, key: String, span: Span) {
+    pub(crate) fn name(&mut self, key: String, span: Span) {
         self.names.insert(key, span);
     }
 
     /// Where the name of a dotted key is.
-    pub(super) fn locate_name(&self, key: &str) -> Option<Span> {
+    pub(crate) fn locate_name(&self, key: &str) -> Option<Span> {
         self.names.get(key).cloned()
     }
 
     /// Where a dotted key is, or else the nearest table above it.
-    pub(super) fn locate(&self, key: &str) -> Option<Span> {
+    pub(crate) fn locate(&self, key: &str) -> Option<Span> {
         let mut key = key;
         loop {
             if let Some(span) = self.places.get(key) {
@@ -250,7 +250,7 @@ impl SourceText {
         }
     }
 
-    pub(super) fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
+    pub(crate) fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
         let warnings: Vec<Diagnostic> = warnings.iter().map(|Warning(warning)| warning.clone()).collect();
         self.render(Level::WARNING, &warnings, rendering)
     }
@@ -318,10 +318,10 @@ impl SourceText {
 }
 
 /// The placeholder of a secret.
-pub(super) const HIDDEN: &str = "***";
+pub const HIDDEN: &str = "***";
 
 /// Text of the user in a message: in backticks, one line, bounded.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let text = cut_out(text, &url_passwords(text));
     let mut shown = String::new();
     for c in text.chars().take(QUOTED_CHARS_MAX) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::broker_url;
 use super::check::Checker;
-use super::diagnostics::{Diagnostic, HIDDEN, SourceText};
+use super::diagnostics::{Diagnostic, SourceText};
 use super::links::Links;
 use super::raw::RawConfig;
+use super::registry::Registry;
 use super::syntax::Syntax;
 use super::table::Report;
 use super::{Config, ConfigErrors, ValidParts, Warning};
@@ -56,6 +56,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
 pub(super) fn parse(
     text: &str,
     path: &Path,
+    registry: &'static Registry,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
     let mut source = SourceText::new(path, text);
@@ -68,20 +69,21 @@ pub(super) fn parse(
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     note_places(table.get_ref(), "", &mut source);
-    hide_broken_url(table.get_ref(), &mut source);
+    hide_broken_urls(table.get_ref(), registry, &mut source);
     hide_token(table.get_ref(), &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
     if let Some(diagnostic) = syntax.structure {
         return Err(alone(source, diagnostic));
     }
 
-    let mut report = Report::new(text, env);
+    let mut report = Report::new(registry, text, env);
     let raw = RawConfig::read(table.get_ref(), &mut report);
     let base = absolute.parent().unwrap_or(Path::new("/")).to_owned();
     let checked = Checker {
         report: &mut report,
         base: &base,
         links: Links::default(),
+        kinds: Default::default(),
     }
     .config(&raw);
     report
@@ -96,7 +98,7 @@ pub(super) fn parse(
     }
     let config = Config {
         path: absolute,
-        broker: checked.broker,
+        connections: checked.valid_parts.connections,
         host: checked.host,
         models: checked.valid_parts.models,
         plugins: checked.valid_parts.plugins,
@@ -140,17 +142,21 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut SourceText) {
     }
 }
 
-/// A broker's URL that cannot be taken apart may have its password anywhere: all of it is hidden.
-fn hide_broken_url(table: &DeTable<'_>, source: &mut SourceText) {
-    let broker = table.get("broker").and_then(|broker| broker.get_ref().as_table());
-    let Some(amqp) = broker.and_then(|broker| broker.get("amqp")) else {
-        return;
-    };
-    if let DeValue::String(url) = amqp.get_ref()
-        && !url.contains("${")
-        && broker_url::redact(url) == HIDDEN
-    {
-        source.hide(amqp.span());
+/// An address of a connection that cannot be taken apart may have its password anywhere: all of it is hidden.
+fn hide_broken_urls(table: &DeTable<'_>, registry: &Registry, source: &mut SourceText) {
+    let tables = |name: &str| table.get(name).and_then(|table| table.get_ref().as_table());
+    let named = tables("connection").into_iter().flat_map(|named| named.values());
+    let named = named.filter_map(|table| table.get_ref().as_table());
+    for table in tables("broker").into_iter().chain(named) {
+        for kind in registry.connections() {
+            if let Some(address) = table.get(kind.key)
+                && let DeValue::String(text) = address.get_ref()
+                && !text.contains("${")
+                && (kind.hides)(text)
+            {
+                source.hide(address.span());
+            }
+        }
     }
 }
 

@@ -3,53 +3,96 @@
 
 use millrace_schema::{Declared, File, Form, Section, Units};
 
-use super::broker::BROKER;
 use super::host::HOST;
-use super::keys_pipeline::PIPELINE;
+use super::keys_pipeline;
 use super::limits::{
     DEADLINE, DEVICE, GPU_AT, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS,
 };
+use super::registry::Registry;
 use super::units;
 
 /// `plugins.toml`
-pub(super) const FILE: File = File {
-    name: "plugins.toml",
-    root: &ROOT,
-    takes_environment: true,
-};
+pub(crate) fn file(registry: &'static Registry) -> File {
+    File {
+        name: "plugins.toml",
+        root: registry.root(),
+        takes_environment: true,
+    }
+}
 
-pub(super) static DURATION: Units = Units {
+pub static DURATION: Units = Units {
     name: "duration",
     pattern: units::duration_pattern,
 };
-pub(super) static SIZE: Units = Units {
+pub static SIZE: Units = Units {
     name: "size",
     pattern: units::size_pattern,
 };
 
 /// Names of models, plugins, pipelines and destinations: what [`super::Name`] takes.
-pub(super) const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
+pub(crate) const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
 /// A path; nothing more is seen of it without a disk.
-pub(super) const PATH: &str = "^[^\\x00]+$";
+pub const PATH: &str = "^[^\\x00]+$";
 
-pub(super) static ROOT: Section = Section {
-    id: "file",
-    help: "The configuration of a Millrace host: a broker, models, plugins, and the pipelines that join them.",
-    keys: &[
-        Declared::new("broker", Form::Table(&BROKER), "", "How the broker is reached.").or("no broker"),
+/// Patterns, of which none is empty.
+pub const PATTERNS: Form = Form::Either(&[Form::Text("."), Form::List(&Form::Text("."), 1, None)]);
+/// Where a source or a destination is, if not at the broker of `[broker]`.
+pub const CONNECTION: Declared = Declared::new(
+    "connection",
+    Form::Text(NAME),
+    "\"plant\"",
+    "The connection that it goes by: the name of a `[connection.NAME]`.",
+)
+.or("`[broker]`");
+
+/// The file, put together with the keys that the transports declare; made once for a registry.
+pub(crate) fn root(registry: &'static Registry) -> &'static Section {
+    let broker = leak(Section {
+        id: "broker",
+        title: "[broker]",
+        help: "How a broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
+            a destination.",
+        one_of: registry.connections().map(|kind| kind.key).collect::<Vec<_>>().leak(),
+        keys: registry
+            .connections()
+            .flat_map(|kind| kind.keys)
+            .copied()
+            .collect::<Vec<_>>()
+            .leak(),
+        ..Section::EMPTY
+    });
+    let keys = vec![
+        Declared::new("broker", Form::Table(broker), "", "How the broker is reached.").or("no broker"),
+        Declared::new(
+            "connection",
+            Form::Named(broker, NAME),
+            "",
+            "Further connections, by name: each has the keys of `[broker]`.",
+        )
+        .or("none"),
         Declared::new("host", Form::Table(&HOST), "", "The process itself.").or("as below"),
         Declared::new("model", Form::Named(&MODEL, NAME), "", "The models, by name.").or("none"),
         Declared::new("plugin", Form::Named(&PLUGIN, NAME), "", "The plugins, by name.").or("none"),
         Declared::new(
             "pipeline",
-            Form::Named(&PIPELINE, NAME),
+            Form::Named(keys_pipeline::pipeline(registry), NAME),
             "",
             "The pipelines, by name; at least one.",
         )
         .required(),
-    ],
-    ..Section::EMPTY
-};
+    ];
+    leak(Section {
+        id: "file",
+        help: "The configuration of a Millrace host: a broker, models, plugins, and the pipelines that join them.",
+        keys: keys.leak(),
+        ..Section::EMPTY
+    })
+}
+
+/// Sections refer to each other for as long as the process runs.
+pub(super) fn leak(section: Section) -> &'static Section {
+    Box::leak(Box::new(section))
+}
 
 static MODEL: Section = Section {
     id: "model",
@@ -118,7 +161,7 @@ static MODEL: Section = Section {
 
 const DEVICE_FORM: Form = Form::Either(&[Form::Words(&DEVICE), Form::Text(GPU_AT), Form::Table(&ADAPTER)]);
 
-pub(super) static ADAPTER: Section = Section {
+pub(crate) static ADAPTER: Section = Section {
     id: "adapter",
     title: "`device`",
     help: "A device by the name of its adapter.",
@@ -132,7 +175,7 @@ pub(super) static ADAPTER: Section = Section {
     ..Section::EMPTY
 };
 
-pub(super) static PLUGIN: Section = Section {
+pub(crate) static PLUGIN: Section = Section {
     id: "plugin",
     title: "[plugin.NAME]",
     help: "A plugin: one WebAssembly file.",
@@ -179,9 +222,3 @@ pub(super) static PLUGIN: Section = Section {
     ],
     ..Section::EMPTY
 };
-
-/// Where a key belongs that is easily written in a table where it is unknown.
-pub(super) fn belongs(key: &str) -> Option<&'static str> {
-    let home = |section: &&'static Section| section.find(key).is_some_and(|key| key.has_home);
-    ROOT.all().into_iter().find(home).map(|section| section.title)
-}

@@ -2,30 +2,57 @@
 
 use millrace_schema::{Declared, Form, Section, When};
 
-use super::keys::{DURATION, NAME, PATH, SIZE};
-use super::limits::{
-    ATTEMPTS, CHAIN_MAX, DURABLE, MAX_MESSAGE, MAX_RESULTS, OUTCOME, PREFETCH_FOLDER, PREFETCH_QUEUE, QUEUE_TYPE,
-    SETTLE, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES,
-};
+use super::keys::{NAME, PATH, SIZE, leak};
+use super::limits::{ATTEMPTS, CHAIN_MAX, MAX_MESSAGE, MAX_RESULTS, OUTCOME, SLOWER, TRIAL_FAILURES, TRIAL_MESSAGES};
+use super::registry::Registry;
 
-/// Names of queues, exchanges and routing keys: AMQP's short strings. Bytes are counted when the file is read.
-const SHORT: &str = r"^[^\x00-\x1f\x7f]{0,255}$";
-const QUEUE: &str = r"^[^\x00-\x1f\x7f]{1,255}$";
-/// Patterns, of which none is empty.
-const PATTERNS: Form = Form::Either(&[Form::Text("."), Form::List(&Form::Text("."), 1, None)]);
 /// A plugin, or several that a message passes one after the other.
 const CHAIN: Form = Form::Either(&[Form::Text(NAME), Form::List(&Form::Text(NAME), 1, Some(CHAIN_MAX))]);
-/// A queue that is taken as it is.
-const PASSIVE: &[When] = &[When::Matches("type", "^passive$")];
+/// A name that a source understands.
+const TEXT: &str = r"^[^\x00-\x1f\x7f]{1,255}$";
 
-pub(super) static PIPELINE: Section = Section {
-    id: "pipeline",
-    title: "[pipeline.NAME]",
-    help: "A pipeline: where messages come from, what is made of them, and where results go.",
-    keys: &[
+/// `[pipeline.NAME]`, with what the transports declare.
+pub(super) fn pipeline(registry: &'static Registry) -> &'static Section {
+    let source = leak(Section {
+        id: "source",
+        title: "the `source` of [pipeline.NAME]",
+        help: "Where messages come from.",
+        one_of: registry.sources().map(|kind| kind.key).collect::<Vec<_>>().leak(),
+        keys: registry
+            .sources()
+            .flat_map(|kind| kind.keys)
+            .copied()
+            .collect::<Vec<_>>()
+            .leak(),
+        ..Section::EMPTY
+    });
+    let destination = leak(Section {
+        id: "destination",
+        title: "[pipeline.NAME.destination.NAME]",
+        help: "Where results go.",
+        one_of: registry.destinations().map(|kind| kind.key).collect::<Vec<_>>().leak(),
+        keys: registry
+            .destinations()
+            .flat_map(|kind| kind.keys)
+            .copied()
+            .collect::<Vec<_>>()
+            .leak(),
+        ..Section::EMPTY
+    });
+    leak(Section {
+        id: "pipeline",
+        title: "[pipeline.NAME]",
+        help: "A pipeline: where messages come from, what is made of them, and where results go.",
+        keys: keys(source, destination).leak(),
+        ..Section::EMPTY
+    })
+}
+
+fn keys(source: &'static Section, destination: &'static Section) -> Vec<Declared> {
+    vec![
         Declared::new(
             "source",
-            Form::Table(&SOURCE),
+            Form::Table(source),
             "{ queue = \"image_queue\" }",
             "Where messages come from; see below.",
         )
@@ -57,7 +84,7 @@ pub(super) static PIPELINE: Section = Section {
         .at_home(),
         Declared::new(
             "dead_letter",
-            Form::Text(QUEUE),
+            Form::Text(TEXT),
             "\"image_queue.dead\"",
             "The queue of dead letters, declared durable where it is missing. For a queue as the source alone: the dead \
             letters of a folder are in its folder `dead`.",
@@ -82,7 +109,7 @@ pub(super) static PIPELINE: Section = Section {
         .at_home(),
         Declared::new(
             "destination",
-            Form::Named(&DESTINATION, NAME),
+            Form::Named(destination, NAME),
             "",
             "Where results go, by the name that the router uses; see below.",
         )
@@ -103,127 +130,8 @@ pub(super) static PIPELINE: Section = Section {
         )
         .or("none")
         .at_home(),
-    ],
-    ..Section::EMPTY
-};
-
-static SOURCE: Section = Section {
-    id: "source",
-    title: "the `source` of [pipeline.NAME]",
-    help: "Where messages come from: a queue or a folder.",
-    one_of: &["queue", "folder"],
-    keys: &[
-        Declared::new(
-            "queue",
-            Form::Text(QUEUE),
-            "\"image_queue\"",
-            "The queue's name; at most 255 bytes.",
-        )
-        .at_home(),
-        Declared::new(
-            "folder",
-            Form::Text(PATH),
-            "\"inbox\"",
-            "The folder, which must be there; files directly in it are messages. Two pipelines cannot take from one.",
-        ),
-        Declared::new("prefetch", Form::Integer(&PREFETCH_QUEUE), "256", "Messages in flight.")
-            .with(&["queue"])
-            .at_home(),
-        Declared::new("prefetch", Form::Integer(&PREFETCH_FOLDER), "64", "Messages in flight.").with(&["folder"]),
-        Declared::new("type", Form::Words(&QUEUE_TYPE), "\"quorum\"", TYPE).with(&["queue"]),
-        Declared::new("durable", Form::Flag(DURABLE), "true", DURABLE_HELP)
-            .with(&["queue"])
-            .unless(PASSIVE),
-        Declared::new(
-            "pattern",
-            PATTERNS,
-            "\"*.png\"",
-            "Which files are messages, by name: a pattern or a list.",
-        )
-        .or("`\"*\"`")
-        .with(&["folder"])
-        .at_home(),
-        Declared::new(
-            "settle",
-            Form::Quantity(&DURATION, &SETTLE),
-            "\"2s\"",
-            "How long a file must not have changed before it is taken. One that is known to be open for writing is waited for \
-            besides.",
-        )
-        .with(&["folder"])
-        .at_home(),
-    ],
-    ..Section::EMPTY
-};
-
-const TYPE: &str = "How the queue is declared where it is missing: `\"quorum\"` (durable and replicated), `\"classic\"`, or \
-    `\"passive\"` (not at all: it belongs to others and must be there).";
-const DURABLE_HELP: &str = "Whether a classic queue survives a restart of the broker. A quorum queue always does.";
-
-static DESTINATION: Section = Section {
-    id: "destination",
-    title: "[pipeline.NAME.destination.NAME]",
-    help: "Where results go: an exchange, the input's reply-to, or a folder.",
-    one_of: &["exchange", "reply", "folder"],
-    keys: &[
-        Declared::new(
-            "exchange",
-            Form::Text(SHORT),
-            "\"\"",
-            "The exchange, which must be there; `\"\"` is the default exchange.",
-        )
-        .at_home(),
-        Declared::new(
-            "routing_key",
-            Form::Text(SHORT),
-            "\"result_queue\"",
-            "The routing key where the plugin gives none. On the default exchange it is a queue's name. May be empty where \
-            the exchange does not look at it.",
-        )
-        .required_with("exchange")
-        .with(&["exchange"])
-        .at_home(),
-        Declared::new(
-            "keys",
-            PATTERNS,
-            "[\"label.*\"]",
-            "Routing keys that the plugin may choose: a pattern or a list. Never on the default exchange, where a key is a \
-            queue.",
-        )
-        .or("none")
-        .with(&["exchange"])
-        .unless(&[When::Matches("exchange", "^$")])
-        .at_home(),
-        Declared::new(
-            "type",
-            Form::Words(&QUEUE_TYPE),
-            "\"quorum\"",
-            "How the queue is declared where it is missing, as for a source. On the default exchange alone.",
-        )
-        .with(&["exchange"])
-        .unless(&[NAMED_EXCHANGE]),
-        Declared::new(
-            "durable",
-            Form::Flag(DURABLE),
-            "true",
-            "As for a source. On the default exchange alone.",
-        )
-        .with(&["exchange"])
-        .unless(&[NAMED_EXCHANGE, When::Matches("type", "^passive$")]),
-        Declared::new(
-            "reply",
-            PATTERNS,
-            "[\"amq.rabbitmq.reply-to.*\"]",
-            "Allowed reply queues: a pattern or a list.",
-        )
-        .at_home(),
-        Declared::new("folder", Form::Text(PATH), "\"out\"", "Where results are written."),
-    ],
-    ..Section::EMPTY
-};
-
-/// Not the default exchange. With something from the environment it may be either.
-const NAMED_EXCHANGE: When = When::Matches("exchange", r"^[^$]+$");
+    ]
+}
 
 static TRIAL: Section = Section {
     id: "trial",

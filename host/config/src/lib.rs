@@ -4,6 +4,10 @@
 
 mod diagnostics;
 
+mod endpoint;
+mod kind;
+mod registry;
+
 mod document;
 mod syntax;
 
@@ -21,13 +25,11 @@ mod keys_pipeline;
 mod limits;
 mod section;
 
-mod broker;
 mod host;
 mod raw;
 mod raw_device;
 mod schema;
 
-mod broker_url;
 mod check;
 mod check_control;
 mod check_destination;
@@ -38,12 +40,19 @@ mod links;
 
 mod control_address;
 
-pub mod case;
+/// What a transport reads and checks its keys with.
+pub mod reading {
+    pub use super::check::Checker;
+    pub use super::check_values::Expect;
+    pub use super::diagnostics::Diagnostic;
+    pub use super::keys::{CONNECTION, DURATION, PATH, PATTERNS, SIZE};
+    pub use super::limits::{Choice, Limits, PREFETCH};
+    pub use super::links::{Declaration, EndpointRole, LinkedEndpoint};
+    pub use super::table::{Key, Report, Table};
+    pub use super::values::{Bytes, Patterns, Text};
+}
 
-#[cfg(test)]
-mod fuzz;
-#[cfg(test)]
-mod tests;
+pub mod case;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -56,17 +65,21 @@ use millrace_model_types::Placement;
 
 use millrace_types::plugins::Plugins;
 
-pub use broker::BrokerConfig;
-pub use broker_url::BrokerEndpoint;
 pub use check::{default_limits, limits_read, limits_shown};
 pub use control_address::control_of;
+pub use diagnostics::HIDDEN;
 use diagnostics::SourceText;
 pub use diagnostics::did_you_mean;
 pub use diagnostics::{ConfigErrors, Diagnostic, Rendering, Span, Warning};
+pub use endpoint::{Capabilities, Comparable, ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
 pub use environment::without_line_break;
 pub use globs::Globs;
 pub use host::HostConfig;
-pub use schema::{case_schema, reference, schema, schema_with_settings};
+pub use kind::{
+    ConnectionKind, DestinationKind, PipelineTables, ReadConnection, ReadDestination, ReadSource, SourceKind, Transport,
+};
+pub use registry::Registry;
+pub use schema::{case_file, case_schema, keys_asked, reference, schema, schema_with_settings};
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,8 +94,8 @@ pub struct Secret(String);
 pub struct Config {
     /// The file it was read from, absolute.
     pub path: PathBuf,
-    /// The broker; present whenever a pipeline needs one.
-    pub broker: Option<BrokerConfig>,
+    /// The connections, by name; present whenever a pipeline needs one.
+    pub connections: BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>>,
     /// Settings of the process.
     pub host: HostConfig,
     pub models: BTreeMap<Name, ModelConfig>,
@@ -106,19 +119,8 @@ pub struct ValidParts {
     pub transformers: BTreeSet<Name>,
     /// Plugins that a pipeline routes with.
     pub routers: BTreeSet<Name>,
-    /// The file with the broker's authority, where one is named and there.
-    pub ca: Option<PathBuf>,
-}
-
-/// The settings to reach a broker.
-#[derive(Debug, Clone)]
-pub struct BrokerAccess {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
-    pub amqp: Secret,
-    /// The file with the authority that vouches for it; the system's where there is none.
-    pub ca: Option<PathBuf>,
-    /// How long it may take to answer.
-    pub answer_timeout: Duration,
+    /// Connections, by name.
+    pub connections: BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>>,
 }
 
 /// Where the host can be asked to change.
@@ -183,11 +185,11 @@ pub enum Isolation {
 }
 
 /// `[pipeline.NAME]`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct PipelineConfig {
     pub name: Name,
     /// Where messages come from.
-    pub source: SourceConfig,
+    pub source: Arc<dyn SourceConfig>,
     /// The names of its plugins; each exists.
     pub plugins: Plugins<Name>,
     /// The model's name; exists.
@@ -199,7 +201,7 @@ pub struct PipelineConfig {
     /// The most that the bodies of one message's results have together.
     pub max_results_bytes: usize,
     /// Destinations by the name that routers use.
-    pub destinations: BTreeMap<Name, DestinationConfig>,
+    pub destinations: BTreeMap<Name, Arc<dyn DestinationConfig>>,
     /// When a new version of a plugin or of the model is undone.
     pub trial: TrialConfig,
     /// Messages that a new version must process before it serves.
@@ -250,78 +252,40 @@ pub enum ProbeOutcome {
     Reject,
 }
 
-/// Where a pipeline's messages come from, and where its dead letters go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceConfig {
-    /// An AMQP queue.
-    Queue(QueueSource),
-    /// A folder of files.
-    Folder(FolderSource),
+// By hand, since a derived one would move the source.
+impl PartialEq for PipelineConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            source,
+            plugins,
+            model,
+            attempts,
+            max_message_bytes,
+            max_results_bytes,
+            destinations,
+            trial,
+            probes,
+        } = self;
+        source.as_ref() == other.source.as_ref()
+            && (name, plugins, model, attempts) == (&other.name, &other.plugins, &other.model, &other.attempts)
+            && (max_message_bytes, max_results_bytes) == (&other.max_message_bytes, &other.max_results_bytes)
+            && (destinations, trial, probes) == (&other.destinations, &other.trial, &other.probes)
+    }
 }
 
-/// `source = { queue = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSource {
-    pub queue: String,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How the queue is declared where it is missing.
-    pub declare: QueueType,
-    /// The queue of dead letters, always declared durable where it is missing.
-    pub dead_letter: String,
-}
-
-/// How a queue is declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum QueueType {
-    /// Durable and replicated.
-    #[default]
-    Quorum,
-    Classic {
-        /// Whether it survives a broker restart.
-        durable: bool,
-    },
-    /// Owned by others: it must be there, and nothing is said about its type.
-    Passive,
-}
-
-/// `source = { folder = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderSource {
-    /// The folder, absolute; files directly in it are messages.
-    pub folder: PathBuf,
-    /// Which files are messages.
-    pub pattern: Globs,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How long a file must not have changed before it is taken.
-    pub settle: Duration,
-}
-
-/// `[pipeline.NAME.destination.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DestinationConfig {
-    /// An AMQP exchange.
-    Exchange {
-        /// The exchange; empty for the default exchange.
-        exchange: String,
-        /// The routing key where the plugin gives none. On the default exchange: a queue.
-        routing_key: String,
-        /// Keys that a plugin may choose; none on the default exchange.
-        keys: Option<Globs>,
-        /// How the queue named by `routing_key` is declared where it is missing: on the default exchange alone.
-        declare: QueueType,
-    },
-    /// The input's reply-to, where one of these patterns matches it.
-    Reply {
-        /// Allowed reply queues.
-        allow: Globs,
-    },
-    /// A folder, absolute.
-    Folder {
-        /// Where results are written.
-        folder: PathBuf,
-    },
+impl PipelineConfig {
+    /// The connections that its messages and its results go by.
+    pub fn connections(&self) -> BTreeSet<ConnectionName> {
+        let destinations = self.destinations.values();
+        let destinations = destinations.filter_map(|destination| destination.connection());
+        self.source
+            .connection()
+            .into_iter()
+            .chain(destinations)
+            .cloned()
+            .collect()
+    }
 }
 
 impl Config {
@@ -331,9 +295,9 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake of the file at once; after a syntax error that one alone.
-    pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigErrors> {
+    pub fn load(path: &Path, registry: &'static Registry) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         let text = document::read(path)?;
-        Self::parse(&text, path, &|name| std::env::var(name).ok())
+        Self::parse(&text, path, registry, &|name| std::env::var(name).ok())
     }
 
     /// Checks the text of a file that is, or would be, at `path`, with an environment of its own.
@@ -343,9 +307,10 @@ impl Config {
     pub fn parse(
         text: &str,
         path: &Path,
+        registry: &'static Registry,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, Vec<Warning>), ConfigErrors> {
-        document::parse(text, path, env)
+        document::parse(text, path, registry, env)
     }
 
     /// Where a key is in the file, such as `plugin.decode-image.path`, or else the nearest table above it.
@@ -363,7 +328,7 @@ impl Config {
             preprocessors: plugins().map(|plugins| plugins.preprocess.clone()).collect(),
             transformers: transformers.cloned().collect(),
             routers: plugins().map(|plugins| plugins.route.clone()).collect(),
-            ca: self.broker.as_ref().and_then(|broker| broker.ca.clone()),
+            connections: self.connections.clone(),
         };
         ConfigErrors::new(Arc::clone(&self.source), valid_parts, Vec::new())
     }
@@ -371,35 +336,6 @@ impl Config {
     /// Shows warnings in the form of mistakes.
     pub fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
         self.source.render_warnings(warnings, rendering)
-    }
-}
-
-impl BrokerAccess {
-    /// How long a broker may take to answer where nothing is said.
-    pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-    /// Where the broker listens.
-    ///
-    /// # Errors
-    /// Says why the URL cannot be used; holds nothing secret.
-    pub fn endpoint(&self) -> Result<BrokerEndpoint, String> {
-        broker_url::endpoint(self.amqp.expose())
-    }
-}
-
-impl BrokerConfig {
-    /// The settings to reach the broker.
-    pub fn access(&self) -> BrokerAccess {
-        BrokerAccess {
-            amqp: self.amqp.clone(),
-            ca: self.ca.clone(),
-            answer_timeout: self.answer_timeout,
-        }
-    }
-
-    /// The broker's URL with `***` for its password.
-    pub fn shown_url(&self) -> String {
-        broker_url::redact(self.amqp.expose())
     }
 }
 

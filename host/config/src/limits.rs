@@ -9,27 +9,27 @@ use serde_json::Value;
 
 use super::units::{show_duration, show_size};
 use super::values::Bytes;
-use super::{Isolation, ProbeOutcome, QueueType};
+use super::{Isolation, ProbeOutcome};
 
 /// Where a number must lie, and what it is where the file says nothing.
-pub(super) struct Limits<T> {
-    pub(super) key: &'static str,
-    pub(super) min: T,
-    pub(super) max: T,
-    pub(super) default: T,
+pub struct Limits<T> {
+    pub key: &'static str,
+    pub min: T,
+    pub max: T,
+    pub default: T,
 }
 
 /// Limits whose greatest value is nothing that anybody reaches.
-pub(super) struct AtLeast<T: 'static>(pub(super) &'static Limits<T>);
+pub(crate) struct AtLeast<T: 'static>(pub(crate) &'static Limits<T>);
 
 /// A few words, what each stands for, and which holds where the file says nothing.
-pub(super) struct Choice<T: 'static> {
-    pub(super) words: &'static [(&'static str, T)],
-    pub(super) default: T,
+pub struct Choice<T: 'static> {
+    pub words: &'static [(&'static str, T)],
+    pub default: T,
 }
 
 /// A limit's value as the file writes it.
-pub(super) trait Show: Copy + PartialOrd {
+pub trait Show: Copy + PartialOrd {
     fn show(self) -> String;
 
     /// As JSON: what is written in quotes is a string.
@@ -38,16 +38,8 @@ pub(super) trait Show: Copy + PartialOrd {
     }
 }
 
-// An ordinary copy writes without a pause that is longer; who waits for an hour watches something else than pictures.
-pub(super) const SETTLE: Limits<Duration> = Limits {
-    key: "settle",
-    min: Duration::ZERO,
-    max: Duration::from_secs(3_600),
-    default: Duration::from_millis(200),
-};
-
 /// Devices that have a name of their own.
-pub(super) const DEVICE: Choice<DeviceChoice> = Choice {
+pub(crate) const DEVICE: Choice<DeviceChoice> = Choice {
     words: &[
         ("auto", DeviceChoice::Auto),
         ("gpu", DeviceChoice::Gpu),
@@ -57,17 +49,17 @@ pub(super) const DEVICE: Choice<DeviceChoice> = Choice {
 };
 
 /// The form of a GPU by its place, and what stands before that.
-pub(super) const GPU_AT: &str = "^gpu:[0-9]{1,2}$";
-pub(super) const GPU_AT_BEFORE: &str = "gpu:";
+pub(crate) const GPU_AT: &str = "^gpu:[0-9]{1,2}$";
+pub(crate) const GPU_AT_BEFORE: &str = "gpu:";
 
 /// How numbers are kept on a GPU.
-pub(super) const PRECISION: Choice<Precision> = Choice {
+pub(crate) const PRECISION: Choice<Precision> = Choice {
     words: &[("f32", Precision::F32), ("f16", Precision::F16)],
     default: Precision::F32,
 };
 
 // More than any machine has; the default is the number of physical cores.
-pub(super) const THREADS: Limits<i128> = Limits {
+pub(crate) const THREADS: Limits<i128> = Limits {
     key: "threads",
     min: 1,
     max: 1_024,
@@ -75,7 +67,7 @@ pub(super) const THREADS: Limits<i128> = Limits {
 };
 
 // Each has the weights once more; two or three keep a device busy while others read and write.
-pub(super) const INSTANCES: Limits<i128> = Limits {
+pub(crate) const INSTANCES: Limits<i128> = Limits {
     key: "instances",
     min: 1,
     max: 16,
@@ -83,10 +75,10 @@ pub(super) const INSTANCES: Limits<i128> = Limits {
 };
 
 /// Devices that one model may run on.
-pub(super) const MAX_DEVICES: usize = 16;
+pub(crate) const MAX_DEVICES: usize = 16;
 
 // A batch is padded and warmed up at its largest size before the first message.
-pub(super) const MAX_BATCH: Limits<i128> = Limits {
+pub(crate) const MAX_BATCH: Limits<i128> = Limits {
     key: "max_batch",
     min: 1,
     max: 4_096,
@@ -94,7 +86,7 @@ pub(super) const MAX_BATCH: Limits<i128> = Limits {
 };
 
 // Two milliseconds are little beside a forward pass, and enough to fill a batch under load.
-pub(super) const MAX_WAIT: Limits<Duration> = Limits {
+pub(crate) const MAX_WAIT: Limits<Duration> = Limits {
     key: "max_wait",
     min: Duration::ZERO,
     max: Duration::from_secs(10),
@@ -110,7 +102,7 @@ pub(super) const DEADLINE: Limits<Duration> = Limits {
 };
 
 // One page of WebAssembly, and all that 32 bits can address.
-pub(super) const MEMORY: Limits<Bytes> = Limits {
+pub(crate) const MEMORY: Limits<Bytes> = Limits {
     key: "memory",
     min: Bytes(64 << 10),
     max: Bytes(4 << 30),
@@ -118,41 +110,22 @@ pub(super) const MEMORY: Limits<Bytes> = Limits {
 };
 
 /// How long an instance lives.
-pub(super) const ISOLATION: Choice<Isolation> = Choice {
+pub(crate) const ISOLATION: Choice<Isolation> = Choice {
     words: &[("message", Isolation::Message), ("worker", Isolation::Worker)],
     default: Isolation::Message,
 };
 
 // The range of AMQP's 16 bits; its 0 means no bound, which nothing here may be. 256 is enough to keep batches full
 // while results are confirmed.
-pub(super) const PREFETCH_QUEUE: Limits<i128> = Limits {
+pub const PREFETCH: Limits<i128> = Limits {
     key: "prefetch",
     min: 1,
     max: 65_535,
     default: 256,
 };
 
-// A folder is near: less is needed in flight.
-pub(super) const PREFETCH_FOLDER: Limits<i128> = Limits {
-    default: 64,
-    ..PREFETCH_QUEUE
-};
-
-/// How a queue is declared.
-pub(super) const QUEUE_TYPE: Choice<QueueType> = Choice {
-    words: &[
-        ("quorum", QueueType::Quorum),
-        ("classic", QueueType::Classic { durable: DURABLE }),
-        ("passive", QueueType::Passive),
-    ],
-    default: QueueType::Quorum,
-};
-
-/// A classic queue survives a restart of the broker.
-pub(super) const DURABLE: bool = true;
-
 // One and two more; a thousand are a loop.
-pub(super) const ATTEMPTS: Limits<i128> = Limits {
+pub(crate) const ATTEMPTS: Limits<i128> = Limits {
     key: "attempts",
     min: 1,
     max: 1_000,
@@ -160,10 +133,10 @@ pub(super) const ATTEMPTS: Limits<i128> = Limits {
 };
 
 /// Plugins that a message passes before the model, or after it: each costs a call.
-pub(super) const CHAIN_MAX: usize = 8;
+pub(crate) const CHAIN_MAX: usize = 8;
 
 // Far above a camera's JPEG; 256 of them still fit into a small machine. No broker takes a message above the greatest.
-pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
+pub(crate) const MAX_MESSAGE: Limits<Bytes> = Limits {
     key: "max_message",
     min: Bytes(1),
     max: Bytes(512 << 20),
@@ -171,7 +144,7 @@ pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
 };
 
 // The contract lets a router return 8 MiB.
-pub(super) const MAX_RESULTS: Limits<Bytes> = Limits {
+pub(crate) const MAX_RESULTS: Limits<Bytes> = Limits {
     key: "max_results",
     min: Bytes(1 << 10),
     max: Bytes(8 << 20),
@@ -179,27 +152,27 @@ pub(super) const MAX_RESULTS: Limits<Bytes> = Limits {
 };
 
 /// Messages that a trial sees.
-pub(super) const TRIAL_MESSAGES_DEFAULT: u32 = 100;
+pub(crate) const TRIAL_MESSAGES_DEFAULT: u32 = 100;
 
 /// Messages that may fail.
-pub(super) const TRIAL_FAILURES_DEFAULT: u32 = 2;
+pub(crate) const TRIAL_FAILURES_DEFAULT: u32 = 2;
 
 // A trial of more messages than this never ends, and until it ends both versions are in memory.
-pub(super) const TRIAL_MESSAGES: Limits<i128> = Limits {
+pub(crate) const TRIAL_MESSAGES: Limits<i128> = Limits {
     key: "messages",
     min: 0,
     max: 100_000,
     default: TRIAL_MESSAGES_DEFAULT as i128,
 };
 
-pub(super) const TRIAL_FAILURES: Limits<i128> = Limits {
+pub(crate) const TRIAL_FAILURES: Limits<i128> = Limits {
     key: "failures",
     default: TRIAL_FAILURES_DEFAULT as i128,
     ..TRIAL_MESSAGES
 };
 
 // A version that must not be slower at all would be undone by chance, one time in two.
-pub(super) const SLOWER: Limits<f64> = Limits {
+pub(crate) const SLOWER: Limits<f64> = Limits {
     key: "slower",
     min: 1.1,
     max: 1_000.0,

@@ -4,62 +4,77 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::Name;
 use super::diagnostics::{Diagnostic, Span, quoted};
 use super::raw::RawConfig;
 use super::table::Report;
-use super::{Name, QueueType};
 
 /// How the tables of a file refer to each other and to the world.
 #[derive(Default)]
-pub(super) struct Links {
-    pub(super) uses: Vec<Use>,
-    pub(super) endpoints: Vec<EndpointUse>,
-    /// The places that need a broker.
-    pub(super) needs_broker: Vec<Span>,
+pub(crate) struct Links {
+    pub uses: Vec<Use>,
+    pub endpoints: Vec<EndpointUse>,
+    /// Where a connection is needed that is not named: `[broker]`.
+    pub needs_broker: Vec<Span>,
+    /// Connections that are named.
+    pub connections: BTreeSet<String>,
 }
 
 /// A pipeline names a plugin or a model.
-pub(super) struct Use {
-    pub(super) name: String,
-    pub(super) kind: UseKind,
-    pub(super) span: Span,
+pub(crate) struct Use {
+    pub name: String,
+    pub kind: UseKind,
+    pub span: Span,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UseKind {
+pub(crate) enum UseKind {
     Preprocess,
     Transform,
     Model,
     Route,
 }
 
-/// A pipeline takes from or sends to a queue or a folder.
-pub(super) struct EndpointUse {
-    pub(super) pipeline: String,
-    pub(super) role: EndpointRole,
-    pub(super) endpoint: LinkedEndpoint,
-    pub(super) span: Span,
-    /// How a queue is declared, where the file says so.
-    pub(super) declare: Option<QueueType>,
+/// A pipeline takes from or sends to something that others of the file may name too.
+pub(crate) struct EndpointUse {
+    pub pipeline: String,
+    pub role: EndpointRole,
+    pub endpoint: LinkedEndpoint,
+    pub span: Span,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EndpointRole {
+pub enum EndpointRole {
     Source,
     Destination,
     DeadLetter,
 }
 
+/// A queue, a folder or the like.
+#[derive(Debug, Clone)]
+pub struct LinkedEndpoint {
+    /// `queue`
+    noun: &'static str,
+    /// Which one: equal where it is the same.
+    place: String,
+    /// Whether two pipelines may take from it.
+    is_shared: bool,
+    /// How the file says that it is made, where it does.
+    declared: Option<Declaration>,
+}
+
+/// How something is made where it is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LinkedEndpoint {
-    Queue(String),
-    /// Without symbolic links where it exists.
-    Folder(PathBuf),
+pub struct Declaration {
+    /// In any form that can be compared.
+    pub how: String,
+    /// The keys that say so.
+    pub keys: &'static [&'static str],
 }
 
 impl UseKind {
     /// The table that holds what is used.
-    pub(super) fn noun(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Preprocess | Self::Transform | Self::Route => "plugin",
             Self::Model => "model",
@@ -78,9 +93,34 @@ impl UseKind {
 }
 
 impl LinkedEndpoint {
-    /// A folder, however its path is written.
-    pub(super) fn folder(path: &Path) -> Self {
-        Self::Folder(path.canonicalize().unwrap_or_else(|_| path.components().collect()))
+    /// Something that hands each message to one of those who take from it.
+    pub fn shared(noun: &'static str, place: String) -> Self {
+        Self {
+            noun,
+            place,
+            is_shared: true,
+            declared: None,
+        }
+    }
+
+    /// A folder, however its path is written: without symbolic links where it exists.
+    pub fn folder(path: &Path) -> Self {
+        let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.components().collect());
+        Self {
+            noun: "folder",
+            place: format!("{path:?}"),
+            is_shared: false,
+            declared: None,
+        }
+    }
+
+    /// The same, made as the file says.
+    pub fn declared(self, declared: Option<Declaration>) -> Self {
+        Self { declared, ..self }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.noun == other.noun && self.place == other.place
     }
 }
 
@@ -94,12 +134,15 @@ impl Links {
         self.declarations(report);
         let plugins = raw.plugins.iter().map(|plugin| ("plugin", plugin.name, &plugin.span));
         let models = raw.models.iter().map(|model| ("model", model.name, &model.span));
-        for (kind, name, span) in plugins.chain(models) {
-            if !self
-                .uses
-                .iter()
-                .any(|used| used.kind.noun() == kind && used.name == name)
-            {
+        let connections = raw.connections.iter();
+        let connections = connections.map(|connection| ("connection", connection.name, &connection.span));
+        for (kind, name, span) in plugins.chain(models).chain(connections) {
+            let mut uses = self.uses.iter();
+            let is_used = match kind {
+                "connection" => self.connections.contains(name),
+                _ => uses.any(|used| used.kind.noun() == kind && used.name == name),
+            };
+            if !is_used {
                 report.warning(Diagnostic::at(
                     span.clone(),
                     format!("no pipeline uses the {kind} {}", quoted(name)),
@@ -109,7 +152,7 @@ impl Links {
     }
 
     /// The names that are used in one way.
-    pub(super) fn used_as(&self, kind: UseKind) -> BTreeSet<Name> {
+    pub(crate) fn used_as(&self, kind: UseKind) -> BTreeSet<Name> {
         self.uses
             .iter()
             .filter(|used| used.kind == kind)
@@ -141,14 +184,14 @@ impl Links {
     /// The results of a pipeline must not come back to it.
     fn loops(&self, report: &mut Report<'_>) {
         for source in self.with_role(EndpointRole::Source) {
-            let own = |sink: &&EndpointUse| sink.pipeline == source.pipeline && sink.endpoint == source.endpoint;
+            let own = |sink: &&EndpointUse| sink.pipeline == source.pipeline && sink.endpoint.is(&source.endpoint);
             for sink in self.with_role(EndpointRole::Destination).filter(own) {
                 let message = "this destination feeds the pipeline's own source: messages would loop endlessly";
                 report
                     .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
             for sink in self.with_role(EndpointRole::DeadLetter).filter(own) {
-                let message = "dead letters cannot go to the source queue";
+                let message = format!("dead letters cannot go to the source {}", sink.endpoint.noun);
                 report
                     .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
             }
@@ -184,7 +227,7 @@ impl Links {
             .with_role(EndpointRole::Destination)
             .filter(move |sink| sink.pipeline == pipeline);
         sinks.flat_map(move |sink| {
-            let fed = move |source: &&EndpointUse| source.endpoint == sink.endpoint && source.pipeline != pipeline;
+            let fed = move |source: &&EndpointUse| source.endpoint.is(&sink.endpoint) && source.pipeline != pipeline;
             self.with_role(EndpointRole::Source)
                 .filter(fed)
                 .map(move |source| (sink, source))
@@ -197,18 +240,19 @@ impl Links {
             let Some(first) = sources
                 .iter()
                 .take(index)
-                .find(|first| first.endpoint == second.endpoint)
+                .find(|first| first.endpoint.is(&second.endpoint))
             else {
                 continue;
             };
             let label = format!("the source of {}", quoted(&first.pipeline));
-            match second.endpoint {
-                LinkedEndpoint::Folder(_) => {
-                    let message = "two pipelines cannot take from one folder";
+            let noun = second.endpoint.noun;
+            match second.endpoint.is_shared {
+                false => {
+                    let message = format!("two pipelines cannot take from one {noun}");
                     report.diagnostic(Diagnostic::at(second.span.clone(), message).context(first.span.clone(), label));
                 }
-                LinkedEndpoint::Queue(_) => {
-                    let message = "two pipelines take from one queue: each message goes to either";
+                true => {
+                    let message = format!("two pipelines take from one {noun}: each message goes to either");
                     report.warning(Diagnostic::at(second.span.clone(), message).context(first.span.clone(), label));
                 }
             }
@@ -217,14 +261,20 @@ impl Links {
 
     /// One queue cannot be declared in two ways: the broker would refuse the second.
     fn declarations(&self, report: &mut Report<'_>) {
-        let declared = |used: &&EndpointUse| used.declare.is_some_and(|declare| declare != QueueType::Passive);
-        let declared: Vec<&EndpointUse> = self.endpoints.iter().filter(declared).collect();
-        for (index, second) in declared.iter().enumerate() {
-            let differs = |first: &&&EndpointUse| first.endpoint == second.endpoint && first.declare != second.declare;
-            if let Some(first) = declared.iter().take(index).find(differs) {
-                let message = "the queue has another `type` or `durable` elsewhere in the file";
+        let declared = self.endpoints.iter();
+        let declared = declared.filter_map(|used| Some((used, used.endpoint.declared.as_ref()?)));
+        let declared: Vec<(&EndpointUse, &Declaration)> = declared.collect();
+        for (index, (second, how)) in declared.iter().enumerate() {
+            let mut earlier = declared.iter().take(index);
+            let differs = |(first, other): &&(&EndpointUse, &Declaration)| {
+                first.endpoint.is(&second.endpoint) && other.how != how.how
+            };
+            if let Some((first, _)) = earlier.find(differs) {
+                let keys: Vec<String> = how.keys.iter().map(|key| format!("`{key}`")).collect();
+                let (noun, any, all) = (second.endpoint.noun, keys.join(" or "), keys.join(" and "));
+                let message = format!("the {noun} has another {any} elsewhere in the file");
                 let diagnostic = Diagnostic::at(second.span.clone(), message)
-                    .hint("give both the same `type` and `durable`")
+                    .hint(format!("give both the same {all}"))
                     .context(first.span.clone(), "here");
                 report.diagnostic(diagnostic);
             }

@@ -7,22 +7,32 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, Span};
-use super::keys;
+use super::kind::{ConnectionKind, PipelineTables, ReadConnection, ReadDestination, ReadSource, SourceKind};
 use super::raw_device::{RawDevice, RawDevices};
 use super::settings::Settings;
 use super::table::{Key, Read, Report, Table, Unreadable};
-use super::values::{Bytes, Patterns, Text, takes_texts, texts};
+use super::values::{Bytes, Text, takes_texts, texts};
 
 /// The whole file.
 pub(super) struct RawConfig<'t> {
     /// Whether there is a key `pipeline`, whatever it holds.
     pub(super) has_pipelines: bool,
-    /// `[broker]`, and `[host]`: read by the checks, as their keys declare.
-    pub(super) broker: Option<Table<'t>>,
+    pub(super) broker: Option<RawConnection<'t>>,
+    pub(super) connections: Vec<RawConnection<'t>>,
+    /// `[host]`: read by the checks, as its keys declare.
     pub(super) host: Option<Table<'t>>,
     pub(super) models: Vec<RawModel<'t>>,
     pub(super) plugins: Vec<RawPlugin<'t>>,
     pub(super) pipelines: Vec<RawPipeline<'t>>,
+}
+
+/// `[broker]`, or `[connection.NAME]`
+pub(super) struct RawConnection<'t> {
+    /// Empty for `[broker]`.
+    pub(super) name: &'t str,
+    pub(super) span: Span,
+    pub(super) kind: &'static ConnectionKind,
+    pub(super) read: Box<dyn ReadConnection>,
 }
 
 /// `[model.NAME]`
@@ -118,49 +128,26 @@ pub(super) struct RawProbe {
     pub(super) outcome: Key<Text>,
 }
 
+/// The kind that a table is of, by the keys that it has.
+pub(super) enum Chosen<K, R> {
+    None,
+    Several,
+    One(K, R),
+}
+
 /// `source = { .. }`
 pub(super) struct RawSource {
     pub(super) span: Span,
-    /// An AMQP queue: `queue = "image_queue"`.
-    pub(super) queue: Key<Text>,
-    /// A folder of files: `folder = "inbox"`.
-    pub(super) folder: Key<Text>,
-    /// Messages in flight: `prefetch = 256`.
-    pub(super) prefetch: Key<i128>,
-    /// How a missing queue is declared.
-    pub(super) declare: RawDeclare,
-    /// Which files are messages: `pattern = "*.png"` or `["*.png", "*.jpg"]`.
-    pub(super) pattern: Key<Patterns>,
-    /// How long a file must not have changed: `settle = "200ms"`.
-    pub(super) settle: Key<Duration>,
-}
-
-/// How a queue is declared where it is missing.
-pub(super) struct RawDeclare {
-    /// `type = "quorum"`, `"classic"` or `"passive"`.
-    pub(super) kind: Key<Text>,
-    /// Whether a classic queue survives a restart of the broker: `durable = false`.
-    pub(super) durable: Key<bool>,
+    pub(super) kind: Chosen<&'static SourceKind, Box<dyn ReadSource>>,
 }
 
 /// `[pipeline.NAME.destination.NAME]`
 pub(super) struct RawDestination<'t> {
     pub(super) name: &'t str,
     pub(super) span: Span,
-    /// An AMQP exchange, `""` for the default exchange: `exchange = "results"`.
-    pub(super) exchange: Key<Text>,
-    /// The key where the plugin gives none; on the default exchange a queue: `routing_key = "result_queue"`.
-    pub(super) routing_key: Key<Text>,
-    /// Keys that a plugin may choose: `keys = ["label.*"]`.
-    pub(super) keys: Key<Patterns>,
-    /// How a missing queue is declared: on the default exchange alone.
-    pub(super) declare: RawDeclare,
-    /// Reply queues that are allowed: `reply = ["amq.rabbitmq.reply-to.*"]`.
-    pub(super) reply: Key<Patterns>,
-    /// A folder: `folder = "out"`.
-    pub(super) folder: Key<Text>,
-    /// Where `queue` is written, which is a key of sources and means nothing here.
-    pub(super) queue: Option<Span>,
+    pub(super) kind: Chosen<(), Box<dyn ReadDestination>>,
+    /// Whether it has a key that means nothing in any destination, which was reported.
+    pub(super) is_misplaced: bool,
 }
 
 /// The name of a plugin or a model.
@@ -172,16 +159,23 @@ pub(super) struct References(pub(super) Vec<Spanned<Reference>>);
 impl<'t> RawConfig<'t> {
     /// Reads the whole file; what is wrong with keys and types is in the report.
     pub(super) fn read(table: &'t DeTable<'t>, report: &mut Report<'_>) -> Self {
-        let mut file = Table::new(table, &keys::ROOT, String::new(), 0..0);
+        let mut file = Table::new(table, report.registry.root(), String::new(), 0..0);
         let raw = Self {
             has_pipelines: table.contains_key("pipeline"),
-            broker: file.table("broker", report).into_given(),
+            broker: file
+                .table("broker", report)
+                .into_given()
+                .and_then(|table| RawConnection::read("", table, report)),
+            connections: read_named(&mut file, "connection", report, RawConnection::read)
+                .into_iter()
+                .flatten()
+                .collect(),
             host: file.table("host", report).into_given(),
             models: read_named(&mut file, "model", report, RawModel::read),
             plugins: read_named(&mut file, "plugin", report, RawPlugin::read),
             pipelines: read_named(&mut file, "pipeline", report, RawPipeline::read),
         };
-        file.finish(&keys::belongs, report);
+        file.finish(&report.registry.home(), report);
         raw
     }
 }
@@ -199,6 +193,26 @@ fn read_named<'t, T>(
         .collect()
 }
 
+impl<'t> RawConnection<'t> {
+    /// By the first key that says which kind it is. Where there is none, it is one of the first kind, which misses its key.
+    fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Option<Self> {
+        let kind = report
+            .registry
+            .connections()
+            .find(|kind| table.has(kind.key))
+            .or_else(|| report.registry.connections().next())?;
+        let raw = Self {
+            name,
+            span: table.span().clone(),
+            kind,
+            read: (kind.read)(&mut table, report),
+        };
+        table.refuse_others(kind.keys, "here", report);
+        table.finish(&report.registry.home(), report);
+        Some(raw)
+    }
+}
+
 impl<'t> RawModel<'t> {
     fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
         let raw = Self {
@@ -214,7 +228,7 @@ impl<'t> RawModel<'t> {
             max_wait: table.key("max_wait", report),
             is_invalid: table.is_invalid(),
         };
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
     }
 }
@@ -236,7 +250,7 @@ impl<'t> RawPlugin<'t> {
             let hint = "a plugin has its message, its settings and its log, and nothing else";
             report.diagnostic(Diagnostic::at(span, "nothing can be granted to a plugin yet").hint(hint));
         }
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
     }
 }
@@ -262,7 +276,7 @@ impl<'t> RawPipeline<'t> {
                 .map(|table| RawProbe::read(table, report))
                 .collect(),
         };
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
     }
 }
@@ -274,7 +288,7 @@ impl RawTrial {
             failures: table.key("failures", report),
             slower: table.key("slower", report),
         };
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
     }
 }
@@ -287,52 +301,76 @@ impl RawProbe {
             label: table.key("label", report),
             outcome: table.key("outcome", report),
         };
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
+    }
+}
+
+impl RawPipeline<'_> {
+    /// What a source or a destination of it, at `span`, may look at.
+    pub(super) fn tables<'a>(&'a self, span: &'a Span) -> PipelineTables<'a> {
+        let source = self.source.given().map(Spanned::get_ref);
+        PipelineTables {
+            pipeline: self.name,
+            span,
+            dead_letter: &self.dead_letter,
+            source: source.and_then(|source| match &source.kind {
+                Chosen::One(kind, read) => Some((*kind, read.as_ref())),
+                Chosen::None | Chosen::Several => None,
+            }),
+        }
     }
 }
 
 impl RawSource {
     fn read(pipeline: &mut Table<'_>, report: &mut Report<'_>) -> Key<Self> {
         pipeline.table("source", report).map(|mut table| {
+            let mut kinds = report.registry.sources().filter(|kind| table.has(kind.key));
+            let kind = match (kinds.next(), kinds.next()) {
+                (None, _) => Chosen::None,
+                (Some(kind), None) => {
+                    let read = (kind.read)(&mut table, report);
+                    table.refuse_others(kind.keys, kind.place, report);
+                    Chosen::One(kind, read)
+                }
+                (Some(_), Some(_)) => Chosen::Several,
+            };
             let raw = Self {
                 span: table.span().clone(),
-                queue: table.key("queue", report),
-                folder: table.key("folder", report),
-                prefetch: table.key("prefetch", report),
-                declare: RawDeclare::read(&mut table, report),
-                pattern: table.key("pattern", report),
-                settle: table.key("settle", report),
+                kind,
             };
-            table.finish(&keys::belongs, report);
+            table.finish(&report.registry.home(), report);
             raw
         })
     }
 }
 
-impl RawDeclare {
-    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Self {
-        Self {
-            kind: table.key("type", report),
-            durable: table.key("durable", report),
-        }
-    }
-}
-
 impl<'t> RawDestination<'t> {
     fn read(name: &'t str, mut table: Table<'t>, report: &mut Report<'_>) -> Self {
+        let mut is_misplaced = false;
+        for (key, message, hint) in report.registry.destinations().flat_map(|kind| kind.misplaced) {
+            if let Some(span) = table.reserve(key) {
+                is_misplaced = true;
+                report.diagnostic(Diagnostic::at(span, *message).hint(*hint));
+            }
+        }
+        let mut kinds = report.registry.destinations().filter(|kind| table.has(kind.key));
+        let kind = match (kinds.next(), kinds.next()) {
+            (None, _) => Chosen::None,
+            (Some(kind), None) => {
+                let read = (kind.read)(&mut table, report);
+                table.refuse_others(kind.keys, "here", report);
+                Chosen::One((), read)
+            }
+            (Some(_), Some(_)) => Chosen::Several,
+        };
         let raw = Self {
             name,
             span: table.span().clone(),
-            exchange: table.key("exchange", report),
-            routing_key: table.key("routing_key", report),
-            keys: table.key("keys", report),
-            declare: RawDeclare::read(&mut table, report),
-            reply: table.key("reply", report),
-            folder: table.key("folder", report),
-            queue: table.reserve("queue"),
+            kind,
+            is_misplaced,
         };
-        table.finish(&keys::belongs, report);
+        table.finish(&report.registry.home(), report);
         raw
     }
 }

@@ -30,7 +30,7 @@ impl<'t> Read<'t> for RawDevice {
                 let adapter = table.key("adapter", report);
                 let is_invalid = table.is_invalid();
                 let n_before = report.diagnostics.len();
-                table.finish(&keys::belongs, report);
+                table.finish(&report.registry.home(), report);
                 if is_invalid || report.diagnostics.len() > n_before {
                     return Err(Unreadable::Reported);
                 }

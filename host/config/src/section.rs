@@ -232,7 +232,7 @@ macro_rules! section {
                 mut table: crate::table::Table<'_>,
                 checker: &mut crate::check::Checker<'_, '_>,
             ) -> Self {
-                table.finish(&crate::keys::belongs, checker.report);
+                table.finish(&checker.report.registry.home(), checker.report);
                 Self {
                     $(
                         $field: crate::section::Reads::read(

@@ -6,17 +6,18 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use millrace_schema::{Form, Section};
+use millrace_schema::{Declared, Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, Span, Warning, did_you_mean, quoted};
 use super::environment::{self, ExpandError};
+use super::registry::Registry;
 use super::values::found;
 
 /// A key that may be missing, or there but wrong.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Key<T> {
+pub enum Key<T> {
     /// It is not in the file.
     #[default]
     Absent,
@@ -27,21 +28,22 @@ pub(super) enum Key<T> {
 }
 
 /// The findings so far.
-pub(super) struct Report<'a> {
-    pub(super) text: &'a str,
-    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) diagnostics: Vec<Diagnostic>,
-    pub(super) warnings: Vec<Warning>,
+pub struct Report<'a> {
+    /// The transports that the file may name.
+    pub registry: &'static Registry,
+    pub text: &'a str,
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub warnings: Vec<Warning>,
     /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
-    pub(super) meant: BTreeSet<(usize, &'static str)>,
+    pub meant: BTreeSet<(usize, &'static str)>,
     /// The key that was asked for, with its section.
-    #[cfg(test)]
-    pub(super) asked: Vec<(&'static str, &'static str)>,
+    pub(crate) asked: Vec<(&'static str, &'static str)>,
 }
 
 /// A table of the file, and the keys that it may have.
 #[derive(Clone)]
-pub(super) struct Table<'t> {
+pub struct Table<'t> {
     table: &'t DeTable<'t>,
     /// The keys that are declared for it.
     section: &'static Section,
@@ -55,7 +57,7 @@ pub(super) struct Table<'t> {
 }
 
 /// A value that can be read from TOML.
-pub(super) trait Read<'t>: Sized {
+pub trait Read<'t>: Sized {
     /// The form of the value, with its article.
     const EXPECTED: &'static str;
 
@@ -67,7 +69,7 @@ pub(super) trait Read<'t>: Sized {
 }
 
 /// Why a value could not be read.
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// It is of another type; not yet reported.
     Type { hint: Option<String> },
     /// Something else, and that was reported.
@@ -76,7 +78,7 @@ pub(super) enum Unreadable {
 
 impl<T> Key<T> {
     /// The value, where there is one.
-    pub(super) fn given(&self) -> Option<&Spanned<T>> {
+    pub fn given(&self) -> Option<&Spanned<T>> {
         match self {
             Self::Given(value) => Some(value),
             Self::Absent | Self::Mistaken => None,
@@ -84,7 +86,7 @@ impl<T> Key<T> {
     }
 
     /// The value, where there is one.
-    pub(super) fn into_given(self) -> Option<T> {
+    pub fn into_given(self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value.into_inner()),
             Self::Absent | Self::Mistaken => None,
@@ -92,7 +94,7 @@ impl<T> Key<T> {
     }
 
     /// Turns the value into another.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Key<U> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Key<U> {
         match self {
             Self::Absent => Key::Absent,
             Self::Mistaken => Key::Mistaken,
@@ -100,34 +102,34 @@ impl<T> Key<T> {
         }
     }
 
-    pub(super) fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn new(registry: &'static Registry, text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
+            registry,
             text,
             variable,
             diagnostics: Vec::new(),
             warnings: Vec::new(),
             meant: BTreeSet::new(),
-            #[cfg(test)]
             asked: Vec::new(),
         }
     }
 
-    pub(super) fn diagnostic(&mut self, diagnostic: Diagnostic) {
+    pub fn diagnostic(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
-    pub(super) fn warning(&mut self, warning: Diagnostic) {
+    pub fn warning(&mut self, warning: Diagnostic) {
         self.warnings.push(Warning(warning));
     }
 
     /// Fills the environment into a string.
-    pub(super) fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
+    pub fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
         let errors = match environment::expand(written, self.variable) {
             Ok(expanded) => {
                 for reference in expanded.trimmed {
@@ -168,7 +170,7 @@ impl<'a> Report<'a> {
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
+    pub fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
         Self {
             table,
             section,
@@ -180,24 +182,23 @@ impl<'t> Table<'t> {
     }
 
     /// Whether a value that was asked for could not be read.
-    pub(super) fn is_invalid(&self) -> bool {
+    pub fn is_invalid(&self) -> bool {
         self.is_invalid
     }
 
     /// The place to name where a key is missing: the table's own name.
-    pub(super) fn span(&self) -> &Span {
+    pub fn span(&self) -> &Span {
         &self.span
     }
 
     /// Reads a key.
-    pub(super) fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
+    pub fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
         // A mistake in the code, not in a file: every key that is read is declared.
         debug_assert!(
             self.declares::<T>(name),
             "`{name}` of `{}` is not declared as this form",
             self.section.id
         );
-        #[cfg(test)]
         report.asked.push((self.section.id, name));
         let Some(value) = self.table.get(name) else {
             return Key::Absent;
@@ -218,13 +219,38 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Whether a key is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// Reports the keys that are declared for tables of another kind than these.
+    pub fn refuse_others(&self, own: &[Declared], place: &str, report: &mut Report<'_>) {
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            let is_own = own.iter().any(|declared| declared.name == name);
+            if let Some(declared) = self.section.find(name).filter(|_| !is_own) {
+                let message = format!("`{name}` has no meaning {place}");
+                let diagnostic = Diagnostic::at(value.span(), message);
+                report.diagnostic(match declared.why {
+                    "" => diagnostic,
+                    why => diagnostic.hint(why),
+                });
+            }
+        }
+    }
+
     /// The value of a key that is read elsewhere; what is wrong with it is reported there.
-    pub(super) fn peek<T: Read<'t>>(&self, name: &str, report: &Report<'_>) -> Option<T> {
-        T::read(self.table.get(name)?, &mut Report::new(report.text, report.variable)).ok()
+    pub fn peek<T: Read<'t>>(&self, name: &str, report: &Report<'_>) -> Option<T> {
+        T::read(
+            self.table.get(name)?,
+            &mut Report::new(report.registry, report.text, report.variable),
+        )
+        .ok()
     }
 
     /// The table `name`, where there is one.
-    pub(super) fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
+    pub fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
         let key: Key<&'t DeTable<'t>> = self.key(name, report);
         let span = self.key_span(name).unwrap_or_default();
         let title = join(&self.title, name);
@@ -233,13 +259,13 @@ impl<'t> Table<'t> {
     }
 
     /// Where a key is that has no meaning yet, or none here: it counts as known, and the caller says why.
-    pub(super) fn reserve(&mut self, name: &'static str) -> Option<Span> {
+    pub fn reserve(&mut self, name: &'static str) -> Option<Span> {
         self.reserved.push(name);
         self.key_span(name)
     }
 
     /// The tables in table `name`, which the user named.
-    pub(super) fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
+    pub fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
         let Key::Given(outer) = self.table(name, report) else {
             return Vec::new();
         };
@@ -262,7 +288,7 @@ impl<'t> Table<'t> {
     }
 
     /// The tables in list `name`, in the order of the file.
-    pub(super) fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+    pub fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
         let title = format!("[{}]", join(&self.title, name));
         let list: Key<&'t DeArray<'t>> = self.key(name, report);
         let section = self.below(name);
@@ -299,7 +325,7 @@ impl<'t> Table<'t> {
     }
 
     /// Reports the keys that are not declared. `belongs` says where a key belongs that is known elsewhere.
-    pub(super) fn finish(&self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
+    pub fn finish(&self, belongs: &dyn Fn(&str) -> Option<&'static str>, report: &mut Report<'_>) {
         let declared = self.section.names();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();

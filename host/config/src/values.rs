@@ -11,33 +11,33 @@ use super::keys;
 use super::table::{Read, Report, Unreadable};
 use super::units;
 
-pub(super) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
+pub(crate) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };
 
 /// A string with the environment filled in.
 #[derive(Debug, Clone)]
-pub(super) struct Text {
+pub struct Text {
     /// The value: may hold secrets, so it is in no message.
-    pub(super) value: String,
-    /// The text of the file.
+    pub value: String,
+    /// What the file says.
     written: String,
 }
 
 /// A size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub(super) struct Bytes(pub(super) u64);
+pub struct Bytes(pub u64);
 
 /// One pattern or several.
 #[derive(Debug, Clone)]
-pub(super) struct Patterns(pub(super) Vec<Spanned<Text>>);
+pub struct Patterns(pub Vec<Spanned<Text>>);
 
 impl Text {
     /// Whether the value is what the file says, so that it may be shown.
-    pub(super) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.value == self.written
     }
 
-    /// The text of the file, in backticks.
-    pub(super) fn quoted(&self) -> String {
+    /// What the file says, in backticks.
+    pub fn quoted(&self) -> String {
         quoted(&self.written)
     }
 }
@@ -142,12 +142,12 @@ impl<'t> Read<'t> for Patterns {
 }
 
 /// Whether a declared form is one string, or a list of them.
-pub(super) fn takes_texts(form: &Form) -> bool {
+pub(crate) fn takes_texts(form: &Form) -> bool {
     matches!(form, Form::Either([Form::Text(_), Form::List(Form::Text(_), ..)]))
 }
 
 /// Reads one string, or a list of them; `what` is one of them, with its article.
-pub(super) fn texts<'t>(
+pub(crate) fn texts<'t>(
     value: &'t Spanned<DeValue<'t>>,
     what: &str,
     report: &mut Report<'_>,
@@ -229,12 +229,12 @@ fn read_quantity<'t, T>(
 }
 
 /// An integer of any width.
-pub(super) fn wide(number: &DeInteger<'_>) -> Option<i128> {
+pub(crate) fn wide(number: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// A value as messages name it.
-pub(super) fn found(value: &DeValue<'_>) -> String {
+pub(crate) fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("the string {}", quoted(text)),
         DeValue::Integer(number) => format!("the integer {}", quoted(&number.to_string())),

@@ -4,7 +4,6 @@ use hyper::StatusCode;
 
 use super::Answer;
 use super::view::{HostPhase, PipelineState, PipelineView, View};
-use crate::connect::amqp::Publishing;
 use crate::control::{PipelineReadiness, Readiness};
 
 /// 200 where every pipeline can take, else 503; with each pipeline's reasons:
@@ -63,18 +62,8 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         PipelineState::Paused => why.push("paused".to_owned()),
         PipelineState::Starting | PipelineState::Running | PipelineState::Draining => {}
     }
-    if let Some(broker) = view.broker.as_ref().filter(|_| pipeline.uses_broker) {
-        match broker.publishing {
-            Publishing::Connecting => why.push(match &broker.publishing_waits {
-                Some(waiting) => waiting.to_string(),
-                None => "waiting for the broker".to_owned(),
-            }),
-            Publishing::Blocked => why.push("the broker blocks publishes: it is short of memory or disk".to_owned()),
-            Publishing::Open => {
-                let waits = broker.publishing_waits.iter().chain(&broker.consuming_waits);
-                why.extend(waits.map(ToString::to_string));
-            }
-        }
+    for connection in view.connections_of(pipeline) {
+        why.extend(connection.why.iter().cloned());
     }
     if !pipeline.is_open && pipeline.state == PipelineState::Running {
         match &pipeline.source {
@@ -114,27 +103,21 @@ mod tests {
     use super::*;
     use crate::breaker::{FailingComponent, Opened};
     use crate::config::Name;
-    use crate::connect::Holding;
-    use crate::connect::amqp::{Status, Waiting};
     use crate::disposition::{ReasonClass, Stage};
+    use crate::transport::Holding;
+    use crate::transport::{ConnectionName, ConnectionStatus, Waiting};
     use crate::watchdog::Stalled;
 
     fn ready() -> View {
         View {
             phase: HostPhase::Running,
             doing: None,
-            broker: Some(Status {
-                is_consuming: true,
-                consuming_waits: None,
-                publishing_waits: None,
-                publishing: Publishing::Open,
-                n_consuming_made: 1,
-                n_publishing_made: 1,
-            }),
+            connections: [(ConnectionName::default(), ConnectionStatus::default())].into(),
             pipelines: vec![view::PipelineView {
                 name: Name::new("images").expect("a name"),
                 state: PipelineState::Running,
-                uses_broker: true,
+                connections: [ConnectionName::default()].into(),
+                receives_by: Some(ConnectionName::default()),
                 is_open: true,
                 holding: None,
                 breaker: None,
@@ -162,8 +145,9 @@ mod tests {
         assert!(answer.text.contains(expected), "{}", answer.text);
     }
 
-    fn broker(view: &mut View) -> &mut Status {
-        view.broker.as_mut().expect("a broker")
+    fn waits(view: &mut View, why: &str) {
+        let connection = view.connections.get_mut(&ConnectionName::default());
+        connection.expect("a broker").why.push(why.to_owned());
     }
 
     #[test]
@@ -172,16 +156,7 @@ mod tests {
         check(|_| (), 200, all);
         check(|view| view.phase = HostPhase::Starting, 503, r#""phase":"starting""#);
         check(|view| view.phase = HostPhase::Draining, 503, r#""why":["draining"]"#);
-        check(
-            |view| broker(view).publishing = Publishing::Connecting,
-            503,
-            "waiting for the broker",
-        );
-        check(
-            |view| broker(view).publishing = Publishing::Blocked,
-            503,
-            "the broker blocks publishes",
-        );
+        check(|view| waits(view, "blocked"), 503, r#""why":["blocked"]"#);
         check(|view| view.pipelines[0].is_open = false, 503, "waiting for the source");
         let waiting = |what: &str| {
             Some(Waiting {
@@ -194,13 +169,6 @@ mod tests {
             view.doing = waiting("warming up");
         };
         check(start, 503, r#""why":["starting: warming up for 7 s"]"#);
-        let silent = |view: &mut View| {
-            broker(view).publishing = Publishing::Connecting;
-            broker(view).publishing_waits = waiting("waiting for the broker to answer");
-        };
-        check(silent, 503, r#""why":["waiting for the broker to answer for 7 s"]"#);
-        let late = |view: &mut View| broker(view).publishing_waits = waiting("waiting for the broker to answer");
-        check(late, 503, r#""why":["waiting for the broker to answer for 7 s"]"#);
         let opening = |view: &mut View| {
             view.pipelines[0].is_open = false;
             view.pipelines[0].source = waiting("opening queue `a`");
@@ -213,8 +181,7 @@ mod tests {
         let both = |view: &mut View| {
             view.pipelines[0].is_open = false;
             view.pipelines[0].source = waiting("away");
-            broker(view).publishing = Publishing::Connecting;
-            broker(view).publishing_waits = waiting("waiting for the broker: away");
+            waits(view, "waiting for the broker: away for 7 s");
         };
         check(both, 503, r#""why":["waiting for the broker: away for 7 s"]"#);
         let stalled = Stalled {
@@ -226,8 +193,8 @@ mod tests {
         let said = "stalled: nothing has moved for 200 s";
         check(|view| view.pipelines[0].stalled = Some(stalled), 503, said);
         let folder = |view: &mut View| {
-            broker(view).publishing = Publishing::Blocked;
-            view.pipelines[0].uses_broker = false;
+            waits(view, "blocked");
+            view.pipelines[0].connections.clear();
         };
         check(folder, 200, all);
         let holding = Holding {

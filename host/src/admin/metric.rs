@@ -1,30 +1,6 @@
 //! The names of what is counted, and what each means. Knows no number.
 
-/// Something that is counted.
-#[derive(Debug)]
-pub(super) struct Metric {
-    /// By the conventions of Prometheus: what, in which unit, and `total` where it only grows.
-    pub(super) name: &'static str,
-    /// `counter`, `gauge` or `histogram`.
-    pub(super) kind: &'static str,
-    /// For people.
-    pub(super) help: &'static str,
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    let kind = "counter";
-    Metric { name, kind, help }
-}
-
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    let kind = "gauge";
-    Metric { name, kind, help }
-}
-
-const fn histogram(name: &'static str, help: &'static str) -> Metric {
-    let kind = "histogram";
-    Metric { name, kind, help }
-}
+use crate::metric::{Metric, counter, gauge, histogram};
 
 pub(super) const GENERATION: Metric = gauge("millrace_generation", "The generation that serves.");
 pub(super) const CHANGES: Metric = counter(
@@ -83,15 +59,6 @@ pub(super) const QUEUE_WAIT: Metric = histogram(
     "How long a message waited for the device.",
 );
 pub(super) const DEVICE_SECONDS: Metric = histogram("millrace_device_seconds", "How long the device ran a batch.");
-pub(super) const BROKER_CONNECTED: Metric = gauge("millrace_broker_connected", "Whether the connection is open.");
-pub(super) const BROKER_BLOCKED: Metric = gauge(
-    "millrace_broker_blocked",
-    "Whether the broker blocks publishes because it is short of memory or disk.",
-);
-pub(super) const BROKER_CONNECTIONS: Metric = counter(
-    "millrace_broker_connections_total",
-    "How often the host connected: once, and again after each loss.",
-);
 pub(super) const LOG_LINES_LOST: Metric = counter(
     "millrace_log_lines_lost_total",
     "Lines of the log that were not written: the disk was full, or the reader was gone or too slow.",

@@ -5,13 +5,14 @@
 
 use std::fmt::{Arguments, Display, Write};
 
-use super::metric::{self, Metric};
+use super::metric;
 use super::view::{PipelineView, View};
-use crate::connect::amqp::{Publishing, Status};
 use crate::control::ChangeOutcome;
 use crate::counters::Calls;
 use crate::histogram::Histogram;
 use crate::inference::ModelCounts;
+use crate::metric::Metric;
+use crate::transport::Sample;
 
 /// The type of the text, as Prometheus wants it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,9 +28,7 @@ pub(super) fn text(view: &View) -> String {
     page.calls(&view.pipelines);
     page.plugins(view);
     page.models(view);
-    if let Some(broker) = &view.broker {
-        page.broker(broker);
-    }
+    page.connections(view);
     page.begin(&metric::LOG_LINES_LOST);
     page.sample(&metric::LOG_LINES_LOST, "", view.n_log_lines_lost);
     page.begin(&metric::MEMORY);
@@ -204,22 +203,25 @@ impl Page {
         }
     }
 
-    fn broker(&mut self, broker: &Status) {
-        let is_publishing = broker.publishing != Publishing::Connecting;
-        let is_blocked = broker.publishing == Publishing::Blocked;
-        self.begin(&metric::BROKER_CONNECTED);
-        for (connection, is_there) in [("consume", broker.is_consuming), ("publish", is_publishing)] {
-            let labels = label("connection", connection);
-            self.sample(&metric::BROKER_CONNECTED, &labels, u8::from(is_there));
-        }
-        self.begin(&metric::BROKER_BLOCKED);
-        self.sample(&metric::BROKER_BLOCKED, "", u8::from(is_blocked));
-        self.begin(&metric::BROKER_CONNECTIONS);
-        for (connection, n_made) in [
-            ("consume", broker.n_consuming_made),
-            ("publish", broker.n_publishing_made),
-        ] {
-            self.sample(&metric::BROKER_CONNECTIONS, &label("connection", connection), n_made);
+    /// What is counted of connections, metric by metric; of named ones with their names.
+    fn connections(&mut self, view: &View) {
+        let all = || {
+            let connections = view.connections.iter();
+            connections.flat_map(|(name, connection)| connection.samples.iter().map(move |sample| (name, sample)))
+        };
+        let mut told: Vec<&str> = Vec::new();
+        for (_, Sample { metric, .. }) in all() {
+            if told.contains(&metric.name) {
+                continue;
+            }
+            told.push(metric.name);
+            self.begin(metric);
+            for (name, sample) in all().filter(|(_, sample)| sample.metric.name == metric.name) {
+                let own = sample.label.map(|(name, value)| label(name, value));
+                let named = name.0.as_ref().map(|name| label("name", name));
+                let labels: Vec<String> = own.into_iter().chain(named).collect();
+                self.sample(metric, &labels.join(","), sample.value);
+            }
         }
     }
 }
@@ -262,12 +264,13 @@ mod tests {
     use super::super::view::{HostPhase, PipelineState};
     use super::*;
     use crate::config::Name;
-    use crate::connect::amqp::Status;
     use crate::counters::{Call, Outcome, PipelineCounters};
     use crate::disposition::{ReasonClass, Stage};
     use crate::histogram::TIMES;
     use crate::inference::{Closed, ModelMeter};
+    use crate::metric::gauge;
     use crate::sandbox::PluginCounts;
+    use crate::transport::{ConnectionName, ConnectionStatus};
 
     const GUIDE: &str = include_str!("../../../docs/operating.md");
 
@@ -296,6 +299,24 @@ mod tests {
         }
     }
 
+    /// What a transport counts of a connection.
+    fn connection() -> ConnectionStatus {
+        static CONNECTED: Metric = gauge("millrace_broker_connected", "Whether it is there.");
+        static BLOCKED: Metric = gauge("millrace_broker_blocked", "Whether it takes nothing.");
+        let sample = |metric, label| Sample {
+            metric,
+            label,
+            value: 1,
+        };
+        ConnectionStatus {
+            samples: vec![
+                sample(&CONNECTED, Some(("connection", "publish"))),
+                sample(&BLOCKED, None),
+            ],
+            ..ConnectionStatus::default()
+        }
+    }
+
     #[test]
     fn a_page_has_every_count_in_the_words_of_prometheus() {
         let counters = Arc::new(PipelineCounters::default());
@@ -311,18 +332,14 @@ mod tests {
         let view = View {
             phase: HostPhase::Running,
             doing: None,
-            broker: Some(Status {
-                is_consuming: true,
-                consuming_waits: None,
-                publishing_waits: None,
-                publishing: Publishing::Blocked,
-                n_consuming_made: 2,
-                n_publishing_made: 1,
-            }),
+            connections: [None, Name::new("plant")]
+                .map(|name| (ConnectionName(name), connection()))
+                .into(),
             pipelines: vec![PipelineView {
                 name: Name::new("images").expect("a name"),
                 state: PipelineState::Running,
-                uses_broker: true,
+                connections: Default::default(),
+                receives_by: None,
                 is_open: true,
                 holding: None,
                 breaker: None,
@@ -371,8 +388,9 @@ mod tests {
             "millrace_queue_wait_seconds_sum{model=\"shapes\"} 0.75",
             "millrace_device_seconds_sum{model=\"shapes\"} 0.125",
             "millrace_broker_connected{connection=\"publish\"} 1",
+            "millrace_broker_connected{connection=\"publish\",name=\"plant\"} 1",
             "millrace_broker_blocked 1",
-            "millrace_broker_connections_total{connection=\"consume\"} 2",
+            "millrace_broker_blocked{name=\"plant\"} 1",
         ] {
             let line = line.replace("CROP", "pipeline=\"images\",stage=\"preprocess\",plugin=\"crop\"");
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

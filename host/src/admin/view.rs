@@ -1,15 +1,15 @@
 //! The view of a host: plain data, taken at one moment. Knows no format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::breaker::Opened;
 use crate::config::Name;
-use crate::connect::Holding;
-use crate::connect::amqp::{Status, Waiting};
 use crate::control::ChangeOutcome;
 use crate::counters::Counts;
 use crate::inference::ModelCounts;
 use crate::sandbox::PluginCounts;
+use crate::transport::Holding;
+use crate::transport::{ConnectionName, ConnectionStatus, Waiting};
 use crate::watchdog::Stalled;
 
 /// A host at one moment.
@@ -19,8 +19,8 @@ pub struct View {
     pub phase: HostPhase,
     /// Its work before it runs, where that is known.
     pub doing: Option<Waiting>,
-    /// The connections to the broker, where a pipeline needs them.
-    pub broker: Option<Status>,
+    /// The connections that pipelines need.
+    pub connections: BTreeMap<ConnectionName, ConnectionStatus>,
     /// Every pipeline of the file.
     pub pipelines: Vec<PipelineView>,
     /// The generation that serves; none before the first.
@@ -33,6 +33,14 @@ pub struct View {
     pub plugins: Vec<PluginCounts>,
     /// Lines of the log that were lost.
     pub n_log_lines_lost: u64,
+}
+
+impl View {
+    /// The connections that a pipeline needs, where they were made so far.
+    pub fn connections_of<'v>(&'v self, pipeline: &'v PipelineView) -> impl Iterator<Item = &'v ConnectionStatus> {
+        let names = pipeline.connections.iter();
+        names.filter_map(|name| self.connections.get(name))
+    }
 }
 
 /// Where in its life a host is.
@@ -76,8 +84,10 @@ pub struct PipelineView {
     pub name: Name,
     /// Its state.
     pub state: PipelineState,
-    /// Whether its messages or its results go by the broker.
-    pub uses_broker: bool,
+    /// The connections that its messages or its results go by.
+    pub connections: BTreeSet<ConnectionName>,
+    /// The one of them that its messages come by.
+    pub receives_by: Option<ConnectionName>,
     /// Whether its source hands out messages.
     pub is_open: bool,
     /// What it waits for before it receives more.

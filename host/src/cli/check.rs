@@ -7,12 +7,13 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::{FileArguments, MISTAKEN, online, output, pace};
-use crate::config::{BrokerConfig, Config, ConfigErrors, Rendering, Warning};
+use crate::config::{Config, ConfigErrors, Rendering, Warning};
 use crate::memory::{self, MemoryBound};
 use crate::reload::{self, LoadedConfig, LoadedFiles};
 use crate::sandbox::{Compiler, CompilerProcess, Sandbox};
 use crate::streams::{self, Severity};
 use crate::supervisor::undone_before;
+use crate::transport::REGISTRY;
 
 /// `millrace check`
 #[derive(Debug, Args)]
@@ -36,12 +37,12 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
         &pace::warnings(&loaded_config.config, &loaded_config.loaded),
     );
     let LoadedConfig { config, loaded, .. } = loaded_config;
-    let online = match (&config.broker, options.online) {
-        (Some(broker), true) => match look(&config, broker).await {
+    let online = match (config.connections.is_empty(), options.online) {
+        (false, true) => match look(&config).await {
             Ok(()) => ", and none at the broker",
             Err(code) => return Ok(code),
         },
-        (None, true) => ", and no broker to look at",
+        (true, true) => ", and no broker to look at",
         (_, false) => "",
     };
     output::print(format_args!(
@@ -55,12 +56,14 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what the broker has against the file.
-async fn look(config: &Config, broker: &BrokerConfig) -> Result<(), ExitCode> {
-    let findings = online::look(config, broker).await.map_err(|online::Away(error)| {
-        streams::error(format_args!("{}: {error}", broker.shown_url()));
-        ExitCode::FAILURE
-    })?;
+/// Prints what brokers have against the file.
+async fn look(config: &Config) -> Result<(), ExitCode> {
+    let findings = online::look(config)
+        .await
+        .map_err(|online::Unanswered { shown, why }| {
+            streams::error(format_args!("{shown}: {why}"));
+            ExitCode::FAILURE
+        })?;
     warn(config, &findings.warnings);
     findings.errors.into_result().map_err(|errors| {
         streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
@@ -105,7 +108,7 @@ pub(super) fn load(arguments: &FileArguments) -> Result<(LoadedConfig, Arc<Sandb
 
 /// Reads a file, and opens the sandbox for what it names.
 pub(super) fn open(arguments: &FileArguments) -> Result<(Read, Arc<Sandbox>), ExitCode> {
-    let read = Config::load(&arguments.file);
+    let read = Config::load(&arguments.file, &REGISTRY);
     let workers = read.as_ref().map_or(1, |(config, _)| config.host.workers);
     match Sandbox::start(workers, Compiler::Child(CompilerProcess::default())) {
         Ok(sandbox) => Ok((read, Arc::new(sandbox))),

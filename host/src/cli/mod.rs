@@ -27,10 +27,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{BrokerAccess, Secret, without_line_break};
+use crate::config::{Secret, without_line_break};
 use crate::journal;
 use crate::progress::Progress;
 use crate::streams::{self, AtEnd, Format, LogWriter, Severity, StderrMode};
+use crate::transport::amqp::BrokerAccess;
 
 /// Stands between a message broker and a neural network: takes messages, lets a sandboxed plugin turn each into a
 /// tensor, runs a model over batches of them, lets a second plugin route each result, publishes it, and only then

@@ -6,20 +6,21 @@ use std::time::{Duration, Instant};
 
 use millrace_models::{Device, Element, Model, Runner, Tensor, TensorData, is_cpu};
 
-use crate::config::{Config, Diagnostic, ModelConfig, Name, SourceConfig, Warning};
-use crate::connect;
+use crate::config::{Config, Diagnostic, ModelConfig, Name, Warning};
 use crate::reload::LoadedFiles;
+use crate::transport;
 
 /// Warns of each queue whose prefetch its model cannot finish within a drain. Only CPUs are asked: a GPU would have to be
 /// warmed up for it.
 pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
-    let limit = config.host.drain.saturating_sub(connect::reserve(config.host.drain));
+    let limit = config.host.drain.saturating_sub(transport::reserve(config.host.drain));
     let mut times: BTreeMap<&Name, Option<Duration>> = BTreeMap::new();
     let mut warnings = Vec::new();
     for (name, pipeline) in &config.pipelines {
-        let SourceConfig::Queue(source) = &pipeline.source else {
+        if !pipeline.source.capabilities().hands_over_ahead {
             continue;
-        };
+        }
+        let n_in_flight = pipeline.source.prefetch();
         let Some((model, settings)) = loaded.model(&pipeline.model).zip(config.models.get(&pipeline.model)) else {
             continue;
         };
@@ -27,7 +28,7 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
             .entry(&pipeline.model)
             .or_insert_with(|| item_time(model, settings));
         let Some(needs) = time
-            .map(|time| time * u32::from(source.prefetch))
+            .map(|time| time * u32::from(n_in_flight))
             .filter(|needs| *needs > limit)
         else {
             continue;
@@ -36,7 +37,7 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
             "model `{}` takes {:.0} s for the {} messages that pipeline `{name}` may have in flight, longer than the {} s of a drain: a stop returns some of them",
             pipeline.model,
             needs.as_secs_f64(),
-            source.prefetch,
+            n_in_flight,
             limit.as_secs(),
         );
         let at = config.locate(&format!("pipeline.{name}.source.prefetch"));

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::BrokerArguments;
 use super::output::{Reader, plain, print};
-use crate::connect::amqp::{self, Taking};
 use crate::message::Message;
 use crate::streams::{self, Severity};
+use crate::transport::amqp::{self, Taking};
 
 /// The most of a body that is printed for people.
 const SHOWN_CHARS: usize = 2000;

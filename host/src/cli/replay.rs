@@ -16,19 +16,16 @@ use super::plugin::{body, labels, results, tensor};
 use super::{MISTAKEN, check};
 use crate::cases;
 use crate::config::case::{Case, ExpectedOutcome, Outcome, Record};
-use crate::config::{Config, Name, PipelineConfig, Rendering, Secret};
-use crate::connect::Destination;
-use crate::connect::amqp::Broker;
+use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
 use crate::generation::Stages;
 use crate::recall::Recall;
 use crate::reload::{self, HeldBack, Replayed};
 use crate::sandbox::{Compiler, Plugin, Sandbox};
 use crate::streams::{self, Severity};
+use crate::supervisor::destinations;
+use crate::transport::{Connections, Destination, OpenError, REGISTRY, registry};
 use crate::work::Seen;
-
-/// A broker without a connection: results are addressed as usual, and stay here.
-const NO_BROKER: &str = "amqp://127.0.0.1:1";
 
 /// A token that no port uses.
 const NO_TOKEN: &str = "a replay has no control interface, so it needs no token";
@@ -109,7 +106,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
         plugins: parts.plugins.map(|plugin| Arc::clone(&plugin.what)),
         model: parts.model.what,
         lane: sandbox.lane(1),
-        destinations: destinations(&config, &pipeline)?,
+        destinations: offline(&config, &pipeline)?,
         attempts: pipeline.attempts,
         max_message_bytes: pipeline.max_message_bytes,
         max_results_bytes: pipeline.max_results_bytes,
@@ -125,21 +122,33 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads the file; the broker's address and the token of the control interface need not be there.
+/// Reads the file; the addresses of connections and the token of the control interface need not be there.
 fn read(path: &Path) -> anyhow::Result<Result<Config, crate::config::ConfigErrors>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let table: toml::Table = text.parse().unwrap_or_default();
-    let is_for = |name: &str, room: &str, key: &str| {
-        let value = table.get(room).and_then(|table| table.get(key));
+    let is_value = |value: Option<&toml::Value>, name: &str| {
         value.and_then(toml::Value::as_str) == Some(format!("${{{name}}}").as_str())
+    };
+    let token = table.get("host").and_then(|host| host.get("control_token"));
+    let connections = || {
+        let named = table.get("connection").and_then(toml::Value::as_table);
+        table
+            .get("broker")
+            .into_iter()
+            .chain(named.into_iter().flat_map(|named| named.values()))
+    };
+    let nowhere = |name: &str| {
+        let mut kinds = REGISTRY.connections();
+        let kind = kinds.find(|kind| connections().any(|table| is_value(table.get(kind.key), name)));
+        kind.map(|kind| kind.nowhere.to_owned())
     };
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Some(value),
-        Err(_) if is_for(name, "broker", "amqp") => Some(NO_BROKER.to_owned()),
-        Err(_) if is_for(name, "host", "control_token") => Some(NO_TOKEN.to_owned()),
+        Err(_) if nowhere(name).is_some() => nowhere(name),
+        Err(_) if is_value(token, name) => Some(NO_TOKEN.to_owned()),
         Err(_) => None,
     };
-    Ok(Config::parse(&text, path, &variable).map(|(config, _)| config))
+    Ok(Config::parse(&text, path, &REGISTRY, &variable).map(|(config, _)| config))
 }
 
 /// The pipeline that is meant.
@@ -186,22 +195,16 @@ fn override_parts(config: &mut Config, options: &Options, pipeline: &PipelineCon
         model.placement = Placement::on(DeviceChoice::Cpu);
         model.max_batch = Some(1);
     }
-    if let Some(broker) = &mut config.broker {
-        broker.amqp = Secret::new(NO_BROKER.to_owned());
-    }
     Ok(())
 }
 
-/// Binds the destinations to a broker that is never asked.
-fn destinations(config: &Config, pipeline: &PipelineConfig) -> anyhow::Result<BTreeMap<Name, Destination>> {
-    let broker = config.broker.as_ref().map(|broker| Broker::offline(broker, "replay"));
-    let mut bound = BTreeMap::new();
-    for (name, destination) in &pipeline.destinations {
-        if let Some(destination) = Destination::bind(destination, &pipeline.source, broker.as_ref())? {
-            bound.insert(name.clone(), destination);
-        }
+/// Binds the destinations to connections that are never made.
+fn offline(config: &Config, pipeline: &PipelineConfig) -> Result<BTreeMap<Name, Arc<dyn Destination>>, OpenError> {
+    let mut connections = Connections::new();
+    for (name, connection) in &config.connections {
+        connections.insert(name.clone(), registry::connection(connection.as_ref())?.offline());
     }
-    Ok(bound)
+    destinations(pipeline, &connections)
 }
 
 fn shown(pipeline: &PipelineConfig, stages: &Stages, case: &Case, replayed: &Replayed) -> String {

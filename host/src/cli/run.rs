@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
-use crate::config::{PipelineConfig, SourceConfig};
-use crate::connect::folder::Until;
+use crate::config::PipelineConfig;
 use crate::progress::{Progress, Summary};
 use crate::run::{Host, RunOptions, RunOutcome};
+use crate::transport::Until;
 
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(100);
@@ -53,9 +53,9 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         Ok(opened) => opened,
         Err(code) => return Ok(code),
     };
-    let is_queue = |pipeline: &PipelineConfig| matches!(pipeline.source, SourceConfig::Queue(_));
+    let is_endless = |pipeline: &PipelineConfig| !pipeline.source.capabilities().ends;
     let config = read.as_ref().ok().map(|(config, _)| config);
-    if options.once && config.is_some_and(|config| config.pipelines.values().any(is_queue)) {
+    if options.once && config.is_some_and(|config| config.pipelines.values().any(is_endless)) {
         anyhow::bail!("--once needs a folder as the source of every pipeline: a queue cannot tell when it is empty");
     }
     let opened = match config {

@@ -13,6 +13,7 @@ use super::{MISTAKEN, output};
 use crate::config::{self, Config, Name, Rendering, ValidParts};
 use crate::sandbox::{self, Compiler, CompilerProcess, LoadProblem, Role, Sandbox};
 use crate::streams::{self, Severity};
+use crate::transport::REGISTRY;
 
 /// `millrace schema`
 #[derive(Debug, Args)]
@@ -38,9 +39,9 @@ enum Which {
 
 pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
     let schema = match (options.which, &options.file) {
-        (Which::Plugins, None) => config::schema(),
+        (Which::Plugins, None) => config::schema(&REGISTRY),
         (Which::Plugins, Some(file)) => match valid_parts(file) {
-            Some(valid_parts) => config::schema_with_settings(declared(&valid_parts)?),
+            Some(valid_parts) => config::schema_with_settings(&REGISTRY, declared(&valid_parts)?),
             None => return Ok(ExitCode::from(MISTAKEN)),
         },
         (_, Some(_)) => anyhow::bail!("--file goes with `plugins`: no other file names plugins"),
@@ -54,7 +55,7 @@ pub(super) fn schema(options: &Options) -> anyhow::Result<ExitCode> {
 /// The valid parts of a file: its author needs the schema before all of it is. A file without valid parts, because it
 /// is missing or is not TOML, is reported.
 fn valid_parts(file: &Path) -> Option<Arc<ValidParts>> {
-    match Config::load(file) {
+    match Config::load(file, &REGISTRY) {
         Ok((config, _)) => Some(config.errors().valid_parts()),
         Err(errors) if !errors.valid_parts().plugins.is_empty() => Some(errors.valid_parts()),
         Err(errors) => {

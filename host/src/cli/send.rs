@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::BrokerArguments;
 use super::output::print;
-use crate::connect::amqp;
+use crate::transport::amqp;
 
 /// `millrace send`
 #[derive(Debug, Args)]

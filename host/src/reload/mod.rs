@@ -21,7 +21,6 @@ pub use probe::{ProbeError, probe};
 pub use replay::{Replayed, replay};
 
 use crate::config::{Config, ConfigErrors, Diagnostic, ModelConfig, Name, ValidParts, Warning};
-use crate::connect::amqp;
 use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::inference::{ModelMeter, ServeOptions, Served};
@@ -29,6 +28,7 @@ use crate::machine;
 use crate::memory::{MemoryBound, Models};
 use crate::sandbox::{About, LoadError, LoadProblem, Plugin, Role, Sandbox, SettingDiagnostic};
 use crate::streams;
+use crate::transport::registry;
 
 /// How often the progress of a model's samples is logged.
 const SAMPLES_REPORTED_EVERY: Duration = Duration::from_secs(2);
@@ -157,9 +157,12 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning
             }
         }
     }
-    if let Some(Err(error)) = valid_parts.ca.as_deref().map(amqp::authorities) {
-        let hint = "it must be PEM, and the certificate of the authority that signed the broker's";
-        errors.push(Diagnostic::at(errors.locate("broker.ca"), error.to_string()).hint(hint));
+    for (name, connection) in &valid_parts.connections {
+        let checked = registry::connection(connection.as_ref()).map(|connection| connection.check_files());
+        if let Ok(Err((key, text, hint))) = checked {
+            let place = errors.locate(&format!("{}.{key}", name.place()));
+            errors.push(Diagnostic::at(place, text).hint(hint));
+        }
     }
     for (name, model) in &valid_parts.models {
         match load_model(name, &model.path) {

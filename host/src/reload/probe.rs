@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::replay::{Replayed, replay};
 use crate::config::{PipelineConfig, ProbeConfig, ProbeOutcome};
-use crate::connect::PendingOutput;
 use crate::disposition::{Disposition, ReasonClass};
 use crate::generation::Stages;
 use crate::message::Message;
+use crate::transport::PendingOutput;
 use crate::work::Notes;
 
 /// Why a probe failed.

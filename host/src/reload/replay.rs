@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Breaker;
-use crate::connect::PendingOutput;
 use crate::counters::PipelineCounters;
 use crate::disposition::Disposition;
 use crate::generation::Stages;
 use crate::message::Message;
 use crate::quota::LineQuota;
+use crate::transport::PendingOutput;
 use crate::work::{Attempt, Notes, Seen, Work};
 
 /// The outcome of a message.

@@ -5,13 +5,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
 use super::world::{Kind, Queue, Queued, Returned, Unacked, World};
-use crate::connect::amqp::PublishError;
-use crate::connect::redelivery_grace::RedeliveryGrace;
-use crate::connect::settle::{Delivered, Purpose};
-use crate::connect::{self, DeliverError, Delivery, Hold, Quarantine, Settled};
 use crate::disposition::ReasonClass;
+use crate::isolation::ExclusiveGuard;
 use crate::message::Message;
+use crate::transport::redelivery_grace::RedeliveryGrace;
+use crate::transport::settle::{Delivered, Purpose, settle};
+use crate::transport::{
+    self, AckHandle, DeliverError, Delivery, Hold, Quarantine, QuarantineQueue, Settled, Settlement, SourceError,
+    SourceHealth,
+};
 
 /// One life of a host.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub(super) struct Host {
 
 /// The broker's main queue.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     pub(super) host: Arc<Host>,
     consuming: Consuming,
     // Handed over in advance, and not handed out.
@@ -33,7 +39,7 @@ pub struct Source {
 
 /// The broker's queue of suspects.
 #[derive(Debug)]
-pub struct QuarantineQueue {
+struct FakeQuarantine {
     host: Arc<Host>,
     consuming: Consuming,
 }
@@ -43,22 +49,22 @@ pub struct QuarantineQueue {
 struct Consuming {
     session: Option<u64>,
     began_in: u64,
-    redelivery_grace: Arc<RedeliveryGrace>,
+    grace: Arc<RedeliveryGrace>,
 }
 
 /// A delivery that is owed.
 #[derive(Debug)]
-pub struct AckHandle {
+struct FakeAck {
     host: Arc<Host>,
     tag: u64,
     is_in_quarantine: bool,
     is_settled: bool,
-    redelivery_grace: Arc<RedeliveryGrace>,
+    grace: Arc<RedeliveryGrace>,
 }
 
 /// A result.
 #[derive(Debug)]
-pub struct PendingOutput {
+pub(super) struct Output {
     pub(super) host: Arc<Host>,
     pub(super) tag: u64,
     pub(super) id: usize,
@@ -86,7 +92,7 @@ impl Host {
         }
         match consuming.session.replace(state.session) {
             None => consuming.began_in = state.session,
-            Some(before) if before != state.session => consuming.redelivery_grace.begin(),
+            Some(before) if before != state.session => consuming.grace.begin(),
             Some(_) => {}
         }
         let number = self.number;
@@ -102,10 +108,8 @@ impl Host {
         state.n_deliveries += 1;
         let (tag, session) = (state.n_deliveries, state.session);
         let quarantine = match queue {
-            Queue::Main => consuming.redelivery_grace.of_ordinary(queued.redelivered),
-            Queue::QuarantineQueue => consuming
-                .redelivery_grace
-                .of_quarantined(queued.redelivered, queued.crash_count),
+            Queue::Main => consuming.grace.of_ordinary(queued.redelivered),
+            Queue::QuarantineQueue => consuming.grace.of_quarantined(queued.redelivered, queued.crash_count),
         };
         // A host that was there when the broker restarted knows better.
         let unknown = match queued.returned.take() {
@@ -133,18 +137,18 @@ impl Host {
             is_dead: false,
         };
         state.unacked.insert(tag, unacked);
-        let ack_handle = AckHandle {
+        let ack_handle = FakeAck {
             host: Arc::clone(self),
             tag,
             is_in_quarantine: matches!(quarantine, Quarantine::Inside { .. }),
             is_settled: false,
-            redelivery_grace: Arc::clone(&consuming.redelivery_grace),
+            grace: Arc::clone(&consuming.grace),
         };
         Some(Delivery {
             message,
             malformed: None,
             quarantine,
-            ack_handle: connect::AckHandle::Simulated(ack_handle),
+            ack: Box::new(ack_handle),
         })
     }
 }
@@ -158,14 +162,7 @@ impl Source {
         }
     }
 
-    pub(crate) fn quarantine_queue(&self) -> QuarantineQueue {
-        QuarantineQueue {
-            host: Arc::clone(&self.host),
-            consuming: Consuming::new(),
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Delivery {
+    async fn next_delivery(&mut self) -> Delivery {
         let world = Arc::clone(&self.host.world);
         loop {
             let changed = world.changed.notified();
@@ -186,7 +183,7 @@ impl Source {
     }
 
     /// Cancels: what was handed over before the answer is given.
-    pub(crate) async fn leave(&mut self) -> Vec<Delivery> {
+    async fn cancel(&mut self) -> Vec<Delivery> {
         self.host.step(2).await;
         self.hand_over();
         let host = Arc::clone(&self.host);
@@ -203,7 +200,7 @@ impl Source {
     }
 
     /// Asks once more, and may be given a message.
-    pub(crate) async fn last(&mut self) -> Option<Delivery> {
+    async fn ask_once_more(&mut self) -> Option<Delivery> {
         self.host.step(2).await;
         self.host.take(Queue::Main, &mut self.consuming)
     }
@@ -219,8 +216,33 @@ impl Source {
     }
 }
 
-impl QuarantineQueue {
-    pub(crate) async fn waiting(&mut self) {
+impl transport::Source for Source {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>> {
+        self.next_delivery().map(|delivery| Ok(Some(delivery))).boxed()
+    }
+
+    fn stop_consuming(&mut self) -> BoxFuture<'_, Vec<Delivery>> {
+        self.cancel().boxed()
+    }
+
+    fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
+        self.ask_once_more().boxed()
+    }
+
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
+        Some(Box::new(FakeQuarantine {
+            host: Arc::clone(&self.host),
+            consuming: Consuming::new(),
+        }))
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth::open()
+    }
+}
+
+impl FakeQuarantine {
+    async fn wait(&mut self) {
         loop {
             let changed = self.host.world.changed.notified();
             let is_alive = self.host.world.state().alive.contains(&self.host.number);
@@ -230,9 +252,15 @@ impl QuarantineQueue {
             changed.await;
         }
     }
+}
 
-    pub(crate) fn take(&mut self) -> Option<Delivery> {
-        self.host.take(Queue::QuarantineQueue, &mut self.consuming)
+impl QuarantineQueue for FakeQuarantine {
+    fn waiting(&mut self) -> BoxFuture<'_, ()> {
+        self.wait().boxed()
+    }
+
+    fn take<'a>(&'a mut self, _: &'a ExclusiveGuard) -> BoxFuture<'a, Option<Delivery>> {
+        ready(self.host.take(Queue::QuarantineQueue, &mut self.consuming)).boxed()
     }
 }
 
@@ -241,14 +269,14 @@ impl Consuming {
         Self {
             session: None,
             began_in: 0,
-            redelivery_grace: Arc::default(),
+            grace: Arc::default(),
         }
     }
 }
 
 /// A copy on its way.
 #[derive(Debug)]
-pub(crate) enum Copy {
+enum Copy {
     /// Into a queue.
     To(Queue, Queued),
     /// Among the dead letters.
@@ -261,9 +289,9 @@ impl std::fmt::Display for Copy {
     }
 }
 
-impl AckHandle {
+impl FakeAck {
     /// Settles once: gives what is let go of, or `None` where the broker does not know it any more.
-    async fn settle(&mut self) -> Option<Unacked> {
+    async fn let_go(&mut self) -> Option<Unacked> {
         self.host.step(2).await;
         self.is_settled = true;
         let mut state = self.host.world.state();
@@ -275,7 +303,7 @@ impl AckHandle {
     }
 }
 
-impl Drop for AckHandle {
+impl Drop for FakeAck {
     fn drop(&mut self) {
         let mut state = self.host.world.state();
         let is_owed = !self.is_settled && state.alive.contains(&self.host.number) && !std::thread::panicking();
@@ -284,9 +312,19 @@ impl Drop for AckHandle {
     }
 }
 
-impl Delivered for AckHandle {
+impl AckHandle for FakeAck {
+    fn is_void(&self) -> bool {
+        Delivered::is_void(self)
+    }
+
+    fn settle<'a>(self: Box<Self>, settlement: Settlement<'a>) -> BoxFuture<'a, Settled> {
+        settle(*self, settlement).boxed()
+    }
+}
+
+impl Delivered for FakeAck {
     type Copy = Copy;
-    type Error = PublishError;
+    type Error = Lost;
 
     fn is_in_quarantine(&self) -> bool {
         self.is_in_quarantine
@@ -332,12 +370,12 @@ impl Delivered for AckHandle {
         })
     }
 
-    async fn publish(&self, copy: &Copy) -> Result<(), PublishError> {
+    async fn publish(&self, copy: &Copy) -> Result<(), Lost> {
         self.host.step(3).await;
         {
             let mut state = self.host.world.state();
             if !state.takes_copies {
-                return Err(PublishError::Disconnected);
+                return Err(Lost);
             }
             match copy {
                 Copy::To(queue, queued) => {
@@ -351,7 +389,7 @@ impl Delivered for AckHandle {
         self.host.step(2).await;
         let mut state = self.host.world.state();
         if state.random.chance(3) {
-            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()));
+            return Err(Lost);
         }
         if let Some(unacked) = state.unacked.get_mut(&self.tag) {
             match copy {
@@ -363,7 +401,7 @@ impl Delivered for AckHandle {
     }
 
     async fn ack(mut self) -> Settled {
-        let Some(unacked) = self.settle().await else {
+        let Some(unacked) = self.let_go().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };
         let mut state = self.host.world.state();
@@ -389,9 +427,9 @@ impl Delivered for AckHandle {
 
     async fn nack(mut self) -> Settled {
         if self.is_in_quarantine {
-            self.redelivery_grace.begin();
+            self.grace.begin();
         }
-        let Some(unacked) = self.settle().await else {
+        let Some(unacked) = self.let_go().await else {
             return Settled::Lost("its channel is gone".to_owned());
         };
         let mut state = self.host.world.state();
@@ -410,8 +448,25 @@ impl Delivered for AckHandle {
     }
 }
 
-impl PendingOutput {
-    pub(crate) async fn send(&self) -> Result<(), DeliverError> {
+/// It is not known to have arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("the confirm was lost")]
+struct Lost;
+
+impl transport::Output for Output {
+    fn send(&self) -> BoxFuture<'_, Result<(), DeliverError>> {
+        self.try_send().map(|sent| sent.map_err(DeliverError::new)).boxed()
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Output {
+    async fn try_send(&self) -> Result<(), Lost> {
         self.host.step(3).await;
         let takes = {
             let mut state = self.host.world.state();
@@ -424,7 +479,7 @@ impl PendingOutput {
         self.host.step(3).await;
         let mut state = self.host.world.state();
         if !takes || state.random.chance(3) {
-            return Err(PublishError::Unconfirmed("the confirm was lost".to_owned()).into());
+            return Err(Lost);
         }
         if let Some(unacked) = state.unacked.get_mut(&self.tag) {
             unacked.n_confirmed += 1;

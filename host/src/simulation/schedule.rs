@@ -15,14 +15,13 @@ use super::script::{Ailment, Script};
 use super::world::{Kind, World};
 use crate::breaker::Breaker;
 use crate::config::{Name, TrialConfig};
-use crate::connect::folder::FolderError;
-use crate::connect::{self, Hold};
 use crate::generation::{Current, Generation, ServingStages};
 use crate::isolation::IsolationLock;
 use crate::pipeline::Pipeline;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 use crate::recall::Recall;
+use crate::transport::{Hold, SourceError};
 use crate::trial::{Trial, TrialEnded};
 use crate::work::Work as _;
 
@@ -72,7 +71,7 @@ struct Running {
     host: Arc<Host>,
     drain: CancellationToken,
     cut: CancellationToken,
-    task: JoinHandle<Result<(), FolderError>>,
+    task: JoinHandle<Result<(), SourceError>>,
     current: Current<Script>,
     proven: Arc<Script>,
     trials: mpsc::UnboundedSender<TrialEnded>,
@@ -163,7 +162,7 @@ impl Schedule {
             quarantine_log: QuarantineLog::default(),
             lines: LineQuota::new(u32::MAX),
         });
-        let source = connect::Source::Simulated(Source::new(Arc::clone(&host)));
+        let source = Box::new(Source::new(Arc::clone(&host)));
         let task = tokio::spawn(pipeline.run(source, drain.clone()));
         self.hosts.push(Running {
             host,

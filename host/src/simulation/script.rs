@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::fakes::{Host, PendingOutput};
+use super::fakes::{Host, Output};
 use super::world::{Kind, Queue};
 use crate::breaker::FailingComponent;
-use crate::connect;
 use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};
 use crate::message::Envelope;
 use crate::recall::Recall;
+use crate::transport::PendingOutput;
 use crate::work::{Attempt, Work};
 
 /// The work: by kind, unless this version of it ails.
@@ -62,7 +62,7 @@ impl Work for Script {
         None
     }
 
-    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<connect::PendingOutput>, Disposition> {
+    async fn results(&self, attempt: &mut Attempt<'_>) -> Result<Vec<PendingOutput>, Disposition> {
         let host = &self.host;
         let message = &attempt.message;
         let (id, tag): (usize, u64) = (message.id.parse().unwrap(), message.key.parse().unwrap());
@@ -119,15 +119,15 @@ impl Work for Script {
             Kind::Retry(_) => return Err(Disposition::Reject(reason(ReasonClass::AttemptsSpent, "spent"))),
             Kind::Poison => unreachable!("the host is dead"),
         };
-        let pending_output = |index| {
-            connect::PendingOutput::Simulated(PendingOutput {
+        let output = |index| -> PendingOutput {
+            Box::new(Output {
                 host: Arc::clone(host),
                 tag,
                 id,
                 index,
             })
         };
-        Ok((0..n).map(pending_output).collect())
+        Ok((0..n).map(output).collect())
     }
 
     /// The class travels as the id.

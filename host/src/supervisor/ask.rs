@@ -81,7 +81,7 @@ impl Supervisor {
     async fn resume(&mut self, name: &Name) -> Result<(), ChangeError> {
         let pipeline = self.config.as_ref().and_then(|config| config.pipelines.get(name));
         let Some(pipeline) = pipeline else { return Ok(()) };
-        if let Some(source) = self.pipelines.open(pipeline, self.broker.as_ref()).await? {
+        if let Some(source) = self.pipelines.open(pipeline, &self.connections).await? {
             self.pipelines.start(name, source);
         }
         Ok(())

@@ -1,9 +1,8 @@
 //! Why a change was refused, and in which step. Knows nothing of how steps are done.
 
 use crate::config::Name;
-use crate::connect::amqp::{ConnectError, TooLong, TopologyError};
-use crate::connect::folder::FolderError;
 use crate::reload::{ProbeError, ServeError};
+use crate::transport::OpenError;
 
 /// Why a change was refused: everything is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -17,29 +16,19 @@ pub enum ChangeError {
     /// A model cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A name does not fit.
-    #[error("pipeline `{pipeline}`")]
-    TooLong {
-        pipeline: Name,
-        /// Which name.
-        source: TooLong,
-    },
     /// A probe failed.
     #[error("pipeline `{pipeline}`")]
     Probe { pipeline: Name, source: ProbeError },
-    /// The broker says no.
-    #[error("{url}")]
-    Broker {
-        /// Its URL, without the password.
-        url: String,
-        source: ConnectError,
+    /// A broker says no.
+    #[error("{address}")]
+    Connection {
+        /// Its address, without a password.
+        address: String,
+        source: OpenError,
     },
-    /// A queue or an exchange is not as the file says.
+    /// A source or a destination cannot be had as the file says.
     #[error("pipeline `{pipeline}`")]
-    Topology { pipeline: Name, source: TopologyError },
-    /// A folder cannot be used.
-    #[error("pipeline `{pipeline}`")]
-    Folder { pipeline: Name, source: FolderError },
+    Open { pipeline: Name, source: OpenError },
     /// A run that ends by itself would wait forever.
     #[error("{0}: replace it with another version")]
     Undone(String),
@@ -56,7 +45,7 @@ impl ChangeError {
             Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
             Self::Probe { .. } => "probe",
-            Self::TooLong { .. } | Self::Broker { .. } | Self::Topology { .. } | Self::Folder { .. } => "connect",
+            Self::Connection { .. } | Self::Open { .. } => "connect",
             Self::Stopping => "stop",
         }
     }

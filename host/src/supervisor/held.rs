@@ -9,9 +9,9 @@ use super::undone::{Undone, UndoneVersions, Version};
 use super::{ChangeError, ReloadScope, Supervisor};
 use crate::admin::PipelineState;
 use crate::config::{Diagnostic, Name, PluginConfig, Warning};
-use crate::connect::folder::Until;
 use crate::error_chain::ErrorChain;
 use crate::reload::{LoadedConfig, Parts};
+use crate::transport::Until;
 
 /// The parts of a file that a host undid before and would not load at a start. Blocking.
 pub fn undone_before(loaded_config: &LoadedConfig) -> Vec<Warning> {

@@ -26,19 +26,19 @@ pub use error::ChangeError;
 pub use held::undone_before;
 use pipelines::Pipelines;
 use publish::ReplacedBecause;
+pub use publish::destinations;
 pub use status::StatusView;
 use status::{Roster, roster};
 use undone::UndoneVersions;
 
 use crate::config::{Config, Name, PipelineConfig, Rendering};
-use crate::connect::Source;
-use crate::connect::amqp::Broker;
 use crate::control::{ChangeOutcome, ChangeRecord, History};
 use crate::error_chain::ErrorChain;
 use crate::generation::{Current, Generation};
-use crate::instruments::{Instruments, uses_broker};
+use crate::instruments::Instruments;
 use crate::reload::{self, HeldBack, LoadedConfig, Parts, PluginPart, changes};
 use crate::sandbox::Sandbox;
+use crate::transport::{Connections, REGISTRY, Source, Until, registry};
 use crate::trial::TrialEnded;
 use crate::watchdog;
 
@@ -63,14 +63,15 @@ pub struct SupervisorDeps {
     /// Cancelled when the messages still in flight are to be given back.
     pub cut: CancellationToken,
     /// Whether folder sources end when they are empty.
-    pub until: crate::connect::folder::Until,
+    pub until: Until,
 }
 
 /// Owns what serves.
 #[derive(Debug)]
 pub struct Supervisor {
     deps: SupervisorDeps,
-    broker: Option<Broker>,
+    // Those that a pipeline needed so far.
+    connections: Connections,
     // Nothing before the first change.
     config: Option<Config>,
     parts: BTreeMap<Name, Parts>,
@@ -109,7 +110,7 @@ impl Supervisor {
         let pipelines = Pipelines::new(&deps, Arc::clone(&current));
         let supervisor = Self {
             deps,
-            broker: None,
+            connections: Connections::new(),
             config: None,
             parts: BTreeMap::new(),
             proven: BTreeMap::new(),
@@ -213,14 +214,14 @@ impl Supervisor {
     }
 
     /// Ends what is shared by all pipelines; call it when they have ended.
-    pub fn close(self) -> (Option<Broker>, Arc<Sandbox>) {
+    pub fn close(self) -> (Connections, Arc<Sandbox>) {
         // Health and status may be asked for until the process ends; what they look at must not keep the ways out open.
         let nothing = Generation {
             id: self.current.load().id,
             pipelines: BTreeMap::new(),
         };
         self.current.store(Arc::new(nothing));
-        (self.broker, self.deps.sandbox)
+        (self.connections, self.deps.sandbox)
     }
 
     async fn try_reload(&mut self, taking: ReloadScope) -> Result<Vec<String>, ChangeError> {
@@ -228,7 +229,8 @@ impl Supervisor {
             return Err(ChangeError::Stopping);
         };
         let (path, sandbox) = (config.path.clone(), Arc::clone(&self.deps.sandbox));
-        let loading_config = tokio::task::spawn_blocking(move || reload::load_config(Config::load(&path), &sandbox));
+        let loading_config =
+            tokio::task::spawn_blocking(move || reload::load_config(Config::load(&path, &REGISTRY), &sandbox));
         let loaded_config = loading_config.await.map_err(|_| ChangeError::Stopping)?;
         let loaded_config = match loaded_config {
             Ok(loaded_config) => loaded_config,
@@ -249,15 +251,11 @@ impl Supervisor {
                 .render_warnings(&loaded_config.warnings, Rendering::Plain);
             warn!("{warnings}");
         }
-        let fixed = [
-            ("[broker]", loaded_config.config.broker != config.broker),
-            ("[host]", loaded_config.config.host != config.host),
-        ];
-        let fixed: Vec<&str> = fixed
-            .iter()
-            .filter(|(_, differs)| *differs)
-            .map(|(name, _)| *name)
-            .collect();
+        let (before, after) = (&config.connections, &loaded_config.config.connections);
+        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let connections = names.into_iter().filter(|name| before.get(name) != after.get(name));
+        let host = (loaded_config.config.host != config.host).then(|| "[host]".to_owned());
+        let fixed: Vec<String> = connections.map(ToString::to_string).chain(host).collect();
         if !fixed.is_empty() {
             return Err(ChangeError::Fixed(format!(
                 "{} cannot change while the host runs",
@@ -354,26 +352,34 @@ impl Supervisor {
         }
     }
 
-    /// Connects when a pipeline first needs the broker.
+    /// Makes the connections that pipelines need and that are not there yet.
     async fn connect(&mut self, config: &Config) -> Result<(), ChangeError> {
-        let Some(settings) = &config.broker else {
-            return Ok(());
-        };
-        if self.broker.is_some() || !config.pipelines.values().any(uses_broker) {
-            return Ok(());
-        }
-        let broker = Broker::start(settings, &self.deps.host_id);
-        // Before it answers: that it does not must be seen.
-        self.deps.instruments.doing("connecting to the broker");
-        self.deps.instruments.connected(broker.watch());
-        if let Err(source) = broker.probe().await {
-            let url = settings.shown_url();
-            if source.is_permanent() {
-                return Err(ChangeError::Broker { url, source });
+        let needed = config.pipelines.values().flat_map(PipelineConfig::connections);
+        for name in needed.collect::<BTreeSet<_>>() {
+            let Some(settings) = config.connections.get(&name) else {
+                continue; // checked: there is one for each that a pipeline names
+            };
+            if self.connections.contains_key(&name) {
+                continue;
             }
-            warn!(error = %source, url, "no connection to the broker yet: waiting for it");
+            let refused = |source| ChangeError::Connection {
+                address: settings.shown(),
+                source,
+            };
+            let connection = registry::connection(settings.as_ref())
+                .map_err(refused)?
+                .start(&self.deps.host_id);
+            // Before it answers: that it does not must be seen.
+            self.deps.instruments.doing("connecting to the broker");
+            self.deps.instruments.connected(name.clone(), connection.watch());
+            if let Err(source) = connection.probe().await {
+                if source.is_final() {
+                    return Err(refused(source));
+                }
+                warn!(error = %source, url = settings.shown(), "no connection to the broker yet: waiting for it");
+            }
+            self.connections.insert(name, connection);
         }
-        self.broker = Some(broker);
         Ok(())
     }
 
@@ -389,12 +395,12 @@ impl Supervisor {
 
     /// Opens the sources of pipelines that are new or whose source or destinations changed. One that changed takes over
     /// from the one before, which finishes its messages in flight.
-    async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Source)>, ChangeError> {
+    async fn open_sources(&self, config: &Config, free: &[Name]) -> Result<Vec<(Name, Box<dyn Source>)>, ChangeError> {
         let mut sources = Vec::new();
         for (name, pipeline) in &config.pipelines {
             let before = self.config.as_ref().and_then(|config| config.pipelines.get(name));
             let is_same = before.is_some_and(|before| {
-                before.source == pipeline.source
+                before.source.as_ref() == pipeline.source.as_ref()
                     && before.destinations == pipeline.destinations
                     && before.max_message_bytes == pipeline.max_message_bytes
             });
@@ -405,7 +411,7 @@ impl Supervisor {
             self.deps
                 .instruments
                 .doing(format!("opening the source of pipeline `{name}`"));
-            let source = self.pipelines.open(pipeline, self.broker.as_ref()).await?;
+            let source = self.pipelines.open(pipeline, &self.connections).await?;
             sources.extend(source.map(|source| (name.clone(), source)));
         }
         Ok(sources)

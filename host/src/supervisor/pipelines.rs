@@ -13,10 +13,7 @@ use tracing::{error, info};
 use super::{ChangeError, SupervisorDeps};
 use crate::admin::PipelineState;
 use crate::breaker::Breaker;
-use crate::config::{DestinationConfig, Name, PipelineConfig, SourceConfig};
-use crate::connect::amqp::Broker;
-use crate::connect::folder::{self, FolderError, Until};
-use crate::connect::{Hold, Source, reserve};
+use crate::config::{Name, PipelineConfig};
 use crate::drain_forecast::DrainForecast;
 use crate::error_chain::ErrorChain;
 use crate::generation::Current;
@@ -25,16 +22,17 @@ use crate::isolation::IsolationLock;
 use crate::pipeline::{LINES_PER_SECOND, Pipeline};
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
+use crate::transport::{Backlog, Connections, Hold, Opening, Source, SourceError, Until, registry, reserve};
 
 /// The tasks, by their ids: one that is drained and its successor have the same name.
 pub struct Pipelines {
-    tasks: JoinSet<Result<(), FolderError>>,
+    tasks: JoinSet<Result<(), SourceError>>,
     running: HashMap<Id, Running>,
     failed: bool,
     // Set once a pipeline gave back what it had in hand because the time of the host's drain was over.
     cut_off: Arc<AtomicBool>,
     // Of a run that ends: what its bar counts to.
-    backlogs: Vec<Arc<dyn Fn() -> usize + Send + Sync>>,
+    backlogs: Vec<Backlog>,
     drain_limit: Duration,
     // What each of them needs.
     current: Current,
@@ -125,7 +123,7 @@ impl Pipelines {
         while self.next_ended().await.is_some() {}
     }
 
-    /// Files that wait in the sources that are folders.
+    /// Messages that wait in the sources that can tell.
     pub(super) fn backlog(&self) -> impl Fn() -> usize + use<> {
         let counters = self.backlogs.clone();
         move || counters.iter().map(|count| count()).sum()
@@ -137,7 +135,7 @@ impl Pipelines {
     }
 
     /// Begins to take messages from a source.
-    pub(super) fn start(&mut self, name: &Name, source: Source) {
+    pub(super) fn start(&mut self, name: &Name, source: Box<dyn Source>) {
         let Some(instrument) = self.instruments.get(name) else {
             return; // there is one for each pipeline of the file
         };
@@ -150,8 +148,7 @@ impl Pipelines {
         let waits = Waits {
             hold: Hold::new(name.as_str(), cut.clone(), reserve(self.drain_limit)),
             breaker: Breaker::new(name.as_str(), drain.clone()),
-            is_open: source.is_open(),
-            wait_reason: source.wait_reason(),
+            source: source.health(),
             drain_forecast: Arc::new(DrainForecast::new(limit)),
             attention: source.attention(),
         };
@@ -168,7 +165,7 @@ impl Pipelines {
         });
         self.instruments.begin(name, waits.clone());
         if self.until == Until::Empty {
-            self.backlogs.push(source.backlog().into());
+            self.backlogs.push(source.backlog());
         }
         let running = Running {
             name: name.clone(),
@@ -215,39 +212,27 @@ impl Pipelines {
         self.instruments.set(name, PipelineState::Paused);
     }
 
-    /// Opens the source of a pipeline, and the folders that its results go to.
+    /// Opens the source of a pipeline, and makes its destinations ready.
     pub(super) async fn open(
         &self,
         pipeline: &PipelineConfig,
-        broker: Option<&Broker>,
-    ) -> Result<Option<Source>, ChangeError> {
-        let folder_error = |source| ChangeError::Folder {
+        connections: &Connections,
+    ) -> Result<Option<Box<dyn Source>>, ChangeError> {
+        let refused = |source| ChangeError::Open {
             pipeline: pipeline.name.clone(),
             source,
         };
         for destination in pipeline.destinations.values() {
-            if let DestinationConfig::Folder { folder } = destination {
-                folder::prepare(folder).await.map_err(folder_error)?;
-            }
+            let destination = registry::destination(destination.as_ref()).map_err(refused)?;
+            destination.prepare().await.map_err(refused)?;
         }
-        match &pipeline.source {
-            SourceConfig::Folder(folder) => {
-                let source = folder::Source::open(folder, pipeline.max_message_bytes, self.until).await;
-                Ok(Some(Source::Folder(source.map_err(folder_error)?)))
-            }
-            SourceConfig::Queue(queue) => {
-                let Some(broker) = broker else { return Ok(None) };
-                let mut source = broker.source(queue, pipeline);
-                match source.subscribe().await {
-                    Err(source) if source.is_permanent() => Err(ChangeError::Topology {
-                        pipeline: pipeline.name.clone(),
-                        source,
-                    }),
-                    // `next` goes on trying; the reason is told there.
-                    _ => Ok(Some(Source::Amqp(Box::new(source)))),
-                }
-            }
-        }
+        let opening = Opening {
+            pipeline,
+            connections,
+            until: self.until,
+        };
+        let source = registry::source(pipeline.source.as_ref()).map_err(refused)?;
+        source.open(opening).await.map_err(refused)
     }
 }
 

@@ -8,12 +8,11 @@ use tracing::info;
 use super::{ChangeError, Supervisor};
 use crate::breaker::FailingComponent;
 use crate::config::{Config, Name, PipelineConfig};
-use crate::connect::Destination;
-use crate::connect::amqp::{Broker, TooLong};
 use crate::generation::{Generation, ServingStages, Stages};
 use crate::recall::Recall;
 use crate::reload::Parts;
 use crate::sandbox::Plugin;
+use crate::transport::{Connections, Destination, OpenError, registry};
 use crate::trial::Trial;
 use crate::work::Work as _;
 
@@ -38,8 +37,8 @@ impl Supervisor {
         let mut bound = BTreeMap::new();
         for (name, pipeline) in &config.pipelines {
             let Some(parts) = parts.get(name) else { continue };
-            let destinations = destinations(pipeline, self.broker.as_ref());
-            let destinations = destinations.map_err(|source| ChangeError::TooLong {
+            let destinations = destinations(pipeline, &self.connections);
+            let destinations = destinations.map_err(|source| ChangeError::Open {
                 pipeline: name.clone(),
                 source,
             })?;
@@ -229,10 +228,18 @@ fn let_go(
     }
 }
 
-fn destinations(pipeline: &PipelineConfig, broker: Option<&Broker>) -> Result<BTreeMap<Name, Destination>, TooLong> {
+/// Binds the destinations of a pipeline whose connections are there.
+///
+/// # Errors
+/// When a name does not fit.
+pub fn destinations(
+    pipeline: &PipelineConfig,
+    connections: &Connections,
+) -> Result<BTreeMap<Name, Arc<dyn Destination>>, OpenError> {
     let mut bound = BTreeMap::new();
     for (name, destination) in &pipeline.destinations {
-        if let Some(destination) = Destination::bind(destination, &pipeline.source, broker)? {
+        let destination = registry::destination(destination.as_ref())?;
+        if let Some(destination) = destination.bind(pipeline.source.as_ref(), connections)? {
             bound.insert(name.clone(), destination);
         }
     }

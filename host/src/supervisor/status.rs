@@ -132,7 +132,6 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
 
 /// The state of a pipeline, and why where somebody should look at it: the first reason that keeps it from receiving.
 fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>) {
-    let broker = host.broker.as_ref();
     match pipeline.state {
         PipelineState::Starting => return ("starting", host.doing.as_ref().map(ToString::to_string)),
         PipelineState::Paused => return ("paused", None),
@@ -151,8 +150,10 @@ fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>)
         let why = format!("{} messages wait: {}", holding.n_held, holding.what);
         return ("holding", Some(why));
     }
-    if let Some(broker) = broker.filter(|broker| pipeline.uses_broker && !broker.is_consuming) {
-        let why = broker.consuming_waits.as_ref().or(broker.publishing_waits.as_ref());
+    let receives_by = pipeline.receives_by.as_ref();
+    let receives_by = receives_by.and_then(|name| host.connections.get(name));
+    if let Some(connection) = receives_by.filter(|connection| !connection.is_receiving) {
+        let why = connection.waits.as_ref();
         let why = why.map_or_else(|| "no connection to the broker".to_owned(), ToString::to_string);
         return ("disconnected", Some(why));
     }

@@ -16,12 +16,16 @@ use crate::keys_case::{self, BUDGET_MEMORY, FUEL};
 use crate::keys_expect;
 use crate::limits::{DEADLINE, MEMORY};
 use crate::links::Links;
+use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::syntax::Syntax;
 use crate::table::{Key, Report, Table};
 use crate::values::{Bytes, Text};
 use crate::{ConfigErrors, ValidParts};
 use millrace_types::message::{Tensor, TensorData, TensorType};
+
+/// A case names no transport.
+static NO_TRANSPORTS: Registry = Registry::new(&[]);
 
 /// The name that a router sees where the case says none.
 const MODEL: &str = "model";
@@ -35,12 +39,13 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
     }
     // Nothing is taken from the environment: a case is the same everywhere.
     let as_written = |name: &str| Some(format!("${{{name}}}"));
-    let mut report = Report::new(text, &as_written);
+    let mut report = Report::new(&NO_TRANSPORTS, text, &as_written);
     let base = path.parent().unwrap_or(Path::new("."));
     let mut checker = Checker {
         report: &mut report,
         base,
         links: Links::default(),
+        kinds: Default::default(),
     };
     let case = case(
         Table::new(table.get_ref(), keys_case::CASE.root, String::new(), 0..0),
@@ -65,11 +70,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
 pub(super) fn expected(text: &str, path: &Path) -> Result<super::Expected, ConfigErrors> {
     let (table, _) = DeTable::parse_recoverable(text);
     let as_written = |name: &str| Some(format!("${{{name}}}"));
-    let mut report = Report::new(text, &as_written);
+    let mut report = Report::new(&NO_TRANSPORTS, text, &as_written);
     let mut checker = Checker {
         report: &mut report,
         base: path.parent().unwrap_or(Path::new(".")),
         links: Links::default(),
+        kinds: Default::default(),
     };
     let expected = expect::read(
         Table::new(table.get_ref(), &keys_expect::EXPECT, "[expect]".to_owned(), 0..0),

@@ -6,8 +6,9 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
+use super::PlaceArguments;
 use super::output::{Reader, count, harmless, plain, print};
-use super::{DeadLetterPlace, DeadLetters, PlaceArguments};
+use super::place::shown;
 use crate::dead_letter::{DeadLetter, Sender};
 use crate::streams::{self, Severity};
 
@@ -44,9 +45,9 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    let mut dead_letters = DeadLetters::open(&place).await?;
+    let mut dead_letters = place.open().await?;
     let mut table = Table::new();
-    let has_files = matches!(place, DeadLetterPlace::Folder { .. });
+    let has_files = place.are_files();
     let file = has_files.then_some("FILE").into_iter();
     table.load_preset(presets::NOTHING).set_header(file.chain([
         "MESSAGE", "TIME", "PIPELINE", "STAGE", "REASON", "PLUGIN", "ATTEMPT", "SIZE", "TEXT",
@@ -76,7 +77,7 @@ pub(super) async fn list(options: Options) -> anyhow::Result<ExitCode> {
     dead_letters.close().await?;
     if !options.json {
         match n_listed {
-            0 => print(format_args!("no dead letters in the {}", place.shown()))?,
+            0 => print(format_args!("no dead letters in the {}", shown(place.as_ref())))?,
             _ => print(table.trim_fmt())?,
         };
     }

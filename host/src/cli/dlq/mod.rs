@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::output;
-use place::{DeadLetterPlace, DeadLetters, FoundDeadLetter, PlaceArguments};
+use place::PlaceArguments;
 
 /// `millrace dlq`
 #[derive(Debug, Args)]

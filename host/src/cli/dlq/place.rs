@@ -10,11 +10,14 @@ use clap::Args;
 
 use super::super::{BrokerArguments, MISTAKEN};
 use super::output::plain;
-use crate::config::{BrokerAccess, Config, Name, PipelineConfig, Rendering, SourceConfig};
-use crate::connect::{amqp, folder};
+use crate::config::{Config, Name, PipelineConfig, Rendering};
 use crate::dead_letter::DeadLetter;
-use crate::message::Message;
 use crate::streams::{self, Severity};
+use crate::transport::amqp::QueueStore;
+use crate::transport::{DeadLetterStore, Handle, HeldDeadLetter, REGISTRY, registry};
+
+/// The most of a place's name that is shown: all of it.
+const PLACE_CHARS: usize = 4096;
 
 /// Letters that are held or listed where an id may mean several.
 const SAME_MAX: usize = 16;
@@ -35,53 +38,13 @@ pub(super) struct PlaceArguments {
     broker: BrokerArguments,
 }
 
-/// Where dead letters lie.
-#[derive(Debug)]
-pub(super) enum DeadLetterPlace {
-    Queue {
-        access: BrokerAccess,
-        queue: String,
-        /// The source queues of the file; none where no file was read.
-        sources: Option<BTreeSet<String>>,
-    },
-    Folder {
-        inbox: PathBuf,
-    },
-}
-
-/// The dead letters that are there now.
-pub(super) enum DeadLetters {
-    Queue(Box<amqp::DeadLetters>),
-    Folder(folder::DeadLetters),
-}
-
-/// A dead letter that was looked at; it stays where it is.
-#[derive(Debug)]
-pub(super) enum FoundDeadLetter {
-    Queue(Box<amqp::DeadLetterHandle>),
-    Folder(Box<folder::Found>),
-}
-
-/// The key of a dead letter among the others in its place, as unique as can be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum DeadLetterKey {
-    /// Its own id, in a queue: several may have it.
-    Id(String),
-    /// Its file, in a folder.
-    File(PathBuf),
-}
-
 impl PlaceArguments {
     /// Finds out where to look; an exit code where the file has mistakes, which were printed.
-    pub(super) fn place(&self) -> anyhow::Result<Result<DeadLetterPlace, ExitCode>> {
+    pub(super) fn place(&self) -> anyhow::Result<Result<Box<dyn DeadLetterStore>, ExitCode>> {
         if let Some(queue) = &self.queue {
-            return Ok(Ok(DeadLetterPlace::Queue {
-                access: self.broker.access(),
-                queue: queue.clone(),
-                sources: None,
-            }));
+            return Ok(Ok(Box::new(QueueStore::named(self.broker.access(), queue.clone()))));
         }
-        let config = match Config::load(&self.file) {
+        let config = match Config::load(&self.file, &REGISTRY) {
             Ok((config, _)) => config,
             Err(errors) => {
                 streams::say(Severity::Error, errors.render(Rendering::of_stderr()));
@@ -89,16 +52,7 @@ impl PlaceArguments {
             }
         };
         let pipeline = self.choose(&config)?;
-        Ok(Ok(match &pipeline.source {
-            SourceConfig::Folder(folder) => DeadLetterPlace::Folder {
-                inbox: folder.folder.clone(),
-            },
-            SourceConfig::Queue(queue) => DeadLetterPlace::Queue {
-                access: config.broker.as_ref().context("the file has no [broker]")?.access(),
-                queue: queue.dead_letter.clone(),
-                sources: Some(sources(&config)),
-            },
-        }))
+        Ok(Ok(registry::source(pipeline.source.as_ref())?.dead_letters(&config)?))
     }
 
     fn choose<'a>(&self, config: &'a Config) -> anyhow::Result<&'a PipelineConfig> {
@@ -118,160 +72,76 @@ impl PlaceArguments {
     }
 }
 
-fn sources(config: &Config) -> BTreeSet<String> {
-    let queues = config.pipelines.values().filter_map(|pipeline| match &pipeline.source {
-        SourceConfig::Queue(queue) => Some(queue.queue.clone()),
-        SourceConfig::Folder(_) => None,
-    });
-    queues.collect()
-}
-
-impl DeadLetterPlace {
-    /// In words, for people.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            Self::Queue { queue, .. } => format!("queue `{}`", plain(queue, 255)),
-            Self::Folder { inbox } => format!("folder `{}`", inbox.join("dead").display()),
+/// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
+/// else tells apart. In a folder each has its file.
+///
+/// The whole of an id or of a file's name wins over the beginning of an id.
+pub(super) async fn find(place: &dyn DeadLetterStore, id: &str) -> anyhow::Result<Vec<Box<dyn HeldDeadLetter>>> {
+    let mut dead_letters = place.open().await?;
+    let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
+    while let Some(held) = dead_letters.next().await? {
+        let dead_letter = held.dead_letter();
+        let exact = dead_letter.is_called_exactly(id);
+        if !dead_letter.is_called(id) || (is_exact && !exact) {
+            continue;
+        }
+        if exact && !is_exact {
+            (is_exact, n_found) = (true, 0);
+            found.clear();
+        }
+        n_found += 1;
+        if found.len() < SAME_MAX {
+            found.push(held);
         }
     }
-
-    /// The dead letters that `id` may mean: several only where several in a queue have the same id, which nothing
-    /// else distinguishes. In a folder each has its file.
-    ///
-    /// The whole of an id or of a file's name wins over the beginning of an id.
-    pub(super) async fn find(&self, id: &str) -> anyhow::Result<Vec<FoundDeadLetter>> {
-        let mut dead_letters = DeadLetters::open(self).await?;
-        let (mut found, mut n_found, mut is_exact) = (Vec::new(), 0_usize, false);
-        while let Some(held) = dead_letters.next().await? {
+    dead_letters.close().await?;
+    let meant: BTreeSet<Handle> = found.iter().map(|held| held.handle()).collect();
+    if n_found == 0 {
+        bail!("no dead letter {id:?} in the {}", shown(place));
+    }
+    if meant.len() > 1 {
+        let lines = found.iter().map(|held| {
             let dead_letter = held.dead_letter();
-            let exact = dead_letter.is_called_exactly(id);
-            if !dead_letter.is_called(id) || (is_exact && !exact) {
-                continue;
-            }
-            if exact && !is_exact {
-                (is_exact, n_found) = (true, 0);
-                found.clear();
-            }
-            n_found += 1;
-            if found.len() < SAME_MAX {
-                found.push(held);
-            }
-        }
-        dead_letters.close().await?;
-        let meant: BTreeSet<DeadLetterKey> = found.iter().map(FoundDeadLetter::handle).collect();
-        if n_found == 0 {
-            bail!("no dead letter {id:?} in the {}", self.shown());
-        }
-        if meant.len() > 1 {
-            let lines = found.iter().map(|held| {
-                let dead_letter = held.dead_letter();
-                let file = dead_letter
-                    .file
-                    .as_ref()
-                    .map(|file| format!("file {}, ", plain(file, 255)));
-                format!(
-                    "\n  {}dead letter {}, message {}",
-                    file.unwrap_or_default(),
-                    plain(&dead_letter.id, 64),
-                    plain(dead_letter.message_id(), 64)
-                )
-            });
-            let more = match n_found - found.len() {
-                0 => String::new(),
-                n_more => format!("\n  and {n_more} more"),
-            };
-            bail!(
-                "{id:?} matches {n_found} dead letters:{}{more}",
-                lines.collect::<String>()
-            );
-        }
-        Ok(found)
+            let file = dead_letter
+                .file
+                .as_ref()
+                .map(|file| format!("file {}, ", plain(file, 255)));
+            format!(
+                "\n  {}dead letter {}, message {}",
+                file.unwrap_or_default(),
+                plain(&dead_letter.id, 64),
+                plain(dead_letter.message_id(), 64)
+            )
+        });
+        let more = match n_found - found.len() {
+            0 => String::new(),
+            n_more => format!("\n  and {n_more} more"),
+        };
+        bail!(
+            "{id:?} matches {n_found} dead letters:{}{more}",
+            lines.collect::<String>()
+        );
     }
+    Ok(found)
 }
 
-impl DeadLetters {
-    pub(super) async fn open(place: &DeadLetterPlace) -> anyhow::Result<Self> {
-        Ok(match place {
-            DeadLetterPlace::Queue { access, queue, .. } => {
-                Self::Queue(Box::new(amqp::DeadLetters::open(access, queue).await?))
-            }
-            DeadLetterPlace::Folder { inbox } => Self::Folder(folder::DeadLetters::open(inbox)?),
-        })
-    }
-
-    pub(super) fn n_left(&self) -> usize {
-        match self {
-            Self::Queue(dead_letters) => usize::try_from(dead_letters.n_left()).unwrap_or(usize::MAX),
-            Self::Folder(dead_letters) => dead_letters.n_left(),
-        }
-    }
-
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<FoundDeadLetter>> {
-        Ok(match self {
-            Self::Queue(dead_letters) => dead_letters
-                .next()
-                .await?
-                .map(|held| FoundDeadLetter::Queue(Box::new(held))),
-            Self::Folder(dead_letters) => dead_letters
-                .look_at_next()
-                .map(|found| FoundDeadLetter::Folder(Box::new(found))),
-        })
-    }
-
-    pub(super) async fn close(self) -> anyhow::Result<()> {
-        match self {
-            Self::Queue(dead_letters) => Ok(dead_letters.close().await?),
-            Self::Folder(_) => Ok(()),
-        }
-    }
+/// Where letters lie, in words for people.
+pub(super) fn shown(place: &dyn DeadLetterStore) -> String {
+    plain(&place.shown(), PLACE_CHARS)
 }
 
-impl FoundDeadLetter {
-    pub(super) fn dead_letter(&self) -> &DeadLetter {
-        match self {
-            Self::Queue(held) => &held.dead_letter,
-            Self::Folder(found) => &found.dead_letter,
-        }
-    }
+/// The beginning of a letter's body.
+pub(super) fn head(held: &dyn HeldDeadLetter, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    held.open_body()?.take(n_bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
 
-    /// Its key.
-    pub(super) fn handle(&self) -> DeadLetterKey {
-        match self {
-            Self::Queue(held) => DeadLetterKey::Id(held.dead_letter.id.clone()),
-            Self::Folder(found) => DeadLetterKey::File(found.path().to_owned()),
-        }
-    }
-
-    /// The message that it was, without its body.
-    pub(super) fn message(&self) -> anyhow::Result<Message> {
-        match self {
-            Self::Queue(held) => held
-                .message()
-                .context("cannot read the original message from its dead letter"),
-            Self::Folder(found) => Ok(found.message()),
-        }
-    }
-
-    pub(super) fn open_body(&self) -> anyhow::Result<Box<dyn Read + '_>> {
-        Ok(match self {
-            Self::Queue(held) => Box::new(held.body()),
-            Self::Folder(found) => Box::new(found.open_body()?),
-        })
-    }
-
-    /// The beginning of the body.
-    pub(super) fn head(&self, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        self.open_body()?.take(n_bytes).read_to_end(&mut head)?;
-        Ok(head)
-    }
-
-    /// The extension of its file, where it is one that a file name of ours may have.
-    pub(super) fn extension(&self) -> Option<&str> {
-        let extension = Path::new(self.dead_letter().file.as_deref()?).extension()?.to_str()?;
-        let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
-        is_plain.then_some(extension)
-    }
+/// The extension of a letter's file, where it is one that a file name of ours may have.
+pub(super) fn extension(dead_letter: &DeadLetter) -> Option<&str> {
+    let extension = Path::new(dead_letter.file.as_deref()?).extension()?.to_str()?;
+    let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());
+    is_plain.then_some(extension)
 }
 
 /// Reads all of something, for its digest.

@@ -8,18 +8,21 @@ use clap::Args;
 use futures_util::{FutureExt, StreamExt, stream};
 use indicatif::ProgressBar;
 
+use super::PlaceArguments;
 use super::output::{count, plain, print};
-use super::place::{DeadLetterPlace, DeadLetters, FoundDeadLetter, PlaceArguments};
-use crate::config::BrokerAccess;
-use crate::connect::amqp::PuttingBack;
+use super::place::{find, shown};
 use crate::dead_letter::DeadLetter;
 use crate::error_chain::ErrorChain;
 use crate::streams::{self, Severity};
+use crate::transport::{DeadLetterError, DeadLetterStore, HeldDeadLetter, OpenStore, WayBack};
 
 /// Dead letters in flight at a time: enough to hide the round trips, and few bodies in memory.
 const IN_HAND: usize = 16;
 
-/// Failures that are listed one by one; of more, only the number.
+/// The most of a place's name that is shown: all of it.
+const PLACE_CHARS: usize = 4096;
+
+/// Failures that are told one by one; of more, only the number.
 const REPORTED_MAX: usize = 100;
 
 /// `millrace dlq requeue`
@@ -65,30 +68,24 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    if options.to.is_some() && matches!(place, DeadLetterPlace::Folder { .. }) {
-        bail!(
-            "--to names a queue, but these dead letters are in a folder: requeue moves their files back into that folder"
-        );
+    if let Some(why) = place.refuses_target().filter(|_| options.to.is_some()) {
+        bail!("{why}");
     }
     let mut chosen = Vec::new();
     if let Some(id) = &options.which.id {
-        chosen = place.find(id).await?.iter().map(FoundDeadLetter::handle).collect();
+        let found = find(place.as_ref(), id).await?;
+        chosen = found.iter().map(|held| held.handle()).collect();
     }
-    let is_chosen = |held: &FoundDeadLetter| match (&options.which.id, &options.which.reason) {
+    let is_chosen = |held: &dyn HeldDeadLetter| match (&options.which.id, &options.which.reason) {
         (Some(_), _) => chosen.contains(&held.handle()),
         (None, Some(reason)) => held.dead_letter().class() == reason,
         (None, None) => true,
     };
-    let dead_letters = DeadLetters::open(&place).await?;
+    let dead_letters = place.open().await?;
     let bar = ProgressBar::new(dead_letters.n_left() as u64);
     let mut summary = Summary::default();
-    let ended = match (&place, dead_letters) {
-        (DeadLetterPlace::Queue { access, .. }, dead_letters @ DeadLetters::Queue(_)) => {
-            let target = |dead_letter: &DeadLetter| target(dead_letter, &place, &options);
-            publish(access, dead_letters, is_chosen, target, &mut summary, &bar).await
-        }
-        (_, dead_letters) => rename(dead_letters, is_chosen, &mut summary, &bar).await,
-    };
+    let target = |dead_letter: &DeadLetter| target(dead_letter, place.as_ref(), &options);
+    let ended = put_back(place.way_back(), dead_letters, is_chosen, target, &mut summary, &bar).await;
     bar.finish_and_clear();
     for (to, n) in &summary.put_back {
         print(format_args!("{} put back into {to}", count(*n, "message")))?;
@@ -109,7 +106,10 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     if !is_whole {
         streams::say(
             Severity::Note,
-            format_args!("stopped: the remaining dead letters are still in the {}", place.shown()),
+            format_args!(
+                "stopped: the remaining dead letters are still in the {}",
+                shown(place.as_ref())
+            ),
         );
     }
     let is_success = is_whole && summary.n_failed == 0;
@@ -129,7 +129,7 @@ enum Ended {
 }
 
 /// Where a message goes, or why nowhere.
-fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) -> Result<String, String> {
+fn target(dead_letter: &DeadLetter, place: &dyn DeadLetterStore, options: &Options) -> Result<String, String> {
     if dead_letter.n_cut > 0 && !options.cut_ok {
         let names: Vec<String> = dead_letter.cut_names.iter().map(|name| plain(name, 64)).collect();
         return Err(format!(
@@ -138,42 +138,22 @@ fn target(dead_letter: &DeadLetter, place: &DeadLetterPlace, options: &Options) 
             names.join(", ")
         ));
     }
-    if let Some(to) = &options.to {
-        return Ok(to.clone());
-    }
-    let Some(queue) = dead_letter.queue() else {
-        return Err("it does not name the queue that it came from: name one with --to".to_owned());
-    };
-    let DeadLetterPlace::Queue {
-        sources: Some(sources), ..
-    } = place
-    else {
-        return Ok(queue.to_owned());
-    };
-    // A dead letter is not believed: it must not choose any queue that this user may publish to.
-    match sources.contains(queue) {
-        true => Ok(queue.to_owned()),
-        false => Err(format!(
-            "it came from `{}`, which is not a source in the file: name a queue with --to",
-            plain(queue, 255)
-        )),
-    }
+    place.target(dead_letter, options.to.as_deref())
 }
 
-/// Through the broker, several at a time; Ctrl-C stops reading, and dead letters in flight are finished. A second
-/// Ctrl-C ends it all: dead letters in flight then may come twice.
-async fn publish(
-    access: &BrokerAccess,
-    dead_letters: DeadLetters,
-    is_chosen: impl Fn(&FoundDeadLetter) -> bool,
+/// Some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
+/// all: what is in hand then may come twice.
+async fn put_back(
+    way_back: Box<dyn WayBack>,
+    dead_letters: Box<dyn OpenStore>,
+    is_chosen: impl Fn(&dyn HeldDeadLetter) -> bool,
     target: impl Fn(&DeadLetter) -> Result<String, String>,
     summary: &mut Summary,
     bar: &ProgressBar,
 ) -> anyhow::Result<Ended> {
-    let putting_back = PuttingBack::start(access);
     let interrupted = tokio::signal::ctrl_c().map(drop).shared();
     tokio::select! {
-        () = putting_back.open() => {}
+        () = way_back.open() => {}
         () = interrupted.clone() => return Ok(Ended::Stopped),
     }
     let mut failure = None;
@@ -188,10 +168,10 @@ async fn publish(
                 .take_until(interrupted.clone())
                 .map(|held| {
                     let work = held.map(|held| {
-                        let target = is_chosen(&held).then(|| target(held.dead_letter()));
+                        let target = is_chosen(held.as_ref()).then(|| target(held.dead_letter()));
                         (held, target)
                     });
-                    one(&putting_back, work)
+                    one(way_back.as_ref(), work)
                 })
                 .buffer_unordered(IN_HAND)
         );
@@ -218,7 +198,7 @@ async fn publish(
         return Err(error);
     }
     dead_letters.close().await?;
-    putting_back.close().await;
+    way_back.close().await;
     Ok(match interrupted.peek() {
         Some(()) => Ended::Stopped,
         None => Ended::Whole,
@@ -232,47 +212,26 @@ enum Done {
     Failed { name: String, why: String },
 }
 
-type Work = anyhow::Result<(FoundDeadLetter, Option<Result<String, String>>)>;
+type Work = Result<(Box<dyn HeldDeadLetter>, Option<Result<String, String>>), DeadLetterError>;
 
-async fn one(putting_back: &PuttingBack, work: Work) -> anyhow::Result<Done> {
+async fn one(way_back: &dyn WayBack, work: Work) -> anyhow::Result<Done> {
     let (held, target) = work?;
-    let name = held.dead_letter().message_id().to_owned();
-    Ok(match (held, target) {
-        (_, None) | (FoundDeadLetter::Folder(_), _) => Done::Skipped,
-        (_, Some(Err(why))) => Done::Failed { name, why },
-        (FoundDeadLetter::Queue(held), Some(Ok(to))) => match putting_back.put_back(*held, &to).await {
-            Ok(()) => Done::PutBack(format!("queue `{}`", plain(&to, 255))),
+    let dead_letter = held.dead_letter();
+    let name = dead_letter
+        .file
+        .clone()
+        .unwrap_or_else(|| dead_letter.message_id().to_owned());
+    Ok(match target {
+        None => Done::Skipped,
+        Some(Err(why)) => Done::Failed { name, why },
+        Some(Ok(to)) => match way_back.put_back(held, to).await {
+            Ok(to) => Done::PutBack(plain(&to, PLACE_CHARS)),
             Err(error) => Done::Failed {
                 name,
                 why: ErrorChain(&error).to_string(),
             },
         },
     })
-}
-
-/// By renames, one after the other; a kill between two loses nothing.
-async fn rename(
-    mut dead_letters: DeadLetters,
-    is_chosen: impl Fn(&FoundDeadLetter) -> bool,
-    summary: &mut Summary,
-    bar: &ProgressBar,
-) -> anyhow::Result<Ended> {
-    while let Some(held) = dead_letters.next().await? {
-        let done = match (&dead_letters, &held) {
-            (DeadLetters::Folder(dead_letters), FoundDeadLetter::Folder(found)) if is_chosen(&held) => {
-                match dead_letters.put_back(found) {
-                    Ok(()) => Done::PutBack("the inbox".to_owned()),
-                    Err(error) => Done::Failed {
-                        name: found.dead_letter.file.clone().unwrap_or_default(),
-                        why: ErrorChain(&error).to_string(),
-                    },
-                }
-            }
-            _ => Done::Skipped,
-        };
-        summary.note(done, bar);
-    }
-    Ok(Ended::Whole)
 }
 
 impl Summary {

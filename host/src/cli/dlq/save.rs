@@ -8,16 +8,17 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value, json};
 
+use super::PlaceArguments;
 use super::output::{harmless, print};
-use super::place::digest;
+use super::place::{digest, extension, find, head};
 use super::show::Kind;
-use super::{FoundDeadLetter, PlaceArguments};
 use crate::config::case::ExpectedOutcome;
 use crate::config::limits_read;
-use crate::connect::folder::write_new;
 use crate::dead_letter::DeadLetter;
 use crate::kept_prediction::KeptPrediction;
 use crate::message::Message;
+use crate::transport::HeldDeadLetter;
+use crate::transport::folder::write_new;
 
 /// The file name of a case in its folder.
 const CASE: &str = "case.json";
@@ -44,7 +45,7 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    let mut found = place.find(&options.id).await?;
+    let mut found = find(place.as_ref(), &options.id).await?;
     let n_found = found.len();
     let nth = match options.nth {
         None if n_found > 1 => bail!("{n_found} dead letters have this id: choose one with --nth"),
@@ -54,10 +55,10 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
         bail!("--nth {nth}: there are {n_found} dead letters with this id");
     }
     let held = found.swap_remove(nth - 1);
-    let extension = held.extension().map(str::to_owned);
+    let extension = extension(held.dead_letter()).map(str::to_owned);
     let extension = match extension {
         Some(extension) => extension,
-        None => Kind::of(&held.head(1024)?).extension.to_owned(),
+        None => Kind::of(&head(held.as_ref(), 1024)?).extension.to_owned(),
     };
     // The name is ours: only a checked extension comes from the dead letter.
     let name = format!("body.{extension}");
@@ -72,7 +73,12 @@ pub(super) async fn save(options: Options) -> anyhow::Result<ExitCode> {
         Some((_, expected)) => expected,
         None => ExpectedOutcome::against(held.dead_letter().class()),
     };
-    let case = harmless(&serde_json::to_string_pretty(&as_json(&held, &name, expected)?)?) + "\n";
+    let case = harmless(&serde_json::to_string_pretty(&as_json(
+        held.as_ref(),
+        &name,
+        expected,
+    )?)?)
+        + "\n";
     // The case last: a folder that has one is complete.
     write_new(&dir.join(&name), &mut *held.open_body()?)?;
     write_new(&dir.join(CASE), &mut case.as_bytes())?;
@@ -100,9 +106,9 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     format!("expects {word}{means}{else_}")
 }
 
-/// The case: `message` as a plugin saw it, with its `limits` and `prediction`; `letter` is the outcome, `original` the
-/// message on the wire, and `expect` what must come of it from now on.
-fn as_json(held: &FoundDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
+/// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
+/// must come of it from now on.
+fn as_json(held: &dyn HeldDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
     let dead_letter = held.dead_letter();
     let Message {
         id,

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
+use super::PlaceArguments;
 use super::output::{harmless, plain, print};
-use super::{DeadLetterPlace, FoundDeadLetter, PlaceArguments};
+use super::place::{self, find, head};
 use crate::dead_letter::{DeadLetter, ORIGINAL, Sender};
+use crate::transport::{DeadLetterStore, HeldDeadLetter};
 
 /// The most of one header's value.
 const VALUE_CHARS: usize = 2000;
@@ -43,16 +45,16 @@ pub(super) async fn show(options: Options) -> anyhow::Result<ExitCode> {
         Ok(place) => place,
         Err(code) => return Ok(code),
     };
-    for (n, held) in place.find(&options.id).await?.iter().enumerate() {
+    for (n, held) in find(place.as_ref(), &options.id).await?.iter().enumerate() {
         if n > 0 {
             print("\nanother dead letter with this id\n")?;
         }
-        print(shown(held, &place)?.trim_end())?;
+        print(shown(held.as_ref(), place.as_ref())?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(held: &FoundDeadLetter, place: &DeadLetterPlace) -> anyhow::Result<String> {
+fn shown(held: &dyn HeldDeadLetter, place: &dyn DeadLetterStore) -> anyhow::Result<String> {
     let dead_letter = held.dead_letter();
     let mut text = String::new();
     let mut line = |name: &str, value: Option<&str>| {
@@ -62,7 +64,7 @@ fn shown(held: &FoundDeadLetter, place: &DeadLetterPlace) -> anyhow::Result<Stri
     };
     line("message", Some(dead_letter.message_id()));
     line("letter", Some(&dead_letter.id));
-    line("lies in", Some(&place.shown()));
+    line("lies in", Some(&place::shown(place)));
     line("file", dead_letter.file.as_deref());
     line("came from", dead_letter.queue());
     match dead_letter.sender() {
@@ -146,8 +148,8 @@ fn tree(text: &mut String, value: &Value, level: usize) {
     }
 }
 
-fn body(text: &mut String, held: &FoundDeadLetter) -> anyhow::Result<()> {
-    let head = held.head(HEAD_BYTES)?;
+fn body(text: &mut String, held: &dyn HeldDeadLetter) -> anyhow::Result<()> {
+    let head = head(held, HEAD_BYTES)?;
     let dead_letter = held.dead_letter();
     let kind = Kind::of(&head);
     let claimed = dead_letter

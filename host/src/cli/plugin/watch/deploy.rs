@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::cli::control::{self, Before, Followed, Reloaded};
 use crate::cli::output::plain;
 use crate::config::{Config, Name};
+use crate::transport::REGISTRY;
 
 /// Versions that are kept to be put back, and what they may have together: a trial goes back to the last one that is proven,
 /// however many were saved since.
@@ -150,7 +151,7 @@ impl Deployment {
 
     /// The file that it has in `plugins.toml`; the rest of that file may have mistakes.
     fn target(&self) -> anyhow::Result<PathBuf> {
-        let valid_parts = match Config::load(&self.file) {
+        let valid_parts = match Config::load(&self.file, &REGISTRY) {
             Ok((config, _)) => config.errors().valid_parts(),
             Err(errors) => errors.valid_parts(),
         };

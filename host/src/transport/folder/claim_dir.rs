@@ -1,0 +1,280 @@
+//! The folder of one host, `.millrace/<host id>/`, and the claims in it. Knows no message and no disposition.
+//!
+//! A lock on the file `lock` says that its host lives; the system frees it with the process. Claimed files lie in
+//! `taken.<attempt>/` while they are worked on and in `waiting.<attempt>/` until they are tried again; files that a
+//! host may have died of lie in `apart.<deaths>.<attempt>/`, and the one of them that runs in
+//! `alone.<deaths>.<attempt>/`. So one rename changes what is known of a file, and a kill between two renames loses
+//! nothing. Whoever gets the lock of a host that is gone owns what is in its folder, where it lies.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{debug, warn};
+
+use super::files::{ensure_directory, rename_new, sync_directory};
+use crate::transport::Quarantine;
+
+/// The file that a living host holds locked.
+const LOCK: &str = "lock";
+
+/// A host's folder, ours for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct ClaimDir {
+    path: PathBuf,
+    // Invariant: a name is claimed once in a home, so that no rename between its directories meets another file.
+    names: Mutex<HashSet<OsString>>,
+    /// Freed with this value.
+    _lock: File,
+}
+
+/// What is done with a claimed file now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClaimPhase {
+    /// It is being worked on.
+    Running,
+    /// It waits to be tried again.
+    Waiting,
+    /// It was set apart, because hosts died with it in hand.
+    Quarantined {
+        /// How many.
+        crash_count: u32,
+    },
+    /// It was set apart, and is the one of those that is worked on.
+    RunningQuarantined {
+        /// How many hosts died with it in hand before.
+        crash_count: u32,
+    },
+}
+
+/// A file that is ours. Dropping it frees the name in its home; where the file lies then says what becomes of it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    claim_dir: Arc<ClaimDir>,
+    phase: ClaimPhase,
+    name: OsString,
+    /// 1 at the first attempt.
+    pub(super) attempt: u32,
+    /// Whether it was in hand before and was not settled.
+    pub(super) redelivered: bool,
+    /// Whether a host may have died of it.
+    pub(super) quarantine: Quarantine,
+}
+
+impl ClaimDir {
+    /// Makes a new home and locks it.
+    pub(super) fn create(private: &Path) -> io::Result<Self> {
+        let path = private.join(uuid::Uuid::new_v4().to_string());
+        std::fs::create_dir(&path)?;
+        // Locked under another name first: whoever finds `lock` finds it locked.
+        let unlocked = path.join(".lock");
+        let lock = File::create(&unlocked)?;
+        lock.try_lock()?;
+        std::fs::rename(unlocked, path.join(LOCK))?;
+        Ok(Self {
+            path,
+            names: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Takes over the homes of hosts that are gone, with what they left in them.
+    pub(super) fn adopt_all(private: &Path) -> io::Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for entry in std::fs::read_dir(private)? {
+            let path = entry?.path();
+            match Self::adopt(path.clone()) {
+                Ok(Some(claim_dir)) => claims.extend(Arc::new(claim_dir).claims()?),
+                Ok(None) => {}
+                Err(error) => warn!(folder = %path.display(), %error, "claims of another host cannot be looked at"),
+            }
+        }
+        Ok(claims)
+    }
+
+    fn adopt(path: PathBuf) -> io::Result<Option<Self>> {
+        let lock = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock,
+            // Not a home, or one that is just being made or removed.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self {
+                path,
+                names: Mutex::default(),
+                _lock: lock,
+            })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Reads the claims that lie in a home.
+    fn claims(self: Arc<Self>) -> io::Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for slot in read_dir_if_there(&self.path)? {
+            let slot = slot?;
+            let Some((phase, attempt)) = parse_slot(&slot.file_name()) else {
+                continue;
+            };
+            for file in read_dir_if_there(&slot.path())? {
+                let name = file?.file_name();
+                if let Some(mut claim) = Self::claim(&self, name) {
+                    (claim.phase, claim.attempt) = (phase, attempt);
+                    claim.quarantine = phase.left_behind();
+                    claim.redelivered = claim.quarantine != Quarantine::None;
+                    claims.push(claim);
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Reserves a name; `None` while a file of this name is claimed already.
+    pub(super) fn claim(claim_dir: &Arc<Self>, name: OsString) -> Option<Claim> {
+        let is_free = claim_dir
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone());
+        is_free.then(|| Claim {
+            claim_dir: Arc::clone(claim_dir),
+            phase: ClaimPhase::Running,
+            name,
+            attempt: 1,
+            redelivered: false,
+            quarantine: Quarantine::None,
+        })
+    }
+
+    fn slot(&self, phase: ClaimPhase, attempt: u32) -> PathBuf {
+        self.path.join(match phase {
+            ClaimPhase::Running => format!("taken.{attempt}"),
+            ClaimPhase::Waiting => format!("waiting.{attempt}"),
+            ClaimPhase::Quarantined { crash_count } => format!("apart.{crash_count}.{attempt}"),
+            ClaimPhase::RunningQuarantined { crash_count } => format!("alone.{crash_count}.{attempt}"),
+        })
+    }
+
+    /// Removes the home where nothing is left in it.
+    fn remove_if_empty(&self) -> io::Result<()> {
+        for entry in read_dir_if_there(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() != LOCK {
+                std::fs::remove_dir(entry.path())?;
+            }
+        }
+        // The lock goes last: a kill between these steps leaves an empty folder, never claims without a lock.
+        std::fs::remove_file(self.path.join(LOCK))?;
+        std::fs::remove_dir(&self.path)
+    }
+}
+
+impl ClaimPhase {
+    /// What a file in this phase is suspected of when its host is gone. What only waited is innocent of that.
+    fn left_behind(self) -> Quarantine {
+        match self {
+            Self::Running => Quarantine::Due { crash_count: 1 },
+            Self::Waiting => Quarantine::None,
+            Self::Quarantined { crash_count } => Quarantine::Inside { crash_count },
+            Self::RunningQuarantined { crash_count } => Quarantine::Due {
+                crash_count: crash_count.saturating_add(1),
+            },
+        }
+    }
+}
+
+impl Drop for ClaimDir {
+    fn drop(&mut self) {
+        match self.remove_if_empty() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => debug!(folder = %self.path.display(), %error, "claims stay for the next host"),
+        }
+    }
+}
+
+impl Claim {
+    /// The file's name, as its writer gave it.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The directory that the file lies in.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.claim_dir.slot(self.phase, self.attempt)
+    }
+
+    /// Where the file lies.
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory().join(&self.name)
+    }
+
+    /// What is done with it now.
+    pub(super) fn phase(&self) -> ClaimPhase {
+        self.phase
+    }
+
+    /// Makes where the file lies safe from a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync_directory(&self.directory())?;
+        sync_directory(&self.claim_dir.path)
+    }
+
+    /// Takes the file into the home: the rename that makes it ours.
+    pub(super) fn take_from(&self, folder: &Path) -> io::Result<()> {
+        ensure_directory(&self.directory())?;
+        rename_new(&folder.join(&self.name), &self.path())
+    }
+
+    /// Moves the file within its home; nothing changes on an error.
+    pub(super) fn advance(&mut self, phase: ClaimPhase, attempt: u32) -> io::Result<()> {
+        if (phase, attempt) == (self.phase, self.attempt) {
+            return Ok(());
+        }
+        let slot = self.claim_dir.slot(phase, attempt);
+        ensure_directory(&slot)?;
+        rename_new(&self.path(), &slot.join(&self.name))?;
+        (self.phase, self.attempt) = (phase, attempt);
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claim_dir
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
+    }
+}
+
+fn parse_slot(name: &OsStr) -> Option<(ClaimPhase, u32)> {
+    let mut parts = name.to_str()?.split('.');
+    let phase = parts.next()?;
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    let phase = match phase {
+        "taken" => ClaimPhase::Running,
+        "waiting" => ClaimPhase::Waiting,
+        "apart" => ClaimPhase::Quarantined { crash_count: number()? },
+        "alone" => ClaimPhase::RunningQuarantined { crash_count: number()? },
+        _ => return None,
+    };
+    Some((phase, number()?))
+}
+
+/// The entries of a directory; none where it is gone.
+fn read_dir_if_there(path: &Path) -> io::Result<impl Iterator<Item = io::Result<std::fs::DirEntry>>> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,373 @@
+//! A folder as a source and as a destination: claims by rename, settles by rename. Knows no broker and no plugin.
+//!
+//! Messages are the regular files directly in the folder whose names match its pattern. Not messages: hidden files,
+//! names that writers use for what is not complete (`.part`, `.partial`, `.tmp`, `.crdownload`, `.filepart`), our own
+//! `.envelope.json`, folders, pipes and the like, and symlinks, which are never followed. A file is taken when it was
+//! modified some time ago (`settle`) or looked the same for so long, and nobody is known to have it open for writing, under
+//! whatever name. What changed after it was read is read again before it is settled for good. What cannot be read stays
+//! where it is.
+//!
+//! ```text
+//! inbox/cat.png                              waits
+//! inbox/.millrace/<host id>/taken.1/cat.png  is worked on, by the host that holds the lock in its folder
+//! inbox/.millrace/<host id>/waiting.2/..     waits for its second attempt
+//! inbox/.millrace/<host id>/apart.1.1/..     a host died with it in hand: waits until it may run alone
+//! inbox/.millrace/<host id>/alone.1.1/..     runs alone, one such file at a time
+//! inbox/done/cat.png                         acknowledged
+//! inbox/dead/cat.png                         rejected; cat.png.reason.json says why
+//! ```
+//!
+//! Every step is one rename on one file system, so any number of hosts share a folder, and a kill loses nothing.
+
+mod ack;
+mod claim_dir;
+mod config;
+mod content;
+mod dead_letters;
+mod deliver;
+mod destination;
+mod files;
+mod keys;
+mod scan;
+mod shared;
+mod skipped;
+#[cfg(test)]
+mod tests;
+mod unreadable;
+mod writers;
+
+pub use config::{FOLDER, FolderDestinationConfig, FolderSourceConfig};
+pub use dead_letters::{FolderStore, write_new};
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{RecursiveMode, Watcher as _};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{
+    Attention, Backlog, Delivery as FolderDelivery, Malformed, Registered, Source, SourceError, SourceHealth, Until,
+};
+use crate::error_chain::ErrorChain;
+use crate::message::Message;
+use ack::FileAck;
+use claim_dir::ClaimDir;
+use files::ensure_directory;
+use scan::{Scanner, Search, Step};
+use shared::Shared;
+
+/// Folders, registered.
+pub const REGISTERED: Registered = Registered {
+    transport: &keys::TRANSPORT,
+    source: |source| Some(source.as_kind::<FolderSourceConfig>()?),
+    destination: |destination| Some(destination.as_kind::<FolderDestinationConfig>()?),
+    connection: |_| None,
+};
+
+/// Where claims are kept, in the folder itself: a rename must not leave the file system.
+const PRIVATE: &str = ".millrace";
+
+/// What a folder yields: a message, or what no plugin may see, and the duty to settle it.
+type Found = (Result<Message, Malformed>, FileAck);
+
+/// A folder that messages are taken from.
+#[derive(Debug)]
+pub struct FolderSource {
+    shared: Arc<Shared>,
+    scanner: Arc<Mutex<Scanner>>,
+    until: Until,
+    prefetch: usize,
+    /// The step in progress. Kept here and not in [`FolderSource::next_file`], which may be cancelled.
+    step: Option<JoinHandle<Result<Step, FolderError>>>,
+    /// Whether the folder fails now, and it was told.
+    is_failing: bool,
+    _watcher: Option<notify::RecommendedWatcher>,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// File work failed.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Files could not be renamed into it.
+    #[error("`{}` is on another file system than the folder that it is in", path.display())]
+    OtherFileSystem {
+        /// The folder in the folder.
+        path: PathBuf,
+    },
+    /// Files could not be read; everything else was taken.
+    #[error("{files}")]
+    Unreadable {
+        /// How many, one of them, and why.
+        files: String,
+    },
+    /// A result's name is no plain file name.
+    #[error("`{}` is no file name for a result", name.escape_debug())]
+    ResultName {
+        /// The name.
+        name: String,
+    },
+    /// The thread for file work is gone: the process is stopping, or it is our bug.
+    #[error("file work has stopped")]
+    Stopped(#[source] tokio::task::JoinError),
+}
+
+/// How long things wait.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// A file that changed within this time may still be written.
+    quiet: Duration,
+    /// The delay of the second attempt; each further one doubles it.
+    retry: Duration,
+    /// The longest delay of an attempt.
+    retry_max: Duration,
+    /// The folder is listed at least as often, since watching misses files on network file systems.
+    rescan: Duration,
+    /// A file that is not what was read rests for so long before it is read again.
+    unfinished: Duration,
+    /// A writer that has a file open, and does nothing for so long, is asked for among the processes.
+    silence: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(200),
+            retry: Duration::from_secs(1),
+            retry_max: Duration::from_secs(30),
+            rescan: Duration::from_secs(2),
+            unfinished: Duration::from_secs(2),
+            silence: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Timing {
+    fn retry_delay(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(2).min(16);
+        self.retry.saturating_mul(1 << doublings).min(self.retry_max)
+    }
+}
+
+impl FolderSource {
+    /// Opens the folder, takes up the claims of hosts that are gone.
+    ///
+    /// # Errors
+    /// The folder is not there, cannot be written to, or its file system cannot lock files.
+    pub async fn open(
+        config: &FolderSourceConfig,
+        max_message_bytes: usize,
+        until: Until,
+    ) -> Result<Self, FolderError> {
+        let config = config.clone();
+        let timing = Timing {
+            quiet: config.settle,
+            ..Timing::default()
+        };
+        tokio::task::spawn_blocking(move || Self::open_blocking(&config, max_message_bytes, until, timing))
+            .await
+            .map_err(FolderError::Stopped)?
+    }
+
+    fn open_blocking(
+        config: &FolderSourceConfig,
+        max_message_bytes: usize,
+        until: Until,
+        timing: Timing,
+    ) -> Result<Self, FolderError> {
+        let folder = &config.folder;
+        let private = folder.join(PRIVATE);
+        let shared = Arc::new(Shared::new(folder.clone(), timing, max_message_bytes));
+        let device = folder.metadata().map_err(FolderError::at("open", folder))?.dev();
+        for own in [&private, &shared.done, &shared.dead] {
+            ensure_directory(own).map_err(FolderError::at("create", own))?;
+            if own.metadata().map_err(FolderError::at("open", own))?.dev() != device {
+                return Err(FolderError::OtherFileSystem { path: own.clone() });
+            }
+        }
+        files::sweep(&shared.dead).map_err(FolderError::at("list", &shared.dead))?;
+        let claim_dir = ClaimDir::create(&private).map_err(FolderError::at("create and lock a claim in", &private))?;
+        let prefetch = usize::from(config.prefetch.max(1));
+        let scanner = Scanner {
+            shared: Arc::clone(&shared),
+            claim_dir: Arc::new(claim_dir),
+            private,
+            source: folder
+                .file_name()
+                .unwrap_or(folder.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
+            pattern: config.pattern.clone(),
+            prefetch,
+            max_message_bytes,
+            until,
+            search: Search::default(),
+        };
+        scanner.adopt(true)?;
+        let watcher = watch(&shared);
+        let scanner = Arc::new(Mutex::new(scanner));
+        Ok(Self {
+            shared,
+            scanner,
+            until,
+            prefetch,
+            step: None,
+            is_failing: false,
+            _watcher: watcher,
+        })
+    }
+
+    /// The next message; `None` at the end of a [`Until::Empty`] run.
+    ///
+    /// Waits while as many receipts as the prefetch are unsettled.
+    ///
+    /// # Errors
+    /// Only until empty: the folder or a file in it cannot be read. A watched folder is waited for.
+    ///
+    /// # Cancellation
+    /// Nothing is lost; a file that was claimed meanwhile is what the next call returns, or goes back when the
+    /// source is dropped.
+    async fn next_file(&mut self) -> Result<Option<Found>, FolderError> {
+        loop {
+            match self.step().await {
+                Ok(Step::Delivered(mut delivery)) => {
+                    self.is_failing = false;
+                    delivery.1.is_handed_out = true;
+                    return Ok(Some(*delivery));
+                }
+                Ok(Step::Ended) => return Ok(None),
+                Ok(Step::Wait(until)) => {
+                    if std::mem::take(&mut self.is_failing) {
+                        info!(folder = %self.shared.folder.display(), "folder can be read again");
+                    }
+                    self.wait_until(until.into()).await;
+                }
+                Err(error @ FolderError::Stopped(_)) => return Err(error),
+                Err(error) if self.until == Until::Empty => return Err(error),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        warn!(folder = %self.shared.folder.display(), error = %ErrorChain(&error), "folder fails; waiting for it");
+                    }
+                    tokio::time::sleep(self.shared.timing.rescan).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Step, FolderError> {
+        while self.step.is_none() && self.shared.state().in_flight >= self.prefetch {
+            self.shared.changed.notified().await;
+        }
+        let scanner = &self.scanner;
+        let step = self.step.get_or_insert_with(|| {
+            let scanner = Arc::clone(scanner);
+            tokio::task::spawn_blocking(move || scanner.lock().unwrap_or_else(PoisonError::into_inner).step())
+        });
+        let stepped = step.await;
+        self.step = None;
+        stepped.map_err(FolderError::Stopped)?
+    }
+
+    async fn wait_until(&self, until: Instant) {
+        tokio::select! {
+            () = self.shared.changed.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+impl Source for FolderSource {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<FolderDelivery>, SourceError>> {
+        async {
+            let found = self.next_file().await.map_err(SourceError::new)?;
+            Ok(found.map(|(message, ack)| {
+                let (message, malformed) = match message {
+                    Ok(message) => (message, None),
+                    Err(Malformed { message, text }) => (message, Some(text)),
+                };
+                FolderDelivery {
+                    message,
+                    malformed,
+                    quarantine: ack.quarantine(),
+                    ack: Box::new(ack),
+                }
+            }))
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> SourceHealth {
+        SourceHealth::open()
+    }
+
+    /// The files that wait or are claimed.
+    fn backlog(&self) -> Backlog {
+        // Weak: whoever counts must not hold the claims of a source that is gone.
+        let shared = Arc::downgrade(&self.shared);
+        Arc::new(move || shared.upgrade().map_or(0, |shared| shared.state().n_open()))
+    }
+
+    fn attention(&self) -> Attention {
+        let shared = Arc::downgrade(&self.shared);
+        Arc::new(move || shared.upgrade()?.state().unreadable.in_words())
+    }
+}
+
+impl FolderError {
+    fn at(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path: path.clone(),
+            source,
+        }
+    }
+}
+
+/// Watches the folder; without a watcher it is listed now and then.
+fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
+    let told = Arc::downgrade(shared);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if let Some(shared) = told.upgrade()
+            && let Ok(event) = event
+        {
+            shared.writers.note(&event);
+            if brings_files(event.kind) {
+                shared.touch();
+            }
+        }
+    };
+    let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
+        watcher.watch(&shared.folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watcher
+        .inspect_err(|error| warn!(folder = %shared.folder.display(), %error, "folder cannot be watched; it is polled"))
+        .ok()
+}
+
+/// Whether an event can mean a new or completed file; our own claims are renames away and mean none.
+fn brings_files(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Modify(ModifyKind::Name(mode)) => mode != RenameMode::From,
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Remove(_) => false,
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => true,
+    }
+}

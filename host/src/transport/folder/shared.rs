@@ -1,0 +1,340 @@
+//! What a folder's source and its receipts share, and the file work of settling. Knows no plugin and no pipeline; most of
+//! it blocks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use super::ack::{After, Ending, Was};
+use super::claim_dir::{Claim, ClaimPhase};
+use super::content::{Look, digest};
+use super::files::{Temporary, ensure_directory, fitted_name, rename_new, sync_directory};
+use super::unreadable::Unreadable;
+use super::writers::Writers;
+use super::{FolderError, Timing};
+use crate::transport::Quarantine;
+
+/// What is beside a dead letter.
+pub(super) const REASON_SUFFIX: &str = ".reason.json";
+
+/// How many names are tried for a settled file whose own name is taken; all but the first are random.
+const NAME_TRIES: usize = 8;
+
+/// What the source and its receipts share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) folder: PathBuf,
+    pub(super) done: PathBuf,
+    pub(super) dead: PathBuf,
+    pub(super) timing: Timing,
+    pub(super) writers: Writers,
+    max_message_bytes: usize,
+    // std Mutex and not tokio's: never held over file work or an await.
+    state: Mutex<State>,
+    /// Told when a claim ends and when the folder may hold something new; the source alone listens.
+    pub(super) changed: Notify,
+}
+
+type Waiting = BTreeMap<(Instant, u64), Claim>;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Receipts that are not settled.
+    pub(super) in_flight: usize,
+    /// Claims to be tried again, by the time when; the number keeps equal times apart.
+    pub(super) waiting: Waiting,
+    /// Claims that were set apart: of these, one is in hand at a time.
+    pub(super) quarantined: Waiting,
+    /// Whether one of those is in hand.
+    pub(super) is_one_alone: bool,
+    n_waited: u64,
+    /// Files that went back and when they may be taken again, lest a returned file spins.
+    pub(super) returned: HashMap<OsString, Instant>,
+    /// Files that cannot be read.
+    pub(super) unreadable: Unreadable,
+    /// Files listed and not claimed yet.
+    pub(super) n_listed: usize,
+    /// Whether something may have come since the folder was listed.
+    pub(super) is_stale: bool,
+}
+
+impl Shared {
+    pub(super) fn new(folder: PathBuf, timing: Timing, max_message_bytes: usize) -> Self {
+        Self {
+            writers: Writers::new(&folder, timing.silence),
+            max_message_bytes,
+            done: folder.join("done"),
+            dead: folder.join("dead"),
+            folder,
+            timing,
+            state: Mutex::new(State {
+                is_stale: true,
+                ..State::default()
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic cannot leave the counts half-changed: no statement between two changes can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the folder may hold something new.
+    pub(super) fn touch(&self) {
+        self.state().is_stale = true;
+        self.changed.notify_one();
+    }
+
+    /// Lets a claim wait until it is tried again.
+    pub(super) fn wait(&self, claim: Claim, delay: Duration) {
+        let mut state = self.state();
+        state.n_waited += 1;
+        let key = (Instant::now() + delay, state.n_waited);
+        match claim.quarantine {
+            Quarantine::Inside { .. } => state.quarantined.insert(key, claim),
+            _ => state.waiting.insert(key, claim),
+        };
+    }
+
+    /// Ends what is in flight without settling it: the file stays where it is and comes again.
+    pub(super) fn keep(&self, mut claim: Claim) {
+        claim.redelivered = true;
+        let ran_alone = ran_alone(&claim);
+        if let ClaimPhase::RunningQuarantined { crash_count } = claim.phase()
+            && claim.quarantine == (Quarantine::Inside { crash_count })
+            && let Err(error) = claim.advance(ClaimPhase::Quarantined { crash_count }, claim.attempt)
+        {
+            // This host lives: should it end in good order now, the next one must not count that as a death.
+            warn!(file = %claim.path().display(), %error, "file cannot be set apart again");
+        }
+        let delay = self.timing.retry_delay(claim.attempt);
+        self.wait(claim, delay);
+        self.let_go(ran_alone);
+    }
+
+    /// Ends what is in flight, and lets the next of what was set apart run when it was one of these.
+    pub(super) fn let_go(&self, ran_alone: bool) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        state.is_one_alone &= !ran_alone;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Does the file work of an ending. Blocks.
+    pub(super) fn work(&self, claim: &mut Claim, ending: &Ending) -> Result<After, FolderError> {
+        match ending {
+            Ending::Done => self.file_away(claim).map(|()| After::Ended),
+            Ending::Dead(text) => self.move_to_dead(claim, text).map(|()| After::Ended),
+            Ending::Retry => self.retry(claim),
+            Ending::Return => self.give_back(claim),
+            Ending::Quarantine(crash_count) => self.move_to_quarantine(claim, *crash_count),
+        }
+    }
+
+    /// Where an ending puts a file.
+    pub(super) fn place(&self, ending: &Ending) -> &Path {
+        match ending {
+            Ending::Done => &self.done,
+            Ending::Dead(_) => &self.dead,
+            Ending::Retry | Ending::Return | Ending::Quarantine(_) => &self.folder,
+        }
+    }
+
+    /// Whether a file is not what was read, or may soon not be: somebody has it open for writing.
+    pub(super) fn is_other(&self, claim: &Claim, was: &Was) -> bool {
+        let path = claim.path();
+        if path.symlink_metadata().is_ok_and(|now| Look::of(&now) != was.look) {
+            info!(file = %claim.name().display(), "file changed after it was read: it is read again and not buried");
+            return true;
+        }
+        let is_written = self.writers.holds(&path);
+        if is_written {
+            debug!(file = %claim.name().display(), "file is still open for writing: it is read again and not buried");
+        }
+        is_written
+    }
+
+    /// Lets a file that went back because it is not what was read rest for a while.
+    pub(super) fn rest(&self, name: &OsStr) {
+        let until = Instant::now() + self.timing.unfinished;
+        self.state().returned.insert(name.to_owned(), until);
+    }
+
+    /// Whether there is something else in a file than was read. One that was only touched is done.
+    pub(super) fn has_other_content(&self, claim: &Claim, was: &Was) -> bool {
+        let path = claim.path();
+        if path.symlink_metadata().is_ok_and(|now| Look::of(&now) == was.look) {
+            return false;
+        }
+        // What cannot be read now is done as it was.
+        let is_other = digest(&path, self.max_message_bytes).is_ok_and(|now| now != was.digest);
+        if is_other {
+            warn!(
+                file = %claim.name().display(),
+                "file changed after it was read, and results were made of what it was: it is read again"
+            );
+        }
+        is_other
+    }
+
+    /// Into `done/`.
+    fn file_away(&self, claim: &Claim) -> Result<(), FolderError> {
+        let from = claim.path();
+        ensure_directory(&self.done).map_err(FolderError::at("create", &self.done))?;
+        place(|suffix| rename_new(&from, &self.done.join(fitted_name(claim.name(), suffix, 0))))
+            .map_err(FolderError::at("move into `done`", &from))?;
+        sync(&self.done)?;
+        sync(&claim.directory())
+    }
+
+    /// Into `dead/`, with its letter.
+    fn move_to_dead(&self, claim: &Claim, text: &[u8]) -> Result<(), FolderError> {
+        let from = claim.path();
+        ensure_directory(&self.dead).map_err(FolderError::at("create", &self.dead))?;
+        let dead_letter =
+            Temporary::write(&self.dead, text).map_err(FolderError::at("write a reason into", &self.dead))?;
+        place(|suffix| {
+            let name = fitted_name(claim.name(), suffix, REASON_SUFFIX.len());
+            let to = self.dead.join(&name);
+            let mut reason = name;
+            reason.push(REASON_SUFFIX);
+            let reason = self.dead.join(reason);
+            // The reason first: a kill between the two leaves a reason without a file, and a claim that comes again;
+            // the other way round it would leave a dead letter that nobody can explain.
+            dead_letter.place_new(&reason)?;
+            rename_new(&from, &to).inspect_err(|_| {
+                if let Err(error) = rename_new(&reason, dead_letter.path()) {
+                    debug!(file = %reason.display(), %error, "reason stays without its file");
+                }
+            })
+        })
+        .map_err(FolderError::at("move into `dead`", &from))?;
+        sync(&self.dead)?;
+        sync(&claim.directory())
+    }
+
+    fn retry(&self, claim: &mut Claim) -> Result<After, FolderError> {
+        let attempt = claim.attempt.saturating_add(1);
+        claim
+            .advance(ClaimPhase::Waiting, attempt)
+            .map_err(FolderError::at("put back", &claim.path()))?;
+        (claim.redelivered, claim.quarantine) = (false, Quarantine::None);
+        Ok(After::WaitsFor(self.timing.retry_delay(attempt)))
+    }
+
+    /// To where suspects wait, with the count of deaths in the path: durable before it runs again.
+    fn move_to_quarantine(&self, claim: &mut Claim, crash_count: u32) -> Result<After, FolderError> {
+        let attempt = claim.attempt;
+        claim
+            .advance(ClaimPhase::Quarantined { crash_count }, attempt)
+            .map_err(FolderError::at("set apart", &claim.path()))?;
+        claim.quarantine = Quarantine::Inside { crash_count };
+        claim.sync().map_err(FolderError::at("sync", &claim.directory()))?;
+        Ok(After::WaitsFor(Duration::ZERO))
+    }
+
+    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder; a suspect
+    /// that ran alone and ended no host is one no more.
+    fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
+        let delay = self.timing.retry;
+        let is_quarantined = ran_alone(claim);
+        if claim.redelivered && !is_quarantined {
+            return Ok(After::WaitsFor(delay));
+        }
+        if claim.attempt == 1 {
+            let until = Instant::now() + delay;
+            self.state().returned.insert(claim.name().to_owned(), until);
+            match rename_new(&claim.path(), &self.folder.join(claim.name())) {
+                Ok(()) => return Ok(After::Ended),
+                // Another file of this name has come in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(FolderError::at("put back", &claim.path())(error)),
+            }
+        }
+        let attempt = claim.attempt;
+        claim
+            .advance(ClaimPhase::Waiting, attempt)
+            .map_err(FolderError::at("put back", &claim.path()))?;
+        (claim.redelivered, claim.quarantine) = (false, Quarantine::None);
+        Ok(After::WaitsFor(delay))
+    }
+}
+
+impl State {
+    /// A file cannot be read: it rests for a while.
+    pub(super) fn unreadable(&mut self, name: &OsStr, error: &io::Error) {
+        let until = self.unreadable.failed(name, error);
+        self.returned.insert(name.to_owned(), until);
+    }
+
+    /// Whether no claim of ours is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.waiting.is_empty() && self.quarantined.is_empty()
+    }
+
+    /// Files that wait or are claimed.
+    pub(super) fn n_open(&self) -> usize {
+        self.n_listed + self.in_flight + self.n_waiting()
+    }
+
+    /// Claims that wait, for whatever.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.waiting.len() + self.quarantined.len()
+    }
+
+    /// When the earliest claim's delay is over. What was set apart has none while another of these is in hand.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let quarantined = Some(&self.quarantined).filter(|_| !self.is_one_alone);
+        let first = [Some(&self.waiting), quarantined].into_iter().flatten();
+        first.filter_map(|waiting| Some(waiting.first_key_value()?.0.0)).min()
+    }
+
+    /// The earliest claim whose delay is over.
+    pub(super) fn pop_due(&mut self) -> Option<Claim> {
+        let is_due = |waiting: &Waiting| {
+            waiting
+                .first_key_value()
+                .is_some_and(|((at, _), _)| *at <= Instant::now())
+        };
+        // Suspects first: there is one at a time, and what waits behind it is no suspect's concern.
+        if !self.is_one_alone && is_due(&self.quarantined) {
+            return self.quarantined.pop_first().map(|(_, claim)| claim);
+        }
+        is_due(&self.waiting)
+            .then(|| self.waiting.pop_first())?
+            .map(|(_, claim)| claim)
+    }
+}
+
+/// Whether a claim in hand is the one that runs alone.
+pub(super) fn ran_alone(claim: &Claim) -> bool {
+    matches!(claim.quarantine, Quarantine::Inside { .. })
+}
+
+/// Tries the plain name first, then names that nobody else chooses.
+fn place(mut attempt: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    let mut placed = attempt("");
+    for _ in 1..NAME_TRIES {
+        match &placed {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Random and not counted: a camera that always writes `frame.jpg` would make counting quadratic.
+                let (random, ..) = uuid::Uuid::new_v4().as_fields();
+                placed = attempt(&format!("{random:08x}"));
+            }
+            _ => break,
+        }
+    }
+    placed
+}
+
+fn sync(directory: &Path) -> Result<(), FolderError> {
+    sync_directory(directory).map_err(FolderError::at("sync", directory))
+}

@@ -1,0 +1,51 @@
+//! Where results go, as a pipeline sees it: a name becomes an address, and an addressed result is sent until it is
+//! confirmed. Knows no kind of destination.
+
+use std::error::Error;
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+
+use super::denied::Denied;
+use crate::message::{Envelope, Message, Outbound};
+
+/// A destination as `plugins.toml` declares it, bound to what it needs. A plugin names it; only the destination turns the name
+/// into an exchange, a queue, a file or a row.
+pub trait Destination: fmt::Debug + Send + Sync {
+    /// Addresses one result: `index` is its place among the results of its message. Sends nothing: what may not go out must
+    /// not go out in part.
+    ///
+    /// # Errors
+    /// When it may not go there.
+    fn address(
+        &self,
+        message: &Message,
+        outbound: Outbound,
+        index: usize,
+        envelope: Envelope,
+    ) -> Result<PendingOutput, Denied>;
+}
+
+/// A result that is addressed, checked and enveloped.
+pub trait Output: fmt::Debug + fmt::Display + Send + Sync {
+    /// Sends it once and waits until it is confirmed: by a broker, or by the disk.
+    ///
+    /// # Errors
+    /// Whenever it is not known to have arrived; it may have.
+    fn send(&self) -> BoxFuture<'_, Result<(), DeliverError>>;
+}
+
+/// A result that is sent until it is confirmed.
+pub type PendingOutput = Box<dyn Output>;
+
+/// Why a result has not arrived yet.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DeliverError(Box<dyn Error + Send + Sync>);
+
+impl DeliverError {
+    /// Wraps what a kind of destination has to say.
+    pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(source))
+    }
+}

@@ -1,0 +1,71 @@
+//! What a broker's deliveries are suspected of. Knows no broker: only that it says whether it delivers again.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Quarantine;
+
+/// For how long redeliveries are put down to the broker after a host lost its own channel.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whether redeliveries are this host's own doing: it lost its channel, and still lives.
+#[derive(Debug, Default)]
+pub(crate) struct RedeliveryGrace {
+    // std Mutex: never held over an await.
+    until: Mutex<Option<Instant>>,
+}
+
+impl RedeliveryGrace {
+    /// Begins when a channel that was lost is there again.
+    pub(crate) fn begin(&self) {
+        *self.lock() = Some(Instant::now() + MINUTE);
+    }
+
+    /// What a delivery of the main queue is suspected of.
+    pub(crate) fn of_ordinary(&self, redelivered: bool) -> Quarantine {
+        match redelivered && !self.holds() {
+            true => Quarantine::Due { crash_count: 1 },
+            false => Quarantine::None,
+        }
+    }
+
+    /// What a delivery of the queue of suspects is suspected of, after so many deaths. It was alone in hand: nobody
+    /// else can have been the cause.
+    pub(crate) fn of_quarantined(&self, redelivered: bool, crash_count: u32) -> Quarantine {
+        match redelivered && !self.holds() {
+            true => Quarantine::Due {
+                crash_count: crash_count.saturating_add(1),
+            },
+            false => Quarantine::Inside { crash_count },
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redelivery_is_put_down_to_the_broker_for_a_minute_after_the_hosts_own_loss() {
+        let grace = RedeliveryGrace::default();
+        let seen = |grace: &RedeliveryGrace| (grace.of_ordinary(true), grace.of_quarantined(true, 2));
+        let raised = (Quarantine::Due { crash_count: 1 }, Quarantine::Due { crash_count: 3 });
+        assert_eq!(seen(&grace), raised);
+        grace.begin();
+        assert_eq!(seen(&grace), (Quarantine::None, Quarantine::Inside { crash_count: 2 }));
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(seen(&grace), raised);
+        assert_eq!(grace.of_ordinary(false), Quarantine::None);
+        assert_eq!(grace.of_quarantined(false, 2), Quarantine::Inside { crash_count: 2 });
+    }
+}

@@ -1,0 +1,246 @@
+//! How a disposition is carried out at a broker: what is copied where before the original is let go of. Knows no broker:
+//! `amqp` and the simulator each bring theirs.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::ack::{Settled, Settlement};
+use super::hold::{GaveUp, HOLD_LIMIT, Hold};
+use crate::disposition::Disposition;
+use crate::failpoints::{self, Failpoint};
+use crate::message::{Envelope, Message};
+
+/// How long a copy of an ordinary message that goes back is tried for, unless a drain ends before: without one it goes back
+/// all the same, as delivered again. A suspect that goes back without one is blamed for a death, so it is held.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a message is copied to a queue of its own pipeline.
+#[derive(Debug, Clone)]
+pub(crate) enum Purpose {
+    /// For another attempt, which has this number.
+    Retry { attempt: u32 },
+    /// To be set apart, after this many hosts ended with it in hand.
+    Quarantine { crash_count: u32 },
+    /// Back to the others, as it was.
+    PutBack,
+    /// As a dead letter.
+    DeadLetter(Envelope),
+}
+
+/// A delivery in hand.
+pub(crate) trait Delivered: Sized + Send + Sync {
+    /// A copy, ready to be published.
+    type Copy: Display + Sync;
+    /// Why a copy is not known to have arrived.
+    type Error: Error;
+
+    /// Whether it was set apart and is running alone.
+    fn is_in_quarantine(&self) -> bool;
+
+    /// Whether its source has taken it back already.
+    fn is_void(&self) -> bool;
+
+    /// Prepares a copy; `None` where one cannot be made.
+    fn copy(&self, message: &Message, purpose: Purpose) -> Option<Self::Copy>;
+
+    /// Publishes a copy and waits for its confirm.
+    fn publish(&self, copy: &Self::Copy) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Lets go of the original.
+    fn ack(self) -> impl Future<Output = Settled> + Send;
+
+    /// Gives the original back to its queue.
+    fn nack(self) -> impl Future<Output = Settled> + Send;
+}
+
+/// Does to a delivery what its disposition says; where that cannot be done in time, `otherwise`, which says how it goes
+/// back. What is copied is confirmed before the original is acknowledged.
+pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_>) -> Settled {
+    let Settlement {
+        disposition,
+        otherwise,
+        message,
+        hold,
+        dead_letter,
+    } = settlement;
+    let purpose = match disposition {
+        Disposition::Ack => return delivered.ack().await,
+        Disposition::Return => return give_back(delivered, Purpose::PutBack, message, hold).await,
+        Disposition::Retry(_) => Purpose::Retry {
+            attempt: message.attempt.saturating_add(1),
+        },
+        Disposition::Quarantine { crash_count } => Purpose::Quarantine {
+            crash_count: *crash_count,
+        },
+        Disposition::Reject(reason) => Purpose::DeadLetter(dead_letter(reason)),
+    };
+    let back = match otherwise {
+        Disposition::Quarantine { crash_count } => Purpose::Quarantine {
+            crash_count: *crash_count,
+        },
+        _ => Purpose::PutBack,
+    };
+    let Some(copy) = delivered.copy(message, purpose) else {
+        return give_back(delivered, back, message, hold).await;
+    };
+    if let Disposition::Quarantine { .. } = disposition {
+        // Put back, it would be suspect no more.
+        return move_to(delivered, &copy, message, (hold, HOLD_LIMIT)).await;
+    }
+    failpoints::pass(Failpoint::Copy, &message.id).await;
+    match hold.until_done(&copy, || delivered.publish(&copy)).await {
+        Ok(()) => {
+            failpoints::pass(Failpoint::Copied, &message.id).await;
+            delivered.ack().await
+        }
+        Err(GaveUp) => give_back(delivered, back, message, hold).await,
+    }
+}
+
+/// Gives a message back as it was: as a copy, and the original is let go of. Given back itself, it would be delivered
+/// again, and that looks to the next host as if one had ended over it.
+async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message, hold: &Hold) -> Settled {
+    let stays_in_quarantine = delivered.is_in_quarantine() || matches!(back, Purpose::Quarantine { .. });
+    // The broker has it already: a copy would be one more.
+    let copy = match delivered.is_void() {
+        true => None,
+        false => delivered.copy(message, back),
+    };
+    let Some(copy) = copy else {
+        return delivered.nack().await;
+    };
+    let patience = if stays_in_quarantine { HOLD_LIMIT } else { PATIENCE };
+    match move_to(delivered, &copy, message, (hold, patience)).await {
+        Settled::Done => Settled::Returned,
+        settled => settled,
+    }
+}
+
+/// Lets go of a message once its copy is confirmed; where that is not to be had in time, it is given back itself.
+async fn move_to<D: Delivered>(
+    delivered: D,
+    copy: &D::Copy,
+    message: &Message,
+    (hold, patience): (&Hold, Duration),
+) -> Settled {
+    failpoints::pass(Failpoint::Copy, &message.id).await;
+    let publish = || delivered.publish(copy);
+    let moved = hold.until_back(copy, publish, || delivered.is_void(), patience).await;
+    if let Err(GaveUp) = moved {
+        if delivered.is_in_quarantine() && !delivered.is_void() {
+            warn!("a suspect cannot be moved: it stays apart, and may be taken for one that a host ended over");
+        }
+        return delivered.nack().await;
+    }
+    failpoints::pass(Failpoint::Copied, &message.id).await;
+    delivered.ack().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::disposition::{Reason, ReasonClass, Stage};
+    use crate::transport::amqp::PublishError;
+
+    /// Takes copies, but no dead letters; remembers what it was asked for.
+    struct Delivery {
+        is_void: bool,
+        log: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Delivery {
+        fn log(&self, what: &str) {
+            let mut log = self.log.lock().unwrap();
+            if log.last().is_none_or(|last| last != what) {
+                log.push(what.to_owned());
+            }
+        }
+    }
+
+    impl Delivered for Delivery {
+        type Copy = String;
+        type Error = PublishError;
+
+        fn is_in_quarantine(&self) -> bool {
+            false
+        }
+
+        fn is_void(&self) -> bool {
+            self.is_void
+        }
+
+        fn copy(&self, _: &Message, purpose: Purpose) -> Option<String> {
+            Some(match purpose {
+                Purpose::DeadLetter(_) => "letter".to_owned(),
+                purpose => format!("{purpose:?}"),
+            })
+        }
+
+        async fn publish(&self, copy: &String) -> Result<(), PublishError> {
+            self.log(copy);
+            match copy.as_str() {
+                "letter" => Err(PublishError::Disconnected),
+                _ => Ok(()),
+            }
+        }
+
+        async fn ack(self) -> Settled {
+            self.log("ack");
+            Settled::Done
+        }
+
+        async fn nack(self) -> Settled {
+            self.log("nack");
+            Settled::Returned
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_no_dead_letter_in_time_goes_back_with_the_deaths_that_are_known_of_it() {
+        let quarantined = Disposition::Quarantine { crash_count: 3 };
+        let check = async |otherwise: &Disposition, is_void, is_cut, expect: &[&str]| {
+            let log = Arc::default();
+            let delivery = Delivery {
+                is_void,
+                log: Arc::clone(&log),
+            };
+            let cut = CancellationToken::new();
+            if is_cut {
+                cut.cancel();
+            }
+            let hold = Hold::new("digits", cut, Duration::from_secs(3));
+            let rejected = Disposition::Reject(Reason {
+                stage: Stage::Receive,
+                class: ReasonClass::AttemptsSpent,
+                text: String::new(),
+                plugin: None,
+            });
+            let dead_letter = |_: &Reason| Envelope::default();
+            let message = Message::default();
+            let settlement = Settlement {
+                disposition: &rejected,
+                otherwise,
+                message: &message,
+                hold: &hold,
+                dead_letter: &dead_letter,
+            };
+            let settled = settle(delivery, settlement).await;
+            assert_eq!(settled, Settled::Returned);
+            assert_eq!(*log.lock().unwrap(), expect);
+        };
+        for is_cut in [false, true] {
+            let (back, counted) = ("PutBack", "Quarantine { crash_count: 3 }");
+            check(&Disposition::Return, false, is_cut, &["letter", back, "ack"]).await;
+            check(&quarantined, false, is_cut, &["letter", counted, "ack"]).await;
+            // The broker has it already, and counts for itself.
+            check(&quarantined, true, is_cut, &["letter", "nack"]).await;
+        }
+    }
+}

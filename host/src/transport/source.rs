@@ -1,0 +1,165 @@
+//! Where messages come from, as a pipeline sees it. Knows no kind of source.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use super::ack::AckHandle;
+use super::health::SourceHealth;
+use crate::isolation::ExclusiveGuard;
+use crate::message::Message;
+
+/// Where a pipeline's messages come from.
+pub trait Source: fmt::Debug + Send {
+    /// Waits until messages can be taken: a broker may be away.
+    ///
+    /// # Cancellation
+    /// Safe.
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
+    /// The next message; `None` when the source has ended.
+    ///
+    /// # Errors
+    /// Only a source that is to end when it is empty fails; any other is waited for.
+    ///
+    /// # Cancellation
+    /// Safe: what was not handed out is still the source's.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>>;
+
+    /// Asks for no more, and gives what the source has handed over already: it is in flight as everything else that was
+    /// received. What a source keeps to itself until it is asked goes back when the source is dropped.
+    fn stop_consuming(&mut self) -> BoxFuture<'_, Vec<Delivery>> {
+        ready(Vec::new()).boxed()
+    }
+
+    /// Makes sure that the source has heard of everything that was settled. It may bring one more message, which is in flight
+    /// as every other.
+    fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
+        ready(None).boxed()
+    }
+
+    /// Where its quarantined messages wait; `None` where [`Source::next`] hands them out among the others, one at a time.
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
+        None
+    }
+
+    /// Puts the redeliveries that come soon down to this process: it gave back what it had prefetched, and lives.
+    fn grant_grace(&self) {}
+
+    /// Whether it hands out messages, and what it waits for while it does not; goes on telling while the source runs.
+    fn health(&self) -> SourceHealth;
+
+    /// Counts what waits or is in flight, where the source can tell. Goes on counting while the source runs.
+    fn backlog(&self) -> Backlog {
+        Arc::new(|| 0)
+    }
+
+    /// Says what somebody should look at, where the source knows of something. Goes on while the source runs.
+    fn attention(&self) -> Attention {
+        Arc::new(|| None)
+    }
+}
+
+/// Where quarantined messages of a source wait, away from its other messages.
+pub trait QuarantineQueue: fmt::Debug + Send {
+    /// Waits until there may be one.
+    ///
+    /// # Cancellation
+    /// Safe.
+    fn waiting(&mut self) -> BoxFuture<'_, ()>;
+
+    /// Takes one, if there is one now. Only where nothing else runs: what is in flight beside others could be blamed for what
+    /// they do.
+    fn take<'a>(&'a mut self, alone: &'a ExclusiveGuard) -> BoxFuture<'a, Option<Delivery>>;
+}
+
+/// A message that was received, and the way to settle it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message; without its body where that is too large to be read.
+    pub message: Message,
+    /// Why no plugin may see it.
+    pub malformed: Option<String>,
+    /// Whether a host may have ended because of it.
+    pub quarantine: Quarantine,
+    /// Settled exactly once.
+    pub ack: Box<dyn AckHandle>,
+}
+
+/// What a source received and no plugin may see: too large, or its envelope cannot be read.
+#[derive(Debug, Clone)]
+pub struct Malformed {
+    // Invariant: the body is empty; what is too large was never read.
+    /// What is known of it: ids, key, source, attempt.
+    pub message: Message,
+    /// What is wrong with it, in words.
+    pub text: String,
+}
+
+/// Whether a host may have ended because of a message. Only the source can know; only the pipeline acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quarantine {
+    /// Nothing speaks against it.
+    #[default]
+    None,
+    /// A host ended with it in flight: it is quarantined, with this count made durable, before it runs.
+    Due {
+        /// Hosts that ended with it in flight.
+        crash_count: u32,
+    },
+    /// It is quarantined: it runs alone.
+    Inside {
+        /// Hosts that ended with it in flight.
+        crash_count: u32,
+    },
+}
+
+/// Counts messages that wait or are in flight.
+pub type Backlog = Arc<dyn Fn() -> usize + Send + Sync>;
+
+/// Says what somebody should look at.
+pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Whether a source ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// When it is empty (`--once`).
+    Empty,
+    /// When the host stops: it is watched.
+    Stopped,
+}
+
+/// Why a source ended before it was empty.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SourceError(Box<dyn Error + Send + Sync>);
+
+impl SourceError {
+    /// Wraps what a kind of source has to say.
+    pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(source))
+    }
+}
+
+impl Quarantine {
+    /// Whether a death while the message was alone in flight proves that it causes them.
+    pub fn is_proven(self) -> bool {
+        matches!(self, Self::Due { crash_count } | Self::Inside { crash_count } if crash_count >= 2)
+    }
+
+    /// The attempt that this delivery is, for a message whose own count says `attempt`. A death in company alone costs
+    /// none; once another proves it, both count.
+    pub fn attempt(self, attempt: u32) -> u32 {
+        match self {
+            Self::Due { crash_count } | Self::Inside { crash_count } if self.is_proven() => {
+                attempt.saturating_add(crash_count)
+            }
+            _ => attempt,
+        }
+    }
+}
