@@ -96,7 +96,7 @@ impl Judge {
         self.wrong.push(format!("{id}: still waits at the end"));
     }
 
-    /// Judges; `in_flight_at_faults` is how many messages were in hand, at most, whenever hosts were cut off.
+    /// Judges; `in_flight_at_faults` is how many messages were in flight, at most, whenever hosts were cut off.
     pub(crate) fn judge(&self, in_flight_at_faults: u64) -> Judgement {
         let (report, verdict) = (Report::of(&self.oracle), self.oracle.judge());
         let mut violations: Vec<String> = self.wrong.clone();

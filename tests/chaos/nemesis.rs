@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::fleet::{CALM, Fleet};
 use crate::schedule::{Fault, Kind, Lane, Schedule};
-use crate::stage::{self, PREFETCH, PREFETCH_SUSPECT, Pipeline};
+use crate::stage::{self, PREFETCH, PREFETCH_QUARANTINE, Pipeline};
 
 /// How fine the pauses are cut, so that the end of the run ends them.
 const GRAIN: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub(crate) struct Happened {
     pub(crate) at: Duration,
     /// What.
     pub(crate) fault: Fault,
-    /// Hosts that were cut off from what they had in hand.
+    /// Hosts that were cut off from what they had in flight.
     pub(crate) n_hosts_cut_off: usize,
     /// Why it could not be made to happen, or what it brought to light.
     pub(crate) error: Option<String>,
@@ -106,12 +106,12 @@ impl Nemesis<'_> {
         happened
     }
 
-    /// At most so many messages were in hand of hosts that were cut off, summed over the faults.
+    /// At most so many messages were in flight in hosts that were cut off, summed over the faults.
     pub(crate) fn in_flight_at_faults(&self) -> u64 {
-        let in_hand = Pipeline::ALL.len() as u64 * (PREFETCH + PREFETCH_SUSPECT);
+        let in_flight = Pipeline::ALL.len() as u64 * (PREFETCH + PREFETCH_QUARANTINE);
         self.happened()
             .iter()
-            .map(|happened| happened.n_hosts_cut_off as u64 * in_hand)
+            .map(|happened| happened.n_hosts_cut_off as u64 * in_flight)
             .sum()
     }
 

@@ -23,8 +23,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Queues {
     /// Ready or in flight, in source and quarantine queues.
     pub(crate) n_waiting: u64,
-    /// In hand.
-    pub(crate) n_in_hand: u64,
+    /// In flight.
+    pub(crate) n_in_flight: u64,
     /// Results and dead letters.
     pub(crate) n_done: u64,
 }
@@ -42,16 +42,16 @@ impl Queues {
         let mut queues = Self::default();
         for line in listed.lines() {
             let mut words = line.split_whitespace();
-            let (Some(name), Some(ready), Some(in_hand)) = (words.next(), words.next(), words.next()) else {
+            let (Some(name), Some(ready), Some(in_flight)) = (words.next(), words.next(), words.next()) else {
                 continue;
             };
-            let (Ok(ready), Ok(in_hand)) = (ready.parse::<u64>(), in_hand.parse::<u64>()) else {
+            let (Ok(ready), Ok(in_flight)) = (ready.parse::<u64>(), in_flight.parse::<u64>()) else {
                 continue;
             };
             for pipeline in Pipeline::ALL {
                 if name == pipeline.input() || name == pipeline.quarantine_queue() {
-                    queues.n_waiting += ready + in_hand;
-                    queues.n_in_hand += in_hand;
+                    queues.n_waiting += ready + in_flight;
+                    queues.n_in_flight += in_flight;
                 } else if name == pipeline.dead() || name == pipeline.results() {
                     queues.n_done += ready;
                 }

@@ -251,9 +251,9 @@ impl Scene<'_> {
 /// After the last result its acknowledgement is on its way for a moment.
 fn nothing_in_hand(broker: &Broker) -> Result<()> {
     let asked = millrace_tests::wait_for("messages_unacknowledged = 0", || {
-        Queues::of(broker).ok().filter(|queues| queues.n_in_hand == 0)
+        Queues::of(broker).ok().filter(|queues| queues.n_in_flight == 0)
     });
     asked
         .map(drop)
-        .context("messages are in hand of hosts that have nothing to do")
+        .context("messages are in flight in hosts that have nothing to do")
 }

@@ -107,7 +107,7 @@ impl Kind {
         }
     }
 
-    /// On how many of `n_hosts` hosts it can make the broker deliver again what was in hand.
+    /// On how many of `n_hosts` hosts it can make the broker deliver again what was in flight.
     pub(crate) fn n_hosts_cut_off(self, n_hosts: usize) -> usize {
         match self {
             Self::KillBroker | Self::StopBroker => n_hosts,

@@ -18,7 +18,7 @@ const EXCHANGE: &str = "chaos";
 /// Messages in flight of one pipeline of one host.
 pub(crate) const PREFETCH: u64 = 24;
 /// Messages of the quarantine queue in flight beside them.
-pub(crate) const PREFETCH_SUSPECT: u64 = 1;
+pub(crate) const PREFETCH_QUARANTINE: u64 = 1;
 /// A message that nobody must be able to read.
 const POISON_EVERY: usize = 50;
 /// What [`Pipeline::Traps`] traps over.
@@ -79,7 +79,7 @@ impl Pipeline {
 
     /// Where messages wait that a host died with.
     pub(crate) fn quarantine_queue(self) -> String {
-        format!("chaos.{}.suspect", self.name())
+        format!("chaos.{}.quarantine", self.name())
     }
 
     /// The dead letters.
@@ -114,7 +114,7 @@ pub(crate) fn plugins_toml(url: &str) -> Result<String> {
         };
         write!(
             text,
-            // Hosts die often and at random: what was in hand then must be given another chance each time.
+            // Hosts die often and at random: what was in flight then must be given another chance each time.
             r#"
 [pipeline.{name}]
 source = {{ queue = "{input}", prefetch = {PREFETCH} }}

@@ -58,7 +58,7 @@ impl fmt::Display for Verdict {
         }
         writeln!(
             f,
-            "{} messages were done while faults happened, hosts connected again {} times,\nat most {} messages were in hand when hosts were cut off\n",
+            "{} messages were done while faults happened, hosts connected again {} times,\nat most {} messages were in flight when hosts were cut off\n",
             self.n_done_under_faults, self.n_reconnects, self.in_flight_at_faults
         )?;
         write!(f, "{}", self.report)?;

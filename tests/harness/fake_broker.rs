@@ -114,7 +114,7 @@ struct Outlet {
 }
 
 impl FakeBroker {
-    /// Listens; delivers the letters to the first consumer of a queue, tagged from 1 on.
+    /// Listens; delivers the messages to the first consumer of a queue, tagged from 1 on.
     ///
     /// # Errors
     /// When there is no port.
@@ -311,7 +311,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                 let answer = state.method(channel, id, &mut arguments, &stream)?;
                 stream.write_all(&answer)?;
                 if id == (60, 20) {
-                    for (tag, stored) in state.letters_of(&payload, &shared.queue, (&stream, channel))? {
+                    for (tag, stored) in state.publishes_of(&payload, &shared.queue, (&stream, channel))? {
                         stream.write_all(&delivery(channel, tag, &shared.queue, &stored))?;
                     }
                 }
@@ -374,7 +374,7 @@ impl State {
     }
 
     /// What is to be delivered to a consumer that begins, by tag: what is not acknowledged, if it is one of this queue.
-    fn letters_of(
+    fn publishes_of(
         &mut self,
         consume: &[u8],
         queue: &str,
@@ -439,8 +439,8 @@ impl State {
             (50, 10) => {
                 arguments.take(2)?;
                 let queue = arguments.short()?;
-                // Suspects are looked for where there are some.
-                let is_sought = self.silence == Some(Silence::Method(60, 70)) && queue.ends_with(".suspect");
+                // A host gets a quarantined message only where one is counted.
+                let is_sought = self.silence == Some(Silence::Method(60, 70)) && queue.ends_with(".quarantine");
                 let n_ready = u32::from(is_sought).to_be_bytes();
                 answer(
                     50,

@@ -146,6 +146,11 @@ routing_key = "{results}"
 
     /// The quarantine queue.
     pub fn quarantine_queue(&self) -> String {
+        format!("{}.quarantine", self.input)
+    }
+
+    /// The quarantine queue of older hosts.
+    pub fn former_quarantine_queue(&self) -> String {
         format!("{}.suspect", self.input)
     }
 

@@ -1,4 +1,4 @@
-//! Messages that hosts die of: alone they are found out, and their neighbours never pay for them.
+//! Messages that crash hosts: alone they are found out, and their neighbours never pay for them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn publish(client: &Client, scene: &Scene, n: u32) -> Result<Oracle> {
     Ok(oracle)
 }
 
-/// The poison alone is dead, of this many deaths; every other message has its result.
+/// The poison alone is a dead letter, after this many crashes; every other message has its result.
 async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_crashes: u32) -> Result<()> {
     let dead_letters = client.drain(&scene.dead).await?;
     let [dead_letter] = dead_letters.as_slice() else {
@@ -76,7 +76,7 @@ async fn wait_for_count(client: &Client, queue: &str, n: u32) -> Result<()> {
     Ok(())
 }
 
-/// Hosts die of the poison until its attempts are spent; the one after them buries it and finishes everything else.
+/// Hosts crash by the poison until its attempts are spent; the one after them dead-letters it and finishes everything else.
 async fn dies(attempts: &'static str, source: &[&'static str], n_crashes: u32) -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
@@ -90,7 +90,7 @@ async fn dies(attempts: &'static str, source: &[&'static str], n_crashes: u32) -
     let mut oracle = publish(&client, &scene, 100).await?;
     for crash in 1..=n_crashes {
         let status = mill.start_failing(DEADLY)?.wait_end()?;
-        ensure!(status.code().is_none(), "death {crash}: the host ended with {status}");
+        ensure!(status.code().is_none(), "crash {crash}: the host ended with {status}");
     }
     let host = mill.start_failing(DEADLY)?;
     wait_for_count(&client, &scene.dead, 1)
@@ -109,13 +109,68 @@ async fn a_message_that_kills_hosts_is_dead_when_its_attempts_are_spent_and_its_
 }
 
 #[tokio::test]
-async fn one_attempt_is_spent_when_a_death_alone_proves_the_first() -> Result<()> {
+async fn one_attempt_is_spent_when_a_crash_alone_proves_the_first() -> Result<()> {
     dies("attempts = 1", &[], 2).await
 }
 
 #[tokio::test]
-async fn a_classic_queue_finds_its_suspects_too() -> Result<()> {
+async fn a_classic_queue_finds_its_poison_too() -> Result<()> {
     dies("attempts = 2", &CLASSIC, 2).await
+}
+
+/// Puts messages where an older host quarantined them, with the header that it counted a crash in.
+async fn leave_behind(client: &Client, scene: &Scene, ids: &[&str]) -> Result<()> {
+    let former = scene.former_quarantine_queue();
+    client.declare(&former, QueueKind::Quorum).await?;
+    let left = parcels(ids.iter().map(|id| (*id).to_owned()))?;
+    let left = left.into_iter().map(|parcel| Parcel {
+        headers: vec![
+            ("x-millrace-suspect".to_owned(), "1".to_owned()),
+            // As its publisher may have sent it: an older host copies it, and it counts nothing.
+            ("x-millrace-crash-count".to_owned(), "1000".to_owned()),
+        ],
+        ..parcel
+    });
+    client.publish_all(&former, left).await
+}
+
+#[tokio::test]
+async fn messages_that_an_older_host_quarantined_run_alone_and_their_crashes_count() -> Result<()> {
+    let broker = Broker::shared()?;
+    let scene = Scene {
+        pipeline: "attempts = 2",
+        ..Scene::new(broker)?
+    };
+    let mill = scene.mill()?;
+    mill.start_ready()?.stop()?;
+    let client = Client::connect(&broker.url()).await?;
+    leave_behind(&client, &scene, &["innocent", POISON]).await?;
+    let mut oracle = publish(&client, &scene, 10).await?;
+    for id in ["innocent", POISON] {
+        oracle.attempt(id);
+    }
+    oracle.confirmed.clone_from(&oracle.attempted);
+    // The crash that the older host counted, and this one, which it runs alone.
+    let status = mill.start_failing(DEADLY)?.wait_end()?;
+    ensure!(status.code().is_none(), "the host ended with {status}");
+    let mut host = mill.start_failing(DEADLY)?;
+    host.wait_line(PATIENCE, "found the quarantine queue of older hosts")?;
+    wait_for_count(&client, &scene.dead, 1)
+        .await
+        .with_context(|| host.log())?;
+    wait_for_count(&client, &scene.results, 11)
+        .await
+        .with_context(|| host.log())?;
+    // During a rolling upgrade an older host puts messages there at any time.
+    leave_behind(&client, &scene, &["late"]).await?;
+    wait_for_count(&client, &scene.results, 12)
+        .await
+        .with_context(|| host.log())?;
+    oracle.attempt("late");
+    oracle.confirmed.clone_from(&oracle.attempted);
+    host.stop()?;
+    assert_eq!(client.count(&scene.former_quarantine_queue()).await?, 0);
+    judge(&client, &scene, &mut oracle, 2).await
 }
 
 /// Starts a host in the place of each that died; gives how many did.
@@ -131,7 +186,7 @@ fn replace_the_dead(mill: &Mill, hosts: &mut [Host]) -> Result<u32> {
 }
 
 #[tokio::test]
-async fn two_hosts_bury_the_poison_between_them() -> Result<()> {
+async fn two_hosts_dead_letter_the_poison_between_them() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
         pipeline: "attempts = 2",
@@ -146,13 +201,13 @@ async fn two_hosts_bury_the_poison_between_them() -> Result<()> {
     while client.count(&scene.dead).await? < 1 || client.count(&scene.results).await? < 99 {
         ensure!(
             tokio::time::Instant::now() < deadline,
-            "after {n_dead} deaths: {}",
+            "after {n_dead} crashes: {}",
             hosts[0].log()
         );
         n_dead += replace_the_dead(&mill, &mut hosts)?;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The last of them may have died after it was looked for, and the other have buried what it left.
+    // The last of them may have died after it was looked for, and the other have dead-lettered its message.
     n_dead += replace_the_dead(&mill, &mut hosts)?;
     assert_eq!(n_dead, 2);
     for mut host in hosts {
@@ -177,18 +232,18 @@ async fn a_broker_that_dies_again_and_again_under_a_slow_message_does_not_condem
     broker.remember_queues()?;
     let slow = parcels(["slow".to_owned()])?;
     client.publish_all(&scene.input, slow).await?;
-    let in_hand = format!("{}\t1\t0", scene.input);
-    let is_in_hand = || {
+    let in_flight = format!("{}\t1\t0", scene.input);
+    let is_in_flight = || {
         let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
         counts
-            .is_ok_and(|counts| counts.lines().any(|line| line == in_hand))
+            .is_ok_and(|counts| counts.lines().any(|line| line == in_flight))
             .then_some(())
     };
     for _ in 0..5 {
-        wait_for("the message in the host's hands", is_in_hand)?;
+        wait_for("the message in flight", is_in_flight)?;
         broker.restart()?;
     }
-    wait_for("the message in the host's hands", is_in_hand)?;
+    wait_for("the message in flight", is_in_flight)?;
     std::fs::remove_file(mill.path("gate"))?;
     let client = Client::connect(&broker.url()).await?;
     wait_for_count(&client, &scene.results, 1).await?;
@@ -223,7 +278,10 @@ async fn a_host_killed_again_and_again_while_it_holds_condemns_nothing() -> Resu
         host.wait_ready()?;
         client.delete(&scene.results).await?;
         std::fs::remove_file(mill.path("gate"))?;
-        host.wait_line(PATIENCE, "holding: taking nothing until it succeeds")?;
+        host.wait_line(
+            PATIENCE,
+            "holding: the pipeline receives no messages until this succeeds",
+        )?;
         host.kill()?;
         client.declare(&scene.results, QueueKind::Quorum).await?;
     }

@@ -16,7 +16,7 @@ const RAW: &str = "image/x-rgb";
 
 /// From the moment that the broker speaks until a message is through: the limits of an answer (2 s) and of a confirm (1 s
 /// here), and the longest pause between two tries (10 s), for the connection and then for the consumer; and as much again
-/// for a busy machine. A host that is stuck is so for ever.
+/// for a busy machine. A host that is stuck stays so.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A host between queues of a broker that falls silent.
@@ -84,7 +84,7 @@ fn a_broker_that_falls_silent_at_any_step_costs_a_connection_and_no_more() -> Re
         (Silence::Method(10, 40), "`connection.open`"),
         (Silence::Method(20, 10), "`channel.open`"),
         (Silence::Method(50, 10), "`queue.declare`"),
-        (Silence::Declare(".suspect"), "`queue.declare`"),
+        (Silence::Declare(".quarantine"), "`queue.declare`"),
         (Silence::Method(60, 10), "`basic.qos`"),
         (Silence::Method(60, 20), "`basic.consume`"),
         (Silence::Method(60, 70), "`basic.get`"),

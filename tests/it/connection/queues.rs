@@ -33,9 +33,8 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
     let dead = run.client.take_all(&run.scene.dead, 1).await?;
     assert_eq!(dead[0].correlation_id, "torn");
 
-    // Nobody looks at it by himself before something is to go there again.
     run.client.delete(&run.scene.quarantine_queue()).await?;
-    run.host.wait_line(PATIENCE, "suspects cannot be taken")?;
+    run.host.wait_line(PATIENCE, "lost the quarantine queue")?;
     run.n_sent = 0;
     run.send(1).await?;
     run.take(&run.scene.results).await?;
@@ -44,7 +43,7 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
 }
 
 #[tokio::test]
-async fn the_queue_of_suspects_is_declared_again_for_the_one_that_goes_there() -> Result<()> {
+async fn the_quarantine_queue_is_declared_again_for_the_message_that_goes_there() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene::new(broker)?;
     let mill = scene.mill()?;

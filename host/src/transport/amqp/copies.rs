@@ -1,5 +1,5 @@
-//! Copies that a message leaves in the queues of its own pipeline: for another attempt, set apart, or put back. Knows
-//! what a copy keeps, not when one is made.
+//! Copies of a message in the queues of its own pipeline: for another attempt, in quarantine, or put back. Knows what a
+//! copy keeps, not when one is made.
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -8,8 +8,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use super::properties::{ATTEMPT, PERSISTENT, STEERING, integer, plain};
 use crate::transport::settle::Purpose;
 
-/// How many hosts ended with a suspect in hand; believed of messages in the queue of suspects alone.
-pub(super) const SUSPECT: &str = "x-millrace-suspect";
+/// How many hosts crashed with the message in flight; read in quarantine queues alone, where only hosts publish.
+pub(super) const CRASH_COUNT: &str = "x-millrace-crash-count";
+
+/// The former name of [`CRASH_COUNT`], which older hosts write.
+pub(super) const FORMER_CRASH_COUNT: &str = "x-millrace-suspect";
 
 /// The exchange that a copy's original was published to.
 pub(super) const EXCHANGE: &str = "x-millrace-exchange";
@@ -20,7 +23,7 @@ pub(super) const KEY: &str = "x-millrace-key";
 /// The longest name that AMQP has, in bytes.
 const NAME_MAX_BYTES: usize = 255;
 
-/// More deaths than any `attempts` allows: a count is read as no more.
+/// More crashes than any `attempts` allows: a count is read as no more.
 const CRASH_COUNT_MAX: u32 = 1_000_000;
 
 /// The properties of a copy: what the message had, without what steers the broker and without the user id, which the
@@ -29,7 +32,8 @@ pub(super) fn copied(delivery: &Delivery, purpose: &Purpose) -> BasicProperties 
     let original = &delivery.properties;
     let mut headers = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(|headers| headers.inner()) {
-        if !STEERING.contains(&name.as_str()) && name.as_str() != SUSPECT {
+        let is_kept = |name: &str| !STEERING.contains(&name) && ![CRASH_COUNT, FORMER_CRASH_COUNT].contains(&name);
+        if is_kept(name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
@@ -40,7 +44,7 @@ pub(super) fn copied(delivery: &Delivery, purpose: &Purpose) -> BasicProperties 
     let count = |count: u32| AMQPValue::LongLongInt(i64::from(count));
     match purpose {
         Purpose::Retry { attempt } => drop(headers.insert(ATTEMPT.into(), count(*attempt))),
-        Purpose::Quarantine { crash_count } => drop(headers.insert(SUSPECT.into(), count(*crash_count))),
+        Purpose::Quarantine { crash_count } => drop(headers.insert(CRASH_COUNT.into(), count(*crash_count))),
         Purpose::PutBack | Purpose::DeadLetter(_) => {}
     }
     let mut copy = BasicProperties::default()
@@ -87,10 +91,12 @@ pub(super) fn published_to(delivery: &Delivery) -> (String, String) {
     (kept(EXCHANGE, &delivery.exchange), kept(KEY, &delivery.routing_key))
 }
 
-/// How many hosts ended with a message of the queue of suspects in hand, as its header says.
-pub(super) fn crash_count(delivery: &Delivery) -> u32 {
+/// How many hosts crashed with a message of a quarantine queue in flight: by the first of these headers that it has. An
+/// older host keeps a header of the new name as its publisher sent it, so in its queue only the former name counts.
+pub(super) fn crash_count(delivery: &Delivery, names: &[&str]) -> u32 {
     let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
-    let crash_count = headers.and_then(|headers| headers.get(SUSPECT)).and_then(integer);
+    let value = |name: &&str| headers.and_then(|headers| headers.get(*name));
+    let crash_count = names.iter().find_map(value).and_then(integer);
     u32::try_from(crash_count.unwrap_or(1))
         .unwrap_or(1)
         .clamp(1, CRASH_COUNT_MAX)
@@ -148,12 +154,12 @@ mod tests {
             Purpose::PutBack,
             Purpose::Retry { attempt: 2 },
         ] {
-            let mut taken = delivery(copy);
+            let mut received = delivery(copy);
             if !matches!(purpose, Purpose::Quarantine { .. }) {
                 // A copy is published to its queue by name.
-                (taken.exchange, taken.routing_key) = ("".into(), "images".into());
+                (received.exchange, received.routing_key) = ("".into(), "images".into());
             }
-            copy = copied(&taken, &purpose);
+            copy = copied(&received, &purpose);
             assert_eq!(header(&copy, EXCHANGE).as_deref(), Some("amq.topic"), "{purpose:?}");
             assert_eq!(header(&copy, KEY).as_deref(), Some("pictures.cats"), "{purpose:?}");
         }
@@ -162,16 +168,35 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_deaths_is_bounded_and_kept_out_of_ordinary_copies() {
+    fn the_crash_count_is_bounded_and_kept_out_of_ordinary_copies_under_both_of_its_names() {
+        let both = [CRASH_COUNT, FORMER_CRASH_COUNT];
         for (value, expect) in [(2, 2), (0, 1), (-3, 1), (i64::MAX, 1), (9_999_999, CRASH_COUNT_MAX)] {
-            let quarantined = delivery(with_headers(&[(SUSPECT, AMQPValue::LongLongInt(value))]));
-            assert_eq!(crash_count(&quarantined), expect, "{value}");
-            for purpose in [Purpose::PutBack, Purpose::Retry { attempt: 2 }] {
-                assert_eq!(header(&copied(&quarantined, &purpose), SUSPECT), None, "{purpose:?}");
+            for name in both {
+                let quarantined = delivery(with_headers(&[(name, AMQPValue::LongLongInt(value))]));
+                assert_eq!(crash_count(&quarantined, &both), expect, "{name}: {value}");
+                for purpose in [Purpose::PutBack, Purpose::Retry { attempt: 2 }] {
+                    let copy = copied(&quarantined, &purpose);
+                    assert_eq!(
+                        both.map(|name| header(&copy, name)),
+                        [None, None],
+                        "{name}: {purpose:?}"
+                    );
+                }
+                let raised = copied(&quarantined, &Purpose::Quarantine { crash_count: 7 });
+                let written = both.map(|name| header(&raised, name));
+                assert_eq!(written, [Some("7".to_owned()), None], "{name}");
             }
-            let raised = copied(&quarantined, &Purpose::Quarantine { crash_count: 7 });
-            assert_eq!(header(&raised, SUSPECT).as_deref(), Some("7"));
         }
-        assert_eq!(crash_count(&delivery(BasicProperties::default())), 1);
+        assert_eq!(crash_count(&delivery(BasicProperties::default()), &both), 1);
+    }
+
+    #[test]
+    fn of_two_crash_counts_the_one_that_the_queues_own_hosts_write_is_read() {
+        let headers = [(CRASH_COUNT, 9), (FORMER_CRASH_COUNT, 2)];
+        let forged = delivery(with_headers(
+            &headers.map(|(name, n)| (name, AMQPValue::LongLongInt(n))),
+        ));
+        assert_eq!(crash_count(&forged, &[FORMER_CRASH_COUNT]), 2);
+        assert_eq!(crash_count(&forged, &[CRASH_COUNT, FORMER_CRASH_COUNT]), 9);
     }
 }

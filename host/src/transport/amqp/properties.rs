@@ -1,5 +1,5 @@
-//! Properties and headers: from the wire to plain data, and from our envelopes to the wire. Everything that comes in
-//! was chosen by strangers and is bounded here; nothing of it goes out as a property unless this room says so.
+//! Properties and headers: from the wire to plain data, and from our envelopes to the wire. All input is untrusted and is
+//! bounded here; nothing of it goes out as a property unless this room says so.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -105,29 +105,29 @@ pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> 
     Ok(properties)
 }
 
-/// What any connection of ours takes in one frame: a broker that takes less is refused when it is connected to.
+/// The frame size of every connection of ours: a broker that allows less is refused at the login.
 pub(super) const FRAME_BYTES: usize = 131_072;
 
-/// What properties may have on the wire: the broker wants them in one frame, beside the frame's own 8 bytes and the 12 of
+/// The most that properties may have on the wire: the broker wants them in one frame, beside the frame's own 8 bytes and the 12 of
 /// class, weight and body size, and closes the connection over more.
 const PROPERTIES_BYTES_MAX: usize = FRAME_BYTES - 8 - 12;
 
-/// What publishing adds: the nonce header, of a name of 16 bytes, and a host id (97) with two numbers (42) as its value.
+/// The bytes that publishing adds: the nonce header, of a name of 16 bytes, and a host id (97) with two numbers (42) as its value.
 const NONCE_BYTES: usize = 256;
 
-/// What a copy of a message adds to its headers: an attempt, a place in a line of suspects, where it was published to.
+/// The bytes that a copy of a message adds to its headers: an attempt, a crash count, where it was published to.
 const COPY_BYTES: usize = 2 * 1024;
 
 /// The most bytes that the properties of a publish may have.
 pub(super) const PUBLISHED_BYTES_MAX: usize = PROPERTIES_BYTES_MAX - NONCE_BYTES;
 
 /// The most bytes that the properties of a message may have, so that a copy of it fits too.
-pub(super) const TAKEN_BYTES_MAX: usize = PUBLISHED_BYTES_MAX - COPY_BYTES;
+pub(super) const RECEIVED_BYTES_MAX: usize = PUBLISHED_BYTES_MAX - COPY_BYTES;
 
 /// How many bytes properties have on the wire.
 pub(super) fn encoded_bytes(properties: &BasicProperties) -> usize {
     let written = gen_properties(properties)(Vec::new().into());
-    // Nothing can fail in memory; what could not be written could not be published either.
+    // Nothing can fail in memory; properties that cannot be encoded cannot be published either.
     written.map_or(usize::MAX, |written| written.into_inner().0.len())
 }
 
@@ -139,7 +139,7 @@ pub struct TooLong {
     length: usize,
 }
 
-/// A message that the broker would not take.
+/// A message that the broker would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// A name is too long.
@@ -148,22 +148,22 @@ pub enum Unfit {
     /// The body is too large.
     #[error("it has {found} bytes, and `max_message` of `[broker]` says that the broker takes {allowed}")]
     Body {
-        /// What it has.
+        /// Its bytes.
         found: usize,
-        /// What it may have.
+        /// The limit.
         allowed: usize,
     },
     /// The headers are too large.
     #[error("its headers have {found} bytes, and AMQP takes {allowed} in one frame")]
     Headers {
-        /// What they have.
+        /// Their bytes.
         found: usize,
-        /// What they may have.
+        /// The limit.
         allowed: usize,
     },
 }
 
-/// Checks what a plugin made before it is published.
+/// Checks a plugin's result before it is published.
 pub(super) fn check_fit(body: &[u8], properties: &BasicProperties, max_message_bytes: usize) -> Result<(), Unfit> {
     let (found, allowed) = (body.len(), max_message_bytes);
     if found > allowed {

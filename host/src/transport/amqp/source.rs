@@ -21,7 +21,7 @@ use super::line::{self, BrokerCallError, Channel};
 use super::link::{ConnectError, Link};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
-use super::quarantine::SeparateQueue;
+use super::quarantine::QuarantineQueues;
 use super::topology::{self, TargetQueue, TopologyError, Use, quarantine_queue_name};
 use crate::config::PipelineConfig;
 use crate::dead_letter::{ORIGINAL, QUEUE};
@@ -33,14 +33,14 @@ use crate::transport::{
     self, AckHandle, Quarantine, QuarantineQueue, Settled, Settlement, Source, SourceError, SourceHealth,
 };
 
-/// How far apart the tries to consume again may grow.
+/// The longest pause between tries to consume again.
 const RESUBSCRIBE_CAP: Duration = Duration::from_secs(5);
 
-/// How often a source to which nothing is delivered looks whether the broker still answers on its channel: a heartbeat
-/// tells of a connection, and not of a consumer.
+/// How often a source without deliveries checks that the broker still answers on its channel: a heartbeat proves a
+/// connection, and no consumer.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// A queue that messages are taken from.
+/// A queue as a source.
 #[derive(Debug)]
 pub struct QueueSource {
     link: Arc<Link>,
@@ -52,20 +52,20 @@ pub struct QueueSource {
     health: SourceHealth,
 }
 
-/// What every receipt of a queue needs.
+/// The state that all acknowledgements of a queue share.
 #[derive(Debug)]
 pub(super) struct ConsumerShared {
     pub(super) publisher: Publisher,
     pub(super) queue: Arc<QueueSourceConfig>,
-    /// How long the broker may take to be told what became of a message.
+    /// The limit of sending an acknowledgement.
     ack_limit: Duration,
     max_message_bytes: usize,
     pub(super) grace: RedeliveryGrace,
     pub(super) grace_inside: RedeliveryGrace,
     pub(super) newly_quarantined: Notify,
-    // Counts what is out: each receipt of the queue has one.
+    // Counts messages that are out: each of their acknowledgements has one.
     out: Arc<()>,
-    // Held to settle, and by whoever stops consuming. tokio's: held over awaits that are bounded.
+    // Read-locked to settle, write-locked to stop consuming. tokio's: held over awaits that are bounded.
     settling: RwLock<()>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Copy {
     publish: Arc<Publish>,
 }
 
-/// One delivery in hand: settled exactly once.
+/// One delivery in flight: settled exactly once.
 #[derive(Debug)]
 pub(super) struct QueueAck {
     delivery: Delivery,
@@ -173,7 +173,7 @@ impl QueueSource {
         Ok(Subscription { channel, consumer })
     }
 
-    /// Waits until messages can be taken and their results published.
+    /// Waits until messages can be received and their results published.
     ///
     /// # Cancellation
     /// Safe.
@@ -188,15 +188,19 @@ impl QueueSource {
                 let pause = pauses.next().unwrap_or(RESUBSCRIBE_CAP);
                 let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 match error.is_permanent() {
-                    true => error!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume"),
-                    false => warn!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume yet"),
+                    true => {
+                        error!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume from the queue: correct the cause, the host goes on trying")
+                    }
+                    false => {
+                        warn!(queue = self.shared.queue.queue, %error, retry_ms, "cannot consume from the queue yet: trying again")
+                    }
                 }
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
-    /// The next message, whatever happens to the broker meanwhile. Nothing is taken while results cannot be published.
+    /// The next message, whatever happens to the broker meanwhile. Nothing is received while results cannot be published.
     async fn next_delivery(&mut self) -> transport::Delivery {
         loop {
             self.open_again().await;
@@ -222,7 +226,7 @@ impl QueueSource {
             };
             warn!(
                 queue = self.shared.queue.queue,
-                why, "consuming ended: what is in flight will be delivered again"
+                why, "lost the consumer: the broker will redeliver the messages in flight"
             );
             self.health.failed(why);
             self.subscription = None;
@@ -230,14 +234,15 @@ impl QueueSource {
         }
     }
 
-    /// Cancels the consumer, and gives what was handed over before. Its channel stays: what is out is settled on it.
+    /// Cancels the consumer, and returns the messages that were handed over before. Its channel stays open for their
+    /// acknowledgements.
     async fn cancel(&mut self) -> Vec<transport::Delivery> {
         self.health.closed();
         let Some(subscription) = &mut self.subscription else {
             return Vec::new();
         };
         let Subscription { channel, consumer, .. } = subscription;
-        // What is settled makes the broker hand over more. A line that stands still hands over nothing.
+        // Every acknowledgement makes the broker hand over more, so nothing is settled meanwhile.
         let quiet = tokio::time::timeout(leave::REST_LIMIT, self.shared.settling.write()).await;
         let n_out = Arc::strong_count(&self.shared.out).saturating_sub(1);
         let n_more = usize::from(self.shared.queue.prefetch).saturating_sub(n_out);
@@ -247,12 +252,12 @@ impl QueueSource {
             queue = self.shared.queue.queue,
             n_out,
             n_delivered = delivered.len(),
-            "consumes no more"
+            "stopped consuming"
         );
         delivered.into_iter().map(|delivery| self.received(delivery)).collect()
     }
 
-    /// Makes sure that what was settled is not forgotten when the channel closes; a message that this brings is in hand.
+    /// Makes sure that no acknowledgement is lost when the channel closes; a message that this brings is in flight.
     async fn flush(&mut self) -> Option<transport::Delivery> {
         let Subscription { channel, .. } = self.subscription.as_ref()?;
         let delivery = leave::flush(channel, &self.shared.queue.queue).await?;
@@ -283,8 +288,8 @@ impl Source for QueueSource {
     }
 
     fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
-        let queue = SeparateQueue::new(Arc::clone(&self.link), Arc::clone(&self.shared));
-        Some(Box::new(queue))
+        let queues = QuarantineQueues::new(Arc::clone(&self.link), Arc::clone(&self.shared));
+        Some(Box::new(queues))
     }
 
     fn grant_grace(&self) {
@@ -310,9 +315,9 @@ impl QueueAck {
             _ if found > allowed => Some(format!(
                 "the message has {found} bytes, and `max_message` allows {allowed}"
             )),
-            _ if n_properties > properties::TAKEN_BYTES_MAX => Some(format!(
+            _ if n_properties > properties::RECEIVED_BYTES_MAX => Some(format!(
                 "the message's headers have {n_properties} bytes, and {} leave room for a copy",
-                properties::TAKEN_BYTES_MAX
+                properties::RECEIVED_BYTES_MAX
             )),
             Err(error) => Some(error.to_string()),
             Ok(_) => None,
@@ -367,8 +372,8 @@ impl Delivered for QueueAck {
     fn copy(&self, message: &Message, purpose: Purpose) -> Option<Copy> {
         let QueueSourceConfig { queue, dead_letter, .. } = &*self.shared.queue;
         let is_dead_letter = matches!(purpose, Purpose::DeadLetter(_));
-        if !is_dead_letter && properties::encoded_bytes(&self.delivery.properties) > properties::TAKEN_BYTES_MAX {
-            return None; // with what a copy adds they would fit into no frame
+        if !is_dead_letter && properties::encoded_bytes(&self.delivery.properties) > properties::RECEIVED_BYTES_MAX {
+            return None; // with the headers of a copy they would fit into no frame
         }
         let (queue, target_queue, is_quarantined) = match &purpose {
             Purpose::DeadLetter(_) => (dead_letter.clone(), TargetQueue::Kept, false),
@@ -394,7 +399,7 @@ impl Delivered for QueueAck {
             }))
         });
         let publish = publish
-            .inspect_err(|error| error!(%error, queue, "a copy cannot be published: the message goes back"))
+            .inspect_err(|error| error!(%error, queue, "cannot copy the message: returning it to its queue"))
             .ok()?;
         Some(Copy {
             queue,
@@ -419,7 +424,7 @@ impl Delivered for QueueAck {
 
     async fn nack(self) -> Settled {
         if self.is_in_quarantine {
-            // We know who gave it back, and that we live.
+            // This host gave it back, and lives.
             self.shared.grace_inside.begin();
         }
         let _turn = self.shared.settling.read().await;
@@ -434,7 +439,7 @@ impl fmt::Display for Copy {
     }
 }
 
-/// What became of telling the broker.
+/// The outcome of an acknowledgement.
 fn settled(answer: Result<bool, BrokerCallError>, settled: Settled) -> Settled {
     match answer {
         Ok(true) => settled,

@@ -1,4 +1,4 @@
-//! Queues and exchanges: declared where they are missing, and told apart where they are not as the file says.
+//! Queues and exchanges: declared where they are missing, and compared with the file where they exist.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ pub enum TopologyError {
     /// The broker is away; waiting helps.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A queue is there, but not as the file says.
+    /// A queue exists, but not as the file says.
     #[error("queue `{queue}` exists with other properties ({broker}); {hint}")]
     Inequivalent {
         /// The queue.
         queue: String,
         /// The broker's words.
         broker: String,
-        /// What to write into the file.
+        /// The lines to write into the file.
         hint: String,
     },
-    /// A queue or an exchange that others own is not there.
+    /// A queue or an exchange that others own does not exist.
     #[error("{what} `{name}` is not there: {broker}")]
     Missing {
         /// `queue` or `exchange`.
@@ -38,7 +38,7 @@ pub enum TopologyError {
         /// The broker's words.
         broker: String,
     },
-    /// The user may not do what must be done.
+    /// The user lacks a permission.
     #[error(
         "{what} `{name}` may not be used: {broker}; grant the AMQP user {permission} permission on it (`rabbitmqctl set_permissions`)"
     )]
@@ -52,24 +52,24 @@ pub enum TopologyError {
         /// The broker's words.
         broker: String,
     },
-    /// It cannot be had now; waiting helps.
-    #[error("{what} `{name}` cannot be had yet: {broker}")]
+    /// It is not available now; waiting helps.
+    #[error("{what} `{name}` is not available yet: {broker}")]
     Busy {
         /// `queue` or `exchange`.
         what: &'static str,
         /// Its name.
         name: String,
-        /// The broker's words, and what to do about them.
+        /// The broker's words, and the advice.
         broker: String,
     },
-    /// It cannot be had for another reason; waiting does not help.
+    /// It is refused for another reason; waiting does not help.
     #[error("{what} `{name}` cannot be used: {broker}")]
     Refused {
         /// `queue` or `exchange`.
         what: &'static str,
         /// Its name.
         name: String,
-        /// The broker's words, and what to do about them.
+        /// The broker's words, and the advice.
         broker: String,
     },
     /// A queue of a kind that loses messages here.
@@ -77,9 +77,9 @@ pub enum TopologyError {
     Unfit {
         /// The queue.
         queue: String,
-        /// What it is, and what would be lost.
+        /// Its kind, and the loss.
         problem: String,
-        /// What to use instead.
+        /// The alternative.
         hint: &'static str,
     },
     /// A name does not fit.
@@ -98,13 +98,18 @@ impl TopologyError {
     }
 }
 
-/// Where messages of a queue wait that a host may have ended because of.
+/// The quarantine queue of a source: messages that were in flight when a host crashed.
 pub(super) fn quarantine_queue_name(queue: &str) -> String {
+    format!("{queue}.quarantine")
+}
+
+/// The quarantine queue that older hosts declare beside a source. It is emptied and never declared.
+pub(super) fn former_quarantine_queue_name(queue: &str) -> String {
     format!("{queue}.suspect")
 }
 
 /// Declares the source queue, with a dead-letter exchange that catches what passes the broker's own delivery limit, and
-/// the queue of its suspects.
+/// its quarantine queue.
 pub(super) async fn declare_source(line: &Arc<Line>, source: &QueueSourceConfig) -> Result<(), TopologyError> {
     declare_kept(line, &source.dead_letter).await?;
     declare_kept(line, &quarantine_queue_name(&source.queue)).await?;
@@ -112,8 +117,8 @@ pub(super) async fn declare_source(line: &Arc<Line>, source: &QueueSourceConfig)
     declare_queue(line, &source.queue, source.declare, over_limit).await
 }
 
-/// Makes sure that a queue is there that loses nothing by being looked at; one that exists is taken as it is, because
-/// one that was declared before, without a limit, would be another queue to the broker.
+/// Makes sure that a queue exists whose messages may be read and returned without limit; one that exists is used as it is,
+/// because the broker would take a declaration with other properties for a conflict.
 pub(super) async fn declare_kept(line: &Arc<Line>, queue: &str) -> Result<(), TopologyError> {
     match declare_queue(line, queue, QueueType::Passive, OverLimit::Usual).await {
         Err(TopologyError::Missing { .. }) => declare_queue(line, queue, QueueType::Quorum, OverLimit::Never).await,
@@ -128,7 +133,7 @@ pub(super) async fn count(channel: &Channel, queue: &str) -> Result<u32, Topolog
     declared.map_err(|failure| refused(Use::Configure, "queue", queue, failure))
 }
 
-/// Makes sure that a destination's queue is there; one that exists is taken as it is.
+/// Makes sure that a destination's queue exists; one that does is used as it is.
 pub(super) async fn declare_destination(
     line: &Arc<Line>,
     queue: &str,
@@ -147,7 +152,7 @@ pub(super) async fn declare_destination(
 pub(super) enum TargetQueue {
     /// As a destination's.
     Destination(QueueType),
-    /// As a queue of the host's own, which keeps what it has.
+    /// As a queue of the host's own, which keeps its messages.
     Kept,
     /// As the source.
     Source(Arc<QueueSourceConfig>),
@@ -163,7 +168,7 @@ impl TargetQueue {
         }
     }
 
-    /// Declares it where somebody deleted it; whether it was gone.
+    /// Declares it where it was deleted; returns whether it was gone.
     pub(super) async fn declare(&self, line: &Arc<Line>, queue: &str) -> Result<bool, TopologyError> {
         match inspect(line, queue, QueueType::Quorum).await? {
             Presence::There => return Ok(false),
@@ -178,10 +183,10 @@ impl TargetQueue {
     }
 }
 
-/// Whether a source queue is there as the file says.
+/// Whether a source queue exists as the file says.
 ///
-/// Declaring what was seen a moment before makes the broker compare and changes nothing. Were it deleted in between, it
-/// would come back as `millrace run` declares it.
+/// Declaring a queue that was there a moment ago makes the broker compare, and changes nothing. If it was deleted in
+/// between, this declares it as `millrace run` would.
 pub(super) async fn inspect_source(line: &Arc<Line>, source: &QueueSourceConfig) -> Result<Presence, TopologyError> {
     let presence = inspect(line, &source.queue, source.declare).await?;
     if presence == Presence::There && source.declare != QueueType::Passive {
@@ -191,7 +196,7 @@ pub(super) async fn inspect_source(line: &Arc<Line>, source: &QueueSourceConfig)
     Ok(presence)
 }
 
-/// Whether a queue is there that is taken as it is; `as_type` says how it is declared where it is missing.
+/// Whether a queue exists that is used as it is; `as_type` says how it is declared where it is missing.
 pub(super) async fn inspect(line: &Arc<Line>, queue: &str, as_type: QueueType) -> Result<Presence, TopologyError> {
     match declare_queue(line, queue, QueueType::Passive, OverLimit::Usual).await {
         Ok(()) => Ok(Presence::There),
@@ -200,7 +205,7 @@ pub(super) async fn inspect(line: &Arc<Line>, queue: &str, as_type: QueueType) -
     }
 }
 
-/// Makes sure that an exchange is there.
+/// Makes sure that an exchange exists.
 pub(super) async fn expect_exchange(line: &Arc<Line>, exchange: &str) -> Result<(), TopologyError> {
     let name = short("exchange", exchange)?;
     let channel = open(line).await?;
@@ -208,10 +213,10 @@ pub(super) async fn expect_exchange(line: &Arc<Line>, exchange: &str) -> Result<
     looked.map_err(|failure| refused(Use::Configure, "exchange", exchange, failure))
 }
 
-/// What becomes of a message that was delivered more often than the queue allows.
+/// The fate of a message that was delivered more often than the queue allows.
 #[derive(Debug, Clone, Copy)]
 enum OverLimit<'a> {
-    /// What the broker does with it by default.
+    /// The broker's default.
     Usual,
     /// It goes to this queue.
     To(&'a str),
@@ -219,8 +224,8 @@ enum OverLimit<'a> {
     Never,
 }
 
-/// A delivery limit that no message reaches. RabbitMQ 4 has one of 20 where nothing is said, and takes -1 for none; 3.10
-/// accepts that and does not know that it means none.
+/// A delivery limit that no message reaches. RabbitMQ 4 has one of 20 by default, and takes -1 for none; 3.10 accepts
+/// that and does not know that it means none.
 const NEVER: i32 = i32::MAX;
 
 /// Declares one queue on a channel of its own, because the broker closes the channel of a declaration that it refuses.
@@ -288,7 +293,7 @@ fn declaration(as_type: QueueType, over_limit: OverLimit<'_>) -> (QueueDeclareOp
     (options, arguments)
 }
 
-/// Finds out how a queue was declared, by declaring it as others do: the broker agrees to what it already has.
+/// Finds out how a queue was declared, by declaring it in the usual ways: the broker accepts the one that it has.
 async fn hint(line: &Arc<Line>, queue: &str) -> Result<String, TopologyError> {
     for (durable, lines) in [(false, CLASSIC_TRANSIENT), (true, CLASSIC_DURABLE)] {
         let channel = open(line).await?;
@@ -308,7 +313,7 @@ const CLASSIC_TRANSIENT: &str = "write into its table:\n    type = \"classic\"\n
 const CLASSIC_DURABLE: &str = "write into its table:\n    type = \"classic\"\n    durable = true";
 const PASSIVE: &str = "to use it as it is, write into its table:\n    type = \"passive\"";
 
-/// What is done with a queue or an exchange, for the permission that it takes.
+/// The use of a queue or an exchange, which decides on the permission.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Use {
     /// Declaring it.
@@ -317,7 +322,7 @@ pub(super) enum Use {
     Read,
 }
 
-/// What the broker's refusal of an operation on one queue or exchange means.
+/// The broker's refusal of an operation on one queue or exchange, as an error.
 pub(super) fn refused(usage: Use, what: &'static str, name: &str, failure: BrokerCallError) -> TopologyError {
     let Some(refusal) = failure.refusal() else {
         return TopologyError::Connect(failure.into());

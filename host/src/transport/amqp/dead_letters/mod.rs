@@ -1,6 +1,6 @@
 //! Dead letters in a queue: looked at without taking them, and put back where they came from. Knows no pipeline.
 //!
-//! Letters are fetched one by one (`basic.get`) on one channel and acknowledged only when what they held was published
+//! Dead letters are fetched one by one (`basic.get`) on one channel and acknowledged only when their message was published
 //! and confirmed. The others go back in their order, when the channel is closed or the process ends, however it ends;
 //! the broker then marks them as redelivered, and a quorum queue counts that in `x-delivery-count`.
 
@@ -33,17 +33,17 @@ pub use place::QueueStore;
 /// How deep a header is shown.
 const SHOWN_DEPTH: usize = 8;
 
-/// Letters that go back at a time. A quorum queue takes 32 from one channel in their order, and those that come before it
-/// is done with these in any.
+/// Dead letters that go back at a time. A quorum queue takes 32 from one channel in their order; of those that come
+/// before it is done with these it keeps no order.
 const GIVEN_BACK: usize = 16;
 
-/// How often the queue is asked whether these are back.
+/// How often the queue is polled until these are back.
 const ASKED_EVERY: Duration = Duration::from_millis(2);
 
 /// How many times.
 const ASKED_MAX: u32 = 100;
 
-/// Asks about a queue.
+/// Options that inspect a queue and declare none.
 const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
     passive: true,
     durable: false,
@@ -55,7 +55,7 @@ const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
 /// How long a message that is put back may wait for its confirm.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long its letter's acknowledgement may take: the letter stays where that is not known.
+/// How long the acknowledgement of its dead letter may take: without one the dead letter stays.
 const ACK_LIMIT: Duration = BrokerAccess::ANSWER_TIMEOUT;
 
 /// The dead letters that are in a queue now; those that come later are left alone.
@@ -68,13 +68,13 @@ pub(super) struct DeadLetters {
     unsettled: Unsettled,
 }
 
-/// The delivery tags of letters that are the queue's. std Mutex: held for a step, never over an await.
+/// The delivery tags of dead letters that still belong to the queue. std Mutex: held for a step, never over an await.
 type Unsettled = Arc<Mutex<BTreeSet<u64>>>;
 
-/// A letter in hand. Dropped, it is still the queue's.
+/// A dead letter that was fetched. Dropped, it still belongs to the queue.
 #[derive(Debug)]
 pub(super) struct DeadLetterHandle {
-    /// What it says.
+    /// Its content.
     pub dead_letter: DeadLetter,
     delivery: Delivery,
     unsettled: Unsettled,
@@ -87,7 +87,7 @@ pub(super) struct PuttingBack {
     task: JoinHandle<()>,
 }
 
-/// Why letters cannot be had.
+/// Why dead letters cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeadLettersError {
     /// No connection.
@@ -97,7 +97,7 @@ pub(super) enum DeadLettersError {
     #[error(transparent)]
     TooLong(#[from] TooLong),
     /// The queue is not there, or the connection broke.
-    #[error("cannot read the letters in `{queue}`: {why}")]
+    #[error("cannot read the dead letters in `{queue}`: {why}")]
     Read {
         /// The queue.
         queue: String,
@@ -106,10 +106,10 @@ pub(super) enum DeadLettersError {
     },
 }
 
-/// Why a message was not put back; its letter is still in its queue.
+/// Why a message was not put back; its dead letter is still in its queue.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PutBackError {
-    /// What the message had cannot be read from its letter.
+    /// The dead letter does not hold its original message in a readable form.
     #[error("what the message had cannot be read from `{ORIGINAL}`")]
     Original(#[from] NotOriginal),
     /// The queue's name does not fit.
@@ -118,8 +118,8 @@ pub(super) enum PutBackError {
     /// It is not known to have arrived.
     #[error("it was not put back")]
     Publish(#[from] PublishError),
-    /// It arrived, and the letter could not be acknowledged.
-    #[error("it was put back, but its letter stays, so that it may come twice: {0}")]
+    /// It arrived, and the dead letter could not be acknowledged.
+    #[error("it was put back, but its dead letter stays, so it may be delivered twice: {0}")]
     Stays(String),
 }
 
@@ -144,12 +144,12 @@ impl DeadLetters {
         })
     }
 
-    /// How many letters have not been looked at.
+    /// How many dead letters have not been read.
     pub(super) fn n_left(&self) -> u32 {
         self.n_left
     }
 
-    /// The next letter; none at the end of those that were there at first.
+    /// The next dead letter; none at the end of those that were there at first.
     ///
     /// # Errors
     /// The connection broke.
@@ -171,7 +171,7 @@ impl DeadLetters {
         }))
     }
 
-    /// Gives back every letter that is not dealt with, in their order.
+    /// Gives back every dead letter that was not put back, in their order.
     ///
     /// # Errors
     /// The connection broke: then the broker takes them back by itself.
@@ -183,7 +183,7 @@ impl DeadLetters {
             let given_back = self.channel.give_back_up_to(*last).await;
             given_back.map_err(|error| DeadLettersError::read(self.queue.as_str(), &error))?;
             n_ready = n_ready.saturating_add(u32::try_from(some.len()).unwrap_or(u32::MAX));
-            // Somebody who takes letters meanwhile must not keep this waiting: then their order is of no use to anybody.
+            // A consumer that takes dead letters meanwhile must not keep this waiting: then their order does not matter.
             in_order = in_order && self.wait_ready(n_ready).await?;
         }
         let closed = self.channel.close().await;
@@ -192,7 +192,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Waits until the queue has so many letters again; tells whether it has.
+    /// Waits until the queue has this many dead letters again; returns whether it has.
     async fn wait_ready(&self, n_dead_letters: u32) -> Result<bool, DeadLettersError> {
         for _ in 0..ASKED_MAX {
             if self.n_ready().await? >= n_dead_letters {
@@ -211,7 +211,7 @@ impl DeadLetters {
 }
 
 fn lock(unsettled: &Unsettled) -> MutexGuard<'_, BTreeSet<u64>> {
-    // A set of numbers is whole whoever panicked.
+    // A set of numbers is whole even after a panic.
     unsettled.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -230,10 +230,10 @@ impl DeadLetterHandle {
         &self.delivery.data
     }
 
-    /// The message that it was, as plugins saw it, without its body.
+    /// The original message as plugins saw it, without its body.
     ///
     /// # Errors
-    /// What it had cannot be read from the letter.
+    /// The dead letter does not hold it in a readable form.
     pub(super) fn message(&self) -> Result<Message, NotOriginal> {
         let Original {
             routing_key,
@@ -259,12 +259,12 @@ impl DeadLetterHandle {
         })
     }
 
-    /// The message that it was.
+    /// The original message.
     fn original(&self) -> Result<Original, NotOriginal> {
         let found = || Original::of(&self.delivery);
         match self.dead_letter.sender() {
             Sender::Millrace => Original::parse(self.dead_letter.headers.get(ORIGINAL).map_or("", String::as_str)),
-            Sender::Broker => Ok(found().without_deaths()),
+            Sender::Broker => Ok(found().without_broker_headers()),
             Sender::Stranger => Ok(found()),
         }
     }
@@ -286,10 +286,10 @@ impl PuttingBack {
         self.publisher.open().await;
     }
 
-    /// Publishes what a letter held to a queue; when that is confirmed, the letter is acknowledged.
+    /// Publishes the message of a dead letter to a queue; when that is confirmed, the dead letter is acknowledged.
     ///
     /// # Errors
-    /// The letter stays, and only [`PutBackError::Stays`] and an unconfirmed publish may have put the message back.
+    /// The dead letter stays, and only [`PutBackError::Stays`] and an unconfirmed publish may have put the message back.
     ///
     /// # Cancellation
     /// Loses nothing: at worst the message is in both queues.
@@ -324,12 +324,12 @@ impl PuttingBack {
         let Self { publisher, task } = self;
         drop(publisher);
         if let Err(error) = task.await {
-            tracing::error!(%error, "the publishing task ended badly");
+            tracing::error!(%error, "the publishing task panicked: a bug of Millrace, please report it");
         }
     }
 }
 
-/// Reads what a letter says. Nothing in it is believed: a header that is not as we write it is shown as it is.
+/// Reads a dead letter. Nothing in it is trusted: a header that is not as we write it is shown as it is.
 fn read(delivery: &Delivery) -> DeadLetter {
     let properties = &delivery.properties;
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string);
@@ -357,11 +357,11 @@ fn read(delivery: &Delivery) -> DeadLetter {
             .flatten();
         dead_letter.cut_names = names.filter_map(Value::as_str).map(str::to_owned).collect();
     }
-    // The latest death of several is the first of them.
-    if let Some(AMQPValue::FieldArray(deaths)) = table.and_then(|headers| headers.get("x-death"))
-        && let Some(AMQPValue::FieldTable(death)) = deaths.as_slice().first()
+    // The latest entry of several is the first.
+    if let Some(AMQPValue::FieldArray(entries)) = table.and_then(|headers| headers.get("x-death"))
+        && let Some(AMQPValue::FieldTable(entry)) = entries.as_slice().first()
     {
-        let said = |name: &str| death.inner().get(name).and_then(plain);
+        let said = |name: &str| entry.inner().get(name).and_then(plain);
         (dead_letter.broker_queue, dead_letter.broker_reason) = (said("queue"), said("reason"));
     }
     dead_letter

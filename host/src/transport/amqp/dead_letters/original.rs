@@ -1,5 +1,5 @@
 //! A message as its publisher sent it: kept in a dead letter as JSON that loses no type, and put back from there.
-//! Knows no queue. What is read here may have been written by anybody.
+//! Knows no queue. Its input is untrusted.
 //!
 //! Text is plain JSON text, and so are booleans, arrays and `null`; everything else is an object of one key that names
 //! its AMQP type: `{"i32": 5}`, `{"f64": "0.1"}`, `{"timestamp": 1700000000}`, `{"bytes": "00ff"}`,
@@ -11,16 +11,17 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, DecimalValue, FieldTable, LongString, ShortString};
 use serde_json::{Map, Value, json};
 
-use super::super::copies::{self, EXCHANGE, KEY, SUSPECT};
+use super::super::copies::{self, CRASH_COUNT, EXCHANGE, FORMER_CRASH_COUNT, KEY};
 use super::super::properties::{ATTEMPT, STEERING};
 use super::super::publish_channel::NONCE;
 
-/// What hosts and queues add to a message on its way, and its publisher did not send.
-const ADDED: [&str; 7] = [
+/// Headers that hosts and queues add to a message on its way, and its publisher did not send.
+const ADDED: [&str; 8] = [
     ATTEMPT,
     EXCHANGE,
     KEY,
-    SUSPECT,
+    CRASH_COUNT,
+    FORMER_CRASH_COUNT,
     NONCE,
     "x-delivery-count",
     "x-acquired-count",
@@ -32,7 +33,7 @@ const HEADERS_MAX_BYTES: usize = 32 * 1024;
 /// The longest text that is read back: ours have at most that of headers, and thirteen properties.
 const TEXT_MAX_BYTES: usize = 64 * 1024;
 
-/// Names of headers that were left out, as many as a person reads.
+/// How many names of left-out headers are kept: as many as a person reads.
 const CUT_NAMES_MAX: usize = 16;
 
 /// The most of such a name.
@@ -56,7 +57,7 @@ pub(in super::super) struct Original {
     pub(in super::super) cut_names: Vec<String>,
 }
 
-/// What was read is nothing that we wrote.
+/// The text is not in the form that we write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in super::super) enum NotOriginal {
     /// No JSON, or too much of it.
@@ -112,7 +113,7 @@ const TEXTS: [Text; 10] = [
 ];
 
 impl Original {
-    /// What a delivered message was when it was published: a copy says where that was to.
+    /// A delivered message as it was published: a copy says where that was to.
     pub(in super::super) fn of(delivery: &Delivery) -> Self {
         let (exchange, routing_key) = copies::published_to(delivery);
         Self {
@@ -124,11 +125,11 @@ impl Original {
         }
     }
 
-    /// Forgets what the broker wrote when it dead-lettered the message by itself.
-    pub(super) fn without_deaths(mut self) -> Self {
-        let is_crash =
+    /// Removes the headers that the broker wrote when it dead-lettered the message by itself.
+    pub(super) fn without_broker_headers(mut self) -> Self {
+        let is_brokers =
             |name: &str| name == "x-death" || name.starts_with("x-first-death-") || name.starts_with("x-last-death-");
-        self.properties = without(&self.properties, is_crash);
+        self.properties = without(&self.properties, is_brokers);
         self
     }
 
@@ -201,8 +202,8 @@ impl Original {
         })
     }
 
-    /// What it is put back into a queue with: everything it had, without what steers the broker or would close the
-    /// channel, and with the exchange and key that it was published with, where these are not the queue's own.
+    /// The properties with which it is put back into a queue: all that it had, without those that steer the broker or
+    /// would close the channel, and with the exchange and key that it was published with, where these are not the queue's own.
     pub(super) fn put_back(&self, queue: &str) -> BasicProperties {
         let kept = &self.properties;
         let mut copy = TEXTS

@@ -1,4 +1,4 @@
-//! A queue as a place of dead letters, as `millrace dlq` asks for it. Knows no frame.
+//! A queue as a place of dead letters, for `millrace dlq`. Knows no frame.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -23,13 +23,13 @@ pub struct QueueStore {
     sources: Option<BTreeSet<String>>,
 }
 
-/// The file says no broker.
+/// The file names no broker.
 #[derive(Debug, thiserror::Error)]
 #[error("the file has no {0}")]
 struct NoBroker(String);
 
 impl QueueStore {
-    /// A queue that somebody named.
+    /// A queue that the command line names.
     pub fn named(access: BrokerAccess, queue: String) -> Self {
         Self {
             access,
@@ -82,7 +82,7 @@ impl DeadLetterStore for QueueStore {
         let Some(queue) = dead_letter.queue() else {
             return Err("it does not name the queue that it came from: name one with --to".to_owned());
         };
-        // What a letter says is not believed: it must not choose any queue that the person who asks may publish to.
+        // A dead letter is not trusted: it must not choose among all queues that the person may publish to.
         match self.sources.as_ref().is_none_or(|sources| sources.contains(queue)) {
             true => Ok(queue.to_owned()),
             false => Err(format!(

@@ -231,7 +231,8 @@ fn a_copy_says_where_the_message_was_published_first() {
         (EXCHANGE, text("pictures")),
         (KEY, text("cats.black")),
         (ATTEMPT, AMQPValue::LongLongInt(2)),
-        (SUSPECT, AMQPValue::LongLongInt(1)),
+        (CRASH_COUNT, AMQPValue::LongLongInt(1)),
+        (FORMER_CRASH_COUNT, AMQPValue::LongLongInt(1)),
         (NONCE, text("n")),
         ("x-delivery-count", AMQPValue::LongLongInt(1)),
         ("colour", text("red")),
@@ -278,13 +279,13 @@ fn what_would_close_the_channel_is_not_put_back() {
 }
 
 #[test]
-fn what_the_broker_wrote_at_a_death_of_its_own_is_forgotten() {
+fn headers_that_the_broker_wrote_when_it_dead_lettered_are_removed() {
     let properties = with_headers(&[
         ("x-death", AMQPValue::Void),
         ("x-first-death-queue", text("q")),
         ("a", text("b")),
     ]);
-    let original = of("", "q", &properties).without_deaths();
+    let original = of("", "q", &properties).without_broker_headers();
     assert_eq!(original.properties, with_headers(&[("a", text("b"))]));
 }
 
