@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+mod renamed;
+
+use renamed::{in_flight, received};
+
 /// Changes that are remembered; the oldest makes room.
 const HISTORY_MAX: usize = 256;
 
@@ -86,7 +90,7 @@ pub struct ChangeRecord {
     pub outcome: ChangeOutcome,
     /// The generation that serves after it.
     pub generation: u64,
-    /// Which step refused it, such as `plugins`, `models`, `probe`.
+    /// Which step refused it, such as `check`, `warm-up` or `smoke-test`.
     pub step: Option<String>,
     /// Why it was refused or undone, in full; may have several lines.
     pub reason: Option<String>,
@@ -193,10 +197,11 @@ pub struct PipelineStatus {
     pub state: String,
     /// The reason for a state that needs attention.
     pub why: Option<String>,
-    /// Messages taken since the host began.
-    pub taken: u64,
+    /// Messages received since the host began.
+    #[serde(flatten, with = "received")]
+    pub received: u64,
     /// Received, and not settled yet.
-    #[serde(rename = "in_hand")]
+    #[serde(flatten, with = "in_flight")]
     pub in_flight: u64,
     /// Acknowledged with their results.
     pub acked: u64,
@@ -218,8 +223,7 @@ pub struct TrialStatus {
     /// Messages that failed and that the version before could process.
     pub worse: u64,
     /// Messages in flight in the version on trial.
-    #[serde(default)]
-    #[serde(rename = "in_hand")]
+    #[serde(flatten, with = "in_flight")]
     pub in_flight: u64,
     /// For how long it has had the oldest of them, in seconds.
     #[serde(default)]
@@ -299,7 +303,7 @@ impl Control {
     /// Asks for a change, and says where its answer will come. It is made whether or not anybody waits for that.
     ///
     /// # Errors
-    /// When too many wait, or the host is leaving.
+    /// When too many wait, or the host is stopping.
     pub fn begin(
         &self,
         command: Command,

@@ -108,7 +108,7 @@ async fn a_held_message_is_seen_and_why() -> Result<()> {
         "{health}"
     );
     assert_eq!(admin.metric("millrace_held{pipeline=\"images\"}")?, Some(1.0));
-    assert_eq!(admin.metric("millrace_in_hand{pipeline=\"images\"}")?, Some(1.0));
+    assert_eq!(admin.metric("millrace_in_flight{pipeline=\"images\"}")?, Some(1.0));
     client
         .declare(&scene.results, millrace_tests::amqp::QueueKind::Quorum)
         .await?;
@@ -134,9 +134,9 @@ async fn the_counts_add_up_after_rejects_and_retries() -> Result<()> {
     client.publish_all(&scene.input, parcels).await?;
     client.take_all(&scene.results, 900).await?;
     client.take_all(&scene.dead, 100).await?;
-    let in_hand = "millrace_in_hand{pipeline=\"images\"}";
-    wait_for("nothing in hand", || {
-        (admin.metric(in_hand).ok()? == Some(0.0)).then_some(())
+    let in_flight = "millrace_in_flight{pipeline=\"images\"}";
+    wait_for("nothing in flight", || {
+        (admin.metric(in_flight).ok()? == Some(0.0)).then_some(())
     })?;
     let settled = |outcome: &str, class: &str| {
         let labels = format!("pipeline=\"images\",outcome=\"{outcome}\",class=\"{class}\"");
@@ -146,7 +146,7 @@ async fn the_counts_add_up_after_rejects_and_retries() -> Result<()> {
     assert_eq!(settled("rejected", "malformed")?, Some(100.0));
     assert_eq!(settled("retried", "")?, Some(1800.0));
     assert_eq!(admin.sum("millrace_settled_total", "images")?, 2800.0);
-    assert_eq!(admin.sum("millrace_taken_total", "images")?, 2800.0);
+    assert_eq!(admin.sum("millrace_received_total", "images")?, 2800.0);
     let called = "stage=\"preprocess\",plugin=\"hostile\",generation=\"1\",outcome=\"retry\"";
     let calls = admin.metric(&format!("millrace_plugin_calls_total{{pipeline=\"images\",{called}}}"))?;
     assert_eq!(calls, Some(1800.0));

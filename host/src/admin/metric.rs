@@ -7,12 +7,15 @@ pub(super) const CHANGES: Metric = counter(
     "millrace_changes_total",
     "Changes of the running configuration, by outcome.",
 );
-pub(super) const TAKEN: Metric = counter("millrace_taken_total", "Messages received from the source.");
+pub(super) const RECEIVED: Metric = counter("millrace_received_total", "Messages received from the source.");
 pub(super) const SETTLED: Metric = counter(
     "millrace_settled_total",
     "Messages settled, by outcome; rejected ones by the class of their reason. Received = settled + in flight.",
 );
-pub(super) const IN_HAND: Metric = gauge("millrace_in_hand", "Messages in flight: received and not yet settled.");
+pub(super) const IN_FLIGHT: Metric = gauge(
+    "millrace_in_flight",
+    "Messages in flight: received and not yet settled.",
+);
 pub(super) const MESSAGE_SECONDS: Metric = histogram(
     "millrace_message_seconds",
     "Time from receiving a message until it is settled.",
@@ -64,3 +67,7 @@ pub(super) const LOG_LINES_LOST: Metric = counter(
     "Lines of the log that were not written: the disk was full, or the reader was gone or too slow.",
 );
 pub(super) const MEMORY: Metric = gauge("process_resident_memory_bytes", "Memory of the process.");
+
+// Former names, for one release.
+pub(super) const TAKEN: Metric = counter("millrace_taken_total", "deprecated: now millrace_received_total");
+pub(super) const IN_HAND: Metric = gauge("millrace_in_hand", "deprecated: now millrace_in_flight");

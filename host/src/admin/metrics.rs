@@ -32,7 +32,7 @@ pub(super) fn text(view: &View) -> String {
     page.begin(&metric::LOG_LINES_LOST);
     page.sample(&metric::LOG_LINES_LOST, "", view.n_log_lines_lost);
     page.begin(&metric::MEMORY);
-    if let Some(bytes) = cached_instances_bytes() {
+    if let Some(bytes) = resident_bytes() {
         page.sample(&metric::MEMORY, "", bytes);
     }
     page.0
@@ -93,10 +93,14 @@ impl Page {
     }
 
     fn messages(&mut self, pipelines: &[PipelineView]) {
-        self.per_pipeline(&metric::TAKEN, pipelines, |pipeline| pipeline.counts.n_received);
+        for metric in [&metric::RECEIVED, &metric::TAKEN] {
+            self.per_pipeline(metric, pipelines, |pipeline| pipeline.counts.n_received);
+        }
         self.begin(&metric::SETTLED);
         pipelines.iter().for_each(|pipeline| self.settled(pipeline));
-        self.per_pipeline(&metric::IN_HAND, pipelines, |pipeline| pipeline.counts.n_in_flight);
+        for metric in [&metric::IN_FLIGHT, &metric::IN_HAND] {
+            self.per_pipeline(metric, pipelines, |pipeline| pipeline.counts.n_in_flight);
+        }
         self.begin(&metric::MESSAGE_SECONDS);
         for pipeline in pipelines {
             if let Some(messages) = &pipeline.counts.messages {
@@ -209,12 +213,12 @@ impl Page {
             let connections = view.connections.iter();
             connections.flat_map(|(name, connection)| connection.samples.iter().map(move |sample| (name, sample)))
         };
-        let mut told: Vec<&str> = Vec::new();
+        let mut begun: Vec<&str> = Vec::new();
         for (_, Sample { metric, .. }) in all() {
-            if told.contains(&metric.name) {
+            if begun.contains(&metric.name) {
                 continue;
             }
-            told.push(metric.name);
+            begun.push(metric.name);
             self.begin(metric);
             for (name, sample) in all().filter(|(_, sample)| sample.metric.name == metric.name) {
                 let own = sample.label.map(|(name, value)| label(name, value));
@@ -249,7 +253,7 @@ fn name_of(outcome: ChangeOutcome) -> &'static str {
 }
 
 /// The memory that the process has now, where the system says so.
-fn cached_instances_bytes() -> Option<u64> {
+fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -322,7 +326,7 @@ mod tests {
         let counters = Arc::new(PipelineCounters::default());
         counters.receive().settle(Outcome::Acked(Some("square \"x\"")));
         counters.receive().settle(Outcome::Rejected(ReasonClass::Trap));
-        let _in_hand = counters.receive();
+        let _in_flight = counters.receive();
         counters.called(crop(3), "ok", Duration::from_millis(1));
         counters.called(crop(3), "trap", Duration::from_secs(20));
         for generation in 4..=11 {
@@ -358,8 +362,13 @@ mod tests {
         };
         let text = text(&view);
         for line in [
+            "# TYPE millrace_received_total counter",
+            "millrace_received_total{pipeline=\"images\"} 3",
+            "millrace_in_flight{pipeline=\"images\"} 1",
+            "# HELP millrace_taken_total deprecated: now millrace_received_total",
             "# TYPE millrace_taken_total counter",
             "millrace_taken_total{pipeline=\"images\"} 3",
+            "# HELP millrace_in_hand deprecated: now millrace_in_flight",
             "millrace_in_hand{pipeline=\"images\"} 1",
             "millrace_settled_total{pipeline=\"images\",outcome=\"acked\",class=\"\"} 1",
             "millrace_settled_total{pipeline=\"images\",outcome=\"rejected\",class=\"trap\"} 1",
@@ -403,6 +412,6 @@ mod tests {
             assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
         }
         assert!(!text.contains("square"), "a label of a model is no label of a metric");
-        assert!(cached_instances_bytes().is_none_or(|bytes| bytes > 1 << 20));
+        assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));
     }
 }

@@ -83,7 +83,7 @@ impl StatusView {
                 name: pipeline.name.to_string(),
                 state: state.to_owned(),
                 why,
-                taken: pipeline.counts.n_received,
+                received: pipeline.counts.n_received,
                 in_flight: pipeline.counts.n_in_flight,
                 acked: pipeline.counts.n_acked(),
                 skipped: pipeline.counts.n_skipped,

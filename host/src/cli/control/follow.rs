@@ -226,7 +226,7 @@ mod tests {
             "version": "0.1.0", "host_id": "h", "config": "/p.toml", "phase": "running", "uptime_s": 1, "generation": 8,
             "models": [], "last_change": null,
             "plugins": [{ "name": "crop", "role": "router", "digest": "abc", "since_generation": 2, "previous_digest": null }],
-            "pipelines": [{ "name": "images", "state": "running", "why": null, "taken": 0, "in_hand": 0, "acked": 0,
+            "pipelines": [{ "name": "images", "state": "running", "why": null, "received": 0, "in_flight": 0, "acked": 0,
                 "skipped": 0, "rejected": 0, "trial": trial }],
         }))
         .unwrap()

@@ -87,13 +87,20 @@ pub(super) fn headline(change: &ChangeRecord, now: SystemTime) -> String {
 
 fn pipelines(text: &mut String, status: &Status) -> std::fmt::Result {
     let mut rows = table([
-        "PIPELINE", "STATE", "TAKEN", "IN HAND", "ACKED", "SKIPPED", "REJECTED", "TRIAL",
+        "PIPELINE",
+        "STATE",
+        "RECEIVED",
+        "IN FLIGHT",
+        "ACKED",
+        "SKIPPED",
+        "REJECTED",
+        "TRIAL",
     ]);
     for pipeline in &status.pipelines {
         rows.add_row([
             plain(&pipeline.name, 63),
             plain(&pipeline.state, 63),
-            pipeline.taken.to_string(),
+            pipeline.received.to_string(),
             pipeline.in_flight.to_string(),
             pipeline.acked.to_string(),
             pipeline.skipped.to_string(),
@@ -163,7 +170,7 @@ mod tests {
             name: name.to_owned(),
             state: state.to_owned(),
             why: None,
-            taken: 1200,
+            received: 1200,
             in_flight: 4,
             acked: 1100,
             skipped: 20,
@@ -216,7 +223,7 @@ mod tests {
                 changes: vec!["plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f".to_owned()],
                 outcome: ChangeOutcome::Refused,
                 generation: 7,
-                step: Some("probe".to_owned()),
+                step: Some("smoke-test".to_owned()),
                 reason: Some("expected `arrow`\nfound `star`".to_owned()),
                 took_ms: 420,
             }),
@@ -234,13 +241,13 @@ millrace 0.1.0: running, generation 7, up 3 h
 file  /srv/mill/plugins.toml
 host  worker-3-4f1c
 
-last change, 3 min ago by file: refused at step probe
+last change, 3 min ago by file: refused at step smoke-test
   plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f
   `millrace history 12` says why
 
- PIPELINE    STATE    TAKEN  IN HAND  ACKED  SKIPPED  REJECTED  TRIAL
- images      running  1200   4        1100   20       7         37 of 100, 1 worse
- thumbnails  holding  1200   4        1100   20       7         -
+ PIPELINE    STATE    RECEIVED  IN FLIGHT  ACKED  SKIPPED  REJECTED  TRIAL
+ images      running  1200      4          1100   20       7         37 of 100, 1 worse
+ thumbnails  holding  1200      4          1100   20       7         -
   thumbnails: holding 2 for 7 s: queue `a`
 
  PLUGIN  ROLE          VERSION       SINCE         BEFORE
