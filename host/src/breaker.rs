@@ -39,8 +39,8 @@ pub enum FailureVerdict {
     Stands,
     /// It is kept, and waits for its next turn.
     Kept,
-    /// It was the probe: it makes room for another message.
-    ProbeFailed,
+    /// It was the half-open call: it makes room for another message.
+    HalfOpenFailed,
 }
 
 /// The wait of an open breaker.
@@ -53,7 +53,7 @@ pub struct Opened {
     /// For how long.
     pub lasts: Duration,
     /// When a message is tried; zero while one is.
-    pub probe_in: Duration,
+    pub half_open_in: Duration,
 }
 
 /// Whether a pipeline's messages may run. Cheap to clone.
@@ -85,7 +85,7 @@ enum TicketState {
     /// Running as one of many.
     Runs,
     /// A half-open call: it runs alone, to see whether the component has recovered; the breaker had opened this often.
-    Probes(u64),
+    HalfOpen(u64),
 }
 
 impl Breaker {
@@ -110,13 +110,13 @@ impl Breaker {
             self.forget_unless(&is_served);
             let turn = self.machine().turn_to_take(Instant::now());
             match turn {
-                Turn::Ordinary | Turn::Probe(_) => return,
+                Turn::Ordinary | Turn::HalfOpen(_) => return,
                 Turn::Wait(until) => wait(until, changed).await,
             }
         }
     }
 
-    /// Admits a message that was taken.
+    /// Admits a message that was received.
     pub fn ticket(&self) -> Ticket {
         self.machine().n_waiting += 1;
         Ticket {
@@ -167,10 +167,10 @@ impl Breaker {
 
     fn forget_unless(&self, is_served: impl Fn(&FailingComponent) -> bool) {
         let change = self.machine().forget_unless(is_served, Instant::now());
-        self.tell(change);
+        self.log(change);
     }
 
-    fn tell(&self, change: Option<BreakerTransition>) {
+    fn log(&self, change: Option<BreakerTransition>) {
         let pipeline = &*self.0.pipeline;
         match change {
             None => return,
@@ -181,25 +181,25 @@ impl Breaker {
                 n_failures,
                 pause,
             }) => {
-                let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                let half_open_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 warn!(
                     pipeline,
-                    culprit = %failing_component, generation, n_failures, reason, probe_ms, "breaker open: the pipeline receives no messages until a half-open call succeeds"
+                    %failing_component, generation, n_failures, reason, half_open_in_ms, "breaker open: the pipeline receives no messages until a half-open call succeeds"
                 );
             }
-            Some(BreakerTransition::ProbeFailed {
+            Some(BreakerTransition::HalfOpenFailed {
                 failing_component,
                 reason,
                 pause,
             }) => {
-                let probe_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                info!(pipeline, culprit = %failing_component, reason, probe_ms, "half-open call failed: the breaker stays open");
+                let half_open_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                info!(pipeline, %failing_component, reason, half_open_in_ms, "half-open call failed: the breaker stays open");
             }
             Some(BreakerTransition::Closed {
                 failing_component,
                 lasted,
             }) => {
-                info!(pipeline, culprit = %failing_component, open_s = lasted.as_secs(), "breaker closed");
+                info!(pipeline, %failing_component, open_s = lasted.as_secs(), "breaker closed");
             }
         }
         self.0.changed.notify_waiters();
@@ -212,7 +212,7 @@ impl Breaker {
 }
 
 impl Ticket {
-    /// Waits until the message may run: at once while the breaker is closed, else when it closes or as a probe.
+    /// Waits until the message may run: at once while the breaker is closed, else when it closes or as a half-open call.
     ///
     /// # Errors
     /// [`GaveUp`] when a drain begins while it waits, or it waited too long.
@@ -230,8 +230,8 @@ impl Ticket {
                     self.state = TicketState::Runs;
                     return Ok(());
                 }
-                Turn::Probe(opened) => {
-                    self.state = TicketState::Probes(opened);
+                Turn::HalfOpen(opened) => {
+                    self.state = TicketState::HalfOpen(opened);
                     return Ok(());
                 }
                 Turn::Wait(until) => until,
@@ -251,23 +251,23 @@ impl Ticket {
         }
     }
 
-    /// Tells that a stage did its work for this message: it does not fail for everything.
+    /// Reports that a stage did its work for this message: it does not fail for everything.
     pub fn passed(&mut self, stage: Stage, digest: &str) {
         let change = self.breaker.machine().passed(stage, digest, Instant::now());
-        self.breaker.tell(change);
+        self.breaker.log(change);
     }
 
     /// Waits until what runs is to be kept without being tried: others found out that it fails, at a high price. Never
-    /// for a probe, and it outlives the ticket.
+    /// for a half-open call, and it outlives the ticket.
     ///
     /// # Cancellation
     /// Safe.
     pub fn keeps_all(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (breaker, is_probe) = (self.breaker.clone(), matches!(self.state, TicketState::Probes(_)));
+        let (breaker, is_half_open_call) = (self.breaker.clone(), matches!(self.state, TicketState::HalfOpen(_)));
         async move {
             loop {
                 let changed = breaker.0.changed.notified();
-                if !is_probe && breaker.machine().keeps_all() {
+                if !is_half_open_call && breaker.machine().keeps_all() {
                     return;
                 }
                 changed.await;
@@ -281,7 +281,7 @@ impl Ticket {
         match std::mem::replace(&mut self.state, TicketState::Waits) {
             TicketState::Waits => return,
             TicketState::Runs => {}
-            TicketState::Probes(opened) => machine.probe_ended(opened),
+            TicketState::HalfOpen(opened) => machine.half_open_ended(opened),
         }
         machine.n_waiting += 1;
         drop(machine);
@@ -297,8 +297,8 @@ impl Ticket {
         reason: &Reason,
         cost: Duration,
     ) -> FailureVerdict {
-        let probe = match self.state {
-            TicketState::Probes(opened) => Some(opened),
+        let half_open = match self.state {
+            TicketState::HalfOpen(opened) => Some(opened),
             TicketState::Waits | TicketState::Runs => None,
         };
         let mut machine = self.breaker.machine();
@@ -308,19 +308,19 @@ impl Ticket {
             reason,
             cost,
         };
-        let (verdict, change) = machine.failed(failure, probe, Instant::now());
+        let (verdict, change) = machine.failed(failure, half_open, Instant::now());
         self.state = match verdict {
             FailureVerdict::Kept => {
                 machine.n_waiting += 1;
                 TicketState::Waits
             }
-            FailureVerdict::Stands | FailureVerdict::ProbeFailed => TicketState::Runs,
+            FailureVerdict::Stands | FailureVerdict::HalfOpenFailed => TicketState::Runs,
         };
         drop(machine);
         if verdict == FailureVerdict::Kept {
             debug!("the message waits until the breaker closes");
         }
-        self.breaker.tell(change);
+        self.breaker.log(change);
         verdict
     }
 }
@@ -330,7 +330,7 @@ impl Drop for Ticket {
         let mut machine = self.breaker.machine();
         match self.state {
             TicketState::Waits => machine.n_waiting -= 1,
-            TicketState::Probes(opened) => machine.probe_ended(opened),
+            TicketState::HalfOpen(opened) => machine.half_open_ended(opened),
             TicketState::Runs => return,
         }
         drop(machine);
@@ -346,7 +346,7 @@ impl fmt::Display for FailingComponent {
     }
 }
 
-/// Waits for a change, until a probe is due, or for the next look at what is in service.
+/// Waits for a change, until a half-open call is due, or for the next look at what is in service.
 async fn wait(until: Option<Instant>, changed: impl Future<Output = ()>) {
     let look = Instant::now() + LOOK;
     tokio::select! {

@@ -79,7 +79,7 @@ impl DrainForecast {
                 time,
             }) => warn!(
                 pipeline,
-                n_in_hand = n_in_flight,
+                n_in_flight,
                 per_second,
                 needs_s = time.as_secs(),
                 drain_s = self.limit.as_secs(),

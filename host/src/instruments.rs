@@ -203,7 +203,7 @@ impl Instruments {
                 all = false;
                 let (n_received, n_settled, n_in_flight) = (counts.n_received, counts.n_settled(), counts.n_in_flight);
                 error!(
-                    pipeline = %name, n_taken = n_received, n_settled, n_in_hand = n_in_flight,
+                    pipeline = %name, n_received, n_settled, n_in_flight,
                     "the counts of messages do not add up: a bug of Millrace, please report it with this log"
                 );
             }

@@ -22,7 +22,7 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 const DEVICE: Duration = Duration::from_secs(120);
 
 /// How long a message may wait for a quarantined one that runs alone, beside the time of that one.
-const SUSPECT: Duration = Duration::from_secs(5);
+const QUARANTINED: Duration = Duration::from_secs(5);
 
 /// Calls of one plugin for one message: one, once more after a fault, and both again by the version before while a new
 /// one is on trial.
@@ -134,7 +134,7 @@ pub(crate) fn bound(config: &Config) -> Duration {
         .map(|pipeline| calls(&mut pipeline.plugins.iter()));
     let connections = config.connections.values();
     let answers = connections.map(|connection| connection.settling_limit()).max();
-    longest.max().unwrap_or_default() + DEVICE + SUSPECT + answers.unwrap_or_default()
+    longest.max().unwrap_or_default() + DEVICE + QUARANTINED + answers.unwrap_or_default()
 }
 
 /// Looks at every pipeline until it is dropped.
@@ -147,7 +147,7 @@ pub(crate) async fn watch(instruments: &Instruments) {
         for (name, found, stalled) in instruments.look(Instant::now(), shortened) {
             match (found, stalled) {
                 (Found::Stalled, Some(stalled)) => {
-                    error!(pipeline = %name, in_hand = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
+                    error!(pipeline = %name, n_in_flight = stalled.n_in_flight, lasts_s = stalled.lasts.as_secs(), "stalled: {stalled}");
                     // Whatever is with the broker comes again when its connection ends, and is owed nothing then.
                     if stalled.is_at_the_broker() && instruments.cut(&name) {
                         error!(pipeline = %name, "closing the connections to the broker: it will redeliver the messages in flight");

@@ -47,13 +47,16 @@ fn fields<'l>(line: &'l serde_json::Value, name: &str) -> &'l str {
 }
 
 /// What is seen of an open breaker, from all sides.
-fn check_open(host: &mut Host, culprit: &str, class: &str) -> Result<Admin> {
+fn check_open(host: &mut Host, failing_component: &str, class: &str) -> Result<Admin> {
     let line = host.wait_line(PATIENCE, OPEN)?;
-    assert!(fields(&line, "culprit").starts_with(culprit), "{line}");
+    assert!(
+        fields(&line, "failing_component").starts_with(failing_component),
+        "{line}"
+    );
     assert!(!fields(&line, "reason").is_empty(), "{line}");
     let admin = Admin::of(host)?;
     let health = admin.wait_ready(503, "breaker open for")?;
-    assert!(health.contains(culprit) && health.contains(class), "{health}");
+    assert!(health.contains(failing_component) && health.contains(class), "{health}");
     assert_eq!(admin.metric("millrace_breaker_open{pipeline=\"images\"}")?, Some(1.0));
     assert_eq!(admin.get("/livez")?.0, 200);
     Ok(admin)

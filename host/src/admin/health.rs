@@ -84,12 +84,12 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
     why.extend(pipeline.stuck.clone());
     if let Some(opened) = &pipeline.breaker {
         let (failing_component, class, lasts_s) = (&opened.failing_component, opened.class, opened.lasts.as_secs());
-        let probe = match opened.probe_in.as_secs() {
+        let next_call = match opened.half_open_in.as_secs() {
             0 => "a half-open call is due".to_owned(),
             seconds => format!("the next half-open call is in {seconds} s"),
         };
         why.push(format!(
-            "breaker open for {lasts_s} s by {failing_component} ({class}): {probe}"
+            "breaker open for {lasts_s} s by {failing_component} ({class}): {next_call}"
         ));
     }
     why
@@ -218,7 +218,7 @@ mod tests {
             },
             class: ReasonClass::Trap,
             lasts: Duration::from_secs(3),
-            probe_in: Duration::from_secs(2),
+            half_open_in: Duration::from_secs(2),
         };
         let said = "breaker open for 3 s by plugin `crop` (0123456789ab) (trap): the next half-open call is in 2 s";
         check(|view| view.pipelines[0].breaker = Some(opened), 503, said);

@@ -1,4 +1,5 @@
-//! The states of a breaker: closed and counting, open, open with a probe on its way. Knows no clock and waits for nothing.
+//! The states of a breaker: closed and counting, open, open with a half-open call on its way. Knows no clock and waits
+//! for nothing.
 
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use crate::disposition::{Reason, ReasonClass, Stage};
 /// This many messages in a row must fail by one component: a few bad messages do not make a broken plugin.
 pub(super) const THRESHOLD: u32 = 5;
 
-/// The first pause before a probe, before jitter.
+/// The first pause before a half-open call, before jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause before jitter, which at most doubles it: five minutes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(150);
 
 /// CPU time of a message's failure from which on those that wait behind it do not try for themselves: with hundreds in
-/// hand, each to cost as much, nothing else would run for minutes.
+/// flight, each to cost as much, nothing else would run for minutes.
 const COSTLY: Duration = Duration::from_millis(20);
 
 /// A message that a stage failed for.
@@ -48,8 +49,8 @@ struct Open {
     failing_component: FailingComponent,
     class: ReasonClass,
     since: Instant,
-    probe_at: Instant,
-    is_probing: bool,
+    half_open_at: Instant,
+    is_half_open: bool,
     is_costly: bool,
     pauses: ExponentialBackoff,
 }
@@ -59,8 +60,8 @@ struct Open {
 pub(super) enum Turn {
     /// As one of many.
     Ordinary,
-    /// As the one probe, after so many openings.
-    Probe(u64),
+    /// As the half-open call, after so many openings.
+    HalfOpen(u64),
     /// Not yet: until a change, or until this time.
     Wait(Option<Instant>),
 }
@@ -75,7 +76,7 @@ pub(super) enum BreakerTransition {
         n_failures: u32,
         pause: Duration,
     },
-    ProbeFailed {
+    HalfOpenFailed {
         failing_component: FailingComponent,
         reason: String,
         pause: Duration,
@@ -100,7 +101,7 @@ impl Machine {
         let turn = self.next(now);
         match (turn, &mut self.open) {
             (Turn::Wait(_), _) => return turn,
-            (Turn::Probe(_), Some(open)) => open.is_probing = true,
+            (Turn::HalfOpen(_), Some(open)) => open.is_half_open = true,
             _ => {}
         }
         self.n_waiting -= 1;
@@ -110,9 +111,9 @@ impl Machine {
     fn next(&self, now: Instant) -> Turn {
         match &self.open {
             None => Turn::Ordinary,
-            Some(open) if open.is_probing => Turn::Wait(None),
-            Some(open) if open.probe_at > now => Turn::Wait(Some(open.probe_at)),
-            Some(_) => Turn::Probe(self.n_opened),
+            Some(open) if open.is_half_open => Turn::Wait(None),
+            Some(open) if open.half_open_at > now => Turn::Wait(Some(open.half_open_at)),
+            Some(_) => Turn::HalfOpen(self.n_opened),
         }
     }
 
@@ -134,11 +135,11 @@ impl Machine {
         self.close_if(|failing_component| !is_served(failing_component), now)
     }
 
-    /// A stage failed for a message; `probe` where that was the probe after so many openings.
+    /// A stage failed for a message; `half_open` where that was the half-open call after so many openings.
     pub(super) fn failed(
         &mut self,
         failure: Failure<'_>,
-        probe: Option<u64>,
+        half_open: Option<u64>,
         now: Instant,
     ) -> (FailureVerdict, Option<BreakerTransition>) {
         let Failure {
@@ -147,20 +148,20 @@ impl Machine {
             reason,
             cost,
         } = failure;
-        let is_probe = probe == Some(self.n_opened);
+        let is_half_open_call = half_open == Some(self.n_opened);
         if let Some(open) = &mut self.open {
-            if !is_probe {
+            if !is_half_open_call {
                 return (FailureVerdict::Kept, None);
             }
             let pause = next(&mut open.pauses);
-            (open.is_probing, open.probe_at, open.class) = (false, now + pause, reason.class);
+            (open.is_half_open, open.half_open_at, open.class) = (false, now + pause, reason.class);
             let (failing_component, reason) = (open.failing_component.clone(), reason.to_string());
-            let change = BreakerTransition::ProbeFailed {
+            let change = BreakerTransition::HalfOpenFailed {
                 failing_component,
                 reason,
                 pause,
             };
-            return (FailureVerdict::ProbeFailed, Some(change));
+            return (FailureVerdict::HalfOpenFailed, Some(change));
         }
         let n_before = self.failures.iter().find(|(other, _)| *other == failing_component);
         let n_failures = n_before.map_or(0, |(_, count)| *count) + 1;
@@ -178,8 +179,8 @@ impl Machine {
             failing_component: failing_component.clone(),
             class: reason.class,
             since: now,
-            probe_at: now + pause,
-            is_probing: false,
+            half_open_at: now + pause,
+            is_half_open: false,
             is_costly: cost >= COSTLY || reason.class == ReasonClass::Deadline,
             pauses,
         });
@@ -199,11 +200,11 @@ impl Machine {
     }
 
     /// A half-open call ended without a verdict on the component: the next may follow at once.
-    pub(super) fn probe_ended(&mut self, opened: u64) {
+    pub(super) fn half_open_ended(&mut self, opened: u64) {
         if let Some(open) = &mut self.open
             && self.n_opened == opened
         {
-            open.is_probing = false;
+            open.is_half_open = false;
         }
     }
 
@@ -213,10 +214,10 @@ impl Machine {
             failing_component: open.failing_component.clone(),
             class: open.class,
             lasts: now.duration_since(open.since),
-            probe_in: if open.is_probing {
+            half_open_in: if open.is_half_open {
                 Duration::ZERO
             } else {
-                open.probe_at.saturating_duration_since(now)
+                open.half_open_at.saturating_duration_since(now)
             },
         })
     }

@@ -61,7 +61,7 @@ async fn is_now<F: Future>(future: F) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
+async fn it_opens_when_as_many_in_a_row_fail_by_one_component() {
     let breaker = breaker();
     // Rows: a letter fails by that build, `+` is a success, `m` fails by the model.
     let rows = [
@@ -95,7 +95,7 @@ async fn it_opens_when_as_many_in_a_row_fail_by_one_culprit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
+async fn while_open_nothing_is_received_and_a_kept_message_is_the_half_open_call() {
     let breaker = breaker();
     let mut others = vec![running(&breaker).await, running(&breaker).await];
     let mut kept = vec![open(&breaker).await];
@@ -109,13 +109,13 @@ async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
     first.turn(served).await.unwrap();
     let pause = began.elapsed();
     assert!((1..=2).contains(&pause.as_secs()), "{pause:?}");
-    assert_eq!(first.state, TicketState::Probes(1));
-    assert_eq!(breaker.opened().unwrap().probe_in, Duration::ZERO);
-    // One at a time: the next waits however long the probe takes.
+    assert_eq!(first.state, TicketState::HalfOpen(1));
+    assert_eq!(breaker.opened().unwrap().half_open_in, Duration::ZERO);
+    // One at a time: the next waits however long the half-open call takes.
     let mut second = kept.pop().unwrap();
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!is_now(second.turn(served)).await);
-    assert_eq!(fail(&mut first), FailureVerdict::ProbeFailed);
+    assert_eq!(fail(&mut first), FailureVerdict::HalfOpenFailed);
     drop(first);
     assert!(!is_now(second.turn(served)).await);
     second.turn(served).await.unwrap();
@@ -128,37 +128,37 @@ async fn while_open_nothing_is_taken_and_a_kept_message_is_the_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_none_in_hand_one_message_is_taken_as_the_probe() {
+async fn with_none_in_flight_one_message_is_received_as_the_half_open_call() {
     let breaker = breaker();
     let mut kept = open(&breaker).await;
     kept.turn(served).await.unwrap();
-    assert_eq!(fail(&mut kept), FailureVerdict::ProbeFailed);
+    assert_eq!(fail(&mut kept), FailureVerdict::HalfOpenFailed);
     assert!(!is_now(breaker.admits(served)).await);
     drop(kept);
     let began = Instant::now();
     breaker.admits(served).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
-    let mut probe = breaker.ticket();
+    let mut half_open = breaker.ticket();
     // It is taken and has not begun: there is room for no other.
     assert!(!is_now(breaker.admits(served)).await);
-    assert!(is_now(probe.turn(served)).await);
+    assert!(is_now(half_open.turn(served)).await);
     assert!(!is_now(breaker.admits(served)).await);
     // It was refused, or given back: that says nothing, and the next may be tried at once.
-    drop(probe);
+    drop(half_open);
     assert!(is_now(breaker.admits(served)).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn pauses_double_up_to_five_minutes() {
     let breaker = breaker();
-    let mut probe = open(&breaker).await;
+    let mut half_open = open(&breaker).await;
     let mut pauses = BTreeMap::new();
     for n in 0..12 {
         let began = Instant::now();
-        probe.turn(served).await.unwrap();
-        assert_eq!(fail(&mut probe), FailureVerdict::ProbeFailed);
+        half_open.turn(served).await.unwrap();
+        assert_eq!(fail(&mut half_open), FailureVerdict::HalfOpenFailed);
         pauses.insert(n, began.elapsed().as_secs_f64());
-        probe = breaker.ticket();
+        half_open = breaker.ticket();
     }
     for (n, pause) in &pauses {
         let least = f64::min(2_f64.powi(*n), 150.0);
@@ -180,25 +180,25 @@ async fn another_build_in_service_closes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_straggler_that_succeeds_closes_it_and_an_old_probe_is_one_no_more() {
+async fn a_straggler_that_succeeds_closes_it_and_an_old_half_open_call_is_one_no_more() {
     let breaker = breaker();
     let mut straggler = running(&breaker).await;
-    let mut probe = open(&breaker).await;
-    probe.turn(served).await.unwrap();
+    let mut half_open = open(&breaker).await;
+    half_open.turn(served).await.unwrap();
     straggler.passed(Stage::Preprocess, "a");
     assert!(breaker.opened().is_none());
     let mut next = open(&breaker).await;
     next.turn(served).await.unwrap();
-    assert_eq!(fail(&mut probe), FailureVerdict::Kept);
-    drop(probe);
+    assert_eq!(fail(&mut half_open), FailureVerdict::Kept);
+    drop(half_open);
     assert!(!is_now(breaker.ticket().turn(served)).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_goes_back_when_a_drain_begins_or_it_waited_too_long() {
     let breaker = breaker();
-    let mut probe = open(&breaker).await;
-    probe.turn(served).await.unwrap();
+    let mut half_open = open(&breaker).await;
+    half_open.turn(served).await.unwrap();
     let began = Instant::now();
     assert_eq!(breaker.ticket().turn(served).await, Err(GaveUp));
     let waited = began.elapsed();
@@ -224,7 +224,7 @@ async fn what_runs_is_kept_when_others_found_out_at_a_high_price_that_it_fails()
         assert_eq!(breaker.machine().n_waiting, 1);
         tokio::time::advance(Duration::from_secs(3)).await;
         beside.turn(served).await.unwrap();
-        assert!(!is_now(beside.keeps_all()).await, "a probe runs to its end");
+        assert!(!is_now(beside.keeps_all()).await, "a half_open runs to its end");
         breaker.swapped(|_| false);
         assert!(breaker.opened().is_none());
     }

@@ -134,7 +134,7 @@ impl Supervisor {
             .filter(|it| previous.has(it.stage, &it.digest))
             && !stages.has(failing_component.stage, &failing_component.digest)
         {
-            info!(pipeline = %name, culprit = %failing_component, "no trial: the version that it replaces fails for every message, so there is nothing to compare with");
+            info!(pipeline = %name, %failing_component, "no trial: the version that it replaces fails for every message, so there is nothing to compare with");
             self.prove(name, id, parts);
             return None;
         }
