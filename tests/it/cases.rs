@@ -438,7 +438,7 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
     write_star(&mill, Path::new("inbox/star.png"))?;
     assert_eq!(mill.run(&["run", "plugins.toml", "--once"])?.code, Some(0));
     has(
-        &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
+        &mill.run(&["dlq", "save", "star.png", "dead-letters/star"])?,
         0,
         &[
             "case.json",
@@ -448,9 +448,15 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
     let model = model().display().to_string();
     let (rejects, decode) = ("rejects.wasm", guest(TARGETS[0], "decode-image")?.display().to_string());
     let test = |wasm: &str, more: &[&str]| {
-        mill.run(&[&["plugin", "test", wasm, "--cases", "letters", "--model", &model], more].concat())
+        mill.run(
+            &[
+                &["plugin", "test", wasm, "--cases", "dead-letters", "--model", &model],
+                more,
+            ]
+            .concat(),
+        )
     };
-    // The build that the letter was written by fails its case, and a corrected one passes it.
+    // The build that wrote the dead letter fails its case, and a corrected one passes it.
     has(
         &test(rejects, &[])?,
         1,
@@ -461,7 +467,7 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
     let route = guest(TARGETS[0], "by-label")?.display().to_string();
     has(&test(&route, &[])?, 1, &["skipped  star"]);
 
-    let replayed = mill.run(&["replay", "letters/star"])?;
+    let replayed = mill.run(&["replay", "dead-letters/star"])?;
     has(
         &replayed,
         1,
@@ -473,7 +479,7 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
         ],
     );
     let other = format!("decode-image={decode}");
-    let replayed = mill.run(&["replay", "letters/star", "--plugin", &other])?;
+    let replayed = mill.run(&["replay", "dead-letters/star", "--plugin", &other])?;
     has(
         &replayed,
         0,
@@ -496,14 +502,14 @@ fn a_saved_dead_letter_is_a_case_and_is_replayed() -> Result<()> {
     has(&test(rejects, &[])?, 1, &["expected  ok", "found     reject"]);
 
     // A refusal that was right is a case that holds it.
-    std::fs::remove_dir_all(mill.path("letters"))?;
-    let save = ["dlq", "save", "star.png", "letters/right", "--expect", "reject"];
+    std::fs::remove_dir_all(mill.path("dead-letters"))?;
+    let save = ["dlq", "save", "star.png", "dead-letters/right", "--expect", "reject"];
     has(&mill.run(&save)?, 0, &["expects reject\n"]);
     has(&test(rejects, &[])?, 0, &["1 passed, 0 failed"]);
     has(&test(&decode, &[])?, 1, &["expected  reject", "found     ok"]);
-    has(&mill.run(&["replay", "letters/right"])?, 0, &["so it is"]);
+    has(&mill.run(&["replay", "dead-letters/right"])?, 0, &["so it is"]);
     has(
-        &mill.run(&["replay", "letters/right", "--plugin", &other])?,
+        &mill.run(&["replay", "dead-letters/right", "--plugin", &other])?,
         1,
         &["it is not so"],
     );
@@ -560,7 +566,7 @@ fn what_was_compiled_once_is_found_the_next_time_and_only_where_nobody_else_can_
 }
 
 #[test]
-fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_passes() -> Result<()> {
+fn a_dead_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_passes() -> Result<()> {
     let plugin = millrace_tests::scene::Plugin::with_settings;
     let route = millrace_tests::scene::Plugin::shipped("by-label")?;
     let head = head(&[&plugin("hostile", "mode = \"trap\"")?, &route]);
@@ -572,7 +578,7 @@ fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_
     write_star(&mill, Path::new("inbox/star.png"))?;
     assert_eq!(mill.run(&["run", "plugins.toml", "--once"])?.code, Some(0));
     has(
-        &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
+        &mill.run(&["dlq", "save", "star.png", "dead-letters/star"])?,
         0,
         &["expects no-fault (any answer but a fault)"],
     );
@@ -580,7 +586,7 @@ fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_
     let model = model().display().to_string();
     let test = |mode: &str| {
         let settings = format!("{{\"mode\": \"{mode}\"}}");
-        let more = ["--cases", "letters", "--model", &model, "--settings", &settings];
+        let more = ["--cases", "dead-letters", "--model", &model, "--settings", &settings];
         mill.run(&[&["plugin", "test", &hostile], &more[..]].concat())
     };
     for broken in ["trap", "huge-output", "wrong-shape"] {
@@ -597,14 +603,14 @@ fn a_letter_of_a_fault_is_a_case_that_the_broken_build_fails_and_the_mended_one_
     ] {
         let changed = text.replace("mode = \"trap\"", &format!("mode = \"{mode}\""));
         std::fs::write(mill.path("changed.toml"), changed)?;
-        let replayed = mill.run(&["replay", "letters/star", "--file", "changed.toml"])?;
+        let replayed = mill.run(&["replay", "dead-letters/star", "--file", "changed.toml"])?;
         has(&replayed, code, &["expected  any answer but a fault", verdict]);
     }
     Ok(())
 }
 
 /// A pipeline that made one dead letter, which is saved as `letters/star`.
-fn saved_letter(preprocess: (&str, &str, &str), route: (&str, &str, &str)) -> Result<Mill> {
+fn saved_dead_letter(preprocess: (&str, &str, &str), route: (&str, &str, &str)) -> Result<Mill> {
     let plugin = |(name, settings, limits): (&str, &str, &str)| -> Result<String> {
         let wasm = guest(TARGETS[0], name)?;
         Ok(format!(
@@ -626,7 +632,7 @@ fn saved_letter(preprocess: (&str, &str, &str), route: (&str, &str, &str)) -> Re
     let ran = mill.run(&["run", "plugins.toml", "--once"])?;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     has(
-        &mill.run(&["dlq", "save", "star.png", "letters/star"])?,
+        &mill.run(&["dlq", "save", "star.png", "dead-letters/star"])?,
         0,
         &["expects no-fault"],
     );
@@ -634,11 +640,11 @@ fn saved_letter(preprocess: (&str, &str, &str), route: (&str, &str, &str)) -> Re
 }
 
 #[test]
-fn a_letter_keeps_the_limits_that_its_plugin_broke() -> Result<()> {
+fn a_dead_letter_keeps_the_limits_that_its_plugin_broke() -> Result<()> {
     let limits = "memory = \"64MiB\"\ndeadline = \"700ms\"";
-    let mill = saved_letter(("hostile", "mode = \"use-memory\"", limits), ("by-label", "", ""))?;
-    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("letters/star/case.json"))?)?;
-    assert_eq!(case["letter"]["reason"], "memory");
+    let mill = saved_dead_letter(("hostile", "mode = \"use-memory\"", limits), ("by-label", "", ""))?;
+    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("dead-letters/star/case.json"))?)?;
+    assert_eq!(case["dead_letter"]["reason"], "memory");
     assert_eq!(
         case["limits"],
         serde_json::json!({ "deadline": "700ms", "memory": "64MiB" })
@@ -647,7 +653,7 @@ fn a_letter_keeps_the_limits_that_its_plugin_broke() -> Result<()> {
     let model = model().display().to_string();
     let test = |mode: &str| {
         let settings = format!("{{\"mode\": \"{mode}\"}}");
-        let more = ["--cases", "letters", "--model", &model, "--settings", &settings];
+        let more = ["--cases", "dead-letters", "--model", &model, "--settings", &settings];
         mill.run(&[&["plugin", "test", &hostile], &more[..]].concat())
     };
     has(
@@ -660,11 +666,11 @@ fn a_letter_keeps_the_limits_that_its_plugin_broke() -> Result<()> {
 }
 
 #[test]
-fn a_letter_of_a_router_keeps_what_the_router_was_shown() -> Result<()> {
-    let mill = saved_letter(("decode-image", "", ""), ("hostile-route", "mode = \"trap\"", ""))?;
-    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("letters/star/case.json"))?)?;
+fn a_dead_letter_of_a_router_keeps_what_the_router_was_shown() -> Result<()> {
+    let mill = saved_dead_letter(("decode-image", "", ""), ("hostile-route", "mode = \"trap\"", ""))?;
+    let case: Value = serde_json::from_slice(&std::fs::read(mill.path("dead-letters/star/case.json"))?)?;
     assert_eq!(
-        (&case["letter"]["stage"], &case["prediction"]["model"]),
+        (&case["dead_letter"]["stage"], &case["prediction"]["model"]),
         (&"route".into(), &"shapes".into())
     );
     let scores = case["prediction"]["scores"].as_array().context("no scores")?;
@@ -672,7 +678,15 @@ fn a_letter_of_a_router_keeps_what_the_router_was_shown() -> Result<()> {
     let route = guest(TARGETS[0], "hostile-route")?.display().to_string();
     let test = |mode: &str| {
         let settings = format!("{{\"mode\": \"{mode}\"}}");
-        mill.run(&["plugin", "test", &route, "--cases", "letters", "--settings", &settings])
+        mill.run(&[
+            "plugin",
+            "test",
+            &route,
+            "--cases",
+            "dead-letters",
+            "--settings",
+            &settings,
+        ])
     };
     has(
         &test("trap")?,
@@ -683,19 +697,19 @@ fn a_letter_of_a_router_keeps_what_the_router_was_shown() -> Result<()> {
         has(&test(mended)?, 0, &["1 passed, 0 failed"]);
     }
     // It is shown the best label that there was, and the raw outputs.
-    let text = std::fs::read_to_string(mill.path("letters/star/case.json"))?;
+    let text = std::fs::read_to_string(mill.path("dead-letters/star/case.json"))?;
     for (mode, body) in [("ok", "star"), ("ask-too-much", "10 true")] {
         let results = serde_json::json!({ "outcome": "ok", "result": [{ "text": body }] });
         let mut changed = case.clone();
         changed["expect"] = results;
-        std::fs::write(mill.path("letters/star/case.json"), changed.to_string())?;
+        std::fs::write(mill.path("dead-letters/star/case.json"), changed.to_string())?;
         has(&test(mode)?, 0, &["1 passed, 0 failed"]);
     }
-    std::fs::write(mill.path("letters/star/case.json"), text)?;
-    // The letter says nothing against the preprocessor.
+    std::fs::write(mill.path("dead-letters/star/case.json"), text)?;
+    // The dead letter says nothing against the preprocessor.
     let decode = guest(TARGETS[0], "decode-image")?.display().to_string();
     let model = model().display().to_string();
-    let ended = mill.run(&["plugin", "test", &decode, "--cases", "letters", "--model", &model])?;
+    let ended = mill.run(&["plugin", "test", &decode, "--cases", "dead-letters", "--model", &model])?;
     assert!(!ended.stdout.contains("FAILED"), "{ended:?}");
     Ok(())
 }

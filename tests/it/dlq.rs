@@ -1,4 +1,4 @@
-//! `millrace dlq`: letters are looked at without harm, saved as test cases, and put back with what they had.
+//! `millrace dlq`: dead letters are looked at without harm, saved as test cases, and put back with what they had.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Desk {
         self.mill.run(&[&["dlq"], arguments, &place].concat())
     }
 
-    /// A letter as a host writes it.
+    /// A dead letter as a host writes it.
     fn dead_letter(&self, id: &str, reason: &str) -> Parcel {
         let original = format!(
             r#"{{"exchange":"","routing_key":"{}","properties":{{"message_id":"{id}"}},"headers":{{}}}}"#,
@@ -61,7 +61,7 @@ impl Desk {
         let headers = facts.map(|(name, value)| (format!("x-millrace-{name}"), value.to_owned()));
         Parcel {
             headers: headers.to_vec(),
-            ..Parcel::new(&format!("letter-{id}"), id)
+            ..Parcel::new(&format!("dead-letter-{id}"), id)
         }
     }
 }
@@ -163,7 +163,7 @@ async fn what_is_put_back_has_every_property_and_header_it_had() -> Result<()> {
 }
 
 #[tokio::test]
-async fn looking_leaves_letters_in_their_order() -> Result<()> {
+async fn looking_leaves_dead_letters_in_their_order() -> Result<()> {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         let desk = Desk::new(kind).await?;
         let ids: Vec<String> = (10..99).map(|n| n.to_string()).collect();
@@ -189,7 +189,7 @@ async fn looking_leaves_letters_in_their_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_short_look_leaves_every_letter() -> Result<()> {
+async fn a_short_look_leaves_every_dead_letter() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     let dead_letters = (10..30).map(|n| desk.dead_letter(&n.to_string(), "refused"));
     desk.client.publish_all(&desk.dead, dead_letters).await?;
@@ -239,9 +239,9 @@ async fn requeue_by_reason_takes_only_those() -> Result<()> {
 
 #[tokio::test]
 async fn a_requeue_that_is_killed_loses_nothing() -> Result<()> {
-    const N_LETTERS: u32 = 200;
+    const N_DEAD_LETTERS: u32 = 200;
     let desk = Desk::new(QueueKind::Quorum).await?;
-    let dead_letters = (0..N_LETTERS).map(|n| desk.dead_letter(&n.to_string(), "refused"));
+    let dead_letters = (0..N_DEAD_LETTERS).map(|n| desk.dead_letter(&n.to_string(), "refused"));
     desk.client.publish_all(&desk.dead, dead_letters).await?;
     let (mut n_kills, mut back) = (0, BTreeMap::<String, usize>::new());
     loop {
@@ -263,14 +263,14 @@ async fn a_requeue_that_is_killed_loses_nothing() -> Result<()> {
     let left = desk.client.drain(&desk.dead).await?.len();
     let n_twice: usize = back.values().map(|n| n - 1).sum();
     ensure!(n_kills >= 3, "killed {n_kills} times only: this showed nothing");
-    assert_eq!((back.len(), left), (N_LETTERS as usize, 0), "{n_kills} kills");
-    // Sixteen are in hand at a time.
+    assert_eq!((back.len(), left), (N_DEAD_LETTERS as usize, 0), "{n_kills} kills");
+    // Sixteen are in flight at a time.
     assert!(n_twice <= 16 * n_kills, "{n_twice} came twice after {n_kills} kills");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_hostile_letter_prints_harmlessly() -> Result<()> {
+async fn a_hostile_dead_letter_prints_harmlessly() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     let evil = "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\n\u{7f}";
     let names = [
@@ -318,7 +318,7 @@ async fn a_hostile_letter_prints_harmlessly() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_letter_that_the_broker_wrote_goes_back_to_the_queue_it_names() -> Result<()> {
+async fn a_dead_letter_that_the_broker_wrote_goes_back_to_the_queue_it_names() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     let short_lived = unique("short-lived");
     let arguments = table(&[
@@ -396,7 +396,7 @@ async fn what_nobody_can_place_stays_until_it_is_told_where_to() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_letter_does_not_choose_any_queue_that_its_reader_may_write_to() -> Result<()> {
+async fn a_dead_letter_does_not_choose_any_queue_that_its_reader_may_write_to() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene::new(broker)?;
     let mill = scene.mill()?;
@@ -434,7 +434,7 @@ async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> 
         ("order-1", "order-1"),
         ("order-17", "order-17"),
         ("sa", "sale-2"),
-        ("letter-sale", "sale-2"),
+        ("dead-letter-sale", "sale-2"),
     ] {
         let ended = desk.dlq(&["show", id])?;
         assert!(
@@ -451,7 +451,7 @@ async fn the_beginning_of_an_id_is_enough_where_it_is_only_ones() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_saved_letter_is_a_complete_case() -> Result<()> {
+async fn a_saved_dead_letter_is_a_complete_case() -> Result<()> {
     let desk = Desk::new(QueueKind::Quorum).await?;
     let mut dead_letter = desk.dead_letter("order-1", "refused");
     for (name, value) in &mut dead_letter.headers {
@@ -479,7 +479,7 @@ async fn a_saved_letter_is_a_complete_case() -> Result<()> {
         case["message"]["headers"],
         serde_json::json!([["colour", "red"], ["n", "5"]])
     );
-    assert_eq!(case["letter"]["reason"], "refused");
+    assert_eq!(case["dead_letter"]["reason"], "refused");
     assert_eq!(case["expect"], serde_json::json!({ "outcome": "processed" }));
     assert_eq!(case["original"]["headers"]["n"]["i32"], 5);
     let ended = desk.dlq(&["save", "order-1", "cases/first"])?;
@@ -491,7 +491,7 @@ async fn a_saved_letter_is_a_complete_case() -> Result<()> {
 }
 
 #[test]
-fn letters_in_a_folder_are_listed_shown_saved_and_put_back() -> Result<()> {
+fn dead_letters_in_a_folder_are_listed_shown_saved_and_put_back() -> Result<()> {
     let mill = crate::folder::mill()?;
     for name in ["a.png", "b.png"] {
         std::fs::write(mill.path("inbox").join(name), format!("no picture {name}"))?;
@@ -530,7 +530,7 @@ fn letters_in_a_folder_are_listed_shown_saved_and_put_back() -> Result<()> {
 }
 
 #[test]
-fn letters_of_files_with_equal_content_are_told_apart_by_their_files() -> Result<()> {
+fn dead_letters_of_files_with_equal_content_are_told_apart_by_their_files() -> Result<()> {
     let mill = crate::folder::mill()?;
     let names = ["a.png", "b.png", "c.png"];
     for name in names {
@@ -582,7 +582,7 @@ async fn ctrl_c_ends_a_requeue_with_nothing_lost() -> Result<()> {
     let back = desk.client.drain(&desk.source).await?.len();
     let left = desk.client.drain(&desk.dead).await?.len();
     assert!(back > 0 && left > 0, "{back} came back and {left} stayed");
-    // What was in hand was finished: nothing is in both.
+    // What was in flight was finished: nothing is in both.
     assert_eq!(back + left, n_dead_letters);
     Ok(())
 }

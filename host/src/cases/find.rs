@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cases_are_toml_files_and_saved_letters() {
+    fn cases_are_toml_files_and_saved_dead_letters() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         assert!(matches!(find(folder.path()), Err(FindError::None(_))));

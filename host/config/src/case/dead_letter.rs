@@ -32,7 +32,8 @@ struct Saved {
     message: SavedMessage,
     limits: Option<SavedLimits>,
     prediction: Option<KeptPrediction>,
-    #[serde(default, rename = "letter")]
+    // The alias is the key that older versions wrote.
+    #[serde(default, alias = "letter")]
     dead_letter: SavedDeadLetter,
     expect: Option<Value>,
 }

@@ -100,7 +100,7 @@ fn what_a_case_leaves_out_has_its_default() {
 fn saved(dead_letter: &str, more: &str) -> String {
     format!(
         r#"{{"format": "millrace-case/1", "body": "body.bin", "message": {{"id": "m", "correlation_id": null, "reply_to": null,
-        "content_type": null, "source": "images", "key": "k", "attempt": 3, "headers": [["a", "1"]]}}, "letter": {dead_letter}{more}}}"#
+        "content_type": null, "source": "images", "key": "k", "attempt": 3, "headers": [["a", "1"]]}}, "dead_letter": {dead_letter}{more}}}"#
     )
 }
 
@@ -113,7 +113,7 @@ fn load(text: &str) -> Result<Case, String> {
 }
 
 #[test]
-fn a_saved_letter_expects_that_its_failure_does_not_come_again() {
+fn a_saved_dead_letter_expects_that_its_failure_does_not_come_again() {
     let outcome = |stage: &str, class: &str, of: Stage| {
         let dead_letter = format!(r#"{{"stage": "{stage}", "reason": "{class}", "text": "why"}}"#);
         let case = load(&saved(&dead_letter, "")).unwrap();
@@ -160,7 +160,18 @@ fn what_may_come_is_told_apart() {
 }
 
 #[test]
-fn a_saved_letter_has_the_limits_of_the_plugin_that_failed() {
+fn a_dead_letter_that_an_older_version_saved_is_read_under_its_former_key() {
+    let now = saved(r#"{"stage": "preprocess", "reason": "trap", "text": "why"}"#, "");
+    let former = now.replace(r#""dead_letter":"#, r#""letter":"#);
+    assert!(former != now, "{former}");
+    assert_eq!(load(&former).unwrap().record, load(&now).unwrap().record);
+    let both = now.replace(r#""dead_letter":"#, r#""letter": {}, "dead_letter":"#);
+    let error = load(&both).unwrap_err();
+    assert!(error.contains("duplicate field"), "{error}");
+}
+
+#[test]
+fn a_saved_dead_letter_has_the_limits_of_the_plugin_that_failed() {
     let (stated, default) = (
         (Duration::from_millis(700), 64 << 20),
         (Duration::from_secs(1), 256 << 20),
@@ -200,7 +211,7 @@ fn a_saved_letter_has_the_limits_of_the_plugin_that_failed() {
 }
 
 #[test]
-fn a_saved_letter_has_what_the_router_was_shown() {
+fn a_saved_dead_letter_has_what_the_router_was_shown() {
     let of = |prediction: &str| {
         let case = load(&saved("{}", &format!(r#", "prediction": {prediction}"#)));
         case.map(|case| case.prediction)
@@ -233,7 +244,7 @@ fn a_saved_letter_has_what_the_router_was_shown() {
 }
 
 #[test]
-fn a_saved_letter_is_read_as_it_was() {
+fn a_saved_dead_letter_is_read_as_it_was() {
     let case = load(&saved("{}", r#", "expect": {"outcome": "reject", "reason": "no"}"#)).unwrap();
     assert_eq!((case.message.attempt, case.message.body.as_slice()), (3, &b"body"[..]));
     assert_eq!(case.expected.unwrap().outcome, ExpectedOutcome::Is(Outcome::Reject));

@@ -19,7 +19,7 @@ use crate::transport::{DeadLetterStore, Handle, HeldDeadLetter, REGISTRY, regist
 /// The most of a place's name that is shown: all of it.
 const PLACE_CHARS: usize = 4096;
 
-/// Letters that are held or listed where an id may mean several.
+/// Dead letters that are held or listed where an id may mean several.
 const SAME_MAX: usize = 16;
 
 /// Where to look.
@@ -72,7 +72,7 @@ impl PlaceArguments {
     }
 }
 
-/// The letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
+/// The dead letters that a person may mean by `id`: several only where several in a queue have the same id, which nothing
 /// else tells apart. In a folder each has its file.
 ///
 /// The whole of an id or of a file's name wins over the beginning of an id.
@@ -125,19 +125,19 @@ pub(super) async fn find(place: &dyn DeadLetterStore, id: &str) -> anyhow::Resul
     Ok(found)
 }
 
-/// Where letters lie, in words for people.
+/// Where dead letters lie, in words for people.
 pub(super) fn shown(place: &dyn DeadLetterStore) -> String {
     plain(&place.shown(), PLACE_CHARS)
 }
 
-/// The beginning of a letter's body.
+/// The beginning of a dead letter's body.
 pub(super) fn head(held: &dyn HeldDeadLetter, n_bytes: u64) -> anyhow::Result<Vec<u8>> {
     let mut head = Vec::new();
     held.open_body()?.take(n_bytes).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// The extension of a letter's file, where it is one that a file name of ours may have.
+/// The extension of a dead letter's file, where it is one that a file name of ours may have.
 pub(super) fn extension(dead_letter: &DeadLetter) -> Option<&str> {
     let extension = Path::new(dead_letter.file.as_deref()?).extension()?.to_str()?;
     let is_plain = extension.len() <= 8 && extension.chars().all(|c| c.is_ascii_alphanumeric());

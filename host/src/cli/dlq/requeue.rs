@@ -17,7 +17,7 @@ use crate::streams::{self, Severity};
 use crate::transport::{DeadLetterError, DeadLetterStore, HeldDeadLetter, OpenStore, WayBack};
 
 /// Dead letters in flight at a time: enough to hide the round trips, and few bodies in memory.
-const IN_HAND: usize = 16;
+const IN_FLIGHT: usize = 16;
 
 /// The most of a place's name that is shown: all of it.
 const PLACE_CHARS: usize = 4096;
@@ -141,8 +141,8 @@ fn target(dead_letter: &DeadLetter, place: &dyn DeadLetterStore, options: &Optio
     place.target(dead_letter, options.to.as_deref())
 }
 
-/// Some at a time; Ctrl-C ends the taking, and what is in hand is finished. A second Ctrl-C ends it
-/// all: what is in hand then may come twice.
+/// Some at a time; Ctrl-C ends the taking, and what is in flight is finished. A second Ctrl-C ends it
+/// all: what is in flight then may come twice.
 async fn put_back(
     way_back: Box<dyn WayBack>,
     dead_letters: Box<dyn OpenStore>,
@@ -173,7 +173,7 @@ async fn put_back(
                     });
                     one(way_back.as_ref(), work)
                 })
-                .buffer_unordered(IN_HAND)
+                .buffer_unordered(IN_FLIGHT)
         );
         let mut again = std::pin::pin!(async {
             interrupted.clone().await;

@@ -106,8 +106,8 @@ fn told(expected: ExpectedOutcome, is_asked: bool) -> String {
     format!("expects {word}{means}{else_}")
 }
 
-/// The case. `message` is what a plugin saw, `limits` and `prediction` with what, `letter` what became of it, `original` what it had on the wire, and `expect` what
-/// must come of it from now on.
+/// The case. A plugin saw `message`, within `limits` and with `prediction`; `dead_letter` has its outcome and `original` its
+/// properties and headers; `expect` is the outcome that is right from now on.
 fn as_json(held: &dyn HeldDeadLetter, body: &str, expected: ExpectedOutcome) -> anyhow::Result<Value> {
     let dead_letter = held.dead_letter();
     let Message {
@@ -147,7 +147,7 @@ fn as_json(held: &dyn HeldDeadLetter, body: &str, expected: ExpectedOutcome) -> 
         "limits": limits,
         "prediction": prediction,
         "expect": { "outcome": expected.as_str() },
-        "letter": facts(dead_letter),
+        "dead_letter": facts(dead_letter),
         "original": dead_letter.original,
     }))
 }

@@ -63,7 +63,7 @@ fn shown(held: &dyn HeldDeadLetter, place: &dyn DeadLetterStore) -> anyhow::Resu
         }
     };
     line("message", Some(dead_letter.message_id()));
-    line("letter", Some(&dead_letter.id));
+    line("dead letter", Some(&dead_letter.id));
     line("lies in", Some(&place::shown(place)));
     line("file", dead_letter.file.as_deref());
     line("came from", dead_letter.queue());
