@@ -314,7 +314,7 @@ impl Host {
     }
 
     /// Makes a change. One that is on its way has changed nothing yet: the end of a trial and a request for a way
-    /// back do not wait for compilers, probes and devices, and it starts again after them.
+    /// back do not wait for compilers, smoke tests and devices, and it starts again after them.
     async fn make(
         supervisor: &mut Supervisor,
         trials: &mut mpsc::UnboundedReceiver<TrialEnded>,
@@ -336,12 +336,12 @@ impl Host {
     }
 }
 
-/// Closes what all pipelines share. What does not end in time ends with the process.
+/// Closes the connections and the sandbox, which all pipelines share. Those that do not end in time end with the process.
 async fn close(supervisor: Supervisor, until: Instant) {
     let (connections, sandbox) = supervisor.close();
     let closing = join_all(connections.into_values().map(|connection| connection.close()));
     if tokio::time::timeout_at(until, closing).await.is_err() {
-        warn!("the broker did not close its connections in time");
+        warn!("the broker did not close the connections in time: closing their sockets");
     }
     let Some(sandbox) = Arc::into_inner(sandbox) else {
         return;
@@ -349,7 +349,7 @@ async fn close(supervisor: Supervisor, until: Instant) {
     let stopping = tokio::task::spawn_blocking(|| sandbox.stop());
     match tokio::time::timeout_at(until, stopping).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => error!("the sandbox did not stop cleanly"),
+        Ok(Err(_)) => error!("a sandbox worker panicked at the stop: a bug of Millrace, please report it with this log"),
         Err(_) => debug!("a plugin call is still running"),
     }
 }

@@ -94,6 +94,9 @@ impl Writer {
             if is_first {
                 properties.insert(key.name.to_owned(), self.key(key, is_alone));
             }
+            if is_first && !key.formerly.is_empty() {
+                properties.insert(key.formerly.to_owned(), self.former_key(key));
+            }
         }
         properties
     }
@@ -111,6 +114,16 @@ impl Writer {
             if let Some(example) = values::example(key.example) {
                 schema.insert("examples".to_owned(), json!([example]));
             }
+        }
+        schema
+    }
+
+    /// A key under its former name, which editors show as deprecated.
+    fn former_key(&self, key: &Declared) -> Value {
+        let mut schema = self.form(&key.form);
+        if let Some(schema) = schema.as_object_mut() {
+            schema.insert("description".to_owned(), format!("Now called `{}`.", key.name).into());
+            schema.insert("deprecated".to_owned(), true.into());
         }
         schema
     }
@@ -212,6 +225,9 @@ fn dependencies(section: &Section) -> Map<String, Value> {
 fn rules(keys: &[Declared]) -> Vec<Value> {
     let mut rules = Vec::new();
     for key in keys {
+        if !key.formerly.is_empty() {
+            rules.push(json!({ "not": { "required": [key.name, key.formerly] } }));
+        }
         for when in key.unless {
             let (other, holds) = match when {
                 When::Matches(other, pattern) => (other, json!({ "type": "string", "pattern": pattern })),

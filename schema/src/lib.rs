@@ -64,6 +64,8 @@ pub struct Kind {
 pub struct Declared {
     /// Its name.
     pub name: &'static str,
+    /// The name that it had before, which still works; empty where it had none.
+    pub formerly: &'static str,
     /// What its value may be.
     pub form: Form,
     /// What it does.
@@ -212,6 +214,7 @@ impl Declared {
     pub const fn new(name: &'static str, form: Form, example: &'static str, help: &'static str) -> Self {
         Self {
             name,
+            formerly: "",
             form,
             help,
             absent: Absent::Default,
@@ -232,6 +235,12 @@ impl Declared {
     /// It must be there where another key is.
     pub const fn required_with(mut self, key: &'static str) -> Self {
         self.absent = Absent::RequiredWith(key);
+        self
+    }
+
+    /// It had another name before.
+    pub const fn formerly(mut self, name: &'static str) -> Self {
+        self.formerly = name;
         self
     }
 

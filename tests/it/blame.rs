@@ -127,7 +127,7 @@ async fn an_address_that_the_broker_breaks_down_over_stops_nobody() -> Result<()
     }
     let got = client.take_all(&answers, 3 * N_GOOD).await;
     got.with_context(|| host.log())?;
-    let dropped = "a reply was dropped: who asked for it is gone";
+    let dropped = "dropped a reply: the client that asked for it is gone";
     host.wait_lines(PATIENCE, 6, dropped).with_context(|| host.log())?;
     assert_eq!(host.n_lines(OPEN), 0, "{}", host.log());
     // The connection that everybody else publishes on was never lost.
@@ -244,7 +244,7 @@ fn a_run_over_a_folder_gives_up_on_a_plugin_that_fails_for_everything() -> Resul
             && ended.stderr.contains("the remaining files stay in their folder"),
         "{ended:?}"
     );
-    // Four dead letters before the breaker opened, and a probe's where its attempts were spent.
+    // Four dead letters before the breaker opened, and a half-open call's where its attempts were spent.
     let (n_dead, n_left) = (mill.files("inbox/dead").len() / 2, mill.files("inbox").len());
     assert!(
         n_dead < 10 && n_left > N_FILES - 15,

@@ -72,14 +72,14 @@ impl Checker<'_, '_> {
         })
     }
 
-    /// Plugins that a message passes one after the other: transformers, and at the model's end of the chain the one that
-    /// it is there for.
+    /// A chain of plugins that a message passes one after the other: transformers, and beside the model the preprocessor or
+    /// the router.
     fn chain(&mut self, key: &Key<References>, kind: UseKind, known: &[&str]) -> Option<Vec<Name>> {
         let given = key.given()?;
         let References(references) = given.get_ref();
         let n = references.len();
         if n == 0 || n > CHAIN_MAX {
-            let message = format!("a chain of {n} plugins: it has at least one, and at most {CHAIN_MAX}");
+            let message = format!("a chain of {n} plugins: it must have at least one, and at most {CHAIN_MAX}");
             self.report.diagnostic(Diagnostic::at(given.span(), message));
             return None;
         }
@@ -88,7 +88,7 @@ impl Checker<'_, '_> {
             let kind = if place == own { kind } else { UseKind::Transform };
             self.reference(reference, kind, known)
         });
-        // Every one is looked at, so that every mistake is told.
+        // All are checked, so that every mistake is reported.
         let names: Vec<Option<Name>> = names.collect();
         names.into_iter().collect()
     }
@@ -133,13 +133,13 @@ impl Checker<'_, '_> {
     }
 }
 
-/// What a source may look like.
+/// Examples of sources.
 fn source_examples(registry: &Registry) -> String {
     let examples: Vec<String> = registry.sources().map(|kind| format!("`{}`", kind.example)).collect();
     examples.join(" or ")
 }
 
-/// Has `a`, `b` and `c`.
+/// Keys as a list in words: `a`, `b` and `c`.
 pub(super) fn listed(keys: &[&str], and: &str) -> String {
     let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
     match quoted.as_slice() {
@@ -148,7 +148,7 @@ pub(super) fn listed(keys: &[&str], and: &str) -> String {
     }
 }
 
-/// What is wrong where there is no key of these.
+/// The problem where none of these keys is given.
 fn none_of(keys: Vec<&str>) -> String {
     match keys.as_slice() {
         [_, _] => format!("has neither {}", listed(&keys, "nor")),
@@ -156,7 +156,7 @@ fn none_of(keys: Vec<&str>) -> String {
     }
 }
 
-/// What is wrong where there are several of these.
+/// The problem where several of these keys are given.
 fn several_of(keys: Vec<&str>) -> String {
     match keys.as_slice() {
         [_, _] => format!("has both {}", listed(&keys, "and")),

@@ -1,4 +1,4 @@
-//! The checks of how a new version is tried: probes before it serves, a trial after. Knows nothing of versions.
+//! The checks of how a new version is tried: smoke tests before it serves, a trial after. Knows nothing of versions.
 
 use toml::Spanned;
 
@@ -34,11 +34,11 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Checks each `[[pipeline.NAME.probe]]`.
+    /// Checks each `[[pipeline.NAME.smoke_test]]`.
     pub(super) fn probes(&mut self, pipeline: &RawPipeline<'_>, max_message_bytes: usize) -> Vec<ProbeConfig> {
         if let Some(excess) = pipeline.probes.get(PROBES_MAX) {
             let message = format!(
-                "the pipeline {} has {} probes, more than the {PROBES_MAX} allowed",
+                "the pipeline {} has {} smoke tests, more than the {PROBES_MAX} allowed",
                 quoted(pipeline.name),
                 pipeline.probes.len()
             );
@@ -49,13 +49,18 @@ impl Checker<'_, '_> {
     }
 
     fn probe(&mut self, raw: &RawProbe, max_message_bytes: usize) -> Option<ProbeConfig> {
-        self.required(&raw.file, "file", &raw.span, "`file = \"probes/..\"`, a message's body");
+        self.required(
+            &raw.file,
+            "file",
+            &raw.span,
+            "`file = \"smoke-tests/..\"`, a message's body",
+        );
         let outcome = self.choice(&raw.outcome, "outcome", OUTCOME.words);
         let outcome = outcome.unwrap_or(OUTCOME.default);
         if outcome != ProbeOutcome::Results {
             self.refuse(
                 &raw.label,
-                "a probe without results has no label",
+                "a smoke test without results has no label",
                 "leave out `label`, or write `outcome = \"results\"`",
             );
         }
@@ -71,7 +76,7 @@ impl Checker<'_, '_> {
         let max_bytes = u64::try_from(max_message_bytes).unwrap_or(u64::MAX);
         if n_bytes > max_bytes {
             let message = format!(
-                "the probe {} has {n_bytes} bytes, more than the {} that the pipeline takes",
+                "the message {} has {n_bytes} bytes, more than the {} that the pipeline takes",
                 given.get_ref().quoted(),
                 show_size(max_bytes)
             );

@@ -127,7 +127,7 @@ fn note_places(table: &DeTable<'_>, prefix: &str, source: &mut SourceText) {
                 source.place(key, name.span());
             }
             DeValue::Array(items) => {
-                // `pipeline.images.probe.0.file`
+                // `pipeline.images.smoke_test.0.file`
                 for (index, item) in items.iter().enumerate() {
                     if let Some(table) = item.get_ref().as_table() {
                         let key = format!("{key}.{index}");

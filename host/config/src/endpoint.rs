@@ -23,7 +23,7 @@ pub struct Capabilities {
     pub counts_redelivery: bool,
     /// Whether letting go of a message lets go of all before it.
     pub order_binds_commits: bool,
-    /// Whether its quarantined messages wait apart from the others.
+    /// Whether its quarantined messages wait in a queue of their own.
     pub has_quarantine_queue: bool,
     /// Whether it knows that it is empty, so that a run can end by itself (`--once`).
     pub ends: bool,

@@ -43,7 +43,7 @@ section! {
         read: |checker, table| checker.admin(table),
     }, "\"127.0.0.1:9464\"", or("nowhere"), at_home();
 
-    /// Whether `admin` may be an address that other machines reach, for a Prometheus or a probe elsewhere. It changes
+    /// Whether `admin` may be an address that other machines reach, for a Prometheus or a health check elsewhere. It changes
     /// nothing and asks for no credentials: everybody who reaches it can read the names of pipelines, queues, plugins
     /// and models.
     admin_public ("admin_public"): Elsewhere = Beside { form: Form::Flag(false) }, "true", at_home();

@@ -1,4 +1,4 @@
-//! The keys of a pipeline, declared: its source, its destinations, its trial, its probes. Reads nothing.
+//! The keys of a pipeline, declared: its source, its destinations, its trial, its smoke tests. Reads nothing.
 
 use millrace_schema::{Declared, Form, Section, When};
 
@@ -11,7 +11,7 @@ const CHAIN: Form = Form::Either(&[Form::Text(NAME), Form::List(&Form::Text(NAME
 /// A name that a source understands.
 const TEXT: &str = r"^[^\x00-\x1f\x7f]{1,255}$";
 
-/// `[pipeline.NAME]`, with what the transports declare.
+/// `[pipeline.NAME]`, with the keys of the transports.
 pub(super) fn pipeline(registry: &'static Registry) -> &'static Section {
     let source = leak(Section {
         id: "source",
@@ -78,8 +78,8 @@ fn keys(source: &'static Section, destination: &'static Section) -> Vec<Declared
             "attempts",
             Form::Integer(&ATTEMPTS),
             "3",
-            "How often a message is tried when a plugin says `retry`, or when hosts die of it. One death with others in hand \
-            costs nothing; when a second one, alone, proves it, both count.",
+            "How often a message is tried when a plugin says `retry`, or when hosts crash with it in flight. One crash beside \
+            other messages costs no attempt; once a second one proves it while the message runs alone, both count.",
         )
         .at_home(),
         Declared::new(
@@ -123,11 +123,12 @@ fn keys(source: &'static Section, destination: &'static Section) -> Vec<Declared
         .or("as below")
         .at_home(),
         Declared::new(
-            "probe",
-            Form::Tables(&PROBE),
+            "smoke_test",
+            Form::Tables(&SMOKE_TEST),
             "",
-            "What a new version must process before it serves; see below.",
+            "A message that a new version must process before it serves; see below.",
         )
+        .formerly("probe")
         .or("none")
         .at_home(),
     ]
@@ -163,15 +164,15 @@ static TRIAL: Section = Section {
     ..Section::EMPTY
 };
 
-static PROBE: Section = Section {
-    id: "probe",
-    title: "[[pipeline.NAME.probe]]",
-    help: "A message that a new version must process before it serves, and what must come of it.",
+static SMOKE_TEST: Section = Section {
+    id: "smoke_test",
+    title: "[[pipeline.NAME.smoke_test]]",
+    help: "A message that a new version must process before it serves, and the expected outcome.",
     keys: &[
         Declared::new(
             "file",
             Form::Text(PATH),
-            "\"probes/arrow.png\"",
+            "\"smoke-tests/arrow.png\"",
             "The file with the message's body, at most `max_message`.",
         )
         .required()
@@ -189,7 +190,7 @@ static PROBE: Section = Section {
             "outcome",
             Form::Words(&OUTCOME),
             "\"results\"",
-            "What must come of it: `\"results\"`, `\"skip\"` or `\"reject\"`.",
+            "The expected outcome: `\"results\"`, `\"skip\"` or `\"reject\"`.",
         )
         .at_home(),
     ],

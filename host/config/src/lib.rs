@@ -229,7 +229,7 @@ impl Default for TrialConfig {
     }
 }
 
-/// `[[pipeline.NAME.probe]]`: a message, and what must come of it.
+/// `[[pipeline.NAME.smoke_test]]`: a message, and its expected outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeConfig {
     /// The file with its body, absolute.
@@ -240,7 +240,7 @@ pub struct ProbeConfig {
     pub label: Option<String>,
 }
 
-/// The expected outcome of a probe.
+/// The expected outcome of a smoke test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProbeOutcome {
     /// Results, whatever they are.

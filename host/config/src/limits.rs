@@ -179,7 +179,7 @@ pub(crate) const SLOWER: Limits<f64> = Limits {
     default: 5.0,
 };
 
-/// The expected outcome of a probe.
+/// The expected outcome of a smoke test.
 pub(super) const OUTCOME: Choice<ProbeOutcome> = Choice {
     words: &[
         ("results", ProbeOutcome::Results),

@@ -103,7 +103,7 @@ pub(super) struct RawPipeline<'t> {
     pub(super) destinations: Vec<RawDestination<'t>>,
     /// How a new version is watched at first: `[pipeline.NAME.trial]`.
     pub(super) trial: Key<RawTrial>,
-    /// What a new version must process first: `[[pipeline.NAME.probe]]`.
+    /// Messages that a new version must process first: `[[pipeline.NAME.smoke_test]]`.
     pub(super) probes: Vec<RawProbe>,
 }
 
@@ -113,18 +113,18 @@ pub(super) struct RawTrial {
     pub(super) messages: Key<i128>,
     /// Messages that may fail: `failures = 2`.
     pub(super) failures: Key<i128>,
-    /// How many times the time of the version before: `slower = 5.0`.
+    /// The factor to the time of the version before: `slower = 5.0`.
     pub(super) slower: Key<f64>,
 }
 
-/// `[[pipeline.NAME.probe]]`
+/// `[[pipeline.NAME.smoke_test]]`
 pub(super) struct RawProbe {
     pub(super) span: Span,
-    /// The file with its body: `file = "probes/arrow.png"`.
+    /// The file with its body: `file = "smoke-tests/arrow.png"`.
     pub(super) file: Key<Text>,
     /// The best label that it must have: `label = "arrow"`.
     pub(super) label: Key<Text>,
-    /// What must come of it: `outcome = "results"`, `"skip"` or `"reject"`.
+    /// The expected outcome: `outcome = "results"`, `"skip"` or `"reject"`.
     pub(super) outcome: Key<Text>,
 }
 
@@ -146,7 +146,7 @@ pub(super) struct RawDestination<'t> {
     pub(super) name: &'t str,
     pub(super) span: Span,
     pub(super) kind: Chosen<(), Box<dyn ReadDestination>>,
-    /// Whether it has a key that means nothing in any destination, which was reported.
+    /// Whether it has a key that no destination has, which was reported.
     pub(super) is_misplaced: bool,
 }
 
@@ -271,7 +271,7 @@ impl<'t> RawPipeline<'t> {
             destinations: read_named(&mut table, "destination", report, RawDestination::read),
             trial: table.table("trial", report).map(|table| RawTrial::read(table, report)),
             probes: table
-                .tables("probe", report)
+                .tables("smoke_test", report)
                 .into_iter()
                 .map(|table| RawProbe::read(table, report))
                 .collect(),
@@ -307,7 +307,7 @@ impl RawProbe {
 }
 
 impl RawPipeline<'_> {
-    /// What a source or a destination of it, at `span`, may look at.
+    /// The tables that the check of its source or destination, at `span`, may read.
     pub(super) fn tables<'a>(&'a self, span: &'a Span) -> PipelineTables<'a> {
         let source = self.source.given().map(Spanned::get_ref);
         PipelineTables {

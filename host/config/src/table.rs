@@ -200,6 +200,7 @@ impl<'t> Table<'t> {
             self.section.id
         );
         report.asked.push((self.section.id, name));
+        let name = self.written(name, report);
         let Some(value) = self.table.get(name) else {
             return Key::Absent;
         };
@@ -319,6 +320,22 @@ impl<'t> Table<'t> {
         declared.peek().is_some() && declared.all(|key| T::takes(&key.form))
     }
 
+    /// The name under which a key is written: its former one still works, with a warning.
+    fn written(&self, name: &'static str, report: &mut Report<'_>) -> &'static str {
+        let former = self.section.find(name).map_or("", |key| key.formerly);
+        let Some(span) = self.key_span(former).filter(|_| !former.is_empty()) else {
+            return name;
+        };
+        let message = format!("`{former}` is now called `{name}`");
+        if self.table.contains_key(name) {
+            let both = Diagnostic::at(span, format!("{message}, and both are written"));
+            report.diagnostic(both.hint(format!("write all of it as `{name}`")));
+            return name;
+        }
+        report.warning(Diagnostic::at(span, message).hint("rename it: a later version will not know the former name"));
+        former
+    }
+
     /// Where a key's name is written.
     fn key_span(&self, name: &str) -> Option<Span> {
         self.table.get_key_value(name).map(|(key, _)| key.span())
@@ -329,7 +346,8 @@ impl<'t> Table<'t> {
         let declared = self.section.names();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if declared.contains(&name) || self.reserved.contains(&name) {
+            let is_former = || self.section.keys.iter().any(|key| key.formerly == name);
+            if declared.contains(&name) || self.reserved.contains(&name) || is_former() {
                 continue;
             }
             let unknown = format!("unknown key {}", quoted(name));

@@ -58,7 +58,7 @@ Examples:
   millrace run plugins.toml               until SIGINT or SIGTERM, which drain
   millrace run plugins.toml --once        over the files in a folder, then a summary
   millrace status                         of the host that runs plugins.toml
-  millrace ready                          an exit code, for probes
+  millrace ready                          an exit code, for health checks
   millrace reload --wait                  its plugins, models and pipelines, while messages flow
   millrace send image_queue *.png         with --amqp or AMQP_URL
   millrace receive result_queue --count 3

@@ -3,8 +3,8 @@
 
 mod destinations;
 mod parts;
-mod probe;
 mod replay;
+mod smoke_test;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use parts::{HeldBack, ModelPart, Part, Parts, PluginPart, changes};
-pub use probe::{ProbeError, probe};
 pub use replay::{Replayed, replay};
+pub use smoke_test::{SmokeTestError, smoke_test};
 
 use crate::config::{Config, ConfigErrors, Diagnostic, ModelConfig, Name, ValidParts, Warning};
 use crate::error_chain::ErrorChain;
@@ -64,9 +64,9 @@ pub enum ServeError {
 
 /// Everything that a change of what a file says, or of what it names, may come from.
 pub fn watched(config: &Config) -> Vec<PathBuf> {
-    let probes = config.pipelines.values().flat_map(|pipeline| &pipeline.probes);
+    let smoke_tests = config.pipelines.values().flat_map(|pipeline| &pipeline.probes);
     let mut paths = named(&config.path, &config.errors().valid_parts());
-    paths.extend(probes.map(|probe| probe.file.clone()));
+    paths.extend(smoke_tests.map(|test| test.file.clone()));
     paths
 }
 

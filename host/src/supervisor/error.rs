@@ -1,7 +1,7 @@
 //! Why a change was refused, and in which step. Knows nothing of how steps are done.
 
 use crate::config::Name;
-use crate::reload::{ProbeError, ServeError};
+use crate::reload::{ServeError, SmokeTestError};
 use crate::transport::OpenError;
 
 /// Why a change was refused: everything is as it was.
@@ -16,23 +16,23 @@ pub enum ChangeError {
     /// A model cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A probe failed.
+    /// A smoke test failed.
     #[error("pipeline `{pipeline}`")]
-    Probe { pipeline: Name, source: ProbeError },
-    /// A broker says no.
+    SmokeTest { pipeline: Name, source: SmokeTestError },
+    /// A broker refuses the connection.
     #[error("{address}")]
     Connection {
         /// Its address, without a password.
         address: String,
         source: OpenError,
     },
-    /// A source or a destination cannot be had as the file says.
+    /// A source or a destination cannot be used as the file says.
     #[error("pipeline `{pipeline}`")]
     Open { pipeline: Name, source: OpenError },
     /// A run that ends by itself would wait forever.
     #[error("{0}: replace it with another version")]
     Undone(String),
-    /// The host is leaving.
+    /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
 }
@@ -44,7 +44,7 @@ impl ChangeError {
             Self::InvalidConfig(_) => "check",
             Self::Fixed(_) | Self::Undone(_) => "compare",
             Self::Serve(_) => "warm-up",
-            Self::Probe { .. } => "probe",
+            Self::SmokeTest { .. } => "smoke-test",
             Self::Connection { .. } | Self::Open { .. } => "connect",
             Self::Stopping => "stop",
         }

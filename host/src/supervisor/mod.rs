@@ -302,8 +302,8 @@ impl Supervisor {
             if self.is_unproved(name, pipeline, &parts) {
                 // In a lane of its own: what serves may keep the workers busy with what is to be replaced.
                 let stages = stages.in_lane(self.deps.sandbox.lane(config.pipelines.len().saturating_add(1)));
-                let probed = reload::probe(pipeline, &stages, &self.deps.host_id).await;
-                probed.map_err(|source| ChangeError::Probe {
+                let tested = reload::smoke_test(pipeline, &stages, &self.deps.host_id).await;
+                tested.map_err(|source| ChangeError::SmokeTest {
                     pipeline: name.clone(),
                     source,
                 })?;
@@ -372,7 +372,7 @@ impl Supervisor {
             // Before it answers: that it does not must be seen.
             self.deps.instruments.doing("connecting to the broker");
             self.deps.instruments.connected(name.clone(), connection.watch());
-            if let Err(source) = connection.probe().await {
+            if let Err(source) = connection.check().await {
                 if source.is_final() {
                     return Err(refused(source));
                 }
@@ -383,7 +383,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Whether what is to serve a pipeline must still pass its probes.
+    /// Whether what is to serve a pipeline must still pass its smoke tests.
     fn is_unproved(&self, name: &Name, pipeline: &PipelineConfig, parts: &BTreeMap<Name, Parts>) -> bool {
         let before = self.config.as_ref().and_then(|config| config.pipelines.get(name));
         let same_parts = match (self.parts.get(name), parts.get(name)) {

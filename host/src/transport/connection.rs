@@ -1,4 +1,4 @@
-//! What several pipelines share: a connection to a broker. Knows no kind of broker.
+//! A connection to a broker, which several pipelines share. Knows no kind of broker.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -14,25 +14,25 @@ use crate::metric::Metric;
 
 /// A connection, made again for as long as the host runs.
 pub trait Connection: Any + fmt::Debug + Send + Sync {
-    /// Sees it from outside.
+    /// A view of its state.
     fn watch(&self) -> Arc<dyn ConnectionWatch>;
 
-    /// Connects once, to tell a broker that says no from one that is away.
+    /// Connects once, and says whether a failure is a refusal or an outage.
     ///
     /// # Errors
-    /// Both, by [`OpenError::is_final`].
-    fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>>;
+    /// A refusal that waiting does not mend is [`OpenError::is_final`].
+    fn check(&self) -> BoxFuture<'_, Result<(), OpenError>>;
 
     /// Closes it in good order; to be called when every source, delivery and destination on it is gone.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// Sees a connection while the host runs, and does not keep it open.
+/// A view of a connection while the host runs, which does not keep it open.
 pub trait ConnectionWatch: fmt::Debug + Send + Sync {
     /// The connection now.
     fn status(&self) -> ConnectionStatus;
 
-    /// Ends it, after which it is made again: a way on where nothing else has helped.
+    /// Closes it at its socket, after which the host connects again: the last resort.
     fn cut(&self);
 }
 
@@ -43,22 +43,22 @@ pub struct ConnectionStatus {
     pub is_receiving: bool,
     /// Whether a pipeline that stands still is explained by it.
     pub explains_a_stall: bool,
-    /// What is waited for on it, or for it.
+    /// The answer or the connection that is awaited.
     pub waits: Option<Waiting>,
-    /// Why pipelines that need it cannot take: every reason that there is.
+    /// Every reason why pipelines that need it cannot receive.
     pub why: Vec<String>,
-    /// What is counted of it.
+    /// Its metrics.
     pub samples: Vec<Sample>,
 }
 
 /// A number of a metric.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Of what.
+    /// The metric.
     pub metric: &'static Metric,
     /// Its label and the label's value, where it has one.
     pub label: Option<(&'static str, &'static str)>,
-    /// The number.
+    /// The value.
     pub value: u64,
 }
 

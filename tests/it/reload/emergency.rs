@@ -1,4 +1,4 @@
-//! The ways out of a bad version wait behind nothing that it holds up: with hundreds of messages in hand and more coming, all
+//! The ways out of a bad version wait behind nothing that it holds up: with hundreds of messages in flight and more coming, all
 //! goes on.
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use millrace_tests::admin::Admin;
 
 use super::*;
 
-/// Messages that come at once with a bad version: more than may be in hand.
+/// Messages that come at once with a bad version: more than may be in flight.
 const BACKLOG: usize = 1000;
 
 /// What the log says when a change is made.
@@ -140,7 +140,7 @@ fn a_good_version_takes_everything_back_from_one_that_serves_alone_as_soon_as_it
 }
 
 #[test]
-fn a_breaker_closes_with_the_swap_that_replaces_its_culprit() -> Result<()> {
+fn a_breaker_closes_with_the_swap_that_replaces_the_failing_component() -> Result<()> {
     let mut rig = crowded("1s", "trial = { messages = 0 }")?;
     let bad = hostile_with(r#"{"mode":"loop"}"#)?;
     swap(&rig, &bad)?;
@@ -150,7 +150,7 @@ fn a_breaker_closes_with_the_swap_that_replaces_its_culprit() -> Result<()> {
     std::fs::write(rig.mill.path("crop.wasm"), version(&decode_image()?, 2))?;
     let made = rig.mill.run(&["reload", "--wait"])?;
     ensure!(made.code == Some(0), "{made:?}");
-    // With the answer, and not with a probe or a look.
+    // With the answer, and not with a smoke test or a look.
     let (status, ready) = admin.get("/readyz")?;
     ensure!(status == 200 && !ready.contains(&digest(&bad)), "{ready}");
     let status = rig.mill.run(&["status"])?.stdout;
@@ -168,14 +168,14 @@ fn a_breaker_closes_with_the_swap_that_replaces_its_culprit() -> Result<()> {
 fn what_cannot_wait_does_not_wait_for_a_change_that_is_being_made() -> Result<()> {
     let sample = millrace_tests::samples::model().join("samples/star-1.png");
     let rig = Rig::plain(|scene| Scene {
-        tables: format!("[host]\nwatch = false\n[[pipeline.images.probe]]\nfile = {sample:?}\n"),
+        tables: format!("[host]\nwatch = false\n[[pipeline.images.smoke_test]]\nfile = {sample:?}\n"),
         preprocess: Plugin {
             lines: "deadline = \"300s\"\n".to_owned(),
             ..scene.preprocess
         },
         ..scene
     })?;
-    // Its probe ends in ten minutes.
+    // Its smoke test ends in ten minutes.
     std::fs::write(rig.mill.path("crop.wasm"), hostile_with(r#"{"mode":"loop"}"#)?)?;
     let begun = rig.mill.run(&["reload"])?;
     ensure!(begun.code == Some(0), "{begun:?}");

@@ -94,7 +94,7 @@ async fn a_pipeline_is_added_and_removed_without_a_loss_there_or_beside() -> Res
         .collect();
     client.publish_all(&queue, parcels).await?;
     let mut done = client.take_all(&results, 1).await?;
-    // In the midst of its work: what is in hand is finished, the rest stays where it is.
+    // In the midst of its work: what is in flight is finished, the rest stays where it is.
     rig.edit(|text| text.replace(&beside(&queue), ""))?;
     rig.host.wait_line(PATIENCE, "removed")?;
     done.extend(client.take(&results, N_BESIDE, Duration::from_secs(1)).await?);
@@ -115,7 +115,7 @@ fn a_pipeline_that_is_paused_takes_nothing_until_it_is_resumed() -> Result<()> {
     let rig = Rig::plain(|scene| scene)?;
     let paused = rig.mill.run(&["pause", "images"])?;
     assert_eq!(paused.code, Some(0), "{paused:?}");
-    // What is in hand comes to its end; then the results stand still while messages are published.
+    // What is in flight comes to its end; then the results stand still while messages are published.
     let n_published = rig.flow.n_published();
     let mut last = (n_published, rig.flow.n_results());
     millrace_tests::wait_for("results that stand still", || {

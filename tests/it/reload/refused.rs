@@ -39,14 +39,14 @@ fn files_that_are_no_good_plugin_are_refused_by_name_and_reason() -> Result<()> 
 }
 
 #[test]
-fn a_version_that_fails_its_probes_never_sees_a_message() -> Result<()> {
+fn a_version_that_fails_its_smoke_tests_never_sees_a_message() -> Result<()> {
     let mut rig = Rig::plain(|scene| {
-        let probe = |file: &str, label: &str| {
+        let smoke_test = |file: &str, label: &str| {
             let path = millrace_tests::samples::model().join("samples").join(file);
-            format!("[[pipeline.images.probe]]\nfile = {path:?}\nlabel = {label:?}\n")
+            format!("[[pipeline.images.smoke_test]]\nfile = {path:?}\nlabel = {label:?}\n")
         };
         Scene {
-            tables: probe("arrow-1.png", "arrow") + &probe("ring-1.png", "ring"),
+            tables: smoke_test("arrow-1.png", "arrow") + &smoke_test("ring-1.png", "ring"),
             ..scene
         }
     })?;
@@ -63,7 +63,7 @@ fn a_version_that_fails_its_probes_never_sees_a_message() -> Result<()> {
     ];
     for (n, (mode, expected)) in (1..).zip(rows) {
         std::fs::write(&path, hostile_with(&format!(r#"{{"mode":"{mode}"}}"#))?)?;
-        rig.wait_refusal(n, mode, &["probe", expected, ".png", "step: probe"])?;
+        rig.wait_refusal(n, mode, &["smoke test", expected, ".png", "step: smoke-test"])?;
         rig.still_serves(mode, &first, generation)?;
     }
     let second = version(&wasm, 2);

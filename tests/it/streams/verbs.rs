@@ -94,7 +94,7 @@ async fn a_queue_that_is_not_there_yet_is_waited_for() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_probe_asks_whether_a_host_is_ready() -> Result<()> {
+async fn a_health_check_asks_whether_a_host_is_ready() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
         tables: format!("[host]\nadmin = \"0.0.0.0:0\"\nadmin_public = true\n{CONTROL}\n"),
@@ -120,7 +120,7 @@ async fn a_probe_asks_whether_a_host_is_ready() -> Result<()> {
     let admin = millrace_tests::admin::Admin(format!("127.0.0.1:{port}").parse()?);
     assert_eq!(admin.get_as("mill.example:9464", "/readyz")?.0, 200);
     mill.run(&["pause", "images"])?;
-    // It finishes what it has in hand before.
+    // It finishes what it has in flight before.
     wait_for("a paused pipeline", || {
         let ended = ready().ok()?;
         let is_paused = ended.stdout.starts_with("not ready: running\n  images: paused\n");

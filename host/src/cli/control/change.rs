@@ -259,9 +259,9 @@ mod tests {
         );
         check(
             ChangeOutcome::Refused,
-            Some("probe"),
+            Some("smoke-test"),
             Some("expected `arrow`\n  found \u{1b}[2J`star`"),
-            "refused at step probe: generation 7 serves on\n  plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f\n\n\
+            "refused at step smoke-test: generation 7 serves on\n  plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f\n\n\
              expected `arrow`\n  found \\u{1b}[2J`star`\n",
         );
         check(
@@ -278,9 +278,9 @@ mod tests {
             "version": "0.1.0", "host_id": "h", "config": "/p.toml", "phase": "running", "uptime_s": 1, "generation": 8,
             "plugins": [], "models": [], "last_change": null,
             "pipelines": [
-                { "name": "images", "state": "running", "why": null, "taken": 0, "in_hand": 0, "acked": 0, "skipped": 0,
+                { "name": "images", "state": "running", "why": null, "received": 0, "in_flight": 0, "acked": 0, "skipped": 0,
                   "rejected": 0, "trial": { "seen": 0, "of": 100, "worse": 0 } },
-                { "name": "other", "state": "running", "why": null, "taken": 0, "in_hand": 0, "acked": 0, "skipped": 0,
+                { "name": "other", "state": "running", "why": null, "received": 0, "in_flight": 0, "acked": 0, "skipped": 0,
                   "rejected": 0, "trial": null },
             ],
         }))

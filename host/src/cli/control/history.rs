@@ -128,7 +128,7 @@ mod tests {
                 10,
                 ChangeOutcome::Refused,
                 &["plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f"],
-                Some("probe"),
+                Some("smoke-test"),
                 Some("expected `arrow`\nfound `star`"),
             ),
         ];

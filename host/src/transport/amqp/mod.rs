@@ -2,7 +2,7 @@
 //!
 //! Two connections: one consumes, one publishes, because a blocked connection writes nothing, not even
 //! acknowledgements. A third is for answers to addresses that the broker looks into, where a pipeline gives answers. All
-//! are made again for ever; nothing survives a connection but the configuration.
+//! are reconnected without end; nothing survives a connection but the configuration.
 
 mod check;
 mod client;
@@ -101,7 +101,7 @@ pub struct Address {
     mandatory: bool,
     max_message_bytes: usize,
     target_queue: Option<TargetQueue>,
-    // Where the message says the key, which may be of the broker's own making.
+    // Set where the message gives the key, which may be a direct reply-to address.
     replies: Option<Arc<DirectReplies>>,
 }
 
@@ -131,7 +131,7 @@ impl Broker {
         }
     }
 
-    /// A broker that is never asked: it makes addresses, and connects nowhere.
+    /// A broker that is never contacted: it makes addresses, and connects nowhere.
     pub fn offline(config: &BrokerConfig) -> Self {
         let host_id = "offline";
         let link = Arc::new(Link::new(config.access(), format!("millrace {host_id}")));
@@ -211,7 +211,7 @@ impl Connection for Broker {
         })
     }
 
-    fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+    fn check(&self) -> BoxFuture<'_, Result<(), OpenError>> {
         async {
             self.publishing
                 .line()
@@ -239,7 +239,7 @@ impl Connection for Broker {
             let replies_task = replies.into_inner().map(|(_, task)| task);
             for task in std::iter::once(publishing_task).chain(replies_task) {
                 if let Err(error) = task.await {
-                    tracing::error!(%error, "a publishing task ended badly");
+                    tracing::error!(%error, "a publishing task panicked: a bug of Millrace, please report it with this log");
                 }
             }
         }
@@ -255,7 +255,7 @@ impl Address {
     pub fn with_key(&self, routing_key: &str) -> Result<Self, TooLong> {
         Ok(Self {
             routing_key: short("routing key", routing_key)?,
-            // A plugin's key, or an asker's, is nobody's queue of the file.
+            // A key that a plugin or a client chose is no queue of the file.
             target_queue: None,
             ..self.clone()
         })

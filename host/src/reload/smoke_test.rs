@@ -1,4 +1,4 @@
-//! Probes: messages that new stages must process before they serve. Nothing of what they make is sent.
+//! Smoke tests: messages that new stages must process before they serve. Their results are not sent.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::message::Message;
 use crate::transport::PendingOutput;
 use crate::work::Notes;
 
-/// Why a probe failed.
+/// Why a smoke test failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub enum SmokeTestError {
     /// Its file cannot be read.
-    #[error("cannot read the probe {file}")]
+    #[error("cannot read the message {file} of a smoke test")]
     Read { file: String, source: std::io::Error },
-    /// Something else came of it.
-    #[error("the probe {file} expects {expected}, but the result is {found}")]
+    /// Its result is another.
+    #[error("the smoke test {file} expects {expected}, but the result is {found}")]
     Unexpected {
         file: String,
         expected: String,
@@ -25,30 +25,35 @@ pub enum ProbeError {
     },
 }
 
-/// Lets stages process every probe of their pipeline.
+/// Lets stages process the message of every smoke test of their pipeline.
 ///
 /// # Errors
-/// The first that does not come out as it should.
-pub async fn probe(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) -> Result<(), ProbeError> {
-    for probe in &pipeline.probes {
-        let shown = probe.file.display().to_string();
-        let body = tokio::fs::read(&probe.file).await.map_err(|source| ProbeError::Read {
-            file: shown.clone(),
-            source,
-        })?;
+/// The first that fails.
+pub async fn smoke_test(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) -> Result<(), SmokeTestError> {
+    for test in &pipeline.probes {
+        let shown = test.file.display().to_string();
+        let body = tokio::fs::read(&test.file)
+            .await
+            .map_err(|source| SmokeTestError::Read {
+                file: shown.clone(),
+                source,
+            })?;
         let message = Message {
-            id: format!("probe {}", probe.file.file_name().unwrap_or_default().to_string_lossy()),
-            source: "probe".to_owned(),
+            id: format!(
+                "smoke test {}",
+                test.file.file_name().unwrap_or_default().to_string_lossy()
+            ),
+            source: "smoke-test".to_owned(),
             attempt: 1,
             body: Arc::new(body),
-            content_type: mime_guess::from_path(&probe.file).first_raw().map(str::to_owned),
+            content_type: mime_guess::from_path(&test.file).first_raw().map(str::to_owned),
             ..Message::default()
         };
         let Replayed { made, notes } = replay(pipeline.name.as_str(), stages, message, host_id, None).await;
-        if let Err(found) = judge(probe, &made, &notes) {
-            return Err(ProbeError::Unexpected {
+        if let Err(found) = judge(test, &made, &notes) {
+            return Err(SmokeTestError::Unexpected {
                 file: shown,
-                expected: expected(probe),
+                expected: expected(test),
                 found,
             });
         }
@@ -56,7 +61,7 @@ pub async fn probe(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) ->
     Ok(())
 }
 
-fn judge(probe: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
+fn judge(test: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
     let label = notes.label.as_deref();
     let (outcome, found) = match made {
         Ok(pending_outputs) => {
@@ -73,16 +78,16 @@ fn judge(probe: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, no
         Err(Disposition::Retry(reason)) => (None, format!("a retry in {}: {}", reason.stage, reason.text)),
         Err(Disposition::Return | Disposition::Quarantine { .. }) => (None, "nothing: the host is stopping".to_owned()),
     };
-    let is_label = probe.label.as_deref().is_none_or(|wanted| label == Some(wanted));
-    if outcome == Some(probe.outcome) && is_label {
+    let is_label = test.label.as_deref().is_none_or(|wanted| label == Some(wanted));
+    if outcome == Some(test.outcome) && is_label {
         Ok(())
     } else {
         Err(found)
     }
 }
 
-fn expected(probe: &ProbeConfig) -> String {
-    match (probe.outcome, &probe.label) {
+fn expected(test: &ProbeConfig) -> String {
+    match (test.outcome, &test.label) {
         (ProbeOutcome::Results, Some(label)) => format!("the label `{}`", label.escape_debug()),
         (ProbeOutcome::Results, None) => "results".to_owned(),
         (ProbeOutcome::Skip, _) => "a skip".to_owned(),
