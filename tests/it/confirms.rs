@@ -11,7 +11,7 @@ use millrace_tests::wait_for;
 use millrace_tests::wire::{long, short};
 
 const RAW: &str = "image/x-rgb";
-const ENDED: &str = "the publishing channel ended";
+const ENDED: &str = "lost the publishing channel: unconfirmed messages are published again";
 
 const SHORT: &str = "confirm_timeout = \"1s";
 const LONG: &str = "confirm_timeout = \"600s";

@@ -123,7 +123,7 @@ async fn a_host_that_stops_closes_its_connections_and_waits_for_nothing() -> Res
     let mut host = mill.start_ready()?;
     host.terminate()?;
     host.wait_line(PATIENCE, "stopped")?;
-    assert_eq!(host.n_lines("the broker did not close its connections in time"), 0);
+    assert_eq!(host.n_lines("the broker did not close the connections in time"), 0);
     assert_eq!(host.wait_end()?.code(), Some(0));
     Ok(())
 }

@@ -213,8 +213,11 @@ async fn a_result_that_cannot_be_routed_is_held_until_its_queue_appears() -> Res
     client
         .publish(&scene.input, &Parcel::new("held", sample()?.png))
         .await?;
-    host.wait_line(PATIENCE, "holding: taking nothing until it succeeds")?;
-    // Neither acknowledged nor dead: the broker still has it, in the host's hands. It counts in the background.
+    host.wait_line(
+        PATIENCE,
+        "holding: the pipeline receives no messages until this succeeds",
+    )?;
+    // Neither acknowledged nor dead: the broker still has it, in flight. It counts in the background.
     let held = format!("{}\t1\t0", scene.input);
     wait_for("the broker's count", || {
         let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
@@ -229,7 +232,7 @@ async fn a_result_that_cannot_be_routed_is_held_until_its_queue_appears() -> Res
         results.iter().all(|result| result.correlation_id == "held"),
         "{results:?}"
     );
-    host.wait_line(PATIENCE, "nothing is held any more")?;
+    host.wait_line(PATIENCE, "no message is held any more")?;
     host.stop()?;
     assert_eq!(client.count(&scene.input).await?, 0);
     assert!(

@@ -29,7 +29,7 @@ use millrace_tests::{PATIENCE, unique, wait_for};
 
 /// The exit code that says: a device was lost.
 const DEVICE_LOST: i32 = 75;
-const HOLDING: &str = "holding: taking nothing until it succeeds";
+const HOLDING: &str = "holding: the pipeline receives no messages until this succeeds";
 
 fn parcel(id: &str) -> Result<Parcel> {
     let samples = pictures()?;
@@ -90,7 +90,7 @@ async fn a_full_queue_of_results_holds_everything_and_goes_on_by_itself() -> Res
     for result in client.take_all(&scene.results, 20).await? {
         oracle.result(&result.correlation_id);
     }
-    host.wait_line(PATIENCE, "nothing is held any more")?;
+    host.wait_line(PATIENCE, "no message is held any more")?;
     host.stop()?;
     finished(&client, &scene, &mut oracle).await
 }
@@ -136,7 +136,7 @@ async fn one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itsel
     client.delete(&copies).await?;
     client.publish(&scene.input, &parcel("a")?).await?;
     host.wait_line(PATIENCE, HOLDING)?;
-    // One result is confirmed, and the message still in the host's hands.
+    // One result is confirmed, and the message still in flight.
     wait_for_count(&client, &scene.results, 1).await?;
     let held = format!("{}\t1\t0", scene.input);
     wait_for("the broker's count", || {
@@ -308,7 +308,7 @@ async fn an_acknowledgement_that_cannot_be_given_is_told() -> Result<()> {
     std::fs::remove_file(mill.path("gate"))?;
     host.wait_line(
         PATIENCE,
-        "the source could not be told: the message will come again, and its results keep their ids",
+        "acknowledgement failed: the message will be redelivered, and its results keep their ids",
     )?;
     let [first, second] = results.as_slice() else {
         anyhow::bail!("{results:?}")
@@ -317,7 +317,7 @@ async fn an_acknowledgement_that_cannot_be_given_is_told() -> Result<()> {
     host.stop()
 }
 
-/// A host dies at a place with one message in hand; the next one finishes. Gives the results beyond the first of each.
+/// A host dies at a place with one message in flight; the next one finishes. Gives the results beyond the first of each.
 async fn dies_at(failpoint: &str, route: Plugin) -> Result<Vec<Arrival>> {
     let broker = Broker::shared()?;
     let scene = Scene {

@@ -1,4 +1,4 @@
-//! Settling: what becomes of a received message at its source. Knows no kind of source.
+//! Settling: the end of a received message at its source. Knows no kind of source.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use super::hold::Hold;
 use crate::disposition::{Disposition, Reason};
 use crate::message::{Envelope, Message};
 
-/// What the source of a message is owed: exactly one `settle`, on every path.
+/// The duty towards a message's source: exactly one `settle`, on every path.
 #[must_use = "a message that is not settled stays in flight"]
 pub trait AckHandle: fmt::Debug + Send + Sync {
-    /// Whether its source has taken the message back already, and cannot be told anything about it.
+    /// Whether the source has taken the message back already, so that nothing can be acknowledged.
     fn is_void(&self) -> bool {
         false
     }
 
-    /// Does to the message what its disposition says. Nothing is let go of before what takes its place is safe: a copy is
+    /// Carries out the disposition. The original is acknowledged only after whatever replaces it is safe: a copy is
     /// confirmed, a file is synced.
     ///
     /// # Cancellation
@@ -24,16 +24,16 @@ pub trait AckHandle: fmt::Debug + Send + Sync {
     fn settle<'a>(self: Box<Self>, settlement: Settlement<'a>) -> BoxFuture<'a, Settled>;
 }
 
-/// What is to become of a message.
+/// The disposition of a message, with all that carrying it out needs.
 #[derive(Clone, Copy)]
 pub struct Settlement<'a> {
-    /// What is to be done.
+    /// The disposition.
     pub disposition: &'a Disposition,
-    /// How it goes back where that cannot be done in time.
+    /// How the message goes back where the disposition cannot be carried out in time.
     pub otherwise: &'a Disposition,
     /// The message.
     pub message: &'a Message,
-    /// What waits while that cannot be done, and how long that may take.
+    /// Holds the message while the disposition cannot be carried out, and limits for how long.
     pub hold: &'a Hold,
     /// Makes the envelope of a dead letter.
     pub dead_letter: &'a (dyn Fn(&Reason) -> Envelope + Send + Sync),
@@ -52,13 +52,13 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// What became of a message at its source.
+/// The outcome of a settlement at the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// The source has let go of it.
+    /// The source has let go of the message.
     Done,
     /// It went back as it was.
     Returned,
-    /// Its acknowledgement failed: it will come again, and its results have the ids they had.
+    /// The acknowledgement failed: the message will be redelivered, and its results keep their ids.
     Lost(String),
 }

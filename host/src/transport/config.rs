@@ -1,4 +1,4 @@
-//! What a checked table of a file opens: the host's half of a transport's configuration. Knows no kind of transport.
+//! Opening what a checked table declares: the host's half of a transport's configuration. Knows no kind of transport.
 
 use std::any::Any;
 use std::error::Error;
@@ -17,16 +17,16 @@ use super::findings::{Away, Findings};
 use super::output::Destination;
 use super::source::{Source, Until};
 
-/// One line of the registry: what a transport declares, and how its checked tables are opened.
+/// One line of the registry: a transport's declaration, and how its checked tables are opened.
 #[derive(Clone, Copy)]
 pub struct Registered {
     /// Its kinds and their keys.
     pub transport: &'static Transport,
-    /// A source of one of its kinds, as what opens it.
+    /// A source of one of its kinds, ready to be opened.
     pub source: fn(&dyn SourceConfig) -> Option<&dyn OpenSource>,
-    /// A destination of one of its kinds, as what binds it.
+    /// A destination of one of its kinds, ready to be bound.
     pub destination: fn(&dyn DestinationConfig) -> Option<&dyn BindDestination>,
-    /// A connection of one of its kinds, as what connects it.
+    /// A connection of one of its kinds, ready to connect.
     pub connection: fn(&dyn ConnectionConfig) -> Option<&dyn Connect>,
 }
 
@@ -74,7 +74,7 @@ pub trait Connect: ConnectionConfig {
     /// A connection that is never made: destinations can be bound to it.
     fn offline(&self) -> Box<dyn Connection>;
 
-    /// Looks at the files that it names; blocking.
+    /// Reads the files that it names; blocking.
     ///
     /// # Errors
     /// The key, what is wrong with its file, and what to do.
@@ -82,10 +82,10 @@ pub trait Connect: ConnectionConfig {
         Ok(())
     }
 
-    /// What it has against what a file names on it. Changes nothing there.
+    /// Checks everything that a file names on it against the broker, and changes nothing there.
     ///
     /// # Errors
-    /// When it is away: then nothing can be said.
+    /// When the broker does not answer: then nothing is known.
     fn look<'a>(
         &'a self,
         name: &'a ConnectionName,
@@ -94,7 +94,7 @@ pub trait Connect: ConnectionConfig {
     ) -> BoxFuture<'a, Result<(), Away>>;
 }
 
-/// What a source is opened with.
+/// The surroundings of a source that is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
     /// The pipeline.
@@ -105,7 +105,7 @@ pub struct Opening<'a> {
     pub until: Until,
 }
 
-/// Why a source, a destination or a connection cannot be had.
+/// Why a source, a destination or a connection cannot be opened.
 #[derive(Debug)]
 pub struct OpenError {
     cause: Box<dyn Error + Send + Sync>,
@@ -121,7 +121,7 @@ impl OpenError {
         }
     }
 
-    /// It may be had later.
+    /// It may open later.
     pub fn passing(cause: impl Error + Send + Sync + 'static) -> Self {
         Self {
             cause: Box::new(cause),
@@ -148,7 +148,7 @@ impl Error for OpenError {
     }
 }
 
-/// The connection of this name, as what its kind knows it as.
+/// The connection of this name, as the type of its kind.
 pub fn connection_as<'a, T: Connection>(connections: &'a Connections, name: &ConnectionName) -> Option<&'a T> {
     let connection: &dyn Any = connections.get(name)?.as_ref();
     connection.downcast_ref()

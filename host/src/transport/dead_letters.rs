@@ -1,4 +1,4 @@
-//! Dead letters as `millrace dlq` asks for them: listed, looked at, put back. Knows no kind of transport.
+//! Dead letters as `millrace dlq` sees them: listed, shown, requeued. Knows no kind of transport.
 
 use std::any::Any;
 use std::error::Error;
@@ -19,48 +19,48 @@ pub trait DeadLetterStore: fmt::Debug + Send + Sync {
     /// Whether each is a file with a name that nothing else has.
     fn are_files(&self) -> bool;
 
-    /// Takes them in hand, to be looked at: they stay where they are.
+    /// Opens it to read them: they stay where they are.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn OpenStore>, DeadLetterError>>;
 
-    /// Why nobody may say where they go back to; nothing where one may.
+    /// Why `--to` is refused; nothing where it is allowed.
     fn refuses_target(&self) -> Option<&'static str> {
         None
     }
 
-    /// Where a message goes back to, unless somebody says `to`.
+    /// Where a message goes back to: `to` where it is given.
     ///
     /// # Errors
-    /// Why nowhere.
+    /// Why it has nowhere to go.
     fn target(&self, dead_letter: &DeadLetter, to: Option<&str>) -> Result<String, String>;
 
     /// A way back for their messages.
     fn way_back(&self) -> Box<dyn WayBack>;
 }
 
-/// The letters that are there now.
+/// The dead letters that are there now.
 pub trait OpenStore: Send {
-    /// How many have not been looked at.
+    /// How many have not been read.
     fn n_left(&self) -> usize;
 
     /// The next; none at the end of those that were there at first.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Box<dyn HeldDeadLetter>>, DeadLetterError>>;
 
-    /// Lets go of every letter that is not dealt with.
+    /// Releases every dead letter that was not put back.
     fn close(self: Box<Self>) -> BoxFuture<'static, Result<(), DeadLetterError>>;
 }
 
-/// A letter that was looked at; it stays where it is.
+/// A dead letter that was read; it stays where it is.
 pub trait HeldDeadLetter: Any + fmt::Debug + Send + Sync {
-    /// What it says.
+    /// Its content.
     fn dead_letter(&self) -> &DeadLetter;
 
-    /// What tells it from the others.
+    /// Its handle, which distinguishes it from the others.
     fn handle(&self) -> Handle;
 
-    /// The message that it was, as plugins saw it, without its body.
+    /// The original message as plugins saw it, without its body.
     ///
     /// # Errors
-    /// What it had cannot be read from the letter.
+    /// The dead letter does not hold it in a readable form.
     fn message(&self) -> Result<Message, DeadLetterError>;
 
     /// Opens the body.
@@ -75,10 +75,10 @@ pub trait WayBack: Send + Sync {
     /// Waits until it takes messages.
     fn open(&self) -> BoxFuture<'_, ()>;
 
-    /// Puts a message back; its letter is let go of when that is safe. Says where it went.
+    /// Puts a message back, and removes its dead letter when that is safe. Returns where it went.
     ///
     /// # Errors
-    /// The letter stays.
+    /// The dead letter stays.
     ///
     /// # Cancellation
     /// Loses nothing: at worst the message is in both places.
@@ -88,7 +88,7 @@ pub trait WayBack: Send + Sync {
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// What tells a letter from the others in its place, as well as can be.
+/// Distinguishes a dead letter from the others in its place, as far as possible.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Handle {
     /// Its own id, in a queue: several may have it.
@@ -97,27 +97,27 @@ pub enum Handle {
     File(PathBuf),
 }
 
-/// Why letters cannot be looked at, or a message cannot go back.
+/// Why dead letters cannot be read, or a message cannot go back.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DeadLetterError(Box<dyn Error + Send + Sync>);
 
-/// A letter of another place: a bug of ours.
+/// A dead letter of another place: a bug of ours.
 #[derive(Debug, thiserror::Error)]
 #[error("the dead letter is from another place")]
 struct NotFromHere;
 
 impl DeadLetterError {
-    /// Wraps what a kind of place has to say.
+    /// Wraps the error of a kind of place.
     pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(source))
     }
 }
 
-/// A letter as its own place knows it.
+/// A dead letter as the type of its own place.
 ///
 /// # Errors
-/// When it is another's.
+/// When it is from another place.
 pub(super) fn own<T: HeldDeadLetter>(held: Box<dyn HeldDeadLetter>) -> Result<T, DeadLetterError> {
     let held: Box<dyn Any> = held;
     match held.downcast() {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The header that says when a message's answer is of no use any more.
 pub(crate) const HEADER: &str = "x-millrace-deadline";
 
-/// The forms that are read, for who wrote another.
+/// The accepted forms, for the error about another.
 pub(crate) const FORMS: &str =
     "RFC 3339 text such as 2030-01-31T12:00:00Z, milliseconds since 1970, or an AMQP timestamp";
 
@@ -31,7 +31,7 @@ pub(crate) fn seconds(since_epoch: u64) -> Option<SystemTime> {
 /// Seconds since 1970 of the years 2001 to 2286. As milliseconds they are days of 1970.
 const LIKE_SECONDS: RangeInclusive<u128> = 1_000_000_000..=9_999_999_999;
 
-/// What helps the publisher of a deadline that has passed, where it looks like seconds taken for milliseconds.
+/// A hint for the publisher of a deadline that has passed, where it looks like seconds read as milliseconds.
 pub(crate) fn hint(deadline: SystemTime) -> Option<&'static str> {
     let since_epoch = deadline.duration_since(UNIX_EPOCH).ok()?;
     LIKE_SECONDS

@@ -1,9 +1,9 @@
-//! What a plugin or a message may not ask of a destination, and whose choice it was. Knows no kind of destination.
+//! Results that may not go out, and whether the plugin or the message chose so. Knows no kind of destination.
 
 use crate::disposition::ReasonClass;
 use crate::message::Message;
 
-/// A result that may not go where its plugin, or its message, wants it.
+/// A result that may not go where its plugin or its message addressed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The plugin chose a key that the destination does not allow.
@@ -34,10 +34,10 @@ pub enum Denied {
         /// Where the message asked for its answer, untrusted.
         reply_to: String,
     },
-    /// The message asks for a reply where none can be sent, such as a queue with a name that is longer than any.
+    /// The message asks for a reply where none can be sent, such as a queue whose name is longer than AMQP allows.
     #[error("the message asks for a reply where none can go: {0}")]
     UnfitReplyTo(String),
-    /// The plugin chose a key that cannot be one, such as one that is longer than any.
+    /// The plugin chose an impossible key, such as one that is longer than AMQP allows.
     #[error("{why}")]
     UnfitKey {
         /// The key, untrusted.
@@ -45,12 +45,12 @@ pub enum Denied {
         /// What is wrong with it.
         why: String,
     },
-    /// The destination would not take it.
+    /// The destination would refuse it.
     #[error("the result cannot be published")]
     Unfit(#[from] Unfit),
 }
 
-/// A result that a destination would not take, wherever in it that may be.
+/// A result that a destination would refuse, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// The body is too large.
@@ -71,12 +71,12 @@ pub enum Unfit {
 pub const GROWTH_MAX: usize = 2;
 
 impl Denied {
-    /// The class of what happened, which says whose choice it was.
+    /// The class of the failure, by whose choice it was.
     ///
-    /// What a publisher chooses must not be charged to a plugin: a few messages in a row could open the pipeline's breaker,
-    /// or undo a version on trial. So only what the plugin chose is `denied`:
+    /// A publisher's choice must not be charged to a plugin: a few messages in a row could open the pipeline's breaker, or
+    /// undo a version on trial. So only a choice of the plugin is `denied`:
     ///
-    /// | what may not be | chosen by the plugin | chosen by the message |
+    /// | refused | chosen by the plugin | chosen by the message |
     /// |---|---|---|
     /// | a reply | never | always (`unanswerable`): the plugin named a destination that the file declares |
     /// | a key | else | where the message says it in so many words (`undeliverable`) |
@@ -85,7 +85,7 @@ impl Denied {
     /// | a body that the broker does not take | else | where the message is at least half as large |
     /// | a name or a header that no envelope holds | else | where the message says it |
     /// | results of more than a message may have | else | where the message is at least half as large |
-    /// | headers that do not fit into a frame | always: it is told how many it may set | never |
+    /// | headers that do not fit into a frame | always: the contract says how many it may set | never |
     ///
     /// A plugin that fails otherwise (a trap, a deadline) over large or strange messages has failed: it is to refuse them.
     pub fn class(&self, message: &Message) -> ReasonClass {
@@ -99,7 +99,7 @@ impl Denied {
     }
 }
 
-/// The class of a name that may not be; `is_said` where the message says it.
+/// The class of a name that is not allowed; `is_said` where the message says it.
 pub fn denied_or_undeliverable(is_said: bool) -> ReasonClass {
     if is_said {
         ReasonClass::Undeliverable

@@ -1,19 +1,19 @@
-//! What `millrace check --online` finds, each at its place in the file. Knows no kind of transport.
+//! The findings of `millrace check --online`, each at its place in the file. Knows no kind of transport.
 
 use std::error::Error;
 
 use crate::config::{Config, ConfigErrors, Diagnostic, Warning};
 
-/// What was found so far.
+/// The findings so far.
 pub struct Findings<'c> {
     config: &'c Config,
-    /// What is wrong.
+    /// Errors.
     pub errors: ConfigErrors,
-    /// What a person should know.
+    /// Warnings.
     pub warnings: Vec<Warning>,
 }
 
-/// What is looked at does not answer: nothing can be said of it.
+/// The broker does not answer, so nothing is known of it.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Away(Box<dyn Error + Send + Sync>);
@@ -35,19 +35,19 @@ impl<'c> Findings<'c> {
         }
     }
 
-    /// Adds what is wrong with a key, such as `pipeline.images.source.queue`.
+    /// Adds an error about a key, such as `pipeline.images.source.queue`.
     pub fn diagnostic(&mut self, key: &str, text: String) {
         let diagnostic = self.at(key, text);
         self.errors.push(diagnostic);
     }
 
-    /// Adds what a person should know of a key.
+    /// Adds a warning about a key.
     pub fn warning(&mut self, key: &str, text: String) {
         let warning = Warning(self.at(key, text));
         self.warnings.push(warning);
     }
 
-    /// The first line is what is wrong, the rest is what to do.
+    /// The first line is the problem, the rest is the advice.
     fn at(&self, key: &str, text: String) -> Diagnostic {
         let span = self.config.locate(key);
         match text.split_once("; ") {

@@ -1,16 +1,16 @@
-//! What a source or a connection waits for, for whoever asks. Changes nothing.
+//! What a source or a connection waits for, for health and status. Changes nothing.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is waited for.
+/// A wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// What, in words.
+    /// The cause, in words.
     pub what: String,
-    /// For how long, where that is of interest.
+    /// Its duration, where that is of interest.
     pub lasts: Option<Duration>,
 }
 
@@ -50,7 +50,7 @@ impl SourceHealth {
         self.0.is_open.load(Ordering::Relaxed)
     }
 
-    /// What is waited for.
+    /// A wait.
     pub fn waiting(&self) -> Option<Waiting> {
         self.lock().as_ref().map(|(what, since)| Waiting {
             what: what.clone(),
@@ -63,7 +63,7 @@ impl SourceHealth {
         self.0.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// It hands out no more.
+    /// It hands out no more messages.
     pub(super) fn closed(&self) {
         self.0.is_open.store(false, Ordering::Relaxed);
     }
@@ -71,14 +71,14 @@ impl SourceHealth {
     /// It tries something.
     pub(super) fn doing(&self, what: String) {
         let mut doing = self.lock();
-        // What went wrong before tells more than that it is tried again.
+        // The error before says more than that the host tries again.
         match &*doing {
             Some((_, None)) => {}
             _ => *doing = Some((what, Some(Instant::now()))),
         }
     }
 
-    /// What it tried failed.
+    /// Its attempt failed.
     pub(super) fn failed(&self, why: String) {
         *self.lock() = Some((why, None));
     }

@@ -1,4 +1,4 @@
-//! Holding: what waits while a destination or the broker is away. Nothing held is counted or dead-lettered.
+//! Holding messages while a destination or the broker is away. A held message is not counted and never dead-lettered.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// The pauses between tries: doubling, jittered, capped, for ever.
+/// The pauses between tries: doubling, jittered, capped, endless.
 pub(crate) fn backoff(cap: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(100))
@@ -22,30 +22,30 @@ pub(crate) fn backoff(cap: Duration) -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// How far apart the tries for a held message may grow.
+/// The longest pause between two tries for a held message, before jitter.
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// How long a message is held before it is returned: a third of RabbitMQ's default consumer timeout of 30 minutes,
 /// after which the broker would close the channel under every message in flight.
 pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// What is kept of a drain for giving back what it could not finish, at most: hundreds of copies are confirmed within a
+/// The most time of a drain that is reserved for returning unfinished messages: hundreds of copies are confirmed within a
 /// second.
 const RESERVE_MAX: Duration = Duration::from_secs(3);
 
-/// And at least, of however short a drain.
+/// The least, of however short a drain.
 const RESERVE_MIN: Duration = Duration::from_millis(250);
 
-/// One part in so many of what is left after a drain is for what was on its way when it ended, such as a result that waits
-/// for its confirm; the rest is for giving back.
+/// One part in so many of the reserve is for sends that were under way when the drain ended, such as a result that waits
+/// for its confirm; the rest is for returning messages.
 const ON_ITS_WAY_SHARE: u32 = 3;
 
-/// How much of a drain is kept for giving back: its last quarter, and no more than three seconds.
+/// The part of a drain that is reserved for returning messages: its last quarter, and no more than three seconds.
 pub(crate) fn reserve(drain: Duration) -> Duration {
     (drain / 4).clamp(RESERVE_MIN, RESERVE_MAX)
 }
 
-/// One pipeline's held messages: while there are any, the pipeline takes no more.
+/// One pipeline's held messages: while there are any, the pipeline receives no more.
 #[derive(Debug, Clone)]
 pub struct Hold(Arc<Inner>);
 
@@ -53,22 +53,22 @@ pub struct Hold(Arc<Inner>);
 struct Inner {
     pipeline: String,
     cut: CancellationToken,
-    // What is left when a drain is cut off, and from when on.
+    // The time that is left when a drain is cut off, and when that was.
     reserve: Duration,
     cut_at: OnceLock<Instant>,
     n_held: watch::Sender<usize>,
-    // What the first of them waits for; kept while any waits.
+    // The target and the error of the first of them; kept while any waits.
     first: Mutex<Option<(String, Instant)>>,
 }
 
-/// What a pipeline waits for.
+/// The messages that a pipeline holds.
 #[derive(Debug, Clone)]
 pub struct Holding {
     /// Messages that wait.
     pub n_held: usize,
-    /// What the first of them waits for, and what is in the way.
+    /// The target of the first of them, and its last error.
     pub what: String,
-    /// For how long.
+    /// The duration.
     pub lasts: Duration,
 }
 
@@ -77,8 +77,8 @@ pub struct Holding {
 pub struct GaveUp;
 
 impl Hold {
-    /// A hold that gives up when `cut` is cancelled: the end of a drain, but for the `reserve` in which what is left goes
-    /// back.
+    /// A hold that gives up when `cut` is cancelled: the end of a drain, but for the `reserve` in which unfinished messages
+    /// are returned.
     pub fn new(pipeline: &str, cut: CancellationToken, reserve: Duration) -> Self {
         Self(Arc::new(Inner {
             pipeline: pipeline.to_owned(),
@@ -90,7 +90,7 @@ impl Hold {
         }))
     }
 
-    /// What is waited for now.
+    /// The messages that are held now.
     pub fn holding(&self) -> Option<Holding> {
         let first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.as_ref().map(|(what, since)| Holding {
@@ -120,7 +120,7 @@ impl Hold {
         tokio::time::sleep_until(cut_at + of_reserve).await;
     }
 
-    /// Tries once. A try that is on its way when the drain ends is given a moment: what it sent would be sent twice.
+    /// Tries once. A try that is under way when the drain ends is given a moment, because its result would be sent twice.
     ///
     /// # Errors
     /// [`GaveUp`] when that moment is over.
@@ -129,7 +129,7 @@ impl Hold {
         attempt: impl Future<Output = Result<T, E>>,
     ) -> Result<Result<T, E>, GaveUp> {
         tokio::select! {
-            biased; // what is done is done
+            biased; // a finished try counts
             done = attempt => Ok(done),
             () = self.spent(self.0.reserve / ON_ITS_WAY_SHARE) => Err(GaveUp),
         }
@@ -140,9 +140,9 @@ impl Hold {
     pub async fn unless_held<T>(&self, next: impl Future<Output = T>) -> Option<T> {
         self.until(|n_held| n_held == 0).await;
         tokio::select! {
-            biased; // what is held wins over another message
+            biased; // a held message wins over another one
             () = self.until(|n_held| n_held > 0) => None,
-            taken = next => Some(taken),
+            next = next => Some(next),
         }
     }
 
@@ -165,7 +165,7 @@ impl Hold {
         }
     }
 
-    /// Tries until it succeeds, with backoff; `what` names the thing waited for, for the log.
+    /// Tries until it succeeds, with backoff; `what` names the target, for the log.
     ///
     /// # Errors
     /// [`GaveUp`] when the drain is over or the message was held too long, also where a try never returns.
@@ -177,7 +177,7 @@ impl Hold {
         self.until_done_unless(what, attempt, || false).await
     }
 
-    /// The same for as long as it is of use: what comes again by itself need not be waited for.
+    /// The same, until `is_void`: a message that the source took back is redelivered anyway.
     ///
     /// # Errors
     /// [`GaveUp`] when `is_void` says so after a try, and as [`Hold::until_done`].
@@ -206,20 +206,20 @@ impl Hold {
             match self.within(&what, since, attempt()).await? {
                 Ok(done) => return Ok(done),
                 Err(error) => {
-                    debug!(%what, error = %ErrorChain(&error), "still holding");
-                    held.told(&what, &error);
+                    debug!(target = %what, error = %ErrorChain(&error), "still holding");
+                    held.show(&what, &error);
                 }
             }
             if is_void() {
-                debug!(%what, "its source takes it back: it will come again");
+                debug!(target = %what, "the source takes the message back: it will be redelivered");
                 return Err(GaveUp);
             }
         }
         Err(GaveUp)
     }
 
-    /// Awaits a try until a moment after the drain is over, or the limit of what is held since then: a try that never returns
-    /// is held no longer than one that fails again and again.
+    /// Awaits a try until a moment after the drain is over, or until the message was held too long: a try that never returns
+    /// holds it no longer than one that fails again and again.
     async fn within<T>(
         &self,
         what: &impl Display,
@@ -227,11 +227,11 @@ impl Hold {
         attempt: impl Future<Output = T>,
     ) -> Result<T, GaveUp> {
         tokio::select! {
-            biased; // what is done is done
+            biased; // a finished try counts
             done = attempt => Ok(done),
             () = self.spent(self.0.reserve / ON_ITS_WAY_SHARE) => Err(GaveUp),
             () = tokio::time::sleep_until(since + HOLD_LIMIT) => {
-                warn!(%what, held_s = since.elapsed().as_secs(), "held too long: returning the message");
+                warn!(target = %what, held_s = since.elapsed().as_secs(), "held too long: returning the message");
                 Err(GaveUp)
             }
         }
@@ -239,11 +239,11 @@ impl Hold {
 }
 
 impl Hold {
-    /// Tries to give something back, with backoff, for as long as `patience` and, when the drain is over, until what was
-    /// kept of it for this is spent. One try is not given up for another: both could arrive.
+    /// Tries to return a message, with backoff, for as long as `patience` and, when the drain is over, until its reserve is
+    /// spent. One try is not given up for another: both could arrive.
     ///
     /// # Errors
-    /// [`GaveUp`] when it did not succeed in time, or is of no use any more.
+    /// [`GaveUp`] when it did not succeed in time, or the source took the message back.
     pub(crate) async fn until_back<E, F>(
         &self,
         what: impl Display,
@@ -262,18 +262,18 @@ impl Hold {
                     Ok(()) => return Ok(()),
                     Err(_) if is_void() => break,
                     Err(error) if held.is_none() => held = Some(HeldGuard::begin(&self.0, &what, &error)),
-                    Err(error) => debug!(%what, error = %ErrorChain(&error), "still holding"),
+                    Err(error) => debug!(target = %what, error = %ErrorChain(&error), "still holding"),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    // What could not be done for long may be possible now, and there is no time for long pauses.
+                    // The target may be back, and there is no time for long pauses.
                     () = self.cut(), if !was_cut => (was_cut, pauses) = (true, backoff(RETRY_CAP)),
                 }
             }
             Err(GaveUp)
         };
         tokio::select! {
-            biased; // what is back is back
+            biased; // a returned message counts
             tried = trying => tried,
             () = tokio::time::sleep(patience) => Err(GaveUp),
             () = self.spent(self.0.reserve) => Err(GaveUp),
@@ -284,7 +284,7 @@ impl Hold {
 /// Counts one held message while it lives.
 struct HeldGuard<'a> {
     inner: &'a Inner,
-    // Whether it is the one that is shown.
+    // Whether its error is the one that is shown.
     is_first: bool,
 }
 
@@ -298,9 +298,9 @@ impl<'a> HeldGuard<'a> {
         });
         if n_held == 1 {
             *first = Some((format!("{what}: {}", ErrorChain(error)), Instant::now()));
-            warn!(pipeline = inner.pipeline, %what, error = %ErrorChain(error), "holding: taking nothing until it succeeds");
+            warn!(pipeline = inner.pipeline, target = %what, error = %ErrorChain(error), "holding: the pipeline receives no messages until this succeeds");
         } else {
-            debug!(%what, error = %ErrorChain(error), "holding");
+            debug!(target = %what, error = %ErrorChain(error), "holding");
         }
         Self {
             inner,
@@ -308,11 +308,11 @@ impl<'a> HeldGuard<'a> {
         }
     }
 
-    /// What the last try ended with, which may not be what the first did.
-    fn told(&self, what: &impl Display, error: &impl Error) {
+    /// Shows the error of the last try, which may differ from the first.
+    fn show(&self, what: &impl Display, error: &impl Error) {
         let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((told, _)) = first.as_mut().filter(|_| self.is_first) {
-            *told = format!("{what}: {}", ErrorChain(error));
+        if let Some((shown, _)) = first.as_mut().filter(|_| self.is_first) {
+            *shown = format!("{what}: {}", ErrorChain(error));
         }
     }
 }
@@ -327,7 +327,7 @@ impl Drop for HeldGuard<'_> {
         });
         if n_held == 0 {
             *first = None;
-            info!(pipeline = self.inner.pipeline, "nothing is held any more");
+            info!(pipeline = self.inner.pipeline, "no message is held any more");
         }
     }
 }
@@ -343,7 +343,7 @@ mod tests {
     const CONSUMER_TIMEOUT: Duration = Duration::from_secs(1800);
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_too_long_is_given_up_well_before_the_consumer_timeout() {
+    async fn a_message_that_is_held_too_long_is_given_up_well_before_the_consumer_timeout() {
         let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let began = Instant::now();
         let held = hold.until_done("a", || ready(Err::<(), _>(Error::other("away"))));
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_says_what_is_in_the_way() {
+    async fn a_hold_names_its_target_and_its_last_error() {
         let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let mut tries = 0;
         let held = hold.until_done("queue `a`", || {
@@ -415,22 +415,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_taken_once_something_comes_to_be_held() {
+    async fn nothing_is_received_once_a_message_is_held() {
         let hold = Hold::new("images", CancellationToken::new(), RESERVE_MAX);
         let mut tries = 0;
-        let (taken, done) = tokio::join!(
+        let (next, done) = tokio::join!(
             hold.unless_held(pending::<()>()),
             hold.until_done("a", || {
                 tries += 1;
                 ready(if tries > 3 { Ok(()) } else { Err(Error::other("away")) })
             }),
         );
-        assert_eq!((taken, done), (None, Ok(())));
+        assert_eq!((next, done), (None, Ok(())));
         assert_eq!(hold.unless_held(ready(7)).await, Some(7));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_on_its_way_when_a_drain_ends_is_given_a_moment_and_nothing_more_is_begun() {
+    async fn a_send_that_is_under_way_when_a_drain_ends_is_given_a_moment_and_no_other_begins() {
         let (cut, mut tries) = (CancellationToken::new(), 0);
         let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
         cut.cancel();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_back_is_tried_until_the_reserve_is_spent_and_never_twice_at_once() {
+    async fn returning_is_tried_until_the_reserve_is_spent_and_never_twice_at_once() {
         let cut = CancellationToken::new();
         let hold = Hold::new("images", cut.clone(), RESERVE_MAX);
         let began = Instant::now();

@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use super::denied::Denied;
 use crate::message::{Envelope, Message, Outbound};
 
-/// A destination as `plugins.toml` declares it, bound to what it needs. A plugin names it; only the destination turns the name
+/// A destination as `plugins.toml` declares it, bound to its connection. A plugin names it; only the destination turns the name
 /// into an exchange, a queue, a file or a row.
 pub trait Destination: fmt::Debug + Send + Sync {
-    /// Addresses one result: `index` is its place among the results of its message. Sends nothing: what may not go out must
-    /// not go out in part.
+    /// Addresses one result: `index` is its place among the results of its message. Sends nothing: where one result is
+    /// refused, none of them goes out.
     ///
     /// # Errors
     /// When it may not go there.
@@ -44,7 +44,7 @@ pub type PendingOutput = Box<dyn Output>;
 pub struct DeliverError(Box<dyn Error + Send + Sync>);
 
 impl DeliverError {
-    /// Wraps what a kind of destination has to say.
+    /// Wraps the error of a kind of destination.
     pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(source))
     }

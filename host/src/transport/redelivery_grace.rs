@@ -1,4 +1,4 @@
-//! What a broker's deliveries are suspected of. Knows no broker: only that it says whether it delivers again.
+//! Whether a redelivery means that a host crashed. Knows no broker: only that it marks redeliveries.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Quarantine;
 
-/// For how long redeliveries are put down to the broker after a host lost its own channel.
+/// How long after a host lost its own channel redeliveries do not count as crashes.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether redeliveries are this host's own doing: it lost its channel, and still lives.
@@ -18,12 +18,12 @@ pub(crate) struct RedeliveryGrace {
 }
 
 impl RedeliveryGrace {
-    /// Begins when a channel that was lost is there again.
+    /// Begins when a lost channel is open again.
     pub(crate) fn begin(&self) {
         *self.lock() = Some(Instant::now() + MINUTE);
     }
 
-    /// What a delivery of the main queue is suspected of.
+    /// The quarantine of a delivery from the main queue.
     pub(crate) fn of_ordinary(&self, redelivered: bool) -> Quarantine {
         match redelivered && !self.holds() {
             true => Quarantine::Due { crash_count: 1 },
@@ -31,8 +31,8 @@ impl RedeliveryGrace {
         }
     }
 
-    /// What a delivery of the queue of suspects is suspected of, after so many deaths. It was alone in hand: nobody
-    /// else can have been the cause.
+    /// The quarantine of a delivery from a quarantine queue, after this many crashes. It was alone in flight, so no other
+    /// message can have been the cause.
     pub(crate) fn of_quarantined(&self, redelivered: bool, crash_count: u32) -> Quarantine {
         match redelivered && !self.holds() {
             true => Quarantine::Due {

@@ -18,10 +18,10 @@ static TRANSPORTS: [&Transport; ALL.len()] = {
     transports
 };
 
-/// What a file may name.
+/// All kinds and keys that a file may name.
 pub static REGISTRY: Registry = Registry::new(&TRANSPORTS);
 
-/// A checked source, as what opens it.
+/// A checked source, ready to be opened.
 ///
 /// # Errors
 /// When no transport declares it.
@@ -31,7 +31,7 @@ pub fn source(config: &dyn SourceConfig) -> Result<&dyn OpenSource, OpenError> {
         .ok_or_else(unknown)
 }
 
-/// A checked destination, as what binds it.
+/// A checked destination, ready to be bound.
 ///
 /// # Errors
 /// When no transport declares it.
@@ -41,7 +41,7 @@ pub fn destination(config: &dyn DestinationConfig) -> Result<&dyn BindDestinatio
         .ok_or_else(unknown)
 }
 
-/// A checked connection, as what connects it.
+/// A checked connection, ready to connect.
 ///
 /// # Errors
 /// When no transport declares it.

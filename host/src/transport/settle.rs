@@ -1,4 +1,4 @@
-//! How a disposition is carried out at a broker: what is copied where before the original is let go of. Knows no broker:
+//! Carrying out a disposition at a broker: which copy goes where before the original is acknowledged. Knows no broker:
 //! `amqp` and the simulator each bring theirs.
 
 use std::error::Error;
@@ -13,8 +13,8 @@ use crate::disposition::Disposition;
 use crate::failpoints::{self, Failpoint};
 use crate::message::{Envelope, Message};
 
-/// How long a copy of an ordinary message that goes back is tried for, unless a drain ends before: without one it goes back
-/// all the same, as delivered again. A suspect that goes back without one is blamed for a death, so it is held.
+/// How long a host tries to copy an ordinary message that goes back, unless a drain ends before: without a copy the original
+/// goes back, marked as redelivered. For a quarantined message that mark counts as a crash, so it is held instead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a message is copied to a queue of its own pipeline.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Purpose {
     /// For another attempt, which has this number.
     Retry { attempt: u32 },
-    /// To be set apart, after this many hosts ended with it in hand.
+    /// To be quarantined, after this many hosts crashed with it in flight.
     Quarantine { crash_count: u32 },
     /// Back to the others, as it was.
     PutBack,
@@ -30,14 +30,14 @@ pub(crate) enum Purpose {
     DeadLetter(Envelope),
 }
 
-/// A delivery in hand.
+/// A delivery in flight.
 pub(crate) trait Delivered: Sized + Send + Sync {
     /// A copy, ready to be published.
     type Copy: Display + Sync;
     /// Why a copy is not known to have arrived.
     type Error: Error;
 
-    /// Whether it was set apart and is running alone.
+    /// Whether it is quarantined and runs alone.
     fn is_in_quarantine(&self) -> bool;
 
     /// Whether its source has taken it back already.
@@ -49,15 +49,15 @@ pub(crate) trait Delivered: Sized + Send + Sync {
     /// Publishes a copy and waits for its confirm.
     fn publish(&self, copy: &Self::Copy) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Lets go of the original.
+    /// Acknowledges the original.
     fn ack(self) -> impl Future<Output = Settled> + Send;
 
     /// Gives the original back to its queue.
     fn nack(self) -> impl Future<Output = Settled> + Send;
 }
 
-/// Does to a delivery what its disposition says; where that cannot be done in time, `otherwise`, which says how it goes
-/// back. What is copied is confirmed before the original is acknowledged.
+/// Carries out a delivery's disposition, or in its place `otherwise`, which says how it goes back, where the disposition
+/// cannot be carried out in time. A copy is confirmed before the original is acknowledged.
 pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_>) -> Settled {
     let Settlement {
         disposition,
@@ -87,7 +87,7 @@ pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_
         return give_back(delivered, back, message, hold).await;
     };
     if let Disposition::Quarantine { .. } = disposition {
-        // Put back, it would be suspect no more.
+        // Put back, it would leave the quarantine.
         return move_to(delivered, &copy, message, (hold, HOLD_LIMIT)).await;
     }
     failpoints::pass(Failpoint::Copy, &message.id).await;
@@ -100,11 +100,11 @@ pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_
     }
 }
 
-/// Gives a message back as it was: as a copy, and the original is let go of. Given back itself, it would be delivered
-/// again, and that looks to the next host as if one had ended over it.
+/// Gives a message back as it was: as a copy, and the original is acknowledged. The original itself would be redelivered,
+/// which looks to the next host as if one had crashed with it in flight.
 async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message, hold: &Hold) -> Settled {
     let stays_in_quarantine = delivered.is_in_quarantine() || matches!(back, Purpose::Quarantine { .. });
-    // The broker has it already: a copy would be one more.
+    // The broker redelivers it: a copy would be one more.
     let copy = match delivered.is_void() {
         true => None,
         false => delivered.copy(message, back),
@@ -119,7 +119,7 @@ async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message,
     }
 }
 
-/// Lets go of a message once its copy is confirmed; where that is not to be had in time, it is given back itself.
+/// Acknowledges a message once its copy is confirmed; without a confirm in time, the original is given back.
 async fn move_to<D: Delivered>(
     delivered: D,
     copy: &D::Copy,
@@ -131,7 +131,9 @@ async fn move_to<D: Delivered>(
     let moved = hold.until_back(copy, publish, || delivered.is_void(), patience).await;
     if let Err(GaveUp) = moved {
         if delivered.is_in_quarantine() && !delivered.is_void() {
-            warn!("a suspect cannot be moved: it stays apart, and may be taken for one that a host ended over");
+            warn!(
+                "cannot copy the quarantined message in time: giving it back, and its next delivery may count as a crash"
+            );
         }
         return delivered.nack().await;
     }
@@ -149,7 +151,7 @@ mod tests {
     use crate::disposition::{Reason, ReasonClass, Stage};
     use crate::transport::amqp::PublishError;
 
-    /// Takes copies, but no dead letters; remembers what it was asked for.
+    /// Takes copies, but no dead letters; records every call.
     struct Delivery {
         is_void: bool,
         log: Arc<Mutex<Vec<String>>>,
@@ -178,7 +180,7 @@ mod tests {
 
         fn copy(&self, _: &Message, purpose: Purpose) -> Option<String> {
             Some(match purpose {
-                Purpose::DeadLetter(_) => "letter".to_owned(),
+                Purpose::DeadLetter(_) => "dead letter".to_owned(),
                 purpose => format!("{purpose:?}"),
             })
         }
@@ -186,7 +188,7 @@ mod tests {
         async fn publish(&self, copy: &String) -> Result<(), PublishError> {
             self.log(copy);
             match copy.as_str() {
-                "letter" => Err(PublishError::Disconnected),
+                "dead letter" => Err(PublishError::Disconnected),
                 _ => Ok(()),
             }
         }
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_becomes_no_dead_letter_in_time_goes_back_with_the_deaths_that_are_known_of_it() {
+    async fn a_message_whose_dead_letter_is_late_goes_back_with_its_crash_count() {
         let quarantined = Disposition::Quarantine { crash_count: 3 };
         let check = async |otherwise: &Disposition, is_void, is_cut, expect: &[&str]| {
             let log = Arc::default();
@@ -237,10 +239,10 @@ mod tests {
         };
         for is_cut in [false, true] {
             let (back, counted) = ("PutBack", "Quarantine { crash_count: 3 }");
-            check(&Disposition::Return, false, is_cut, &["letter", back, "ack"]).await;
-            check(&quarantined, false, is_cut, &["letter", counted, "ack"]).await;
-            // The broker has it already, and counts for itself.
-            check(&quarantined, true, is_cut, &["letter", "nack"]).await;
+            check(&Disposition::Return, false, is_cut, &["dead letter", back, "ack"]).await;
+            check(&quarantined, false, is_cut, &["dead letter", counted, "ack"]).await;
+            // The broker redelivers it, and the next host counts.
+            check(&quarantined, true, is_cut, &["dead letter", "nack"]).await;
         }
     }
 }

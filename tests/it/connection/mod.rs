@@ -96,10 +96,9 @@ fn through(exchange: &str, scene: Scene) -> Scene {
     Scene { tables, route, ..scene }
 }
 
-const BLOCKED: &str = "the broker blocks publishers: taking nothing until it unblocks";
-const CLOSED: &str = "the exchange is not there: declare it, and what is held goes on";
-const FORBIDDEN: &str =
-    "publishing is not permitted: grant the AMQP user write permission on the exchange, and what is held goes on";
+const BLOCKED: &str = "the broker blocks publishes because it is short of memory or disk: its pipelines receive no messages until it unblocks";
+const CLOSED: &str = "the exchange does not exist: declare it, and the held messages are published";
+const FORBIDDEN: &str = "publishing is not permitted: grant the AMQP user write permission on the exchange, and the held messages are published";
 
 #[tokio::test]
 async fn an_exchange_that_vanishes_holds_its_own_messages_alone() -> Result<()> {
@@ -208,8 +207,11 @@ async fn permissions_and_passwords_that_are_changed_are_told_from_an_outage_and_
     broker.change_password(&user, "new")?;
     broker.close_connections()?;
     let asked = std::time::Instant::now();
-    run.host
-        .wait_lines(PATIENCE, 3, "no connection until its cause is mended")?;
+    run.host.wait_lines(
+        PATIENCE,
+        3,
+        "the broker refuses the connection: correct the configuration or the broker, the host goes on trying",
+    )?;
     let log = broker.log();
     let n_refused = log.matches("PLAIN login refused").count();
     let at_most = 2 + asked.elapsed().as_secs() as usize;
@@ -287,14 +289,16 @@ async fn an_alarm_amid_the_work_is_waited_out_by_what_is_in_flight() -> Result<(
     assert!((1..N).contains(&n_before), "{n_before} of {N} results before the alarm");
     relay.set(Flow::Pass);
     // Three confirm timeouts, in which none may strike.
-    let ended = run
-        .host
-        .wait_line(Duration::from_secs(3), "the publishing channel ended");
+    let ended = run.host.wait_line(
+        Duration::from_secs(3),
+        "lost the publishing channel: unconfirmed messages are published again",
+    );
     assert!(ended.is_err(), "{}", run.host.log());
     broker.unblock()?;
     assert_eq!(run.take(&run.scene.results).await?, 0, "{}", run.host.log());
     assert_eq!(
-        run.host.n_lines("the publishing channel ended"),
+        run.host
+            .n_lines("lost the publishing channel: unconfirmed messages are published again"),
         0,
         "{}",
         run.host.log()
@@ -312,7 +316,11 @@ async fn results_flow_again_when_the_limit_of_a_full_queue_is_taken_away() -> Re
     broker.rabbitmqctl(&["set_policy", "limit", &format!("^{}$", run.scene.results), limit])?;
     // The queue comes to know of its limit in its own time.
     let mut rounds = 0;
-    while run.host.n_lines("holding: taking nothing until it succeeds") == 0 {
+    while run
+        .host
+        .n_lines("holding: the pipeline receives no messages until this succeeds")
+        == 0
+    {
         ensure!(rounds < 500, "nothing is held\n{}", run.host.log());
         rounds += 1;
         run.send(10).await?;
@@ -320,7 +328,7 @@ async fn results_flow_again_when_the_limit_of_a_full_queue_is_taken_away() -> Re
     broker.rabbitmqctl(&["clear_policy", "limit"])?;
     // Nothing is taken from the queue: that alone would end the refusals.
     run.host
-        .wait_line(Duration::from_secs(30), "nothing is held any more")?;
+        .wait_line(Duration::from_secs(30), "no message is held any more")?;
     assert_eq!(run.take(&run.scene.results).await?, 0, "{}", run.host.log());
     assert_eq!(run.host.n_lines("connected to the broker"), 2);
     run.finish().await
@@ -395,8 +403,10 @@ async fn a_channel_that_the_broker_closes_under_the_consumer_costs_a_channel() -
     let mut run = Run::start(&broker, scene).await?;
     run.client.delete_exchange("missing").await?;
     run.send(1).await?;
-    run.host
-        .wait_line(PATIENCE, "consuming ended: what is in flight will be delivered again")?;
+    run.host.wait_line(
+        PATIENCE,
+        "lost the consumer: the broker will redeliver the messages in flight",
+    )?;
     run.client
         .declare_exchange("missing", &run.scene.results, &run.scene.results)
         .await?;
@@ -445,7 +455,10 @@ async fn one_of_a_hundred_in_flight_that_no_queue_takes_is_the_one_that_is_held(
     };
     let mill = scene.mill()?;
     let mut host = mill.start_ready()?;
-    host.wait_line(PATIENCE, "holding: taking nothing until it succeeds")?;
+    host.wait_line(
+        PATIENCE,
+        "holding: the pipeline receives no messages until this succeeds",
+    )?;
     let arrived = client.take_all(&scene.results, 99).await?;
     let ids: BTreeSet<_> = arrived.into_iter().map(|arrival| arrival.correlation_id).collect();
     assert_eq!(ids.len(), 99);

@@ -46,7 +46,7 @@ async fn tls_is_spoken_to_a_broker_that_is_who_it_says_and_to_no_other() -> Resu
         assert!(ended.stderr.contains(what), "no {what:?} in {}", ended.stderr);
         Ok(())
     };
-    refused("nobody who is trusted signed it", others.pem())?;
+    refused("no trusted authority signed it", others.pem())?;
     broker.show(&ours.issue("localhost", Validity::Expired)?)?;
     refused("renew it", ours.pem())?;
     broker.show(&ours.issue("rabbit.example", Validity::Holds)?)?;

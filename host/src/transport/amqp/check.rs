@@ -1,4 +1,4 @@
-//! The checks of what is written of RabbitMQ: the broker, a queue as a source, exchanges and replies. Connects nowhere.
+//! The checks of RabbitMQ's tables: the broker, a queue as a source, exchanges and replies. Connects nowhere.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -209,7 +209,7 @@ impl RawDeclare {
                 checker.refuse(&self.durable, "`durable` has no meaning for a passive queue", hint);
                 QueueType::Passive
             }
-            // A `type` that is mistaken says nothing about `durable`.
+            // A `type` that is wrong says nothing about `durable`.
             (None, _) if !self.kind.is_absent() => QueueType::default(),
             (Some(QueueType::Quorum) | None, Some(false)) => {
                 let hint = "add `type = \"classic\"` beside `durable = false`";
@@ -311,7 +311,7 @@ impl ReadDestination for RawReply {
     }
 }
 
-/// Notes where dead letters go, where the broker is known.
+/// Records where dead letters go, where the broker is known.
 fn link_dead_letters(
     checker: &mut Checker<'_, '_>,
     (tables, at): (&PipelineTables<'_>, Option<&ConnectionName>),

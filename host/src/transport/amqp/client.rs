@@ -1,4 +1,4 @@
-//! `millrace send` and `millrace receive`: a client small enough to need no other, for trying things out.
+//! `millrace send` and `millrace receive`: a small client for trying things out.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 64;
 /// Messages that `receive` holds unprinted.
 const PREFETCH: u16 = 32;
 
-/// How often a queue that is not there is looked for.
+/// How often a missing queue is looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a file's confirm may take.
@@ -110,7 +110,7 @@ pub async fn send(
         .await;
     drop(publisher);
     if let Err(error) = task.await {
-        tracing::error!(%error, "the publishing task ended badly");
+        tracing::error!(%error, "the publishing task panicked: a bug of Millrace, please report it");
     }
     all
 }
@@ -127,22 +127,22 @@ fn file_properties(path: &Path) -> Result<BasicProperties, TooLong> {
         .with_correlation_id(short("file name", &name)?))
 }
 
-/// What becomes of a message that was handed over.
+/// The fate of a message that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taking {
-    /// It is taken, and so is the next.
+    /// It is accepted, and so is the next.
     More,
-    /// It is taken, and no other.
+    /// It is accepted, and no other.
     Last,
-    /// It goes back, and no other is taken.
+    /// It goes back, and no other is accepted.
     Refused,
 }
 
-/// Hands over what arrives until `take` wants no more; acknowledges what was taken. A queue that is not there is waited
-/// for; `is_there` is told that it is not, once, and that it is.
+/// Hands over arriving messages until `take` wants no more, and acknowledges those that it accepted. Waits for a missing
+/// queue; calls `is_there` once when the queue is missing and once when it exists.
 ///
 /// # Errors
-/// When the broker says no, or the connection breaks.
+/// When the broker refuses, or the connection breaks.
 pub async fn receive(
     access: &BrokerAccess,
     queue: &str,
@@ -160,7 +160,7 @@ pub async fn receive(
     let (channel, mut consumer) = loop {
         match consume(&line, &name).await {
             Ok(consuming) => break consuming,
-            // The broker closed the channel over it, and nothing else.
+            // The broker closed only the channel.
             Err(failure)
                 if failure
                     .refusal()
@@ -192,13 +192,13 @@ pub async fn receive(
         };
         let mut delivery = delivery.map_err(BrokerCallError::Answered).map_err(ended)?;
         let message = properties::message(queue, &mut delivery);
-        let taken = take(&message);
-        taking = taken == Taking::More;
-        if taken != Taking::Refused {
+        let answer = take(&message);
+        taking = answer == Taking::More;
+        if answer != Taking::Refused {
             line::ack(&delivery, link.limit()).await.map_err(ended)?;
         }
     }
-    // What was prefetched beyond goes back now and not only when the connection is gone.
+    // Messages that were prefetched beyond go back now, and not only when the connection is gone.
     channel.give_back_up_to(0).await.map_err(ended)?;
     drop(consumer);
     channel.close().await.map_err(ended)?;

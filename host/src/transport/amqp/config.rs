@@ -1,4 +1,4 @@
-//! The tables of a file that are RabbitMQ's, once they are checked. Reads none.
+//! RabbitMQ's tables of a file, once they are checked. Reads none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::transport::{
     connection_as,
 };
 
-/// What a queue can do.
+/// The capabilities of a queue.
 pub static QUEUE: Capabilities = Capabilities {
     gives_back: true,
     tells_redelivery: true,
-    counts_redelivery: false, // a classic queue does not, and a quorum queue counts what was given back, too
+    counts_redelivery: false, // a classic queue does not, and a quorum queue also counts messages that were given back
     order_binds_commits: false,
     has_quarantine_queue: true,
     ends: false,
@@ -36,10 +36,10 @@ pub static QUEUE: Capabilities = Capabilities {
 /// queue that is declared again.
 const ANSWERS: u32 = 4;
 
-/// The broker that nobody asks: results are addressed as they would be, and stay here.
+/// A broker that is never contacted: results are addressed as in service, and stay here.
 pub(crate) const NO_BROKER: &str = "amqp://127.0.0.1:1";
 
-/// What it takes to reach a broker.
+/// The access data of a broker.
 #[derive(Debug, Clone)]
 pub struct BrokerAccess {
     /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
@@ -91,7 +91,7 @@ pub enum QueueType {
         /// Whether it survives a broker restart.
         durable: bool,
     },
-    /// Owned by others: it must be there, and nothing is said about its type.
+    /// Owned by others: it must exist, and may be of any type.
     Passive,
 }
 
@@ -120,7 +120,7 @@ pub struct ReplyConfig {
 }
 
 impl BrokerAccess {
-    /// How long a broker may take to answer where nothing is said.
+    /// How long a broker may take to answer by default.
     pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Where the broker listens.
@@ -133,7 +133,7 @@ impl BrokerAccess {
 }
 
 impl BrokerConfig {
-    /// What it takes to reach the broker.
+    /// The access data of the broker.
     pub fn access(&self) -> BrokerAccess {
         BrokerAccess {
             amqp: self.amqp.clone(),
@@ -210,7 +210,7 @@ impl SourceConfig for QueueSourceConfig {
         Some(&self.connection)
     }
 
-    /// A broker hands over what it lets through, before the pipeline's own limit is looked at.
+    /// The broker delivers everything up to its own limit; the pipeline's limit is checked after that.
     fn body_bytes_max(&self, max_message_bytes: usize, connection: Option<&dyn ConnectionConfig>) -> usize {
         connection.map_or(max_message_bytes, ConnectionConfig::body_bytes_max)
     }

@@ -29,7 +29,7 @@ pub(super) struct ReplyDestination {
     pub(super) address: Address,
     /// Reply queues that a message may ask for.
     pub(super) allow: Globs,
-    /// The pipeline's own queue: an answer into it would be the next question, for ever.
+    /// The pipeline's own queue: an answer into it would be the next question, without end.
     pub(super) own_queue: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct ReplyDestination {
 #[derive(Debug)]
 struct Published {
     publication: Publication,
-    /// Whether a queue that is gone is the asker's business: its reply is dropped, by policy.
+    /// Whether the client asked for it: where its queue is gone, the reply is dropped, by policy.
     droppable: bool,
 }
 
@@ -99,7 +99,7 @@ impl Output for Published {
         async {
             match self.publication.publish().await {
                 Err(error @ (PublishError::Unroutable { .. } | PublishError::Nowhere { .. })) if self.droppable => {
-                    tracing::info!(%error, "a reply was dropped: who asked for it is gone");
+                    tracing::info!(%error, "dropped a reply: the client that asked for it is gone");
                     Ok(())
                 }
                 published => published.map_err(DeliverError::new),

@@ -1,5 +1,4 @@
-//! Any properties and headers that a broker can hand over: what plugins see of them, what a copy keeps, what a dead
-//! letter tells.
+//! Any properties and headers that a broker can hand over: as plugins see them, in a copy, and in a dead letter.
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;

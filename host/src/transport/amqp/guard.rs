@@ -1,6 +1,6 @@
-//! Frames from the broker, made harmless before the client library parses them. Knows the wire, and no meaning of it.
+//! Frames from the broker, made harmless before the client library parses them. Knows the wire format, and no meaning of it.
 //!
-//! A message's properties are whatever its sender wrote. The library (seen with lapin 4.12.3) parses nested tables by
+//! A message's properties are untrusted. The library (seen with lapin 4.12.3) parses nested tables by
 //! recursion without a bound: a thousand levels, of five bytes each, overflow its thread's stack, which aborts the
 //! process. And it takes a short string that is not UTF-8 for a broken connection: the message comes again on the next
 //! one. Either way the message is then delivered to the next host.
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use super::login::Login;
 use super::traffic::Traffic;
 
-/// Tables within tables that are passed on; what lies deeper is passed on as a byte array.
+/// Tables within tables that are passed on; deeper ones are passed on as a byte array.
 const DEPTH_MAX: usize = 32;
 
 /// Type, channel and size of a frame.
@@ -31,18 +31,18 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const HEARTBEAT: u8 = 8;
 
-/// What a TLS server answers to somebody who does not speak TLS begins so: an alert.
+/// The first byte of a TLS server's answer to a client without TLS: an alert.
 const TLS_ALERT: u8 = 21;
 
-/// What a broker that does not speak our version of the protocol answers begins so.
+/// The first bytes of the answer of a broker that does not speak our version of the protocol.
 const PROTOCOL_HEADER: u8 = b'A';
 
-/// The broker speaks TLS where it was spoken to without.
+/// The broker speaks TLS, and the client did not.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the broker answers by TLS")]
 pub(super) struct SpeaksTls;
 
-/// A connection whose incoming frames are tame.
+/// A connection whose incoming frames are safe to parse.
 #[derive(Debug)]
 pub(super) struct FrameGuard<S> {
     inner: BufReader<S>,
@@ -51,11 +51,11 @@ pub(super) struct FrameGuard<S> {
     frame: Vec<u8>,
     /// Bytes of `frame` that were collected.
     n_collected: usize,
-    /// Whether anything came yet.
+    /// Whether a byte was received yet.
     begun: bool,
-    /// How far the login is, which these frames tell.
+    /// The progress of the login, which these frames show.
     login: Arc<Login>,
-    /// Where what comes is counted.
+    /// Counts the received bytes.
     traffic: Arc<Traffic>,
 }
 
@@ -118,7 +118,7 @@ impl<S: AsyncRead> FrameGuard<S> {
 
     fn clean(&mut self) {
         if let Some((head, payload)) = self.frame.split_at_mut_checked(HEAD_BYTES) {
-            // What cannot be read to its end is the library's to refuse.
+            // The library refuses a frame that cannot be read to its end.
             let _read_to_the_end = match head.first() {
                 Some(&METHOD) => {
                     self.login.heard(payload);
@@ -140,7 +140,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
                     ready!(Pin::new(&mut this.inner).poll_read(cx, &mut space))?;
                     let n = space.filled().len();
                     if n == 0 {
-                        // The end of the stream; in the middle of a frame it is the library's to tell.
+                        // The end of the stream; in the middle of a frame the library reports it.
                         return Poll::Ready(Ok(()));
                     }
                     this.n_collected += n;
@@ -176,7 +176,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
                     ready!(Pin::new(&mut this.inner).poll_read(cx, &mut space))?;
                     let n = space.filled().len();
                     out.advance(n);
-                    // The last octet of a frame alone tells nothing: it is all that a heartbeat has.
+                    // The last octet of a frame alone proves nothing: a heartbeat has no more.
                     if left > 1 {
                         this.traffic.comes(n);
                     }
@@ -206,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
 struct Wire<'a>(&'a mut [u8]);
 
 impl<'a> Wire<'a> {
-    /// A method with strings that somebody else chose: names of queues and keys, and the broker's words about them.
+    /// A method with untrusted strings: names of queues and keys, and the broker's words about them.
     fn method(&mut self) -> Option<()> {
         match (self.number::<2>()?, self.number::<2>()?) {
             // connection.close, channel.close
@@ -252,7 +252,7 @@ impl<'a> Wire<'a> {
         Some(())
     }
 
-    /// What begins with its length in bytes: a table, an array, a long string.
+    /// A value that begins with its length in bytes: a table, an array, a long string.
     fn sequence(&mut self) -> Option<Wire<'a>> {
         let length = usize::try_from(self.number::<4>()?).ok()?;
         self.take(length).map(Wire)

@@ -15,12 +15,12 @@ pub(super) struct Inspector {
     line: Arc<Line>,
 }
 
-/// Whether something is there.
+/// Whether a queue or an exchange exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It is, and as the file says.
+    /// It does, and as the file says.
     There,
-    /// It is not, and `millrace run` would declare it.
+    /// It does not, and `millrace run` would declare it.
     ToBeDeclared,
 }
 
@@ -28,7 +28,7 @@ impl Inspector {
     /// Connects.
     ///
     /// # Errors
-    /// When the broker is away, or says no.
+    /// When the broker is away, or refuses.
     pub(super) async fn connect(config: &BrokerConfig) -> Result<Self, ConnectError> {
         let link = Link::new(config.access(), "millrace check".to_owned());
         let line = link.line().await?;
@@ -38,13 +38,13 @@ impl Inspector {
     /// Looks at a source queue, as the file declares it.
     ///
     /// # Errors
-    /// When it is not as the file says, may not be used, or is another's and not there.
+    /// When it is not as the file says, may not be used, or belongs to others and does not exist.
     pub(super) async fn source(&self, source: &QueueSourceConfig) -> Result<Presence, TopologyError> {
         topology::inspect_source(&self.line, source).await
     }
 
-    /// What is to be said against a source queue that others declared, and whether it is a quorum queue, where that can
-    /// be told.
+    /// The objections to a source queue that others declared, and whether it is a quorum queue, where that can be found
+    /// out.
     ///
     /// # Errors
     /// [`TopologyError::Unfit`] for a stream, and whatever the broker says.
@@ -61,7 +61,7 @@ impl Inspector {
         topology::inspect(&self.line, queue, QueueType::Quorum).await
     }
 
-    /// Looks at a destination's queue, which is taken as it is; `declare` says what is done where it is missing.
+    /// Looks at a destination's queue, which is used as it is; `declare` says how it is declared where it is missing.
     ///
     /// # Errors
     /// As [`Inspector::source`].
@@ -69,7 +69,7 @@ impl Inspector {
         topology::inspect(&self.line, queue, declare).await
     }
 
-    /// Looks at an exchange, which nobody here declares.
+    /// Looks at an exchange, which the host never declares.
     ///
     /// # Errors
     /// When it is not there, or may not be used.
@@ -77,7 +77,7 @@ impl Inspector {
         topology::expect_exchange(&self.line, exchange).await
     }
 
-    /// Takes leave.
+    /// Closes the connection.
     pub(super) async fn close(self) {
         self.link.close().await;
     }

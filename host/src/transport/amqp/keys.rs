@@ -1,4 +1,4 @@
-//! The keys of RabbitMQ: declared, and what may be written there. Reads none.
+//! The keys of RabbitMQ, declared, with their allowed values. Reads none.
 
 use std::time::Duration;
 

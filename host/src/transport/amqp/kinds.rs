@@ -1,5 +1,5 @@
-//! Queues that others declared: what kind they are, as far as AMQP tells, and which of them lose messages here. Changes
-//! nothing there, and takes no message.
+//! Queues that others declared: their kind, as far as AMQP shows it, and which of them lose messages here. Changes nothing
+//! there, and receives no message.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::properties::short;
 use super::refusal::inequivalent;
 use super::topology::{self, TopologyError};
 
-/// A type that no queue has: a declaration with it is refused, whether the queue is there or not, and the refusal names
-/// what differs first.
+/// A type that no queue has: a declaration with it is refused, whether the queue exists or not, and the refusal names the
+/// first property that differs.
 const NO_TYPE: &str = "none";
 
 /// Properties that a queue may be found to have, one by one.
@@ -25,7 +25,7 @@ const TYPE: &str = "x-queue-type";
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Property(String, String);
 
-/// What may be said against a queue that others declared, as a source.
+/// An objection to a queue that others declared, as a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Objection {
     /// It loses messages whenever this host stops, so that it is refused.
@@ -34,8 +34,8 @@ pub(super) enum Objection {
     Loses(String),
 }
 
-/// Refuses a stream: consumed as a queue is, it begins with what is sent from now on, and forgets what was not
-/// acknowledged. Takes the permission to consume alone.
+/// Refuses a stream: consumed like a queue, it begins with the messages that are sent from now on, and forgets those that
+/// were not acknowledged. Needs only the permission to consume.
 ///
 /// # Errors
 /// [`TopologyError::Unfit`] for a stream, and whatever the broker says.
@@ -43,7 +43,7 @@ pub(super) async fn refuse_streams(line: &Arc<Line>, queue: &str) -> Result<(), 
     let channel = topology::open(line).await?;
     // Should a broker take it, it delivers one message, which goes back with the channel.
     channel.prefetch(1).await.map_err(super::ConnectError::from)?;
-    // Every RabbitMQ refuses it, by the type of the value; a stream takes no such argument at all, and says what it is.
+    // Every RabbitMQ refuses it, by the type of the value; a stream takes no such argument at all, and names its type.
     let mut arguments = FieldTable::default();
     arguments.insert("x-priority".into(), AMQPValue::LongString(NO_TYPE.into()));
     let refusal = match channel.consume(short("queue", queue)?, arguments).await {
@@ -53,7 +53,7 @@ pub(super) async fn refuse_streams(line: &Arc<Line>, queue: &str) -> Result<(), 
     };
     match refusal {
         Some(refusal) if refusal.words.contains("rabbit_stream_queue") => Err(stream(queue)),
-        // What else is wrong with it is told by the consumer that follows.
+        // The consumer that follows reports any other problem.
         _ => Ok(()),
     }
 }
@@ -66,11 +66,11 @@ fn stream(queue: &str) -> TopologyError {
     }
 }
 
-const STREAM: &str = "is a stream: what is sent while no host runs, and what a host had in hand when it ended, would never \
+const STREAM: &str = "is a stream: messages that are sent while no host runs, or are in flight when a host ends, would never \
                       be delivered";
 const STREAM_HINT: &str = "use a quorum or a classic queue, bound to what the stream is bound to";
 
-/// Whether a queue that others declared may be a source; what its owner's declaration loses is told once.
+/// Whether a queue that others declared may be a source; logs once where its declaration can lose messages.
 ///
 /// # Errors
 /// As [`refuse_streams`], for every kind that is refused.
@@ -81,7 +81,10 @@ pub(super) async fn accept(line: &Arc<Line>, queue: &str, is_first: bool) -> Res
     }
     for objection in objections(line, queue).await?.0 {
         match objection {
-            Objection::Loses(what) => warn!(queue, what, "a queue that others declared loses messages"),
+            Objection::Loses(what) => warn!(
+                queue,
+                what, "the queue may lose messages, by the way its owner declared it"
+            ),
             Objection::Refused(problem, hint) => {
                 return Err(TopologyError::Unfit {
                     queue: queue.to_owned(),
@@ -94,8 +97,8 @@ pub(super) async fn accept(line: &Arc<Line>, queue: &str, is_first: bool) -> Res
     Ok(())
 }
 
-/// What is to be said against a queue that others declared, and whether it is a quorum queue. Nothing where the user may
-/// not declare queues: then only [`refuse_streams`] tells.
+/// The objections to a queue that others declared, and whether it is a quorum queue. None where the user may not declare
+/// queues: then only [`refuse_streams`] finds something.
 ///
 /// # Errors
 /// Whatever the broker says.
@@ -106,7 +109,7 @@ pub(super) async fn objections(line: &Arc<Line>, queue: &str) -> Result<(Vec<Obj
     Ok((found.iter().filter_map(object).collect(), is_quorum))
 }
 
-/// Finds out how a queue was declared: each refused declaration names one property that differs, which the next then has.
+/// Finds out how a queue was declared: each refused declaration names one property that differs, which the next one has.
 async fn properties(line: &Arc<Line>, queue: &str) -> Result<Vec<Property>, TopologyError> {
     let mut found: Vec<Property> = Vec::new();
     for _ in 0..PROPERTIES_MAX {
@@ -123,7 +126,7 @@ async fn properties(line: &Arc<Line>, queue: &str) -> Result<Vec<Property>, Topo
         };
         let is_known = found.iter().any(|Property(known, _)| known == name);
         found.push(Property(name.to_owned(), value.to_owned()));
-        // A type that was found would be declared with, and could declare a queue that was deleted in between.
+        // With the type that was found, the declaration could create a queue that was deleted in between.
         if is_known || name == TYPE {
             break;
         }
@@ -131,7 +134,7 @@ async fn properties(line: &Arc<Line>, queue: &str) -> Result<Vec<Property>, Topo
     Ok(found)
 }
 
-/// A declaration with what was found, and a type that there is not.
+/// A declaration with the properties that were found, and a type that does not exist.
 fn guess(found: &[Property]) -> (QueueDeclareOptions, FieldTable) {
     let mut options = QueueDeclareOptions {
         durable: true,
@@ -169,10 +172,10 @@ fn object(Property(name, value): &Property) -> Option<Objection> {
                 .to_owned(),
             "declare it without `auto-delete`",
         )),
-        ("durable", "false") => loses("is not durable: a restart of the broker deletes it with what waits in it"),
+        ("durable", "false") => loses("is not durable: a restart of the broker deletes it with the messages in it"),
         ("x-expires", _) => Some(Objection::Loses(format!(
-            "is deleted with what waits in it when nobody consumes it for {value} ms (`x-expires`): so long may this host \
-             be away"
+            "is deleted with the messages in it when it has no consumer for {value} ms (`x-expires`): this host may be away \
+             for no longer"
         ))),
         ("x-message-ttl", _) => Some(Objection::Loses(format!(
             "drops messages that wait for more than {value} ms (`x-message-ttl`), unless it has a dead-letter exchange"

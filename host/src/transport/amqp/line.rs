@@ -1,9 +1,9 @@
-//! A connection and its channels, as the rest of this room uses them: whatever is asked of the broker is answered within
-//! a bound, or the connection is given up. The only place that awaits lapin's answers (a test holds that). Knows no
+//! A connection and its channels, as the rest of this room uses them: the broker answers every call within a bound, or the
+//! connection is given up. The only place that awaits lapin's answers (a test holds that). Knows no
 //! queue's meaning, and makes no connection.
 //!
-//! lapin answers a question by way of its I/O loop. A loop that is ending takes questions and answers none, and its
-//! connection says for a moment that it is connected; a peer that is silent below the heartbeat answers none either.
+//! lapin answers a call by way of its I/O loop. A loop that is ending accepts calls and answers none, while its connection
+//! claims for a moment to be connected; a peer that is silent below the heartbeat answers none either.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -23,38 +23,38 @@ use tracing::warn;
 use super::refusal::BrokerRefusal;
 use super::traffic::Traffic;
 
-/// After so long without an answer it is told in the log; a broker that is well has answered by then.
+/// After so long without an answer the host logs it; a healthy broker has answered by then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many times its time an answer may take while the broker sends other things: on a slow network it waits behind
 /// deliveries.
 const SLOW_MAX: u32 = 30;
 
-/// What lapin may take to tell that a connection is gone whose socket is.
+/// How long lapin may take to report that a connection is gone after its socket is.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The longest that taking leave may take, where the broker may take longer for anything else: what is not closed in
-/// good order is closed by the end of the socket, and nothing is lost by that.
+/// The limit of closing, where the broker may take longer for anything else: without a close in good order the end of the
+/// socket closes the connection, and nothing is lost.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why the broker did not do what it was asked.
+/// Why a call to the broker failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BrokerCallError {
     /// It did not answer; the connection is given up.
     #[error("the broker did not answer `{step}` within {} s", limit.as_secs_f32())]
     Silent {
-        /// The method of AMQP that was asked for.
+        /// The method of AMQP that was called.
         step: &'static str,
         /// How long it had.
         limit: Duration,
     },
-    /// The socket ended, and nobody else said so.
+    /// The socket ended, without a word of lapin's.
     #[error("the connection was gone before the broker answered `{step}`")]
     Gone {
-        /// The method of AMQP that was asked for.
+        /// The method of AMQP that was called.
         step: &'static str,
     },
-    /// It said no, or the connection broke.
+    /// The broker refused, or the connection broke.
     #[error("{}", described(.0))]
     Answered(lapin::Error),
 }
@@ -67,11 +67,11 @@ pub(super) struct Line {
     cut: CancellationToken,
     limit: Duration,
     traffic: Arc<Traffic>,
-    // What has not been answered for a while. std Mutex: never held over an await.
+    // Calls without an answer for a while. std Mutex: never held over an await.
     late: Mutex<Late>,
 }
 
-/// Questions that are not answered yet though a broker that is well would have; by their numbers.
+/// Calls that are not answered yet though a healthy broker would have; by their numbers.
 #[derive(Debug, Default)]
 struct Late {
     n_asked: u64,
@@ -90,7 +90,7 @@ pub(super) struct Channel {
 }
 
 impl BrokerCallError {
-    /// What the broker said, where it said something.
+    /// The broker's refusal, where it sent one.
     pub(super) fn refusal(&self) -> Option<BrokerRefusal> {
         match self {
             Self::Answered(error) => BrokerRefusal::of(error),
@@ -115,32 +115,32 @@ impl Line {
         }
     }
 
-    /// What the broker has not answered for a while, and since when it was asked.
+    /// The call that the broker has not answered for a while, and its time.
     pub(super) fn late(&self) -> Option<(&'static str, Instant)> {
         lock(&self.late).open.values().next().copied()
     }
 
-    /// What came and went.
+    /// The bytes that were received and sent.
     pub(super) fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
-    /// Whether it can be used: neither lapin nor the socket says that it is over.
+    /// Whether it can be used: neither lapin nor the socket has ended.
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected() && !self.cut.is_cancelled()
     }
 
-    /// Whether the broker takes nothing from it now.
+    /// Whether the broker blocks it now.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Ends it at once, whatever the broker says: what waits for an answer has one then.
+    /// Ends it at once, whatever the broker does: every pending call then fails.
     pub(super) fn cut(&self) {
         self.cut.cancel();
     }
 
-    /// Waits until it is over, and lapin has had the time to say so first.
+    /// Waits until it is over, and lapin has had the time to report it first.
     ///
     /// # Cancellation
     /// Safe.
@@ -158,7 +158,7 @@ impl Line {
         })
     }
 
-    /// Closes it in good order, where that can be had soon.
+    /// Closes it in good order, where the broker answers soon.
     pub(super) async fn close(&self) -> Result<(), BrokerCallError> {
         if !self.is_up() {
             return Ok(());
@@ -183,7 +183,7 @@ impl Line {
                 warn!(
                     step,
                     limit_s = self.limit.as_secs_f32(),
-                    "the broker has not answered yet"
+                    "the broker has not answered yet: waiting, and reconnecting after the limit"
                 );
                 let _late = IsLate::begin(&self.late, step);
                 answer.await
@@ -192,7 +192,7 @@ impl Line {
     }
 
     /// Awaits an answer; without one in time the connection is given up. The time of a broker that blocks the
-    /// connection does not count: nothing is written to it then, not even the question. While other things come, it may take
+    /// connection does not count: nothing is written to it then, not even the call. While other bytes arrive, it may take
     /// `slow_max` times its time.
     async fn within<T>(
         &self,
@@ -313,8 +313,8 @@ impl Channel {
         self.line.answer("exchange.declare", declaring).await
     }
 
-    /// `basic.publish`, and then the wait for its confirm. **Not bounded here**: the outlet that owns the channel gives
-    /// the connection up when one of its confirms is late, and all of them are answered then.
+    /// `basic.publish`, and then the wait for its confirm. **Not bounded here**: the task that owns the channel gives
+    /// the connection up when one of its confirms is late, and all of them fail then.
     pub(super) async fn publish(
         &self,
         (exchange, routing_key): (ShortString, ShortString),
@@ -337,11 +337,11 @@ impl Channel {
             multiple: true,
             requeue: true,
         };
-        let telling = self.channel.basic_nack(delivery_tag, options);
-        self.line.answer("basic.nack", telling).await
+        let sending = self.channel.basic_nack(delivery_tag, options);
+        self.line.answer("basic.nack", sending).await
     }
 
-    /// Closes it in good order, where that can be had soon.
+    /// Closes it in good order, where the broker answers soon.
     pub(super) async fn close(&self) -> Result<(), BrokerCallError> {
         let limit = self.line.limit.min(LEAVE_LIMIT);
         let closing = self.channel.close(200, "done".into());
@@ -349,7 +349,7 @@ impl Channel {
     }
 }
 
-/// Acknowledges a delivery; `false` where lapin says that its channel is gone.
+/// Acknowledges a delivery; `false` where its channel is gone.
 ///
 /// # Errors
 /// Without an answer within the limit: an acknowledgement that lapin takes while its connection ends may have none.
@@ -369,9 +369,9 @@ pub(super) async fn give_back(delivery: &Delivery, limit: Duration) -> Result<bo
 async fn answered_within(
     step: &'static str,
     limit: Duration,
-    telling: impl Future<Output = lapin::Result<bool>>,
+    sending: impl Future<Output = lapin::Result<bool>>,
 ) -> Result<bool, BrokerCallError> {
-    match tokio::time::timeout(limit, telling).await {
+    match tokio::time::timeout(limit, sending).await {
         Ok(answer) => answer.map_err(BrokerCallError::Answered),
         Err(_) => Err(BrokerCallError::Silent { step, limit }),
     }

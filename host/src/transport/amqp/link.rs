@@ -21,10 +21,10 @@ use super::tls::TlsError;
 use crate::transport::Waiting;
 use crate::transport::hold::backoff;
 
-/// How far apart the tries grow, before jitter: a broker that restarts is found again within ten seconds.
+/// The longest pause between tries, before jitter: a broker that restarts is found again within ten seconds.
 const RECONNECT_CAP: Duration = Duration::from_secs(5);
 
-/// A broker that says no is asked again no sooner: it logs every refusal, and only a person can change its mind.
+/// The least pause after a refusal: the broker logs every one, and only a person can remove its cause.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// A connection that outlives its sockets.
@@ -37,7 +37,7 @@ pub(super) struct Link {
     n_made: AtomicU64,
     // std's Mutex: what is shown; never held over an await.
     state: StdMutex<State>,
-    // Nobody is to wait for a connection that is being made when the host leaves.
+    // Cancelled when the host stops: no caller waits for a connection that is being made then.
     leaving: CancellationToken,
 }
 
@@ -52,9 +52,9 @@ enum Current {
 /// What a link is doing.
 #[derive(Debug, Clone)]
 enum State {
-    /// Nobody has asked for a connection yet.
+    /// No caller has asked for a connection yet.
     Idle,
-    /// One is being made; what the tries before ended with.
+    /// One is being made; the error of the try before.
     Connecting {
         login: Arc<Login>,
         since: Instant,
@@ -67,11 +67,11 @@ enum State {
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
-    /// The broker answers, and says no: credentials, virtual host. Waiting does not help.
+    /// The broker refuses: credentials, virtual host. Waiting does not help.
     #[error("the broker refused the connection: {0}")]
     Refused(String),
-    /// The broker answers, and says no for now: a limit, an alarm.
-    #[error("the broker does not take the connection now: {0}")]
+    /// The broker refuses for now: a limit, an alarm.
+    #[error("the broker refused the connection for now: {0}")]
     Busy(String),
     /// There is no safe connection.
     #[error(transparent)]
@@ -98,8 +98,8 @@ impl Link {
         self.access.answer_timeout
     }
 
-    /// The connection, made now if there is none. Whoever waits while one is being made gets what comes of that, so that
-    /// nobody waits for longer than one try takes.
+    /// The connection, made now if there is none. Callers that wait while one is being made get the result of that try, so
+    /// that none waits for longer than one try takes.
     pub(super) async fn line(&self) -> Result<Arc<Line>, ConnectError> {
         let asked = Instant::now();
         let mut current = self.current.lock().await;
@@ -128,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Connects within the limit; says so where that takes a while.
+    /// Connects within the limit; logs where that takes a while.
     async fn connect(&self) -> Result<Line, ConnectError> {
         let login = Arc::new(Login::default());
         let connecting = State::Connecting {
@@ -148,7 +148,7 @@ impl Link {
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected,
-                () = self.leaving.cancelled() => return Err(ConnectError::Away("the host is leaving".to_owned())),
+                () = self.leaving.cancelled() => return Err(ConnectError::Away("the host is stopping".to_owned())),
                 () = &mut late => {
                     let text = format!("waited {} s for {}", limit.as_secs_f32(), login.waits_for());
                     return Err(ConnectError::Away(text));
@@ -166,7 +166,7 @@ impl Link {
         matches!(&*self.state(), State::Made(line) if line.is_up())
     }
 
-    /// What is waited for; nothing while there is a connection that answers, and before anybody asked for one.
+    /// The current wait; none while there is a connection that answers, and before a caller asked for one.
     pub(super) fn waiting(&self) -> Option<Waiting> {
         let broken = |error: &str| Waiting {
             what: format!("waiting for the broker: {error}"),
@@ -180,7 +180,7 @@ impl Link {
             }),
             State::Made(_) => Some(broken("the connection broke")),
             State::Failed(error) => Some(broken(error)),
-            // A try that has only begun tells less than what the one before ended with.
+            // A try that has only begun says less than the error of the one before.
             State::Connecting { since, before, login } => match before {
                 Some(error) if since.elapsed() < PATIENCE => Some(broken(error)),
                 _ => Some(Waiting {
@@ -203,19 +203,19 @@ impl Link {
         }
     }
 
-    /// Closes the connection in good order, within a bound; none is made any more.
+    /// Closes the connection in good order, within a bound; no other is made.
     pub(super) async fn close(&self) {
         self.leaving.cancel();
         let current = std::mem::replace(&mut *self.current.lock().await, Current::None);
         if let Current::Made(line) = current
             && let Err(error) = line.close().await
         {
-            // A channel that was dropped a moment ago may be closing still: that is no news.
+            // A channel that was dropped a moment ago may be closing still, which is harmless.
             debug!(connection = self.name, %error, "the connection was not closed in good order");
         }
     }
 
-    /// Tries `attempt` until it succeeds, for ever.
+    /// Tries `attempt` until it succeeds, without end.
     pub(super) async fn until_made<T, F>(&self, mut attempt: impl FnMut() -> F) -> T
     where
         F: Future<Output = Result<T, ConnectError>>,
@@ -229,9 +229,11 @@ impl Link {
                     let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     match error.is_permanent() {
                         true => {
-                            error!(connection = self.name, %error, retry_ms, "no connection until its cause is mended")
+                            error!(connection = self.name, %error, retry_ms, "the broker refuses the connection: correct the configuration or the broker, the host goes on trying")
                         }
-                        false => warn!(connection = self.name, %error, retry_ms, "no connection to the broker"),
+                        false => {
+                            warn!(connection = self.name, %error, retry_ms, "no connection to the broker: trying again")
+                        }
                     }
                     tokio::time::sleep(pause).await;
                 }

@@ -1,9 +1,8 @@
-//! How far a login is, told by what the broker sent last: what is waited for has a name before there is a connection.
-//! Knows no socket.
+//! The progress of a login, by the broker's last frame: the wait has a name before there is a connection. Knows no socket.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What is waited for, in the order in which it comes.
+/// The steps, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Step {
@@ -11,21 +10,21 @@ pub(super) enum Step {
     Tcp,
     /// The handshake of TLS.
     Tls,
-    /// The broker's first word.
+    /// The broker's first frame.
     Start,
-    /// What it makes of user and password.
+    /// The broker's verdict on user and password.
     Tune,
-    /// What it makes of the vhost.
+    /// The broker's verdict on the vhost.
     Open,
-    /// Nothing any more.
+    /// Done.
     Done,
 }
 
-/// How far one login is.
+/// The progress of one login.
 #[derive(Debug, Default)]
 pub(super) struct Login(AtomicU8);
 
-/// What the broker sends when a step is done: the numbers of the class `connection` and of its method, and the next.
+/// The frame that ends each step: the numbers of the class `connection` and of its method, and the next.
 const HEARD: [([u8; 4], Step); 3] = [
     ([0, 10, 0, 10], Step::Tune),
     ([0, 10, 0, 30], Step::Open),
@@ -45,7 +44,7 @@ impl Login {
         }
     }
 
-    /// What is waited for, in words.
+    /// The current wait, in words.
     pub(super) fn waits_for(&self) -> &'static str {
         const STEPS: [(Step, &str); 5] = [
             (Step::Tcp, "the broker's host to take the connection"),
@@ -56,6 +55,6 @@ impl Login {
         ];
         let at = self.0.load(Ordering::Relaxed);
         let step = STEPS.iter().find(|(step, _)| *step as u8 == at);
-        step.map_or("the client to take up the connection", |(_, words)| words)
+        step.map_or("the client to use the connection", |(_, words)| words)
     }
 }

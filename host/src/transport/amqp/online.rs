@@ -1,4 +1,4 @@
-//! `check --online` at a broker: what it has against a file that is right in itself. Changes nothing there.
+//! `check --online` at a broker: whether a valid file fits its queues, exchanges and permissions. Changes nothing there.
 
 use super::config::{BrokerConfig, ExchangeConfig, QueueSourceConfig, QueueType};
 use super::inspect::{Inspector, Presence};
@@ -92,7 +92,7 @@ impl Looking<'_, '_> {
                 ),
             };
             let text = format!(
-                "{kind}: see that a dead-letter exchange guards its delivery limit, because a message over the limit is lost \
+                "{kind}: give it a dead-letter exchange for its delivery limit, because a message over the limit is lost \
                  without one"
             );
             self.findings.warning(&key, text);
@@ -124,7 +124,7 @@ impl Looking<'_, '_> {
         }
     }
 
-    /// Tells what was found of a queue or an exchange; whether it is there and can be used.
+    /// Reports the state of a queue or an exchange; returns whether it exists and can be used.
     fn judge(&mut self, key: &str, name: &str, looked: Result<Presence, TopologyError>) -> Result<bool, Away> {
         match looked {
             Ok(Presence::There) => return Ok(true),

@@ -1,5 +1,5 @@
-//! One exchange's way out: a channel in confirm mode, made again whenever it ends. What the broker closes it over (an
-//! exchange that is missing, a permission that was taken away) costs this exchange's publishes alone.
+//! Publishing to one exchange: a channel in confirm mode, opened again whenever it ends. An error that closes it (a missing
+//! exchange, a permission that was revoked) costs this exchange's publishes alone.
 //!
 //! One task owns the channel. lapin hands a returned message to whichever confirm of the channel it resolves next, which
 //! may be another publish's; every publish therefore carries a nonce header, and a return is matched by it.
@@ -27,21 +27,21 @@ use super::refusal::{BrokerRefusal, Meaning};
 use crate::failpoints::{self, Failpoint};
 use crate::transport::hold::backoff;
 
-/// The header that a returned message is recognised by.
+/// The header that identifies a returned message.
 pub(super) const NONCE: &str = "x-millrace-nonce";
 
-/// Publishes that wait for their confirm. Messages in flight are bounded by prefetch already; this bounds what a
-/// pipeline with a large one may ask of one channel.
+/// Publishes that wait for their confirm. Messages in flight are bounded by prefetch already; this bounds one
+/// channel for a pipeline with a large prefetch.
 const UNCONFIRMED_MAX: usize = 2048;
 
-/// How far apart the tries to open a channel may grow.
+/// The longest pause between tries to open a channel.
 const REOPEN_CAP: Duration = Duration::from_secs(5);
 
-/// A channel that was nacked for so long, and acked nothing, is opened anew: RabbitMQ (seen with 3.10.8) goes on nacking
-/// on a channel that knows a queue as full when the limit on that queue is taken away.
+/// A channel that was nacked for so long, and acked nothing, is replaced: RabbitMQ (seen with 3.10.8) goes on nacking on a
+/// channel that knows a queue as full after the limit on that queue was removed.
 const NACKED_MAX: Duration = Duration::from_secs(10);
 
-/// A publish, and who waits for its confirm.
+/// A publish, and the way to report its confirm.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) publish: Arc<Publish>,
@@ -52,7 +52,7 @@ pub(super) struct Request {
 pub(super) struct PublishChannel {
     pub(super) link: Arc<Link>,
     pub(super) exchange: ShortString,
-    /// What its nonces begin with: no other outlet's do.
+    /// The prefix of its nonces, which no other channel has.
     pub(super) nonces: String,
     pub(super) confirm_timeout: Duration,
 }
@@ -64,7 +64,7 @@ type UnconfirmedPublish = FuturesUnordered<BoxFuture<'static, Resolved>>;
 struct Pending {
     request: Request,
     since: Instant,
-    /// When so many bytes went on the connection it was sent, whatever went before.
+    /// Once this many bytes were sent on the connection, it was sent as well.
     sent_at: u64,
 }
 
@@ -72,20 +72,20 @@ enum Ended {
     Handles,
     /// The broker closed the channel.
     Refused(lapin::Error),
-    /// The broker closed the connection over something that was on it.
+    /// The broker closed the connection because of a frame on it.
     Broken(String),
     Gone(String),
     /// Nothing but nacks, and nothing that waits for a confirm.
     Nacked,
 }
 
-/// What outlives the channel.
+/// The state that outlives the channel.
 #[derive(Default)]
 struct Life {
     n_published: u64,
-    /// Bytes that had gone on the connection at the last look.
+    /// Bytes that had been sent on the connection at the last look.
     n_gone: u64,
-    /// Whether the exchange is known to be of no use, so that it is told once and not at every try.
+    /// Whether the exchange is known to refuse publishes, so that it is logged once and not at every try.
     is_refused: bool,
 }
 
@@ -114,11 +114,11 @@ impl PublishChannel {
                     why
                 }
                 Ended::Gone(why) | Ended::Broken(why) => {
-                    warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "the publishing channel ended");
+                    warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "lost the publishing channel: unconfirmed messages are published again");
                     why
                 }
                 Ended::Nacked => {
-                    debug!(exchange = %self.exchange, "nothing but nacks: opening the publishing channel anew");
+                    debug!(exchange = %self.exchange, "the broker nacks every publish: opening another publishing channel");
                     continue;
                 }
             };
@@ -141,22 +141,25 @@ impl PublishChannel {
             Some(Meaning::Missing) => {
                 error!(
                     exchange,
-                    error, "the exchange is not there: declare it, and what is held goes on"
+                    error, "the exchange does not exist: declare it, and the held messages are published"
                 );
             }
             Some(Meaning::Denied) => {
                 error!(
                     exchange,
                     error,
-                    "publishing is not permitted: grant the AMQP user write permission on the exchange, and what is held goes on"
+                    "publishing is not permitted: grant the AMQP user write permission on the exchange, and the held messages are published"
                 );
             }
-            _ => warn!(exchange, error, "the broker closed the publishing channel"),
+            _ => warn!(
+                exchange,
+                error, "the broker closed the publishing channel: opening another"
+            ),
         }
     }
 
-    /// Opens a channel, for ever; who asks while that takes long, or between two tries, is told at once. `None` when the
-    /// last handle is gone.
+    /// Opens a channel, and tries without end; requests that come while that takes long, or between two tries, fail at once.
+    /// `None` when the last handle is gone.
     async fn open(&self, requests: &mut mpsc::Receiver<Request>) -> Option<Channel> {
         let mut pauses = backoff(REOPEN_CAP);
         loop {
@@ -165,21 +168,21 @@ impl PublishChannel {
                 let soon = tokio::time::sleep(PATIENCE);
                 tokio::select! {
                     opened = &mut opening => Some(opened),
-                    () = soon => self.turn_away(requests, opening).await,
+                    () = soon => self.refuse_meanwhile(requests, opening).await,
                 }
             };
             match opened? {
                 Ok(channel) => return Some(channel),
-                // Who watches over the connection says so where the broker is away.
+                // The task that watches the connection logs an outage of the broker.
                 Err(error) => debug!(exchange = %self.exchange, %error, "no publishing channel"),
             }
             let pause = tokio::time::sleep(pauses.next().unwrap_or(REOPEN_CAP));
-            self.turn_away(requests, pin!(pause)).await?;
+            self.refuse_meanwhile(requests, pin!(pause)).await?;
         }
     }
 
-    /// Answers who asks meanwhile; `None` when the last handle is gone.
-    async fn turn_away<T>(
+    /// Answers requests that come meanwhile with an error; `None` when the last handle is gone.
+    async fn refuse_meanwhile<T>(
         &self,
         requests: &mut mpsc::Receiver<Request>,
         mut meanwhile: Pin<&mut impl Future<Output = T>>,
@@ -228,7 +231,7 @@ impl PublishChannel {
                         };
                     }
                     if std::mem::replace(&mut life.is_refused, false) {
-                        info!(exchange = %self.exchange, "the exchange takes messages again");
+                        info!(exchange = %self.exchange, "the exchange accepts messages again");
                     }
                     if pending.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
                         return Ended::Nacked;
@@ -253,10 +256,10 @@ impl PublishChannel {
         }
     }
 
-    /// Tells what is wrong with the channel, if anything is. Confirm timers stand still while the connection is blocked, and
-    /// for what waits to be sent while bytes go: a slow network is no silent broker.
+    /// The failure of the channel, if there is one. Confirm timers stand still while the connection is blocked, and for
+    /// publishes that are not sent yet while bytes go out: a slow network is no silent broker.
     /// A channel that confirms nothing is followed by another on the same connection, which serves other exchanges, too;
-    /// where that is not answered either, the connection is given up.
+    /// where that gets no answer either, the connection is given up.
     fn look(&self, channel: &Channel, pending: &mut HashMap<Nonce, Pending>, n_gone: &mut u64) -> Option<String> {
         let line = channel.line();
         if !line.is_up() {
@@ -304,7 +307,7 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
 /// The broker returns a message before it confirms it, and lapin gives returns to confirms in the order in which it
 /// resolves them. So when a confirm is seen to be resolved without one, its return, if there was any, is with a
 /// confirm that was resolved before: taking all that are resolved sees it. `FuturesUnordered` may pause with more to
-/// give; it wakes the waker then, which is how the two ways of being pending are told apart.
+/// give; it wakes the waker then, which distinguishes the two ways of being pending.
 fn take_resolved(in_flight: &mut UnconfirmedPublish, all: &mut Vec<Resolved>) {
     struct Woken(AtomicBool);
     impl Wake for Woken {
@@ -326,7 +329,7 @@ fn take_resolved(in_flight: &mut UnconfirmedPublish, all: &mut Vec<Resolved>) {
     }
 }
 
-/// Notes since when there were nacks alone.
+/// Records since when there were nacks alone.
 fn note_nacks(all: &[Resolved], since: &mut Option<Instant>) {
     let mut confirmations = all.iter().filter_map(|(_, result)| result.as_ref().ok()).peekable();
     if confirmations.peek().is_none() {
@@ -362,7 +365,7 @@ fn judge(
                 }
                 confirmed.push((nonce, nacked));
             }
-            // The broker's own words, where one of the errors has them, and not those of a publish that came after.
+            // The broker's own error, where one of them has it, and not that of a publish that came after.
             Err(error) if failed.as_ref().is_none_or(|failed| BrokerRefusal::of(failed).is_none()) => {
                 failed = Some(error)
             }
@@ -400,8 +403,8 @@ fn nonce_of(message: &BasicReturnMessage) -> Option<Nonce> {
 }
 
 fn answer(request: Request, result: Result<(), PublishError>) {
-    // Nobody listens any more when the caller was cut off by the end of a drain: its message is returned.
+    // A caller that the end of a drain cut off no longer listens: its message is returned.
     if request.reply.send(result).is_err() {
-        debug!("a confirm came after its message was given up");
+        debug!("a confirm arrived after its message was returned");
     }
 }

@@ -1,5 +1,5 @@
 //! Publishing with confirms: a publish succeeds when the broker confirmed it and did not return it. Knows the state of
-//! the connection, and hands each publish to the outlet of its exchange.
+//! the connection, and hands each publish to the channel of its exchange.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,19 +17,19 @@ use super::link::Link;
 use super::publish_channel::{PublishChannel, Request};
 use super::topology::TargetQueue;
 
-/// How often the state of the connection is looked at.
+/// How often the state of the connection is checked.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Bytes of bodies that wait for their confirm: lapin copies each into frames, and keeps the copy until it is written.
 /// One body alone may be larger; then it goes alone.
 pub(super) const UNCONFIRMED_MAX_BYTES: u32 = 64 << 20;
 
-/// A message on its way out: every name in it was checked.
+/// A message that is ready to be published: every name in it was checked.
 #[derive(Debug, Clone)]
 pub(super) struct Publish {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
-    /// Whether a message that no queue takes is a failure.
+    /// Whether a message that is routed to no queue is a failure.
     pub(super) mandatory: bool,
     pub(super) body: Arc<Vec<u8>>,
     pub(super) properties: BasicProperties,
@@ -40,7 +40,7 @@ pub(super) struct Publish {
 /// Why a publish is not known to have arrived. All of these are held and tried again.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
-    /// No queue takes it.
+    /// It is routed to no queue.
     #[error("no queue takes it (exchange `{exchange}`, key `{routing_key}`): {code} {text}")]
     Unroutable {
         /// The exchange it was published to.
@@ -52,8 +52,8 @@ pub enum PublishError {
         /// The broker's reply text.
         text: String,
     },
-    /// The broker said no: a full queue, a failed disk.
-    #[error("the broker did not take it (exchange `{exchange}`, key `{routing_key}`): the queue may be full")]
+    /// The broker nacked it: a full queue, a failed disk.
+    #[error("the broker refused it (exchange `{exchange}`, key `{routing_key}`): the queue may be full")]
     Nacked {
         /// The exchange it was published to.
         exchange: String,
@@ -63,15 +63,15 @@ pub enum PublishError {
     /// The channel ended before the confirm came: the exchange is missing, may not be written to, or the broker is gone.
     #[error("not confirmed: {0}")]
     Unconfirmed(String),
-    /// The broker broke down over something on the connection, and ended it.
+    /// The broker closed the connection because of a frame on it.
     #[error("not confirmed: the broker ended the connection: {0}")]
     Broken(String),
-    /// The broker breaks down over this very address.
-    #[error("the broker cannot deliver to {routing_key:?}, and ends the connection over it: {why}")]
+    /// This very address makes the broker close the connection.
+    #[error("the broker cannot deliver to {routing_key:?}, and closes the connection because of it: {why}")]
     Nowhere {
         /// Where the message asked for its answer, untrusted.
         routing_key: String,
-        /// What the broker said.
+        /// The broker's words.
         why: String,
     },
     /// It was not sent yet: there is no channel now.
@@ -85,7 +85,7 @@ pub enum PublishError {
     Homeless {
         /// The queue.
         queue: String,
-        /// What the broker has against it.
+        /// The broker's words.
         why: String,
     },
 }
@@ -109,7 +109,7 @@ pub(super) struct Publisher {
     unconfirmed: Arc<Semaphore>,
 }
 
-/// The outlets that were opened: one for each exchange of the configuration, made when it is first published to.
+/// The channels that were opened: one for each exchange of the configuration, made when it is first published to.
 #[derive(Debug)]
 struct PublishChannels {
     link: Arc<Link>,
@@ -151,7 +151,7 @@ impl Publisher {
         (publisher, task)
     }
 
-    /// Publishes and waits for the confirm. A queue that somebody deleted is declared again, where the file lets the host
+    /// Publishes and waits for the confirm. A queue that was deleted is declared again, where the file lets the host
     /// declare it.
     ///
     /// # Errors
@@ -214,7 +214,7 @@ impl Publisher {
     /// Waits until the broker is connected and does not block publishers.
     pub(super) async fn open(&self) {
         let mut state = self.state.clone();
-        // An error means that the task is gone with the host: nobody publishes any more.
+        // An error means that the task is gone with the host.
         if state.wait_for(|state| *state == Publishing::Open).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -227,7 +227,7 @@ impl PublishChannels {
         if let Some(publish_channel) = open.get(exchange) {
             return publish_channel.clone();
         }
-        // One request waits while the outlet is between two polls; callers beyond that wait in `send`.
+        // One request waits while the task is between two polls; callers beyond that wait in `send`.
         let (requests, receiver) = mpsc::channel(1);
         let publish_channel = PublishChannel {
             link: Arc::clone(&self.link),
@@ -241,7 +241,7 @@ impl PublishChannels {
     }
 }
 
-/// Keeps the connection made, and tells its state.
+/// Keeps the connection made, and reports its state.
 async fn watch_over(link: &Link, state: &watch::Sender<Publishing>) {
     loop {
         let line = link.until_made(|| link.line()).await;
@@ -261,9 +261,11 @@ fn set_state(state: &watch::Sender<Publishing>, line: &Line) {
     };
     match (state.send_replace(now), now) {
         (Publishing::Connecting | Publishing::Open, Publishing::Blocked) => {
-            warn!("the broker blocks publishers: taking nothing until it unblocks");
+            warn!(
+                "the broker blocks publishes because it is short of memory or disk: its pipelines receive no messages until it unblocks"
+            );
         }
-        (Publishing::Blocked, Publishing::Open) => info!("the broker takes publishes again"),
+        (Publishing::Blocked, Publishing::Open) => info!("the broker accepts publishes again"),
         _ => {}
     }
 }

@@ -1,35 +1,35 @@
-//! What a broker's "no" means: by its words as well as by its code, because one code stands for what passes by itself
-//! and for what somebody must change. Knows no connection.
+//! The meaning of a broker's refusal: by its words as well as by its code, because one code stands both for a state that
+//! passes by itself and for one that a person must change. Knows no connection.
 
 use lapin::ErrorKind;
 
-/// What a broker said, read.
+/// A refusal, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BrokerRefusal {
-    /// What is to be made of it.
+    /// Its meaning.
     pub(super) meaning: Meaning,
     /// The broker's words.
     pub(super) words: String,
-    /// What to do about it; empty where nothing is known.
+    /// The advice; empty where there is none.
     pub(super) advice: &'static str,
 }
 
-/// What is to be made of a refusal.
+/// The meaning of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It passes by itself, or by what somebody does at the broker meanwhile: wait, and tell.
+    /// It passes by itself, or by a change at the broker: wait, and report it.
     Passes,
-    /// The user may not do it.
+    /// The user lacks a permission.
     Denied,
-    /// It is not there.
+    /// The queue or exchange does not exist.
     Missing,
-    /// It is there with other properties.
+    /// It exists with other properties.
     Inequivalent,
     /// Waiting does not help: the file or the broker must be changed.
     Stands,
 }
 
-/// One row: a code (0 stands for every one), a part of the text, and what both together mean. The first that fits counts.
+/// One row: a code (0 stands for every one), a part of the text, their meaning and the advice. The first that fits counts.
 struct Row(u16, &'static str, Meaning, &'static str);
 
 const ACCESS_REFUSED: u16 = 403;
@@ -39,13 +39,13 @@ const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
 
-/// The words of RabbitMQ, each as 3.10 says it; those of 3.8 to 4.1 differ in what surrounds these parts.
+/// The words of RabbitMQ, each as 3.10 writes it; those of 3.8 to 4.1 differ around these parts.
 const ROWS: &[Row] = &[
     Row(
         ACCESS_REFUSED,
         "in exclusive use",
         Meaning::Passes,
-        "another consumer has the queue to itself: it is waited for until that one leaves",
+        "another consumer has the queue to itself: waiting until that one leaves",
     ),
     Row(
         ACCESS_REFUSED,
@@ -57,14 +57,14 @@ const ROWS: &[Row] = &[
         ACCESS_REFUSED,
         "reserved prefix",
         Meaning::Stands,
-        "names that begin with `amq.` are the broker's: give it another name",
+        "names that begin with `amq.` are reserved for the broker: choose another name",
     ),
     Row(ACCESS_REFUSED, "", Meaning::Denied, ""),
     Row(
         NOT_FOUND,
         "is down or inaccessible",
         Meaning::Passes,
-        "the node of the cluster that holds the queue is down: it is waited for",
+        "the node of the cluster that holds the queue is down: waiting for it",
     ),
     Row(
         NOT_FOUND,
@@ -77,13 +77,13 @@ const ROWS: &[Row] = &[
         RESOURCE_LOCKED,
         "",
         Meaning::Passes,
-        "the queue is exclusive to another connection: it is waited for until that one ends and the queue with it",
+        "the queue is exclusive to another connection: waiting until that one ends, and the queue with it",
     ),
     Row(
         PRECONDITION_FAILED,
         "queue limit",
         Meaning::Passes,
-        "delete queues that nobody needs, or raise `max-queues` by `rabbitmqctl set_vhost_limits`: it is waited for",
+        "delete unused queues, or raise `max-queues` by `rabbitmqctl set_vhost_limits`: waiting",
     ),
     Row(PRECONDITION_FAILED, "inequivalent arg", Meaning::Inequivalent, ""),
     Row(PRECONDITION_FAILED, "", Meaning::Stands, ""),
@@ -91,19 +91,19 @@ const ROWS: &[Row] = &[
         NOT_ALLOWED,
         "user connection limit",
         Meaning::Passes,
-        "end other connections of this user, or raise `max-connections` by `rabbitmqctl set_user_limits`: it is waited for",
+        "end other connections of this user, or raise `max-connections` by `rabbitmqctl set_user_limits`: waiting",
     ),
     Row(
         NOT_ALLOWED,
         "connection limit",
         Meaning::Passes,
-        "end other connections, or raise `max-connections` by `rabbitmqctl set_vhost_limits`: it is waited for",
+        "end other connections, or raise `max-connections` by `rabbitmqctl set_vhost_limits`: waiting",
     ),
     Row(
         NOT_ALLOWED,
         "number of channels opened",
         Meaning::Passes,
-        "end other connections of this user, or raise `max-channels` by `rabbitmqctl set_user_limits`: it is waited for",
+        "end other connections of this user, or raise `max-channels` by `rabbitmqctl set_user_limits`: waiting",
     ),
     Row(
         NOT_ALLOWED,
@@ -121,21 +121,21 @@ const ROWS: &[Row] = &[
         NOT_ALLOWED,
         "access to vhost",
         Meaning::Stands,
-        "let the user into the vhost by `rabbitmqctl set_permissions`",
+        "grant the AMQP user access to the vhost by `rabbitmqctl set_permissions`",
     ),
     Row(NOT_ALLOWED, "", Meaning::Stands, ""),
     Row(NOT_IMPLEMENTED, "", Meaning::Stands, ""),
-    // A forced closure, an internal error, a lack of resources, a broken frame: another try may go well.
+    // A forced closure, an internal error, a lack of resources, a broken frame: another try may succeed.
     Row(0, "", Meaning::Passes, ""),
 ];
 
 impl BrokerRefusal {
-    /// Whether the broker broke down over something that it was sent.
+    /// Whether the broker failed over a frame that it was sent.
     pub(super) fn is_breakdown(&self) -> bool {
         self.words.starts_with("INTERNAL_ERROR")
     }
 
-    /// Reads what the broker said; nothing where it said nothing, because the connection is gone.
+    /// Reads the broker's refusal; none where it sent none, because the connection is gone.
     pub(super) fn of(error: &lapin::Error) -> Option<Self> {
         let ErrorKind::ProtocolError(error) = error.kind() else {
             return match error.kind() {
@@ -168,7 +168,7 @@ impl BrokerRefusal {
         }
     }
 
-    /// The broker's words, and what to do about them.
+    /// The broker's words, and the advice.
     pub(super) fn described(&self) -> String {
         match self.advice {
             "" => self.words.clone(),
@@ -182,7 +182,7 @@ impl BrokerRefusal {
 pub(super) fn inequivalent(words: &str) -> Option<(&str, &str)> {
     let (_, rest) = words.split_once("inequivalent arg '")?;
     let (property, rest) = rest.split_once('\'')?;
-    // The queue's name may hold anything; the last is the broker's.
+    // The queue's name may hold anything; the last match is the broker's.
     let (_, current) = rest.rsplit_once("but current is ")?;
     let value = match current.split_once('\'') {
         Some((_, quoted)) => quoted.rsplit_once('\'').map_or(quoted, |(value, after)| {
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_of_a_broker_means_what_can_be_done_about_it() {
+    fn every_refusal_of_a_broker_has_its_meaning_and_its_advice() {
         use Meaning::{Denied, Inequivalent, Missing, Passes, Stands};
         // Each as RabbitMQ 3.10.8 says it, but for the two of a cluster and the one of a vhost that is down, which are
         // from its source.
@@ -237,7 +237,7 @@ mod tests {
                 404,
                 "NOT_FOUND - home node 'rabbit@b' of durable queue 'a' in vhost '/' is down or inaccessible",
                 Passes,
-                "waited for",
+                "waiting",
             ),
             (
                 404,
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_queue_is_can_be_read_from_a_refused_declaration() {
+    fn a_refused_declaration_says_how_the_queue_was_declared() {
         let of = |rest: &str| format!("PRECONDITION_FAILED - inequivalent arg {rest}");
         let rows = [
             (

@@ -1,5 +1,5 @@
-//! The bytes below AMQP: TCP, TLS where the URL asks for it, the guard, and the cord by which the socket is ended. Knows
-//! no queue and no channel.
+//! The bytes below AMQP: TCP, TLS where the URL asks for it, the guard, and the handle that ends the socket. Knows no queue
+//! and no channel.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,14 +29,14 @@ use super::tls;
 use super::traffic::Traffic;
 use super::url::BrokerEndpoint;
 
-/// How long a silent connection lives, in seconds, where the URL says nothing: a broker that is gone without a word is
+/// How long a silent connection lives, in seconds, by default: a broker that is gone without a word is
 /// noticed after twice this. RabbitMQ's own default is 60 s.
 const HEARTBEAT_S: u16 = 10;
 
-/// A connection that lapin can use, whatever is below it.
+/// A stream that lapin can use, with or without TLS.
 type Socket = Compat<SocketHandle<FrameGuard<Either<TcpStream, TlsStream<TcpStream>>>>>;
 
-/// Connects and logs in; `login` follows how far that is.
+/// Connects and logs in; `login` follows the progress.
 ///
 /// # Cancellation
 /// Ends the socket, and with it lapin's thread: a broker that is silent before it knows a heartbeat would keep both.
@@ -50,7 +50,7 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
     let traffic = Arc::new(Traffic::default());
     let socket = open(&endpoint, access, (login, &traffic), &cut).await?;
     login.reached(Step::Start);
-    // lapin asks for a connection once: its own attempts to come back are off.
+    // lapin asks for a connection once: its own recovery is off.
     let socket = Mutex::new(Some(socket));
     let hand_over = async move |_: AMQPUri, _: Runtime<Kit>| {
         let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -80,7 +80,7 @@ async fn open(
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
         .await
         .map_err(away)?;
-    // Acknowledgements are small and must not wait for company.
+    // Acknowledgements are small and must not wait for more bytes.
     stream.set_nodelay(true).map_err(away)?;
     let stream = if endpoint.is_tls {
         login.reached(Step::Tls);

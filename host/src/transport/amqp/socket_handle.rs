@@ -1,4 +1,4 @@
-//! A socket that can be ended from outside, and that tells when it ended by itself. Knows no protocol.
+//! A socket that can be ended from outside, and that reports when it ended by itself. Knows no protocol.
 
 use std::io;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ pub(super) struct SocketHandle<S> {
     cut: CancellationToken,
     // Boxed, since it must not move and the socket must.
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Whether it ended by itself: then its own words are the ones to be told.
+    /// Whether it ended by itself: then its own error is the one to report.
     is_over: bool,
-    /// Where what goes is counted.
+    /// Counts the bytes that are sent.
     traffic: Arc<Traffic>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be seen of the connections from outside. Changes nothing.
+//! The state of the connections, for health, status and metrics. Changes nothing.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ static CONNECTIONS: Metric = counter(
     "How often the host connected: once, and again after each loss.",
 );
 
-/// Sees the connections while the host runs, and keeps none of them open.
+/// A view of the connections while the host runs, which keeps none of them open.
 #[derive(Debug)]
 pub(super) struct ConnectionMonitor {
     pub(super) consuming: Arc<Link>,
@@ -30,17 +30,17 @@ pub(super) struct ConnectionMonitor {
 /// The connections at one moment.
 #[derive(Debug, Clone)]
 struct Seen {
-    /// Whether the connection that messages come by is there.
+    /// Whether the consuming connection is up.
     is_consuming: bool,
-    /// The connection that results go by.
+    /// The publishing connection.
     publishing: Publishing,
-    /// What is waited for on the connection that messages come by, or for it.
+    /// The wait of the consuming connection.
     consuming_waits: Option<Waiting>,
-    /// The same of the connection that results go by.
+    /// The wait of the publishing connection.
     publishing_waits: Option<Waiting>,
-    /// How often the connection that messages come by was made.
+    /// How often the consuming connection was made.
     n_consuming_made: u64,
-    /// How often the connection that results go by was made.
+    /// How often the publishing connection was made.
     n_publishing_made: u64,
 }
 

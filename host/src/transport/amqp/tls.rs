@@ -1,4 +1,4 @@
-//! TLS to the broker: whom to trust, and what to do where trust fails. Knows no AMQP.
+//! TLS to the broker: the trusted authorities, and advice where trust fails. Knows no AMQP.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,41 +14,41 @@ use tokio_rustls::client::TlsStream;
 /// Why TLS fails. Waiting helps where only the network is to blame.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsError {
-    /// The file with the authority is of no use.
+    /// The file with the authority cannot be used.
     #[error("{} holds no certificate that can be used: {what}", path.display())]
     Authority {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
-    /// The system trusts nobody.
+    /// The system has no authorities.
     #[error("the system has no certificate authorities ({0}); install its `ca-certificates`, or name a file by `ca`")]
     NoAuthorities(String),
     /// The broker's certificate is not to be trusted.
     #[error("the certificate of `{host}` is refused: {what}; {hint}")]
     Certificate {
-        /// Who was asked for.
+        /// The host of the URL.
         host: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
-        /// What to do.
+        /// The advice.
         hint: &'static str,
     },
     /// The broker does not speak TLS, or ended the handshake.
     #[error("TLS with `{host}` failed: {what}; {hint}")]
     Handshake {
-        /// Who was asked for.
+        /// The host of the URL.
         host: String,
         /// In the library's words.
         what: String,
-        /// What to do.
+        /// The advice.
         hint: &'static str,
     },
     /// The connection broke.
     #[error("TLS with `{host}` broke off: {what}")]
     Broken {
-        /// Who was asked for.
+        /// The host of the URL.
         host: String,
         /// In the system's words.
         what: String,
@@ -145,7 +145,8 @@ fn explain(host: &str, error: &io::Error) -> TlsError {
 }
 
 fn judge(problem: &CertificateError) -> (String, &'static str) {
-    const ISSUER: &str = "name the authority that signed it by `ca`; where one is named, it is another one's";
+    const ISSUER: &str =
+        "name the authority that signed it by `ca`; where one is named, it is not the one that signed it";
     const TIME: &str = "renew it, or set this machine's clock";
     const NAME: &str = "write the host as the certificate names it, or have one made for this name";
     let what = problem.to_string();
@@ -154,7 +155,7 @@ fn judge(problem: &CertificateError) -> (String, &'static str) {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (what, TIME),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (what, NAME),
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            ("nobody who is trusted signed it".to_owned(), ISSUER)
+            ("no trusted authority signed it".to_owned(), ISSUER)
         }
         _ => (what, ISSUER),
     }

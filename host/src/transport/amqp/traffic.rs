@@ -1,4 +1,4 @@
-//! How many bytes came and went on a connection: a peer that is slow is told from one that is silent. Knows no protocol.
+//! How many bytes a connection received and sent, which distinguishes a slow peer from a silent one. Knows no protocol.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,22 +10,22 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Bytes of a frame that says something came: a heartbeat says nothing but that somebody is there.
+    /// Counts received bytes of a frame that is no heartbeat: a heartbeat proves nothing but that the peer lives.
     pub(super) fn comes(&self, n_bytes: usize) {
         self.came.fetch_add(n_bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes were taken by the socket.
+    /// Counts bytes that were written to the socket.
     pub(super) fn goes(&self, n_bytes: usize) {
         self.went.fetch_add(n_bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that came until now, without heartbeats.
+    /// Bytes that were received until now, without heartbeats.
     pub(super) fn came(&self) -> u64 {
         self.came.load(Ordering::Relaxed)
     }
 
-    /// Bytes that went until now.
+    /// Bytes that were sent until now.
     pub(super) fn went(&self) -> u64 {
         self.went.load(Ordering::Relaxed)
     }

@@ -24,7 +24,7 @@ const PARAMETERS: &[(&str, bool)] = &[
 pub(super) struct BrokerEndpoint {
     /// A name or an address; IPv6 without brackets.
     pub host: String,
-    /// The port, by scheme where the URL says nothing.
+    /// The port, by default that of the scheme.
     pub port: u16,
     /// Whether the broker speaks TLS there.
     pub is_tls: bool,
