@@ -17,7 +17,7 @@ pub(crate) const LABELS_MAX: usize = 4096;
 /// The counts of a pipeline's messages.
 #[derive(Debug, Default)]
 pub struct PipelineCounters {
-    // std Mutex and not atomics: what is taken, in hand and settled must be seen at one moment, or it would not add up.
+    // std Mutex and not atomics: what is taken, in flight and settled must be seen at one moment, or it would not add up.
     counts: Mutex<Counts>,
 }
 

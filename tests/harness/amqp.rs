@@ -79,7 +79,7 @@ pub struct Arrival {
     pub body: Vec<u8>,
 }
 
-/// An answer of the broker, with a bound: one whose disk is full blocks publishers, and a test that waits for it for ever
+/// An answer of the broker, with a bound: one whose disk is full blocks publishers, and a test that waits for it without end
 /// says nothing.
 trait Answer<T>: Future<Output = lapin::Result<T>> + Sized {
     async fn answered(self) -> Result<T> {

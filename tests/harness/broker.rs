@@ -52,7 +52,7 @@ pub struct Permissions<'a> {
 struct Processes {
     beam: Child,
     epmd: Child,
-    // Kills the two and removes their folder when its standard input ends, which no kind of death of ours prevents.
+    // Kills the two and removes their folder when its standard input ends, however the tests end.
     watchdog: Child,
 }
 
@@ -200,7 +200,7 @@ impl Broker {
 
     /// Writes the names of all quorum queues to disk, as the node does by itself half a second after the last change.
     /// Killed before that, it comes back without a queue that it had confirmed, and every operation on that queue
-    /// fails for ever (RabbitMQ 3.10: `ra_directory` keeps its names in a table that is saved in the background).
+    /// fails without end (RabbitMQ 3.10: `ra_directory` keeps its names in a table that is saved in the background).
     ///
     /// # Errors
     /// When the node does not answer.

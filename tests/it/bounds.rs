@@ -99,7 +99,7 @@ async fn a_flood_of_the_largest_messages_stays_within_what_check_says() -> Resul
             .await?;
     }
     // Every large message is called twice, each time until its deadline; then it is a dead letter as large as it was.
-    // After the fourth the breaker opens, and as many as the prefetch allows are kept in hand.
+    // After the fourth the breaker opens, and as many as the prefetch allows are kept in flight.
     for _ in 0..4 {
         let dead_letter = client.take_all(&scene.dead, 1).await?;
         ensure!(

@@ -229,7 +229,7 @@ async fn canaries(client: &Client, queue: &str, results: &str, stop: &AtomicBool
     Ok(took)
 }
 
-/// A canary may wait for every worker's call in hand to reach its deadline, in each of its two stages, on cores that do
+/// A canary may wait for every worker's call in flight to reach its deadline, in each of its two stages, on cores that do
 /// several things at once; without a fair share of the workers it would wait for every hostile pipeline's.
 const CANARY_LIMIT: Duration = Duration::from_secs(10);
 

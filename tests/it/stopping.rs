@@ -14,10 +14,10 @@ use millrace_tests::scene::Scene;
 use millrace_tests::{PATIENCE, wait_for};
 
 /// The one line that is said when a host may have ended over messages, and the one when they are through.
-const SUSPECTED: &str =
+const QUARANTINED: &str =
     "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once";
 const THROUGH: &str = "all quarantined messages have run";
-const STILL_IN_HAND: &str = "some messages are still in flight: their sources will redeliver them";
+const STILL_IN_FLIGHT: &str = "some messages are still in flight: their sources will redeliver them";
 
 /// The exit code of a drain that was cut off.
 const CUT_OFF: i32 = 3;
@@ -58,9 +58,9 @@ async fn finished(client: &Client, scene: &Scene, oracle: &mut Oracle) -> Result
     Ok(())
 }
 
-/// The log of a host that must have suspected nobody.
+/// The log of a host that must have quarantined nothing.
 fn quarantines_nobody(host: &Host) {
-    assert_eq!(host.n_lines(SUSPECTED), 0, "{}", host.log());
+    assert_eq!(host.n_lines(QUARANTINED), 0, "{}", host.log());
 }
 
 /// As many as a host takes at once by default, so that nothing is smaller than where it was seen.
@@ -110,7 +110,7 @@ async fn stuck(client: &Client, scene: &Scene, mill: &Mill) -> Result<(Host, Ora
     host.wait_ready()?;
     let oracle = publish(client, scene, 300).await?;
     let broker = Broker::shared()?;
-    let in_hand = format!(
+    let in_flight = format!(
         "{}\t{}\t{}",
         scene.input,
         scene.prefetch,
@@ -119,7 +119,7 @@ async fn stuck(client: &Client, scene: &Scene, mill: &Mill) -> Result<(Host, Ora
     wait_for("a host with its hands full", || {
         let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
         counts
-            .is_ok_and(|counts| counts.lines().any(|line| line == in_hand))
+            .is_ok_and(|counts| counts.lines().any(|line| line == in_flight))
             .then_some(())
     })?;
     Ok((host, oracle))
@@ -174,7 +174,7 @@ async fn what_a_second_signal_gives_back_is_not_suspect() -> Result<()> {
         "it took {:?}",
         began.elapsed()
     );
-    assert_eq!(host.n_lines(STILL_IN_HAND), 0, "{}", host.log());
+    assert_eq!(host.n_lines(STILL_IN_FLIGHT), 0, "{}", host.log());
     let status = host.wait_end()?;
     ensure!(status.code() == Some(CUT_OFF), "{status}");
     goes_on(&client, &scene, &mill, &mut oracle).await
@@ -208,7 +208,7 @@ async fn a_death_is_told_once_and_once_more_when_everybody_ran() -> Result<()> {
     host.wait_line_that(2 * PATIENCE, "all forty through", |line| {
         said(line) == Some(THROUGH) && line.get("n_run").and_then(serde_json::Value::as_u64) == Some(40)
     })?;
-    assert_eq!(host.n_lines(SUSPECTED), 1, "{}", host.log());
+    assert_eq!(host.n_lines(QUARANTINED), 1, "{}", host.log());
     wait_for_count(&client, &scene, 300, &host).await?;
     host.stop()?;
     finished(&client, &scene, &mut oracle).await
@@ -247,23 +247,23 @@ async fn rolling_restarts_under_load_repeat_nothing_and_suspect_almost_nobody() 
     let mill = scene.mill()?;
     let mut hosts = vec![mill.start_ready()?, mill.start_ready()?];
     let flow = Flow::start(&scene)?;
-    let mut n_suspected = 0;
+    let mut n_quarantined = 0;
     for _ in 0..3 {
         flow.wait_more(50)?;
         let next = mill.start_ready()?;
         let last = std::mem::replace(hosts.get_mut(0).context("two hosts")?, next);
-        n_suspected += last.n_lines(SUSPECTED);
+        n_quarantined += last.n_lines(QUARANTINED);
         last.stop()?;
         hosts.rotate_left(1);
     }
     flow.wait_more(50)?;
     let last = hosts.pop().context("two hosts")?;
-    n_suspected += hosts.iter().map(|host| host.n_lines(SUSPECTED)).sum::<usize>();
+    n_quarantined += hosts.iter().map(|host| host.n_lines(QUARANTINED)).sum::<usize>();
     for host in hosts {
         host.stop()?;
     }
     flow.finish(last)?.all_results()?;
     // A quorum queue takes back, and marks, what is on its way to a consumer in the millisecond in which that leaves.
-    assert!(n_suspected <= 1, "{n_suspected} suspicions in three restarts");
+    assert!(n_quarantined <= 1, "{n_quarantined} alarms in three restarts");
     Ok(())
 }

@@ -131,7 +131,7 @@ fn config() -> Config {
 
 fn pool(workers: usize) -> PoolingAllocationConfig {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
-    // The residents of each worker, the instance that it is running, and one trial (loading is one at a time).
+    // The cached instances of each worker, the instance that it is running, and one trial (loading is one at a time).
     let instance_cache = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
     let components = workers
         .saturating_mul(instance_cache.saturating_add(1))

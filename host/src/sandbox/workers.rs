@@ -66,7 +66,7 @@ struct Board {
     // saved up nothing.
     level: Duration,
     last_id: u64,
-    // Counts plugins that are gone: a worker that has seen fewer looks through its residents.
+    // Counts plugins that are gone: a worker that has seen fewer looks through its cached instances.
     retired: u64,
     stopping: bool,
 }

@@ -1,5 +1,5 @@
-//! The seams: a source, its receipts and a destination, all of which do what the world says. A host that is
-//! dead goes no further: whatever it calls never returns.
+//! The seams: a source, its acknowledgements and a destination, all of which act as the world says. A dead host goes no
+//! further: whatever it calls never returns.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,18 +33,18 @@ pub(super) struct Host {
 pub(super) struct Source {
     pub(super) host: Arc<Host>,
     consuming: Consuming,
-    // Handed over in advance, and not handed out.
+    // Prefetched, and not handed to the pipeline yet.
     ahead: VecDeque<Delivery>,
 }
 
-/// The broker's queue of suspects.
+/// The broker's quarantine queue.
 #[derive(Debug)]
 struct FakeQuarantine {
     host: Arc<Host>,
     consuming: Consuming,
 }
 
-/// A consumer or a getter, with what it remembers of its channel.
+/// A consumer or a getter, with its memory of its channel.
 #[derive(Debug)]
 struct Consuming {
     session: Option<u64>,
@@ -52,7 +52,7 @@ struct Consuming {
     grace: Arc<RedeliveryGrace>,
 }
 
-/// A delivery that is owed.
+/// A delivery that is not acknowledged yet.
 #[derive(Debug)]
 struct FakeAck {
     host: Arc<Host>,
@@ -72,7 +72,7 @@ pub(super) struct Output {
 }
 
 impl Host {
-    /// A moment in which others may act. The dead do not come back from it.
+    /// A moment in which others may act. A dead host does not return from it.
     pub(super) async fn step(&self, at_most_ms: u64) {
         let pause = self.world.state().random.below(at_most_ms + 1);
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -182,13 +182,13 @@ impl Source {
         }
     }
 
-    /// Cancels: what was handed over before the answer is given.
+    /// Cancels; returns the messages that were handed over before the answer.
     async fn cancel(&mut self) -> Vec<Delivery> {
         self.host.step(2).await;
         self.hand_over();
         let host = Arc::clone(&self.host);
         let mut state = host.world.state();
-        // What is between queue and channel at that moment a quorum queue takes back itself, and marks it.
+        // A quorum queue takes back, and marks, messages that are between queue and channel at that moment.
         if state.random.chance(10)
             && let Some(mut queued) = state.main.pop_front()
         {
@@ -199,13 +199,13 @@ impl Source {
         self.ahead.drain(..).collect()
     }
 
-    /// Asks once more, and may be given a message.
+    /// Asks once more, which may bring a message.
     async fn ask_once_more(&mut self) -> Option<Delivery> {
         self.host.step(2).await;
         self.host.take(Queue::Main, &mut self.consuming)
     }
 
-    /// The broker hands over some of what there is.
+    /// The broker hands over some of its messages.
     fn hand_over(&mut self) {
         while let Some(delivery) = self.host.take(Queue::Main, &mut self.consuming) {
             self.ahead.push_back(delivery);
@@ -274,7 +274,7 @@ impl Consuming {
     }
 }
 
-/// A copy on its way.
+/// A copy that is being published.
 #[derive(Debug)]
 enum Copy {
     /// Into a queue.
@@ -290,7 +290,7 @@ impl std::fmt::Display for Copy {
 }
 
 impl FakeAck {
-    /// Settles once: gives what is let go of, or `None` where the broker does not know it any more.
+    /// Settles once: returns the delivery, or `None` where the broker does not know it any more.
     async fn let_go(&mut self) -> Option<Unacked> {
         self.host.step(2).await;
         self.is_settled = true;
@@ -347,9 +347,9 @@ impl Delivered for FakeAck {
         let is_poison = state.kinds[id] == Kind::Poison;
         let has_grace = matches!(purpose, Purpose::PutBack | Purpose::Retry { .. });
         state.demand(!(was_in_quarantine && is_poison && has_grace), || {
-            format!("message {id} was set apart, and goes back to the others though no host outlived it")
+            format!("message {id} leaves the quarantine though no host outlived it")
         });
-        // What the broker took back meanwhile can still be copied: the host does not know.
+        // The host does not know what the broker took back meanwhile, and may copy it.
         let own = state.unacked.get(&self.tag).map_or(1, |it| it.queued.attempt);
         let queued = |attempt, crash_count| Queued {
             id,
@@ -418,7 +418,7 @@ impl Delivered for FakeAck {
             _ => drop(state.done.insert(id)),
         }
         state.demand(is_done || unacked.is_moved || unacked.is_dead, || {
-            format!("message {id} was acknowledged before what it caused was confirmed: {unacked:?}")
+            format!("message {id} was acknowledged before its results were confirmed: {unacked:?}")
         });
         drop(state);
         self.host.world.changed.notify_waiters();
@@ -436,7 +436,7 @@ impl Delivered for FakeAck {
         let id = unacked.queued.id;
         let (is_cut, takes_copies) = (self.host.hold.is_cut(), state.takes_copies);
         state.demand(unacked.queue == Queue::Main || is_cut, || {
-            format!("message {id} stays apart, though its host has time to put it back")
+            format!("message {id} stays in quarantine, though its host has time to put it back")
         });
         state.demand(!takes_copies, || {
             format!("message {id} will be delivered again, though a copy could go back")

@@ -1,5 +1,5 @@
-//! The settlement without a broker, a sandbox or a device: thousands of schedules of faults in seconds. What it tests is
-//! the real `pipeline`, `hold`, `gate`, `transport::settle`, `transport::grace`, `trial`; everything around them is a fake.
+//! The settlement without a broker, a sandbox or a device: thousands of schedules of faults in seconds. It tests the real
+//! `pipeline`, `hold`, `isolation`, `settle`, `redelivery_grace` and `trial`; everything around them is a fake.
 
 mod fakes;
 mod schedule;

@@ -37,7 +37,7 @@ const SEED: &str = "MILLRACE_SEED";
 /// How long everything may take to come to rest after the last fault, in virtual time.
 const REST_LIMIT: Duration = Duration::from_secs(3600);
 
-/// What is left of a drain that is cut off, for giving back.
+/// The reserve of a drain that is cut off, for returning messages.
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// Small and good enough for schedules (SplitMix64); the same on every machine.
@@ -77,7 +77,7 @@ struct Running {
     trials: mpsc::UnboundedSender<TrialEnded>,
 }
 
-/// What a schedule did, so that one in which nothing happened does not count as passed.
+/// The events of a schedule, so that one in which nothing happened does not count as passed.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     n_kills: u32,
@@ -123,7 +123,7 @@ impl Schedule {
             hosts: Vec::new(),
             n_started: 0,
             seen: Seen::default(),
-            // A death in company, which poison may cause, and then a kill for each attempt but one.
+            // A crash in company, which poison may cause, and then a kill for each attempt but one.
             kills_left: attempts.saturating_sub(2),
         }
     }
@@ -175,7 +175,7 @@ impl Schedule {
         });
     }
 
-    /// Puts a new host in the place of each that died.
+    /// Starts a new host in the place of each dead one.
     fn replace_the_dead(&mut self) {
         let n_before = self.hosts.len();
         let alive = self.world.state().alive.clone();
@@ -223,7 +223,7 @@ impl Schedule {
         };
         let pipelines = BTreeMap::from([(name, serving)]);
         let before = running.current.swap(Arc::new(Generation { id, pipelines }));
-        // What was on trial may be bad; what passed keeps what it began with, unless somebody rolled it back.
+        // A version on trial may be bad; one that passed keeps serving, unless it was rolled back.
         let is_by_hand = self.random.chance(50);
         for serving in before.pipelines.values() {
             if let Some(trial) = &serving.trial
@@ -281,8 +281,10 @@ impl Schedule {
                 format!("host {} does not end: {ended:?}", host.number)
             });
             let left = state.unacked.values().filter(|it| it.host == host.number).count();
-            state.demand(left == 0, || format!("host {} ended with {left} in hand", host.number));
-            // It leaves in good order, which is no death.
+            state.demand(left == 0, || {
+                format!("host {} ended with {left} in flight", host.number)
+            });
+            // It stops in good order, which is no crash.
             state.alive.remove(&host.number);
         }
     }

@@ -1,4 +1,4 @@
-//! The work of a simulation: what a message of each kind does, unless this version of it ails. Knows no receipt.
+//! The work of a simulation: the outcome of each kind of message, unless this version ails. Knows no acknowledgement.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Script {
     pub(super) recall: Recall,
 }
 
-/// A message that is worked on, until that is over or it is taken back. The dead work on nothing.
+/// A message at work, until its work ends or is recalled. A dead host works on nothing.
 struct Working<'h> {
     host: &'h Host,
     tag: u64,
@@ -32,7 +32,7 @@ impl Drop for Working<'_> {
     }
 }
 
-/// What a bad version does with every message.
+/// How a bad version fails every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ailment {
     Refuses,

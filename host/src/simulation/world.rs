@@ -1,4 +1,4 @@
-//! The world of a simulation: one broker with its queues, what hosts do at it, and what must never happen. Knows no host.
+//! The world of a simulation: one broker with its queues, the hosts' actions at it, and the invariants. Knows no host.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::schedule::Random;
 use crate::disposition::ReasonClass;
 
-/// What a message is, and so what must become of it.
+/// The kind of a message, which decides on its right outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Has this many results.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Retry(u32),
     /// The host panics over it.
     Panics,
-    /// The host dies of it.
+    /// It crashes the host.
     Poison,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct Queued {
     pub(super) attempt: u32,
     pub(super) crash_count: u32,
     pub(super) redelivered: bool,
-    /// Why it is redelivered, where no host died: a truth that hosts do not see.
+    /// Why it is redelivered, where no host crashed: a truth that hosts do not see.
     pub(super) returned: Option<Returned>,
 }
 
-/// How a delivery came back without a death.
+/// How a delivery came back without a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Returned {
     /// The broker restarted, and this session began.
@@ -45,12 +45,12 @@ pub(super) enum Returned {
     ByDrain,
 }
 
-/// A queue that the host takes from.
+/// A queue that the host receives from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Queue {
     /// Of ordinary messages.
     Main,
-    /// Of suspects.
+    /// Of quarantined messages.
     QuarantineQueue,
 }
 
@@ -87,25 +87,25 @@ pub(super) struct State {
     pub(super) quarantine_queue: VecDeque<Queued>,
     pub(super) unacked: BTreeMap<u64, Unacked>,
     pub(super) n_deliveries: u64,
-    /// Grows when the broker restarts: what was delivered before cannot be acknowledged any more.
+    /// Grows when the broker restarts: deliveries from before cannot be acknowledged any more.
     pub(super) session: u64,
     pub(super) results: BTreeMap<usize, BTreeMap<usize, u64>>,
     pub(super) dead: BTreeMap<usize, Vec<ReasonClass>>,
-    /// Acknowledged because they were done with.
+    /// Acknowledged because they were done.
     pub(super) done: BTreeSet<usize>,
     /// Copies in the queues beyond the one that each message needs: a confirm was lost, or a host died after it.
     pub(super) n_extra: BTreeMap<usize, i64>,
     pub(super) alive: BTreeSet<usize>,
-    /// Who works on what: the delivery, and whether alone.
+    /// The deliveries at work, and whether each runs alone.
     pub(super) working: BTreeMap<u64, (usize, bool)>,
     pub(super) highest_attempt: BTreeMap<usize, u32>,
     pub(super) n_crashes_by: BTreeMap<usize, u32>,
     /// Whether the destination, and the queues for copies, take anything.
     pub(super) takes_results: bool,
     pub(super) takes_copies: bool,
-    /// Suspects that ran alone.
+    /// Quarantined messages that ran alone.
     pub(super) n_in_quarantine: u64,
-    /// Suspects that came back without a death, and whose next host took it for one: it could not know better.
+    /// Quarantined messages that came back without a crash, and whose next host counted one: it could not know better.
     pub(super) miscounted: BTreeSet<usize>,
     /// Versions that were undone.
     pub(super) n_undone: u64,
@@ -156,7 +156,7 @@ impl World {
         self.state.lock().unwrap()
     }
 
-    /// Ends a host at once: what it had in hand is delivered again.
+    /// Ends a host at once: its messages in flight are redelivered.
     pub(super) fn kill(&self, host: usize) {
         let mut state = self.state();
         state.alive.remove(&host);
@@ -168,7 +168,7 @@ impl World {
         self.changed.notify_waiters();
     }
 
-    /// Cuts every connection: everything that is unsettled is delivered again, and its receipts are void.
+    /// Cuts every connection: every unsettled message is redelivered, and its acknowledgement is void.
     pub(super) fn restart(&self) {
         let mut state = self.state();
         state.session += 1;
@@ -219,21 +219,21 @@ impl State {
         self.main.is_empty() && self.quarantine_queue.is_empty() && self.unacked.is_empty()
     }
 
-    /// Demands something of the schedule; what is broken is told together.
+    /// Demands something of the schedule; all violations are reported together.
     pub(super) fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.broken.push(what());
         }
     }
 
-    /// A host begins to work on a delivery: beside nothing where it was set apart, and beside no such one otherwise.
+    /// A host begins to work on a delivery: alone where it is quarantined, and otherwise beside no quarantined one.
     pub(super) fn begin(&mut self, host: usize, tag: u64, id: usize, attempt: u32, is_in_quarantine: bool) {
         let beside: Vec<(usize, bool)> = self.working.values().copied().filter(|(of, _)| *of == host).collect();
         self.demand(!is_in_quarantine || beside.is_empty(), || {
-            format!("message {id} was set apart and runs beside others")
+            format!("message {id} is quarantined and runs beside others")
         });
         self.demand(beside.iter().all(|(_, exclusive)| !exclusive), || {
-            format!("message {id} runs beside a suspect")
+            format!("message {id} runs beside a quarantined message")
         });
         self.working.insert(tag, (host, is_in_quarantine));
         self.n_in_quarantine += u64::from(is_in_quarantine);
@@ -245,7 +245,7 @@ impl State {
         });
     }
 
-    /// What must hold when everything is at rest.
+    /// The invariants when everything is at rest.
     pub(super) fn judge(&mut self, n_restarts: u32, n_kills: u32) {
         let kinds = self.kinds.clone();
         for (id, kind) in kinds.into_iter().enumerate() {
@@ -263,14 +263,14 @@ impl State {
                 Kind::Panics => only(ReasonClass::HostFault),
                 Kind::Retry(more) if more < attempts => {
                     let spent = dead.iter().all(|found| *found == ReasonClass::AttemptsSpent);
-                    // A death in company, and kills that may all have hit it, count beside the attempts it asked for.
+                    // A crash in company, and kills that may all have hit it, count beside the attempts it asked for.
                     let may_be_spent = n_kills > 0 && more + 1 + 1 + n_kills > attempts;
                     match may_be_spent && !dead.is_empty() {
                         true => spent && results <= 1,
                         false => results == 1 && dead.is_empty(),
                     }
                 }
-                // Deaths in its company may have cost it attempts.
+                // Crashes in its company may have cost it attempts.
                 Kind::Retry(_) | Kind::Poison => only(ReasonClass::AttemptsSpent),
             };
             let is_excused = self.miscounted.contains(&id) && dead.contains(&ReasonClass::AttemptsSpent);
@@ -283,7 +283,7 @@ impl State {
             let copies = 1 + u32::try_from(self.n_extra.get(&id).copied().unwrap_or(0)).unwrap_or(0);
             let allowed = copies * (attempts.max(2) + 3 * n_restarts);
             self.demand(crash_count <= allowed, || {
-                format!("{crash_count} hosts died of message {id}, of which there were {copies} copies")
+                format!("{crash_count} hosts crashed by message {id}, of which there were {copies} copies")
             });
         }
     }

@@ -286,7 +286,7 @@ mod tests {
         }
         let n_lost = log.n_lost();
         assert!(n_lost > 0 && n_lost < n_lines as u64, "{n_lost}");
-        log.flush(Duration::from_millis(10)); // not for ever
+        log.flush(Duration::from_millis(10)); // bounded
         let (mut n_read, mut told) = (0, None);
         for line in BufReader::new(reader).lines() {
             let line = line.unwrap();

@@ -1,4 +1,4 @@
-//! The tasks of the pipelines: begun, drained, ended. Knows no file, and nothing of what serves.
+//! The tasks of the pipelines: begun, drained, ended. Knows no file and no version that serves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,12 +29,12 @@ pub struct Pipelines {
     tasks: JoinSet<Result<(), SourceError>>,
     running: HashMap<Id, Running>,
     failed: bool,
-    // Set once a pipeline gave back what it had in hand because the time of the host's drain was over.
+    // Set once a pipeline returned its messages in flight because the time of the host's drain was over.
     cut_off: Arc<AtomicBool>,
-    // Of a run that ends: what its bar counts to.
+    // Of a run that ends: the total of its progress bar.
     backlogs: Vec<Backlog>,
     drain_limit: Duration,
-    // What each of them needs.
+    // Shared by all of them.
     current: Current,
     isolation: IsolationLock,
     host_id: Arc<str>,
@@ -69,7 +69,7 @@ impl Pipelines {
         }
     }
 
-    /// How long a pipeline that is paused or removed may take for what it has in hand, before that goes back.
+    /// How long a pipeline that is paused or removed may take for its messages in flight, before they are returned.
     pub fn drain_within(&mut self, limit: Duration) {
         self.drain_limit = limit;
     }
@@ -98,13 +98,13 @@ impl Pipelines {
             let id = match self.tasks.join_next_with_id().await? {
                 Ok((id, ended)) => {
                     if let Err(error) = ended {
-                        error!(error = %ErrorChain(&error), "a source failed");
+                        error!(error = %ErrorChain(&error), "a source failed: its pipeline has ended");
                         self.failed = true;
                     }
                     id
                 }
                 Err(error) => {
-                    error!(%error, "a pipeline ended badly");
+                    error!(%error, "a pipeline panicked: a bug of Millrace, please report it with this log");
                     self.failed = true;
                     error.id()
                 }
@@ -129,18 +129,18 @@ impl Pipelines {
         move || counters.iter().map(|count| count()).sum()
     }
 
-    /// Whether a pipeline runs or finishes what it has in hand.
+    /// Whether a pipeline runs or finishes its messages in flight.
     pub(super) fn runs(&self, name: &Name) -> bool {
         self.running.values().any(|running| running.name == *name)
     }
 
-    /// Begins to take messages from a source.
+    /// Begins to receive messages from a source.
     pub(super) fn start(&mut self, name: &Name, source: Box<dyn Source>) {
         let Some(instrument) = self.instruments.get(name) else {
             return; // there is one for each pipeline of the file
         };
         if instrument.waits.is_some() {
-            // What this process itself gave back when it stopped taking is no dead host's.
+            // This process itself returned these messages when it stopped receiving: no host crashed.
             source.grant_grace();
         }
         let (drain, cut) = (self.drain.child_token(), self.cut.child_token());
@@ -196,11 +196,11 @@ impl Pipelines {
         self.running.insert(task.id(), running);
     }
 
-    /// Lets a pipeline finish what it has in hand, and take no more.
+    /// Lets a pipeline finish its messages in flight, and receive no more.
     pub(super) fn drain(&self, name: &Name) {
         let tasks = self.running.values().filter(|running| running.name == *name);
         for running in tasks.filter(|running| !running.drain.is_cancelled()) {
-            info!(pipeline = %name, "finishing what is in hand");
+            info!(pipeline = %name, "finishing the messages in flight");
             self.instruments.set(name, PipelineState::Draining);
             running.drain.cancel();
         }

@@ -53,7 +53,7 @@ enum Verb {
         #[arg(long, default_value_t = 10_000)]
         swaps: usize,
     },
-    /// The echo itself: consumes, publishes mandatory and confirmed, acknowledges, for ever
+    /// The echo itself: consumes, publishes mandatory and confirmed, acknowledges, without end
     #[command(hide = true)]
     Echo {
         url: String,

@@ -1,4 +1,4 @@
-//! Bad versions under a backlog, with all of a prefetch in hand: from the swap to its undoing, and the longest time in which no
+//! Bad versions under a backlog, with all of a prefetch in flight: from the swap to its undoing, and the longest time in which no
 //! message had its result. Knows the host by its file and its control socket alone.
 
 use std::fs;

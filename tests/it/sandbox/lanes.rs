@@ -126,7 +126,7 @@ async fn stopping_ends_the_call_in_hand_and_answers_those_that_wait() {
             }
         }
     }
-    // The call in hand may end on its own right before the stop, and the next begin.
+    // The call in flight may end on its own right before the stop, and the next begin.
     assert!(
         (1..=2).contains(&n_ended) && n_ended + n_stopped == 6,
         "{n_ended} ended, {n_stopped} stopped"
