@@ -1,4 +1,4 @@
-//! The life of one message, top to bottom: taken, worked on, delivered, settled.
+//! The life of one message, top to bottom: received, processed, delivered, settled.
 //! The only room that knows the order; it knows no broker, no sandbox and no device.
 
 use std::convert::Infallible;
@@ -48,7 +48,7 @@ pub struct Pipeline<W = Stages> {
     pub counters: Arc<PipelineCounters>,
     /// Log lines about them.
     pub quarantine_log: QuarantineLog,
-    /// Lines about single messages that it may write: each is told in full by its dead letter, too.
+    /// Lines about single messages that it may write: dead letters tell the whole, too.
     pub lines: LineQuota,
 }
 
@@ -56,7 +56,7 @@ pub struct Pipeline<W = Stages> {
 pub const LINES_PER_SECOND: u32 = 256;
 
 impl<W: Work> Pipeline<W> {
-    /// Takes messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in flight.
+    /// Receives messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in flight.
     ///
     /// # Errors
     /// When a source that was to end when it is empty failed before.
@@ -73,8 +73,8 @@ impl<W: Work> Pipeline<W> {
         let (in_flight, n_returned_before) = (TaskTracker::new(), self.counters.n_returned());
         let taking = self.take(source.as_mut(), &in_flight, &drain);
         let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_deref_mut(), &drain)).await;
-        debug!(pipeline = %self.name, n_in_hand = in_flight.len(), "takes no more");
-        // The source lives until everything taken from it is settled: its channel carries the acknowledgements.
+        debug!(pipeline = %self.name, n_in_flight = in_flight.len(), "receives no more messages");
+        // The source lives until every message from it is settled: its channel carries the acknowledgements.
         in_flight.close();
         in_flight.wait().await;
         // In a drain that is cut off, too: that is when most acknowledgements come at once. It is bounded by itself.
@@ -86,7 +86,7 @@ impl<W: Work> Pipeline<W> {
         self.empty_quarantine(quarantine_queue.as_deref_mut()).await;
         let n_returned = self.counters.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
-            info!(pipeline = %self.name, n_returned, "went back to their source, uncounted");
+            info!(pipeline = %self.name, n_returned, "returned messages to their source, uncounted");
         }
         ended
     }
@@ -114,7 +114,7 @@ impl<W: Work> Pipeline<W> {
                 Some(Err(error)) => break Err(error),
             }
         };
-        // A broker that does not answer must not hold up what is left of a drain.
+        // A broker that does not answer must not hold up the rest of a drain.
         let leaving = source.stop_consuming().map(Ok::<_, Infallible>);
         if let Ok(Ok(left)) = self.hold.try_once(leaving).await {
             left.into_iter().for_each(|delivery| self.begin(delivery, in_flight));
@@ -149,7 +149,7 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// At a drain, quarantined messages are still taken while they can be finished: a host that stops in good order leaves
+    /// At a drain, quarantined messages are still received while they can be finished: a host that stops in good order leaves
     /// none behind.
     async fn empty_quarantine(&self, queue: Option<&mut (dyn QuarantineQueue + 'static)>) {
         let Some(queue) = queue else {
@@ -165,9 +165,9 @@ impl<W: Work> Pipeline<W> {
             () = self.hold.cut() => return None,
         };
         if self.hold.n_held() > 0 || self.breaker.opened().is_some() {
-            return None; // something came to be held while others finished
+            return None; // a message came to be held while others finished
         }
-        // Taken only when it can run: a message that waits in flight beside others is blamed for their crashes.
+        // Received only when it can run: a message that waits in flight beside others is blamed for their crashes.
         let delivery = queue.take(&exclusive).await?;
         let span = self.span(&delivery);
         let (counted, ticket) = (self.counters.receive(), self.breaker.quarantined_ticket());
@@ -213,7 +213,7 @@ impl<W: Work> Pipeline<W> {
             Some(disposition) => Err(disposition),
             None => {
                 let made = tokio::select! {
-                    biased; // what was made is kept
+                    biased; // finished results are kept
                     made = self.work_until_it_stands(&mut work, &mut attempt, &mut exclusive, quarantine) => made,
                     () = self.hold.cut() => Err(unfinished(quarantine)),
                 };
@@ -263,8 +263,13 @@ impl<W: Work> Pipeline<W> {
         };
         let (outcome, settled) = match finished {
             Ok((disposition, settled)) => (outcome(&attempt, &disposition, &settled), settled),
-            // Our bug: nothing was let go of, so that the message comes again.
-            Err(_) => (Outcome::Lost, Settled::Lost("the host panicked over it".to_owned())),
+            // Our bug: nothing was acknowledged, so that the message is redelivered.
+            Err(_) => (
+                Outcome::Lost,
+                Settled::Lost(
+                    "the host panicked while settling it: a bug of Millrace, please report it with this log".to_owned(),
+                ),
+            ),
         };
         log_settled(&settled);
         counted.settle(outcome);
@@ -284,15 +289,14 @@ impl<W: Work> Pipeline<W> {
             .is_some_and(|serving| serving.has(component.stage, &component.digest))
     }
 
-    /// Whether a culprit was replaced: its failures say nothing about what serves, and it is not to cost a message.
+    /// Whether a failing component was replaced: its failures say nothing about its successor, and must not cost a message.
     fn is_replaced(&self, component: &FailingComponent) -> bool {
         self.serving()
             .is_some_and(|serving| !serving.may_use(component.stage, &component.digest))
     }
 
-    /// Makes the results, until what comes of it stands: what the breaker keeps, or what was taken back from a version that
-    /// left, begins anew, with what then serves.
-    /// `work` becomes what made them.
+    /// Makes the results, until their outcome stands: a message that the breaker keeps, or that was recalled from a version
+    /// that left, starts again with the stages that then serve. `work` becomes the stages that made them.
     async fn work_until_it_stands(
         &self,
         work: &mut Arc<W>,
@@ -329,8 +333,8 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// Makes the results. A panic is our bug, and must cost one message and not the receipt: the dead letter keeps it as
-    /// a test case.
+    /// Makes the results. A panic is our bug, and must cost one message and not its acknowledgement: the dead letter keeps
+    /// it as a test case.
     async fn work(
         &self,
         serving: &ServingStages<W>,
@@ -366,17 +370,17 @@ impl<W: Work> Pipeline<W> {
         let cost = attempt.notes.pace.plugins;
         match attempt.ticket.failed(component, work.generation(), &reason, cost) {
             FailureVerdict::Kept => None,
-            FailureVerdict::ProbeFailed if attempt.message.attempt < work.attempts() => {
+            FailureVerdict::HalfOpenFailed if attempt.message.attempt < work.attempts() => {
                 Some(Err(Disposition::Retry(reason)))
             }
-            FailureVerdict::Stands | FailureVerdict::ProbeFailed => Some(Err(Disposition::Reject(reason))),
+            FailureVerdict::Stands | FailureVerdict::HalfOpenFailed => Some(Err(Disposition::Reject(reason))),
         }
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
     async fn deliver(&self, pending_outputs: Vec<PendingOutput>, ack: &dyn AckHandle) -> Disposition {
         let sending = pending_outputs.iter().map(|pending_output| async move {
-            // With its channel gone it comes again whatever is sent now: one more try would only be one more copy.
+            // With its channel gone it is redelivered in any case: one more try would only be one more copy.
             let hold = &self.hold;
             hold.until_done_unless(pending_output, || pending_output.send(), || ack.is_void())
                 .await
@@ -387,8 +391,8 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// Sends the results of a quarantined message once. One that does not arrive is not held: that it came so far shows that
-    /// it is innocent, and others are waiting for it to be done.
+    /// Sends the results of a quarantined message once. One that does not arrive is not held: the host outlived the
+    /// message, which shows that it is innocent, and others wait until it is done.
     async fn deliver_once(&self, pending_outputs: Vec<PendingOutput>) -> Disposition {
         let sending = try_join_all(pending_outputs.iter().map(|output| output.send()));
         match self.hold.try_once(sending).await {
@@ -423,7 +427,7 @@ fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Se
     }
 }
 
-/// What becomes of a message without any work on it; `None` where it is to be worked on.
+/// The disposition of a message that needs no work; `None` where it needs some.
 fn early_disposition(
     message: &Message,
     malformed: Option<String>,
@@ -453,7 +457,7 @@ fn early_disposition(
     }
 }
 
-/// How a message goes back that was not finished: a quarantined one has shown nothing, and stays, with its crash count.
+/// The disposition of an unfinished message: a quarantined one has proved nothing, and stays, with its crash count.
 fn unfinished(quarantine: Quarantine) -> Disposition {
     match quarantine {
         Quarantine::Inside { crash_count } | Quarantine::Due { crash_count } => Disposition::Quarantine { crash_count },
@@ -461,18 +465,18 @@ fn unfinished(quarantine: Quarantine) -> Disposition {
     }
 }
 
-/// One line a message at debug; what went wrong is told once, fully.
+/// One line a message at debug; a failure is logged once, in full.
 fn log_disposition(generation: u64, attempt: &Attempt<'_>, disposition: &Disposition) {
     match disposition {
         Disposition::Ack => debug!(generation, label = attempt.notes.label, timings = %attempt.notes.timings, "done"),
-        // Who counts them tells of them.
-        Disposition::Quarantine { crash_count } => debug!(generation, deaths = crash_count, "set apart"),
+        // The quarantine log reports them together.
+        Disposition::Quarantine { crash_count } => debug!(generation, crash_count, "quarantined"),
         _ if !attempt.lines.may_log() => {}
-        // Told together when all have.
-        Disposition::Return => debug!(generation, "goes back to its source, uncounted"),
+        // Reported together at the end.
+        Disposition::Return => debug!(generation, "returning the message to its source, uncounted"),
         Disposition::Retry(reason) => {
             let (told, plugin) = (reason.told(generation), reason.plugin_name());
-            info!(generation, stage = %reason.stage, plugin, reason = told, "goes back to its source for another attempt");
+            info!(generation, stage = %reason.stage, plugin, reason = told, "returning the message to its source for another attempt");
         }
         Disposition::Reject(reason) => {
             let (told, plugin) = (reason.told(generation), reason.plugin_name());
@@ -494,7 +498,7 @@ fn log_settled(settled: &Settled) {
     if let Settled::Lost(why) = settled {
         warn!(
             why,
-            "the source could not be told: the message will come again, and its results keep their ids"
+            "acknowledgement failed: the message will be redelivered, and its results keep their ids"
         );
     }
 }

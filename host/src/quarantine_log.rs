@@ -20,7 +20,7 @@ pub struct QuarantineLog {
     crash: Mutex<Option<CrashBatch>>,
 }
 
-/// Those that came again together.
+/// Messages that were redelivered together.
 #[derive(Debug)]
 struct CrashBatch {
     began: Instant,
@@ -35,7 +35,7 @@ impl QuarantineLog {
     pub fn entered(&self, pipeline: &str, id: &str, crash_count: u32) {
         if crash_count > 1 {
             warn!(
-                deaths = crash_count,
+                crash_count,
                 "a host crashed while this message ran alone: the crash is counted, and the message runs alone again"
             );
         }
@@ -78,7 +78,7 @@ impl QuarantineLog {
             ..
         }) = crash.as_mut()
         else {
-            return; // another host set it apart
+            return; // another host quarantined it
         };
         *n_run += 1;
         if n_run == n_in_quarantine {

@@ -14,7 +14,7 @@ use crate::message::Message;
 
 /// Where a pipeline's messages come from.
 pub trait Source: fmt::Debug + Send {
-    /// Waits until messages can be taken: a broker may be away.
+    /// Waits until messages can be received: a broker may be away.
     ///
     /// # Cancellation
     /// Safe.
@@ -28,17 +28,16 @@ pub trait Source: fmt::Debug + Send {
     /// Only a source that is to end when it is empty fails; any other is waited for.
     ///
     /// # Cancellation
-    /// Safe: what was not handed out is still the source's.
+    /// Safe: a message that was not handed out still belongs to the source.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>>;
 
-    /// Asks for no more, and gives what the source has handed over already: it is in flight as everything else that was
-    /// received. What a source keeps to itself until it is asked goes back when the source is dropped.
+    /// Asks for no more, and returns the messages that were handed over already, which are in flight like all others.
+    /// Messages that the source has not handed over go back when it is dropped.
     fn stop_consuming(&mut self) -> BoxFuture<'_, Vec<Delivery>> {
         ready(Vec::new()).boxed()
     }
 
-    /// Makes sure that the source has heard of everything that was settled. It may bring one more message, which is in flight
-    /// as every other.
+    /// Makes sure that every acknowledgement has arrived. It may bring one more message, which is in flight like all others.
     fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
         ready(None).boxed()
     }
@@ -48,18 +47,18 @@ pub trait Source: fmt::Debug + Send {
         None
     }
 
-    /// Puts the redeliveries that come soon down to this process: it gave back what it had prefetched, and lives.
+    /// For a while redeliveries do not count as crashes: this process gave back its prefetched messages, and lives.
     fn grant_grace(&self) {}
 
-    /// Whether it hands out messages, and what it waits for while it does not; goes on telling while the source runs.
+    /// Whether it hands out messages, and what it waits for while it does not; up to date while the source runs.
     fn health(&self) -> SourceHealth;
 
-    /// Counts what waits or is in flight, where the source can tell. Goes on counting while the source runs.
+    /// Counts messages that wait or are in flight, where the source can count them; up to date while the source runs.
     fn backlog(&self) -> Backlog {
         Arc::new(|| 0)
     }
 
-    /// Says what somebody should look at, where the source knows of something. Goes on while the source runs.
+    /// A problem that needs attention, where the source has one; up to date while the source runs.
     fn attention(&self) -> Attention {
         Arc::new(|| None)
     }
@@ -85,36 +84,36 @@ pub struct Delivery {
     pub message: Message,
     /// Why no plugin may see it.
     pub malformed: Option<String>,
-    /// Whether a host may have ended because of it.
+    /// Whether it may have crashed a host.
     pub quarantine: Quarantine,
     /// Settled exactly once.
     pub ack: Box<dyn AckHandle>,
 }
 
-/// What a source received and no plugin may see: too large, or its envelope cannot be read.
+/// A message that no plugin may see: too large, or with an envelope that cannot be read.
 #[derive(Debug, Clone)]
 pub struct Malformed {
-    // Invariant: the body is empty; what is too large was never read.
-    /// What is known of it: ids, key, source, attempt.
+    // Invariant: the body is empty; one that is too large was never read.
+    /// Its known parts: ids, key, source, attempt.
     pub message: Message,
-    /// What is wrong with it, in words.
+    /// The problem, in words.
     pub text: String,
 }
 
-/// Whether a host may have ended because of a message. Only the source can know; only the pipeline acts on it.
+/// Whether a message may have crashed a host. Only the source can know; only the pipeline acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Quarantine {
-    /// Nothing speaks against it.
+    /// No host crashed with it in flight.
     #[default]
     None,
-    /// A host ended with it in flight: it is quarantined, with this count made durable, before it runs.
+    /// A host crashed with it in flight: it is quarantined, with this count made durable, before it runs.
     Due {
-        /// Hosts that ended with it in flight.
+        /// Hosts that crashed with it in flight.
         crash_count: u32,
     },
     /// It is quarantined: it runs alone.
     Inside {
-        /// Hosts that ended with it in flight.
+        /// Hosts that crashed with it in flight.
         crash_count: u32,
     },
 }
@@ -122,7 +121,7 @@ pub enum Quarantine {
 /// Counts messages that wait or are in flight.
 pub type Backlog = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// Says what somebody should look at.
+/// A problem that needs attention, in words.
 pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Whether a source ends.
@@ -140,19 +139,19 @@ pub enum Until {
 pub struct SourceError(Box<dyn Error + Send + Sync>);
 
 impl SourceError {
-    /// Wraps what a kind of source has to say.
+    /// Wraps the error of a kind of source.
     pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(source))
     }
 }
 
 impl Quarantine {
-    /// Whether a death while the message was alone in flight proves that it causes them.
+    /// Whether a crash while the message ran alone proves that it is the cause.
     pub fn is_proven(self) -> bool {
         matches!(self, Self::Due { crash_count } | Self::Inside { crash_count } if crash_count >= 2)
     }
 
-    /// The attempt that this delivery is, for a message whose own count says `attempt`. A death in company alone costs
+    /// The attempt that this delivery is, for a message whose own count says `attempt`. A crash in company costs
     /// none; once another proves it, both count.
     pub fn attempt(self, attempt: u32) -> u32 {
         match self {

@@ -28,17 +28,17 @@ pub(super) struct FileAck {
     pub(super) shared: Arc<Shared>,
     // Invariant: there until it is settled.
     claim: Option<Claim>,
-    /// How it was when it was read.
+    /// Its state when it was read.
     was: Option<Was>,
-    /// Whether the pipeline has it. A file that nobody has seen goes back as it was.
+    /// Whether the pipeline has it. A file that no plugin has seen goes back as it was.
     pub(super) is_handed_out: bool,
 }
 
-/// How a file was when it was read.
+/// A file's state when it was read.
 #[derive(Debug)]
 pub(super) struct Was {
     pub(super) look: Look,
-    /// Of what was read of it.
+    /// The digest of the bytes that were read.
     pub(super) digest: Option<String>,
 }
 
@@ -48,11 +48,11 @@ pub(super) enum Ending {
     Dead(Vec<u8>),
     Retry,
     Return,
-    /// Set apart, after so many deaths.
+    /// Quarantined, after this many crashes.
     Quarantine(u32),
 }
 
-/// What is left to do for a claim when its file work is done.
+/// The step that a claim still needs after its file work.
 pub(super) enum After {
     Ended,
     WaitsFor(Duration),
@@ -89,12 +89,12 @@ impl FileAck {
         }
     }
 
-    /// Whether a host may have died of the file.
+    /// Whether the file may have crashed a host.
     pub(super) fn quarantine(&self) -> Quarantine {
         self.claim.as_ref().map_or(Quarantine::None, |claim| claim.quarantine)
     }
 
-    /// Notes how the file was when it was read; a message's digest is its id.
+    /// Records the file's state when it was read; a message's digest is its id.
     pub(super) fn was_read(&mut self, look: Look, digest: Option<String>) {
         if let Some(claim) = &self.claim {
             self.shared.state().unreadable.read(claim.name());
@@ -103,7 +103,7 @@ impl FileAck {
     }
 
     /// Ends the claim: into `done/`, or into `dead/` with `dead_letter` beside it, or back, or quarantined. A file that changed
-    /// after it was read goes back instead of where nobody looks again. What cannot be done is held, and tried again.
+    /// after it was read goes back instead, so that its new content is read. A step that fails is held, and tried again.
     ///
     /// # Errors
     /// The file could not be moved in time: it stays claimed and comes again, marked as redelivered. Or it was moved, and
@@ -139,7 +139,7 @@ impl FileAck {
         match settlement.hold.until_done(&what, step).await {
             Ok(settled) => Ok(settled),
             Err(GaveUp) => {
-                // Behind a step that may be on its way still.
+                // After a step that may still be under way.
                 let kept = tokio::task::spawn_blocking(move || lock(&ack).keep());
                 kept.await.map_err(FolderError::Stopped)
             }
@@ -185,7 +185,7 @@ impl FileAck {
         Ok(settled)
     }
 
-    /// Gives a file back that could not be settled in time; where that cannot be done either, it stays claimed.
+    /// Gives a file back that could not be settled in time; where that fails as well, it stays claimed.
     fn keep(&mut self) -> Settled {
         let back = match &self.claim {
             Some(_) => self.end(&Ending::Return),
@@ -205,7 +205,7 @@ impl FileAck {
         let Some(claim) = &self.claim else { return };
         let (shared, name) = (Arc::clone(&self.shared), claim.name().to_owned());
         if error.kind() == io::ErrorKind::NotFound {
-            warn!(file = %claim.path().display(), "claimed file was removed by somebody else");
+            warn!(file = %claim.path().display(), "another process removed the claimed file: there is no message to process");
         }
         self.go_back();
         if error.kind() != io::ErrorKind::NotFound {
@@ -222,7 +222,7 @@ impl FileAck {
         match self.end(&Ending::Return) {
             Ok(_) => {}
             Err(error) => {
-                warn!(%error, "file cannot go back");
+                warn!(%error, "cannot move the file back: this host takes it up again, or the next one does");
                 self.claim.take().into_iter().for_each(|claim| self.shared.keep(claim));
             }
         }
@@ -246,7 +246,7 @@ impl Drop for FileAck {
             self.go_back();
         }
         let Some(claim) = self.claim.take() else { return };
-        warn!(file = %claim.name().display(), "message was dropped unsettled; it will be delivered again");
+        warn!(file = %claim.name().display(), "message was dropped unsettled: it will be redelivered");
         self.shared.keep(claim);
     }
 }
@@ -283,7 +283,7 @@ fn dead_letter_text(claim: &Claim, reason: &Reason, envelope: &Envelope) -> Vec<
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| {
         // Strings, numbers and a map with text keys always serialise.
-        warn!(%error, "envelope cannot be written as JSON");
+        warn!(%error, "cannot write the envelope as JSON: it is left empty");
         Vec::new()
     });
     text.push(b'\n');

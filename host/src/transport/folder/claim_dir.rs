@@ -1,10 +1,9 @@
 //! The folder of one host, `.millrace/<host id>/`, and the claims in it. Knows no message and no disposition.
 //!
 //! A lock on the file `lock` says that its host lives; the system frees it with the process. Claimed files lie in
-//! `taken.<attempt>/` while they are worked on and in `waiting.<attempt>/` until they are tried again; files that a
-//! host may have died of lie in `apart.<deaths>.<attempt>/`, and the one of them that runs in
-//! `alone.<deaths>.<attempt>/`. So one rename changes what is known of a file, and a kill between two renames loses
-//! nothing. Whoever gets the lock of a host that is gone owns what is in its folder, where it lies.
+//! `taken.<attempt>/` while they are worked on and in `waiting.<attempt>/` until they are tried again; quarantined
+//! files lie in `apart.<crashes>.<attempt>/`, and the one of them that runs in `alone.<crashes>.<attempt>/`. So one rename changes what is known of a file, and a kill between two renames loses
+//! nothing. A host that gets the lock of a host that is gone owns the claims in its folder, where they lie.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -31,26 +30,26 @@ pub(super) struct ClaimDir {
     _lock: File,
 }
 
-/// What is done with a claimed file now.
+/// The phase of a claimed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClaimPhase {
     /// It is being worked on.
     Running,
     /// It waits to be tried again.
     Waiting,
-    /// It was set apart, because hosts died with it in hand.
+    /// It is quarantined, because hosts crashed with it in flight.
     Quarantined {
         /// How many.
         crash_count: u32,
     },
-    /// It was set apart, and is the one of those that is worked on.
+    /// It is quarantined, and runs alone now.
     RunningQuarantined {
-        /// How many hosts died with it in hand before.
+        /// How many hosts crashed with it in flight before.
         crash_count: u32,
     },
 }
 
-/// A file that is ours. Dropping it frees the name in its home; where the file lies then says what becomes of it.
+/// A file that is ours. Dropping it frees the name in its home; the file's path then says its phase.
 #[derive(Debug)]
 pub(super) struct Claim {
     claim_dir: Arc<ClaimDir>,
@@ -58,9 +57,9 @@ pub(super) struct Claim {
     name: OsString,
     /// 1 at the first attempt.
     pub(super) attempt: u32,
-    /// Whether it was in hand before and was not settled.
+    /// Whether it was in flight before and was not settled.
     pub(super) redelivered: bool,
-    /// Whether a host may have died of it.
+    /// Whether it may have crashed a host.
     pub(super) quarantine: Quarantine,
 }
 
@@ -69,7 +68,7 @@ impl ClaimDir {
     pub(super) fn create(private: &Path) -> io::Result<Self> {
         let path = private.join(uuid::Uuid::new_v4().to_string());
         std::fs::create_dir(&path)?;
-        // Locked under another name first: whoever finds `lock` finds it locked.
+        // Locked under another name first: a host that finds `lock` finds it locked.
         let unlocked = path.join(".lock");
         let lock = File::create(&unlocked)?;
         lock.try_lock()?;
@@ -81,7 +80,7 @@ impl ClaimDir {
         })
     }
 
-    /// Takes over the homes of hosts that are gone, with what they left in them.
+    /// Takes over the homes of hosts that are gone, with the claims in them.
     pub(super) fn adopt_all(private: &Path) -> io::Result<Vec<Claim>> {
         let mut claims = Vec::new();
         for entry in std::fs::read_dir(private)? {
@@ -89,7 +88,9 @@ impl ClaimDir {
             match Self::adopt(path.clone()) {
                 Ok(Some(claim_dir)) => claims.extend(Arc::new(claim_dir).claims()?),
                 Ok(None) => {}
-                Err(error) => warn!(folder = %path.display(), %error, "claims of another host cannot be looked at"),
+                Err(error) => {
+                    warn!(folder = %path.display(), %error, "cannot read the claims of another host: they wait for its return, or for another start")
+                }
             }
         }
         Ok(claims)
@@ -177,7 +178,7 @@ impl ClaimDir {
 }
 
 impl ClaimPhase {
-    /// What a file in this phase is suspected of when its host is gone. What only waited is innocent of that.
+    /// The quarantine of a file in this phase when its host is gone. A file that only waited cannot be the cause.
     fn left_behind(self) -> Quarantine {
         match self {
             Self::Running => Quarantine::Due { crash_count: 1 },
@@ -216,12 +217,12 @@ impl Claim {
         self.directory().join(&self.name)
     }
 
-    /// What is done with it now.
+    /// Its phase.
     pub(super) fn phase(&self) -> ClaimPhase {
         self.phase
     }
 
-    /// Makes where the file lies safe from a power cut.
+    /// Makes the file's path safe from a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync_directory(&self.directory())?;
         sync_directory(&self.claim_dir.path)

@@ -16,7 +16,7 @@ use crate::transport::{
     Opening, Source, SourceConfig,
 };
 
-/// What a folder can do.
+/// The capabilities of a folder.
 pub static FOLDER: Capabilities = Capabilities {
     gives_back: true,
     tells_redelivery: true,
@@ -38,7 +38,7 @@ pub struct FolderSourceConfig {
     pub pattern: Globs,
     /// Messages in flight.
     pub prefetch: u16,
-    /// How long a file must not have changed before it is taken.
+    /// How long a file must not have changed before it is claimed.
     pub settle: Duration,
 }
 

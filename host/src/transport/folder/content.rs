@@ -1,4 +1,4 @@
-//! What is in a file, and how it looked when it was read. Knows no claim; all of it blocks.
+//! The content of a file, and its metadata when it was read. Knows no claim; all of it blocks.
 
 use std::fs::Metadata;
 use std::io::{self, Read as _};
@@ -10,20 +10,20 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::open_plain;
 
-/// What can be seen of a file without reading it.
+/// A file's metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) bytes: u64,
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What was read of a file, and how it looked then.
+/// The bytes of a file, and its metadata when they were read.
 pub(super) enum Content {
     Body(Vec<u8>, Look),
     /// With its size in bytes.
     TooLarge(u64, Look),
     StillWritten,
-    /// Something else came in its place.
+    /// Another file took its place.
     NoFile,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn read_content(path: &Path, max_bytes: usize) -> io::Result<Content>
     Ok(Content::Body(body, after))
 }
 
-/// Whether a file could not be read for want of something that has nothing to do with it.
+/// Whether a file could not be read for lack of a resource that has nothing to do with it.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     shortages
@@ -61,7 +61,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 }
 
 impl Look {
-    /// How a file looks.
+    /// The metadata of a file.
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             bytes: metadata.len(),

@@ -1,4 +1,4 @@
-//! Dead letters in a folder's `dead/`: looked at where they lie, and put back by a rename. Knows no pipeline.
+//! Dead letters in a folder's `dead/`: read where they lie, and put back by a rename. Knows no pipeline.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,13 +36,13 @@ struct DeadLetters {
     names: Vec<OsString>,
 }
 
-/// A letter that was looked at.
+/// A dead letter that was read.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// What it says.
+    /// Its content.
     dead_letter: DeadLetter,
     path: PathBuf,
-    /// The name of the folder that it was taken from.
+    /// The name of the folder that it came from.
     inbox: String,
     /// The name that the file had in the inbox, where that is known.
     name: Option<String>,
@@ -80,10 +80,10 @@ struct Envelope {
 }
 
 impl DeadLetters {
-    /// Lists the letters of an inbox. Blocks.
+    /// Lists the dead letters of an inbox. Blocks.
     ///
     /// # Errors
-    /// The folder cannot be read; one that no host has used has no letters.
+    /// The folder cannot be read; one that no host has used has no dead letters.
     fn open(inbox: &Path) -> Result<Self, FolderError> {
         let dead = inbox.join("dead");
         let failed = FolderError::at("list", &dead);
@@ -111,12 +111,12 @@ impl DeadLetters {
         })
     }
 
-    /// The next letter by name; none at the end. Blocks.
+    /// The next dead letter by name; none at the end. Blocks.
     fn look_at_next(&mut self) -> Option<Found> {
         loop {
             let name = self.names.pop()?;
             let path = self.dead.join(&name);
-            // Gone meanwhile: somebody else has put it back.
+            // Gone meanwhile: another process has put it back.
             let Ok(metadata) = path.symlink_metadata() else {
                 continue;
             };
@@ -146,7 +146,7 @@ impl DeadLetters {
 }
 
 impl FolderStore {
-    /// Those of a folder that messages are taken from.
+    /// The dead letters of a folder that is a source.
     pub(super) fn of(inbox: &Path) -> Self {
         Self {
             inbox: inbox.to_owned(),
@@ -157,10 +157,10 @@ impl FolderStore {
         self.inbox.join("dead")
     }
 
-    /// Moves a letter's file back into the inbox, then removes its reason. Blocks. A kill between the two loses nothing.
+    /// Moves a dead letter's file back into the inbox, then removes its reason. Blocks. A kill between the two loses nothing.
     ///
     /// # Errors
-    /// The file is in `dead/` as before, or it is back and its reason stays, which hurts nobody.
+    /// The file is in `dead/` as before, or it is back and its reason stays, which does no harm.
     fn move_back(&self, found: &Found) -> Result<(), PutBackError> {
         let own = found.path.file_name().unwrap_or_default().to_owned();
         let names = found.name.iter().map(OsString::from).chain([own]);

@@ -12,19 +12,19 @@ use super::ack::{EnvelopeText, json};
 use super::files::{Temporary, fitted_name, open_plain, sweep, sync_directory};
 use crate::message::Envelope;
 
-/// What is beside a result.
+/// The suffix of the envelope beside a result.
 const ENVELOPE_SUFFIX: &str = ".envelope.json";
 
 /// Longest part of a message's key in a result's name, in bytes: room is left for index, extension and suffixes.
 const STEM_BYTES_MAX: usize = 160;
 
-/// Digits of the result id in a name: as many as nobody meets twice.
+/// Digits of the result id in a name: enough that no two results share them.
 const ID_DIGITS: usize = 16;
 
 /// Largest envelope that is read back, in bytes; ours are far smaller.
 const ENVELOPE_BYTES_MAX: u64 = 1 << 20;
 
-/// Extensions of what results usually are; anything else is `bin`.
+/// Extensions of the usual content types; any other is `bin`.
 const EXTENSIONS: [(&str, &str); 9] = [
     ("application/json", "json"),
     ("text/plain", "txt"),
@@ -37,14 +37,14 @@ const EXTENSIONS: [(&str, &str); 9] = [
     ("application/xml", "xml"),
 ];
 
-/// Results that are written at once, by all pipelines. Each waits for the disk on a thread of its own; a disk syncs
-/// together what asks together, so that one writer is an order of magnitude slower, and hundreds are no faster.
+/// Results that are written at once, by all pipelines. Each waits for the disk on a thread of its own; a disk combines
+/// syncs that come together, so that one writer is an order of magnitude slower, and hundreds are no faster.
 static WRITERS: Semaphore = Semaphore::const_new(24);
 
 /// Names that mean devices on some systems that a folder may be shared with.
 const RESERVED: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 
-/// Makes a folder ready for results: creates it, and removes what killed hosts left unfinished.
+/// Makes a folder ready for results: creates it, and removes files that killed hosts left unfinished.
 ///
 /// # Errors
 /// It cannot be created or written to.
@@ -53,7 +53,7 @@ pub(super) async fn prepare(folder: &Path) -> Result<(), FolderError> {
     let prepared = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&folder).map_err(FolderError::at("create", &folder))?;
         sweep(&folder).map_err(FolderError::at("list", &folder))?;
-        // Written and removed: a folder that refuses results is told at start, and not with the first one.
+        // Written and removed: a folder that refuses results is reported at the start, and not with the first result.
         Temporary::write(&folder, b"")
             .map_err(FolderError::at("write into", &folder))
             .map(drop)
@@ -143,7 +143,7 @@ impl ResultFile {
         placed
     }
 
-    /// The envelope first: whoever holds it holds the name, and a result without one is never seen.
+    /// The envelope first: it reserves the name, and a result without one is never seen.
     fn place_as(&self, name: &str, body: &Temporary, envelope: &Temporary) -> io::Result<()> {
         let [body_path, envelope_path] = self.paths(name);
         match envelope.place_new(&envelope_path) {
@@ -152,7 +152,7 @@ impl ResultFile {
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && let Err(error) = std::fs::rename(&envelope_path, envelope.path())
                 {
-                    debug!(file = %envelope_path.display(), %error, "envelope stays without its result");
+                    debug!(file = %envelope_path.display(), %error, "an envelope stays without its result: it can be deleted");
                 }
             }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

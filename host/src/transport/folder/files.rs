@@ -17,7 +17,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// How the names of our unfinished files begin: hidden, and nobody else's.
 const TEMPORARY_PREFIX: &str = ".millrace-";
 
-/// An unfinished file of this age belongs to nobody any more: writing one takes milliseconds.
+/// An unfinished file of this age has no writer any more: writing one takes milliseconds.
 const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
 
 /// Renames a file, and fails with `AlreadyExists` where it would replace another.
@@ -37,7 +37,7 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Makes renames into and out of a directory safe from a power cut.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        // File systems that cannot sync a directory say so like this; there is nothing better to be had on them.
+        // The error of file systems that cannot sync a directory; they offer nothing better.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
         synced => synced,
     }
@@ -52,7 +52,7 @@ pub(super) fn open_plain(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes unfinished files that killed hosts left in a directory. Whoever still writes one holds its lock.
+/// Removes unfinished files that killed hosts left in a directory. A host that still writes one holds its lock.
 pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -60,12 +60,12 @@ pub(super) fn sweep(directory: &Path) -> io::Result<()> {
         if !name.as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
             continue;
         }
-        // Gone meanwhile, or not to be had: then it stays, which hurts nobody.
+        // Gone meanwhile, or not readable: then it stays, which does no harm.
         let Ok(file) = open_plain(&entry.path()) else { continue };
         let is_left = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => false,
-            // A file system without locks: then the age has to tell.
+            // A file system without locks: then the age decides.
             Err(TryLockError::Error(_)) => {
                 let modified = file.metadata().and_then(|it| it.modified()).ok();
                 modified
@@ -80,7 +80,7 @@ pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates a directory where there is none; a symlink is not taken for one.
+/// Creates a directory where there is none; a symlink does not count as one.
 pub(super) fn ensure_directory(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match path.symlink_metadata()?.is_dir() {
@@ -105,7 +105,7 @@ pub(super) fn fitted_name(name: &OsStr, suffix: &str, room: usize) -> OsString {
         .extension()
         .map(|it| format!(".{}", it.to_string_lossy()))
         .unwrap_or_default();
-    // An "extension" of such a length is none; its text is in the letter beside the file.
+    // An "extension" of such a length is none; its text is in the reason beside the file.
     if extension.len() > limit / 2 {
         extension.clear();
     }
@@ -122,7 +122,7 @@ pub(super) fn fitted_name(name: &OsStr, suffix: &str, room: usize) -> OsString {
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
-    /// Locked while this value lives, so that nobody sweeps it away.
+    /// Locked while this value lives, so that no host sweeps it away.
     file: File,
 }
 
@@ -132,7 +132,7 @@ impl Temporary {
         Self::copy(directory, &mut content)
     }
 
-    /// As [`Temporary::write`], from what need not be in memory.
+    /// As [`Temporary::write`], from a reader.
     pub(super) fn copy(directory: &Path, content: &mut dyn io::Read) -> io::Result<Self> {
         let path = directory.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;

@@ -41,7 +41,7 @@ const FOLDER_PREFETCH: Limits<i128> = Limits {
     ..PREFETCH
 };
 
-// An ordinary copy writes without a pause that is longer; who waits for an hour watches something else than pictures.
+// An ordinary copy has no longer pause between its writes, and no picture takes an hour to write.
 const SETTLE: Limits<Duration> = Limits {
     key: "settle",
     min: Duration::ZERO,
@@ -71,7 +71,7 @@ const SOURCE: &[Declared] = &[
         "settle",
         Form::Quantity(&DURATION, &SETTLE),
         "\"2s\"",
-        "How long a file must not have changed before it is taken. One that is known to be open for writing is waited for \
+        "How long a file must not have changed before it is claimed. One that is known to be open for writing is waited for \
         besides.",
     )
     .with(&["folder"])

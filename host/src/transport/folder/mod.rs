@@ -2,16 +2,16 @@
 //!
 //! Messages are the regular files directly in the folder whose names match its pattern. Not messages: hidden files,
 //! names that writers use for what is not complete (`.part`, `.partial`, `.tmp`, `.crdownload`, `.filepart`), our own
-//! `.envelope.json`, folders, pipes and the like, and symlinks, which are never followed. A file is taken when it was
-//! modified some time ago (`settle`) or looked the same for so long, and nobody is known to have it open for writing, under
-//! whatever name. What changed after it was read is read again before it is settled for good. What cannot be read stays
-//! where it is.
+//! `.envelope.json`, folders, pipes and the like, and symlinks, which are never followed. A file is claimed when it was
+//! modified some time ago (`settle`) or looked the same for so long, and no process is known to have it open for writing,
+//! under any name. A file that changed after it was read is read again before it is settled. A file that cannot be read
+//! stays where it is.
 //!
 //! ```text
 //! inbox/cat.png                              waits
 //! inbox/.millrace/<host id>/taken.1/cat.png  is worked on, by the host that holds the lock in its folder
 //! inbox/.millrace/<host id>/waiting.2/..     waits for its second attempt
-//! inbox/.millrace/<host id>/apart.1.1/..     a host died with it in hand: waits until it may run alone
+//! inbox/.millrace/<host id>/apart.1.1/..     quarantined, since a host crashed with it in flight: waits to run alone
 //! inbox/.millrace/<host id>/alone.1.1/..     runs alone, one such file at a time
 //! inbox/done/cat.png                         acknowledged
 //! inbox/dead/cat.png                         rejected; cat.png.reason.json says why
@@ -235,7 +235,7 @@ impl FolderSource {
 
     /// The next message; `None` at the end of a [`Until::Empty`] run.
     ///
-    /// Waits while as many receipts as the prefetch are unsettled.
+    /// Waits while as many messages as the prefetch are unsettled.
     ///
     /// # Errors
     /// Only until empty: the folder or a file in it cannot be read. A watched folder is waited for.
@@ -254,7 +254,7 @@ impl FolderSource {
                 Ok(Step::Ended) => return Ok(None),
                 Ok(Step::Wait(until)) => {
                     if std::mem::take(&mut self.is_failing) {
-                        info!(folder = %self.shared.folder.display(), "folder can be read again");
+                        info!(folder = %self.shared.folder.display(), "the folder can be read again");
                     }
                     self.wait_until(until.into()).await;
                 }
@@ -262,7 +262,7 @@ impl FolderSource {
                 Err(error) if self.until == Until::Empty => return Err(error),
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!(folder = %self.shared.folder.display(), error = %ErrorChain(&error), "folder fails; waiting for it");
+                        warn!(folder = %self.shared.folder.display(), error = %ErrorChain(&error), "cannot read the folder: trying again until it works");
                     }
                     tokio::time::sleep(self.shared.timing.rescan).await;
                 }
@@ -358,7 +358,7 @@ fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
         Ok(watcher)
     });
     watcher
-        .inspect_err(|error| warn!(folder = %shared.folder.display(), %error, "folder cannot be watched; it is polled"))
+        .inspect_err(|error| warn!(folder = %shared.folder.display(), %error, "cannot watch the folder: polling it instead"))
         .ok()
 }
 

@@ -26,10 +26,10 @@ use crate::transport::{Malformed, Quarantine, Until};
 /// Names kept of one listing, the first by name; the rest is listed again when these are done. Bounds memory.
 const LISTED_MAX: usize = 65_536;
 
-/// Claims that may wait for a retry, per message in flight; at the limit nothing new is taken. Bounds memory.
+/// Claims that may wait for a retry, per message in flight; at the limit no new file is claimed. Bounds memory.
 const WAITING_PER_IN_FLIGHT: usize = 16;
 
-/// Files whose trouble has been told; more are not told, lest a hostile folder fills the log.
+/// Files whose errors were logged; no more are, so that a hostile folder does not fill the log.
 const REPORTED_MAX: usize = 1024;
 
 /// A listing may take one part in so many of the time, in folders so large that it matters.
@@ -49,7 +49,7 @@ pub(super) struct Scanner {
     pub(super) search: Search,
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     /// Listed and not looked at, the last name first.
@@ -70,12 +70,12 @@ pub(super) struct Search {
     is_new_first: bool,
 }
 
-/// What a step of the search came to.
+/// The result of a step of the search.
 #[derive(Debug)]
 pub(super) enum Step {
     /// A message.
     Delivered(Box<Found>),
-    /// Nothing now; look again then at the latest.
+    /// Nothing now; look again at this time at the latest.
     Wait(Instant),
     /// Nothing waits and nothing is in flight.
     Ended,
@@ -84,9 +84,9 @@ pub(super) enum Step {
 impl Scanner {
     /// Takes one message if there is one. Blocks.
     pub(super) fn step(&mut self) -> Result<Step, FolderError> {
-        // Asked before the folder is listed: a file that goes back in between must not be missed.
+        // Read before the folder is listed: a file that goes back in between must not be missed.
         let may_end = self.until == Until::Empty && self.shared.state().is_idle();
-        // By turns: what is tried again must not stand in front of all that was never tried, nor wait for all of it.
+        // By turns: retries must neither block all new files nor wait for all of them.
         self.search.is_new_first = !self.search.is_new_first;
         if self.search.is_new_first
             && !self.is_full()
@@ -117,14 +117,14 @@ impl Scanner {
         Ok(self.wait())
     }
 
-    /// Takes over what hosts that are gone have left.
+    /// Takes over the claims of hosts that are gone.
     pub(super) fn adopt(&self, now: bool) -> Result<(), FolderError> {
         if !now && self.search.list_again.is_some_and(|at| at > Instant::now()) {
             return Ok(());
         }
         let claims = ClaimDir::adopt_all(&self.private).map_err(FolderError::at("read", &self.private))?;
         if !claims.is_empty() {
-            info!(source = %self.source, n_files = claims.len(), "taking up files of a host that is gone");
+            info!(source = %self.source, n_files = claims.len(), "taking over files of a host that is gone: those that it had in flight run alone once");
         }
         for claim in claims {
             self.shared.wait(claim, Duration::ZERO);
@@ -132,7 +132,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// The earliest claim whose delay is over, taken in hand.
+    /// The earliest claim whose delay is over, now in flight.
     fn due_claim(&self) -> Result<Option<Claim>, FolderError> {
         let Some(mut claim) = self.shared.state().pop_due() else {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Scanner {
         let attempt = claim.attempt;
         let phase = match claim.quarantine {
             Quarantine::None => ClaimPhase::Running,
-            // Where it lies says how many deaths it has seen, until the higher count is durable.
+            // Its path keeps the crash count until the higher one is durable.
             Quarantine::Due { .. } => claim.phase(),
             Quarantine::Inside { crash_count } => ClaimPhase::RunningQuarantined { crash_count },
         };
@@ -153,7 +153,7 @@ impl Scanner {
                 Ok(Some(claim))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                warn!(file = %path.display(), "claimed file was removed by somebody else");
+                warn!(file = %path.display(), "another process removed the claimed file: there is no message to process");
                 Ok(None)
             }
             Err(error) => {
@@ -163,7 +163,7 @@ impl Scanner {
         }
     }
 
-    /// Claims and reads the next file that was listed and can be had.
+    /// Claims and reads the next file of the listing that is available.
     fn next_listed(&mut self) -> Result<Option<Found>, FolderError> {
         if let Some(listed) = self.search.listed.filter(|_| !self.search.names.is_empty())
             && let Err(again) = self.shared.writers.look_since(listed)
@@ -184,11 +184,11 @@ impl Scanner {
 
     fn claim(&mut self, name: OsString) -> Option<Claim> {
         let path = self.shared.folder.join(&name);
-        // Gone, most likely: another host was quicker. What else is wrong with it will show when it is listed again.
+        // Gone, most likely: another host was quicker. Any other error shows when it is listed again.
         let metadata = path.symlink_metadata().ok().filter(Metadata::is_file)?;
         let cools_until = self.shared.state().returned.get(&name).copied();
         if let Some(until) = cools_until.filter(|until| *until > Instant::now()) {
-            // Who is to end when the folder is empty does not wait for what cannot be read.
+            // A run that ends when the folder is empty does not wait for files that cannot be read.
             if self.until == Until::Stopped || !self.shared.state().unreadable.has(&name) {
                 self.look_again_at(until);
             }
@@ -197,7 +197,7 @@ impl Scanner {
         if !self.is_quiet(&name, &metadata) || self.is_written(&name, &metadata) {
             return None;
         }
-        // Asked before it is claimed: what cannot be read stays where it is.
+        // Checked before it is claimed: a file that cannot be read stays where it is.
         if let Err(error) = rustix::fs::accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS) {
             if error != Errno::NOENT {
                 self.shared.state().unreadable(&name, &error.into());
@@ -215,7 +215,7 @@ impl Scanner {
             Err(error) => {
                 // Not an error of the source: one file that cannot be moved must not stop the others.
                 if self.search.told.len() < REPORTED_MAX && self.search.told.insert(claim.name().to_owned()) {
-                    warn!(file = %path.display(), %error, "file cannot be taken; it is left alone");
+                    warn!(file = %path.display(), %error, "cannot claim the file: it stays where it is, and is tried again");
                 }
                 None
             }
@@ -247,12 +247,12 @@ impl Scanner {
         false
     }
 
-    /// Whether somebody is known to have it open for writing.
+    /// Whether a process is known to have it open for writing.
     fn is_written(&mut self, name: &OsStr, metadata: &Metadata) -> bool {
         let is_written = self.shared.writers.writes(name, metadata);
         if is_written {
             debug!(file = %name.display(), "file is open for writing");
-            // Its closing is told; asked again in case that is missed, or it is open under a name elsewhere.
+            // The watcher reports its closing; checked again in case that is missed, or it is open under a name elsewhere.
             self.look_again_at(Instant::now() + self.shared.timing.rescan);
         }
         is_written
@@ -279,7 +279,7 @@ impl Scanner {
                 message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
                 ack.was_read(look, None);
                 format!(
-                    "the file has {bytes} bytes, more than the {} that are allowed",
+                    "the file has {bytes} bytes, more than the {} that `max_message` allows",
                     self.max_message_bytes
                 )
             }
@@ -287,7 +287,7 @@ impl Scanner {
                 ack.put_back();
                 return Ok(None);
             }
-            // The process or the machine has no room for it: the next file would do no better.
+            // The process or the machine lacks a resource: the next file would fail as well.
             Err(error) if is_shortage(&error) => {
                 ack.put_back();
                 return Err(FolderError::at("read", &path)(error));
@@ -366,11 +366,11 @@ impl Scanner {
         self.search.look_again = Some(self.search.look_again.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// Until when nothing is to be done, unless something changes.
+    /// The time until which there is nothing to do, unless something changes.
     fn wait(&self) -> Step {
         let due = self.shared.state().due();
         let looks = [self.search.look_again, self.search.list_again].into_iter().flatten();
-        // Nothing new is taken while too much waits: then only what waits can be due.
+        // No new file is claimed while too many claims wait: then only these can be due.
         let looks = looks.min().filter(|_| !self.is_full());
         let rescan = Instant::now() + self.shared.timing.rescan;
         Step::Wait([due, looks].into_iter().flatten().min().unwrap_or(rescan))

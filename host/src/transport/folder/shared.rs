@@ -1,5 +1,5 @@
-//! What a folder's source and its receipts share, and the file work of settling. Knows no plugin and no pipeline; most of
-//! it blocks.
+//! The state that a folder's source and its acknowledgements share, and the file work of settling. Knows no plugin and no
+//! pipeline; most of it blocks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -20,13 +20,13 @@ use super::writers::Writers;
 use super::{FolderError, Timing};
 use crate::transport::Quarantine;
 
-/// What is beside a dead letter.
+/// The suffix of the reason beside a dead letter.
 pub(super) const REASON_SUFFIX: &str = ".reason.json";
 
 /// How many names are tried for a settled file whose own name is taken; all but the first are random.
 const NAME_TRIES: usize = 8;
 
-/// What the source and its receipts share.
+/// The state that the source and its acknowledgements share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     max_message_bytes: usize,
     // std Mutex and not tokio's: never held over file work or an await.
     state: Mutex<State>,
-    /// Told when a claim ends and when the folder may hold something new; the source alone listens.
+    /// Notified when a claim ends and when the folder may hold something new; only the source waits for it.
     pub(super) changed: Notify,
 }
 
@@ -45,22 +45,22 @@ type Waiting = BTreeMap<(Instant, u64), Claim>;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Receipts that are not settled.
+    /// Acknowledgements that are not settled.
     pub(super) in_flight: usize,
-    /// Claims to be tried again, by the time when; the number keeps equal times apart.
+    /// Claims to be tried again, by the time when; the number distinguishes equal times.
     pub(super) waiting: Waiting,
-    /// Claims that were set apart: of these, one is in hand at a time.
+    /// Quarantined claims: of these, one is in flight at a time.
     pub(super) quarantined: Waiting,
-    /// Whether one of those is in hand.
+    /// Whether one of those is in flight.
     pub(super) is_one_alone: bool,
     n_waited: u64,
-    /// Files that went back and when they may be taken again, lest a returned file spins.
+    /// Files that went back, and when they may be claimed again, so that a returned file does not spin.
     pub(super) returned: HashMap<OsString, Instant>,
     /// Files that cannot be read.
     pub(super) unreadable: Unreadable,
     /// Files listed and not claimed yet.
     pub(super) n_listed: usize,
-    /// Whether something may have come since the folder was listed.
+    /// Whether a file may have come since the folder was listed.
     pub(super) is_stale: bool,
 }
 
@@ -86,7 +86,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that the folder may hold something new.
+    /// Reports that the folder may hold something new.
     pub(super) fn touch(&self) {
         self.state().is_stale = true;
         self.changed.notify_one();
@@ -103,7 +103,7 @@ impl Shared {
         };
     }
 
-    /// Ends what is in flight without settling it: the file stays where it is and comes again.
+    /// Ends a claim in flight without settling it: the file stays where it is, and is redelivered.
     pub(super) fn keep(&self, mut claim: Claim) {
         claim.redelivered = true;
         let ran_alone = ran_alone(&claim);
@@ -111,15 +111,15 @@ impl Shared {
             && claim.quarantine == (Quarantine::Inside { crash_count })
             && let Err(error) = claim.advance(ClaimPhase::Quarantined { crash_count }, claim.attempt)
         {
-            // This host lives: should it end in good order now, the next one must not count that as a death.
-            warn!(file = %claim.path().display(), %error, "file cannot be set apart again");
+            // This host lives: if it ends in good order now, the next one must not count that as a crash.
+            warn!(file = %claim.path().display(), %error, "cannot move the file back into quarantine: its next host may count a crash");
         }
         let delay = self.timing.retry_delay(claim.attempt);
         self.wait(claim, delay);
         self.let_go(ran_alone);
     }
 
-    /// Ends what is in flight, and lets the next of what was set apart run when it was one of these.
+    /// Ends a claim in flight, and lets the next quarantined one run when it was one of these.
     pub(super) fn let_go(&self, ran_alone: bool) {
         let mut state = self.state();
         state.in_flight -= 1;
@@ -148,38 +148,38 @@ impl Shared {
         }
     }
 
-    /// Whether a file is not what was read, or may soon not be: somebody has it open for writing.
+    /// Whether a file differs from what was read, or may soon: a process has it open for writing.
     pub(super) fn is_other(&self, claim: &Claim, was: &Was) -> bool {
         let path = claim.path();
         if path.symlink_metadata().is_ok_and(|now| Look::of(&now) != was.look) {
-            info!(file = %claim.name().display(), "file changed after it was read: it is read again and not buried");
+            info!(file = %claim.name().display(), "the file changed after it was read: reading it again in place of making it a dead letter");
             return true;
         }
         let is_written = self.writers.holds(&path);
         if is_written {
-            debug!(file = %claim.name().display(), "file is still open for writing: it is read again and not buried");
+            debug!(file = %claim.name().display(), "the file is still open for writing: reading it again in place of making it a dead letter");
         }
         is_written
     }
 
-    /// Lets a file that went back because it is not what was read rest for a while.
+    /// Lets a file that went back because it changed rest for a while.
     pub(super) fn rest(&self, name: &OsStr) {
         let until = Instant::now() + self.timing.unfinished;
         self.state().returned.insert(name.to_owned(), until);
     }
 
-    /// Whether there is something else in a file than was read. One that was only touched is done.
+    /// Whether a file's content differs from what was read. One that was only touched is done.
     pub(super) fn has_other_content(&self, claim: &Claim, was: &Was) -> bool {
         let path = claim.path();
         if path.symlink_metadata().is_ok_and(|now| Look::of(&now) == was.look) {
             return false;
         }
-        // What cannot be read now is done as it was.
+        // A file that cannot be read now is settled as it was.
         let is_other = digest(&path, self.max_message_bytes).is_ok_and(|now| now != was.digest);
         if is_other {
             warn!(
                 file = %claim.name().display(),
-                "file changed after it was read, and results were made of what it was: it is read again"
+                "the file changed after its results were delivered: reading it again"
             );
         }
         is_other
@@ -195,7 +195,7 @@ impl Shared {
         sync(&claim.directory())
     }
 
-    /// Into `dead/`, with its letter.
+    /// Into `dead/`, with its reason.
     fn move_to_dead(&self, claim: &Claim, text: &[u8]) -> Result<(), FolderError> {
         let from = claim.path();
         ensure_directory(&self.dead).map_err(FolderError::at("create", &self.dead))?;
@@ -208,11 +208,11 @@ impl Shared {
             reason.push(REASON_SUFFIX);
             let reason = self.dead.join(reason);
             // The reason first: a kill between the two leaves a reason without a file, and a claim that comes again;
-            // the other way round it would leave a dead letter that nobody can explain.
+            // the other way round it would leave a dead letter without a reason.
             dead_letter.place_new(&reason)?;
             rename_new(&from, &to).inspect_err(|_| {
                 if let Err(error) = rename_new(&reason, dead_letter.path()) {
-                    debug!(file = %reason.display(), %error, "reason stays without its file");
+                    debug!(file = %reason.display(), %error, "a reason stays without its file: it can be deleted");
                 }
             })
         })
@@ -230,19 +230,19 @@ impl Shared {
         Ok(After::WaitsFor(self.timing.retry_delay(attempt)))
     }
 
-    /// To where suspects wait, with the count of deaths in the path: durable before it runs again.
+    /// Into quarantine, with the crash count in the path: durable before it runs again.
     fn move_to_quarantine(&self, claim: &mut Claim, crash_count: u32) -> Result<After, FolderError> {
         let attempt = claim.attempt;
         claim
             .advance(ClaimPhase::Quarantined { crash_count }, attempt)
-            .map_err(FolderError::at("set apart", &claim.path()))?;
+            .map_err(FolderError::at("quarantine", &claim.path()))?;
         claim.quarantine = Quarantine::Inside { crash_count };
         claim.sync().map_err(FolderError::at("sync", &claim.directory()))?;
         Ok(After::WaitsFor(Duration::ZERO))
     }
 
-    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder; a suspect
-    /// that ran alone and ended no host is one no more.
+    /// Back as it was. A file that has a history keeps it, and so waits in our home and not in the folder; a
+    /// quarantined one that ran alone and crashed no host leaves the quarantine.
     fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
         let delay = self.timing.retry;
         let is_quarantined = ran_alone(claim);
@@ -285,12 +285,12 @@ impl State {
         self.n_listed + self.in_flight + self.n_waiting()
     }
 
-    /// Claims that wait, for whatever.
+    /// Claims that wait, for any reason.
     pub(super) fn n_waiting(&self) -> usize {
         self.waiting.len() + self.quarantined.len()
     }
 
-    /// When the earliest claim's delay is over. What was set apart has none while another of these is in hand.
+    /// When the earliest claim's delay is over. Quarantined ones have none while another is in flight.
     pub(super) fn due(&self) -> Option<Instant> {
         let quarantined = Some(&self.quarantined).filter(|_| !self.is_one_alone);
         let first = [Some(&self.waiting), quarantined].into_iter().flatten();
@@ -304,7 +304,7 @@ impl State {
                 .first_key_value()
                 .is_some_and(|((at, _), _)| *at <= Instant::now())
         };
-        // Suspects first: there is one at a time, and what waits behind it is no suspect's concern.
+        // Quarantined ones first: one at a time, so that they do not wait behind ordinary ones.
         if !self.is_one_alone && is_due(&self.quarantined) {
             return self.quarantined.pop_first().map(|(_, claim)| claim);
         }
@@ -314,12 +314,12 @@ impl State {
     }
 }
 
-/// Whether a claim in hand is the one that runs alone.
+/// Whether a claim in flight is the one that runs alone.
 pub(super) fn ran_alone(claim: &Claim) -> bool {
     matches!(claim.quarantine, Quarantine::Inside { .. })
 }
 
-/// Tries the plain name first, then names that nobody else chooses.
+/// Tries the plain name first, then random ones.
 fn place(mut attempt: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut placed = attempt("");
     for _ in 1..NAME_TRIES {

@@ -1,4 +1,4 @@
-//! What lies in a folder and is no message, told once for each kind. Knows no folder.
+//! Entries of a folder that are no messages, logged once for each kind. Knows no folder.
 
 use std::ffi::OsStr;
 use std::fs::FileType;
@@ -44,7 +44,7 @@ impl Skipped {
         }
     }
 
-    /// Why what is no plain file is no message.
+    /// Why an entry that is no plain file is no message.
     pub(super) fn by_kind(kind: FileType) -> Option<Self> {
         if kind.is_file() {
             None
@@ -71,7 +71,7 @@ impl Skipped {
     }
 }
 
-/// What was told.
+/// The kinds that were logged.
 #[derive(Debug, Default)]
 pub(super) struct ReportedSkips(Vec<Skipped>);
 
@@ -90,7 +90,7 @@ impl SkipCounts {
 }
 
 impl ReportedSkips {
-    /// Tells what was not told before.
+    /// Logs the kinds that were not logged before.
     pub(super) fn log(&mut self, source: &str, skip_counts: SkipCounts) {
         for (why, n, example) in skip_counts.0 {
             if why == Skipped::Own || self.0.contains(&why) {
@@ -102,7 +102,7 @@ impl ReportedSkips {
                 why = why.as_str(),
                 n,
                 example,
-                "entries of the folder that are no messages are left alone"
+                "ignoring entries of the folder that are no messages"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Files that cannot be read, which is not their fault: they stay where they are, and are tried again. Knows no folder.
+//! Files that cannot be read: they stay where they are, and are tried again. Knows no folder.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-/// Files that are remembered by name; more are tried as seldom, and not told.
+/// Files that are remembered by name; more are tried as seldom, and not logged.
 const NAMES_MAX: usize = 1024;
 
 /// The first pause; each further one doubles it.
@@ -29,7 +29,7 @@ struct Trouble {
 }
 
 impl Unreadable {
-    /// Notes that a file could not be read, and tells it at the first time; gives when it is to be tried again.
+    /// Records that a file could not be read, and logs it the first time; returns when to try it again.
     pub(super) fn failed(&mut self, name: &OsStr, error: &io::Error) -> Instant {
         let is_known = self.files.contains_key(name);
         if !is_known && self.files.len() >= NAMES_MAX {
@@ -40,7 +40,7 @@ impl Unreadable {
             let (file, advice) = (name.to_string_lossy(), advice(error));
             warn!(
                 file = %file.escape_debug(), error = why, advice,
-                "file cannot be read: it stays where it is, and is tried again"
+                "cannot read the file: it stays where it is, and is tried again"
             );
         }
         let trouble = self.files.entry(name.to_owned()).or_insert(Trouble {
@@ -52,10 +52,10 @@ impl Unreadable {
         Instant::now() + pause
     }
 
-    /// Notes that a file could be read.
+    /// Records that a file could be read.
     pub(super) fn read(&mut self, name: &OsStr) {
         if self.files.remove(name).is_some() {
-            info!(file = %name.to_string_lossy().escape_debug(), "file can be read again");
+            info!(file = %name.to_string_lossy().escape_debug(), "the file can be read again");
         }
     }
 
@@ -81,7 +81,7 @@ impl Unreadable {
     }
 }
 
-/// What helps.
+/// The advice.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "let the host's user read it, or move it away",

@@ -1,5 +1,5 @@
-//! Who still writes: what the system's watcher tells of the files in a folder, and which files processes that can be seen
-//! have open for writing, under whatever name. Knows no message; a file of which nothing is known is nobody's.
+//! The writers of files in a folder: by the events of the system's watcher, and by the files that visible processes have
+//! open for writing, under any name. Knows no message; a file without an event or an open handle has no writer.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use tracing::debug;
 
-/// Files that are remembered; at the limit all are forgotten, which costs no more than the watcher's word.
+/// Files that are remembered; at the limit all are forgotten, which costs no more than these events.
 const KNOWN_MAX: usize = 65_536;
 
 /// New files have the processes looked at no more often than this.
@@ -21,7 +21,7 @@ const LOOKS_APART: Duration = Duration::from_millis(100);
 /// And for no more than one part in so many of the time.
 const LOOKING_SHARE: u32 = 10;
 
-/// A look at the processes of a machine with very many open files is given up; what was found by then counts.
+/// A look at the processes of a machine with very many open files is given up; the findings by then count.
 const LOOK_LIMIT: Duration = Duration::from_millis(250);
 
 /// The same where a dead letter depends on it.
@@ -31,15 +31,15 @@ const LAST_LOOK_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writers {
     folder: PathBuf,
-    /// A writer of which nothing was heard for so long is asked for among the processes.
+    /// A writer without an event for so long is looked for among the processes.
     silence: Duration,
     // std Mutexes: never held over an await.
     heard: Mutex<Heard>,
-    // Held while the processes are looked at, so that who asks meanwhile shares the next look.
+    // Held while the processes are looked at, so that callers that come meanwhile share the next look.
     seen: Mutex<Seen>,
 }
 
-/// What the watcher told.
+/// The watcher's events.
 #[derive(Debug, Default)]
 struct Heard {
     files: HashMap<OsString, Known>,
@@ -47,23 +47,23 @@ struct Heard {
     renamed: Option<(usize, Known)>,
 }
 
-/// What the watcher told last of a file.
+/// The watcher's last event of a file.
 #[derive(Debug, Clone, Copy)]
 enum Known {
-    /// It is there, and nobody opened it yet: it may be a link to one that is complete.
+    /// It is there, and was not opened yet: it may be a link to one that is complete.
     Created,
-    /// Somebody opened it when it was made, or wrote into it, and has not closed it.
+    /// It was opened when it was made, or written into, and is not closed.
     Writes(Instant),
 }
 
 /// Files of the folder's file system that are open for writing.
 #[derive(Debug, Default)]
 struct Seen {
-    /// When the processes were looked at. Who opened a file after that was not seen.
+    /// When the processes were looked at. A file that was opened after that was not seen.
     began: Option<Instant>,
     /// When new files may have them looked at again.
     again: Option<Instant>,
-    // By what no rename changes, and by which every link to a file is the same.
+    // By device and number, which no rename changes and every link to a file shares.
     inodes: HashSet<Inode>,
 }
 
@@ -80,7 +80,7 @@ impl Writers {
         }
     }
 
-    /// Takes what the watcher tells.
+    /// Takes an event of the watcher.
     pub(super) fn note(&self, event: &notify::Event) {
         let mut heard = self.heard();
         if event.need_rescan() || heard.files.len() >= KNOWN_MAX {
@@ -111,7 +111,7 @@ impl Writers {
         Ok(())
     }
 
-    /// Whether somebody writes a file that waits in the folder, as far as the system told and by the last look.
+    /// Whether a file that waits in the folder has a writer, by the events and by the last look.
     pub(super) fn writes(&self, name: &OsStr, metadata: &Metadata) -> bool {
         let known = self.heard().files.get(name).copied();
         if let Some(Known::Writes(last)) = known
@@ -136,7 +136,7 @@ impl Writers {
             return false;
         };
         let mut seen = self.seen();
-        // Another that asked at the same time may have looked since.
+        // Another caller may have looked since.
         if seen.began.is_none_or(|began| began < asked) {
             seen.look(&self.folder, LAST_LOOK_LIMIT);
         }
@@ -166,7 +166,7 @@ impl Heard {
             EventKind::Modify(ModifyKind::Data(_)) => {
                 files.insert(name.to_owned(), writes);
             }
-            // Whoever has it open goes on under the new name.
+            // A process that has it open goes on under the new name.
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                 let known = files.remove(name);
                 self.renamed = event.tracker().zip(known);
@@ -199,7 +199,7 @@ impl Seen {
         };
         let (inodes, is_whole) = open_for_writing(device, began + limit);
         if !is_whole {
-            debug!(folder = %folder.display(), "not all processes were looked at for who has a file open");
+            debug!(folder = %folder.display(), "gave up the look at the processes: some open files may be missed");
         }
         self.inodes = inodes;
     }
@@ -213,7 +213,7 @@ fn open_for_writing(device: u64, until: Instant) -> (HashSet<Inode>, bool) {
     let mut open = HashSet::new();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
-        // What cannot be looked at is another user's, or gone.
+        // A process that cannot be read is another user's, or gone.
         for file in std::fs::read_dir(process.path().join("fd"))
             .into_iter()
             .flatten()

@@ -106,7 +106,7 @@ async fn suspects_are_handed_out_one_at_a_time_beside_ordinary_files() {
     assert_eq!(quarantine(&ordinary), ("c.png", 1, Quarantine::None));
     settle(ordinary.1, Disposition::Ack).await;
     let second = tokio::time::timeout(Duration::from_millis(100), source.next_file()).await;
-    assert!(second.is_err(), "two suspects are in hand");
+    assert!(second.is_err(), "two quarantined messages are in flight");
     settle(first.1, Disposition::Ack).await;
     let second = next(&mut source).await;
     assert!(matches!(second.1.quarantine(), Inside { crash_count: 1 }));

@@ -242,7 +242,7 @@ fn delays_double_up_to_a_bound() {
     assert_eq!(delays, [1, 2, 4, 30, 30, 30]);
 }
 
-/// Adds to a file that a host has in hand, as a writer does that had it open.
+/// Adds to a file that a host has in flight, as a writer does that had it open.
 fn append(folder: &TempDir, body: &[u8]) {
     let path = claimed(folder).pop().expect("a claimed file");
     let mut file = File::options().append(true).open(path).expect("the file");

@@ -167,7 +167,7 @@ async fn no_more_than_the_prefetch_is_in_flight() {
             .is_err()
     );
     assert_eq!(names(&folder), ["4.png", "5.png"]);
-    settle(held.pop().expect("a receipt"), Disposition::Ack).await;
+    settle(held.pop().expect("an acknowledgement"), Disposition::Ack).await;
     let fifth = tokio::time::timeout(DEADLINE, fifth)
         .await
         .expect("in time")
