@@ -15,8 +15,11 @@ use crate::breaker::{Breaker, Opened};
 use crate::config::{Name, PipelineConfig};
 use crate::counters::PipelineCounters;
 use crate::drain_forecast::DrainForecast;
+use crate::metric::Metric;
 use crate::streams;
-use crate::transport::{Attention, ConnectionName, ConnectionStatus, ConnectionWatch, Hold, SourceHealth, Waiting};
+use crate::transport::{
+    Attention, ConnectionName, ConnectionStatus, ConnectionWatch, Hold, Sample, Samples, SourceHealth, Waiting,
+};
 use crate::watchdog::{Found, Pulse, Stalled};
 
 /// The instruments of a host.
@@ -47,6 +50,8 @@ pub struct Instrument {
     is_in_file: bool,
     // How often the breakers opened that it had when it ran before.
     n_opened_before: u64,
+    // What the sources counted that it had before.
+    samples_before: Vec<Sample>,
     pulse: Pulse,
 }
 
@@ -63,6 +68,8 @@ pub struct Waits {
     pub drain_forecast: Arc<DrainForecast>,
     /// The files that its source cannot receive.
     pub attention: Attention,
+    /// What its source counts.
+    pub samples: Samples,
 }
 
 impl std::fmt::Debug for Waits {
@@ -147,6 +154,7 @@ impl Instruments {
                 receives_by: None,
                 is_in_file: true,
                 n_opened_before: 0,
+                samples_before: Vec::new(),
                 pulse: Pulse::default(),
             });
             instrument.connections = pipeline.connections();
@@ -164,7 +172,11 @@ impl Instruments {
         if let Some(instrument) = self.lock().get_mut(name) {
             instrument.state = PipelineState::Running;
             let before = instrument.waits.replace(waits);
-            instrument.n_opened_before += before.map_or(0, |before| before.breaker.n_opened());
+            let Some(before) = before else { return };
+            instrument.n_opened_before += before.breaker.n_opened();
+            let counted = (before.samples)().into_iter();
+            let counted = counted.filter(|sample| sample.metric.kind == Metric::COUNTER);
+            add(&mut instrument.samples_before, counted);
         }
     }
 
@@ -235,6 +247,7 @@ impl Instruments {
                 n_opened: it.n_opened_before + waits.map_or(0, |waits| waits.breaker.n_opened()),
                 counts: it.counters.counts(),
                 source: waits.and_then(|waits| waits.source.waiting()),
+                samples: it.samples(),
                 stalled: it.pulse.stalled().cloned(),
             }
         });
@@ -261,12 +274,32 @@ impl Instruments {
 }
 
 impl Instrument {
+    /// What its sources count: a counter goes on where the one before ended.
+    fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.samples_before.clone();
+        if let Some(waits) = &self.waits {
+            add(&mut samples, (waits.samples)());
+        }
+        samples
+    }
+
     /// Whether something that has a name keeps it from moving.
     fn waits_for_something(&self, connections: &BTreeMap<ConnectionName, ConnectionStatus>) -> bool {
         let waits = self.waits.as_ref();
         let mut needed = self.connections.iter().filter_map(|name| connections.get(name));
         waits.is_none_or(|waits| waits.hold.n_held() > 0 || waits.breaker.opened().is_some())
             || needed.any(|connection| connection.explains_a_stall)
+    }
+}
+
+/// Adds samples to those of the same metric and label.
+fn add(samples: &mut Vec<Sample>, more: impl IntoIterator<Item = Sample>) {
+    for sample in more {
+        let is_it = |known: &&mut Sample| known.metric.name == sample.metric.name && known.label == sample.label;
+        match samples.iter_mut().find(is_it) {
+            Some(known) => known.value += sample.value,
+            None => samples.push(sample),
+        }
     }
 }
 

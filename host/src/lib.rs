@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod breaker;
+pub mod callers;
 pub mod cases;
 pub mod cli;
 pub mod control;

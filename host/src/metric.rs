@@ -11,9 +11,14 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// The kind of what only grows.
+    pub const COUNTER: &str = "counter";
+}
+
 /// What only grows.
 pub const fn counter(name: &'static str, help: &'static str) -> Metric {
-    let kind = "counter";
+    let kind = Metric::COUNTER;
     Metric { name, kind, help }
 }
 

@@ -193,7 +193,7 @@ impl<W: Work> Pipeline<W> {
         let Some(serving) = self.serving() else {
             debug!("the pipeline is gone: the message goes back");
             let settled = ack.settle(Settlement::back(&otherwise, &message, &self.hold)).await;
-            log_settled(&settled);
+            settled.log(&self.lines);
             counted.settle(Outcome::Returned);
             return as_returned(settled);
         };
@@ -226,13 +226,13 @@ impl<W: Work> Pipeline<W> {
         };
         let is_exclusive = exclusive.is_some();
         let finishing = async {
-            let disposition = match made {
-                Ok(pending_outputs) if is_exclusive => self.deliver_once(pending_outputs).await,
-                Ok(pending_outputs) => {
-                    let delivering = self.deliver(pending_outputs, ack.as_ref());
-                    self.counters.timed(Stage::Deliver, delivering).await
+            let (disposition, results) = match made {
+                Ok(results) if is_exclusive => (self.deliver_once(&results).await, results),
+                Ok(results) => {
+                    let delivering = self.deliver(&results, ack.as_ref());
+                    (self.counters.timed(Stage::Deliver, delivering).await, results)
                 }
-                Err(disposition) => disposition,
+                Err(disposition) => (disposition, Vec::new()),
             };
             if let (Quarantine::Due { .. }, Disposition::Quarantine { crash_count }) = (quarantine, &disposition) {
                 self.quarantine_log
@@ -246,6 +246,7 @@ impl<W: Work> Pipeline<W> {
                 disposition: &disposition,
                 otherwise: &otherwise,
                 message: &attempt.message,
+                results: &results,
                 hold: &self.hold,
                 dead_letter: &|reason| work.dead_letter(&attempt, reason),
             };
@@ -271,7 +272,7 @@ impl<W: Work> Pipeline<W> {
                 ),
             ),
         };
-        log_settled(&settled);
+        settled.log(&self.lines);
         counted.settle(outcome);
         if let Quarantine::Inside { .. } = quarantine {
             self.quarantine_log.ran(attempt.pipeline);
@@ -378,7 +379,7 @@ impl<W: Work> Pipeline<W> {
     }
 
     /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
-    async fn deliver(&self, pending_outputs: Vec<PendingOutput>, ack: &dyn AckHandle) -> Disposition {
+    async fn deliver(&self, pending_outputs: &[PendingOutput], ack: &dyn AckHandle) -> Disposition {
         let sending = pending_outputs.iter().map(|pending_output| async move {
             // With its channel gone it is redelivered in any case: one more try would only be one more copy.
             let hold = &self.hold;
@@ -393,7 +394,7 @@ impl<W: Work> Pipeline<W> {
 
     /// Sends the results of a quarantined message once. One that does not arrive is not held: the host outlived the
     /// message, which shows that it is innocent, and others wait until it is done.
-    async fn deliver_once(&self, pending_outputs: Vec<PendingOutput>) -> Disposition {
+    async fn deliver_once(&self, pending_outputs: &[PendingOutput]) -> Disposition {
         let sending = try_join_all(pending_outputs.iter().map(|output| output.send()));
         match self.hold.try_once(sending).await {
             Ok(Ok(_)) => return Disposition::Ack,
@@ -491,14 +492,5 @@ fn as_returned(settled: Settled) -> Settled {
     match settled {
         Settled::Done => Settled::Returned,
         settled => settled,
-    }
-}
-
-fn log_settled(settled: &Settled) {
-    if let Settled::Lost(why) = settled {
-        warn!(
-            why,
-            "acknowledgement failed: the message will be redelivered, and its results keep their ids"
-        );
     }
 }

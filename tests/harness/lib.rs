@@ -13,6 +13,7 @@ pub mod control;
 pub mod fake_broker;
 pub mod flow;
 pub mod host;
+pub mod http;
 pub mod oracle;
 pub mod process;
 pub mod random;

@@ -31,6 +31,7 @@ followed! {
     trying_models: "trying-models.md",
     swapping: "swapping.md",
     dead_letters: "dead-letters.md",
+    http: "http.md",
     recipes: "recipes.md",
     from_python: "from-python.md",
     operating: "operating.md",

@@ -18,6 +18,7 @@ mod dlq;
 mod folder;
 mod health;
 mod hostile;
+mod http;
 mod models;
 mod online;
 mod queue;

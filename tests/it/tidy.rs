@@ -7,7 +7,10 @@ use millrace_tests::samples::root;
 
 /// A library, and the only places that may know it.
 const ROOMS: [(&str, &[&str]); 3] = [
-    ("hyper", &["host/src/admin"]),
+    (
+        "hyper",
+        &["host/src/admin", "host/src/callers", "host/src/transport/http"],
+    ),
     ("lapin", &["host/src/transport/amqp", "tests"]),
     ("wasmtime", &["host/src/sandbox"]),
 ];

@@ -117,7 +117,8 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn token(&mut self, token: &Spanned<Text>) -> Option<Secret> {
+    /// A token that clients must show.
+    pub fn token(&mut self, token: &Spanned<Text>) -> Option<Secret> {
         let value = &token.get_ref().value;
         let n_chars = value.chars().count();
         let message = if !value.chars().all(|c| c.is_ascii_graphic()) {

@@ -122,7 +122,17 @@ impl Checker<'_, '_> {
     fn source(&mut self, raw: &RawSource, pipeline: &RawPipeline<'_>) -> Option<Arc<dyn SourceConfig>> {
         let keys = self.report.registry.sources().map(|kind| kind.key);
         let problem = match &raw.kind {
-            Chosen::One(_, read) => return read.check(self, &pipeline.tables(&raw.span)),
+            Chosen::One(kind, read) => {
+                if let Some(why) = kind.no_dead_letter_queue {
+                    let message = "the source of this pipeline has no queue of dead letters";
+                    self.refuse(
+                        &pipeline.dead_letter,
+                        message,
+                        &format!("leave out `dead_letter`: {why}"),
+                    );
+                }
+                return read.check(self, &pipeline.tables(&raw.span));
+            }
             Chosen::None => none_of(keys.collect()),
             Chosen::Several => several_of(keys.collect()),
         };

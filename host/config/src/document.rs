@@ -70,7 +70,7 @@ pub(super) fn parse(
     let (table, errors) = DeTable::parse_recoverable(text);
     note_places(table.get_ref(), "", &mut source);
     hide_broken_urls(table.get_ref(), registry, &mut source);
-    hide_token(table.get_ref(), &mut source);
+    hide_secrets(table.get_ref(), registry, &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
     if let Some(diagnostic) = syntax.structure {
         return Err(alone(source, diagnostic));
@@ -160,17 +160,24 @@ fn hide_broken_urls(table: &DeTable<'_>, registry: &Registry, source: &mut Sourc
     }
 }
 
-/// A token that stands in the file, and not in the environment, is in no message.
-fn hide_token(table: &DeTable<'_>, source: &mut SourceText) {
-    let host = table.get("host").and_then(|host| host.get_ref().as_table());
-    let Some(token) = host.and_then(|host| host.get("control_token")) else {
-        return;
+/// A secret that stands in the file, and not in the environment, is in no message.
+fn hide_secrets(table: &DeTable<'_>, registry: &Registry, source: &mut SourceText) {
+    let host = inner(table, "host").and_then(|host| host.get("control_token"));
+    let pipelines = inner(table, "pipeline").into_iter().flat_map(|named| named.values());
+    let sources = pipelines.filter_map(|pipeline| inner(pipeline.get_ref().as_table()?, "source"));
+    let of_source = |table| {
+        let keys = registry.sources().flat_map(|kind| kind.secrets);
+        keys.filter_map(move |secret| DeTable::get(table, secret.key))
     };
-    let is_variable = token
-        .get_ref()
-        .as_str()
-        .is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
-    if !is_variable {
-        source.hide(token.span());
+    for secret in host.into_iter().chain(sources.flat_map(of_source)) {
+        let text = secret.get_ref().as_str();
+        let is_variable = text.is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
+        if !is_variable {
+            source.hide(secret.span());
+        }
     }
+}
+
+fn inner<'t>(table: &'t DeTable<'t>, name: &str) -> Option<&'t DeTable<'t>> {
+    table.get(name).and_then(|inner| inner.get_ref().as_table())
 }

@@ -43,12 +43,30 @@ pub(super) fn pipeline(registry: &'static Registry) -> &'static Section {
         id: "pipeline",
         title: "[pipeline.NAME]",
         help: "A pipeline: where messages come from, what is made of them, and where results go.",
-        keys: keys(source, destination).leak(),
+        keys: keys(registry, source, destination).leak(),
         ..Section::EMPTY
     })
 }
 
-fn keys(source: &'static Section, destination: &'static Section) -> Vec<Declared> {
+/// `dead_letter`, and where it has no meaning.
+fn dead_letter(registry: &'static Registry) -> Declared {
+    let without = || {
+        let kinds = registry.sources();
+        kinds.filter_map(|kind| Some((kind.key, kind.no_dead_letter_queue?)))
+    };
+    let whys: Vec<&str> = without().map(|(_, why)| why).collect();
+    let help = format!(
+        "The queue of dead letters, declared durable where it is missing. For a queue as the source alone: {}.",
+        whys.join("; ")
+    );
+    let unless: Vec<When> = without().map(|(key, _)| When::Has("source", key)).collect();
+    Declared::new("dead_letter", Form::Text(TEXT), "\"image_queue.dead\"", help.leak())
+        .or("the source queue's name and `.dead`")
+        .unless(unless.leak())
+        .at_home()
+}
+
+fn keys(registry: &'static Registry, source: &'static Section, destination: &'static Section) -> Vec<Declared> {
     vec![
         Declared::new(
             "source",
@@ -82,16 +100,7 @@ fn keys(source: &'static Section, destination: &'static Section) -> Vec<Declared
             other messages costs no attempt; once a second one proves it while the message runs alone, both count.",
         )
         .at_home(),
-        Declared::new(
-            "dead_letter",
-            Form::Text(TEXT),
-            "\"image_queue.dead\"",
-            "The queue of dead letters, declared durable where it is missing. For a queue as the source alone: the dead \
-            letters of a folder are in its folder `dead`.",
-        )
-        .or("the source queue's name and `.dead`")
-        .unless(&[When::Has("source", "folder")])
-        .at_home(),
+        dead_letter(registry),
         Declared::new(
             "max_message",
             Form::Quantity(&SIZE, &MAX_MESSAGE),

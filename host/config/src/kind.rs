@@ -33,10 +33,22 @@ pub struct SourceKind {
     pub example: &'static str,
     /// All of its keys.
     pub keys: &'static [Declared],
+    /// For who names a queue of dead letters, where it has none: why it needs none.
+    pub no_dead_letter_queue: Option<&'static str>,
+    /// Its keys whose values are in no message.
+    pub secrets: &'static [SecretKey],
     /// What it can do.
     pub capabilities: &'static Capabilities,
     /// Reads them.
     pub read: fn(&mut Table<'_>, &mut Report<'_>) -> Box<dyn ReadSource>,
+}
+
+/// A key whose value is a secret.
+pub struct SecretKey {
+    /// The key.
+    pub key: &'static str,
+    /// What a replay takes in place of one from the environment: nobody is asked for it there.
+    pub stand_in: &'static str,
 }
 
 /// A kind of destination.

@@ -76,7 +76,8 @@ pub use environment::without_line_break;
 pub use globs::Globs;
 pub use host::HostConfig;
 pub use kind::{
-    ConnectionKind, DestinationKind, PipelineTables, ReadConnection, ReadDestination, ReadSource, SourceKind, Transport,
+    ConnectionKind, DestinationKind, PipelineTables, ReadConnection, ReadDestination, ReadSource, SecretKey,
+    SourceKind, Transport,
 };
 pub use registry::Registry;
 pub use schema::{case_file, case_schema, keys_asked, reference, schema, schema_with_settings};

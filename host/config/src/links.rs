@@ -103,15 +103,20 @@ impl LinkedEndpoint {
         }
     }
 
-    /// A folder, however its path is written: without symbolic links where it exists.
-    pub fn folder(path: &Path) -> Self {
-        let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.components().collect());
+    /// Something that one pipeline takes from.
+    pub fn exclusive(noun: &'static str, place: String) -> Self {
         Self {
-            noun: "folder",
-            place: format!("{path:?}"),
+            noun,
+            place,
             is_shared: false,
             declared: None,
         }
+    }
+
+    /// A folder, however its path is written: without symbolic links where it exists.
+    pub fn folder(path: &Path) -> Self {
+        let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.components().collect());
+        Self::exclusive("folder", format!("{path:?}"))
     }
 
     /// The same, made as the file says.

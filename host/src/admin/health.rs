@@ -125,6 +125,7 @@ mod tests {
                 attention: None,
                 n_opened: 0,
                 source: None,
+                samples: Vec::new(),
                 stalled: None,
                 counts: Default::default(),
             }],

@@ -29,6 +29,7 @@ pub(super) fn text(view: &View) -> String {
     page.plugins(view);
     page.models(view);
     page.connections(view);
+    page.sources(&view.pipelines);
     page.begin(&metric::LOG_LINES_LOST);
     page.sample(&metric::LOG_LINES_LOST, "", view.n_log_lines_lost);
     page.begin(&metric::MEMORY);
@@ -207,27 +208,46 @@ impl Page {
         }
     }
 
-    /// What is counted of connections, metric by metric; of named ones with their names.
+    /// What is counted of connections; of named ones with their names.
     fn connections(&mut self, view: &View) {
-        let all = || {
-            let connections = view.connections.iter();
-            connections.flat_map(|(name, connection)| connection.samples.iter().map(move |sample| (name, sample)))
-        };
+        let all = view.connections.iter().flat_map(|(name, connection)| {
+            let named = name.0.as_ref().map(|name| label("name", name));
+            let labels = move |sample: &Sample| own_label(sample).into_iter().chain(named.clone()).collect();
+            connection.samples.iter().map(move |sample| (labels(sample), sample))
+        });
+        self.samples(&all.collect::<Vec<_>>());
+    }
+
+    /// What sources count of themselves.
+    fn sources(&mut self, pipelines: &[PipelineView]) {
+        let all = pipelines.iter().flat_map(|pipeline| {
+            let labels = |sample: &Sample| [label("pipeline", &pipeline.name)].into_iter().chain(own_label(sample));
+            pipeline
+                .samples
+                .iter()
+                .map(move |sample| (labels(sample).collect(), sample))
+        });
+        self.samples(&all.collect::<Vec<_>>());
+    }
+
+    /// What a transport counts, metric by metric.
+    fn samples(&mut self, all: &[(Vec<String>, &Sample)]) {
         let mut begun: Vec<&str> = Vec::new();
-        for (_, Sample { metric, .. }) in all() {
+        for (_, Sample { metric, .. }) in all {
             if begun.contains(&metric.name) {
                 continue;
             }
             begun.push(metric.name);
             self.begin(metric);
-            for (name, sample) in all().filter(|(_, sample)| sample.metric.name == metric.name) {
-                let own = sample.label.map(|(name, value)| label(name, value));
-                let named = name.0.as_ref().map(|name| label("name", name));
-                let labels: Vec<String> = own.into_iter().chain(named).collect();
+            for (labels, sample) in all.iter().filter(|(_, sample)| sample.metric.name == metric.name) {
                 self.sample(metric, &labels.join(","), sample.value);
             }
         }
     }
+}
+
+fn own_label(sample: &Sample) -> Option<String> {
+    sample.label.map(|(name, value)| label(name, value))
 }
 
 fn label(name: &str, value: impl Display) -> String {
@@ -351,6 +371,7 @@ mod tests {
                 attention: None,
                 n_opened: 3,
                 source: None,
+                samples: connection().samples.into_iter().take(1).collect(),
                 stalled: None,
                 counts: counters.counts(),
             }],

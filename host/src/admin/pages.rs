@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use super::server::{Answered, answered, names_loopback, serve};
+use super::server::{Answered, answered, serve};
 use super::{AdminError, Answer, PLAIN, Viewer, health, metrics};
+use crate::callers::names_loopback;
 
 /// The pages, served while it lives.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::counters::Counts;
 use crate::inference::ModelCounts;
 use crate::sandbox::PluginCounts;
 use crate::transport::Holding;
-use crate::transport::{ConnectionName, ConnectionStatus, Waiting};
+use crate::transport::{ConnectionName, ConnectionStatus, Sample, Waiting};
 use crate::watchdog::Stalled;
 
 /// A host at one moment.
@@ -102,6 +102,8 @@ pub struct PipelineView {
     pub n_opened: u64,
     /// The wait of its source while it is not open.
     pub source: Option<Waiting>,
+    /// What its source counts.
+    pub samples: Vec<Sample>,
     /// That it stands still, where nothing explains it.
     pub stalled: Option<Stalled>,
     /// The counts of its messages.

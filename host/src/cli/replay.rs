@@ -122,7 +122,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads the file; the addresses of connections and the token of the control interface need not be there.
+/// Reads the file; the addresses of connections, and the tokens that clients show, need not be there.
 fn read(path: &Path) -> anyhow::Result<Result<Config, crate::config::ConfigErrors>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let table: toml::Table = text.parse().unwrap_or_default();
@@ -142,11 +142,21 @@ fn read(path: &Path) -> anyhow::Result<Result<Config, crate::config::ConfigError
         let kind = kinds.find(|kind| connections().any(|table| is_value(table.get(kind.key), name)));
         kind.map(|kind| kind.nowhere.to_owned())
     };
+    let sources = || {
+        let pipelines = table.get("pipeline").and_then(toml::Value::as_table);
+        let pipelines = pipelines.into_iter().flat_map(|named| named.values());
+        pipelines.filter_map(|pipeline| pipeline.get("source"))
+    };
+    let unneeded = |name: &str| {
+        let mut secrets = REGISTRY.sources().flat_map(|kind| kind.secrets);
+        let secret = secrets.find(|secret| sources().any(|table| is_value(table.get(secret.key), name)));
+        secret.map(|secret| secret.stand_in.to_owned())
+    };
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Some(value),
         Err(_) if nowhere(name).is_some() => nowhere(name),
         Err(_) if is_value(token, name) => Some(NO_TOKEN.to_owned()),
-        Err(_) => None,
+        Err(_) => unneeded(name),
     };
     Ok(Config::parse(&text, path, &REGISTRY, &variable).map(|(config, _)| config))
 }

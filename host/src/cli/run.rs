@@ -14,7 +14,7 @@ use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
 use crate::config::PipelineConfig;
 use crate::progress::{Progress, Summary};
 use crate::run::{Host, RunOptions, RunOutcome};
-use crate::transport::Until;
+use crate::transport::{REGISTRY, Until};
 
 /// How often the bar moves.
 const BAR_STEP: Duration = Duration::from_millis(100);
@@ -55,8 +55,16 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     let is_endless = |pipeline: &PipelineConfig| !pipeline.source.capabilities().ends;
     let config = read.as_ref().ok().map(|(config, _)| config);
-    if options.once && config.is_some_and(|config| config.pipelines.values().any(is_endless)) {
-        anyhow::bail!("--once needs a folder as the source of every pipeline: a queue cannot tell when it is empty");
+    if options.once
+        && let Some(endless) = config.and_then(|config| config.pipelines.values().find(|pipeline| is_endless(pipeline)))
+    {
+        let kinds = REGISTRY.sources().filter(|kind| kind.capabilities.ends);
+        let kinds: Vec<String> = kinds.map(|kind| format!("`{}`", kind.key)).collect();
+        anyhow::bail!(
+            "--once is for sources that end ({}): that of pipeline `{}` is never known to be empty",
+            kinds.join(", "),
+            endless.name
+        );
     }
     let opened = match config {
         Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &run_options).await?),

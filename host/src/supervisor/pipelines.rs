@@ -151,6 +151,7 @@ impl Pipelines {
             source: source.health(),
             drain_forecast: Arc::new(DrainForecast::new(limit)),
             attention: source.attention(),
+            samples: source.samples(),
         };
         let pipeline = Arc::new(Pipeline {
             name: name.clone(),

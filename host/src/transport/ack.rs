@@ -3,10 +3,13 @@
 use std::fmt;
 
 use futures_util::future::BoxFuture;
+use tracing::warn;
 
 use super::hold::Hold;
+use super::output::PendingOutput;
 use crate::disposition::{Disposition, Reason};
 use crate::message::{Envelope, Message};
+use crate::quota::LineQuota;
 
 /// The duty towards a message's source: exactly one `settle`, on every path.
 #[must_use = "a message that is not settled stays in flight"]
@@ -33,6 +36,8 @@ pub struct Settlement<'a> {
     pub otherwise: &'a Disposition,
     /// The message.
     pub message: &'a Message,
+    /// The results that were sent, where it is to be acknowledged: a source may have some go with the acknowledgement.
+    pub results: &'a [PendingOutput],
     /// Holds the message while the disposition cannot be carried out, and limits for how long.
     pub hold: &'a Hold,
     /// Makes the envelope of a dead letter.
@@ -46,6 +51,7 @@ impl<'a> Settlement<'a> {
             disposition,
             otherwise: disposition,
             message,
+            results: &[],
             hold,
             dead_letter: &|_| Envelope::default(),
         }
@@ -61,4 +67,18 @@ pub enum Settled {
     Returned,
     /// The acknowledgement failed: the message will be redelivered, and its results keep their ids.
     Lost(String),
+}
+
+impl Settled {
+    /// Logs a failed acknowledgement. Clients that come and go may cause as many as they like.
+    pub fn log(&self, lines: &LineQuota) {
+        if let Self::Lost(why) = self
+            && lines.may_log()
+        {
+            warn!(
+                why,
+                "acknowledgement failed: the message will be redelivered, and its results keep their ids"
+            );
+        }
+    }
 }

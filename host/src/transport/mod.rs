@@ -22,6 +22,7 @@ mod config_tests;
 
 pub mod amqp;
 pub mod folder;
+pub mod http;
 
 pub use crate::config::{Capabilities, ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
 
@@ -36,4 +37,6 @@ pub use hold::{GaveUp, Hold, Holding};
 pub(crate) use hold::{HOLD_LIMIT, reserve};
 pub use output::{DeliverError, Destination, Output, PendingOutput};
 pub use registry::REGISTRY;
-pub use source::{Attention, Backlog, Delivery, Malformed, Quarantine, QuarantineQueue, Source, SourceError, Until};
+pub use source::{
+    Attention, Backlog, Delivery, Malformed, Quarantine, QuarantineQueue, Samples, Source, SourceError, Until,
+};

@@ -1,6 +1,7 @@
 //! Where results go, as a pipeline sees it: a name becomes an address, and an addressed result is sent until it is
 //! confirmed. Knows no kind of destination.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
@@ -27,7 +28,7 @@ pub trait Destination: fmt::Debug + Send + Sync {
 }
 
 /// A result that is addressed, checked and enveloped.
-pub trait Output: fmt::Debug + fmt::Display + Send + Sync {
+pub trait Output: Any + fmt::Debug + fmt::Display + Send + Sync {
     /// Sends it once and waits until it is confirmed: by a broker, or by the disk.
     ///
     /// # Errors

@@ -3,10 +3,10 @@
 use crate::config::{ConnectionConfig, DestinationConfig, Registry, SourceConfig, Transport};
 
 use super::config::{BindDestination, Connect, OpenError, OpenSource, Registered};
-use super::{amqp, folder};
+use super::{amqp, folder, http};
 
 /// All of them, in the order in which they are offered.
-static ALL: [Registered; 2] = [amqp::REGISTERED, folder::REGISTERED];
+static ALL: [Registered; 3] = [amqp::REGISTERED, folder::REGISTERED, http::REGISTERED];
 
 static TRANSPORTS: [&Transport; ALL.len()] = {
     let mut transports = [ALL[0].transport; ALL.len()];

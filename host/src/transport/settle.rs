@@ -65,6 +65,7 @@ pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_
         message,
         hold,
         dead_letter,
+        ..
     } = settlement;
     let purpose = match disposition {
         Disposition::Ack => return delivered.ack().await,
@@ -230,6 +231,7 @@ mod tests {
                 disposition: &rejected,
                 otherwise,
                 message: &message,
+                results: &[],
                 hold: &hold,
                 dead_letter: &dead_letter,
             };

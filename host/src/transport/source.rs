@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::ack::AckHandle;
+use super::connection::Sample;
 use super::health::SourceHealth;
 use crate::isolation::ExclusiveGuard;
 use crate::message::Message;
@@ -56,6 +57,11 @@ pub trait Source: fmt::Debug + Send {
     /// Counts messages that wait or are in flight, where the source can count them; up to date while the source runs.
     fn backlog(&self) -> Backlog {
         Arc::new(|| 0)
+    }
+
+    /// What it counts of itself. Goes on counting while the source runs.
+    fn samples(&self) -> Samples {
+        Arc::new(Vec::new)
     }
 
     /// A problem that needs attention, where the source has one; up to date while the source runs.
@@ -120,6 +126,9 @@ pub enum Quarantine {
 
 /// Counts messages that wait or are in flight.
 pub type Backlog = Arc<dyn Fn() -> usize + Send + Sync>;
+
+/// The numbers that a source counts.
+pub type Samples = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 /// A problem that needs attention, in words.
 pub type Attention = Arc<dyn Fn() -> Option<String> + Send + Sync>;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use hyper::StatusCode;
-use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN};
-use sha2::{Digest as _, Sha256};
+use hyper::header::{HeaderMap, ORIGIN};
 
-use super::super::server::{Peer, names_loopback};
+use super::super::server::Peer;
 use super::RequestError;
+use crate::callers::{TokenDigest, names_loopback};
 use crate::config::Secret;
 
 /// Access control.
@@ -20,8 +20,8 @@ pub(super) enum AccessGuard {
     },
     /// Clients with the token.
     Token {
-        /// Its digest. Digests are compared, so that the time it takes says nothing of the token.
-        digest: [u8; 32],
+        /// Its digest.
+        digest: TokenDigest,
         /// Whether only this machine can reach the port. Then a name that is not this machine's is a web page that had its
         /// own name point here.
         is_loopback: bool,
@@ -39,7 +39,7 @@ impl AccessGuard {
     /// Clients with a token.
     pub(super) fn token(token: &Secret, address: SocketAddr) -> Self {
         Self::Token {
-            digest: Sha256::digest(token.expose()).into(),
+            digest: TokenDigest::of(token),
             is_loopback: address.ip().to_canonical().is_loopback(),
         }
     }
@@ -57,7 +57,7 @@ impl AccessGuard {
                 if *is_loopback && !names_loopback(headers) {
                     return forbid("the header `Host` does not name this machine");
                 }
-                if !shows_token(headers, digest) {
+                if !digest.is_shown(headers) {
                     return Err(RequestError::new(
                         StatusCode::UNAUTHORIZED,
                         "`Authorization: Bearer TOKEN` is missing, or another token is needed",
@@ -68,14 +68,6 @@ impl AccessGuard {
             _ => forbid("only the user that runs the host, and root, may ask"),
         }
     }
-}
-
-fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> bool {
-    let shown = headers.get(AUTHORIZATION).and_then(|header| {
-        let (scheme, token) = header.as_bytes().split_at_checked("Bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-    });
-    shown.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token)) == *digest)
 }
 
 #[cfg(test)]

@@ -295,7 +295,10 @@ impl ReadDestination for RawReply {
         let allow = checker.patterns(patterns);
         let connection = checker.connection(&self.connection, &TRANSPORT, patterns.span());
         if tables.source.is_some_and(|(kind, _)| !kind.capabilities.takes_replies) {
-            let diagnostic = Diagnostic::at(patterns.span(), "files have no address to reply to");
+            let diagnostic = Diagnostic::at(
+                patterns.span(),
+                "the messages of this source have no address to reply to",
+            );
             checker.diagnostic(diagnostic.hint("`reply` needs a queue as the pipeline's source"));
         }
         let queue = tables.source.and_then(|(_, source)| source.address());

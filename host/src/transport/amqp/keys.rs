@@ -19,6 +19,8 @@ pub(crate) static TRANSPORT: Transport = Transport {
         place: "for a queue",
         example: "{ queue = \"..\" }",
         keys: SOURCE,
+        no_dead_letter_queue: None,
+        secrets: &[],
         capabilities: &QUEUE,
         read: RawQueueSource::read,
     }],

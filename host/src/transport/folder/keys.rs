@@ -22,6 +22,8 @@ pub(crate) static TRANSPORT: Transport = Transport {
         place: "for a folder",
         example: "{ folder = \"..\" }",
         keys: SOURCE,
+        no_dead_letter_queue: Some("the dead letters of a folder are in its folder `dead`"),
+        secrets: &[],
         capabilities: &FOLDER,
         read: RawFolderSource::read,
     }],
@@ -129,11 +131,6 @@ impl RawFolderSource {
 
 impl ReadSource for RawFolderSource {
     fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn SourceConfig>> {
-        checker.refuse(
-            tables.dead_letter,
-            "a folder as a source has no queue of dead letters",
-            "its dead letters are in its folder `dead`; leave out `dead_letter`",
-        );
         let prefetch = checker.within(&self.prefetch, &FOLDER_PREFETCH);
         let pattern = self.pattern(checker);
         let given = self.folder.given()?;

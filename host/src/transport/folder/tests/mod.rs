@@ -101,6 +101,7 @@ async fn end_with(
         disposition,
         otherwise: &Disposition::Return,
         message: &Message::default(),
+        results: &[],
         hold,
         dead_letter: &|_| dead_letter.clone(),
     };
