@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use millrace_types::digest::digest;
 use sha2::{Digest, Sha256};
 
 use crate::config;
@@ -186,11 +187,6 @@ fn output_id(pipeline: &str, message: &Message, destination: &str, index: usize)
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// SHA-256 in lower-case hexadecimal: the id of a message that has none.
-pub(crate) fn digest(body: &[u8]) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn is_reserved(header: &str) -> bool {

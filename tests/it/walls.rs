@@ -7,14 +7,15 @@ use anyhow::{Context, Result, ensure};
 use millrace_tests::samples::root;
 
 /// A family of libraries, and the only crates that may depend on it directly.
-const OWNERS: [(&str, &[&str]); 3] = [
+const OWNERS: [(&str, &[&str]); 4] = [
     ("burn", &["millrace-burn", "millrace-train"]),
     // The reader of a file format, without Burn.
     ("burn-pack", &["millrace-model-folder"]),
+    ("wasmtime", &["millrace-sandbox"]),
     ("wgpu", &["millrace-burn"]),
 ];
 /// What whoever reads a file is built without.
-const HEAVY: [&str; 8] = [
+const HEAVY: [&str; 9] = [
     "burn",
     "burn-core",
     "burn-wgpu",
@@ -23,12 +24,16 @@ const HEAVY: [&str; 8] = [
     "wasmtime",
     "lapin",
     "hyper",
+    "tokio",
 ];
+/// What whoever runs plugins is built without.
+const NOT_FOR_PLUGINS: [&str; 7] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "lapin", "hyper"];
 /// A crate, and what may not be among its dependencies, however far down.
-const WITHOUT: [(&str, &[&str]); 7] = [
+const WITHOUT: [(&str, &[&str]); 8] = [
     ("millrace-model-types", &["serde", "tracing"]),
     ("millrace-types", &HEAVY),
     ("millrace-config", &HEAVY),
+    ("millrace-sandbox", &NOT_FOR_PLUGINS),
     ("millrace-model-folder", &HEAVY),
     ("millrace-graph", &HEAVY),
     ("millrace-cpu", &HEAVY),
@@ -70,16 +75,41 @@ fn a_library_belongs_to_few_crates() -> Result<()> {
 #[test]
 fn light_crates_are_built_without_heavy_ones() -> Result<()> {
     for (package, without) in WITHOUT {
-        let tree = cargo(&[
-            "tree", "-p", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
-        ])?;
-        let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        ensure!(names.contains(package), "no tree of {package}: {tree}");
-        for library in without {
-            ensure!(!names.contains(library), "{package} is built with {library}");
-        }
+        let found = built_with(package, without)?;
+        ensure!(found.is_empty(), "{package} is built with {found:?}");
     }
     Ok(())
+}
+
+/// A name that no crate has would be a wall that holds nothing back.
+#[test]
+fn every_wall_holds_something_back() -> Result<()> {
+    for (package, without) in [
+        ("millrace", HEAVY.as_slice()),
+        ("millrace", &NOT_FOR_PLUGINS),
+        ("millrace-sandbox", &["wasmtime", "tokio"]),
+    ] {
+        let found = built_with(package, without)?;
+        ensure!(
+            found == without,
+            "{package} is built with {found:?} alone of {without:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Which of these libraries are among a crate's dependencies, however far down.
+fn built_with<'a>(package: &str, libraries: &[&'a str]) -> Result<Vec<&'a str>> {
+    let tree = cargo(&[
+        "tree", "-p", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
+    ])?;
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    ensure!(names.contains(package), "no tree of {package}: {tree}");
+    Ok(libraries
+        .iter()
+        .filter(|library| names.contains(*library))
+        .copied()
+        .collect())
 }
 
 /// What cargo prints of this workspace, without the network.

@@ -46,7 +46,7 @@ impl Target {
         match self {
             Self::Config => "fuzz::any_text_is_read_",
             Self::Models => "fuzz::any_bytes_are_",
-            Self::Outputs => "sandbox::fuzz::",
+            Self::Outputs => "fuzz::output_",
             Self::Images => "tests::fuzz::",
             Self::Headers => "amqp::fuzz::",
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub use foreign::{Capture, capture};
 pub use line::{Format, Severity};
+pub use millrace_types::log_fields::millis;
 pub use queue::Footer;
 
 use descriptor::Descriptor;
@@ -25,8 +26,13 @@ use line::Style;
 use queue::LogQueue;
 use sink::Sink;
 
+use crate::failpoints;
+
 /// How long the end of the process waits for the readers of its log.
 const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a failpoint that aborts waits until the lines are written.
+const ABORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a thread that panicked waits until that is written: what follows may be the end of the process.
 const PANIC_LIMIT: Duration = Duration::from_millis(100);
@@ -61,6 +67,7 @@ pub fn start(format: Format, delivery: StderrMode) -> AtEnd {
     let is_coloured = matches!(format, Format::Text) && colours(&io::stderr());
     let style = Style { format, is_coloured };
     LOG_QUEUE.get_or_init(|| LogQueue::new(Sink::new(Descriptor::stderr()), style, delivery));
+    failpoints::before_abort(|| flush(ABORT_LIMIT));
     AtEnd(())
 }
 
@@ -156,11 +163,6 @@ fn print_to(output: &Descriptor, text: &[u8]) -> io::Result<Reader> {
 /// Whether a stream shows colours: a terminal, unless the environment says otherwise.
 fn colours<S: anstream::stream::RawStream>(stream: &S) -> bool {
     anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
-}
-
-/// A time as a field of a log line: the 128 bits that the standard library gives are text in JSON.
-pub fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether stderr is a terminal.

@@ -1,9 +1,10 @@
 //! The memory bound of the workers, from the constants that hold them to it. Knows no pipeline.
 
+use millrace_config::{Isolation, PluginConfig};
+use millrace_types::message::TensorType;
+
 use super::engine::{BESIDE_MEMORY_BYTES, KEEP_RESIDENT_BYTES, RESIDENTS_PER_WORKER, WARM_SLOTS_PER_WORKER};
 use super::output::{ROUTE_HANDOVER_BYTES, TransformOf, preprocess_handover_bytes, result_headers_bytes};
-use crate::config::{Isolation, PluginConfig};
-use crate::message::TensorType;
 
 /// The most that the results of one message take until they are confirmed, with bodies of so many bytes: their headers
 /// are there once more as they are sent. While they are transformed one after the other, what was made is there beside
@@ -52,7 +53,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Name;
+    use millrace_config::Name;
 
     fn plugin(isolation: Isolation, mebibytes: usize) -> PluginConfig {
         PluginConfig {

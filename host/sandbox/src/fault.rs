@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
+use millrace_types::disposition::ReasonClass;
 use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use super::CallError;
 use super::limits::Breach;
 use super::state::State;
 use super::text::{TEXT_MAX_BYTES, sanitize, sanitize_to, size};
-use crate::disposition::ReasonClass;
 
 /// Frames that a fault's text names, innermost first.
 const FRAMES_SHOWN: usize = 6;

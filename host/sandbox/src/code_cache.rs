@@ -99,7 +99,7 @@ fn program() -> Option<String> {
 
 impl CodeCache {
     /// The cache of the user, one in a process: `millrace/compiled` in the folder for caches.
-    pub fn of_user() -> Arc<Self> {
+    pub(super) fn of_user() -> Arc<Self> {
         static USER: OnceLock<Arc<CodeCache>> = OnceLock::new();
         let variable = |name: &str| {
             std::env::var_os(name)

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use millrace_types::disposition::PluginIdentity;
+use millrace_types::quota::LineQuota;
 use tracing::{Level, debug, error, info, trace, warn};
 
 use super::text::{TEXT_MAX_BYTES, sanitize, sanitize_to};
-use crate::disposition::PluginIdentity;
-use crate::quota::LineQuota;
 
 /// Lines of one call that reach the host's log; what is more is counted.
 const LINES_PER_CALL: usize = 64;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::histogram::{Histogram, TIMES};
+use millrace_types::histogram::{Histogram, TIMES};
 
 /// Counts calls; every version of a plugin that is loaded has the same one.
 #[derive(Debug)]

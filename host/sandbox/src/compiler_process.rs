@@ -18,7 +18,7 @@ use super::load_error::LoadProblem;
 use super::text::sanitize_to;
 
 /// The verb of the binary that compiles.
-pub(crate) const VERB: &str = "compile-plugin";
+const VERB: &str = "compile-plugin";
 
 /// Has it say what a file holds, and compile nothing.
 const DESCRIBE: &str = "--describe";

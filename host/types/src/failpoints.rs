@@ -11,7 +11,7 @@
 
 /// A place that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failpoint {
+pub enum Failpoint {
     /// Before what a file names is loaded. Knows no id.
     Load,
     /// A message was taken.
@@ -39,12 +39,8 @@ pub(crate) enum Failpoint {
 }
 
 /// A failure that a place makes up.
-#[cfg_attr(
-    not(feature = "failpoints"),
-    expect(dead_code, reason = "only a failpoint makes one")
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The work fails.
     Fail,
     /// The worker is gone.
@@ -57,11 +53,15 @@ mod points {
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) async fn pass(_place: Failpoint, _id: &str) {}
+    pub fn before_abort(_flush: fn()) {}
 
     /// Does nothing in this build.
     #[inline]
-    pub(crate) fn hit(_place: Failpoint) -> Option<Fault> {
+    pub async fn pass(_place: Failpoint, _id: &str) {}
+
+    /// Does nothing in this build.
+    #[inline]
+    pub fn hit(_place: Failpoint) -> Option<Fault> {
         None
     }
 }
@@ -69,4 +69,4 @@ mod points {
 #[cfg(feature = "failpoints")]
 mod points;
 
-pub(crate) use points::{hit, pass};
+pub use points::{before_abort, hit, pass};

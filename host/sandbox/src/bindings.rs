@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
+use millrace_types::message::{Element, Message, Prediction, Tensor, TensorData, TensorType};
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
 
 use self::plugin::millrace::pipeline::{log, types};
 use super::state::State;
-use crate::message::{Element, Message, Prediction, Tensor, TensorData, TensorType};
 
 pub(super) mod plugin {
     //! The exports of every plugin, whatever its world.
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         inline: "
             package millrace:host-plugin;
             world every-plugin {
@@ -24,8 +24,8 @@ pub(super) mod plugin {
         ",
         imports: { default: trappable },
         with: {
-            "millrace:pipeline/types.message": crate::sandbox::bindings::MessageHandle,
-            "millrace:pipeline/types.prediction": crate::sandbox::bindings::PredictionHandle,
+            "millrace:pipeline/types.message": crate::bindings::MessageHandle,
+            "millrace:pipeline/types.prediction": crate::bindings::PredictionHandle,
         },
     });
 }
@@ -33,7 +33,7 @@ pub(super) mod plugin {
 pub(super) mod preprocess {
     //! The exports of a preprocessor.
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         inline: "
             package millrace:host-preprocess;
             world role {
@@ -41,14 +41,14 @@ pub(super) mod preprocess {
                 export millrace:pipeline/preprocess@0.1.0;
             }
         ",
-        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
+        with: { "millrace:pipeline/types": crate::bindings::plugin::millrace::pipeline::types },
     });
 }
 
 pub(super) mod transform {
     //! The exports of a transformer.
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         inline: "
             package millrace:host-transform;
             world role {
@@ -56,14 +56,14 @@ pub(super) mod transform {
                 export millrace:pipeline/transform@0.1.0;
             }
         ",
-        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
+        with: { "millrace:pipeline/types": crate::bindings::plugin::millrace::pipeline::types },
     });
 }
 
 pub(super) mod route {
     //! The exports of a router.
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         inline: "
             package millrace:host-route;
             world role {
@@ -71,7 +71,7 @@ pub(super) mod route {
                 export millrace:pipeline/route@0.1.0;
             }
         ",
-        with: { "millrace:pipeline/types": crate::sandbox::bindings::plugin::millrace::pipeline::types },
+        with: { "millrace:pipeline/types": crate::bindings::plugin::millrace::pipeline::types },
     });
 }
 

@@ -83,7 +83,7 @@ pub(super) struct MemoryLimiter {
 }
 
 /// The wall-clock time that a call may take whose CPU time has this limit.
-pub(crate) fn wall_time(deadline: Duration) -> Duration {
+pub fn wall_time(deadline: Duration) -> Duration {
     deadline.saturating_mul(WALL_FACTOR).saturating_add(WALL_SLACK)
 }
 

@@ -1,21 +1,21 @@
 //! The values that plugins return, checked before anything else sees them: tensors against the model's input, results
 //! against what an envelope may hold, texts against what a log may hold.
 
-use millrace_models::TensorError;
+use millrace_model_types::TensorError;
+use millrace_types::disposition::ReasonClass;
+use millrace_types::message::{Element, Outbound, Tensor, TensorData, TensorType, Transformed};
 
 use super::bindings::plugin::millrace::pipeline::types;
 use super::bindings::route::exports::millrace::pipeline::route;
 use super::bindings::transform::exports::millrace::pipeline::transform;
 use super::text::{is_unsafe, sanitize, sanitize_to, size};
 use super::{CallError, PluginRefusal};
-use crate::disposition::ReasonClass;
-use crate::message::{Element, Outbound, Tensor, TensorData, TensorType, Transformed};
 
 /// Results of one call. A router that splits a message further wants a queue of its own.
 const OUTBOUNDS_MAX: usize = 8;
 
 /// Bytes of the bodies of one call's results together: they are in memory until they are confirmed.
-pub const RESULT_BODIES_MAX_BYTES: usize = 8 << 20;
+pub(super) const RESULT_BODIES_MAX_BYTES: usize = 8 << 20;
 
 /// Bytes of a destination, key, content type or header name: what the broker's short strings hold.
 const NAME_MAX_BYTES: usize = 255;

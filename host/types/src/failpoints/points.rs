@@ -14,8 +14,8 @@ const VARIABLE: &str = "MILLRACE_FAILPOINTS";
 /// How often a file is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long an abort waits until the log is written.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// What an abort does first: the log is not known here.
+static BEFORE_ABORT: OnceLock<fn()> = OnceLock::new();
 
 #[derive(Debug)]
 struct Point {
@@ -35,8 +35,13 @@ enum Action {
     While(PathBuf),
 }
 
+/// Names what an abort does first, such as writing the log to its end; the first call counts.
+pub fn before_abort(flush: fn()) {
+    BEFORE_ABORT.get_or_init(|| flush);
+}
+
 /// Passes a place that a message passes: waits without holding up others.
-pub(crate) async fn pass(place: Failpoint, id: &str) {
+pub async fn pass(place: Failpoint, id: &str) {
     for action in due(points(), place, id) {
         match action {
             Action::Wait(pause) => tokio::time::sleep(pause).await,
@@ -51,7 +56,7 @@ pub(crate) async fn pass(place: Failpoint, id: &str) {
 }
 
 /// Passes a place on a thread of its own; gives the failure that is to be made up there.
-pub(crate) fn hit(place: Failpoint) -> Option<Fault> {
+pub fn hit(place: Failpoint) -> Option<Fault> {
     let mut last = None;
     for action in due(points(), place, "") {
         last = act(place, &action).or(last);
@@ -64,7 +69,9 @@ fn act(place: Failpoint, action: &Action) -> Option<Fault> {
     match action {
         Action::Abort => {
             // The path to here is what the test looks for.
-            crate::streams::flush(FLUSH_LIMIT);
+            if let Some(flush) = BEFORE_ABORT.get() {
+                flush();
+            }
             std::process::abort()
         }
         Action::Panic => panic!("the failpoint {place:?} panics"),

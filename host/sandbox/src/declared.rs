@@ -1,10 +1,10 @@
 //! The settings that a plugin says it takes, and what is wrong with those that it is given. Knows no file.
 
+use millrace_config::did_you_mean;
 use serde_json::{Map, Value};
 
 use super::bindings::plugin::exports::millrace::pipeline::plugin;
 use super::text::{is_unsafe, sanitize};
-use crate::config::did_you_mean;
 
 /// Settings of one plugin.
 const SETTINGS_MAX: usize = 256;
@@ -92,7 +92,7 @@ const DESTINATION: &str = "millrace-destination";
 
 impl SettingKind {
     /// With its article.
-    pub fn noun(self) -> &'static str {
+    pub(super) fn noun(self) -> &'static str {
         match self {
             Self::Boolean => "`true` or `false`",
             Self::Integer => "an integer",

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace_config::{Isolation, PluginConfig};
+use millrace_types::disposition::PluginIdentity;
+use millrace_types::failpoints::{self, Failpoint};
+use millrace_types::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 use tokio::sync::oneshot;
 
 use super::instance::Instance;
@@ -13,15 +17,10 @@ use super::instance_cache::InstanceCache;
 use super::limits::thread_cpu_time;
 use super::load::LoadedPlugin;
 use super::meter::{PluginCounts, PluginMeter};
+use super::output::RESULT_BODIES_MAX_BYTES;
 use super::state::Caller;
 use super::workers::{Job, Stopped, Workers};
-use super::{
-    CallError, Called, Lane, NamedDestination, RESULT_BODIES_MAX_BYTES, Role, Setting, TransformOf, declared, fault,
-};
-use crate::config::{Isolation, PluginConfig};
-use crate::disposition::PluginIdentity;
-use crate::failpoints::{self, Failpoint};
-use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
+use super::{CallError, Called, Lane, NamedDestination, Role, Setting, TransformOf, declared, fault};
 
 /// This many faults with no answer in between mean a version that fails for everything: one bad message makes two.
 const AILS_AFTER: u32 = 3;

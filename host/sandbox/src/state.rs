@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millrace_types::disposition::PluginIdentity;
+use millrace_types::message::{Message, Prediction};
+use millrace_types::quota::LineQuota;
+
 use super::limits::{CallClock, MemoryLimiter};
 use super::log::CallLog;
-use crate::disposition::PluginIdentity;
-use crate::message::{Message, Prediction};
-use crate::quota::LineQuota;
 
 /// The caller that waits for an answer. Without it the call is ended at the next tick: it would hold a worker that
 /// others wait for.

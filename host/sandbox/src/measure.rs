@@ -5,6 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_config::PluginConfig;
+use millrace_types::disposition::PluginIdentity;
+use millrace_types::message::{Message, Prediction, TensorType};
+use millrace_types::quota::LineQuota;
 use wasmtime::component::{Component, ComponentNamedList, Instance, InstancePre, Lift, Linker, Lower, Resource};
 use wasmtime::{Engine, Store, StoreContextMut};
 
@@ -22,10 +26,6 @@ use super::timed::{Stopwatch, TimedAnswer, TimedBody};
 use super::{
     CodeCache, CompilerProcess, LoadError, Plugin, SandboxError, TransformOf, engine, limits, output, wasi_stubs,
 };
-use crate::config::PluginConfig;
-use crate::disposition::PluginIdentity;
-use crate::message::{Message, Prediction, TensorType};
-use crate::quota::LineQuota;
 
 /// Counting fuel and holding watches costs time; no message waits behind a plugin that is measured.
 const DEADLINE_FACTOR: u32 = 10;

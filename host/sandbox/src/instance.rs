@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use millrace_types::disposition::ReasonClass;
+use millrace_types::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
@@ -15,8 +17,6 @@ use super::output::TransformOf;
 use super::state::{Caller, State};
 use super::text::sanitize;
 use super::{CallError, Role, limits, output};
-use crate::disposition::ReasonClass;
-use crate::message::{Message, Outbound, Prediction, Tensor, TensorType, Transformed};
 
 /// Component-model handles that a guest may hold at once: a message, a prediction and the standard streams are few.
 pub(super) const HANDLES_MAX: usize = 64;

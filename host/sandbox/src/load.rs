@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use millrace_config::PluginConfig;
+use millrace_types::disposition::PluginIdentity;
+use millrace_types::log_fields;
+use millrace_types::quota::LineQuota;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -23,9 +27,6 @@ use super::state::State;
 use super::text::{sanitize, size};
 use super::versions::{Compiled, Versions};
 use super::{Role, bindings, unasked, wasi_stubs};
-use crate::config::PluginConfig;
-use crate::disposition::PluginIdentity;
-use crate::quota::LineQuota;
 
 /// The largest file that is read. Plugins in Rust have 25 KB to a few megabytes; one that carries Python has 18 MB. What
 /// compiling costs has bounds of its own.
@@ -178,12 +179,7 @@ impl Loader {
         } = self.compiler.compile(&self.engine, bytes)?;
         if is_fresh {
             self.n_compiled += 1;
-            tracing::debug!(
-                digest,
-                n_bytes,
-                took_ms = crate::streams::millis(took),
-                "compiled a plugin"
-            );
+            tracing::debug!(digest, n_bytes, took_ms = log_fields::millis(took), "compiled a plugin");
         }
         let compiled = Arc::new(Compiled {
             digest,

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millrace_types::scarcity::scarcity;
+
 use super::text::size;
 use super::{CallError, Role, Setting, SettingDiagnostic};
-use crate::machine::scarcity;
 
 /// Why a plugin cannot be taken into service.
 #[derive(Debug, thiserror::Error)]

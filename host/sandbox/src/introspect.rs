@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use millrace_config::PluginConfig;
+
 use super::fault::panic_text;
 use super::state::Caller;
 use super::{CallError, LoadError, LoadProblem, Plugin, Role, Sandbox, Setting};
-use crate::config::PluginConfig;
 
 /// Starts that are measured: enough for a median that the first, cold ones do not move.
 const STARTS: usize = 50;

@@ -4,12 +4,12 @@ use millrace_fuzz::config;
 use millrace_fuzz::prelude::*;
 use millrace_fuzz::proptest::collection::vec;
 use millrace_fuzz::proptest::option;
+use millrace_types::message::{Element, TensorData, TensorType};
 
 use super::bindings::plugin::millrace::pipeline::types;
 use super::bindings::route::exports::millrace::pipeline::route;
-use super::output::{outbounds, tensor};
+use super::output::{RESULT_BODIES_MAX_BYTES, outbounds, tensor};
 use super::{CallError, text};
-use crate::message::{Element, TensorData, TensorType};
 
 fn input_type() -> impl Strategy<Value = TensorType> {
     (vec(1..6_u32, 1..4), any::<bool>()).prop_map(|(shape, byte)| TensorType {
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn a_tensor_passes_exactly_when_the_model_takes_it((input_type, given) in any_tensor()) {
+    fn output_tensors_pass_exactly_when_the_model_takes_them((input_type, given) in any_tensor()) {
         let right = is_right(&given, &input_type);
         match tensor(given.clone(), &input_type) {
             Ok(passed) => {
@@ -120,8 +120,8 @@ proptest! {
     }
 
     #[test]
-    fn results_that_pass_fit_into_an_envelope(given in vec(outbound(), 0..10)) {
-        match outbounds(given.clone(), super::RESULT_BODIES_MAX_BYTES) {
+    fn output_results_that_pass_fit_into_an_envelope(given in vec(outbound(), 0..10)) {
+        match outbounds(given.clone(), RESULT_BODIES_MAX_BYTES) {
             Ok(passed) => {
                 prop_assert_eq!(passed.len(), given.len());
                 prop_assert!(passed.len() <= 8);

@@ -1,5 +1,7 @@
 //! The only room that knows wasmtime: engine, bindings, limits, workers. Knows nothing of brokers, models or order.
 
+#![expect(missing_docs, reason = "a part of the host: only this repository uses it")]
+
 mod load;
 mod load_error;
 
@@ -48,9 +50,9 @@ pub use self::introspect::StartCost;
 pub use self::load_error::{LoadError, LoadProblem};
 pub use self::measure::{CallInput, Cost, Gauge, Measured};
 pub use self::meter::PluginCounts;
-pub use self::output::{RESULT_BODIES_MAX_BYTES, TransformOf};
+pub use self::output::TransformOf;
 pub use self::plugin::Plugin;
-pub(crate) use limits::wall_time;
+pub use limits::wall_time;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,12 +61,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use millrace_config::PluginConfig;
+use millrace_types::disposition::ReasonClass;
 use wasmtime::Engine;
 
 use self::load::Loader;
 use self::workers::{LaneQueue, Order, Workers};
-use crate::config::PluginConfig;
-use crate::disposition::ReasonClass;
 
 /// The use of a plugin: the world that it must target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
