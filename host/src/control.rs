@@ -86,7 +86,6 @@ pub struct ChangeRecord {
     pub by: String,
     /// The changes, such as `plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f`.
     pub changes: Vec<String>,
-    /// The outcome.
     pub outcome: ChangeOutcome,
     /// The generation that serves after it.
     pub generation: u64,

@@ -40,7 +40,6 @@ pub struct Counts {
     pub rejected: BTreeMap<ReasonClass, u64>,
     /// Gone back for another attempt.
     pub n_retried: u64,
-    /// Quarantined.
     pub n_quarantined: u64,
     /// Given back as they were.
     pub n_returned: u64,
@@ -71,7 +70,6 @@ pub enum Outcome<'a> {
     Rejected(ReasonClass),
     /// Gone back for another attempt.
     Retried,
-    /// Quarantined.
     Quarantined,
     /// Given back as it was.
     Returned,

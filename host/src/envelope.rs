@@ -33,7 +33,6 @@ pub struct Facts<'a> {
     pub model: &'a str,
     /// The model's digest.
     pub model_digest: &'a str,
-    /// The plugins.
     pub plugins: Plugins<PluginFacts<'a>>,
     /// The time of each stage.
     pub timings: &'a Timings,

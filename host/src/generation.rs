@@ -175,7 +175,7 @@ impl<S: Work> ServingStages<S> {
             // Messages in flight need not find out for themselves.
             self.stages.recall().take_back();
         }
-        // Where both fail by themselves, the current one is to blame: nobody can get rid of the other.
+        // Where both fail by themselves, the current one is to blame: the other cannot be undone.
         match is_own_fault(self.stages.as_ref(), &made) && is_own_fault(previous.as_ref(), &again) {
             true => {
                 attempt.notes = first;

@@ -39,11 +39,10 @@ pub struct Instruments {
 /// The instruments of a pipeline.
 #[derive(Debug, Clone)]
 pub struct Instrument {
-    /// Its state.
     pub state: PipelineState,
     /// The counts of its messages; they outlive the pipeline, and must not go back when it returns.
     pub counters: Arc<PipelineCounters>,
-    /// What it waits for; `None` until it runs.
+    /// Its possible waits; `None` until it runs.
     pub waits: Option<Waits>,
     connections: BTreeSet<ConnectionName>,
     receives_by: Option<ConnectionName>,

@@ -16,13 +16,13 @@ impl Metric {
     pub const COUNTER: &str = "counter";
 }
 
-/// What only grows.
+/// A number that only grows.
 pub const fn counter(name: &'static str, help: &'static str) -> Metric {
     let kind = Metric::COUNTER;
     Metric { name, kind, help }
 }
 
-/// What grows and shrinks.
+/// A number that grows and shrinks.
 pub const fn gauge(name: &'static str, help: &'static str) -> Metric {
     let kind = "gauge";
     Metric { name, kind, help }

@@ -38,13 +38,13 @@ pub struct Pipeline<W = Stages> {
     pub host_id: Arc<str>,
     /// The current generation.
     pub current: Current<W>,
-    /// What waits while a destination is away.
+    /// Messages that wait while a destination is away.
     pub hold: Hold,
-    /// What waits while a plugin or the model fails for everything.
+    /// Messages that wait while a plugin or the model fails for everything.
     pub breaker: Breaker,
     /// Lets quarantined messages run alone in this host.
     pub isolation: IsolationLock,
-    /// What became of its messages.
+    /// The outcomes of its messages.
     pub counters: Arc<PipelineCounters>,
     /// Log lines about them.
     pub quarantine_log: QuarantineLog,
@@ -280,7 +280,7 @@ impl<W: Work> Pipeline<W> {
         settled
     }
 
-    /// What serves this pipeline now.
+    /// The stages that serve this pipeline now.
     fn serving(&self) -> Option<ServingStages<W>> {
         self.current.load().pipelines.get(&self.name).cloned()
     }
@@ -351,7 +351,7 @@ impl<W: Work> Pipeline<W> {
         made.unwrap_or_else(|_| Some((Arc::clone(&serving.stages), Err(panicked()))))
     }
 
-    /// What the breaker makes of what came of the work; nothing where the message begins anew.
+    /// The breaker's verdict on the outcome of the work; none where the message starts again.
     fn judge(
         &self,
         work: &W,

@@ -29,7 +29,7 @@ pub struct Summary {
 }
 
 /// The bar on standard error. Cheap to clone; invisible until it is shown, and drawn by the writer of the log: a
-/// terminal that is held (Ctrl-S) holds up nobody else.
+/// terminal that is held (Ctrl-S) holds up nothing else.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     counts: Arc<Shown>,

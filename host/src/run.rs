@@ -180,7 +180,7 @@ impl Host {
         move || instruments.opened()
     }
 
-    /// Messages that wait in the sources that can tell: what a progress bar counts to.
+    /// Messages that wait in the sources that can count them: the total of a progress bar.
     pub fn backlog(&self) -> impl Fn() -> usize + use<> {
         self.supervisor.backlog()
     }
@@ -349,7 +349,9 @@ async fn close(supervisor: Supervisor, until: Instant) {
     let stopping = tokio::task::spawn_blocking(|| sandbox.stop());
     match tokio::time::timeout_at(until, stopping).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => error!("a sandbox worker panicked at the stop: a bug of Millrace, please report it with this log"),
+        Ok(Err(_)) => {
+            error!("a sandbox worker panicked at the stop: a bug of Millrace, please report it with this log")
+        }
         Err(_) => debug!("a plugin call is still running"),
     }
 }

@@ -297,6 +297,25 @@ impl Client {
         Ok(taken)
     }
 
+    /// Looks at what is in a queue now, and leaves it there: marked as delivered before.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn look(&self, queue: &str) -> Result<Vec<Arrival>> {
+        let channel = self.connection.create_channel().answered().await?;
+        let mut seen = Vec::new();
+        while let Some(message) = channel
+            .basic_get(short(queue)?, BasicGetOptions::default())
+            .answered()
+            .await?
+        {
+            seen.push(message.delivery.into());
+        }
+        // What is not acknowledged goes back, in its order.
+        channel.close(200, short("done")?).answered().await?;
+        Ok(seen)
+    }
+
     /// A consumer of a queue.
     ///
     /// # Errors

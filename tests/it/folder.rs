@@ -170,11 +170,7 @@ fn a_stop_and_a_start_over_a_full_folder_are_no_deaths() -> Result<()> {
     }
     let ended = mill.run(&["run", "plugins.toml", "--once"])?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let suspected = [
-        "in flight when a host ended",
-        "of a host that is gone",
-        "redelivered",
-    ];
+    let suspected = ["in flight when a host ended", "of a host that is gone", "redelivered"];
     assert!(suspected.iter().all(|line| !ended.stderr.contains(line)), "{ended:?}");
     assert_eq!(mill.files("inbox/done").len(), n_files);
     assert_eq!(mill.files("out").len(), 2 * n_files, "a result twice, or none");

@@ -10,6 +10,8 @@ mod cases;
 mod chains;
 mod check;
 mod confirms;
+#[cfg(test)]
+mod conformance;
 mod connection;
 #[cfg(test)]
 mod contract;

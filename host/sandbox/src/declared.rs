@@ -61,7 +61,6 @@ pub struct SettingDiagnostic {
     pub about: About,
     /// The problem.
     pub text: String,
-    /// A hint.
     pub hint: Option<String>,
 }
 

@@ -64,7 +64,6 @@ pub struct Producer {
     pub field: String,
     /// Such as `Rust`.
     pub name: String,
-    /// Its version.
     pub version: String,
 }
 

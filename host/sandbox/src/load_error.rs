@@ -16,7 +16,6 @@ pub struct LoadError {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// The problem.
     pub problem: LoadProblem,
 }
 

@@ -208,7 +208,7 @@ impl Page {
         }
     }
 
-    /// What is counted of connections; of named ones with their names.
+    /// The samples of connections, metric by metric; of named ones with their names.
     fn connections(&mut self, view: &View) {
         let all = view.connections.iter().flat_map(|(name, connection)| {
             let named = name.0.as_ref().map(|name| label("name", name));
@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    /// What a transport counts of a connection.
+    /// The samples of a connection.
     fn connection() -> ConnectionStatus {
         static CONNECTED: Metric = gauge("millrace_broker_connected", "Whether it is there.");
         static BLOCKED: Metric = gauge("millrace_broker_blocked", "Whether it takes nothing.");

@@ -82,7 +82,6 @@ pub enum PipelineState {
 #[derive(Debug, Clone)]
 pub struct PipelineView {
     pub name: Name,
-    /// Its state.
     pub state: PipelineState,
     /// The connections that its messages or its results go by.
     pub connections: BTreeSet<ConnectionName>,
@@ -90,11 +89,11 @@ pub struct PipelineView {
     pub receives_by: Option<ConnectionName>,
     /// Whether its source hands out messages.
     pub is_open: bool,
-    /// What it waits for before it receives more.
+    /// The cause of its wait before it receives more.
     pub holding: Option<Holding>,
     /// The component that fails for everything.
     pub breaker: Option<Opened>,
-    /// The reason why it waits for somebody, or for a version that makes no progress.
+    /// The reason why it waits for a person, or for a version that makes no progress.
     pub stuck: Option<String>,
     /// A notice for an operator, although it runs.
     pub attention: Option<String>,

@@ -34,7 +34,6 @@ pub struct Compared {
     pub pictures: Option<(Picture, Picture)>,
 }
 
-/// Compares.
 pub fn compare(expected: &Expected, found: &Found) -> Compared {
     let mut compared = Compared::default();
     if !expected.outcome.allows(found.outcome) {

@@ -11,7 +11,6 @@ use crate::sandbox::{CallError, PluginRefusal, Role};
 pub struct Found {
     /// The plugin's role.
     pub role: Role,
-    /// The outcome.
     pub outcome: Outcome,
     /// The text of a refusal or fault, bounded and escaped.
     pub text: String,

@@ -68,7 +68,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     }
     let opened = match config {
         Some(config) => Some(Host::open(config, Arc::clone(&sandbox), &run_options).await?),
-        None => None, // its mistakes are told with those of what it names
+        None => None, // its mistakes are reported with those of the files that it names
     };
     let mut loading = tokio::task::spawn_blocking(move || check::load_config(read, &sandbox));
     let loaded = async {

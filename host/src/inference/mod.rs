@@ -165,7 +165,7 @@ impl Served {
                 Err(error) => (None, Err(error)),
             };
             if ready.send(told).is_err() {
-                return; // nobody waits for this model any more
+                return; // no caller waits for this model any more
             }
             if let Some(runner) = runner {
                 let labels = model.labels().into();

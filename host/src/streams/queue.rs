@@ -23,7 +23,6 @@ const NOT_READ: &str = "the reader of stderr is too slow";
 
 /// Something that is shown below what is written, and drawn again.
 pub trait Footer: Send {
-    /// Draws it.
     fn draw(&mut self);
 
     /// Takes it away while something is written.

@@ -78,7 +78,7 @@ impl Supervisor {
             let version = Version::of_plugin(&config, &digest);
             let Some(undone) = find(&version) else { continue };
             if undone.is_on_trial && !resumes {
-                continue; // nobody would end its trial
+                continue; // nothing would end its trial
             }
             let instead = self.instead(undone, &config, plugin.role()).await;
             if undone.is_on_trial {

@@ -344,7 +344,7 @@ impl Supervisor {
         Ok(changes)
     }
 
-    /// Lets undone versions be tried again, where somebody asked for it and they are loaded.
+    /// Lets undone versions be tried again, where a reload asked for it and they are loaded.
     fn forget(&mut self, taking: ReloadScope) {
         if taking == ReloadScope::Everything {
             self.held_back.clear();
@@ -436,7 +436,7 @@ impl Supervisor {
                 change.outcome = ChangeOutcome::Unchanged;
                 info!(by, generation, "nothing changed");
                 if by == WATCH {
-                    return change; // nobody asked: what was saved again, or reloaded by hand before
+                    return change; // without a request: a file that was saved again, or reloaded by hand before
                 }
             }
             Ok(()) => info!(by, generation, took_ms, changes = change.changes.join(", "), "changed"),

@@ -123,7 +123,7 @@ impl Pipelines {
         while self.next_ended().await.is_some() {}
     }
 
-    /// Messages that wait in the sources that can tell.
+    /// Messages that wait in the sources that can count them.
     pub(super) fn backlog(&self) -> impl Fn() -> usize + use<> {
         let counters = self.backlogs.clone();
         move || counters.iter().map(|count| count()).sum()

@@ -93,7 +93,7 @@ impl Supervisor {
                     .map(|opened| opened.failing_component);
                 let_go(before, after, leaving, failing_component.as_ref());
             }
-            // Not when a message next looks: what waits for the old build goes on at once, and nobody names it any more.
+            // Not when a message next looks: messages that wait for the old build go on at once, and the breaker names it no more.
             if let Some(breaker) = breaker {
                 breaker.swapped(|failing_component| after.has(failing_component.stage, &failing_component.digest));
             }

@@ -130,7 +130,7 @@ fn lags(trial: &TrialStatus, after_s: u64) -> Option<String> {
     })
 }
 
-/// The state of a pipeline, and why where somebody should look at it: the first reason that keeps it from receiving.
+/// The state of a pipeline, and why where it needs attention: the first reason that keeps it from receiving.
 fn state(pipeline: &PipelineView, host: &View) -> (&'static str, Option<String>) {
     match pipeline.state {
         PipelineState::Starting => return ("starting", host.doing.as_ref().map(ToString::to_string)),

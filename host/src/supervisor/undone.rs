@@ -209,7 +209,7 @@ impl UndoneVersions {
         });
     }
 
-    /// Forgets versions that somebody asked for.
+    /// Forgets versions that a reload asked for.
     pub(super) fn forget(&self, is_meant: impl Fn(&Version) -> bool + Send + 'static) {
         self.change(move |all| {
             all.retain(|undone| !is_meant(&undone.version));

@@ -30,11 +30,9 @@ pub trait AckHandle: fmt::Debug + Send + Sync {
 /// The disposition of a message, with all that carrying it out needs.
 #[derive(Clone, Copy)]
 pub struct Settlement<'a> {
-    /// The disposition.
     pub disposition: &'a Disposition,
     /// How the message goes back where the disposition cannot be carried out in time.
     pub otherwise: &'a Disposition,
-    /// The message.
     pub message: &'a Message,
     /// The results that were sent, where it is to be acknowledged: a source may have some go with the acknowledgement.
     pub results: &'a [PendingOutput],

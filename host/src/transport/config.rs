@@ -97,7 +97,6 @@ pub trait Connect: ConnectionConfig {
 /// The surroundings of a source that is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The pipeline.
     pub pipeline: &'a PipelineConfig,
     /// The connections that pipelines need.
     pub connections: &'a Connections,

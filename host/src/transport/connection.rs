@@ -54,11 +54,9 @@ pub struct ConnectionStatus {
 /// A number of a metric.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The metric.
     pub metric: &'static Metric,
     /// Its label and the label's value, where it has one.
     pub label: Option<(&'static str, &'static str)>,
-    /// The value.
     pub value: u64,
 }
 

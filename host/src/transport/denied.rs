@@ -9,7 +9,6 @@ pub enum Denied {
     /// The plugin chose a key that the destination does not allow.
     #[error("destination `{destination}` does not allow the key {key:?}: its `keys` say which it allows")]
     Key {
-        /// The destination.
         destination: String,
         /// The key, untrusted.
         key: String,
@@ -20,7 +19,6 @@ pub enum Denied {
          property `reply-to`"
     )]
     NoReplyTo {
-        /// The destination.
         destination: String,
     },
     /// The message asks for a reply where none may go.
@@ -29,7 +27,6 @@ pub enum Denied {
          which queues may be asked for"
     )]
     ReplyTo {
-        /// The destination.
         destination: String,
         /// Where the message asked for its answer, untrusted.
         reply_to: String,
@@ -42,7 +39,7 @@ pub enum Denied {
     UnfitKey {
         /// The key, untrusted.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// The destination would refuse it.

@@ -7,9 +7,7 @@ use crate::config::{Config, ConfigErrors, Diagnostic, Warning};
 /// The findings so far.
 pub struct Findings<'c> {
     config: &'c Config,
-    /// Errors.
     pub errors: ConfigErrors,
-    /// Warnings.
     pub warnings: Vec<Warning>,
 }
 

@@ -1,4 +1,4 @@
-//! What a source or a connection waits for, for health and status. Changes nothing.
+//! The waits of a source or a connection, for health and status. Changes nothing.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

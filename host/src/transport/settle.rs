@@ -26,7 +26,6 @@ pub(crate) enum Purpose {
     Quarantine { crash_count: u32 },
     /// Back to the others, as it was.
     PutBack,
-    /// As a dead letter.
     DeadLetter(Envelope),
 }
 

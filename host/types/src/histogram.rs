@@ -69,7 +69,6 @@ impl Histogram {
         self.sum = self.sum.saturating_add(value);
     }
 
-    /// Adds a time.
     pub fn add_time(&mut self, took: Duration) {
         self.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }

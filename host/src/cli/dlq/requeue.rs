@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 16;
 /// The most of a place's name that is shown: all of it.
 const PLACE_CHARS: usize = 4096;
 
-/// Failures that are told one by one; of more, only the number.
+/// Failures that are printed one by one; of more, only the number.
 const REPORTED_MAX: usize = 100;
 
 /// `millrace dlq requeue`

@@ -339,7 +339,6 @@ fn declaration(declare: QueueType) -> Option<Declaration> {
     })
 }
 
-/// The name of a queue.
 fn queue_name(checker: &mut Checker<'_, '_>, text: &Spanned<Text>, declare: QueueType) -> Option<String> {
     let name = &text.get_ref().value;
     if name.is_empty() {

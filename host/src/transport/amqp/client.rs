@@ -56,7 +56,6 @@ pub enum ClientError {
     /// The queue ended, was not there, or the connection broke.
     #[error("receiving from `{queue}` ended: {why}")]
     Receive {
-        /// The queue.
         queue: String,
         /// The broker's words.
         why: String,

@@ -70,7 +70,6 @@ pub struct BrokerConfig {
 pub struct QueueSourceConfig {
     /// The broker that it is at.
     pub connection: ConnectionName,
-    /// The queue.
     pub queue: String,
     /// Messages in flight.
     pub prefetch: u16,
@@ -86,7 +85,6 @@ pub enum QueueType {
     /// Durable and replicated.
     #[default]
     Quorum,
-    /// Classic.
     Classic {
         /// Whether it survives a broker restart.
         durable: bool,

@@ -53,7 +53,7 @@ pub(crate) static TRANSPORT: Transport = Transport {
     }],
 };
 
-// What RabbitMQ 4 takes by default (`max_message_size`), and what any RabbitMQ takes at most.
+// RabbitMQ 4's default of `max_message_size`, and the most that any RabbitMQ allows.
 pub(super) const MAX_MESSAGE: Limits<Bytes> = Limits {
     key: "max_message",
     min: Bytes(1),

@@ -49,7 +49,7 @@ enum Current {
     Failed(ConnectError, Instant),
 }
 
-/// What a link is doing.
+/// The state of a link.
 #[derive(Debug, Clone)]
 enum State {
     /// No caller has asked for a connection yet.

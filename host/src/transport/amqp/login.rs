@@ -16,7 +16,6 @@ pub(super) enum Step {
     Tune,
     /// The broker's verdict on the vhost.
     Open,
-    /// Done.
     Done,
 }
 

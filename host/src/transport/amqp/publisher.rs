@@ -83,7 +83,6 @@ pub enum PublishError {
     /// Its queue is gone, and cannot be declared again.
     #[error("queue `{queue}` is gone, and cannot be declared again: {why}")]
     Homeless {
-        /// The queue.
         queue: String,
         /// The broker's words.
         why: String,

@@ -6,7 +6,6 @@ use lapin::ErrorKind;
 /// A refusal, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BrokerRefusal {
-    /// Its meaning.
     pub(super) meaning: Meaning,
     /// The broker's words.
     pub(super) words: String,

@@ -21,7 +21,6 @@ pub enum TopologyError {
     /// A queue exists, but not as the file says.
     #[error("queue `{queue}` exists with other properties ({broker}); {hint}")]
     Inequivalent {
-        /// The queue.
         queue: String,
         /// The broker's words.
         broker: String,
@@ -33,7 +32,6 @@ pub enum TopologyError {
     Missing {
         /// `queue` or `exchange`.
         what: &'static str,
-        /// Its name.
         name: String,
         /// The broker's words.
         broker: String,
@@ -45,7 +43,6 @@ pub enum TopologyError {
     Denied {
         /// `queue` or `exchange`.
         what: &'static str,
-        /// Its name.
         name: String,
         /// `configure`, `read` or `write`.
         permission: &'static str,
@@ -57,7 +54,6 @@ pub enum TopologyError {
     Busy {
         /// `queue` or `exchange`.
         what: &'static str,
-        /// Its name.
         name: String,
         /// The broker's words, and the advice.
         broker: String,
@@ -67,7 +63,6 @@ pub enum TopologyError {
     Refused {
         /// `queue` or `exchange`.
         what: &'static str,
-        /// Its name.
         name: String,
         /// The broker's words, and the advice.
         broker: String,
@@ -75,7 +70,6 @@ pub enum TopologyError {
     /// A queue of a kind that loses messages here.
     #[error("queue `{queue}` {problem}; {hint}")]
     Unfit {
-        /// The queue.
         queue: String,
         /// Its kind, and the loss.
         problem: String,
@@ -154,7 +148,6 @@ pub(super) enum TargetQueue {
     Destination(QueueType),
     /// As a queue of the host's own, which keeps its messages.
     Kept,
-    /// As the source.
     Source(Arc<QueueSourceConfig>),
 }
 

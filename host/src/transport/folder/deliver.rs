@@ -152,7 +152,7 @@ impl ResultFile {
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && let Err(error) = std::fs::rename(&envelope_path, envelope.path())
                 {
-                    debug!(file = %envelope_path.display(), %error, "an envelope stays without its result: it can be deleted");
+                    debug!(file = %envelope_path.display(), %error, "an an envelope stays without its result: it can be deleted: it can be deleted");
                 }
             }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -206,7 +206,7 @@ pub(super) fn is_plain_name(name: &str) -> bool {
         && name.chars().all(is_harmless)
 }
 
-/// What is left of an untrusted key as a name.
+/// An untrusted key as a file name, without the characters that are not allowed.
 fn stem(key: &str) -> Option<String> {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let safe: String = key
@@ -223,7 +223,7 @@ fn stem(key: &str) -> Option<String> {
     let is_reserved = RESERVED.iter().any(|it| device.eq_ignore_ascii_case(it))
         // It would pass for the envelope of another result.
         || safe.to_ascii_lowercase().ends_with(".envelope");
-    // By its extension alone, nobody tells one from another.
+    // The extension alone distinguishes nothing.
     let before_extension = Path::new(key).file_stem().unwrap_or_default();
     let is_telling = before_extension
         .as_encoded_bytes()

@@ -14,7 +14,7 @@ use tracing::debug;
 /// The longest file name of the file systems in use, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// How the names of our unfinished files begin: hidden, and nobody else's.
+/// The prefix of our unfinished files: hidden, and used by no other program.
 const TEMPORARY_PREFIX: &str = ".millrace-";
 
 /// An unfinished file of this age has no writer any more: writing one takes milliseconds.

@@ -75,7 +75,7 @@ pub const REGISTERED: Registered = Registered {
 /// Where claims are kept, in the folder itself: a rename must not leave the file system.
 const PRIVATE: &str = ".millrace";
 
-/// What a folder yields: a message, or what no plugin may see, and the duty to settle it.
+/// A delivery of a folder: a message, or one that no plugin may see, and the duty to settle it.
 type Found = (Result<Message, Malformed>, FileAck);
 
 /// A folder that messages are taken from.
@@ -87,7 +87,7 @@ pub struct FolderSource {
     prefetch: usize,
     /// The step in progress. Kept here and not in [`FolderSource::next_file`], which may be cancelled.
     step: Option<JoinHandle<Result<Step, FolderError>>>,
-    /// Whether the folder fails now, and it was told.
+    /// Whether the folder fails now, which was logged.
     is_failing: bool,
     _watcher: Option<notify::RecommendedWatcher>,
 }
@@ -358,7 +358,9 @@ fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
         Ok(watcher)
     });
     watcher
-        .inspect_err(|error| warn!(folder = %shared.folder.display(), %error, "cannot watch the folder: polling it instead"))
+        .inspect_err(
+            |error| warn!(folder = %shared.folder.display(), %error, "cannot watch the folder: polling it instead"),
+        )
         .ok()
 }
 

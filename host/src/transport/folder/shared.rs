@@ -212,7 +212,7 @@ impl Shared {
             dead_letter.place_new(&reason)?;
             rename_new(&from, &to).inspect_err(|_| {
                 if let Err(error) = rename_new(&reason, dead_letter.path()) {
-                    debug!(file = %reason.display(), %error, "a reason stays without its file: it can be deleted");
+                    debug!(file = %reason.display(), %error, "a a reason stays without its file: it can be deleted: it can be deleted");
                 }
             })
         })

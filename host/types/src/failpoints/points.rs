@@ -46,6 +46,7 @@ pub async fn pass(place: Failpoint, id: &str) {
         match action {
             Action::Wait(pause) => tokio::time::sleep(pause).await,
             Action::While(file) => {
+                log_wait(place, id, &file);
                 while file.exists() {
                     tokio::time::sleep(LOOK).await;
                 }
@@ -78,12 +79,20 @@ fn act(place: Failpoint, action: &Action) -> Option<Fault> {
         Action::Fault(fault) => return Some(*fault),
         Action::Wait(pause) => std::thread::sleep(*pause),
         Action::While(file) => {
+            log_wait(place, "", file);
             while file.exists() {
                 std::thread::sleep(LOOK);
             }
         }
     }
     None
+}
+
+/// Says that a place was reached where something waits: a test takes its next step then, and not after a guess.
+fn log_wait(place: Failpoint, id: &str, file: &std::path::Path) {
+    if file.exists() {
+        tracing::info!(?place, id, "waiting at a failpoint");
+    }
 }
 
 /// Counts a hit of every point at this place, and gives what those do whose turn it is.

@@ -99,7 +99,6 @@ pub(super) enum DeadLettersError {
     /// The queue is not there, or the connection broke.
     #[error("cannot read the dead letters in `{queue}`: {why}")]
     Read {
-        /// The queue.
         queue: String,
         /// The broker's words.
         why: String,
@@ -225,7 +224,6 @@ impl DeadLettersError {
 }
 
 impl DeadLetterHandle {
-    /// The body.
     pub(super) fn body(&self) -> &[u8] {
         &self.delivery.data
     }

@@ -1,4 +1,4 @@
-//! Every type of header through JSON and back; what does not fit; what nobody of us wrote.
+//! Every type of header through JSON and back; headers that do not fit; texts that no host wrote.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl Random {
     }
 }
 
-/// What is on the wire is equal where this is: NaN is not equal to itself, and -0.0 is to 0.0.
+/// Two values are equal on the wire where these texts are: NaN is not equal to itself, and -0.0 is to 0.0.
 fn shown(original: &Original) -> String {
     let headers = original.properties.headers().clone().unwrap_or_default();
     let headers: Vec<String> = headers
@@ -210,7 +210,7 @@ fn headers_that_are_too_large_or_too_deep_are_left_out_whole_and_counted() {
     let names: Vec<&str> = headers.inner().keys().map(ShortString::as_str).collect();
     assert_eq!((names, read.n_cut), (vec!["a-small", "d-just", "f-small"], 3));
     assert_eq!(read.cut_names, ["b-big", "c-deep", "e-controls"]);
-    // What was cut once stays told.
+    // The count of cut headers stays.
     assert_eq!(Original::parse(&read.to_json()).unwrap().n_cut, 3);
 }
 

@@ -1,0 +1,110 @@
+//! The transport goes away while a message is at every step of its way, and comes back: nothing is lost, nothing is
+//! counted, and the host lives.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use millrace_tests::host::Host;
+
+use super::messages::Sent;
+use super::stage::{Stage, Twice, wait_ready, wait_unready};
+use super::steps::{hold_again, start_holding};
+use super::{Fault, Transport, Weather};
+
+/// From the end of an outage to the end of every message: twice the longest pause between two tries for a connection and
+/// for its consumer (docs/operating.md, "From a fault to messages moving again"), and as much again for a busy machine.
+const BOUND: Duration = Duration::from_secs(60);
+
+pub(super) fn gone_at_each_step(transport: &dyn Transport) -> Result<()> {
+    at_each_step(transport, Fault::Gone)
+}
+
+pub(super) fn frozen_at_each_step(transport: &dyn Transport) -> Result<()> {
+    at_each_step(transport, Fault::Frozen)
+}
+
+pub(super) fn cut_at_each_step(transport: &dyn Transport) -> Result<()> {
+    at_each_step(transport, Fault::Cut)
+}
+
+/// A transport with a connection can have every outage; another has one at least.
+fn at_each_step(transport: &dyn Transport, fault: Fault) -> Result<()> {
+    let outages = transport.capabilities().outages;
+    if !outages.contains(&fault) {
+        ensure!(
+            transport.keys().connection.is_empty(),
+            "its connection can be {fault:?}"
+        );
+        ensure!(!outages.is_empty(), "it has an outage of some kind");
+        return Ok(());
+    }
+    let stage = Stage::images(transport, Weather::Fault(fault))?;
+    let mut host = start_holding(&stage)?;
+    // First, what is held goes on amid the outage: each step meets it.
+    stage.bench().fault(fault)?;
+    stage.open_gate()?;
+    if fault != Fault::Cut {
+        wait_unready(&mut host)?;
+    }
+    stage.bench().heal(fault)?;
+    comes_back(&stage, &mut host)?;
+    if fault != Fault::Frozen {
+        // Then, it begins and ends while messages are held: what they come from may have taken them back meanwhile.
+        hold_again(&stage, &mut host)?;
+        stage.bench().fault(fault)?;
+        stage.bench().heal(fault)?;
+        wait_ready(&mut host)?;
+        stage.open_gate()?;
+        comes_back(&stage, &mut host)?;
+    }
+    stage.put("images", &[Sent::picture("canary")?])?;
+    stage.finish(host, Twice::All)?;
+    let results = stage.results("images")?;
+    ensure!(
+        results.iter().filter(|found| found.of == "canary").count() == 1,
+        "{results:?}"
+    );
+    let dead = stage.dead("images")?;
+    ensure!(
+        dead.iter().all(|dead| dead.class == "refused"),
+        "it was counted: {dead:?}"
+    );
+    Ok(())
+}
+
+/// After an outage every message comes to its end, and the host takes more, within the time that is stated.
+fn comes_back(stage: &Stage, host: &mut Host) -> Result<()> {
+    let healed = Instant::now();
+    stage.wait_done(host)?;
+    wait_ready(host)?;
+    ensure!(healed.elapsed() < BOUND, "it took {:?}", healed.elapsed());
+    Ok(())
+}
+
+/// A host that starts while the transport is away waits for it and says so; or it ends at once, and says why.
+pub(super) fn gone_at_the_start(transport: &dyn Transport) -> Result<()> {
+    let fault = match transport.capabilities().outages {
+        [first, ..] => *first,
+        [] => anyhow::bail!("it has an outage of some kind"),
+    };
+    let stage = Stage::images(transport, Weather::Fault(fault))?;
+    stage.bench().fault(fault)?;
+    if !stage.capabilities.waits_at_start {
+        let ended = stage.mill.run(&["run", "plugins.toml"])?;
+        ensure!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
+        ensure!(
+            ended.stderr.contains("in-images"),
+            "it does not name what is away: {ended:?}"
+        );
+        stage.bench().heal(fault)?;
+        let host = stage.start("")?;
+        stage.put("images", &[Sent::picture("canary")?])?;
+        return stage.finish(host, Twice::None);
+    }
+    let mut host = stage.launch("")?;
+    wait_unready(&mut host)?;
+    stage.bench().heal(fault)?;
+    comes_back(&stage, &mut host)?;
+    stage.put("images", &[Sent::picture("canary")?])?;
+    stage.finish(host, Twice::None)
+}

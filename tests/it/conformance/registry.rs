@@ -1,0 +1,123 @@
+//! No transport without the suite: what the host's own schema takes as a source, a destination or a connection belongs to
+//! a harness, and what a transport cannot do is stated in the documentation.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use millrace_tests::host::Mill;
+use millrace_tests::samples::root;
+use serde_json::Value;
+
+use super::{ALL, Capabilities, Keys};
+
+/// The keys that recognise the kinds of a table, by the schema that the binary prints.
+fn kinds(schema: &Value, table: &str) -> BTreeSet<String> {
+    let definition = &schema["definitions"][table];
+    let required = |of: &Value| -> Vec<String> {
+        let names = of["required"].as_array().into_iter().flatten();
+        names.filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+    };
+    let alternatives = ["oneOf", "anyOf"].into_iter().find_map(|of| definition[of].as_array());
+    match alternatives {
+        Some(alternatives) => alternatives.iter().flat_map(required).collect(),
+        None => required(definition).into_iter().collect(),
+    }
+}
+
+fn schema() -> Result<Value> {
+    let ended = Mill::new("")?.run(&["schema", "plugins"])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    serde_json::from_str(&ended.stdout).context("the schema is no JSON")
+}
+
+/// The kinds that no harness has, and the harness's keys that are no kind.
+fn differences(schema: &Value, harnesses: &[Keys]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let tables: [(&str, fn(&Keys) -> &'static [&'static str]); 3] = [
+        ("source", |keys| keys.source),
+        ("destination", |keys| keys.destination),
+        ("connection", |keys| keys.connection),
+    ];
+    for (table, of) in tables {
+        let offered = match table {
+            // A connection without a name is the table `broker`.
+            "connection" => kinds(schema, "broker")
+                .union(&kinds(schema, "connection"))
+                .cloned()
+                .collect(),
+            table => kinds(schema, table),
+        };
+        ensure!(!offered.is_empty(), "the schema says nothing of a {table}");
+        let asked: BTreeSet<String> = harnesses.iter().flat_map(of).map(|key| (*key).to_owned()).collect();
+        found.extend(
+            offered
+                .difference(&asked)
+                .map(|kind| format!("{table} `{kind}` has no harness")),
+        );
+        found.extend(
+            asked
+                .difference(&offered)
+                .map(|kind| format!("{table} `{kind}` is offered by no host")),
+        );
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_transport_that_the_host_offers_passes_the_suite() -> Result<()> {
+    let harnesses: Vec<Keys> = ALL.iter().map(|transport| transport.keys()).collect();
+    let found = differences(&schema()?, &harnesses)?;
+    assert!(found.is_empty(), "tests/it/conformance: {found:?}");
+    Ok(())
+}
+
+#[test]
+fn a_transport_without_a_harness_is_found() -> Result<()> {
+    let schema = schema()?;
+    let harnesses: Vec<Keys> = ALL.iter().map(|transport| transport.keys()).collect();
+    for at in 0..harnesses.len() {
+        let mut without = harnesses.clone();
+        without.remove(at);
+        assert!(
+            !differences(&schema, &without)?.is_empty(),
+            "{} is not missed",
+            ALL[at].name()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_transport_cannot_do_is_stated_in_the_documentation() -> Result<()> {
+    for transport in ALL {
+        let name = transport.name();
+        let capabilities = transport.capabilities();
+        let stated: BTreeSet<&str> = capabilities.stated.iter().map(|(what, ..)| *what).collect();
+        let lacks: BTreeSet<&str> = lacks(&capabilities).into_iter().collect();
+        assert_eq!(stated, lacks, "{name}: what it cannot do is what it states");
+        for (what, page, sentence) in capabilities.stated {
+            let text = std::fs::read_to_string(root().join("docs").join(page))?;
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                words(&text).contains(&words(sentence)),
+                "{name}, {what}: docs/{page} does not say {sentence:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What users would count on, and this transport does not give.
+fn lacks(capabilities: &Capabilities) -> Vec<&'static str> {
+    let rows = [
+        ("keeps", capabilities.keeps),
+        ("gives_back", capabilities.gives_back),
+        ("tells_redelivery", capabilities.tells_redelivery),
+        ("ends", capabilities.ends),
+        ("has_headers", capabilities.has_headers),
+        ("is_shared", capabilities.is_shared),
+        ("waits_at_start", capabilities.waits_at_start),
+        ("keeps_dead_letters", capabilities.keeps_dead_letters),
+    ];
+    rows.into_iter().filter(|(_, has)| !has).map(|(what, _)| what).collect()
+}
