@@ -251,6 +251,18 @@ impl Ticket {
         }
     }
 
+    /// Its work is over, and it makes way for the next: its settlement may have to wait for others.
+    pub fn ends(&mut self) {
+        let mut machine = self.breaker.machine();
+        match std::mem::replace(&mut self.state, TicketState::Runs) {
+            TicketState::Waits => machine.n_waiting -= 1,
+            TicketState::HalfOpen(opened) => machine.half_open_ended(opened),
+            TicketState::Runs => return,
+        }
+        drop(machine);
+        self.breaker.0.changed.notify_waiters();
+    }
+
     /// Reports that a stage did its work for this message: it does not fail for everything.
     pub fn passed(&mut self, stage: Stage, digest: &str) {
         let change = self.breaker.machine().passed(stage, digest, Instant::now());
@@ -327,14 +339,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut machine = self.breaker.machine();
-        match self.state {
-            TicketState::Waits => machine.n_waiting -= 1,
-            TicketState::HalfOpen(opened) => machine.half_open_ended(opened),
-            TicketState::Runs => return,
-        }
-        drop(machine);
-        self.breaker.0.changed.notify_waiters();
+        self.ends();
     }
 }
 

@@ -71,8 +71,10 @@ impl<W: Work> Pipeline<W> {
         }
         let mut quarantine_queue = source.quarantine();
         let (in_flight, n_returned_before) = (TaskTracker::new(), self.counters.n_returned());
+        let over = drain.child_token();
         let taking = self.take(source.as_mut(), &in_flight, &drain);
-        let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_deref_mut(), &drain)).await;
+        let taking = taking.inspect(|_| over.cancel());
+        let (ended, ()) = join(taking, self.run_quarantine(quarantine_queue.as_deref_mut(), &over)).await;
         debug!(pipeline = %self.name, n_in_flight = in_flight.len(), "receives no more messages");
         // The source lives until every message from it is settled: its channel carries the acknowledgements.
         in_flight.close();
@@ -128,8 +130,8 @@ impl<W: Work> Pipeline<W> {
         in_flight.spawn(async move { pipeline.process(delivery, None, counted, ticket).await }.instrument(span));
     }
 
-    /// Runs quarantined messages one at a time, alone in this host, until the drain.
-    async fn run_quarantine(&self, queue: Option<&mut (dyn QuarantineQueue + 'static)>, drain: &CancellationToken) {
+    /// Runs quarantined messages one at a time, alone in this host, until no others are taken either.
+    async fn run_quarantine(&self, queue: Option<&mut (dyn QuarantineQueue + 'static)>, over: &CancellationToken) {
         let Some(queue) = queue else {
             return;
         };
@@ -140,7 +142,7 @@ impl<W: Work> Pipeline<W> {
             };
             let waiting = tokio::select! {
                 biased; // a drain wins over another message
-                () = drain.cancelled() => return,
+                () = over.cancelled() => return,
                 waiting = self.hold.unless_held(waiting) => waiting,
             };
             if waiting.is_some() {
@@ -178,7 +180,7 @@ impl<W: Work> Pipeline<W> {
     async fn process(
         &self,
         delivery: Delivery,
-        mut exclusive: Option<ExclusiveGuard>,
+        exclusive: Option<ExclusiveGuard>,
         counted: InFlight,
         ticket: Ticket,
     ) -> Settled {
@@ -198,7 +200,7 @@ impl<W: Work> Pipeline<W> {
             return as_returned(settled);
         };
         message.attempt = quarantine.attempt(message.attempt);
-        let mut work = serving.stages;
+        let (mut work, is_exclusive) = (serving.stages, exclusive.is_some());
         let early_disposition = early_disposition(&message, malformed, quarantine, work.attempts());
         let mut attempt = Attempt {
             pipeline: self.name.as_str(),
@@ -214,7 +216,7 @@ impl<W: Work> Pipeline<W> {
             None => {
                 let made = tokio::select! {
                     biased; // finished results are kept
-                    made = self.work_until_it_stands(&mut work, &mut attempt, &mut exclusive, quarantine) => made,
+                    made = self.work_until_it_stands(&mut work, &mut attempt, is_exclusive, quarantine) => made,
                     () = self.hold.cut() => Err(unfinished(quarantine)),
                 };
                 if !matches!(made, Err(Disposition::Quarantine { .. })) {
@@ -224,7 +226,7 @@ impl<W: Work> Pipeline<W> {
                 made
             }
         };
-        let is_exclusive = exclusive.is_some();
+        attempt.ticket.ends();
         let finishing = async {
             let (disposition, results) = match made {
                 Ok(results) if is_exclusive => (self.deliver_once(&results).await, results),
@@ -302,22 +304,16 @@ impl<W: Work> Pipeline<W> {
         &self,
         work: &mut Arc<W>,
         attempt: &mut Attempt<'_>,
-        exclusive: &mut Option<ExclusiveGuard>,
+        is_exclusive: bool,
         quarantine: Quarantine,
     ) -> Result<Vec<PendingOutput>, Disposition> {
-        let is_quarantined = matches!(quarantine, Quarantine::Inside { .. });
         loop {
-            // Before it is alone: others must not wait for a breaker.
             let turn = attempt.ticket.turn(|component| self.serves(component)).await;
             let Some(serving) = self.serving().filter(|_| turn.is_ok()) else {
                 return Err(unfinished(quarantine));
             };
-            if is_quarantined && exclusive.is_none() {
-                // A source that hands out its quarantined messages among the others.
-                *exclusive = Some(self.isolation.exclusive().await);
-            }
-            let Some((by, made)) = self.work(&serving, attempt, exclusive.is_some()).await else {
-                if exclusive.is_none() {
+            let Some((by, made)) = self.work(&serving, attempt, is_exclusive).await else {
+                if !is_exclusive {
                     attempt.ticket.begins_anew();
                 } else if self.breaker.opened().is_some() {
                     return Err(unfinished(quarantine));
@@ -328,7 +324,7 @@ impl<W: Work> Pipeline<W> {
             match self.judge(work.as_ref(), attempt, made) {
                 Some(made) => return made,
                 // The host outlived it, so that it is innocent.
-                None if exclusive.is_some() => return Err(Disposition::Return),
+                None if is_exclusive => return Err(Disposition::Return),
                 None => attempt.notes = Notes::default(),
             }
         }

@@ -48,7 +48,7 @@ impl QuarantineLog {
             let first = id.escape_debug();
             info!(
                 pipeline, %first,
-                "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once"
+                "messages come again that were in flight when a host ended: each is quarantined and runs alone once"
             );
             *crash = None;
         }
@@ -63,7 +63,7 @@ impl QuarantineLog {
         if crash.n_in_quarantine == FEW + 1 {
             warn!(
                 pipeline,
-                "a host ended without a drain: the broker redelivers more messages than a drain leaves behind"
+                "a host ended without a drain: more messages come again than a drain leaves behind"
             );
         }
     }

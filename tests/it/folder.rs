@@ -1,5 +1,7 @@
 //! A folder in, a folder out, no broker: what a newcomer sees first.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use millrace_tests::PATIENCE;
 use millrace_tests::host::Mill;
@@ -115,8 +117,11 @@ fn a_killed_hosts_files_are_taken_up_by_the_next() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<()> {
+/// Innocent files beside `killer.png`.
+const N_OTHERS: usize = 30;
+
+/// A folder with a file that kills hosts among others, and the failpoint by which it does.
+fn deadly() -> Result<(Mill, String)> {
     let samples = pictures()?;
     let (killer, others) = samples.split_first().context("no samples")?;
     // What its id is, a host that it does not kill says.
@@ -129,11 +134,24 @@ fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<(
 
     let mill = mill()?;
     std::fs::write(mill.path("inbox/killer.png"), &killer.png)?;
-    let n_others = 30;
-    for (n, sample) in (0..n_others).zip(others.iter().cycle()) {
+    for (n, sample) in (0..N_OTHERS).zip(others.iter().cycle()) {
         std::fs::write(mill.path("inbox").join(format!("{n:02}.png")), &sample.png)?;
     }
-    let failpoints = format!("preprocess({id})=abort");
+    Ok((mill, format!("preprocess({id})=abort")))
+}
+
+/// The killer is dead, of its attempts, and every other file is done.
+fn judge_killer(mill: &Mill) -> Result<()> {
+    assert_eq!(mill.files("inbox/dead"), ["killer.png", "killer.png.reason.json"]);
+    assert_eq!(mill.files("inbox/done").len(), N_OTHERS);
+    let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
+    assert!(reason.contains("attempts-spent"), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<()> {
+    let (mill, failpoints) = deadly()?;
     let mut n_crashes = 0;
     let ended = loop {
         let ended = mill.run_failing(&["run", "plugins.toml", "--once"], &failpoints)?;
@@ -144,10 +162,69 @@ fn a_file_that_kills_hosts_ends_in_dead_and_its_neighbours_in_done() -> Result<(
         ensure!(n_crashes < 10, "it kills host after host: {ended:?}");
     };
     assert_eq!((ended.code, n_crashes), (Some(0), 3), "{ended:?}");
-    assert_eq!(mill.files("inbox/dead"), ["killer.png", "killer.png.reason.json"]);
-    assert_eq!(mill.files("inbox/done").len(), n_others);
-    let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
-    assert!(reason.contains("attempts-spent"), "{reason}");
+    judge_killer(&mill)
+}
+
+#[test]
+fn two_hosts_that_share_a_folder_find_out_the_killer_between_them() -> Result<()> {
+    let (mill, failpoints) = deadly()?;
+    let mut hosts = [mill.start_failing(&failpoints)?, mill.start_failing(&failpoints)?];
+    let (mut n_crashes, deadline) = (0, std::time::Instant::now() + 2 * PATIENCE);
+    loop {
+        // Looked at before the hosts are: the last crash is counted, too.
+        let is_over = mill.files("inbox/dead").len() == 2 && mill.files("inbox/done").len() == N_OTHERS;
+        for host in &mut hosts {
+            if host.has_ended()? {
+                *host = mill.start_failing(&failpoints)?;
+                n_crashes += 1;
+            }
+        }
+        if is_over {
+            break;
+        }
+        let is_late = std::time::Instant::now() > deadline;
+        ensure!(!is_late, "after {n_crashes} crashes: {}", hosts[0].log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(n_crashes, 3);
+    for mut host in hosts {
+        host.wait_ready()?;
+        host.stop()?;
+    }
+    judge_killer(&mill)
+}
+
+/// Files in such folders of hosts.
+fn n_claims(mill: &Mill, slot: &str) -> usize {
+    let hosts = mill.path("inbox/.millrace").read_dir().into_iter().flatten().flatten();
+    let slots = hosts.map(|host| host.path().join(slot).read_dir().map_or(0, Iterator::count));
+    slots.sum()
+}
+
+#[test]
+fn a_drain_empties_the_quarantine_of_a_folder() -> Result<()> {
+    let (mill, samples) = (mill()?, pictures()?);
+    let n_files = 40;
+    for (n, sample) in (0..n_files).zip(samples.iter().cycle()) {
+        std::fs::write(mill.path("inbox").join(format!("{n:02}.png")), &sample.png)?;
+    }
+    std::fs::write(mill.path("gate"), "")?;
+    let host = mill.start_failing("preprocess=while:gate")?;
+    millrace_tests::wait_for("all files in flight", || {
+        (n_claims(&mill, "taken.1") == n_files).then_some(())
+    })?;
+    host.kill()?;
+    let host = mill.start_failing("preprocess=while:gate")?;
+    millrace_tests::wait_for("one of them alone, and the others behind it", || {
+        let n_claims = (n_claims(&mill, "alone.1.1"), n_claims(&mill, "apart.1.1"));
+        (n_claims == (1, n_files - 1)).then_some(())
+    })?;
+    host.terminate()?;
+    std::fs::remove_file(mill.path("gate"))?;
+    let status = host.wait_end()?;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(mill.files("inbox/done").len(), n_files);
+    assert_eq!(mill.files("inbox/dead"), [""; 0]);
     Ok(())
 }
 

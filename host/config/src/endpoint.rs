@@ -15,16 +15,11 @@ pub struct ConnectionName(pub Option<Name>);
 /// What a kind of source can do. Settlement, quarantine, the command line and the docs ask for it, and never for the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Whether one message can be given back by itself; else it goes back as a copy.
+    /// Whether it takes back one message by itself. Where it does not, a message goes back as a copy alone, which is tried for as
+    /// long as a message may be held; one that cannot be copied either is left unsettled.
     pub gives_back: bool,
-    /// Whether it says that a message was delivered before.
-    pub tells_redelivery: bool,
-    /// Whether it says how often.
-    pub counts_redelivery: bool,
-    /// Whether letting go of a message lets go of all before it.
-    pub order_binds_commits: bool,
-    /// Whether its quarantined messages wait in a queue of their own.
-    pub has_quarantine_queue: bool,
+    /// What it says of a message that it hands over again.
+    pub redelivery: Redelivery,
     /// Whether it knows that it is empty, so that a run can end by itself (`--once`).
     pub ends: bool,
     /// Whether it hands over more than is worked on, which must go back at a stop.
@@ -33,6 +28,18 @@ pub struct Capabilities {
     pub names_files: bool,
     /// Whether a message can say where its answer goes.
     pub takes_replies: bool,
+}
+
+/// What a source says of a message that it hands over again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivery {
+    /// Nothing: a message that hosts crash over is never found out, and none is quarantined.
+    Untold,
+    /// That it does, but not why: an outage of its own looks like the crash of a host. A host that lost it, and lives, puts
+    /// redeliveries down to the outage for a minute.
+    Ambiguous,
+    /// That a host crashed with it in flight: nothing else makes one.
+    Certain,
 }
 
 /// A table that can be compared with another, whatever kind that is of.

@@ -71,7 +71,9 @@ pub use diagnostics::HIDDEN;
 use diagnostics::SourceText;
 pub use diagnostics::did_you_mean;
 pub use diagnostics::{ConfigErrors, Diagnostic, Rendering, Span, Warning};
-pub use endpoint::{Capabilities, Comparable, ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
+pub use endpoint::{
+    Capabilities, Comparable, ConnectionConfig, ConnectionName, DestinationConfig, Redelivery, SourceConfig,
+};
 pub use environment::without_line_break;
 pub use globs::Globs;
 pub use host::HostConfig;

@@ -292,7 +292,7 @@ mod tests {
     use crate::disposition::{ReasonClass, Stage};
     use crate::histogram::TIMES;
     use crate::inference::{Closed, ModelMeter};
-    use crate::metric::gauge;
+    use crate::metric::{counter, gauge};
     use crate::sandbox::PluginCounts;
     use crate::transport::{ConnectionName, ConnectionStatus};
 
@@ -320,6 +320,16 @@ mod tests {
             cpu: Duration::from_millis(1500),
             waited: Histogram::new(&TIMES),
             memory_peak_bytes: 65_536,
+        }
+    }
+
+    /// The samples of a source.
+    fn answers() -> Sample {
+        static ANSWERS: Metric = counter("millrace_http_answers_total", "How requests were answered.");
+        Sample {
+            metric: &ANSWERS,
+            label: Some(("status", "202")),
+            value: 4,
         }
     }
 
@@ -371,7 +381,7 @@ mod tests {
                 attention: None,
                 n_opened: 3,
                 source: None,
-                samples: connection().samples.into_iter().take(1).collect(),
+                samples: vec![answers()],
                 stalled: None,
                 counts: counters.counts(),
             }],
@@ -420,6 +430,7 @@ mod tests {
             "millrace_broker_connected{connection=\"publish\"} 1",
             "millrace_broker_connected{connection=\"publish\",name=\"plant\"} 1",
             "millrace_broker_blocked 1",
+            "millrace_http_answers_total{pipeline=\"images\",status=\"202\"} 4",
             "millrace_broker_blocked{name=\"plant\"} 1",
         ] {
             let line = line.replace("CROP", "pipeline=\"images\",stage=\"preprocess\",plugin=\"crop\"");

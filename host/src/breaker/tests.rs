@@ -229,3 +229,16 @@ async fn what_runs_is_kept_when_others_found_out_at_a_high_price_that_it_fails()
         assert!(breaker.opened().is_none());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_call_that_tells_nothing_makes_way_before_it_is_settled() {
+    let breaker = breaker();
+    let mut kept = open(&breaker).await;
+    kept.turn(served).await.unwrap();
+    let mut next = breaker.ticket();
+    assert!(!is_now(next.turn(served)).await);
+    kept.ends();
+    assert!(is_now(next.turn(served)).await);
+    drop((kept, next));
+    assert!(is_now(breaker.admits(served)).await);
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::fakes::{Host, Output};
+use super::fakes::Host;
+use super::output::Output;
 use super::world::{Kind, Queue};
 use crate::breaker::FailingComponent;
 use crate::disposition::{Disposition, PluginIdentity, Reason, ReasonClass, Stage};

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::schedule::Random;
 use crate::disposition::ReasonClass;
+use crate::transport::{Capabilities, HOLD_LIMIT, Redelivery};
 
 /// The kind of a message, which decides on its right outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,25 @@ pub(crate) enum Queue {
     QuarantineQueue,
 }
 
+/// What a source of a world can do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SourceKind {
+    pub(super) capabilities: &'static Capabilities,
+    /// Whether letting go of a message lets go of all that its host was handed before it.
+    pub(super) is_in_order: bool,
+}
+
+/// Where a host is in what it was handed in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// It goes on.
+    Open,
+    /// Something was left unsettled, and something behind that is still in flight.
+    Ending,
+    /// What was left, and all behind it, is in its queue again.
+    Rewound,
+}
+
 /// A delivery that is not settled.
 #[derive(Debug, Clone)]
 pub(super) struct Unacked {
@@ -67,6 +88,8 @@ pub(super) struct Unacked {
     pub(super) is_moved: bool,
     /// Whether a dead letter was.
     pub(super) is_dead: bool,
+    /// Whether its host will not settle it.
+    pub(super) is_left: bool,
 }
 
 /// Everything that is not a host. All changes are one lock long: nothing happens in between.
@@ -79,6 +102,7 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) random: Random,
+    pub(super) source: SourceKind,
     pub(super) kinds: Vec<Kind>,
     pub(super) attempts: u32,
     /// Whether the main queue is classic: returned messages keep their place, and all may be marked after a restart.
@@ -103,17 +127,27 @@ pub(super) struct State {
     /// Whether the destination, and the queues for copies, take anything.
     pub(super) takes_results: bool,
     pub(super) takes_copies: bool,
+    /// Since when it has been so.
+    pub(super) since: Instant,
     /// Quarantined messages that ran alone.
     pub(super) n_in_quarantine: u64,
     /// Quarantined messages that came back without a crash, and whose next host counted one: it could not know better.
     pub(super) miscounted: BTreeSet<usize>,
     /// Versions that were undone.
     pub(super) n_undone: u64,
+    /// Messages that were left unsettled, and how often a living host went back to such.
+    pub(super) n_left: u64,
+    pub(super) n_rewound: u32,
     pub(super) broken: Vec<String>,
 }
 
 impl World {
-    pub(super) fn new(random: Random, kinds: Vec<Kind>, attempts: u32, is_classic: bool) -> Arc<Self> {
+    pub(super) fn new(
+        random: Random,
+        source: SourceKind,
+        kinds: Vec<Kind>,
+        (attempts, is_classic): (u32, bool),
+    ) -> Arc<Self> {
         let queued = |id| Queued {
             id,
             attempt: 1,
@@ -123,6 +157,7 @@ impl World {
         };
         let state = State {
             random,
+            source,
             attempts,
             is_classic,
             main: (0..kinds.len()).map(queued).collect(),
@@ -141,9 +176,12 @@ impl World {
             n_crashes_by: BTreeMap::new(),
             takes_results: true,
             takes_copies: true,
+            since: Instant::now(),
             n_in_quarantine: 0,
             miscounted: BTreeSet::new(),
             n_undone: 0,
+            n_left: 0,
+            n_rewound: 0,
             broken: Vec::new(),
         };
         Arc::new(Self {
@@ -174,7 +212,7 @@ impl World {
         state.session += 1;
         let session = state.session;
         state.requeue(|_| true, Some(Returned::ByRestart(session)));
-        if state.is_classic {
+        if state.is_classic && state.source.capabilities.redelivery == Redelivery::Ambiguous {
             state.main.iter_mut().for_each(|queued| queued.redelivered = true);
         }
         drop(state);
@@ -188,6 +226,37 @@ impl State {
             Queue::Main => &mut self.main,
             Queue::QuarantineQueue => &mut self.quarantine_queue,
         }
+    }
+
+    /// What a host was handed before a delivery of its own, and has not settled.
+    pub(super) fn before(&self, tag: u64, own: &Unacked) -> impl Iterator<Item = &Unacked> {
+        let is_beside = move |it: &Unacked| (it.host, it.queue, it.session) == (own.host, own.queue, own.session);
+        let before = self.unacked.range(..tag).map(|(_, it)| it);
+        before.filter(move |it| is_beside(it))
+    }
+
+    /// Hands over again what a living host left unsettled, and all behind it, once none of these is in flight.
+    pub(super) fn rewind(&mut self, host: usize, queue: Queue) -> Lane {
+        let own = || self.unacked.values().filter(|it| (it.host, it.queue) == (host, queue));
+        if !own().any(|it| it.is_left) {
+            return Lane::Open;
+        }
+        if !own().all(|it| it.is_left) {
+            return Lane::Ending;
+        }
+        self.n_rewound += 1;
+        self.requeue(|it| (it.host, it.queue) == (host, queue), Some(Returned::ByDrain));
+        Lane::Rewound
+    }
+
+    /// A host has ended in good order: what it left is another's.
+    pub(super) fn take_over(&mut self, host: usize) {
+        let own = || self.unacked.values().filter(|it| it.host == host);
+        let (n_left, n_owed) = (own().count(), own().filter(|it| !it.is_left).count());
+        self.demand(n_owed == 0, || {
+            format!("host {host} ended with {n_owed} of {n_left} in hand")
+        });
+        self.requeue(|it| it.host == host, Some(Returned::ByDrain));
     }
 
     fn requeue(&mut self, is_meant: impl Fn(&Unacked) -> bool, returned: Option<Returned>) {
@@ -205,13 +274,23 @@ impl State {
 
     pub(super) fn put_back(&mut self, unacked: Unacked, returned: Option<Returned>) {
         let Unacked { queue, mut queued, .. } = unacked;
-        (queued.redelivered, queued.returned) = (true, returned);
-        let at_head = self.is_classic || self.random.chance(50);
+        queued.redelivered = match self.source.capabilities.redelivery {
+            Redelivery::Untold => false,
+            Redelivery::Ambiguous => true,
+            Redelivery::Certain => queued.redelivered || returned.is_none(),
+        };
+        queued.returned = returned;
+        let at_head = self.is_classic || self.source.is_in_order || self.random.chance(50);
         let queue = self.queue(queue);
         match at_head {
             true => queue.push_front(queued),
             false => queue.push_back(queued),
         }
+    }
+
+    /// Whether copies were refused for as long as anything may be held.
+    pub(super) fn refuses_copies_for_long(&self) -> bool {
+        !self.takes_copies && self.since.elapsed() >= HOLD_LIMIT
     }
 
     /// Whether nothing is left to do.
@@ -279,9 +358,14 @@ impl State {
             });
             let crash_count = self.n_crashes_by.get(&id).copied().unwrap_or(0);
             // Each extra copy is a poison of its own. For a minute after a restart each of three hosts puts the
-            // redelivery of one down to the broker.
+            // redelivery of one down to the broker, and a host that went back to what it left puts one down to itself.
             let copies = 1 + u32::try_from(self.n_extra.get(&id).copied().unwrap_or(0)).unwrap_or(0);
-            let allowed = copies * (attempts.max(2) + 3 * n_restarts);
+            let forgiven = match self.source.capabilities.redelivery {
+                Redelivery::Ambiguous => 3 * n_restarts + self.n_rewound,
+                // It can die of what was taken from it by a restart, and that is not told.
+                Redelivery::Untold | Redelivery::Certain => n_restarts,
+            };
+            let allowed = copies * (attempts.max(2) + forgiven);
             self.demand(crash_count <= allowed, || {
                 format!("{crash_count} hosts crashed by message {id}, of which there were {copies} copies")
             });

@@ -18,9 +18,7 @@ pub enum Denied {
         "destination `{destination}` sends an answer, and the message does not say where to: its publisher must set the \
          property `reply-to`"
     )]
-    NoReplyTo {
-        destination: String,
-    },
+    NoReplyTo { destination: String },
     /// The message asks for a reply where none may go.
     #[error(
         "destination `{destination}` does not allow a reply to {reply_to:?}, which the message asks for: its patterns say \

@@ -2,6 +2,7 @@
 //! line in `registry`; nothing else knows a kind.
 
 mod ack;
+mod commit_order;
 pub(crate) mod config;
 mod connection;
 mod dead_letters;
@@ -24,9 +25,10 @@ pub mod amqp;
 pub mod folder;
 pub mod http;
 
-pub use crate::config::{Capabilities, ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
+pub use crate::config::{Capabilities, ConnectionConfig, ConnectionName, DestinationConfig, Redelivery, SourceConfig};
 
 pub use ack::{AckHandle, Settled, Settlement};
+pub use commit_order::{CommitOrder, CommitTurn, LaneEnded};
 pub use config::{BindDestination, Connect, OpenError, OpenSource, Opening, Registered, connection_as};
 pub use connection::{Connection, ConnectionStatus, ConnectionWatch, Connections, Sample};
 pub use dead_letters::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenStore, WayBack};

@@ -1,5 +1,9 @@
 //! Carrying out a disposition at a broker: which copy goes where before the original is acknowledged. Knows no broker:
 //! `amqp` and the simulator each bring theirs.
+//!
+//! A message that goes back goes as a copy to its own queue, and the original is let go of, whatever the broker can do. Without a
+//! copy the original is given back where the broker takes back one message by itself. Where it takes back none, the copy is tried
+//! for longer, and at the end the original is left unsettled: the broker then hands over everything again from it on.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -8,7 +12,9 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::ack::{Settled, Settlement};
+use super::commit_order::CommitTurn;
 use super::hold::{GaveUp, HOLD_LIMIT, Hold};
+use crate::config::Capabilities;
 use crate::disposition::Disposition;
 use crate::failpoints::{self, Failpoint};
 use crate::message::{Envelope, Message};
@@ -21,9 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose {
     /// For another attempt, which has this number.
-    Retry { attempt: u32 },
+    Retry {
+        attempt: u32,
+    },
     /// To be quarantined, after this many hosts crashed with it in flight.
-    Quarantine { crash_count: u32 },
+    Quarantine {
+        crash_count: u32,
+    },
     /// Back to the others, as it was.
     PutBack,
     DeadLetter(Envelope),
@@ -35,6 +45,14 @@ pub(crate) trait Delivered: Sized + Send + Sync {
     type Copy: Display + Sync;
     /// Why a copy is not known to have arrived.
     type Error: Error;
+
+    /// What its source can do.
+    fn capabilities(&self) -> &'static Capabilities;
+
+    /// Its turn to be let go of, where letting go of one message lets go of all before it.
+    fn turn(&mut self) -> Option<CommitTurn> {
+        None
+    }
 
     /// Whether it is quarantined and runs alone.
     fn is_in_quarantine(&self) -> bool;
@@ -51,7 +69,7 @@ pub(crate) trait Delivered: Sized + Send + Sync {
     /// Acknowledges the original.
     fn ack(self) -> impl Future<Output = Settled> + Send;
 
-    /// Gives the original back to its queue.
+    /// Gives the original back to its queue; where that takes back none by itself, leaves it unsettled.
     fn nack(self) -> impl Future<Output = Settled> + Send;
 }
 
@@ -67,7 +85,7 @@ pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_
         ..
     } = settlement;
     let purpose = match disposition {
-        Disposition::Ack => return delivered.ack().await,
+        Disposition::Ack => return let_go(delivered).await,
         Disposition::Return => return give_back(delivered, Purpose::PutBack, message, hold).await,
         Disposition::Retry(_) => Purpose::Retry {
             attempt: message.attempt.saturating_add(1),
@@ -94,7 +112,7 @@ pub(crate) async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_
     match hold.until_done(&copy, || delivered.publish(&copy)).await {
         Ok(()) => {
             failpoints::pass(Failpoint::Copied, &message.id).await;
-            delivered.ack().await
+            let_go(delivered).await
         }
         Err(GaveUp) => give_back(delivered, back, message, hold).await,
     }
@@ -112,7 +130,10 @@ async fn give_back<D: Delivered>(delivered: D, back: Purpose, message: &Message,
     let Some(copy) = copy else {
         return delivered.nack().await;
     };
-    let patience = if stays_in_quarantine { HOLD_LIMIT } else { PATIENCE };
+    let patience = match delivered.capabilities().gives_back && !stays_in_quarantine {
+        true => PATIENCE,
+        false => HOLD_LIMIT,
+    };
     match move_to(delivered, &copy, message, (hold, patience)).await {
         Settled::Done => Settled::Returned,
         settled => settled,
@@ -138,22 +159,46 @@ async fn move_to<D: Delivered>(
         return delivered.nack().await;
     }
     failpoints::pass(Failpoint::Copied, &message.id).await;
-    delivered.ack().await
+    let_go(delivered).await
+}
+
+/// Lets go of a message when its turn has come. What is to take its place is safe already: were it made in turn, too, a drain
+/// would wait for one confirm after the other.
+async fn let_go<D: Delivered>(mut delivered: D) -> Settled {
+    let Some(turn) = delivered.turn() else {
+        return delivered.ack().await;
+    };
+    let Ok(turn) = turn.comes().await else {
+        return match delivered.nack().await {
+            Settled::Lost(why) => Settled::Lost(why),
+            Settled::Done | Settled::Returned => Settled::Lost("one before it was not let go of".to_owned()),
+        };
+    };
+    let settled = delivered.ack().await;
+    if settled == Settled::Done {
+        turn.pass();
+    }
+    settled
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use futures_util::FutureExt;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::disposition::{Reason, ReasonClass, Stage};
-    use crate::transport::amqp::PublishError;
+    use crate::transport::CommitOrder;
+    use crate::transport::amqp::{PublishError, QUEUE};
 
     /// Takes copies, but no dead letters; records every call.
     struct Delivery {
+        capabilities: &'static Capabilities,
         is_void: bool,
+        turn: Option<CommitTurn>,
+        takes_copies: bool,
         log: Arc<Mutex<Vec<String>>>,
     }
 
@@ -169,6 +214,14 @@ mod tests {
     impl Delivered for Delivery {
         type Copy = String;
         type Error = PublishError;
+
+        fn capabilities(&self) -> &'static Capabilities {
+            self.capabilities
+        }
+
+        fn turn(&mut self) -> Option<CommitTurn> {
+            self.turn.take()
+        }
 
         fn is_in_quarantine(&self) -> bool {
             false
@@ -189,6 +242,7 @@ mod tests {
             self.log(copy);
             match copy.as_str() {
                 "dead letter" => Err(PublishError::Disconnected),
+                _ if !self.takes_copies => Err(PublishError::Disconnected),
                 _ => Ok(()),
             }
         }
@@ -210,7 +264,10 @@ mod tests {
         let check = async |otherwise: &Disposition, is_void, is_cut, expect: &[&str]| {
             let log = Arc::default();
             let delivery = Delivery {
+                capabilities: &QUEUE,
                 is_void,
+                turn: None,
+                takes_copies: true,
                 log: Arc::clone(&log),
             };
             let cut = CancellationToken::new();
@@ -245,5 +302,66 @@ mod tests {
             // The broker redelivers it, and the next host counts.
             check(&quarantined, true, is_cut, &["dead letter", "nack"]).await;
         }
+    }
+
+    /// Lets a delivery go back with a destination for copies that takes none; gives what was asked of it, and for how long.
+    async fn goes_back(capabilities: &'static Capabilities) -> (Vec<String>, Settled, u64) {
+        let log = Arc::default();
+        let delivery = Delivery {
+            capabilities,
+            is_void: false,
+            turn: None,
+            log: Arc::clone(&log),
+            takes_copies: false,
+        };
+        let hold = Hold::new("digits", CancellationToken::new(), Duration::from_secs(3));
+        let message = Message::default();
+        let settlement = Settlement {
+            disposition: &Disposition::Return,
+            otherwise: &Disposition::Return,
+            results: &[],
+            message: &message,
+            hold: &hold,
+            dead_letter: &|_| Envelope::default(),
+        };
+        let began = tokio::time::Instant::now();
+        let settled = settle(delivery, settlement).await;
+        let log = log.lock().unwrap().clone();
+        (log, settled, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_source_takes_back_as_a_copy_alone_is_held_for_longer() {
+        static COPIES_ALONE: Capabilities = Capabilities {
+            gives_back: false,
+            ..QUEUE
+        };
+        let asked = || vec!["PutBack".to_owned(), "nack".to_owned()];
+        assert_eq!(
+            goes_back(&QUEUE).await,
+            (asked(), Settled::Returned, PATIENCE.as_secs())
+        );
+        let kept = (asked(), Settled::Returned, HOLD_LIMIT.as_secs());
+        assert_eq!(goes_back(&COPIES_ALONE).await, kept);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_is_let_go_of_in_its_turn_and_not_behind_one_that_was_not() {
+        let (mut order, log) = (CommitOrder::default(), Arc::default());
+        let [first, second, third, fourth] = [(); 4].map(|()| Delivery {
+            capabilities: &QUEUE,
+            is_void: false,
+            turn: Some(order.turn()),
+            log: Arc::clone(&log),
+            takes_copies: true,
+        });
+        let mut second = Box::pin(let_go(second));
+        assert!(second.as_mut().now_or_never().is_none() && log.lock().unwrap().is_empty());
+        assert_eq!(let_go(first).await, Settled::Done);
+        assert_eq!(second.await, Settled::Done);
+        assert_eq!(third.nack().await, Settled::Returned);
+        log.lock().unwrap().clear();
+        assert!(matches!(let_go(fourth).await, Settled::Lost(_)));
+        assert_eq!(*log.lock().unwrap(), ["nack"]);
     }
 }

@@ -23,7 +23,8 @@ pub trait Source: fmt::Debug + Send {
         ready(()).boxed()
     }
 
-    /// The next message; `None` when the source has ended.
+    /// The next message that is not in quarantine; `None` when the source has ended: nothing waits, is in flight or is in
+    /// quarantine.
     ///
     /// # Errors
     /// Only a source that is to end when it is empty fails; any other is waited for.
@@ -43,12 +44,12 @@ pub trait Source: fmt::Debug + Send {
         ready(None).boxed()
     }
 
-    /// Where its quarantined messages wait; `None` where [`Source::next`] hands them out among the others, one at a time.
-    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
-        None
-    }
+    /// Where its quarantined messages wait; `None` where nothing is ever quarantined, since it tells no redelivery
+    /// ([`Redelivery::Untold`](crate::transport::Redelivery)).
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>>;
 
-    /// For a while redeliveries do not count as crashes: this process gave back its prefetched messages, and lives.
+    /// For a while redeliveries do not count as crashes: this process gave back its prefetched messages, and lives. Does nothing
+    /// where returned messages are not marked.
     fn grant_grace(&self) {}
 
     /// Whether it hands out messages, and what it waits for while it does not; up to date while the source runs.
@@ -70,7 +71,7 @@ pub trait Source: fmt::Debug + Send {
     }
 }
 
-/// Where quarantined messages of a source wait, away from its other messages.
+/// Where the quarantined messages of a source wait, away from the others.
 pub trait QuarantineQueue: fmt::Debug + Send {
     /// Waits until there may be one.
     ///
@@ -79,7 +80,7 @@ pub trait QuarantineQueue: fmt::Debug + Send {
     fn waiting(&mut self) -> BoxFuture<'_, ()>;
 
     /// Takes one, if there is one now. Only where nothing else runs: what is in flight beside others could be blamed for what
-    /// they do.
+    /// they do. Its crash count was made durable before.
     fn take<'a>(&'a mut self, alone: &'a ExclusiveGuard) -> BoxFuture<'a, Option<Delivery>>;
 }
 
@@ -117,7 +118,7 @@ pub enum Quarantine {
         /// Hosts that crashed with it in flight.
         crash_count: u32,
     },
-    /// It is quarantined: it runs alone.
+    /// It is quarantined: it runs alone. Only a [`QuarantineQueue`] hands it out.
     Inside {
         /// Hosts that crashed with it in flight.
         crash_count: u32,
@@ -155,6 +156,25 @@ impl SourceError {
 }
 
 impl Quarantine {
+    /// Of an ordinary message, with which a host may have crashed. Others were in flight beside it.
+    pub fn of_ordinary(is_crash: bool) -> Self {
+        match is_crash {
+            true => Self::Due { crash_count: 1 },
+            false => Self::None,
+        }
+    }
+
+    /// Of a quarantined message after so many crashes, and perhaps another. It was alone in flight: nothing else can have
+    /// caused that.
+    pub fn of_quarantined(is_crash: bool, crash_count: u32) -> Self {
+        match is_crash {
+            true => Self::Due {
+                crash_count: crash_count.saturating_add(1),
+            },
+            false => Self::Inside { crash_count },
+        }
+    }
+
     /// Whether a crash while the message ran alone proves that it is the cause.
     pub fn is_proven(self) -> bool {
         matches!(self, Self::Due { crash_count } | Self::Inside { crash_count } if crash_count >= 2)

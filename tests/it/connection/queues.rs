@@ -58,7 +58,7 @@ async fn the_quarantine_queue_is_declared_again_for_the_message_that_goes_there(
     host.wait_ready()?;
     host.wait_line(
         PATIENCE,
-        "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once",
+        "messages come again that were in flight when a host ended: each is quarantined and runs alone once",
     )?;
     client.delete(&scene.quarantine_queue()).await?;
     std::fs::remove_file(gate)?;

@@ -15,17 +15,14 @@ use super::{Broker, online, tls};
 use crate::config::{Config, Globs, Secret};
 use crate::transport::{
     Away, BindDestination, Capabilities, Connect, Connection, ConnectionConfig, ConnectionName, Connections,
-    DeadLetterStore, Destination, DestinationConfig, Findings, OpenError, OpenSource, Opening, Source, SourceConfig,
-    connection_as,
+    DeadLetterStore, Destination, DestinationConfig, Findings, OpenError, OpenSource, Opening, Redelivery, Source,
+    SourceConfig, connection_as,
 };
 
 /// The capabilities of a queue.
 pub static QUEUE: Capabilities = Capabilities {
     gives_back: true,
-    tells_redelivery: true,
-    counts_redelivery: false, // a classic queue does not, and a quorum queue also counts messages that were given back
-    order_binds_commits: false,
-    has_quarantine_queue: true,
+    redelivery: Redelivery::Ambiguous, // a restart of the broker marks what was in flight, too
     ends: false,
     hands_over_ahead: true,
     names_files: false,

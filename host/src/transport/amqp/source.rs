@@ -12,7 +12,7 @@ use lapin::{BasicProperties, Consumer};
 use tokio::sync::{Notify, RwLock};
 use tracing::{debug, error, info, warn};
 
-use super::config::{ExchangeConfig, QueueSourceConfig, QueueType};
+use super::config::{self, ExchangeConfig, QueueSourceConfig, QueueType};
 use super::copies;
 use super::dead_letters::Original;
 use super::kinds;
@@ -30,7 +30,7 @@ use crate::transport::hold::backoff;
 use crate::transport::redelivery_grace::RedeliveryGrace;
 use crate::transport::settle::{Delivered, Purpose, settle};
 use crate::transport::{
-    self, AckHandle, Quarantine, QuarantineQueue, Settled, Settlement, Source, SourceError, SourceHealth,
+    self, AckHandle, Capabilities, Quarantine, QuarantineQueue, Settled, Settlement, Source, SourceError, SourceHealth,
 };
 
 /// The longest pause between tries to consume again.
@@ -108,8 +108,8 @@ impl QueueSource {
             queue: Arc::new(queue),
             ack_limit: link.limit(),
             max_message_bytes: pipeline.max_message_bytes,
-            grace: RedeliveryGrace::default(),
-            grace_inside: RedeliveryGrace::default(),
+            grace: RedeliveryGrace::new(&config::QUEUE),
+            grace_inside: RedeliveryGrace::new(&config::QUEUE),
             newly_quarantined: Notify::new(),
             out: Arc::default(),
             settling: RwLock::default(),
@@ -359,6 +359,10 @@ impl AckHandle for QueueAck {
 impl Delivered for QueueAck {
     type Copy = Copy;
     type Error = PublishError;
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &config::QUEUE
+    }
 
     fn is_in_quarantine(&self) -> bool {
         self.is_in_quarantine

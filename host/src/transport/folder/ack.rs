@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -13,7 +13,7 @@ use tracing::warn;
 use super::FolderError;
 use super::claim_dir::Claim;
 use super::content::Look;
-use super::shared::{Shared, ran_alone};
+use super::shared::Shared;
 use crate::disposition::{Disposition, Reason};
 use crate::error_chain::ErrorChain;
 use crate::message::Envelope;
@@ -79,8 +79,8 @@ pub(super) struct EnvelopeText<'a> {
 }
 
 impl FileAck {
+    /// Of a claim that is in hand.
     pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
-        shared.state().in_flight += 1;
         Self {
             shared,
             claim: Some(claim),
@@ -115,6 +115,10 @@ impl FileAck {
         let Some(claim) = &self.claim else {
             return Ok(Settled::Done);
         };
+        let otherwise = match settlement.otherwise {
+            Disposition::Quarantine { crash_count } => Ending::Quarantine(*crash_count),
+            _ => Ending::Return,
+        };
         let ending = match settlement.disposition {
             Disposition::Ack => Ending::Done,
             Disposition::Reject(reason) => {
@@ -140,7 +144,7 @@ impl FileAck {
             Ok(settled) => Ok(settled),
             Err(GaveUp) => {
                 // After a step that may still be under way.
-                let kept = tokio::task::spawn_blocking(move || lock(&ack).keep());
+                let kept = tokio::task::spawn_blocking(move || lock(&ack).keep(&otherwise));
                 kept.await.map_err(FolderError::Stopped)
             }
         }
@@ -164,7 +168,7 @@ impl FileAck {
             Ending::Return => (ending, Settled::Returned),
             _ => (ending, Settled::Done),
         };
-        let (shared, ran_alone) = (Arc::clone(&self.shared), ran_alone(claim));
+        let shared = Arc::clone(&self.shared);
         let worked = shared.work(claim, ending);
         if worked.is_err() && claim.path().symlink_metadata().is_ok() {
             return worked.map(|_| settled);
@@ -176,22 +180,23 @@ impl FileAck {
             (Ok(After::Ended), claim) => drop(claim),
             (Err(error), claim) => {
                 drop(claim);
-                shared.let_go(ran_alone);
+                shared.let_go();
                 return Ok(Settled::Lost(ErrorChain(&error).to_string()));
             }
             (Ok(_), None) => {}
         }
-        shared.let_go(ran_alone);
+        shared.let_go();
         Ok(settled)
     }
 
     /// Gives a file back that could not be settled in time; where that fails as well, it stays claimed.
-    fn keep(&mut self) -> Settled {
+    fn keep(&mut self, otherwise: &Ending) -> Settled {
         let back = match &self.claim {
-            Some(_) => self.end(&Ending::Return),
+            Some(_) => self.end(otherwise),
             None => return Settled::Done, // the last step was in time
         };
         let claim = match back {
+            Ok(Settled::Done) => return Settled::Returned,
             Ok(settled) => return settled,
             Err(_) => self.claim.take(),
         };
@@ -206,11 +211,24 @@ impl FileAck {
         let (shared, name) = (Arc::clone(&self.shared), claim.name().to_owned());
         if error.kind() == io::ErrorKind::NotFound {
             warn!(file = %claim.path().display(), "another process removed the claimed file: there is no message to process");
+            return self.return_it();
         }
-        self.go_back();
-        if error.kind() != io::ErrorKind::NotFound {
-            shared.state().unreadable(&name, error);
+        if claim.is_in_quarantine() {
+            let until = shared.state().unreadable(&name, error);
+            let delay = until.saturating_duration_since(Instant::now());
+            self.claim
+                .take()
+                .into_iter()
+                .for_each(|claim| shared.keep_for(claim, delay));
+            return;
         }
+        self.return_it();
+        shared.state().unreadable(&name, error);
+    }
+
+    /// Puts back what is no file any more.
+    pub(super) fn no_file(mut self) {
+        self.return_it();
     }
 
     /// Puts a file back that the pipeline has not seen.
@@ -218,7 +236,15 @@ impl FileAck {
         self.go_back();
     }
 
+    /// As it was: what was quarantined has shown nothing, and stays apart.
     fn go_back(&mut self) {
+        match self.claim.take_if(|claim| claim.is_in_quarantine()) {
+            Some(claim) => self.shared.keep(claim),
+            None => self.return_it(),
+        }
+    }
+
+    fn return_it(&mut self) {
         match self.end(&Ending::Return) {
             Ok(_) => {}
             Err(error) => {

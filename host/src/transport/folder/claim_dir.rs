@@ -181,12 +181,10 @@ impl ClaimPhase {
     /// The quarantine of a file in this phase when its host is gone. A file that only waited cannot be the cause.
     fn left_behind(self) -> Quarantine {
         match self {
-            Self::Running => Quarantine::Due { crash_count: 1 },
-            Self::Waiting => Quarantine::None,
-            Self::Quarantined { crash_count } => Quarantine::Inside { crash_count },
-            Self::RunningQuarantined { crash_count } => Quarantine::Due {
-                crash_count: crash_count.saturating_add(1),
-            },
+            Self::Running => Quarantine::of_ordinary(true),
+            Self::Waiting => Quarantine::of_ordinary(false),
+            Self::Quarantined { crash_count } => Quarantine::of_quarantined(false, crash_count),
+            Self::RunningQuarantined { crash_count } => Quarantine::of_quarantined(true, crash_count),
         }
     }
 }
@@ -220,6 +218,11 @@ impl Claim {
     /// Its phase.
     pub(super) fn phase(&self) -> ClaimPhase {
         self.phase
+    }
+
+    /// Whether it was quarantined, and no crash is known since.
+    pub(super) fn is_in_quarantine(&self) -> bool {
+        matches!(self.quarantine, Quarantine::Inside { .. })
     }
 
     /// Makes the file's path safe from a power cut.

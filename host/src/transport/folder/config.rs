@@ -13,16 +13,13 @@ use super::{FolderSource, deliver};
 use crate::config::{Config, Globs};
 use crate::transport::{
     BindDestination, Capabilities, Connections, DeadLetterStore, Destination, DestinationConfig, OpenError, OpenSource,
-    Opening, Source, SourceConfig,
+    Opening, Redelivery, Source, SourceConfig,
 };
 
 /// The capabilities of a folder.
 pub static FOLDER: Capabilities = Capabilities {
     gives_back: true,
-    tells_redelivery: true,
-    counts_redelivery: true,
-    order_binds_commits: false,
-    has_quarantine_queue: false,
+    redelivery: Redelivery::Certain, // the system frees the lock of a host when that ends, and at no other time
     ends: true,
     hands_over_ahead: false,
     names_files: true,

@@ -28,9 +28,11 @@ mod deliver;
 mod destination;
 mod files;
 mod keys;
+mod quarantine;
 mod scan;
 mod shared;
 mod skipped;
+mod take;
 #[cfg(test)]
 mod tests;
 mod unreadable;
@@ -54,13 +56,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    Attention, Backlog, Delivery as FolderDelivery, Malformed, Registered, Source, SourceError, SourceHealth, Until,
+    Attention, Backlog, Delivery, Malformed, QuarantineQueue, Registered, Source, SourceError, SourceHealth, Until,
 };
 use crate::error_chain::ErrorChain;
 use crate::message::Message;
 use ack::FileAck;
 use claim_dir::ClaimDir;
 use files::ensure_directory;
+use quarantine::ApartFiles;
 use scan::{Scanner, Search, Step};
 use shared::Shared;
 
@@ -208,14 +211,8 @@ impl FolderSource {
             shared: Arc::clone(&shared),
             claim_dir: Arc::new(claim_dir),
             private,
-            source: folder
-                .file_name()
-                .unwrap_or(folder.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
             pattern: config.pattern.clone(),
             prefetch,
-            max_message_bytes,
             until,
             search: Search::default(),
         };
@@ -246,10 +243,10 @@ impl FolderSource {
     async fn next_file(&mut self) -> Result<Option<Found>, FolderError> {
         loop {
             match self.step().await {
-                Ok(Step::Delivered(mut delivery)) => {
+                Ok(Step::Delivered(mut found)) => {
                     self.is_failing = false;
-                    delivery.1.is_handed_out = true;
-                    return Ok(Some(*delivery));
+                    found.1.is_handed_out = true;
+                    return Ok(Some(*found));
                 }
                 Ok(Step::Ended) => return Ok(None),
                 Ok(Step::Wait(until)) => {
@@ -293,23 +290,16 @@ impl FolderSource {
 }
 
 impl Source for FolderSource {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<FolderDelivery>, SourceError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>> {
         async {
             let found = self.next_file().await.map_err(SourceError::new)?;
-            Ok(found.map(|(message, ack)| {
-                let (message, malformed) = match message {
-                    Ok(message) => (message, None),
-                    Err(Malformed { message, text }) => (message, Some(text)),
-                };
-                FolderDelivery {
-                    message,
-                    malformed,
-                    quarantine: ack.quarantine(),
-                    ack: Box::new(ack),
-                }
-            }))
+            Ok(found.map(delivery))
         }
         .boxed()
+    }
+
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
+        Some(Box::new(ApartFiles::new(Arc::clone(&self.shared))))
     }
 
     fn health(&self) -> SourceHealth {
@@ -337,6 +327,20 @@ impl FolderError {
             path: path.clone(),
             source,
         }
+    }
+}
+
+/// Hands out what was found.
+fn delivery((message, ack): Found) -> Delivery {
+    let (message, malformed) = match message {
+        Ok(message) => (message, None),
+        Err(Malformed { message, text }) => (message, Some(text)),
+    };
+    Delivery {
+        message,
+        malformed,
+        quarantine: ack.quarantine(),
+        ack: Box::new(ack),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finds files, claims them and reads them: the blocking half of the source. Knows no disposition.
+//! Finds files and claims them: the blocking half of the source. Knows no disposition.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -10,18 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
-use super::ack::FileAck;
-use super::claim_dir::{Claim, ClaimDir, ClaimPhase};
-use super::content::{Content, Look, hex, is_shortage, read_content};
+use super::claim_dir::{Claim, ClaimDir};
+use super::content::Look;
 use super::shared::Shared;
 use super::skipped::{self, Skipped};
-use super::{FolderError, Found};
+use super::{FolderError, Found, take};
 use crate::config::Globs;
-use crate::message::Message;
-use crate::transport::{Malformed, Quarantine, Until};
+use crate::transport::Until;
 
 /// Names kept of one listing, the first by name; the rest is listed again when these are done. Bounds memory.
 const LISTED_MAX: usize = 65_536;
@@ -41,10 +38,8 @@ pub(super) struct Scanner {
     pub(super) shared: Arc<Shared>,
     pub(super) claim_dir: Arc<ClaimDir>,
     pub(super) private: PathBuf,
-    pub(super) source: String,
     pub(super) pattern: Globs,
     pub(super) prefetch: usize,
-    pub(super) max_message_bytes: usize,
     pub(super) until: Until,
     pub(super) search: Search,
 }
@@ -95,7 +90,7 @@ impl Scanner {
             return Ok(Step::delivered(delivery));
         }
         if let Some(claim) = self.due_claim()? {
-            return Ok(self.read(claim)?.map_or_else(|| self.wait(), Step::delivered));
+            return Ok(take::read(&self.shared, claim)?.map_or_else(|| self.wait(), Step::delivered));
         }
         if self.is_full() {
             return Ok(self.wait());
@@ -124,7 +119,7 @@ impl Scanner {
         }
         let claims = ClaimDir::adopt_all(&self.private).map_err(FolderError::at("read", &self.private))?;
         if !claims.is_empty() {
-            info!(source = %self.source, n_files = claims.len(), "taking over files of a host that is gone: those that it had in flight run alone once");
+            info!(source = %self.shared.source, n_files = claims.len(), "taking over files of a host that is gone: those that it had in flight run alone once");
         }
         for claim in claims {
             self.shared.wait(claim, Duration::ZERO);
@@ -134,33 +129,8 @@ impl Scanner {
 
     /// The earliest claim whose delay is over, now in flight.
     fn due_claim(&self) -> Result<Option<Claim>, FolderError> {
-        let Some(mut claim) = self.shared.state().pop_due() else {
-            return Ok(None);
-        };
-        let path = claim.path();
-        let attempt = claim.attempt;
-        let phase = match claim.quarantine {
-            Quarantine::None => ClaimPhase::Running,
-            // Its path keeps the crash count until the higher one is durable.
-            Quarantine::Due { .. } => claim.phase(),
-            Quarantine::Inside { crash_count } => ClaimPhase::RunningQuarantined { crash_count },
-        };
-        match claim.advance(phase, attempt) {
-            Ok(()) => {
-                if let Quarantine::Inside { .. } = claim.quarantine {
-                    self.shared.state().is_one_alone = true;
-                }
-                Ok(Some(claim))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                warn!(file = %path.display(), "another process removed the claimed file: there is no message to process");
-                Ok(None)
-            }
-            Err(error) => {
-                self.shared.wait(claim, self.shared.timing.retry_delay(attempt));
-                Err(FolderError::at("take up", &path)(error))
-            }
-        }
+        let claim = self.shared.state().pop_due();
+        claim.map_or(Ok(None), |claim| take::take_up(&self.shared, claim))
     }
 
     /// Claims and reads the next file of the listing that is available.
@@ -174,7 +144,7 @@ impl Scanner {
         while let Some(name) = self.search.names.pop() {
             self.shared.state().n_listed = self.search.names.len() + self.search.n_more;
             if let Some(claim) = self.claim(name)
-                && let Some(delivery) = self.read(claim)?
+                && let Some(delivery) = take::read(&self.shared, claim)?
             {
                 return Ok(Some(delivery));
             }
@@ -210,7 +180,10 @@ impl Scanner {
             return None;
         };
         match claim.take_from(&self.shared.folder) {
-            Ok(()) => Some(claim),
+            Ok(()) => {
+                self.shared.state().in_flight += 1;
+                Some(claim)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 // Not an error of the source: one file that cannot be moved must not stop the others.
@@ -258,60 +231,6 @@ impl Scanner {
         is_written
     }
 
-    /// Reads a claimed file; `None` when it went back: it is still written, or cannot be read.
-    fn read(&self, claim: Claim) -> Result<Option<Found>, FolderError> {
-        let path = claim.path();
-        let mut message = self.envelope(&claim);
-        let mut ack = FileAck::new(Arc::clone(&self.shared), claim);
-        let text = match read_content(&path, self.max_message_bytes) {
-            Ok(Content::Body(body, look)) => {
-                message.id = hex(&Sha256::digest(&body));
-                message.body = Arc::new(body);
-                ack.was_read(look, Some(message.id.clone()));
-                return Ok(Some((Ok(message), ack)));
-            }
-            Ok(Content::StillWritten) => {
-                debug!(file = %path.display(), "file is still being written");
-                ack.put_back();
-                return Ok(None);
-            }
-            Ok(Content::TooLarge(bytes, look)) => {
-                message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
-                ack.was_read(look, None);
-                format!(
-                    "the file has {bytes} bytes, more than the {} that `max_message` allows",
-                    self.max_message_bytes
-                )
-            }
-            Ok(Content::NoFile) => {
-                ack.put_back();
-                return Ok(None);
-            }
-            // The process or the machine lacks a resource: the next file would fail as well.
-            Err(error) if is_shortage(&error) => {
-                ack.put_back();
-                return Err(FolderError::at("read", &path)(error));
-            }
-            Err(error) => {
-                ack.unreadable(&error);
-                return Ok(None);
-            }
-        };
-        Ok(Some((Err(Malformed { message, text }), ack)))
-    }
-
-    fn envelope(&self, claim: &Claim) -> Message {
-        Message {
-            source: self.source.clone(),
-            key: claim.name().to_string_lossy().into_owned(),
-            file: Some(claim.name().to_owned()),
-            attempt: claim.attempt,
-            redelivered: claim.redelivered,
-            content_type: mime_guess::from_path(claim.name()).first_raw().map(str::to_owned),
-            ..Message::default()
-        }
-    }
-
     /// Lists the folder anew.
     fn list(&mut self) -> Result<(), FolderError> {
         let began = Instant::now();
@@ -338,9 +257,8 @@ impl Scanner {
                 names.pop();
             }
         }
-        self.search.skipped.log(&self.source, skipped);
-        let is_there = |name: &OsStr| self.shared.folder.join(name).symlink_metadata().is_ok();
-        self.shared.state().unreadable.retain(is_there);
+        self.search.skipped.log(&self.shared.source, skipped);
+        self.shared.state().forget_gone(&self.shared.folder);
         self.search.listed = Some(began);
         self.search.n_more = n_files - names.len();
         self.search.names = names.into_sorted_vec();

@@ -30,29 +30,31 @@ const NAME_TRIES: usize = 8;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
+    /// The folder's name.
+    pub(super) source: String,
     pub(super) done: PathBuf,
     pub(super) dead: PathBuf,
     pub(super) timing: Timing,
     pub(super) writers: Writers,
-    max_message_bytes: usize,
+    pub(super) max_message_bytes: usize,
     // std Mutex and not tokio's: never held over file work or an await.
     state: Mutex<State>,
     /// Notified when a claim ends and when the folder may hold something new; only the source waits for it.
     pub(super) changed: Notify,
+    /// Told when a claim is quarantined; the quarantine queue alone listens.
+    pub(super) newly_quarantined: Notify,
 }
 
 type Waiting = BTreeMap<(Instant, u64), Claim>;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Acknowledgements that are not settled.
+    /// Claims in flight: being read, or not settled.
     pub(super) in_flight: usize,
     /// Claims to be tried again, by the time when; the number distinguishes equal times.
-    pub(super) waiting: Waiting,
-    /// Quarantined claims: of these, one is in flight at a time.
-    pub(super) quarantined: Waiting,
-    /// Whether one of those is in flight.
-    pub(super) is_one_alone: bool,
+    waiting: Waiting,
+    /// Quarantined claims: the source never hands them out, the quarantine queue does.
+    quarantined: Waiting,
     n_waited: u64,
     /// Files that went back, and when they may be claimed again, so that a returned file does not spin.
     pub(super) returned: HashMap<OsString, Instant>,
@@ -69,6 +71,11 @@ impl Shared {
         Self {
             writers: Writers::new(&folder, timing.silence),
             max_message_bytes,
+            source: folder
+                .file_name()
+                .unwrap_or(folder.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
             done: folder.join("done"),
             dead: folder.join("dead"),
             folder,
@@ -78,6 +85,7 @@ impl Shared {
                 ..State::default()
             }),
             changed: Notify::new(),
+            newly_quarantined: Notify::new(),
         }
     }
 
@@ -97,16 +105,24 @@ impl Shared {
         let mut state = self.state();
         state.n_waited += 1;
         let key = (Instant::now() + delay, state.n_waited);
-        match claim.quarantine {
-            Quarantine::Inside { .. } => state.quarantined.insert(key, claim),
-            _ => state.waiting.insert(key, claim),
-        };
+        if claim.is_in_quarantine() {
+            state.quarantined.insert(key, claim);
+            drop(state);
+            self.newly_quarantined.notify_one();
+        } else {
+            state.waiting.insert(key, claim);
+        }
     }
 
-    /// Ends a claim in flight without settling it: the file stays where it is, and is redelivered.
-    pub(super) fn keep(&self, mut claim: Claim) {
+    /// Ends a claim in flight without settling it: the file stays where it is, and is redelivered after the delay of a retry.
+    pub(super) fn keep(&self, claim: Claim) {
+        let delay = self.timing.retry_delay(claim.attempt);
+        self.keep_for(claim, delay);
+    }
+
+    /// The same, after another delay.
+    pub(super) fn keep_for(&self, mut claim: Claim, delay: Duration) {
         claim.redelivered = true;
-        let ran_alone = ran_alone(&claim);
         if let ClaimPhase::RunningQuarantined { crash_count } = claim.phase()
             && claim.quarantine == (Quarantine::Inside { crash_count })
             && let Err(error) = claim.advance(ClaimPhase::Quarantined { crash_count }, claim.attempt)
@@ -114,17 +130,13 @@ impl Shared {
             // This host lives: if it ends in good order now, the next one must not count that as a crash.
             warn!(file = %claim.path().display(), %error, "cannot move the file back into quarantine: its next host may count a crash");
         }
-        let delay = self.timing.retry_delay(claim.attempt);
         self.wait(claim, delay);
-        self.let_go(ran_alone);
+        self.let_go();
     }
 
-    /// Ends a claim in flight, and lets the next quarantined one run when it was one of these.
-    pub(super) fn let_go(&self, ran_alone: bool) {
-        let mut state = self.state();
-        state.in_flight -= 1;
-        state.is_one_alone &= !ran_alone;
-        drop(state);
+    /// Ends a claim in flight.
+    pub(super) fn let_go(&self) {
+        self.state().in_flight -= 1;
         self.changed.notify_one();
     }
 
@@ -245,8 +257,7 @@ impl Shared {
     /// quarantined one that ran alone and crashed no host leaves the quarantine.
     fn give_back(&self, claim: &mut Claim) -> Result<After, FolderError> {
         let delay = self.timing.retry;
-        let is_quarantined = ran_alone(claim);
-        if claim.redelivered && !is_quarantined {
+        if claim.redelivered && !claim.is_in_quarantine() {
             return Ok(After::WaitsFor(delay));
         }
         if claim.attempt == 1 {
@@ -269,15 +280,26 @@ impl Shared {
 }
 
 impl State {
-    /// A file cannot be read: it rests for a while.
-    pub(super) fn unreadable(&mut self, name: &OsStr, error: &io::Error) {
+    /// A file cannot be read: it rests for a while, until the moment that this gives.
+    pub(super) fn unreadable(&mut self, name: &OsStr, error: &io::Error) -> Instant {
         let until = self.unreadable.failed(name, error);
         self.returned.insert(name.to_owned(), until);
+        until
     }
 
-    /// Whether no claim of ours is open.
+    /// Forgets unreadable files that are gone.
+    pub(super) fn forget_gone(&mut self, folder: &Path) {
+        let quarantined = &self.quarantined;
+        self.unreadable.retain(|name| {
+            let mut claims = quarantined.values();
+            folder.join(name).symlink_metadata().is_ok() || claims.any(|claim| claim.name() == name)
+        });
+    }
+
+    /// Whether no claim of ours is open, but for quarantined files that cannot be read: nobody waits for these.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.waiting.is_empty() && self.quarantined.is_empty()
+        let mut quarantined = self.quarantined.values();
+        self.in_flight == 0 && self.waiting.is_empty() && quarantined.all(|claim| self.unreadable.has(claim.name()))
     }
 
     /// Files that wait or are claimed.
@@ -290,33 +312,38 @@ impl State {
         self.waiting.len() + self.quarantined.len()
     }
 
-    /// When the earliest claim's delay is over. Quarantined ones have none while another is in flight.
+    /// When the delay of the earliest ordinary claim is over.
     pub(super) fn due(&self) -> Option<Instant> {
-        let quarantined = Some(&self.quarantined).filter(|_| !self.is_one_alone);
-        let first = [Some(&self.waiting), quarantined].into_iter().flatten();
-        first.filter_map(|waiting| Some(waiting.first_key_value()?.0.0)).min()
+        first_due(&self.waiting)
     }
 
-    /// The earliest claim whose delay is over.
+    /// When the delay of the earliest quarantined claim is over.
+    pub(super) fn quarantine_due(&self) -> Option<Instant> {
+        first_due(&self.quarantined)
+    }
+
+    /// Takes in hand the earliest ordinary claim whose delay is over.
     pub(super) fn pop_due(&mut self) -> Option<Claim> {
-        let is_due = |waiting: &Waiting| {
-            waiting
-                .first_key_value()
-                .is_some_and(|((at, _), _)| *at <= Instant::now())
-        };
-        // Quarantined ones first: one at a time, so that they do not wait behind ordinary ones.
-        if !self.is_one_alone && is_due(&self.quarantined) {
-            return self.quarantined.pop_first().map(|(_, claim)| claim);
-        }
-        is_due(&self.waiting)
-            .then(|| self.waiting.pop_first())?
-            .map(|(_, claim)| claim)
+        let claim = pop_due(&mut self.waiting)?;
+        self.in_flight += 1;
+        Some(claim)
+    }
+
+    /// Takes the earliest quarantined claim whose delay is over.
+    pub(super) fn pop_quarantined(&mut self) -> Option<Claim> {
+        let claim = pop_due(&mut self.quarantined)?;
+        self.in_flight += 1;
+        Some(claim)
     }
 }
 
-/// Whether a claim in flight is the one that runs alone.
-pub(super) fn ran_alone(claim: &Claim) -> bool {
-    matches!(claim.quarantine, Quarantine::Inside { .. })
+fn first_due(waiting: &Waiting) -> Option<Instant> {
+    waiting.first_key_value().map(|((at, _), _)| *at)
+}
+
+fn pop_due(waiting: &mut Waiting) -> Option<Claim> {
+    first_due(waiting).filter(|at| *at <= Instant::now())?;
+    waiting.pop_first().map(|(_, claim)| claim)
 }
 
 /// Tries the plain name first, then random ones.

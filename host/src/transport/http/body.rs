@@ -48,3 +48,40 @@ where
         read.extend_from_slice(&data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::StreamExt;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body of pieces, each after a pause.
+    async fn check(pieces: &[(u64, usize)], bytes_max: usize, expected: Result<usize, u16>) {
+        let pieces = futures_util::stream::iter(pieces.to_vec()).then(|(pause_s, n_bytes)| async move {
+            tokio::time::sleep(Duration::from_secs(pause_s)).await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; n_bytes])))
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let read = read(StreamBody::new(Box::pin(pieces)), bytes_max, deadline).await;
+        assert_eq!(
+            read.map(|read| read.len()).map_err(|answer| answer.status.as_u16()),
+            expected
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_bytes_and_time() {
+        check(&[], 10, Ok(0)).await;
+        check(&[(4, 5), (0, 5)], 10, Ok(10)).await;
+        check(&[(0, 5), (0, 6)], 10, Err(413)).await;
+        check(&[(6, 5)], 10, Err(408)).await;
+        check(&[(4, 1), (4, 1)], 10, Err(408)).await;
+        // What comes earns time for the rest, and none beyond the client's own patience.
+        check(&[(4, 256 << 10), (8, 1)], 1 << 20, Ok((256 << 10) + 1)).await;
+        check(&[(4, 4 << 20), (57, 1)], 8 << 20, Err(408)).await;
+    }
+}

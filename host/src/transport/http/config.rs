@@ -12,16 +12,13 @@ use super::source::HttpSource;
 use crate::config::{Config, Secret};
 use crate::transport::{
     BindDestination, Capabilities, Connections, DeadLetterStore, Destination, DestinationConfig, OpenError, OpenSource,
-    Opening, Source, SourceConfig,
+    Opening, Redelivery, Source, SourceConfig,
 };
 
 /// What an HTTP source can do.
 pub(super) static HTTP: Capabilities = Capabilities {
-    gives_back: true,        // to its client, which may send it again
-    tells_redelivery: false, // a message that crashed a host comes again only if its client sends it
-    counts_redelivery: false,
-    order_binds_commits: false,
-    has_quarantine_queue: false,
+    gives_back: true,               // to its client, which may send it again
+    redelivery: Redelivery::Untold, // a message that crashed a host comes again only if its client sends it
     ends: false,
     hands_over_ahead: false, // what waits is answered with 503
     names_files: false,

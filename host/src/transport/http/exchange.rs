@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::time::Instant;
 
@@ -30,7 +31,11 @@ where
     };
     let counting = front.counts.begin();
     let answer = exchange(routes, &front, &parts, body, is_unread).await;
-    let answer = answer.unwrap_or_else(|refused| refused);
+    let mut answer = answer.unwrap_or_else(|refused| refused);
+    if !routes.leads_somewhere(&front.terms.path) {
+        // The pipeline is stopping: another request would come too late.
+        answer = answer.with(CONNECTION, HeaderValue::from_static("close"));
+    }
     counting.answered(answer.status);
     answer
 }

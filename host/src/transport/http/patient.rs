@@ -102,3 +102,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_must_read_as_fast_as_a_slow_line_and_no_faster() {
+        let (near, _far) = tokio::io::duplex(1024);
+        let mut patient = Patient::new(near);
+        let began = Instant::now();
+        let error = patient.write_all(&[0; 4096]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
+
+        // A peer that reads, however long it takes, gets all of it.
+        let (near, mut far) = tokio::io::duplex(1024);
+        let mut patient = Patient::new(near);
+        let n_bytes = 4 << 20;
+        let writing = async move { patient.write_all(&vec![0; n_bytes]).await };
+        let reading = async {
+            let mut chunk = vec![0; 64 << 10];
+            for _ in 0..n_bytes / chunk.len() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                far.read_exact(&mut chunk).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(writing, reading);
+        written.unwrap();
+    }
+}

@@ -59,6 +59,11 @@ impl Routes {
         Some(next.unwrap_or(now))
     }
 
+    /// Whether a pipeline takes messages at a path.
+    pub(super) fn leads_somewhere(&self, path: &str) -> bool {
+        self.0.borrow().get(path).is_some_and(|front| front.is_open())
+    }
+
     /// Connections at once.
     pub(super) fn connections_max(&self) -> usize {
         let routes = self.0.borrow();

@@ -15,7 +15,7 @@ use super::head::Terms;
 use super::listener::Seat;
 use crate::callers::TokenDigest;
 use crate::config::Name;
-use crate::transport::{Delivery, OpenError, Samples, Source, SourceError, SourceHealth};
+use crate::transport::{Delivery, OpenError, QuarantineQueue, Samples, Source, SourceError, SourceHealth};
 
 /// A path that messages are sent to.
 #[derive(Debug)]
@@ -119,6 +119,11 @@ impl Source for HttpSource {
             None
         }
         .boxed()
+    }
+
+    /// A client that sends a message again is not told from one that sends another.
+    fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
+        None
     }
 
     fn health(&self) -> SourceHealth {

@@ -146,3 +146,18 @@ fn claimed(folder: &TempDir) -> Vec<PathBuf> {
     files.retain(|it| it.file_name() != Some(OsStr::new("lock")));
     files
 }
+
+/// On a thread that may not read what its user may not, root or not.
+fn without_privileges(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        let none = rustix::thread::CapabilitySet::empty();
+        let sets = rustix::thread::CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        rustix::thread::set_capabilities(None, sets).expect("fewer rights");
+        work();
+    });
+    thread.join().expect("what it found");
+}

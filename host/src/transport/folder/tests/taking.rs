@@ -469,21 +469,6 @@ async fn a_file_must_not_have_changed_for_as_long_as_the_setting_says() {
     settle(ack_handle, Disposition::Ack).await;
 }
 
-/// On a thread that may not read what its user may not, root or not.
-fn without_privileges(work: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        let none = rustix::thread::CapabilitySet::empty();
-        let sets = rustix::thread::CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        };
-        rustix::thread::set_capabilities(None, sets).expect("fewer rights");
-        work();
-    });
-    thread.join().expect("what it found");
-}
-
 #[test]
 fn a_file_that_cannot_be_read_stays_where_it_is_and_stops_nobody() {
     use std::os::unix::fs::PermissionsExt as _;
