@@ -5,7 +5,6 @@
 
 pub mod admin;
 pub mod breaker;
-pub mod callers;
 pub mod cases;
 pub mod cli;
 pub mod control;
@@ -15,11 +14,9 @@ pub mod envelope;
 pub mod generation;
 pub mod inference;
 pub mod instruments;
-pub mod isolation;
 pub mod journal;
 pub mod machine;
 pub mod memory;
-pub mod metric;
 pub mod pipeline;
 pub mod progress;
 pub mod quarantine_log;
@@ -31,7 +28,6 @@ pub mod simulation;
 mod stages;
 pub mod streams;
 pub mod supervisor;
-pub mod transport;
 pub mod trial;
 pub mod watch;
 pub mod watchdog;
@@ -39,5 +35,7 @@ pub mod work;
 
 pub use millrace_config as config;
 pub use millrace_sandbox as sandbox;
-pub use millrace_types::{dead_letter, disposition, histogram, kept_prediction, message, plugins, quota};
+pub use millrace_transport as transport;
+pub use millrace_transport::{callers, isolation};
+pub use millrace_types::{dead_letter, disposition, histogram, kept_prediction, message, metric, plugins, quota};
 use millrace_types::{error_chain, failpoints};

@@ -139,8 +139,8 @@ fn what_the_host_takes_the_schema_takes() -> Result<()> {
     let model = millrace_models::manifest_schema();
     let mut whole: Vec<(&Value, PathBuf)> = vec![(&plugins, root().join("xtask/src/demo.toml"))];
     for folder in [
-        "host/src/transport/config_tests/testdata/good",
-        "host/src/transport/config_tests/testdata/warned",
+        "host/transport/src/config_tests/testdata/good",
+        "host/transport/src/config_tests/testdata/warned",
     ] {
         whole.extend(files(folder, "toml")?.into_iter().map(|path| (&plugins, path)));
     }

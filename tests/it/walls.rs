@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use millrace_tests::samples::root;
 
 /// A family of libraries, and the only crates that may depend on it directly.
-const OWNERS: [(&str, &[&str]); 4] = [
+const OWNERS: [(&str, &[&str]); 5] = [
     ("burn", &["millrace-burn", "millrace-train"]),
     // The reader of a file format, without Burn.
     ("burn-pack", &["millrace-model-folder"]),
+    // The tests are a foreign client.
+    ("lapin", &["millrace-transport", "millrace-tests"]),
     ("wasmtime", &["millrace-sandbox"]),
     ("wgpu", &["millrace-burn"]),
 ];
@@ -28,12 +30,15 @@ const HEAVY: [&str; 9] = [
 ];
 /// What whoever runs plugins is built without.
 const NOT_FOR_PLUGINS: [&str; 7] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "lapin", "hyper"];
+/// What whoever speaks to a broker is built without.
+const NOT_FOR_TRANSPORTS: [&str; 6] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "wasmtime"];
 /// A crate, and what may not be among its dependencies, however far down.
-const WITHOUT: [(&str, &[&str]); 8] = [
+const WITHOUT: [(&str, &[&str]); 9] = [
     ("millrace-model-types", &["serde", "tracing"]),
     ("millrace-types", &HEAVY),
     ("millrace-config", &HEAVY),
     ("millrace-sandbox", &NOT_FOR_PLUGINS),
+    ("millrace-transport", &NOT_FOR_TRANSPORTS),
     ("millrace-model-folder", &HEAVY),
     ("millrace-graph", &HEAVY),
     ("millrace-cpu", &HEAVY),
@@ -87,6 +92,8 @@ fn every_wall_holds_something_back() -> Result<()> {
     for (package, without) in [
         ("millrace", HEAVY.as_slice()),
         ("millrace", &NOT_FOR_PLUGINS),
+        ("millrace", &NOT_FOR_TRANSPORTS),
+        ("millrace-transport", &["lapin", "hyper", "tokio"]),
         ("millrace-sandbox", &["wasmtime", "tokio"]),
     ] {
         let found = built_with(package, without)?;

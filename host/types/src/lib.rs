@@ -14,5 +14,6 @@ pub mod error_chain;
 pub mod failpoints;
 pub mod histogram;
 pub mod log_fields;
+pub mod metric;
 pub mod quota;
 pub mod scarcity;
