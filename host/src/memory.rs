@@ -80,7 +80,7 @@ impl MemoryBound {
             models.filter_map(|(name, settings)| Some((read.get(name)?, settings)))
         };
         let models = used_models()
-            .map(|(model, settings)| millrace_models::memory_bytes(model, &settings.placement, settings.max_batch));
+            .map(|(model, settings)| millrace_models::memory_bytes(model, &settings.placement(), settings.max_batch));
         // While one is warmed up, its weights are on the CPU too, to compare.
         let reference = used_models()
             .map(|(model, _)| model.weight_bytes())
@@ -214,8 +214,8 @@ impl MemoryBound {
             let model = read
                 .get(name)
                 .filter(|_| config.pipelines.values().any(|used| used.model == *name))?;
-            let one = millrace_models::memory_bytes(model, &settings.placement, settings.max_batch);
-            let batch = millrace_models::batch_items(model, &settings.placement, settings.max_batch);
+            let one = millrace_models::memory_bytes(model, &settings.placement(), settings.max_batch);
+            let batch = millrace_models::batch_items(model, &settings.placement(), settings.max_batch);
             Some(format!("2 x {} ({batch} at a time)", shown(one)))
         });
         let models: Vec<String> = models.take(WORKINGS_MAX).collect();

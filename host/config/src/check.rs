@@ -1,4 +1,4 @@
-//! From what the user wrote to what the host runs on: values, names, files. Knows no TOML.
+//! From a file to what the host runs on. Knows the tables of the file, and no key in them.
 //!
 //! After a mistake a value stands in (usually the default), so that everything else is still looked at; nothing
 //! that was built this way leaves the room.
@@ -6,74 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use millrace_model_types::{DeviceChoice, Placement};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::check_values::Expect;
 use super::diagnostics::{Diagnostic, Span, did_you_mean};
 use super::endpoint::{ConnectionConfig, ConnectionName};
-use super::host::HOST;
 use super::kind::Transport;
-use super::limits::{
-    DEADLINE, DEVICE, GPU_AT_BEFORE, INSTANCES, ISOLATION, Limits, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION,
-    THREADS,
-};
 use super::links::{EndpointRole, EndpointUse, LinkedEndpoint, Links, UseKind};
-use super::raw::{RawConfig, RawModel, RawPlugin};
-use super::raw_device::RawDevice;
-use super::table::{Key, Report, Table};
-use super::units;
-use super::values::{Bytes, Text};
+use super::report::Report;
+use super::section::FromTable;
+use super::table::{Key, Table};
+use super::values::Text;
 use super::{HostConfig, ModelConfig, Name, PipelineConfig, PluginConfig, ValidParts};
-
-/// The default limits of a call: CPU time, and bytes of memory.
-pub fn default_limits() -> (Duration, usize) {
-    (
-        DEADLINE.default,
-        usize::try_from(MEMORY.default.0).unwrap_or(usize::MAX),
-    )
-}
-
-/// A plugin's limits as the file has them, `deadline` and `memory`.
-pub fn limits_shown((deadline, memory_bytes): (Duration, usize)) -> (String, String) {
-    let bytes = u64::try_from(memory_bytes).unwrap_or(u64::MAX);
-    (units::show_duration(deadline), units::show_size(bytes))
-}
-
-/// Reads them; the default of what is not said.
-///
-/// # Errors
-/// The problem of one of them.
-pub fn limits_read(deadline: Option<&str>, memory: Option<&str>) -> Result<(Duration, usize), String> {
-    fn within<T: Copy + PartialOrd>(value: T, limits: &Limits<T>, text: &str) -> Result<T, String> {
-        let is_within = (limits.min..=limits.max).contains(&value);
-        is_within
-            .then_some(value)
-            .ok_or_else(|| format!("`{}` cannot be {text:?}", limits.key))
-    }
-    let (default_deadline, default_bytes) = default_limits();
-    let deadline = deadline.map(|text| {
-        let read = units::duration(text).map_err(|error| format!("`deadline`: {}", error.message))?;
-        within(read, &DEADLINE, text)
-    });
-    let memory = memory.map(|text| {
-        let read = units::size_bytes(text).map_err(|error| format!("`memory`: {}", error.message))?;
-        within(Bytes(read), &MEMORY, text)
-    });
-    Ok((
-        deadline.transpose()?.unwrap_or(default_deadline),
-        match memory.transpose()? {
-            Some(Bytes(bytes)) => usize::try_from(bytes).unwrap_or(usize::MAX),
-            None => default_bytes,
-        },
-    ))
-}
-
-/// Hexadecimal digits of a SHA-256.
-const SHA256_DIGITS: usize = 64;
 
 /// The checks of one file, and what they found out for the checks across pipelines.
 pub struct Checker<'r, 'a> {
@@ -82,60 +27,52 @@ pub struct Checker<'r, 'a> {
     pub(crate) base: &'r Path,
     pub(crate) links: Links,
     /// The connections of the file, by name, and the kind of each; none for `[broker]`.
-    pub(crate) kinds: BTreeMap<Option<Name>, &'static str>,
+    kinds: BTreeMap<Option<Name>, &'static str>,
 }
 
 /// The checked parts.
 pub(super) struct Checked {
-    pub(super) host: HostConfig,
+    /// Missing where there is a mistake in it.
+    pub(super) host: Option<HostConfig>,
     pub(super) pipelines: BTreeMap<Name, PipelineConfig>,
     pub(super) valid_parts: ValidParts,
 }
 
+impl<'r, 'a> Checker<'r, 'a> {
+    pub(crate) fn new(report: &'r mut Report<'a>, base: &'r Path) -> Self {
+        Self {
+            report,
+            base,
+            links: Links::default(),
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
 impl Checker<'_, '_> {
     /// Checks the whole file.
-    pub(super) fn config(&mut self, raw: &RawConfig<'_>) -> Checked {
-        let connections = self.connections(raw);
-        let none = DeTable::new();
-        let host = raw.host.clone();
-        let host = HostConfig::read(
-            host.unwrap_or_else(|| Table::new(&none, &HOST, String::new(), 0..0)),
-            self,
-        );
-        let models = raw
-            .models
+    pub(super) fn config(&mut self, table: &DeTable<'_>) -> Checked {
+        let file = Table::new(table, self.report.registry.root(), String::new(), 0..0);
+        self.finish(&file);
+        let connections = self.connections(&file);
+        let host = HostConfig::read_all(&file.table_or_empty("host", self.report), self);
+        let models = file.named_tables("model", self.report);
+        let models = models.iter().filter_map(|table| self.if_valid(table));
+        let models = models.map(|model: ModelConfig| (model.name.clone(), model)).collect();
+        let plugins = self.plugins(&file);
+        let pipelines = file.named_tables("pipeline", self.report);
+        let pipelines = pipelines
             .iter()
-            .filter_map(|raw| self.if_valid(raw.is_invalid, |this| this.model(raw)));
-        let models = models.map(|model| (model.name.clone(), model)).collect();
-        let plugins = raw
-            .plugins
-            .iter()
-            .filter_map(|raw| self.if_valid(raw.is_invalid, |this| this.plugin(raw)));
-        let plugins = plugins.map(|plugin| (plugin.name.clone(), plugin)).collect();
-        let pipelines = raw.pipelines.iter().filter_map(|pipeline| self.pipeline(pipeline, raw));
+            .filter_map(|table| PipelineConfig::read_all(table, self));
         let pipelines = pipelines.map(|pipeline| (pipeline.name.clone(), pipeline)).collect();
-        if !raw.has_pipelines && !self.report.meant.contains(&(0, "pipeline")) {
-            let diagnostic = Diagnostic::at(None, "the file has no pipeline").hint("add a `[pipeline.NAME]`");
-            self.report.diagnostic(diagnostic);
-        }
-        if raw.broker.is_none()
-            && !self.report.meant.contains(&(0, "broker"))
-            && let Some(span) = self.links.needs_broker.first()
-        {
-            let diagnostic = Diagnostic::at(span.clone(), "this needs a broker, and the file has no `[broker]`")
-                .hint("add `[broker]` with `amqp = \"${AMQP_URL}\"`");
-            self.report.diagnostic(diagnostic);
-        }
-        self.links.check(raw, self.report);
-        let preprocessors = self.links.used_as(UseKind::Preprocess);
-        let transformers = self.links.used_as(UseKind::Transform);
-        let routers = self.links.used_as(UseKind::Route);
+        self.missing(&file);
+        self.links.check(&file, self.report);
         let valid_parts = ValidParts {
             models,
             plugins,
-            preprocessors,
-            transformers,
-            routers,
+            preprocessors: self.links.used_as(UseKind::Preprocess),
+            transformers: self.links.used_as(UseKind::Transform),
+            routers: self.links.used_as(UseKind::Route),
             connections,
         };
         Checked {
@@ -145,81 +82,155 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// The result of a check, where it found nothing wrong and nothing was wrong before.
-    fn if_valid<T>(&mut self, is_invalid: bool, check: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        let n_before = self.report.diagnostics.len();
-        check(self).filter(|_| !is_invalid && self.report.diagnostics.len() == n_before)
+    /// Reports tables that must be there and are not.
+    fn missing(&mut self, file: &Table<'_>) {
+        if !file.has("pipeline") && !self.report.meant.contains(&(0, "pipeline")) {
+            let diagnostic = Diagnostic::at(None, "the file has no pipeline").hint("add a `[pipeline.NAME]`");
+            self.report.diagnostic(diagnostic);
+        }
+        if !self.kinds.contains_key(&None)
+            && !self.report.meant.contains(&(0, "broker"))
+            && let Some(span) = self.links.needs_broker.first()
+        {
+            let diagnostic = Diagnostic::at(span.clone(), "this needs a broker, and the file has no `[broker]`")
+                .hint("add `[broker]` with `amqp = \"${AMQP_URL}\"`");
+            self.report.diagnostic(diagnostic);
+        }
     }
 
-    /// `[broker]`, and every `[connection.NAME]`.
-    fn connections(&mut self, raw: &RawConfig<'_>) -> BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>> {
-        let mut connections = BTreeMap::new();
-        if let Some(broker) = &raw.broker {
-            self.kinds.insert(None, broker.kind.key);
-            connections.insert(ConnectionName::default(), broker.read.check(self, &broker.span));
+    /// What a table holds, where nothing is wrong with it but keys that it should not have.
+    fn if_valid<T: FromTable>(&mut self, table: &Table<'_>) -> Option<T> {
+        self.finish(table);
+        let n_before = self.report.diagnostics.len();
+        T::read(table, self).filter(|_| self.report.diagnostics.len() == n_before)
+    }
+
+    /// Every `[plugin.NAME]`.
+    fn plugins(&mut self, file: &Table<'_>) -> BTreeMap<Name, PluginConfig> {
+        let mut plugins = BTreeMap::new();
+        for mut table in file.named_tables("plugin", self.report) {
+            if let Some(span) = table.reserve("grant") {
+                let hint = "a plugin has its message, its settings and its log, and nothing else";
+                self.report
+                    .diagnostic(Diagnostic::at(span, "nothing can be granted to a plugin yet").hint(hint));
+            }
+            if let Some(plugin) = self.if_valid::<PluginConfig>(&table) {
+                plugins.insert(plugin.name.clone(), plugin);
+            }
         }
-        for connection in &raw.connections {
-            let name = self.name(connection.name, &connection.span, "connection");
-            let config = connection.read.check(self, &connection.span);
+        plugins
+    }
+
+    /// `[broker]`, and every `[connection.NAME]`: of a kind by the first key that says which. Where there is none, it is one
+    /// of the first kind, which misses its key.
+    fn connections(&mut self, file: &Table<'_>) -> BTreeMap<ConnectionName, Arc<dyn ConnectionConfig>> {
+        let broker = file.table("broker", self.report).into_given();
+        let mut tables: Vec<(Option<ConnectionName>, Table<'_>)> = Vec::new();
+        tables.extend(broker.map(|table| (Some(ConnectionName::default()), table)));
+        for table in file.named_tables("connection", self.report) {
+            let name = self.name(&table, "connection");
+            tables.push((name.map(|name| ConnectionName(Some(name))), table));
+        }
+        let mut connections = BTreeMap::new();
+        for (name, table) in tables {
+            self.finish(&table);
+            let mut kinds = self.report.registry.connections();
+            let Some(kind) = kinds.clone().find(|kind| table.has(kind.key)).or_else(|| kinds.next()) else {
+                continue;
+            };
+            table.refuse_others(kind.keys, "here", self.report);
+            let config = (kind.read)(&table, self);
             if let Some(name) = name {
-                self.kinds.insert(Some(name.clone()), connection.kind.key);
-                connections.insert(ConnectionName(Some(name)), config);
+                self.kinds.insert(name.0.clone(), kind.key);
+                connections.extend(config.map(|config| (name, config)));
             }
         }
         connections
     }
 
-    /// The connection that a source or a destination of a transport names, or needs.
+    /// The connection that a source or a destination of a transport names, or needs because of the key `needed_by`.
     pub fn connection(
         &mut self,
-        key: &Key<Text>,
+        table: &Table<'_>,
         transport: &'static Transport,
-        needed_by: Span,
+        needed_by: &str,
     ) -> Option<ConnectionName> {
-        let is_own = |kind: &str| transport.connections.iter().any(|own| own.key == kind);
-        let Some(given) = key.given() else {
-            if !key.is_absent() {
-                return None;
+        let key: Key<Text> = table.key("connection", self.report);
+        let found = self.connection_of(table, transport);
+        match (&key, &found) {
+            (Key::Absent, _) => {
+                let span = table.value_span(needed_by).unwrap_or_else(|| table.span().clone());
+                self.needs_broker(span, transport, found.is_some());
             }
-            match self.kinds.get(&None) {
-                Some(kind) if !is_own(kind) => {
-                    let message = format!(
-                        "this needs a connection of kind {}, and `[broker]` is of kind {kind}",
-                        transport.name
-                    );
-                    let hint = "name another with `connection`";
-                    self.report.diagnostic(Diagnostic::at(needed_by, message).hint(hint));
-                    return None;
+            (Key::Given(given), _) => {
+                self.links.connections.insert(given.get_ref().value.clone());
+                if found.is_none() {
+                    self.no_connection(given, transport);
                 }
-                _ => self.links.needs_broker.push(needed_by),
             }
-            return Some(ConnectionName::default());
-        };
-        let text = given.get_ref();
-        self.links.connections.insert(text.value.clone());
-        let name = Name::new(&text.value);
-        match self.kinds.get(&name).filter(|_| name.is_some()) {
-            Some(kind) if is_own(kind) => return Some(ConnectionName(name)),
-            Some(kind) => {
-                let message = format!(
-                    "the connection {} is of kind {kind}, and this needs one of kind {}",
-                    text.quoted(),
-                    transport.name
-                );
-                self.report.diagnostic(Diagnostic::at(given.span(), message));
+            (Key::Mistaken, _) => {}
+        }
+        found
+    }
+
+    /// The same, for another key's check.
+    pub fn connection_of(&self, table: &Table<'_>, transport: &'static Transport) -> Option<ConnectionName> {
+        let kind = |name: &Option<Name>| self.kinds.get(name).copied();
+        match table.peek::<Text>("connection", self.report) {
+            Key::Absent => {
+                let is_own = kind(&None).is_none_or(|kind| transport.connects(kind));
+                is_own.then(ConnectionName::default)
             }
-            None => {
-                let known: Vec<&str> = self.kinds.keys().flatten().map(Name::as_str).collect();
-                let message = format!("there is no connection {}", text.quoted());
-                self.report
-                    .diagnostic(match did_you_mean(&text.value, known.iter().copied()) {
-                        Some(meant) => Diagnostic::at(given.span(), format!("{message}, did you mean `{meant}`?")),
-                        None => Diagnostic::at(given.span(), message)
-                            .hint("add `[connection.NAME]`, or leave out `connection` for `[broker]`"),
-                    });
+            Key::Mistaken => None,
+            Key::Given(given) => {
+                let name = Name::new(&given.get_ref().value)?;
+                let name = Some(name);
+                let is_own = kind(&name).is_some_and(|kind| transport.connects(kind));
+                is_own.then_some(ConnectionName(name))
             }
         }
-        None
+    }
+
+    fn needs_broker(&mut self, needed_by: Span, transport: &Transport, is_own: bool) {
+        match self.kinds.get(&None) {
+            Some(kind) if !is_own => {
+                let message = format!(
+                    "this needs a connection of kind {}, and `[broker]` is of kind {kind}",
+                    transport.name
+                );
+                let hint = "name another with `connection`";
+                self.report.diagnostic(Diagnostic::at(needed_by, message).hint(hint));
+            }
+            _ => self.links.needs_broker.push(needed_by),
+        }
+    }
+
+    /// Reports a name of no connection, or of one of another kind.
+    fn no_connection(&mut self, given: &Spanned<Text>, transport: &Transport) {
+        let text = given.get_ref();
+        if let Some(kind) = Name::new(&text.value).and_then(|name| self.kinds.get(&Some(name))) {
+            let message = format!(
+                "the connection {} is of kind {kind}, and this needs one of kind {}",
+                text.quoted(),
+                transport.name
+            );
+            self.report.diagnostic(Diagnostic::at(given.span(), message));
+            return;
+        }
+        let known: Vec<&str> = self.kinds.keys().flatten().map(Name::as_str).collect();
+        let message = format!("there is no connection {}", text.quoted());
+        self.report
+            .diagnostic(match did_you_mean(&text.value, known.iter().copied()) {
+                Some(meant) => Diagnostic::at(given.span(), format!("{message}, did you mean `{meant}`?")),
+                None => Diagnostic::at(given.span(), message)
+                    .hint("add `[connection.NAME]`, or leave out `connection` for `[broker]`"),
+            });
+    }
+
+    /// Reports keys of a table that are not declared for it. Comes before its keys are read: one that was probably meant is
+    /// not missing.
+    pub(crate) fn finish(&mut self, table: &Table<'_>) {
+        table.finish(&self.report.registry.home(), self.report);
     }
 
     /// Adds what is wrong.
@@ -232,140 +243,14 @@ impl Checker<'_, '_> {
         self.report.warning(warning);
     }
 
-    /// Notes what a pipeline takes from or sends to, so that others who do can be found.
-    pub fn link(&mut self, pipeline: &str, role: EndpointRole, endpoint: LinkedEndpoint, span: Span) {
-        let pipeline = pipeline.to_owned();
+    /// Notes what the pipeline of a source or a destination takes from or sends to, so that others who do can be found.
+    pub fn link(&mut self, table: &Table<'_>, role: EndpointRole, endpoint: LinkedEndpoint, span: Span) {
+        let pipeline = table.outer().name().to_owned();
         self.links.endpoints.push(EndpointUse {
             pipeline,
             role,
             endpoint,
             span,
         });
-    }
-
-    fn model(&mut self, raw: &RawModel<'_>) -> Option<ModelConfig> {
-        let name = self.name(raw.name, &raw.span, "model");
-        self.required(
-            &raw.path,
-            "path",
-            &raw.span,
-            "`path = \"models/..\"`, a folder with a `model.toml`, or an `.onnx` file",
-        );
-        let path = raw.path.given().and_then(|path| {
-            let is_network = path.get_ref().value.ends_with(".onnx");
-            self.path(path, if is_network { Expect::File } else { Expect::Folder })
-        });
-        let devices = self.devices(raw);
-        let threads = raw.threads.given().map(|_| self.within(&raw.threads, &THREADS));
-        let instances = self.within(&raw.instances, &INSTANCES);
-        let precision = self.choice(&raw.precision, "precision", PRECISION.words);
-        let max_batch = raw.max_batch.given().map(|_| self.within(&raw.max_batch, &MAX_BATCH));
-        Some(ModelConfig {
-            name: name?,
-            path: path?,
-            placement: Placement {
-                devices,
-                instances: usize::try_from(instances).unwrap_or(1),
-                threads: threads.and_then(|threads| usize::try_from(threads).ok()),
-                precision: precision.unwrap_or(PRECISION.default),
-            },
-            max_batch: max_batch.and_then(|batch| usize::try_from(batch).ok()),
-            max_wait: self.within(&raw.max_wait, &MAX_WAIT),
-        })
-    }
-
-    /// The devices of `devices`, or the one of `device`.
-    fn devices(&mut self, raw: &RawModel<'_>) -> Vec<DeviceChoice> {
-        let one = raw.device.given().map(|device| self.device(device));
-        let Some(several) = raw.devices.given() else {
-            return vec![one.unwrap_or(DEVICE.default)];
-        };
-        if let Some(device) = raw.device.given() {
-            let message = "`device` and `devices` exclude each other";
-            let diagnostic = Diagnostic::at(device.span(), message).hint("leave one of them out");
-            self.report.diagnostic(diagnostic);
-        }
-        let devices = &several.get_ref().0;
-        if !(1..=MAX_DEVICES).contains(&devices.len()) {
-            let message = format!("`devices` must name from 1 to {MAX_DEVICES}, found {}", devices.len());
-            self.report.diagnostic(Diagnostic::at(several.span(), message));
-            return vec![DEVICE.default];
-        }
-        devices.iter().map(|device| self.device(device)).collect()
-    }
-
-    fn device(&mut self, raw: &Spanned<RawDevice>) -> DeviceChoice {
-        const FORMS: &str =
-            "write \"auto\", \"gpu\", \"gpu:1\", \"cpu\" or { adapter = \"..\" }; `millrace devices` lists adapters";
-        match raw.get_ref() {
-            RawDevice::Named(text) => {
-                let mut words = DEVICE.words.iter();
-                if let Some((_, device)) = words.find(|(word, _)| *word == text.value) {
-                    return device.clone();
-                }
-                let place = text
-                    .value
-                    .strip_prefix(GPU_AT_BEFORE)
-                    .and_then(|place| place.parse::<u8>().ok());
-                if let Some(place) = place.filter(|place| *place < 100) {
-                    return DeviceChoice::GpuAt(place.into());
-                }
-                let message = format!("{} is not a device", text.quoted());
-                self.report.diagnostic(Diagnostic::at(raw.span(), message).hint(FORMS));
-            }
-            RawDevice::Adapter { adapter, span } => {
-                self.required(
-                    adapter,
-                    "adapter",
-                    span,
-                    "a part of the adapter's name; `millrace devices` lists them",
-                );
-                if let Some(adapter) = adapter.given() {
-                    if !adapter.get_ref().value.trim().is_empty() {
-                        return DeviceChoice::Adapter(adapter.get_ref().value.clone());
-                    }
-                    self.report
-                        .diagnostic(Diagnostic::at(adapter.span(), "the adapter has no name").hint(FORMS));
-                }
-            }
-        }
-        DEVICE.default
-    }
-
-    fn plugin(&mut self, raw: &RawPlugin<'_>) -> Option<PluginConfig> {
-        let name = self.name(raw.name, &raw.span, "plugin");
-        self.required(&raw.path, "path", &raw.span, "`path = \"plugins/..wasm\"`");
-        let path = raw.path.given().and_then(|path| self.path(path, Expect::File));
-        let isolation = self.choice(&raw.isolation, "isolation", ISOLATION.words);
-        let memory = self.within(&raw.memory, &MEMORY);
-        let sha256 = raw.sha256.given().and_then(|digest| self.sha256(digest));
-        let deadline = self.within(&raw.deadline, &DEADLINE);
-        Some(PluginConfig {
-            name: name?,
-            path: path?,
-            sha256,
-            deadline,
-            memory_bytes: usize::try_from(memory.0).unwrap_or(usize::MAX),
-            isolation: isolation.unwrap_or(ISOLATION.default),
-            settings: raw
-                .settings
-                .given()
-                .map_or_else(|| "{}".to_owned(), |settings| settings.get_ref().0.clone()),
-        })
-    }
-
-    fn sha256(&mut self, digest: &Spanned<Text>) -> Option<String> {
-        let text = &digest.get_ref().value;
-        if text.len() == SHA256_DIGITS && text.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Some(text.to_ascii_lowercase());
-        }
-        let n_chars = text.chars().count();
-        let message = match text.chars().all(|c| c.is_ascii_hexdigit()) {
-            true => format!("a SHA-256 has {SHA256_DIGITS} hexadecimal digits, found {n_chars}"),
-            false => format!("a SHA-256 has {SHA256_DIGITS} hexadecimal digits and nothing else"),
-        };
-        self.report
-            .diagnostic(Diagnostic::at(digest.span(), message).hint("`sha256sum FILE` prints it"));
-        None
     }
 }

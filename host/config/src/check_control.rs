@@ -29,9 +29,9 @@ const FORMS: &str =
 
 impl Checker<'_, '_> {
     /// Checks `admin` and `admin_public`.
-    pub(super) fn admin(&mut self, table: &mut Table<'_>) -> Option<SocketAddr> {
+    pub(super) fn admin(&mut self, table: &Table<'_>) -> Option<SocketAddr> {
         let key: Key<Text> = table.key("admin", self.report);
-        let is_public: Key<bool> = table.key("admin_public", self.report);
+        let is_public: Key<bool> = table.peek("admin_public", self.report);
         let public = is_public.given().filter(|public| *public.get_ref());
         let Some(admin) = key.given() else {
             if let (Some(public), true) = (public, key.is_absent()) {
@@ -67,9 +67,9 @@ impl Checker<'_, '_> {
     }
 
     /// Checks `control` and `control_token`.
-    pub(super) fn control(&mut self, table: &mut Table<'_>) -> ControlConfig {
+    pub(super) fn control(&mut self, table: &Table<'_>) -> ControlConfig {
         let key: Key<Text> = table.key("control", self.report);
-        let token: Key<Text> = table.key("control_token", self.report);
+        let token: Key<Text> = table.peek("control_token", self.report);
         let address = key
             .given()
             .and_then(|control| control.get_ref().value.parse::<SocketAddr>().ok());

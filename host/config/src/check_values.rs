@@ -6,10 +6,10 @@ use globset::Glob;
 use toml::Spanned;
 
 use super::check::Checker;
-use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted};
-use super::limits::{Limits, Show};
-use super::table::Key;
-use super::values::{Bytes, Patterns, Text};
+use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted, quoted_path};
+use super::limits::{Show, Within};
+use super::table::{Key, Table};
+use super::values::{Patterns, Text};
 use super::{Globs, Name};
 
 /// The expected kind of a path.
@@ -22,8 +22,9 @@ pub enum Expect {
 }
 
 impl Checker<'_, '_> {
-    /// Checks a name that the user gave.
-    pub fn name(&mut self, text: &str, span: &Span, kind: &str) -> Option<Name> {
+    /// Checks the name that the user gave a table.
+    pub fn name(&mut self, table: &Table<'_>, kind: &str) -> Option<Name> {
+        let (text, span) = (table.name(), table.span());
         let name = Name::new(text);
         if name.is_none() {
             let kebab: String = text
@@ -64,23 +65,18 @@ impl Checker<'_, '_> {
     }
 
     /// A number within its limits.
-    pub fn within<T: Show>(&mut self, key: &Key<T>, limits: &Limits<T>) -> T {
+    pub fn within<T: Show>(&mut self, key: &Key<T>, name: &str, limits: &Within<T>) -> T {
         let Some(value) = key.given() else {
             return limits.default;
         };
         let given = *value.get_ref();
-        if (limits.min..=limits.max).contains(&given) {
+        if limits.contain(given) {
             return given;
         }
         let (min, max) = (limits.min.show(), limits.max.show());
-        let message = format!("`{}` must be from {min} to {max}, found {}", limits.key, given.show());
+        let message = format!("`{name}` must be from {min} to {max}, found {}", given.show());
         self.report.diagnostic(Diagnostic::at(value.span(), message));
         limits.default
-    }
-
-    /// A size within its limits.
-    pub fn size_bytes(&mut self, key: &Key<Bytes>, limits: &Limits<Bytes>) -> usize {
-        usize::try_from(self.within(key, limits).0).unwrap_or(usize::MAX)
     }
 
     /// One of a few words.
@@ -102,6 +98,19 @@ impl Checker<'_, '_> {
                 .diagnostic(Diagnostic::at(given.span(), message).hint(format!("it is {}", all.join(" or "))));
         }
         found
+    }
+
+    /// The path that a key must have.
+    pub(crate) fn required_path(
+        &mut self,
+        table: &Table<'_>,
+        name: &'static str,
+        expect: Expect,
+        example: &str,
+    ) -> Option<PathBuf> {
+        let key: Key<Text> = table.key(name, self.report);
+        self.required(&key, name, table.span(), example);
+        self.path(key.given()?, expect)
     }
 
     /// A path, absolute; `None` where nothing is there.
@@ -132,7 +141,7 @@ impl Checker<'_, '_> {
         let diagnostic = Diagnostic::at(text.span(), problem);
         let is_relative = text.get_ref().is_plain() && Path::new(&text.get_ref().value).is_relative();
         self.report.diagnostic(match is_relative {
-            true => diagnostic.hint(format!("looked for {}", quoted(&path.display().to_string()))),
+            true => diagnostic.hint(format!("looked for {}", quoted_path(&path))),
             false => diagnostic,
         });
         None

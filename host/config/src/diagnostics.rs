@@ -18,6 +18,9 @@ pub type Span = Range<usize>;
 /// Quoted text is cut here, so that a message stays one line.
 const QUOTED_CHARS_MAX: usize = 80;
 
+/// And a path here: Linux takes none that is longer.
+const PATH_CHARS_MAX: usize = 4_096;
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -322,16 +325,25 @@ pub const HIDDEN: &str = "***";
 
 /// Text of the user in a message: in backticks, one line, bounded.
 pub(crate) fn quoted(text: &str) -> String {
+    quoted_up_to(text, QUOTED_CHARS_MAX)
+}
+
+/// The same for a path: its end says most.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    quoted_up_to(&path.display().to_string(), PATH_CHARS_MAX)
+}
+
+fn quoted_up_to(text: &str, chars_max: usize) -> String {
     let text = cut_out(text, &url_passwords(text));
     let mut shown = String::new();
-    for c in text.chars().take(QUOTED_CHARS_MAX) {
+    for c in text.chars().take(chars_max) {
         if c.is_control() {
             shown.extend(c.escape_default())
         } else {
             shown.push(c)
         }
     }
-    let cut = if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
+    let cut = if text.chars().nth(chars_max).is_some() {
         ".."
     } else {
         ""

@@ -7,11 +7,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::Checker;
 use super::diagnostics::{Diagnostic, SourceText};
-use super::links::Links;
-use super::raw::RawConfig;
 use super::registry::Registry;
+use super::report::Report;
 use super::syntax::Syntax;
-use super::table::Report;
 use super::{Config, ConfigErrors, ValidParts, Warning};
 use millrace_types::scarcity::scarcity;
 
@@ -77,15 +75,8 @@ pub(super) fn parse(
     }
 
     let mut report = Report::new(registry, text, env);
-    let raw = RawConfig::read(table.get_ref(), &mut report);
     let base = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    let checked = Checker {
-        report: &mut report,
-        base: &base,
-        links: Links::default(),
-        kinds: Default::default(),
-    }
-    .config(&raw);
+    let checked = Checker::new(&mut report, &base).config(table.get_ref());
     report
         .diagnostics
         .retain(|diagnostic| !syntax.explains(text, diagnostic));
@@ -93,13 +84,13 @@ pub(super) fn parse(
     report.diagnostics.extend(syntax.values);
 
     let source = Arc::new(source);
-    if !report.diagnostics.is_empty() {
+    let (Some(host), true) = (checked.host, report.diagnostics.is_empty()) else {
         return Err(ConfigErrors::new(source, checked.valid_parts, report.diagnostics));
-    }
+    };
     let config = Config {
         path: absolute,
         connections: checked.valid_parts.connections,
-        host: checked.host,
+        host,
         models: checked.valid_parts.models,
         plugins: checked.valid_parts.plugins,
         pipelines: checked.pipelines,

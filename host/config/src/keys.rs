@@ -1,13 +1,12 @@
-//! Every key of `plugins.toml`, declared: the reader takes no other, and the JSON Schema and the tables of the reference
+//! Every key of `plugins.toml`, put together: the reader takes no other, and the JSON Schema and the tables of the reference
 //! are made of this. Reads nothing.
 
-use millrace_schema::{Declared, File, Form, Section, Units};
+use millrace_schema::{Declared, File, Form, Section, Units, When};
 
 use super::host::HOST;
-use super::keys_pipeline;
-use super::limits::{
-    DEADLINE, DEVICE, GPU_AT, INSTANCES, ISOLATION, MAX_BATCH, MAX_DEVICES, MAX_WAIT, MEMORY, PRECISION, THREADS,
-};
+use super::model::MODEL;
+use super::pipeline::{DESTINATION, PIPELINE, SOURCE};
+use super::plugin::PLUGIN;
 use super::registry::Registry;
 use super::units;
 
@@ -20,11 +19,11 @@ pub(crate) fn file(registry: &'static Registry) -> File {
     }
 }
 
-pub static DURATION: Units = Units {
+pub(crate) static DURATION: Units = Units {
     name: "duration",
     pattern: units::duration_pattern,
 };
-pub static SIZE: Units = Units {
+pub(crate) static SIZE: Units = Units {
     name: "size",
     pattern: units::size_pattern,
 };
@@ -36,36 +35,18 @@ pub const PATH: &str = "^[^\\x00]+$";
 
 /// Patterns, of which none is empty.
 pub const PATTERNS: Form = Form::Either(&[Form::Text("."), Form::List(&Form::Text("."), 1, None)]);
-/// Where a source or a destination is, if not at the broker of `[broker]`.
-pub const CONNECTION: Declared = Declared::new(
-    "connection",
-    Form::Text(NAME),
-    "\"plant\"",
-    "The connection that it goes by: the name of a `[connection.NAME]`.",
-)
-.or("`[broker]`");
+/// The name of a connection: where a source or a destination is, if not at the broker of `[broker]`.
+pub const CONNECTION: Form = Form::Text(NAME);
 
-/// The file, put together with the keys that the transports declare; made once for a registry.
-pub(crate) fn root(registry: &'static Registry) -> &'static Section {
-    let broker = leak(Section {
-        id: "broker",
-        title: "[broker]",
-        help: "How a broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
-            a destination.",
-        one_of: registry.connections().map(|kind| kind.key).collect::<Vec<_>>().leak(),
-        keys: registry
-            .connections()
-            .flat_map(|kind| kind.keys)
-            .copied()
-            .collect::<Vec<_>>()
-            .leak(),
-        ..Section::EMPTY
-    });
-    let keys = vec![
-        Declared::new("broker", Form::Table(broker), "", "How the broker is reached.").or("no broker"),
+/// The whole file.
+static FILE: Section = Section {
+    id: "file",
+    help: "The configuration of a Millrace host: a broker, models, plugins, and the pipelines that join them.",
+    keys: &[
+        Declared::new("broker", Form::Table(&BROKER), "", "How the broker is reached.").or("no broker"),
         Declared::new(
             "connection",
-            Form::Named(broker, NAME),
+            Form::Named(&BROKER, NAME),
             "",
             "Further connections, by name: each has the keys of `[broker]`.",
         )
@@ -75,150 +56,84 @@ pub(crate) fn root(registry: &'static Registry) -> &'static Section {
         Declared::new("plugin", Form::Named(&PLUGIN, NAME), "", "The plugins, by name.").or("none"),
         Declared::new(
             "pipeline",
-            Form::Named(keys_pipeline::pipeline(registry), NAME),
+            Form::Named(&PIPELINE, NAME),
             "",
             "The pipelines, by name; at least one.",
         )
         .required(),
-    ];
-    leak(Section {
-        id: "file",
-        help: "The configuration of a Millrace host: a broker, models, plugins, and the pipelines that join them.",
-        keys: keys.leak(),
-        ..Section::EMPTY
-    })
+    ],
+    ..Section::EMPTY
+};
+
+/// `[broker]` and `[connection.NAME]`; their keys are those of the registered kinds.
+static BROKER: Section = Section {
+    id: "broker",
+    title: "[broker]",
+    help: "How a broker is reached. Needed as soon as one pipeline has a queue as its source, or an exchange or a reply as \
+        a destination.",
+    ..Section::EMPTY
+};
+
+/// The file, with the keys that the transports declare; made once for a registry.
+pub(crate) fn root(registry: &'static Registry) -> &'static Section {
+    let broker = with_kinds(&BROKER, registry.connections().map(|kind| (kind.key, kind.keys)));
+    let source = with_kinds(&SOURCE, registry.sources().map(|kind| (kind.key, kind.keys)));
+    let destination = with_kinds(&DESTINATION, registry.destinations().map(|kind| (kind.key, kind.keys)));
+    let pipeline = with_sections(&PIPELINE, &[source, destination]);
+    let keys = pipeline.keys.iter().map(|key| match key.name {
+        "dead_letter" => dead_letter(key, registry),
+        _ => *key,
+    });
+    let pipeline = leak(pipeline, pipeline.one_of, keys.collect());
+    with_sections(&FILE, &[broker, pipeline])
+}
+
+/// `dead_letter`, and the sources for which it has no meaning.
+fn dead_letter(key: &Declared, registry: &'static Registry) -> Declared {
+    let without = || {
+        let kinds = registry.sources();
+        kinds.filter_map(|kind| Some((kind.key, kind.no_dead_letter_queue?)))
+    };
+    let whys: Vec<&str> = without().map(|(_, why)| why).collect();
+    let help = format!("{}: {}.", key.help.trim_end_matches('.'), whys.join("; "));
+    let unless: Vec<When> = without().map(|(key, _)| When::Has("source", key)).collect();
+    Declared {
+        help: if whys.is_empty() { key.help } else { help.leak() },
+        ..key.unless(unless.leak())
+    }
+}
+
+/// A section with the keys of each kind of it.
+fn with_kinds(
+    section: &'static Section,
+    kinds: impl Iterator<Item = (&'static str, &'static [Declared])>,
+) -> &'static Section {
+    let (own, keys): (Vec<&str>, Vec<&[Declared]>) = kinds.unzip();
+    leak(section, own.leak(), keys.concat())
+}
+
+/// A section whose tables are these, each in place of the one of its name.
+fn with_sections(section: &'static Section, tables: &[&'static Section]) -> &'static Section {
+    let made = |of: &'static Section| tables.iter().find(|made| made.id == of.id).copied().unwrap_or(of);
+    let keys = section.keys.iter().map(|key| Declared {
+        form: match key.form {
+            Form::Table(of) => Form::Table(made(of)),
+            Form::Named(of, names) => Form::Named(made(of), names),
+            form => form,
+        },
+        ..*key
+    });
+    leak(section, section.one_of, keys.collect())
 }
 
 /// Sections refer to each other for as long as the process runs.
-pub(super) fn leak(section: Section) -> &'static Section {
-    Box::leak(Box::new(section))
+fn leak(section: &Section, one_of: &'static [&'static str], keys: Vec<Declared>) -> &'static Section {
+    Box::leak(Box::new(Section {
+        id: section.id,
+        title: section.title,
+        help: section.help,
+        keys: keys.leak(),
+        one_of,
+        kinds: None,
+    }))
 }
-
-static MODEL: Section = Section {
-    id: "model",
-    title: "[model.NAME]",
-    help: "A model.",
-    keys: &[
-        Declared::new(
-            "path",
-            Form::Text(PATH),
-            "\"models/shapes-lenet\"",
-            "The model: a folder with a `model.toml` and the weights, or an `.onnx` file.",
-        )
-        .required(),
-        Declared::new(
-            "device",
-            DEVICE_FORM,
-            "\"auto\"",
-            "`\"auto\"`: a real GPU where there is one, else the CPU, never a software rasteriser. `\"gpu\"`: a real GPU or an \
-            error. `\"gpu:1\"`: the second of them. `\"cpu\"`: the CPU. `{ adapter = \"TEXT\" }`: the adapter whose name contains \
-            the text, software adapters too; `millrace devices` lists them.",
-        )
-        .at_home(),
-        Declared::new(
-            "devices",
-            Form::List(&DEVICE_FORM, 1, Some(MAX_DEVICES)),
-            "[\"gpu:0\", \"gpu:1\"]",
-            "Several devices, each with the whole model, which take batches side by side. Not beside `device`.",
-        )
-        .or("the one of `device`")
-        .at_home(),
-        Declared::new(
-            "instances",
-            Form::Integer(&INSTANCES),
-            "1",
-            "How often the model is on each device: several take batches side by side, each with weights of its own.",
-        )
-        .at_home(),
-        Declared::new(
-            "threads",
-            Form::Integer(&THREADS),
-            "2",
-            "Threads that compute on the CPU, for each instance. The sandbox's workers need cores as well: fewer threads than \
-            cores are right where preprocessing takes as long as the model.",
-        )
-        .or("the number of physical cores")
-        .at_home(),
-        Declared::new(
-            "precision",
-            Form::Words(&PRECISION),
-            "\"f32\"",
-            "How numbers are kept on a GPU: `\"f32\"`, or `\"f16\"`, which takes half the memory and less time where the device \
-            can; what it costs in accuracy is measured and logged when the model is loaded. A CPU computes in `f32`.",
-        )
-        .at_home(),
-        Declared::new("max_batch", Form::Integer(&MAX_BATCH), "64", "The largest batch.").or("by device").at_home(),
-        Declared::new(
-            "max_wait",
-            Form::Quantity(&DURATION, &MAX_WAIT),
-            "\"2ms\"",
-            "How long the first tensor of a batch waits for others. A lone message never waits.",
-        )
-        .at_home(),
-    ],
-    ..Section::EMPTY
-};
-
-const DEVICE_FORM: Form = Form::Either(&[Form::Words(&DEVICE), Form::Text(GPU_AT), Form::Table(&ADAPTER)]);
-
-pub(crate) static ADAPTER: Section = Section {
-    id: "adapter",
-    title: "`device`",
-    help: "A device by the name of its adapter.",
-    keys: &[Declared::new(
-        "adapter",
-        Form::Text(r"[^ \t\r\n]"),
-        "\"llvmpipe\"",
-        "A part of the adapter's name; `millrace devices` lists them.",
-    )
-    .required()],
-    ..Section::EMPTY
-};
-
-pub(crate) static PLUGIN: Section = Section {
-    id: "plugin",
-    title: "[plugin.NAME]",
-    help: "A plugin: one WebAssembly file.",
-    keys: &[
-        Declared::new(
-            "path",
-            Form::Text(PATH),
-            "\"plugins/decode-image.wasm\"",
-            "The WebAssembly file: a component, or a core module with an embedded component type.",
-        )
-        .required(),
-        Declared::new(
-            "sha256",
-            Form::Text("^[0-9A-Fa-f]{64}$"),
-            "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
-            "The digest that the file must have: 64 hexadecimal digits, as `sha256sum` prints them.",
-        )
-        .or("any file")
-        .at_home(),
-        Declared::new("deadline", Form::Quantity(&DURATION, &DEADLINE), "\"1s\"", "CPU time of one call.").at_home(),
-        Declared::new(
-            "memory",
-            Form::Quantity(&SIZE, &MEMORY),
-            "\"256MiB\"",
-            "All memories and tables of one instance together.",
-        )
-        .at_home(),
-        Declared::new(
-            "isolation",
-            Form::Words(&ISOLATION),
-            "\"message\"",
-            "`\"message\"`: a fresh instance for each message, so that no message can see another. `\"worker\"`: one instance \
-            for each worker thread, renewed after a fault: faster, and the plugin keeps what it remembers.",
-        )
-        .at_home(),
-        Declared::new(
-            "settings",
-            Form::Any,
-            "{ resize = \"bilinear\" }",
-            "The settings for the plugin's `configure`, as a JSON object. Dates and times become strings; `nan`, infinities and \
-            integers of more than 64 bits are refused.",
-        )
-        .at_home(),
-    ],
-    ..Section::EMPTY
-};

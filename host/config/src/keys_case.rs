@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::keys::{DURATION, PATH, SIZE};
 use super::keys_expect::EXPECT;
-use super::limits::{AtLeast, DEADLINE, Limits, MEMORY};
+use super::limits::{AtLeast, Within};
+use super::plugin::{DEADLINE, MEMORY};
 use super::values::Bytes;
 
 /// A case: `cases/NAME.toml`.
@@ -16,22 +17,19 @@ pub(super) const CASE: File = File {
 };
 
 /// The count of attempts that a plugin sees.
-pub(super) const ATTEMPT: Limits<i128> = Limits {
-    key: "attempt",
+pub(super) const ATTEMPT: Within<i128> = Within {
     min: 1,
     max: 1 << 31,
     default: 1,
 };
 /// More instructions than any deadline has room for.
-pub(super) const FUEL: Limits<i128> = Limits {
-    key: "fuel",
+pub(super) const FUEL: Within<i128> = Within {
     min: 1,
     max: 1 << 50,
     default: 1 << 50,
 };
 /// The range of 32 bits.
-pub(super) const BUDGET_MEMORY: Limits<Bytes> = Limits {
-    key: "memory",
+pub(super) const BUDGET_MEMORY: Within<Bytes> = Within {
     min: Bytes(1),
     max: Bytes(4 << 30),
     default: Bytes(4 << 30),
@@ -212,7 +210,10 @@ static BUDGET: Section = Section {
     keys: &[
         Declared::new(
             "fuel",
-            Form::Integer(&AtLeast(&FUEL)),
+            Form::Integer(&AtLeast {
+                min: FUEL.min,
+                max: FUEL.max,
+            }),
             "12_000_000",
             "The most instructions that instantiating, configuring and the call may take together: the same on every machine.",
         )

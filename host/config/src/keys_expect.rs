@@ -4,14 +4,17 @@ use millrace_schema::{Declared, Form, Section, When};
 
 use super::keys::PATH;
 use super::keys_case::{ELEMENT, Few, HEADERS, NUMBER, SHAPE, TEXT};
-use super::limits::{AtLeast, Limits};
+use super::limits::{AtLeast, Within};
 
 /// How far a number may be off.
-pub(super) const TOLERANCE: Limits<f64> = Limits {
-    key: "tolerance",
+pub(super) const TOLERANCE: Within<f64> = Within {
     min: 0.0,
     max: 1e9,
     default: 0.001,
+};
+const ANY_TOLERANCE: AtLeast<f64> = AtLeast {
+    min: TOLERANCE.min,
+    max: TOLERANCE.max,
 };
 const DIGEST: Form = Form::Text("^[0-9A-Fa-f]{64}$");
 const OUTCOMES: Few = Few(&[
@@ -111,7 +114,7 @@ static TENSOR: Section = Section {
         .or("any"),
         Declared::new(
             "tolerance",
-            Form::Number(&AtLeast(&TOLERANCE)),
+            Form::Number(&ANY_TOLERANCE),
             "0.001",
             "How far a statistic, and each element in the file, may be off.",
         )
@@ -147,7 +150,7 @@ macro_rules! body_keys {
             Declared::new("file", Form::Text(PATH), "\"cat.json\"", "A file with the whole body.").or("any"),
             Declared::new(
                 "tolerance",
-                Form::Number(&AtLeast(&TOLERANCE)),
+                Form::Number(&ANY_TOLERANCE),
                 "0.001",
                 "How far a number in `json` may be off.",
             )

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use millrace_schema::Declared;
-use toml::Spanned;
 
 use super::check::Checker;
-use super::diagnostics::Span;
 use super::endpoint::{Capabilities, ConnectionConfig, DestinationConfig, SourceConfig};
-use super::table::{Key, Report, Table};
-use super::values::Text;
+use super::section::{FromTable, Reader};
+use super::table::Table;
 
 /// A kind of transport: one folder, and one line in the registry.
 pub struct Transport {
@@ -39,8 +37,8 @@ pub struct SourceKind {
     pub secrets: &'static [SecretKey],
     /// What it can do.
     pub capabilities: &'static Capabilities,
-    /// Reads them.
-    pub read: fn(&mut Table<'_>, &mut Report<'_>) -> Box<dyn ReadSource>,
+    /// Reads and checks them: [`source`]. Its pipeline is the table's [`outer`](Table::outer).
+    pub read: Reader<Arc<dyn SourceConfig>>,
 }
 
 /// A key whose value is a secret.
@@ -61,8 +59,8 @@ pub struct DestinationKind {
     pub keys: &'static [Declared],
     /// Keys that mean nothing in any destination: what is said to who writes one, and what helps.
     pub misplaced: &'static [(&'static str, &'static str, &'static str)],
-    /// Reads them.
-    pub read: fn(&mut Table<'_>, &mut Report<'_>) -> Box<dyn ReadDestination>,
+    /// Reads and checks them: [`destination`]. Its pipeline is the table's [`outer`](Table::outer).
+    pub read: Reader<Arc<dyn DestinationConfig>>,
 }
 
 /// A kind of connection.
@@ -75,41 +73,37 @@ pub struct ConnectionKind {
     pub nowhere: &'static str,
     /// Whether an address that is written in the file may have a secret anywhere.
     pub hides: fn(&str) -> bool,
-    /// Reads them.
-    pub read: fn(&mut Table<'_>, &mut Report<'_>) -> Box<dyn ReadConnection>,
+    /// Reads and checks them: [`connection`].
+    pub read: Reader<Arc<dyn ConnectionConfig>>,
 }
 
-/// The keys of a source, read and not checked.
-pub trait ReadSource {
-    /// Checks them.
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn SourceConfig>>;
-
-    /// The address at which others reach it, where messages can ask for a reply there.
-    fn address(&self) -> Option<&Spanned<Text>> {
-        None
+impl Transport {
+    /// Whether a kind of connection is one of its own.
+    pub(crate) fn connects(&self, kind: &str) -> bool {
+        self.connections.iter().any(|own| own.key == kind)
     }
 }
 
-/// The keys of a destination, read and not checked.
-pub trait ReadDestination {
-    /// Checks them.
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn DestinationConfig>>;
+/// The reader of a kind of source.
+pub fn source<T: FromTable + SourceConfig>(
+    table: &Table<'_>,
+    checker: &mut Checker<'_, '_>,
+) -> Option<Arc<dyn SourceConfig>> {
+    Some(Arc::new(T::read(table, checker)?))
 }
 
-/// The keys of a connection, read and not checked.
-pub trait ReadConnection {
-    /// Checks them; what is wrong has something in its place.
-    fn check(&self, checker: &mut Checker<'_, '_>, span: &Span) -> Arc<dyn ConnectionConfig>;
+/// The reader of a kind of destination.
+pub fn destination<T: FromTable + DestinationConfig>(
+    table: &Table<'_>,
+    checker: &mut Checker<'_, '_>,
+) -> Option<Arc<dyn DestinationConfig>> {
+    Some(Arc::new(T::read(table, checker)?))
 }
 
-/// The pipeline that a source or a destination belongs to, as it is written.
-pub struct PipelineTables<'a> {
-    /// The pipeline's name.
-    pub pipeline: &'a str,
-    /// Where the table is.
-    pub span: &'a Span,
-    /// Where its dead letters go.
-    pub dead_letter: &'a Key<Text>,
-    /// Its source, where that is of one kind.
-    pub source: Option<(&'static SourceKind, &'a dyn ReadSource)>,
+/// The reader of a kind of connection.
+pub fn connection<T: FromTable + ConnectionConfig>(
+    table: &Table<'_>,
+    checker: &mut Checker<'_, '_>,
+) -> Option<Arc<dyn ConnectionConfig>> {
+    Some(Arc::new(T::read(table, checker)?))
 }

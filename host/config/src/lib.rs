@@ -13,6 +13,7 @@ mod syntax;
 
 mod environment;
 mod globs;
+mod report;
 mod settings;
 mod table;
 mod units;
@@ -21,35 +22,42 @@ mod values;
 mod keys;
 mod keys_case;
 mod keys_expect;
-mod keys_pipeline;
 mod limits;
 mod section;
 
+mod device;
 mod host;
-mod raw;
-mod raw_device;
+mod model;
+mod pipeline;
+mod plugin;
+mod references;
 mod schema;
+mod trial;
 
 mod check;
 mod check_control;
-mod check_destination;
-mod check_pipeline;
-mod check_trial;
+mod check_kinds;
 mod check_values;
 mod links;
 
 mod control_address;
 
-/// What a transport reads and checks its keys with.
+/// What a transport declares, reads and checks its keys with.
 pub mod reading {
+    pub use millrace_schema::{Declared, Form, Section, When};
+
     pub use super::check::Checker;
     pub use super::check_values::Expect;
     pub use super::diagnostics::Diagnostic;
-    pub use super::keys::{CONNECTION, DURATION, PATH, PATTERNS, SIZE};
-    pub use super::limits::{Choice, Limits, PREFETCH};
+    pub use super::keys::{CONNECTION, PATH, PATTERNS};
+    pub use super::kind::{connection, destination, source};
+    pub use super::limits::{AtLeast, Choice, Optional, PREFETCH, Within};
     pub use super::links::{Declaration, EndpointRole, LinkedEndpoint};
-    pub use super::table::{Key, Report, Table};
+    pub use super::report::Report;
+    pub use super::section::{Beside, By, Flag, FromTable, Reader, Reads};
+    pub use super::table::{Key, Table};
     pub use super::values::{Bytes, Patterns, Text};
+    pub use crate::section;
 }
 
 pub mod case;
@@ -59,13 +67,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use millrace_model_types::Placement;
-
-use millrace_types::plugins::Plugins;
-
-pub use check::{default_limits, limits_read, limits_shown};
 pub use control_address::control_of;
 pub use diagnostics::HIDDEN;
 use diagnostics::SourceText;
@@ -77,12 +79,13 @@ pub use endpoint::{
 pub use environment::without_line_break;
 pub use globs::Globs;
 pub use host::HostConfig;
-pub use kind::{
-    ConnectionKind, DestinationKind, PipelineTables, ReadConnection, ReadDestination, ReadSource, SecretKey,
-    SourceKind, Transport,
-};
+pub use kind::{ConnectionKind, DestinationKind, SecretKey, SourceKind, Transport};
+pub use model::ModelConfig;
+pub use pipeline::PipelineConfig;
+pub use plugin::{Isolation, PluginConfig, default_limits, limits_read, limits_shown};
 pub use registry::Registry;
 pub use schema::{case_file, case_schema, keys_asked, reference, schema, schema_with_settings};
+pub use trial::{ProbeConfig, ProbeOutcome, TrialConfig};
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,152 +148,6 @@ pub enum ControlConfig {
     },
 }
 
-/// `[model.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelConfig {
-    pub name: Name,
-    /// The model folder, or the network's file; absolute.
-    pub path: PathBuf,
-    /// Where it runs.
-    pub placement: Placement,
-    /// The largest batch; by device where the file says nothing.
-    pub max_batch: Option<usize>,
-    /// The longest a tensor waits for others after the first of its batch.
-    pub max_wait: Duration,
-}
-
-/// `[plugin.NAME]`
-#[derive(Clone, PartialEq, Eq)]
-pub struct PluginConfig {
-    pub name: Name,
-    /// The component or core module, absolute.
-    pub path: PathBuf,
-    /// The digest that the file must have, lower-case hexadecimal.
-    pub sha256: Option<String>,
-    /// CPU time of one call.
-    pub deadline: Duration,
-    /// All memories and tables of one instance together.
-    pub memory_bytes: usize,
-    /// The scope of an instance.
-    pub isolation: Isolation,
-    /// The settings table as a JSON object. May hold secrets from the environment: it is not printed.
-    pub settings: String,
-}
-
-/// How long an instance lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// A fresh instance for each message.
-    #[default]
-    Message,
-    /// One for each worker thread, renewed after a fault.
-    Worker,
-}
-
-/// `[pipeline.NAME]`
-#[derive(Debug, Clone)]
-pub struct PipelineConfig {
-    pub name: Name,
-    /// Where messages come from.
-    pub source: Arc<dyn SourceConfig>,
-    /// The names of its plugins; each exists.
-    pub plugins: Plugins<Name>,
-    /// The model's name; exists.
-    pub model: Name,
-    /// How often a message is tried when a plugin says `retry`; at least 1.
-    pub attempts: u32,
-    /// The largest message that reaches a plugin.
-    pub max_message_bytes: usize,
-    /// The most that the bodies of one message's results have together.
-    pub max_results_bytes: usize,
-    /// Destinations by the name that routers use.
-    pub destinations: BTreeMap<Name, Arc<dyn DestinationConfig>>,
-    /// When a new version of a plugin or of the model is undone.
-    pub trial: TrialConfig,
-    /// Messages that a new version must process before it serves.
-    pub probes: Vec<ProbeConfig>,
-}
-
-/// `[pipeline.NAME.trial]`: how a new version is watched at first, beside the one that it replaced.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrialConfig {
-    /// Messages that a trial sees; no trial where it is 0.
-    pub messages: u32,
-    /// Messages that may fail although the version before can process them.
-    pub failures: u32,
-    /// How many times as much as on the version before a message may cost.
-    pub slower: f64,
-}
-
-impl Default for TrialConfig {
-    fn default() -> Self {
-        Self {
-            messages: limits::TRIAL_MESSAGES_DEFAULT,
-            failures: limits::TRIAL_FAILURES_DEFAULT,
-            slower: limits::SLOWER.default,
-        }
-    }
-}
-
-/// `[[pipeline.NAME.smoke_test]]`: a message, and its expected outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeConfig {
-    /// The file with its body, absolute.
-    pub file: PathBuf,
-    /// The expected outcome.
-    pub outcome: ProbeOutcome,
-    /// The best label that it must have.
-    pub label: Option<String>,
-}
-
-/// The expected outcome of a smoke test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ProbeOutcome {
-    /// Results, whatever they are.
-    #[default]
-    Results,
-    /// A plugin skips it.
-    Skip,
-    /// A plugin rejects it.
-    Reject,
-}
-
-// By hand, since a derived one would move the source.
-impl PartialEq for PipelineConfig {
-    fn eq(&self, other: &Self) -> bool {
-        let Self {
-            name,
-            source,
-            plugins,
-            model,
-            attempts,
-            max_message_bytes,
-            max_results_bytes,
-            destinations,
-            trial,
-            probes,
-        } = self;
-        source.as_ref() == other.source.as_ref()
-            && (name, plugins, model, attempts) == (&other.name, &other.plugins, &other.model, &other.attempts)
-            && (max_message_bytes, max_results_bytes) == (&other.max_message_bytes, &other.max_results_bytes)
-            && (destinations, trial, probes) == (&other.destinations, &other.trial, &other.probes)
-    }
-}
-
-impl PipelineConfig {
-    /// The connections that its messages and its results go by.
-    pub fn connections(&self) -> BTreeSet<ConnectionName> {
-        let destinations = self.destinations.values();
-        let destinations = destinations.filter_map(|destination| destination.connection());
-        self.source
-            .connection()
-            .into_iter()
-            .chain(destinations)
-            .cloned()
-            .collect()
-    }
-}
-
 impl Config {
     /// Reads and checks a file. Relative paths in it begin at its folder; `${NAME}` is taken from the environment.
     ///
@@ -339,19 +196,6 @@ impl Config {
     /// Shows warnings in the form of mistakes.
     pub fn render_warnings(&self, warnings: &[Warning], rendering: Rendering) -> String {
         self.source.render_warnings(warnings, rendering)
-    }
-}
-
-impl fmt::Debug for PluginConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginConfig")
-            .field("name", &self.name)
-            .field("path", &self.path)
-            .field("sha256", &self.sha256)
-            .field("deadline", &self.deadline)
-            .field("memory_bytes", &self.memory_bytes)
-            .field("isolation", &self.isolation)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,34 +1,59 @@
-//! Where each value must lie, what may be chosen, and what holds where the file says nothing: one constant each, for
-//! the checks and for the declared keys. Knows no table.
+//! Where a value must lie, what may be chosen, and what holds where the file says nothing. Knows no key, and reads none.
 
 use std::time::Duration;
 
-use millrace_model_types::{DeviceChoice, Precision};
-use millrace_schema::{Bounds, Words};
+use millrace_schema::{Bounds, Form, Words};
 use serde_json::Value;
 
+use super::keys::{DURATION, SIZE};
+use super::table::Read;
 use super::units::{show_duration, show_size};
 use super::values::Bytes;
-use super::{Isolation, ProbeOutcome};
 
-/// Where a number must lie, and what it is where the file says nothing.
-pub struct Limits<T> {
-    pub key: &'static str,
+/// A number or a quantity within bounds, with a default.
+#[derive(Debug, Clone, Copy)]
+pub struct Within<T> {
     pub min: T,
     pub max: T,
     pub default: T,
 }
 
-/// Limits whose greatest value is nothing that anybody reaches.
-pub(crate) struct AtLeast<T: 'static>(pub(crate) &'static Limits<T>);
+/// One that may be left out.
+#[derive(Debug, Clone, Copy)]
+pub struct Optional<T> {
+    pub min: T,
+    pub max: T,
+}
+
+/// The same, where no file is told of the greatest value: nobody reaches it.
+#[derive(Debug, Clone, Copy)]
+pub struct AtLeast<T> {
+    pub min: T,
+    pub max: T,
+}
 
 /// A few words, what each stands for, and which holds where the file says nothing.
+#[derive(Debug, Clone, Copy)]
 pub struct Choice<T: 'static> {
     pub words: &'static [(&'static str, T)],
     pub default: T,
 }
 
-/// A limit's value as the file writes it.
+/// A number or a quantity, as a limit of it is declared.
+pub trait Scalar: Copy + Sync {
+    /// As the file has it.
+    type Written: Show + for<'t> Read<'t>;
+    /// As the host has it.
+    type Value;
+
+    /// The limit, as the file would have it.
+    fn written(self) -> Self::Written;
+
+    /// What the file has, as the host has it.
+    fn value(written: Self::Written) -> Self::Value;
+}
+
+/// A value as the file writes it.
 pub trait Show: Copy + PartialOrd {
     fn show(self) -> String;
 
@@ -38,174 +63,86 @@ pub trait Show: Copy + PartialOrd {
     }
 }
 
-/// Devices that have a name of their own.
-pub(crate) const DEVICE: Choice<DeviceChoice> = Choice {
-    words: &[
-        ("auto", DeviceChoice::Auto),
-        ("gpu", DeviceChoice::Gpu),
-        ("cpu", DeviceChoice::Cpu),
-    ],
-    default: DeviceChoice::Auto,
-};
-
-/// The form of a GPU by its place, and what stands before that.
-pub(crate) const GPU_AT: &str = "^gpu:[0-9]{1,2}$";
-pub(crate) const GPU_AT_BEFORE: &str = "gpu:";
-
-/// How numbers are kept on a GPU.
-pub(crate) const PRECISION: Choice<Precision> = Choice {
-    words: &[("f32", Precision::F32), ("f16", Precision::F16)],
-    default: Precision::F32,
-};
-
-// More than any machine has; the default is the number of physical cores.
-pub(crate) const THREADS: Limits<i128> = Limits {
-    key: "threads",
-    min: 1,
-    max: 1_024,
-    default: 1,
-};
-
-// Each has the weights once more; two or three keep a device busy while others read and write.
-pub(crate) const INSTANCES: Limits<i128> = Limits {
-    key: "instances",
-    min: 1,
-    max: 16,
-    default: 1,
-};
-
-/// Devices that one model may run on.
-pub(crate) const MAX_DEVICES: usize = 16;
-
-// A batch is padded and warmed up at its largest size before the first message.
-pub(crate) const MAX_BATCH: Limits<i128> = Limits {
-    key: "max_batch",
-    min: 1,
-    max: 4_096,
-    default: 1,
-};
-
-// Two milliseconds are little beside a forward pass, and enough to fill a batch under load.
-pub(crate) const MAX_WAIT: Limits<Duration> = Limits {
-    key: "max_wait",
-    min: Duration::ZERO,
-    max: Duration::from_secs(10),
-    default: Duration::from_millis(2),
-};
-
-// The clock of the sandbox ticks in milliseconds; a call of more than five minutes is a mistake.
-pub(super) const DEADLINE: Limits<Duration> = Limits {
-    key: "deadline",
-    min: Duration::from_millis(1),
-    max: Duration::from_secs(300),
-    default: Duration::from_secs(1),
-};
-
-// One page of WebAssembly, and all that 32 bits can address.
-pub(crate) const MEMORY: Limits<Bytes> = Limits {
-    key: "memory",
-    min: Bytes(64 << 10),
-    max: Bytes(4 << 30),
-    default: Bytes(256 << 20),
-};
-
-/// How long an instance lives.
-pub(crate) const ISOLATION: Choice<Isolation> = Choice {
-    words: &[("message", Isolation::Message), ("worker", Isolation::Worker)],
-    default: Isolation::Message,
-};
-
+/// Messages in flight.
 // The range of AMQP's 16 bits; its 0 means no bound, which nothing here may be. 256 is enough to keep batches full
 // while results are confirmed.
-pub const PREFETCH: Limits<i128> = Limits {
-    key: "prefetch",
+pub const PREFETCH: Within<u16> = Within {
     min: 1,
     max: 65_535,
     default: 256,
 };
 
-// One and two more; a thousand are a loop.
-pub(crate) const ATTEMPTS: Limits<i128> = Limits {
-    key: "attempts",
-    min: 1,
-    max: 1_000,
-    default: 3,
-};
+/// The forms of keys with such bounds.
+macro_rules! forms {
+    ($($Kind:ty: $Form:ident($($units:expr)?),)+) => {
+        $(impl $Kind {
+            pub const fn form(&'static self) -> Form {
+                Form::$Form($($units,)? self)
+            }
+        })+
+    };
+}
 
-/// Plugins that a message passes before the model, or after it: each costs a call.
-pub(crate) const CHAIN_MAX: usize = 8;
+forms! {
+    Within<Duration>: Quantity(&DURATION),
+    Within<Bytes>: Quantity(&SIZE),
+    Within<u16>: Integer(),
+    Within<u32>: Integer(),
+    Within<usize>: Integer(),
+    Within<f64>: Number(),
+    Optional<usize>: Integer(),
+    AtLeast<Bytes>: Quantity(&SIZE),
+}
 
-// Far above a camera's JPEG; 256 of them still fit into a small machine. No broker takes a message above the greatest.
-pub(crate) const MAX_MESSAGE: Limits<Bytes> = Limits {
-    key: "max_message",
-    min: Bytes(1),
-    max: Bytes(512 << 20),
-    default: Bytes(8 << 20),
-};
-
-// The contract lets a router return 8 MiB.
-pub(crate) const MAX_RESULTS: Limits<Bytes> = Limits {
-    key: "max_results",
-    min: Bytes(1 << 10),
-    max: Bytes(8 << 20),
-    default: Bytes(8 << 20),
-};
-
-/// Messages that a trial sees.
-pub(crate) const TRIAL_MESSAGES_DEFAULT: u32 = 100;
-
-/// Messages that may fail.
-pub(crate) const TRIAL_FAILURES_DEFAULT: u32 = 2;
-
-// A trial of more messages than this never ends, and until it ends both versions are in memory.
-pub(crate) const TRIAL_MESSAGES: Limits<i128> = Limits {
-    key: "messages",
-    min: 0,
-    max: 100_000,
-    default: TRIAL_MESSAGES_DEFAULT as i128,
-};
-
-pub(crate) const TRIAL_FAILURES: Limits<i128> = Limits {
-    key: "failures",
-    default: TRIAL_FAILURES_DEFAULT as i128,
-    ..TRIAL_MESSAGES
-};
-
-// A version that must not be slower at all would be undone by chance, one time in two.
-pub(crate) const SLOWER: Limits<f64> = Limits {
-    key: "slower",
-    min: 1.1,
-    max: 1_000.0,
-    default: 5.0,
-};
-
-/// The expected outcome of a smoke test.
-pub(super) const OUTCOME: Choice<ProbeOutcome> = Choice {
-    words: &[
-        ("results", ProbeOutcome::Results),
-        ("skip", ProbeOutcome::Skip),
-        ("reject", ProbeOutcome::Reject),
-    ],
-    default: ProbeOutcome::Results,
-};
-
-impl<T: Show + Sync> Bounds for Limits<T> {
-    fn min(&self) -> Option<Value> {
-        Some(self.min.value())
-    }
-
-    fn max(&self) -> Option<Value> {
-        Some(self.max.value())
-    }
-
-    fn default(&self) -> Option<Value> {
-        Some(self.default.value())
+impl<T: PartialOrd> Within<T> {
+    pub(crate) fn contain(&self, value: T) -> bool {
+        (&self.min..=&self.max).contains(&&value)
     }
 }
 
-impl<T: Show + Sync> Bounds for AtLeast<T> {
+impl<T: PartialEq + Sync> Choice<T> {
+    pub const fn form(&'static self) -> Form {
+        Form::Words(self)
+    }
+
+    /// What a word stands for.
+    pub fn find(&self, word: &str) -> Option<&'static T> {
+        let found = self.words.iter().find(|(own, _)| *own == word);
+        found.map(|(_, value)| value)
+    }
+}
+
+impl<T: Scalar> Bounds for Within<T> {
     fn min(&self) -> Option<Value> {
-        self.0.min()
+        Some(self.min.written().value())
+    }
+
+    fn max(&self) -> Option<Value> {
+        Some(self.max.written().value())
+    }
+
+    fn default(&self) -> Option<Value> {
+        Some(self.default.written().value())
+    }
+}
+
+impl<T: Scalar> Bounds for Optional<T> {
+    fn min(&self) -> Option<Value> {
+        Some(self.min.written().value())
+    }
+
+    fn max(&self) -> Option<Value> {
+        Some(self.max.written().value())
+    }
+
+    fn default(&self) -> Option<Value> {
+        None
+    }
+}
+
+impl<T: Scalar> Bounds for AtLeast<T> {
+    fn min(&self) -> Option<Value> {
+        Some(self.min.written().value())
     }
 
     fn max(&self) -> Option<Value> {
@@ -225,6 +162,60 @@ impl<T: PartialEq + Sync> Words for Choice<T> {
     fn default(&self) -> &'static str {
         let word = self.words.iter().find(|(_, value)| *value == self.default);
         word.map(|(word, _)| *word).unwrap_or_default()
+    }
+}
+
+/// Integers: as wide as any in the file, and narrow in the host.
+macro_rules! integers {
+    ($($Integer:ty),+) => {
+        $(impl Scalar for $Integer {
+            type Written = i128;
+            type Value = Self;
+
+            fn written(self) -> i128 {
+                // No integer of the host is wider.
+                self as i128
+            }
+
+            fn value(written: i128) -> Self {
+                Self::try_from(written).unwrap_or(Self::MAX)
+            }
+        })+
+    };
+}
+
+integers!(u16, u32, usize);
+
+/// Those that the host has as the file has them.
+macro_rules! as_written {
+    ($($Scalar:ty),+) => {
+        $(impl Scalar for $Scalar {
+            type Written = Self;
+            type Value = Self;
+
+            fn written(self) -> Self {
+                self
+            }
+
+            fn value(written: Self) -> Self {
+                written
+            }
+        })+
+    };
+}
+
+as_written!(i128, f64, Duration);
+
+impl Scalar for Bytes {
+    type Written = Self;
+    type Value = usize;
+
+    fn written(self) -> Self {
+        self
+    }
+
+    fn value(Self(written): Self) -> usize {
+        usize::try_from(written).unwrap_or(usize::MAX)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Name;
 use super::diagnostics::{Diagnostic, Span, quoted};
-use super::raw::RawConfig;
-use super::table::Report;
+use super::report::Report;
+use super::table::Table;
 
 /// How the tables of a file refer to each other and to the world.
 #[derive(Default)]
@@ -131,17 +131,16 @@ impl LinkedEndpoint {
 
 impl Links {
     /// Reports what is wrong across tables.
-    pub(super) fn check(&self, raw: &RawConfig<'_>, report: &mut Report<'_>) {
+    pub(super) fn check(&self, file: &Table<'_>, report: &mut Report<'_>) {
         self.both_roles(report);
         self.loops(report);
         self.long_loops(report);
         self.shared_sources(report);
         self.declarations(report);
-        let plugins = raw.plugins.iter().map(|plugin| ("plugin", plugin.name, &plugin.span));
-        let models = raw.models.iter().map(|model| ("model", model.name, &model.span));
-        let connections = raw.connections.iter();
-        let connections = connections.map(|connection| ("connection", connection.name, &connection.span));
-        for (kind, name, span) in plugins.chain(models).chain(connections) {
+        for (kind, (name, span)) in ["plugin", "model", "connection"]
+            .into_iter()
+            .flat_map(|kind| file.names_in(kind).into_iter().map(move |table| (kind, table)))
+        {
             let mut uses = self.uses.iter();
             let is_used = match kind {
                 "connection" => self.connections.contains(name),
@@ -149,7 +148,7 @@ impl Links {
             };
             if !is_used {
                 report.warning(Diagnostic::at(
-                    span.clone(),
+                    span,
                     format!("no pipeline uses the {kind} {}", quoted(name)),
                 ));
             }

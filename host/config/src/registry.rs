@@ -37,17 +37,17 @@ impl Registry {
     }
 
     /// The kinds of sources.
-    pub fn sources(&self) -> impl Iterator<Item = &'static SourceKind> + use<> {
+    pub fn sources(&self) -> impl Iterator<Item = &'static SourceKind> + Clone + use<> {
         self.transports.iter().flat_map(|transport| transport.sources)
     }
 
     /// The kinds of destinations.
-    pub fn destinations(&self) -> impl Iterator<Item = &'static DestinationKind> + use<> {
+    pub fn destinations(&self) -> impl Iterator<Item = &'static DestinationKind> + Clone + use<> {
         self.transports.iter().flat_map(|transport| transport.destinations)
     }
 
     /// The kinds of connections.
-    pub fn connections(&self) -> impl Iterator<Item = &'static ConnectionKind> + use<> {
+    pub fn connections(&self) -> impl Iterator<Item = &'static ConnectionKind> + Clone + use<> {
         self.transports.iter().flat_map(|transport| transport.connections)
     }
 

@@ -11,10 +11,8 @@ use toml::de::DeTable;
 use super::Name;
 use super::check::Checker;
 use super::keys_case;
-use super::links::Links;
-use super::raw::RawConfig;
 use super::registry::Registry;
-use super::table::Report;
+use super::report::Report;
 
 /// The JSON Schema of `plugins.toml`.
 pub fn schema(registry: &'static Registry) -> Value {
@@ -26,15 +24,7 @@ pub fn schema(registry: &'static Registry) -> Value {
 pub fn keys_asked(text: &str, base: &Path, registry: &'static Registry) -> BTreeSet<(&'static str, &'static str)> {
     let (table, _) = DeTable::parse_recoverable(text);
     let mut report = Report::new(registry, text, &|_| None);
-    let raw = RawConfig::read(table.get_ref(), &mut report);
-    // Some tables are read by the checks.
-    Checker {
-        report: &mut report,
-        base,
-        links: Links::default(),
-        kinds: BTreeMap::new(),
-    }
-    .config(&raw);
+    Checker::new(&mut report, base).config(table.get_ref());
     report.asked.into_iter().collect()
 }
 

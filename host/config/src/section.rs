@@ -1,251 +1,313 @@
 //! A table of the file whose keys are declared in one place each: the field that holds the value, what it does, its bounds,
 //! its default, and how it is read. The schema, the reference and the reader are made of this. Knows no key.
 
-use std::time::Duration;
+use std::marker::PhantomData;
 
-use millrace_schema::{Bounds, Form};
-use serde_json::Value;
+use millrace_schema::{Declared, Form};
 
 use super::check::Checker;
-use super::keys::{DURATION, SIZE};
-use super::limits::{Limits, Show};
-use super::table::Table;
-use super::values::Bytes;
+use super::limits::{AtLeast, Choice, Optional, Scalar, Within};
+use super::table::{Key, Read, Table};
+use super::values::{Bytes, Text};
+
+/// A table whose keys [`section!`](crate::section) declares: the struct is what was checked.
+pub trait FromTable: Sized {
+    /// All of its keys.
+    const KEYS: &'static [Declared];
+
+    /// Reads and checks its keys. Every one is looked at; `None` where one that has nothing to stand in for it is missing
+    /// or mistaken, which was reported.
+    fn read(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Self>;
+
+    /// The same, and reports keys that are not declared.
+    fn read_all(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Self> {
+        checker.finish(table);
+        Self::read(table, checker)
+    }
+}
 
 /// What a key holds, and how it is read.
-pub(super) trait Reads {
+pub trait Reads {
     /// What the host sees of it.
     type Value;
 
-    /// Reads it; after a mistake something stands in.
-    fn read(&self, name: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> Self::Value;
-}
-
-/// A quantity within bounds, with a default.
-pub(super) struct Within<T> {
-    pub(super) min: T,
-    pub(super) max: T,
-    pub(super) default: T,
-}
-
-/// A quantity that may be left out. No file is told of its greatest value, which nobody reaches.
-pub(super) struct Optional<T> {
-    pub(super) min: T,
-    pub(super) max: T,
+    /// Reads and checks it. After a mistake its default stands in; `None` where nothing can.
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Self::Value>;
 }
 
 /// `true` or `false`.
-pub(super) struct Flag {
-    pub(super) default: bool,
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    pub default: bool,
 }
 
-/// A key with a check of its own, which may look at the table's other keys.
-pub(super) struct By<V> {
-    pub(super) form: Form,
-    pub(super) read: fn(&mut Checker<'_, '_>, &mut Table<'_>) -> V,
+/// A key with a check of its own, which may peek at the table's other keys and at the tables around it. What is wrong with
+/// those is reported where they are declared.
+pub struct By<V> {
+    pub form: Form,
+    pub read: Reader<V>,
 }
 
-/// A key that another one's check reads.
-pub(super) struct Beside {
-    pub(super) form: Form,
-}
-
-/// Stands where a key is whose value is a part of another one's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Elsewhere;
-
-impl Within<Duration> {
-    pub(super) const fn form(&'static self) -> Form {
-        Form::Quantity(&DURATION, self)
-    }
-}
-
-impl Within<Bytes> {
-    pub(super) const fn form(&'static self) -> Form {
-        Form::Quantity(&SIZE, self)
-    }
-}
-
-impl Optional<Bytes> {
-    pub(super) const fn form(&'static self) -> Form {
-        Form::Quantity(&SIZE, self)
-    }
+/// A key that another one's check peeks at. Here its type is checked.
+pub struct Beside<T> {
+    form: Form,
+    of: PhantomData<fn() -> T>,
 }
 
 impl Flag {
-    pub(super) const fn form(&'static self) -> Form {
+    pub const fn form(&self) -> Form {
         Form::Flag(self.default)
     }
 }
 
 impl<V> By<V> {
-    pub(super) const fn form(&'static self) -> Form {
+    pub const fn form(&self) -> Form {
         self.form
     }
 }
 
-impl Beside {
-    pub(super) const fn form(&'static self) -> Form {
+impl<T> Beside<T> {
+    pub const fn new(form: Form) -> Self {
+        Self { form, of: PhantomData }
+    }
+
+    pub const fn form(&self) -> Form {
         self.form
     }
 }
 
-impl<T: Copy> Within<T> {
-    fn limits(&self, key: &'static str) -> Limits<T> {
-        Limits {
-            key,
-            min: self.min,
-            max: self.max,
-            default: self.default,
+impl<T: Scalar> Reads for Within<T> {
+    type Value = T::Value;
+
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<T::Value> {
+        let key = table.key(name, checker.report);
+        Some(T::value(checker.within(&key, name, &self.written())))
+    }
+}
+
+impl<T: Scalar> Within<T> {
+    /// What it is, for another key's check.
+    pub fn peek(&self, name: &'static str, table: &Table<'_>, checker: &Checker<'_, '_>) -> T::Value {
+        let limits = self.written();
+        let value = table.peek(name, checker.report).into_given();
+        T::value(value.filter(|value| limits.contain(*value)).unwrap_or(limits.default))
+    }
+
+    fn written(&self) -> Within<T::Written> {
+        Within {
+            min: self.min.written(),
+            max: self.max.written(),
+            default: self.default.written(),
         }
     }
 }
 
-impl Reads for Within<Duration> {
-    type Value = Duration;
+impl<T: Scalar> Reads for Optional<T> {
+    type Value = Option<T::Value>;
 
-    fn read(&self, name: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> Duration {
-        let key = table.key(name, checker.report);
-        checker.within(&key, &self.limits(name))
-    }
-}
-
-impl Reads for Within<Bytes> {
-    type Value = usize;
-
-    fn read(&self, name: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> usize {
-        let key = table.key(name, checker.report);
-        checker.size_bytes(&key, &self.limits(name))
-    }
-}
-
-impl Reads for Optional<Bytes> {
-    type Value = Option<u64>;
-
-    fn read(&self, name: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> Option<u64> {
-        let key = table.key(name, checker.report);
-        let limits = Limits {
-            key: name,
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Self::Value> {
+        let limits = Within {
             min: self.min,
             max: self.max,
             default: self.max,
         };
-        key.given().map(|_| checker.within(&key, &limits).0)
+        let key = table.key(name, checker.report);
+        let read = key.given().map(|_| checker.within(&key, name, &limits.written()));
+        Some(read.map(T::value))
+    }
+}
+
+impl Reads for AtLeast<Bytes> {
+    type Value = Option<u64>;
+
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Self::Value> {
+        let limits = Within {
+            min: self.min,
+            max: self.max,
+            default: self.max,
+        };
+        let key = table.key(name, checker.report);
+        Some(key.given().map(|_| checker.within(&key, name, &limits).0))
+    }
+}
+
+impl<T: Copy> Reads for Choice<T> {
+    type Value = T;
+
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<T> {
+        let key = table.key(name, checker.report);
+        Some(checker.choice(&key, name, self.words).unwrap_or(self.default))
+    }
+}
+
+impl<T: PartialEq + Copy + Sync> Choice<T> {
+    /// What it is, for another key's check; `None` where the file says nothing, or no such word.
+    pub fn peek(&self, name: &'static str, table: &Table<'_>, checker: &Checker<'_, '_>) -> Option<T> {
+        let key: Key<Text> = table.peek(name, checker.report);
+        key.given().and_then(|text| self.find(&text.get_ref().value)).copied()
     }
 }
 
 impl Reads for Flag {
     type Value = bool;
 
-    fn read(&self, name: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> bool {
-        let key = table.key::<bool>(name, checker.report);
-        key.given().map_or(self.default, |flag| *flag.get_ref())
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<bool> {
+        let key = table.key(name, checker.report);
+        Some(key.into_given().unwrap_or(self.default))
     }
 }
 
 impl<V> Reads for By<V> {
     type Value = V;
 
-    fn read(&self, _: &'static str, table: &mut Table<'_>, checker: &mut Checker<'_, '_>) -> V {
-        (self.read)(checker, table)
+    fn read(&self, _: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<V> {
+        (self.read)(table, checker)
     }
 }
 
-impl Reads for Beside {
-    type Value = Elsewhere;
+impl<T: for<'t> Read<'t>> Reads for Beside<T> {
+    type Value = ();
 
-    fn read(&self, _: &'static str, _: &mut Table<'_>, _: &mut Checker<'_, '_>) -> Elsewhere {
-        Elsewhere
+    fn read(&self, name: &'static str, table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<()> {
+        let key: Key<T> = table.key(name, checker.report);
+        key.into_given().map(drop)
     }
 }
 
-impl<T: Show + Sync> Bounds for Within<T> {
-    fn min(&self) -> Option<Value> {
-        Some(self.min.value())
-    }
-
-    fn max(&self) -> Option<Value> {
-        Some(self.max.value())
-    }
-
-    fn default(&self) -> Option<Value> {
-        Some(self.default.value())
-    }
-}
-
-impl<T: Show + Sync> Bounds for Optional<T> {
-    fn min(&self) -> Option<Value> {
-        Some(self.min.value())
-    }
-
-    fn max(&self) -> Option<Value> {
-        None
-    }
-
-    fn default(&self) -> Option<Value> {
-        None
-    }
-}
-
-/// Declares a table: a struct with a field for each key, what is known of the keys, and the reader. A key is
+/// Declares a table: a struct of what was checked, what is known of its keys, and the reader of both ([`FromTable`]).
 ///
 /// ```text
-/// /// What it does, for the reference and for the field.
-/// pub field ("key"): Type = Kind { bounds, default }, "an example", options of `Declared`;
+/// section! {
+///     /// What the struct is.
+///     #[derive(..)]
+///     pub struct Config;          // or: = SECTION ("id", "title", "help"), for a table of one kind
+///
+///     /// What the key does, for the reference and for the field.
+///     pub field ("key"): Type = a kind of value (`Reads`), "an example", options of `Declared`;
+///
+///     /// What the key does; another one's check peeks at it, and it has no field.
+///     ("key") = a kind of value, "an example", options of `Declared`;
+///
+///     /// What the field is: no key has it.
+///     pub field: Type = a function of the table and the checker;
+/// }
 /// ```
+#[macro_export]
 macro_rules! section {
     (
         $(#[$attribute:meta])*
-        pub struct $Config:ident = $SECTION:ident ($id:literal, $title:literal, $help:literal);
-        $(
-            $(#[doc = $words:literal])+
-            $vis:vis $field:ident ($key:literal): $Value:ty
-                = $Kind:ident $(<$Of:ty>)? { $($body:tt)* }, $example:literal $(, $option:ident($($said:literal)?))*;
-        )+
+        pub struct $Config:ident $(= $SECTION:ident ($id:literal, $title:literal, $help:literal))?;
+        $($entries:tt)+
     ) => {
-        $(#[$attribute])*
-        pub struct $Config {
-            $(
-                $(#[doc = $words])+
-                $vis $field: $Value,
-            )+
+        $crate::section! {
+            @next [table checker] { $(#[$attribute])* pub struct $Config } fields {} keys {} reads {} values {} $($entries)+
         }
 
-        pub(super) static $SECTION: millrace_schema::Section = millrace_schema::Section {
+        $(pub(crate) static $SECTION: $crate::reading::Section = $crate::reading::Section {
             id: $id,
             title: $title,
             help: $help,
-            keys: &[
-                $({
-                    const KIND: &$Kind $(<$Of>)? = &$Kind $(::<$Of>)? { $($body)* };
-                    let words = concat!($($words),+).trim_ascii();
-                    millrace_schema::Declared::new($key, KIND.form(), $example, words)
-                        $(.$option($($said)?))*
-                }),+
-            ],
-            ..millrace_schema::Section::EMPTY
-        };
+            keys: <$Config as $crate::reading::FromTable>::KEYS,
+            ..$crate::reading::Section::EMPTY
+        };)?
+    };
 
-        impl $Config {
-            /// Reads and checks the table.
-            pub(super) fn read(
-                mut table: crate::table::Table<'_>,
-                checker: &mut crate::check::Checker<'_, '_>,
-            ) -> Self {
-                table.finish(&checker.report.registry.home(), checker.report);
-                Self {
-                    $(
-                        $field: crate::section::Reads::read(
-                            &$Kind $(::<$Of>)? { $($body)* },
-                            $key,
-                            &mut table,
-                            checker,
-                        ),
-                    )+
-                }
+    // A key without a field.
+    (
+        @next [$table:ident $checker:ident] $head:tt
+        fields $fields:tt keys { $($keys:tt)* } reads { $($reads:tt)* } values $values:tt
+        $(#[doc = $words:literal])+
+        ($key:literal) = $kind:expr, $example:literal $(, $option:ident($($said:tt)*))*;
+        $($entries:tt)*
+    ) => {
+        $crate::section! {
+            @next [$table $checker] $head
+            fields $fields
+            keys {
+                $($keys)*
+                $crate::reading::Declared::new(
+                    $key, const { &$kind }.form(), $example, concat!($($words),+).trim_ascii()
+                )$(.$option($($said)*))*,
+            }
+            reads {
+                $($reads)*
+                $crate::reading::Reads::read(&$kind, $key, $table, $checker);
+            }
+            values $values
+            $($entries)*
+        }
+    };
+
+    // A key with a field.
+    (
+        @next [$table:ident $checker:ident] $head:tt
+        fields { $($fields:tt)* } keys { $($keys:tt)* } reads { $($reads:tt)* } values { $($values:tt)* }
+        $(#[doc = $words:literal])+
+        $vis:vis $field:ident ($key:literal): $Value:ty = $kind:expr, $example:literal $(, $option:ident($($said:tt)*))*;
+        $($entries:tt)*
+    ) => {
+        $crate::section! {
+            @next [$table $checker] $head
+            fields { $($fields)* $(#[doc = $words])+ $vis $field: $Value, }
+            keys {
+                $($keys)*
+                $crate::reading::Declared::new(
+                    $key, const { &$kind }.form(), $example, concat!($($words),+).trim_ascii()
+                )$(.$option($($said)*))*,
+            }
+            reads {
+                $($reads)*
+                let $field: Option<$Value> = $crate::reading::Reads::read(&$kind, $key, $table, $checker);
+            }
+            values { $($values)* $field: $field?, }
+            $($entries)*
+        }
+    };
+
+    // A field without a key.
+    (
+        @next [$table:ident $checker:ident] $head:tt
+        fields { $($fields:tt)* } keys $keys:tt reads { $($reads:tt)* } values { $($values:tt)* }
+        $(#[doc = $words:literal])+
+        $vis:vis $field:ident: $Value:ty = $read:expr;
+        $($entries:tt)*
+    ) => {
+        $crate::section! {
+            @next [$table $checker] $head
+            fields { $($fields)* $(#[doc = $words])+ $vis $field: $Value, }
+            keys $keys
+            reads {
+                $($reads)*
+                let read: $crate::reading::Reader<$Value> = $read;
+                let $field = read($table, $checker);
+            }
+            values { $($values)* $field: $field?, }
+            $($entries)*
+        }
+    };
+
+    (
+        @next [$table:ident $checker:ident] { $(#[$attribute:meta])* pub struct $Config:ident }
+        fields { $($fields:tt)* } keys { $($keys:tt)* } reads { $($reads:tt)* } values { $($values:tt)* }
+    ) => {
+        $(#[$attribute])*
+        pub struct $Config {
+            $($fields)*
+        }
+
+        impl $crate::reading::FromTable for $Config {
+            const KEYS: &'static [$crate::reading::Declared] = &[$($keys)*];
+
+            fn read(
+                $table: &$crate::reading::Table<'_>,
+                $checker: &mut $crate::reading::Checker<'_, '_>,
+            ) -> Option<Self> {
+                $($reads)*
+                Some(Self { $($values)* })
             }
         }
     };
 }
 
-pub(super) use section;
+/// Reads something of a table, and checks it.
+pub type Reader<V> = fn(&Table<'_>, &mut Checker<'_, '_>) -> Option<V>;

@@ -6,7 +6,8 @@ use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
 use super::diagnostics::Diagnostic;
-use super::table::{Read, Report, Unreadable};
+use super::report::Report;
+use super::table::{Read, Unreadable};
 use super::values::wide;
 
 /// The text of a JSON object. May hold secrets from the environment.

@@ -3,16 +3,16 @@
 //! serde ends at the first wrong type and the first unknown key. A table here is asked for each key that is
 //! declared for it; what is not declared is unknown. So one pass finds every mistake, and the keys are listed once.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::LazyLock;
 
 use millrace_schema::{Declared, Form, Section};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::diagnostics::{Diagnostic, Span, Warning, did_you_mean, quoted};
-use super::environment::{self, ExpandError};
-use super::registry::Registry;
+use super::diagnostics::{Diagnostic, Span, did_you_mean, quoted};
+use super::report::Report;
 use super::values::found;
 
 /// A key that may be missing, or there but wrong.
@@ -27,33 +27,21 @@ pub enum Key<T> {
     Given(Spanned<T>),
 }
 
-/// The findings so far.
-pub struct Report<'a> {
-    /// The transports that the file may name.
-    pub registry: &'static Registry,
-    pub text: &'a str,
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
-    pub diagnostics: Vec<Diagnostic>,
-    pub warnings: Vec<Warning>,
-    /// Keys that an unknown key probably means, each with its table's place: they are not missing too.
-    pub meant: BTreeSet<(usize, &'static str)>,
-    /// The key that was asked for, with its section.
-    pub(crate) asked: Vec<(&'static str, &'static str)>,
-}
-
 /// A table of the file, and the keys that it may have.
 #[derive(Clone)]
 pub struct Table<'t> {
     table: &'t DeTable<'t>,
     /// The keys that are declared for it.
     section: &'static Section,
+    /// The last part of its title: `decode-image`.
+    name: &'t str,
     /// How messages call it: `[plugin.decode-image]`.
     title: String,
     span: Span,
+    /// The table that it is in. One that holds named tables is none: of `[plugin.decode-image]` it is the file.
+    outer: Option<Rc<Table<'t>>>,
     /// Keys that are known and not offered.
     reserved: Vec<&'static str>,
-    /// Whether a value could not be read.
-    is_invalid: bool,
 }
 
 /// A value that can be read from TOML.
@@ -107,83 +95,28 @@ impl<T> Key<T> {
     }
 }
 
-impl<'a> Report<'a> {
-    pub fn new(registry: &'static Registry, text: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self {
-            registry,
-            text,
-            variable,
-            diagnostics: Vec::new(),
-            warnings: Vec::new(),
-            meant: BTreeSet::new(),
-            asked: Vec::new(),
-        }
-    }
-
-    pub fn diagnostic(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
-    }
-
-    pub fn warning(&mut self, warning: Diagnostic) {
-        self.warnings.push(Warning(warning));
-    }
-
-    /// Fills the environment into a string.
-    pub fn expand(&mut self, written: &str, span: &Span) -> Option<String> {
-        let errors = match environment::expand(written, self.variable) {
-            Ok(expanded) => {
-                for reference in expanded.trimmed {
-                    let message = format!(
-                        "the value of {} ends with a line break, which is left out",
-                        quoted(reference)
-                    );
-                    let warning = Diagnostic::at(self.within(span, reference), message);
-                    self.warning(warning.hint("`printf %s` and `echo -n` write a secret without one"));
-                }
-                return Some(expanded.text);
-            }
-            Err(errors) => errors,
-        };
-        for error in errors {
-            let part = quoted(error.offending());
-            let span = self.within(span, error.offending());
-            self.diagnostic(match error {
-                ExpandError::Unset(_) => Diagnostic::at(span, format!("the environment variable in {part} is not set"))
-                    .hint("set it where the host is started; `$${` stands for a plain `${`"),
-                ExpandError::BadName(_) => Diagnostic::at(span, format!("{part} names no environment variable")).hint(
-                    "a name has letters, digits and `_`, and there are no defaults; `$${` stands for a plain `${`",
-                ),
-                ExpandError::Unclosed(_) => Diagnostic::at(span, format!("{part} is not closed"))
-                    .hint("add the `}`; `$${` stands for a plain `${`"),
-            });
-        }
-        None
-    }
-
-    /// The span of a part of a string, where it is written as it is.
-    fn within(&self, span: &Span, part: &str) -> Span {
-        let written = self.text.get(span.clone()).unwrap_or_default();
-        written
-            .find(part)
-            .map_or(span.clone(), |at| span.start + at..span.start + at + part.len())
-    }
-}
-
 impl<'t> Table<'t> {
     pub fn new(table: &'t DeTable<'t>, section: &'static Section, title: String, span: Span) -> Self {
         Self {
             table,
             section,
+            name: "",
             title,
             span,
+            outer: None,
             reserved: Vec::new(),
-            is_invalid: false,
         }
     }
 
-    /// Whether a value that was asked for could not be read.
-    pub fn is_invalid(&self) -> bool {
-        self.is_invalid
+    /// What the user called it; for others, the key that holds it.
+    pub fn name(&self) -> &'t str {
+        self.name
+    }
+
+    /// The table that it is in: of a source, a destination or a smoke test its pipeline, of a pipeline the file. Itself where it
+    /// is in none.
+    pub fn outer(&self) -> &Table<'t> {
+        self.outer.as_deref().unwrap_or(self)
     }
 
     /// The place to name where a key is missing: the table's own name.
@@ -191,8 +124,8 @@ impl<'t> Table<'t> {
         &self.span
     }
 
-    /// Reads a key.
-    pub fn key<T: Read<'t>>(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
+    /// Reads a key, and reports what is wrong with its type.
+    pub fn key<T: Read<'t>>(&self, name: &'static str, report: &mut Report<'_>) -> Key<T> {
         // A mistake in the code, not in a file: every key that is read is declared.
         debug_assert!(
             self.declares::<T>(name),
@@ -204,9 +137,7 @@ impl<'t> Table<'t> {
         let Some(value) = self.table.get(name) else {
             return Key::Absent;
         };
-        let read = T::read(value, report);
-        self.is_invalid |= read.is_err();
-        match read {
+        match T::read(value, report) {
             Ok(read) => Key::Given(Spanned::new(value.span(), read)),
             Err(Unreadable::Reported) => Key::Mistaken,
             Err(Unreadable::Type { hint }) => {
@@ -241,22 +172,40 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The value of a key that is read elsewhere; what is wrong with it is reported there.
-    pub fn peek<T: Read<'t>>(&self, name: &str, report: &Report<'_>) -> Option<T> {
-        T::read(
-            self.table.get(name)?,
-            &mut Report::new(report.registry, report.text, report.variable),
-        )
-        .ok()
+    /// A key that another one's reader reads; what is wrong with it is reported there.
+    pub fn peek<T: Read<'t>>(&self, name: &'static str, report: &Report<'_>) -> Key<T> {
+        self.key(name, &mut report.anew())
+    }
+
+    /// The same for a table.
+    pub fn peek_table(&self, name: &'static str, report: &Report<'_>) -> Option<Table<'t>> {
+        self.table(name, &mut report.anew()).into_given()
     }
 
     /// The table `name`, where there is one.
-    pub fn table(&mut self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
+    pub fn table(&self, name: &'static str, report: &mut Report<'_>) -> Key<Table<'t>> {
         let key: Key<&'t DeTable<'t>> = self.key(name, report);
-        let span = self.key_span(name).unwrap_or_default();
-        let title = join(&self.title, name);
-        let section = self.below(name);
-        key.map(|table| Table::new(table, section, title, span))
+        key.map(|table| self.inner(name, table))
+    }
+
+    /// The table `name`, or one without keys.
+    pub(crate) fn table_or_empty(&self, name: &'static str, report: &mut Report<'_>) -> Table<'t> {
+        static EMPTY: LazyLock<DeTable<'static>> = LazyLock::new(DeTable::new);
+        let table = self.table(name, report).into_given();
+        table.unwrap_or_else(|| self.inner(name, &EMPTY))
+    }
+
+    fn inner(&self, name: &'static str, table: &'t DeTable<'t>) -> Table<'t> {
+        Table {
+            name,
+            outer: Some(Rc::new(self.clone())),
+            ..Table::new(
+                table,
+                self.below(name),
+                join(&self.title, name),
+                self.key_span(name).unwrap_or_default(),
+            )
+        }
     }
 
     /// Where a key is that has no meaning yet, or none here: it counts as known, and the caller says why.
@@ -266,21 +215,25 @@ impl<'t> Table<'t> {
     }
 
     /// The tables in table `name`, which the user named.
-    pub fn named_tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<(&'t str, Table<'t>)> {
-        let Key::Given(outer) = self.table(name, report) else {
+    pub(crate) fn named_tables(&self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+        let Key::Given(named) = self.table(name, report) else {
             return Vec::new();
         };
-        let outer = outer.into_inner();
-        let section = self.below(name);
+        let named = named.into_inner();
+        let outer = Rc::new(self.clone());
         let mut tables = Vec::new();
-        for (key, value) in outer.table {
+        for (key, value) in named.table {
             let inner = key.get_ref().as_ref();
-            let title = join(&outer.title, inner);
+            let title = join(&named.title, inner);
             match value.get_ref().as_table() {
-                Some(table) => tables.push((inner, Table::new(table, section, title, key.span()))),
+                Some(table) => tables.push(Table {
+                    name: inner,
+                    outer: Some(Rc::clone(&outer)),
+                    ..Table::new(table, named.section, title, key.span())
+                }),
                 None => {
                     let message = format!("{} must be a table, found {}", quoted(inner), found(value.get_ref()));
-                    let hint = format!("write `{}`", join(&outer.title, "NAME"));
+                    let hint = format!("write `{}`", join(&named.title, "NAME"));
                     report.diagnostic(Diagnostic::at(value.span(), message).hint(hint));
                 }
             }
@@ -288,15 +241,27 @@ impl<'t> Table<'t> {
         tables
     }
 
+    /// The names of these tables, each with its place. What is wrong with one is reported where it is read.
+    pub(crate) fn names_in(&self, name: &str) -> Vec<(&'t str, Span)> {
+        let named = self.table.get(name).and_then(|named| named.get_ref().as_table());
+        let tables = named.into_iter().flatten();
+        let tables = tables.filter(|(_, value)| value.get_ref().is_table());
+        tables.map(|(key, _)| (key.get_ref().as_ref(), key.span())).collect()
+    }
+
     /// The tables in list `name`, in the order of the file.
-    pub fn tables(&mut self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
+    pub(crate) fn tables(&self, name: &'static str, report: &mut Report<'_>) -> Vec<Table<'t>> {
         let title = format!("[{}]", join(&self.title, name));
         let list: Key<&'t DeArray<'t>> = self.key(name, report);
-        let section = self.below(name);
+        let outer = Rc::new(self.clone());
         let mut tables = Vec::new();
         for item in list.into_given().into_iter().flat_map(|list| list.iter()) {
             match item.get_ref().as_table() {
-                Some(table) => tables.push(Table::new(table, section, title.clone(), item.span())),
+                Some(table) => tables.push(Table {
+                    name,
+                    outer: Some(Rc::clone(&outer)),
+                    ..Table::new(table, self.below(name), title.clone(), item.span())
+                }),
                 None => {
                     let message = format!("`{name}` must be a list of tables, found {}", found(item.get_ref()));
                     report.diagnostic(Diagnostic::at(item.span(), message).hint(format!("write `{title}`")));
@@ -334,6 +299,11 @@ impl<'t> Table<'t> {
         }
         report.warning(Diagnostic::at(span, message).hint("rename it: a later version will not know the former name"));
         former
+    }
+
+    /// Where a key's value is written.
+    pub(crate) fn value_span(&self, name: &str) -> Option<Span> {
+        self.table.get(name).map(Spanned::span)
     }
 
     /// Where a key's name is written.

@@ -8,7 +8,8 @@ use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, quoted};
 use super::keys;
-use super::table::{Read, Report, Unreadable};
+use super::report::Report;
+use super::table::{Read, Unreadable};
 use super::units;
 
 pub(crate) const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };

@@ -51,10 +51,10 @@ pub(super) fn warnings(config: &Config, loaded: &LoadedFiles) -> Vec<Warning> {
 
 /// The memory of a full batch for each of its items; `None` where it is unknown.
 fn item_time(model: &Model, settings: &ModelConfig) -> Option<Duration> {
-    if !settings.placement.devices.iter().all(is_cpu) {
+    if !settings.devices.iter().all(is_cpu) {
         return None;
     }
-    let devices = Device::open_all(&settings.placement).ok()?;
+    let devices = Device::open_all(&settings.placement()).ok()?;
     let device = devices.first()?;
     let n_items = settings.max_batch.unwrap_or_else(|| device.default_max_batch());
     let mut runner = Runner::new(model, device, n_items).ok()?;

@@ -202,7 +202,7 @@ fn override_parts(config: &mut Config, options: &Options, pipeline: &PipelineCon
         .plugins
         .retain(|name, _| pipeline.plugins.iter().any(|used| used == name));
     for model in config.models.values_mut() {
-        model.placement = Placement::on(DeviceChoice::Cpu);
+        model.place(Placement::on(DeviceChoice::Cpu));
         model.max_batch = Some(1);
     }
     Ok(())

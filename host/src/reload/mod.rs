@@ -126,7 +126,7 @@ pub fn load_config(
 /// Lists this machine's devices, where a model may run on a GPU, before anybody asks for them: the loaders of GPUs print to
 /// stderr what they miss, and here that is caught. The list is made once.
 fn list_devices(config: &Config) {
-    let mut choices = config.models.values().flat_map(|model| &model.placement.devices);
+    let mut choices = config.models.values().flat_map(|model| &model.devices);
     if choices.any(|choice| *choice != DeviceChoice::Cpu) {
         let _captured = streams::capture();
         drop(millrace_models::devices());
@@ -333,7 +333,7 @@ async fn start(
     meter: Arc<ModelMeter>,
 ) -> Result<Arc<Served>, ServeError> {
     let name = &settings.name;
-    let placement = settings.placement.clone();
+    let placement = settings.placement();
     // Loaders and drivers of GPUs print by themselves what they miss.
     let _captured = streams::capture();
     let opened = tokio::task::spawn_blocking(move || Device::open_all(&placement)).await;

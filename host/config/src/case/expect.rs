@@ -22,7 +22,7 @@ const SHA256_DIGITS: usize = 64;
 pub(super) const ELEMENTS: [(&str, Element); 2] = [("byte", Element::Byte), ("float", Element::Float)];
 
 /// Reads the table.
-pub(super) fn read(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Expected {
+pub(super) fn read(table: Table<'_>, checker: &mut Checker<'_, '_>) -> Expected {
     let report = &mut *checker.report;
     let outcome: Key<Text> = table.key("outcome", report);
     let reason: Key<Text> = table.key("reason", report);
@@ -77,7 +77,7 @@ fn belongs(key: &str) -> Option<&'static str> {
     }
 }
 
-fn tensor(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedTensor {
+fn tensor(table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedTensor {
     let report = &mut *checker.report;
     let shape: Key<Shape> = table.key("shape", report);
     let element: Key<Text> = table.key("element", report);
@@ -96,11 +96,11 @@ fn tensor(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedTensor
         mean: mean.into_given(),
         sha256: digest(&sha256, "sha256", checker),
         file: file_to_be(&file, checker),
-        tolerance: checker.within(&tolerance, &TOLERANCE),
+        tolerance: checker.within(&tolerance, "tolerance", &TOLERANCE),
     }
 }
 
-fn result(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedResult {
+fn result(table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedResult {
     let destination: Key<Text> = table.key("destination", checker.report);
     let key: Key<Text> = table.key("key", checker.report);
     ExpectedResult {
@@ -110,7 +110,7 @@ fn result(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedResult
     }
 }
 
-fn whole_body(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedBody {
+fn whole_body(table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedBody {
     let report = &mut *checker.report;
     let content_type: Key<Text> = table.key("content_type", report);
     let headers: Key<Headers> = table.key("headers", report);
@@ -129,7 +129,7 @@ fn whole_body(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> ExpectedBo
         text: plain(text),
         sha256: digest(&sha256, "body_sha256", checker),
         file: file_to_be(&file, checker),
-        tolerance: checker.within(&tolerance, &TOLERANCE),
+        tolerance: checker.within(&tolerance, "tolerance", &TOLERANCE),
     }
 }
 

@@ -25,7 +25,7 @@ const SOURCE: &str = "cases";
 
 /// Reads the table, or says that it is missing.
 pub(super) fn read(table: Key<Table<'_>>, checker: &mut Checker<'_, '_>) -> Message {
-    let Some(mut table) = table.into_given() else {
+    let Some(table) = table.into_given() else {
         return Message::default();
     };
     let report = &mut *checker.report;
@@ -44,7 +44,7 @@ pub(super) fn read(table: Key<Table<'_>>, checker: &mut Checker<'_, '_>) -> Mess
     let span = table.span().clone();
     table.finish(&|_| None, report);
 
-    let attempt = checker.within(&attempt, &keys_case::ATTEMPT);
+    let attempt = checker.within(&attempt, "attempt", &keys_case::ATTEMPT);
     let name = file.given().map(|file| file.get_ref().value.clone());
     let body = body(&file, &text, &base64, &span, checker);
     let value = |key: Key<Text>| key.into_given().map(|text| text.value);

@@ -14,12 +14,12 @@ use crate::check_values::Expect;
 use crate::diagnostics::{Diagnostic, SourceText};
 use crate::keys_case::{self, BUDGET_MEMORY, FUEL};
 use crate::keys_expect;
-use crate::limits::{DEADLINE, MEMORY};
-use crate::links::Links;
+use crate::plugin::{DEADLINE, MEMORY};
 use crate::registry::Registry;
+use crate::report::Report;
 use crate::settings::Settings;
 use crate::syntax::Syntax;
-use crate::table::{Key, Report, Table};
+use crate::table::{Key, Table};
 use crate::values::{Bytes, Text};
 use crate::{ConfigErrors, ValidParts};
 use millrace_types::message::{Tensor, TensorData, TensorType};
@@ -41,12 +41,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Case, ConfigErrors> {
     let as_written = |name: &str| Some(format!("${{{name}}}"));
     let mut report = Report::new(&NO_TRANSPORTS, text, &as_written);
     let base = path.parent().unwrap_or(Path::new("."));
-    let mut checker = Checker {
-        report: &mut report,
-        base,
-        links: Links::default(),
-        kinds: Default::default(),
-    };
+    let mut checker = Checker::new(&mut report, base);
     let case = case(
         Table::new(table.get_ref(), keys_case::CASE.root, String::new(), 0..0),
         path,
@@ -71,12 +66,7 @@ pub(super) fn expected(text: &str, path: &Path) -> Result<super::Expected, Confi
     let (table, _) = DeTable::parse_recoverable(text);
     let as_written = |name: &str| Some(format!("${{{name}}}"));
     let mut report = Report::new(&NO_TRANSPORTS, text, &as_written);
-    let mut checker = Checker {
-        report: &mut report,
-        base: path.parent().unwrap_or(Path::new(".")),
-        links: Links::default(),
-        kinds: Default::default(),
-    };
+    let mut checker = Checker::new(&mut report, path.parent().unwrap_or(Path::new(".")));
     let expected = expect::read(
         Table::new(table.get_ref(), &keys_expect::EXPECT, "[expect]".to_owned(), 0..0),
         &mut checker,
@@ -90,7 +80,7 @@ pub(super) fn expected(text: &str, path: &Path) -> Result<super::Expected, Confi
     }
 }
 
-fn case(mut root: Table<'_>, path: &Path, checker: &mut Checker<'_, '_>) -> Case {
+fn case(root: Table<'_>, path: &Path, checker: &mut Checker<'_, '_>) -> Case {
     let report = &mut *checker.report;
     let model: Key<Text> = root.key("model", report);
     let wants = root.table("wants", report);
@@ -149,7 +139,7 @@ fn belongs(key: &str) -> Option<&'static str> {
     }
 }
 
-fn wants(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<TensorType> {
+fn wants(table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<TensorType> {
     let shape: Key<Shape> = table.key("shape", checker.report);
     let element: Key<Text> = table.key("element", checker.report);
     let span = table.span().clone();
@@ -166,30 +156,30 @@ fn wants(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<TensorTy
 
 fn limits(table: Key<Table<'_>>, checker: &mut Checker<'_, '_>) -> (Duration, usize) {
     let (mut deadline, mut memory) = (Key::Absent, Key::Absent);
-    if let Some(mut table) = table.into_given() {
+    if let Some(table) = table.into_given() {
         deadline = table.key("deadline", checker.report);
         memory = table.key("memory", checker.report);
         table.finish(&|key| (key == "fuel").then_some("`[budget]`"), checker.report);
     }
-    let memory = checker.within(&memory, &MEMORY).0;
-    let deadline = checker.within(&deadline, &DEADLINE);
+    let memory = checker.within(&memory, "memory", &MEMORY).0;
+    let deadline = checker.within(&deadline, "deadline", &DEADLINE);
     (deadline, usize::try_from(memory).unwrap_or(usize::MAX))
 }
 
-fn budget(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Budget {
+fn budget(table: Table<'_>, checker: &mut Checker<'_, '_>) -> Budget {
     let fuel: Key<i128> = table.key("fuel", checker.report);
     let memory: Key<Bytes> = table.key("memory", checker.report);
     table.finish(&|key| (key == "deadline").then_some("`[limits]`"), checker.report);
     let is_bounded = |is_absent: bool, value: u64| (!is_absent).then_some(value);
-    let allowed = checker.within(&fuel, &FUEL);
-    let bytes = checker.within(&memory, &BUDGET_MEMORY).0;
+    let allowed = checker.within(&fuel, "fuel", &FUEL);
+    let bytes = checker.within(&memory, "memory", &BUDGET_MEMORY).0;
     Budget {
         fuel: is_bounded(fuel.is_absent(), u64::try_from(allowed).unwrap_or(u64::MAX)),
         memory_bytes: is_bounded(memory.is_absent(), bytes),
     }
 }
 
-fn prediction(mut table: Table<'_>, has_model: bool, checker: &mut Checker<'_, '_>) -> Option<SaidPrediction> {
+fn prediction(table: Table<'_>, has_model: bool, checker: &mut Checker<'_, '_>) -> Option<SaidPrediction> {
     let report = &mut *checker.report;
     let model: Key<Text> = table.key("model", report);
     let scores: Key<Scores> = table.key("scores", report);
@@ -232,7 +222,7 @@ fn prediction(mut table: Table<'_>, has_model: bool, checker: &mut Checker<'_, '
     Some(SaidPrediction { model, origin })
 }
 
-fn output(mut table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Tensor> {
+fn output(table: Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Tensor> {
     let shape: Key<Shape> = table.key("shape", checker.report);
     let numbers: Key<Numbers> = table.key("values", checker.report);
     let span = table.span().clone();

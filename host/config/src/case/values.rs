@@ -5,7 +5,8 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::diagnostics::{Diagnostic, Span, quoted};
-use crate::table::{Key, Read, Report, Table, Unreadable};
+use crate::report::Report;
+use crate::table::{Key, Read, Table, Unreadable};
 use crate::values::{found, wide};
 
 const WRONG_TYPE: Unreadable = Unreadable::Type { hint: None };

@@ -1,328 +1,215 @@
-//! The checks of RabbitMQ's tables: the broker, a queue as a source, exchanges and replies. Connects nowhere.
+//! The checks of what is written of RabbitMQ: the broker, a queue as a source, exchanges and replies. Each reads one key, and
+//! peeks at others. Connects nowhere.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use toml::Spanned;
 
-use super::config::{BrokerConfig, ExchangeConfig, QueueSourceConfig, QueueType, ReplyConfig};
-use super::keys::{
-    ANSWER_TIMEOUT, CONFIRM_TIMEOUT, DEFAULT_EXCHANGE_ONLY, DURABLE, MAX_MESSAGE, QUEUE_TYPE, TRANSPORT,
-};
-use super::url;
+use super::config::QueueType;
+use super::keys::{DEFAULT_EXCHANGE_ONLY, DURABLE, QUEUE_TYPE, TRANSPORT};
+use super::url as address;
+use crate::ConnectionName;
 use crate::config::reading::{
-    Bytes, Checker, Declaration, Diagnostic, EndpointRole, Expect, Key, LinkedEndpoint, PREFETCH, Patterns, Report,
-    Table, Text,
+    Checker, Declaration, Diagnostic, EndpointRole, Expect, Key, LinkedEndpoint, Patterns, Table, Text,
 };
-use crate::config::{PipelineTables, ReadConnection, ReadDestination, ReadSource};
-use crate::config::{Secret, Span};
-use crate::{ConnectionConfig, ConnectionName, DestinationConfig, SourceConfig};
+use crate::config::{Globs, Secret, Span};
 
 /// AMQP's short strings: names of queues and exchanges, routing keys.
 const SHORT_STRING_BYTES_MAX: usize = 255;
 /// Queues that only the broker may declare.
 const RESERVED_PREFIX: &str = "amq.";
 
-/// `[broker]`
-pub(super) struct RawBroker {
-    /// The broker's URL: `amqp = "${AMQP_URL}"`.
-    amqp: Key<Text>,
-    /// The authority that vouches for an `amqps` broker, where the system's do not: `ca = "ca.pem"`.
-    ca: Key<Text>,
-    /// The largest message that the broker takes: `max_message = "16MiB"`.
-    max_message: Key<Bytes>,
-    /// How long a publish may wait for its confirm: `confirm_timeout = "30s"`.
-    confirm_timeout: Key<Duration>,
-    /// How long the broker may take to answer anything else: `answer_timeout = "10s"`.
-    answer_timeout: Key<Duration>,
+/// The broker's URL; an empty one stands in where there is none.
+pub(super) fn url(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Secret> {
+    let key: Key<Text> = table.key("amqp", checker.report);
+    checker.required(&key, "amqp", table.span(), "`amqp = \"${AMQP_URL}\"`");
+    if let Some(amqp) = key.given()
+        && let Err(error) = address::check(&amqp.get_ref().value)
+    {
+        checker.diagnostic(Diagnostic::at(amqp.span(), error.message).hint(error.hint));
+    }
+    let amqp = key.into_given().map(|amqp| amqp.value);
+    Some(Secret::new(amqp.unwrap_or_default()))
 }
 
-/// `source = { queue = "image_queue" }`
-pub(super) struct RawQueueSource {
-    /// An AMQP queue: `queue = "image_queue"`.
-    queue: Key<Text>,
-    /// Messages in flight: `prefetch = 256`.
-    prefetch: Key<i128>,
-    /// How a missing queue is declared.
-    declare: RawDeclare,
-    /// The broker that it is at: `connection = "plant"`.
-    connection: Key<Text>,
-}
-
-/// How a queue is declared where it is missing.
-struct RawDeclare {
-    /// `type = "quorum"`, `"classic"` or `"passive"`.
-    kind: Key<Text>,
-    /// Whether a classic queue survives a restart of the broker: `durable = false`.
-    durable: Key<bool>,
-}
-
-/// A destination with `exchange = "results"`.
-pub(super) struct RawExchange {
-    /// An AMQP exchange, `""` for the default exchange: `exchange = "results"`.
-    exchange: Key<Text>,
-    /// The key where the plugin gives none; on the default exchange a queue: `routing_key = "result_queue"`.
-    routing_key: Key<Text>,
-    /// Keys that a plugin may choose: `keys = ["label.*"]`.
-    keys: Key<Patterns>,
-    /// How a missing queue is declared: on the default exchange alone.
-    declare: RawDeclare,
-    /// The broker that it is at.
-    connection: Key<Text>,
-}
-
-/// A destination with `reply = ["client.*"]`.
-pub(super) struct RawReply {
-    /// Reply queues that are allowed: `reply = ["amq.rabbitmq.reply-to.*"]`.
-    reply: Key<Patterns>,
-    /// The broker that it is at.
-    connection: Key<Text>,
-}
-
-impl RawBroker {
-    pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadConnection> {
-        Box::new(Self {
-            amqp: table.key("amqp", report),
-            ca: table.key("ca", report),
-            max_message: table.key("max_message", report),
-            confirm_timeout: table.key("confirm_timeout", report),
-            answer_timeout: table.key("answer_timeout", report),
-        })
-    }
-
-    fn ca(&self, checker: &mut Checker<'_, '_>, amqp: &str) -> Option<PathBuf> {
-        if !url::is_tls(amqp) && !amqp.is_empty() {
-            checker.refuse(
-                &self.ca,
-                "`ca` is for a broker that is reached by TLS",
-                "write `amqps://` in `amqp`, or leave out `ca`",
-            );
-            return None;
-        }
-        checker.path(self.ca.given()?, Expect::File)
-    }
-}
-
-impl ReadConnection for RawBroker {
-    fn check(&self, checker: &mut Checker<'_, '_>, span: &Span) -> Arc<dyn ConnectionConfig> {
-        checker.required(&self.amqp, "amqp", span, "`amqp = \"${AMQP_URL}\"`");
-        if let Some(amqp) = self.amqp.given()
-            && let Err(error) = url::check(&amqp.get_ref().value)
-        {
-            checker.diagnostic(Diagnostic::at(amqp.span(), error.message).hint(error.hint));
-        }
-        let amqp = self.amqp.given().map(|amqp| amqp.get_ref().value.clone());
-        let amqp = amqp.unwrap_or_default();
-        Arc::new(BrokerConfig {
-            ca: self.ca(checker, &amqp),
-            max_message_bytes: checker.size_bytes(&self.max_message, &MAX_MESSAGE),
-            amqp: Secret::new(amqp),
-            confirm_timeout: checker.within(&self.confirm_timeout, &CONFIRM_TIMEOUT),
-            answer_timeout: checker.within(&self.answer_timeout, &ANSWER_TIMEOUT),
-        })
-    }
-}
-
-impl RawQueueSource {
-    pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadSource> {
-        Box::new(Self {
-            queue: table.key("queue", report),
-            prefetch: table.key("prefetch", report),
-            declare: RawDeclare::read(table, report),
-            connection: table.key("connection", report),
-        })
-    }
-
-    fn dead_letter(
-        &self,
-        checker: &mut Checker<'_, '_>,
-        queue: &Spanned<Text>,
-        (tables, at): (&PipelineTables<'_>, Option<&ConnectionName>),
-    ) -> Option<String> {
-        match tables.dead_letter {
-            Key::Mistaken => None,
-            Key::Given(given) => {
-                link_dead_letters(checker, (tables, at), &given.get_ref().value, given.span());
-                // Dead letters are always declared, so a name that cannot be declared is wrong.
-                queue_name(checker, given, QueueType::default())
-            }
-            Key::Absent => {
-                let name = format!("{}.dead", queue.get_ref().value);
-                let is_declarable = name.len() <= SHORT_STRING_BYTES_MAX && !name.starts_with(RESERVED_PREFIX);
-                if !is_declarable && queue.get_ref().value.len() <= SHORT_STRING_BYTES_MAX {
-                    let message = "no queue of dead letters can be named after this queue";
-                    let hint = "add `dead_letter = \"..\"` to the pipeline";
-                    checker.diagnostic(Diagnostic::at(queue.span(), message).hint(hint));
-                }
-                link_dead_letters(checker, (tables, at), &name, queue.span());
-                Some(name)
-            }
-        }
-    }
-}
-
-impl ReadSource for RawQueueSource {
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn SourceConfig>> {
-        let declare = self.declare.check(checker);
-        let prefetch = checker.within(&self.prefetch, &PREFETCH);
-        let queue = self.queue.given()?;
-        let connection = checker.connection(&self.connection, &TRANSPORT, queue.span());
-        let name = queue_name(checker, queue, declare);
-        if let Some(at) = &connection {
-            let endpoint = endpoint(at, &queue.get_ref().value).declared(declaration(declare));
-            checker.link(tables.pipeline, EndpointRole::Source, endpoint, queue.span());
-        }
-        let dead_letter = self.dead_letter(checker, queue, (tables, connection.as_ref()));
-        Some(Arc::new(QueueSourceConfig {
-            connection: connection?,
-            queue: name?,
-            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
-            declare,
-            dead_letter: dead_letter?,
-        }))
-    }
-
-    fn address(&self) -> Option<&Spanned<Text>> {
-        self.queue.given()
-    }
-}
-
-impl RawDeclare {
-    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Self {
-        Self {
-            kind: table.key("type", report),
-            durable: table.key("durable", report),
-        }
-    }
-
-    /// How a queue is declared.
-    fn check(&self, checker: &mut Checker<'_, '_>) -> QueueType {
-        let kind = checker.choice(&self.kind, "type", QUEUE_TYPE.words);
-        let durable = self.durable.given();
-        match (kind, durable.map(|durable| *durable.get_ref())) {
-            (Some(QueueType::Classic { .. }), durable) => QueueType::Classic {
-                durable: durable.unwrap_or(DURABLE),
-            },
-            (Some(QueueType::Passive), _) => {
-                let hint = "a passive queue is taken as it is; leave out `durable`";
-                checker.refuse(&self.durable, "`durable` has no meaning for a passive queue", hint);
-                QueueType::Passive
-            }
-            // A `type` that is wrong says nothing about `durable`.
-            (None, _) if !self.kind.is_absent() => QueueType::default(),
-            (Some(QueueType::Quorum) | None, Some(false)) => {
-                let hint = "add `type = \"classic\"` beside `durable = false`";
-                checker.refuse(&self.durable, "a quorum queue is always durable", hint);
-                QueueType::Quorum
-            }
-            (Some(QueueType::Quorum) | None, _) => QueueType::Quorum,
-        }
-    }
-
-    fn refuse(&self, checker: &mut Checker<'_, '_>) {
-        checker.refuse(&self.kind, "`type` has no meaning here", DEFAULT_EXCHANGE_ONLY);
-        checker.refuse(&self.durable, "`durable` has no meaning here", DEFAULT_EXCHANGE_ONLY);
-    }
-}
-
-impl RawExchange {
-    pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadDestination> {
-        Box::new(Self {
-            exchange: table.key("exchange", report),
-            routing_key: table.key("routing_key", report),
-            keys: table.key("keys", report),
-            declare: RawDeclare::read(table, report),
-            connection: table.key("connection", report),
-        })
-    }
-}
-
-impl ReadDestination for RawExchange {
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn DestinationConfig>> {
-        checker.required(
-            &self.routing_key,
-            "routing_key",
-            tables.span,
-            "`routing_key = \"..\"`: a queue on the default exchange, else what the exchange routes by (may be empty)",
+pub(super) fn ca(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Option<PathBuf>> {
+    let key: Key<Text> = table.key("ca", checker.report);
+    let amqp: Key<Text> = table.peek("amqp", checker.report);
+    let amqp = amqp.into_given().map(|amqp| amqp.value).unwrap_or_default();
+    if !address::is_tls(&amqp) && !amqp.is_empty() {
+        checker.refuse(
+            &key,
+            "`ca` is for a broker that is reached by TLS",
+            "write `amqps://` in `amqp`, or leave out `ca`",
         );
-        let keys = self.keys.given().map(|keys| checker.patterns(keys));
-        let exchange = self.exchange.given()?;
-        let connection = checker.connection(&self.connection, &TRANSPORT, exchange.span());
-        let routing_key = self.routing_key.given();
-        let declare = if exchange.get_ref().value.is_empty() {
-            checker.refuse(
-                &self.keys,
-                "a plugin cannot choose the key on the default exchange: it would reach every queue",
-                "leave out `keys`, or name an exchange",
-            );
-            let declare = self.declare.check(checker);
-            let queue = routing_key?;
-            if let Some(at) = &connection {
-                let endpoint = endpoint(at, &queue.get_ref().value).declared(declaration(declare));
-                checker.link(tables.pipeline, EndpointRole::Destination, endpoint, queue.span());
+        return Some(None);
+    }
+    Some(key.given().and_then(|ca| checker.path(ca, Expect::File)))
+}
+
+/// The queue of a source.
+pub(super) fn source_queue(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<String> {
+    let key: Key<Text> = table.key("queue", checker.report);
+    let queue = key.given()?;
+    let declare = declared(table, checker);
+    link_queue(table, checker, EndpointRole::Source, queue);
+    queue_name(checker, queue, declare)
+}
+
+/// The queue of dead letters that the pipeline names, or else one that is named after the source's queue.
+pub(super) fn dead_letter(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<String> {
+    let queue: Key<Text> = table.peek("queue", checker.report);
+    let queue = queue.given()?;
+    match table.outer().peek::<Text>("dead_letter", checker.report) {
+        Key::Mistaken => None,
+        Key::Given(given) => {
+            link_dead_letters(table, checker, &given.get_ref().value, given.span());
+            // Dead letters are always declared, so a name that cannot be declared is wrong.
+            queue_name(checker, &given, QueueType::default())
+        }
+        Key::Absent => {
+            let name = format!("{}.dead", queue.get_ref().value);
+            let is_declarable = name.len() <= SHORT_STRING_BYTES_MAX && !name.starts_with(RESERVED_PREFIX);
+            if !is_declarable && queue.get_ref().value.len() <= SHORT_STRING_BYTES_MAX {
+                let message = "no queue of dead letters can be named after this queue";
+                let hint = "add `dead_letter = \"..\"` to the pipeline";
+                checker.diagnostic(Diagnostic::at(queue.span(), message).hint(hint));
             }
-            queue_name(checker, queue, declare)?;
-            declare
-        } else {
-            self.declare.refuse(checker);
-            short_string(checker, exchange, "exchange")?;
-            short_string(checker, routing_key?, "routing key")?;
-            QueueType::Passive
-        };
-        Some(Arc::new(ExchangeConfig {
-            connection: connection?,
-            exchange: exchange.get_ref().value.clone(),
-            routing_key: routing_key?.get_ref().value.clone(),
-            keys,
-            declare,
-        }))
-    }
-}
-
-impl RawReply {
-    pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadDestination> {
-        Box::new(Self {
-            reply: table.key("reply", report),
-            connection: table.key("connection", report),
-        })
-    }
-}
-
-impl ReadDestination for RawReply {
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn DestinationConfig>> {
-        let patterns = self.reply.given()?;
-        let allow = checker.patterns(patterns);
-        let connection = checker.connection(&self.connection, &TRANSPORT, patterns.span());
-        if tables.source.is_some_and(|(kind, _)| !kind.capabilities.takes_replies) {
-            let diagnostic = Diagnostic::at(
-                patterns.span(),
-                "the messages of this source have no address to reply to",
-            );
-            checker.diagnostic(diagnostic.hint("`reply` needs a queue as the pipeline's source"));
+            link_dead_letters(table, checker, &name, queue.span());
+            Some(name)
         }
-        let queue = tables.source.and_then(|(_, source)| source.address());
-        if let Some(queue) = queue.filter(|queue| allow.is_match(&queue.get_ref().value)) {
-            let message = "whoever sends a message can have its reply sent into the pipeline's own queue";
-            let warning = Diagnostic::at(patterns.span(), message).hint("allow only the queues that clients listen to");
-            checker.warning(warning.context(queue.span(), "which the patterns match"));
-        }
-        Some(Arc::new(ReplyConfig {
-            connection: connection?,
-            allow,
-        }))
     }
 }
 
-/// Records where dead letters go, where the broker is known.
-fn link_dead_letters(
-    checker: &mut Checker<'_, '_>,
-    (tables, at): (&PipelineTables<'_>, Option<&ConnectionName>),
-    queue: &str,
-    span: Span,
-) {
-    if let Some(at) = at {
-        checker.link(tables.pipeline, EndpointRole::DeadLetter, endpoint(at, queue), span);
+/// How a queue is declared.
+pub(super) fn declare(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<QueueType> {
+    let key: Key<Text> = table.key("type", checker.report);
+    let durable: Key<bool> = table.peek("durable", checker.report);
+    match checker.choice(&key, "type", QUEUE_TYPE.words) {
+        Some(QueueType::Classic { .. }) => {}
+        Some(QueueType::Passive) => {
+            let hint = "a passive queue is taken as it is; leave out `durable`";
+            checker.refuse(&durable, "`durable` has no meaning for a passive queue", hint);
+        }
+        // A `type` that is mistaken says nothing about `durable`.
+        None if !key.is_absent() => {}
+        Some(QueueType::Quorum) | None => {
+            if durable.given().is_some_and(|durable| !durable.get_ref()) {
+                let hint = "add `type = \"classic\"` beside `durable = false`";
+                checker.refuse(&durable, "a quorum queue is always durable", hint);
+            }
+        }
+    }
+    Some(declared(table, checker))
+}
+
+/// The same, for another key's check.
+fn declared(table: &Table<'_>, checker: &Checker<'_, '_>) -> QueueType {
+    let durable: Key<bool> = table.peek("durable", checker.report);
+    match QUEUE_TYPE.peek("type", table, checker) {
+        Some(QueueType::Classic { .. }) => QueueType::Classic {
+            durable: durable.into_given().unwrap_or(DURABLE),
+        },
+        other => other.unwrap_or_default(),
+    }
+}
+
+/// How the queue that a routing key names is declared.
+pub(super) fn declare_routed(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<QueueType> {
+    let is_default = is_default_exchange(table, checker);
+    if is_default == Some(true) {
+        return declare(table, checker);
+    }
+    let key: Key<Text> = table.key("type", checker.report);
+    let durable: Key<bool> = table.peek("durable", checker.report);
+    is_default?;
+    checker.refuse(&key, "`type` has no meaning here", DEFAULT_EXCHANGE_ONLY);
+    checker.refuse(&durable, "`durable` has no meaning here", DEFAULT_EXCHANGE_ONLY);
+    Some(QueueType::Passive)
+}
+
+pub(super) fn exchange(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<String> {
+    let key: Key<Text> = table.key("exchange", checker.report);
+    let exchange = key.given()?;
+    short_string(checker, exchange, "exchange")?;
+    Some(exchange.get_ref().value.clone())
+}
+
+/// A queue on the default exchange, and any text elsewhere.
+pub(super) fn routing_key(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<String> {
+    let key: Key<Text> = table.key("routing_key", checker.report);
+    checker.required(
+        &key,
+        "routing_key",
+        table.span(),
+        "`routing_key = \"..\"`: a queue on the default exchange, else what the exchange routes by (may be empty)",
+    );
+    let routing_key = key.given()?;
+    if is_default_exchange(table, checker)? {
+        link_queue(table, checker, EndpointRole::Destination, routing_key);
+        let declare = declared(table, checker);
+        return queue_name(checker, routing_key, declare);
+    }
+    short_string(checker, routing_key, "routing key")?;
+    Some(routing_key.get_ref().value.clone())
+}
+
+pub(super) fn keys(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Option<Globs>> {
+    let key: Key<Patterns> = table.key("keys", checker.report);
+    let keys = key.given().map(|keys| checker.patterns(keys));
+    if is_default_exchange(table, checker)? {
+        checker.refuse(
+            &key,
+            "a plugin cannot choose the key on the default exchange: it would reach every queue",
+            "leave out `keys`, or name an exchange",
+        );
+    }
+    Some(keys)
+}
+
+/// `None` where that cannot be read.
+fn is_default_exchange(table: &Table<'_>, checker: &Checker<'_, '_>) -> Option<bool> {
+    let exchange: Key<Text> = table.peek("exchange", checker.report);
+    exchange.into_given().map(|exchange| exchange.value.is_empty())
+}
+
+/// The queues that a reply may go to.
+pub(super) fn reply(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<Globs> {
+    let key: Key<Patterns> = table.key("reply", checker.report);
+    let patterns = key.given()?;
+    let allow = checker.patterns(patterns);
+    let Some((kind, source)) = checker.source_of(table.outer()) else {
+        return Some(allow);
+    };
+    if !kind.capabilities.takes_replies {
+        let diagnostic = Diagnostic::at(
+            patterns.span(),
+            "the messages of this source have no address to reply to",
+        );
+        checker.diagnostic(diagnostic.hint("`reply` needs a queue as the pipeline's source"));
+    }
+    if let Some(queue) = source.peek::<Text>("queue", checker.report).given()
+        && allow.is_match(&queue.get_ref().value)
+    {
+        let message = "whoever sends a message can have its reply sent into the pipeline's own queue";
+        let warning = Diagnostic::at(patterns.span(), message).hint("allow only the queues that clients listen to");
+        checker.warning(warning.context(queue.span(), "which the patterns match"));
+    }
+    Some(allow)
+}
+
+/// Notes a queue that a source or a destination names, where the broker is known.
+fn link_queue(table: &Table<'_>, checker: &mut Checker<'_, '_>, role: EndpointRole, queue: &Spanned<Text>) {
+    if let Some(at) = checker.connection_of(table, &TRANSPORT) {
+        let endpoint = endpoint(&at, &queue.get_ref().value).declared(declaration(declared(table, checker)));
+        checker.link(table, role, endpoint, queue.span());
+    }
+}
+
+/// Notes where dead letters go, where the broker is known.
+fn link_dead_letters(table: &Table<'_>, checker: &mut Checker<'_, '_>, queue: &str, span: Span) {
+    if let Some(at) = checker.connection_of(table, &TRANSPORT) {
+        checker.link(table, EndpointRole::DeadLetter, endpoint(&at, queue), span);
     }
 }
 
@@ -339,6 +226,7 @@ fn declaration(declare: QueueType) -> Option<Declaration> {
     })
 }
 
+/// The name of a queue.
 fn queue_name(checker: &mut Checker<'_, '_>, text: &Spanned<Text>, declare: QueueType) -> Option<String> {
     let name = &text.get_ref().value;
     if name.is_empty() {

@@ -1,4 +1,4 @@
-//! RabbitMQ's tables of a file, once they are checked. Reads none.
+//! What the tables of a file that are RabbitMQ's open, once they are checked. Reads none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 
 use super::dead_letters::QueueStore;
 use super::destination::{ExchangeDestination, ReplyDestination};
+pub use super::keys::{BrokerConfig, ExchangeConfig, QueueSourceConfig, ReplyConfig};
 use super::publisher::UNCONFIRMED_MAX_BYTES;
 use super::url::{self, BrokerEndpoint};
 use super::{Broker, online, tls};
-use crate::config::{Config, Globs, Secret};
+use crate::config::{Config, Secret};
 use crate::{
     Away, BindDestination, Capabilities, Connect, Connection, ConnectionConfig, ConnectionName, Connections,
     DeadLetterStore, Destination, DestinationConfig, Findings, OpenError, OpenSource, Opening, Redelivery, Source,
@@ -36,7 +37,7 @@ const ANSWERS: u32 = 4;
 /// A broker that is never contacted: results are addressed as in service, and stay here.
 pub(crate) const NO_BROKER: &str = "amqp://127.0.0.1:1";
 
-/// The access data of a broker.
+/// What it takes to reach a broker.
 #[derive(Debug, Clone)]
 pub struct BrokerAccess {
     /// `amqp://user:password@host:port/vhost`, or `amqps://..`.
@@ -47,75 +48,23 @@ pub struct BrokerAccess {
     pub answer_timeout: Duration,
 }
 
-/// `[broker]`, or a connection of the same kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerConfig {
-    /// `amqp://user:password@host:port/vhost`.
-    pub amqp: Secret,
-    /// The file with the authority that vouches for an `amqps` broker, absolute; the system's where there is none.
-    pub ca: Option<PathBuf>,
-    /// The largest body that the broker takes: nothing larger is published.
-    pub max_message_bytes: usize,
-    /// How long a publish may wait for its confirm before it counts as failed.
-    pub confirm_timeout: Duration,
-    /// How long the broker may take to answer anything else before its connection is given up.
-    pub answer_timeout: Duration,
-}
-
-/// `source = { queue = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSourceConfig {
-    /// The broker that it is at.
-    pub connection: ConnectionName,
-    pub queue: String,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How the queue is declared where it is missing.
-    pub declare: QueueType,
-    /// The queue of dead letters, always declared durable where it is missing.
-    pub dead_letter: String,
-}
-
 /// How a queue is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueType {
     /// Durable and replicated.
     #[default]
     Quorum,
+    /// Classic.
     Classic {
         /// Whether it survives a broker restart.
         durable: bool,
     },
-    /// Owned by others: it must exist, and may be of any type.
+    /// Owned by others: it must be there, and nothing is said about its type.
     Passive,
 }
 
-/// A destination with `exchange = ".."`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExchangeConfig {
-    /// The broker that it is at.
-    pub connection: ConnectionName,
-    /// The exchange; empty for the default exchange.
-    pub exchange: String,
-    /// The routing key where the plugin gives none. On the default exchange: a queue.
-    pub routing_key: String,
-    /// Keys that a plugin may choose; none on the default exchange.
-    pub keys: Option<Globs>,
-    /// How the queue named by `routing_key` is declared where it is missing: on the default exchange alone.
-    pub declare: QueueType,
-}
-
-/// A destination with `reply = [..]`: the input's reply-to, where one of these patterns matches it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplyConfig {
-    /// The broker that it is at.
-    pub connection: ConnectionName,
-    /// Allowed reply queues.
-    pub allow: Globs,
-}
-
 impl BrokerAccess {
-    /// How long a broker may take to answer by default.
+    /// How long a broker may take to answer where nothing is said.
     pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Where the broker listens.
@@ -128,7 +77,7 @@ impl BrokerAccess {
 }
 
 impl BrokerConfig {
-    /// The access data of the broker.
+    /// What it takes to reach the broker.
     pub fn access(&self) -> BrokerAccess {
         BrokerAccess {
             amqp: self.amqp.clone(),
@@ -205,7 +154,7 @@ impl SourceConfig for QueueSourceConfig {
         Some(&self.connection)
     }
 
-    /// The broker delivers everything up to its own limit; the pipeline's limit is checked after that.
+    /// A broker hands over what it lets through, before the pipeline's own limit is looked at.
     fn body_bytes_max(&self, max_message_bytes: usize, connection: Option<&dyn ConnectionConfig>) -> usize {
         connection.map_or(max_message_bytes, ConnectionConfig::body_bytes_max)
     }

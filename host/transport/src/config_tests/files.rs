@@ -103,10 +103,7 @@ fn what_a_file_leaves_out_has_its_default() {
     assert_eq!((&config.host.control, config.host.watch), (&ControlConfig::Auto, true));
     let model = &config.models["shapes"];
     assert_eq!(model.path, testdata().join("good/../files/model"));
-    assert_eq!(
-        (&model.placement.devices, model.max_batch),
-        (&vec![DeviceChoice::Auto], None)
-    );
+    assert_eq!((&model.devices, model.max_batch), (&vec![DeviceChoice::Auto], None));
     assert_eq!(model.max_wait, Duration::from_millis(2));
     let plugin = &config.plugins["decode-image"];
     assert_eq!(plugin.path, testdata().join("good/../files/decode-image.wasm"));
@@ -156,7 +153,7 @@ fn what_a_file_says_is_what_it_gives() {
     };
     assert_eq!((&config.host.control, config.host.watch), (&control, false));
     let model = &config.models["shapes"];
-    assert_eq!(model.placement.devices, [DeviceChoice::Adapter("llvmpipe".to_owned())]);
+    assert_eq!(model.devices, [DeviceChoice::Adapter("llvmpipe".to_owned())]);
     assert_eq!(
         (model.max_batch, model.max_wait),
         (Some(32), Duration::from_micros(500))

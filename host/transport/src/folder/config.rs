@@ -1,16 +1,15 @@
-//! The tables of a file that are a folder's, once they are checked. Reads none.
+//! What the tables of a file that are a folder's open, once they are checked. Reads none.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::dead_letters::FolderStore;
 use super::destination::FolderDestination;
+pub use super::keys::{FolderDestinationConfig, FolderSourceConfig};
 use super::{FolderSource, deliver};
-use crate::config::{Config, Globs};
+use crate::config::Config;
 use crate::{
     BindDestination, Capabilities, Connections, DeadLetterStore, Destination, DestinationConfig, OpenError, OpenSource,
     Opening, Redelivery, Source, SourceConfig,
@@ -25,26 +24,6 @@ pub static FOLDER: Capabilities = Capabilities {
     names_files: true,
     takes_replies: false,
 };
-
-/// `source = { folder = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderSourceConfig {
-    /// The folder, absolute; files directly in it are messages.
-    pub folder: PathBuf,
-    /// Which files are messages.
-    pub pattern: Globs,
-    /// Messages in flight.
-    pub prefetch: u16,
-    /// How long a file must not have changed before it is claimed.
-    pub settle: Duration,
-}
-
-/// A destination with `folder = ".."`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderDestinationConfig {
-    /// Where results are written, absolute.
-    pub folder: PathBuf,
-}
 
 impl SourceConfig for FolderSourceConfig {
     fn capabilities(&self) -> &'static Capabilities {

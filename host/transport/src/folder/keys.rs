@@ -1,18 +1,14 @@
 //! The keys of a folder: declared, read and checked. Opens no file.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use millrace_schema::{Declared, Form};
-
-use super::config::{FOLDER, FolderDestinationConfig, FolderSourceConfig};
-use crate::config::Globs;
+use super::config::FOLDER;
 use crate::config::reading::{
-    Checker, DURATION, Diagnostic, EndpointRole, Expect, Key, Limits, LinkedEndpoint, PATH, PATTERNS, PREFETCH,
-    Patterns, Report, Table, Text,
+    By, Checker, Diagnostic, EndpointRole, Expect, Form, FromTable, Key, LinkedEndpoint, PATH, PATTERNS, PREFETCH,
+    Patterns, Table, Text, Within, destination, section, source,
 };
-use crate::config::{DestinationKind, PipelineTables, ReadDestination, ReadSource, SourceKind, Transport};
-use crate::{DestinationConfig, SourceConfig};
+use crate::config::{DestinationKind, Globs, SourceKind, Transport};
 
 /// Folders.
 pub(crate) static TRANSPORT: Transport = Transport {
@@ -21,155 +17,85 @@ pub(crate) static TRANSPORT: Transport = Transport {
         key: "folder",
         place: "for a folder",
         example: "{ folder = \"..\" }",
-        keys: SOURCE,
+        keys: FolderSourceConfig::KEYS,
         no_dead_letter_queue: Some("the dead letters of a folder are in its folder `dead`"),
         secrets: &[],
         capabilities: &FOLDER,
-        read: RawFolderSource::read,
+        read: source::<FolderSourceConfig>,
     }],
     destinations: &[DestinationKind {
         key: "folder",
         example: "`folder = \"..\"`",
-        keys: DESTINATION,
+        keys: FolderDestinationConfig::KEYS,
         misplaced: &[],
-        read: RawFolderDestination::read,
+        read: destination::<FolderDestinationConfig>,
     }],
     connections: &[],
 };
 
-// A folder is near: less is needed in flight than of a broker.
-const FOLDER_PREFETCH: Limits<i128> = Limits {
-    default: 64,
-    ..PREFETCH
-};
+section! {
+    /// `source = { folder = ".." }`
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct FolderSourceConfig;
 
-// An ordinary copy has no longer pause between its writes, and no picture takes an hour to write.
-const SETTLE: Limits<Duration> = Limits {
-    key: "settle",
-    min: Duration::ZERO,
-    max: Duration::from_secs(3_600),
-    default: Duration::from_millis(200),
-};
+    /// The folder, which must be there; files directly in it are messages. Two pipelines cannot take from one.
+    pub folder ("folder"): PathBuf = By {
+        form: Form::Text(PATH),
+        read: |table, checker| folder(table, checker, (EndpointRole::Source, Expect::Folder)),
+    }, "\"inbox\"";
 
-const SOURCE: &[Declared] = &[
-    Declared::new(
-        "folder",
-        Form::Text(PATH),
-        "\"inbox\"",
-        "The folder, which must be there; files directly in it are messages. Two pipelines cannot take from one.",
-    ),
-    Declared::new("prefetch", Form::Integer(&FOLDER_PREFETCH), "64", "Messages in flight.").with(&["folder"]),
-    Declared::new(
-        "pattern",
-        PATTERNS,
-        "\"*.png\"",
-        "Which files are messages, by name: a pattern or a list.",
-    )
-    .or("`\"*\"`")
-    .with(&["folder"])
-    .why("it chooses the files of a folder")
-    .at_home(),
-    Declared::new(
-        "settle",
-        Form::Quantity(&DURATION, &SETTLE),
-        "\"2s\"",
-        "How long a file must not have changed before it is claimed. One that is known to be open for writing is waited for \
-        besides.",
-    )
-    .with(&["folder"])
-    .why("it says when a file in a folder is complete")
-    .at_home(),
-];
+    /// Messages in flight.
+    pub prefetch ("prefetch"): u16 = Within::<u16> {
+        // A folder is near: less is needed in flight than of a broker.
+        default: 64,
+        ..PREFETCH
+    }, "64", with(&["folder"]);
 
-const DESTINATION: &[Declared] = &[Declared::new(
-    "folder",
-    Form::Text(PATH),
-    "\"out\"",
-    "Where results are written.",
-)];
+    /// Which files are messages, by name: a pattern or a list.
+    pub pattern ("pattern"): Globs = By { form: PATTERNS, read: |table, checker| Some(pattern(table, checker)) },
+        "\"*.png\"", or("`\"*\"`"), with(&["folder"]), why("it chooses the files of a folder"), at_home();
 
-/// `source = { folder = "inbox" }`
-struct RawFolderSource {
-    /// A folder of files: `folder = "inbox"`.
-    folder: Key<Text>,
-    /// Messages in flight: `prefetch = 64`.
-    prefetch: Key<i128>,
-    /// Which files are messages: `pattern = "*.png"` or `["*.png", "*.jpg"]`.
-    pattern: Key<Patterns>,
-    /// How long a file must not have changed: `settle = "200ms"`.
-    settle: Key<Duration>,
+    /// How long a file must not have changed before it is claimed. One that is known to be open for writing is waited for
+    /// besides.
+    pub settle ("settle"): Duration = Within {
+        min: Duration::ZERO,
+        // No picture takes an hour to write.
+        max: Duration::from_secs(3_600),
+        // An ordinary copy has no longer pause between its writes.
+        default: Duration::from_millis(200),
+    }, "\"2s\"", with(&["folder"]), why("it says when a file in a folder is complete"), at_home();
 }
 
-/// A destination with `folder = "out"`.
-struct RawFolderDestination {
-    folder: Key<Text>,
+section! {
+    /// A destination with `folder = ".."`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct FolderDestinationConfig;
+
+    /// Where results are written.
+    pub folder ("folder"): PathBuf = By {
+        form: Form::Text(PATH),
+        read: |table, checker| folder(table, checker, (EndpointRole::Destination, Expect::FolderToBe)),
+    }, "\"out\"";
 }
 
-impl RawFolderSource {
-    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadSource> {
-        Box::new(Self {
-            folder: table.key("folder", report),
-            prefetch: table.key("prefetch", report),
-            pattern: table.key("pattern", report),
-            settle: table.key("settle", report),
-        })
-    }
-
-    fn pattern(&self, checker: &mut Checker<'_, '_>) -> Globs {
-        let Some(patterns) = self.pattern.given() else {
-            return Globs::every_name();
-        };
-        let all = patterns.get_ref().0.iter();
-        for pattern in all.filter(|pattern| pattern.get_ref().value.contains('/')) {
-            let message = format!("the pattern {} can match no file", pattern.get_ref().quoted());
-            let hint = "a pattern is for the file's name alone: only files directly in the folder are messages";
-            checker.diagnostic(Diagnostic::at(pattern.span(), message).hint(hint));
-        }
-        checker.patterns(patterns)
-    }
+fn folder(table: &Table<'_>, checker: &mut Checker<'_, '_>, (role, expect): (EndpointRole, Expect)) -> Option<PathBuf> {
+    let key: Key<Text> = table.key("folder", checker.report);
+    let given = key.given()?;
+    let folder = checker.path(given, expect)?;
+    checker.link(table, role, LinkedEndpoint::folder(&folder), given.span());
+    Some(folder)
 }
 
-impl ReadSource for RawFolderSource {
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn SourceConfig>> {
-        let prefetch = checker.within(&self.prefetch, &FOLDER_PREFETCH);
-        let pattern = self.pattern(checker);
-        let given = self.folder.given()?;
-        let folder = checker.path(given, Expect::Folder);
-        if let Some(folder) = &folder {
-            checker.link(
-                tables.pipeline,
-                EndpointRole::Source,
-                LinkedEndpoint::folder(folder),
-                given.span(),
-            );
-        }
-        Some(Arc::new(FolderSourceConfig {
-            folder: folder?,
-            pattern,
-            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
-            settle: checker.within(&self.settle, &SETTLE),
-        }))
+fn pattern(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Globs {
+    let key: Key<Patterns> = table.key("pattern", checker.report);
+    let Some(patterns) = key.given() else {
+        return Globs::every_name();
+    };
+    let all = patterns.get_ref().0.iter();
+    for pattern in all.filter(|pattern| pattern.get_ref().value.contains('/')) {
+        let message = format!("the pattern {} can match no file", pattern.get_ref().quoted());
+        let hint = "a pattern is for the file's name alone: only files directly in the folder are messages";
+        checker.diagnostic(Diagnostic::at(pattern.span(), message).hint(hint));
     }
-}
-
-impl RawFolderDestination {
-    fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Box<dyn ReadDestination> {
-        Box::new(Self {
-            folder: table.key("folder", report),
-        })
-    }
-}
-
-impl ReadDestination for RawFolderDestination {
-    fn check(&self, checker: &mut Checker<'_, '_>, tables: &PipelineTables<'_>) -> Option<Arc<dyn DestinationConfig>> {
-        let given = self.folder.given()?;
-        let folder = checker.path(given, Expect::FolderToBe)?;
-        checker.link(
-            tables.pipeline,
-            EndpointRole::Destination,
-            LinkedEndpoint::folder(&folder),
-            given.span(),
-        );
-        Some(Arc::new(FolderDestinationConfig { folder }))
-    }
+    checker.patterns(patterns)
 }

@@ -1,15 +1,14 @@
 //! The tables of a file that are HTTP's, once they are checked. Reads none.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::destination::AnswerDestination;
+use super::keys::{AnswerConfig, HttpSourceConfig};
 use super::source::HttpSource;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::{
     BindDestination, Capabilities, Connections, DeadLetterStore, Destination, DestinationConfig, OpenError, OpenSource,
     Opening, Redelivery, Source, SourceConfig,
@@ -24,25 +23,6 @@ pub(super) static HTTP: Capabilities = Capabilities {
     names_files: false,
     takes_replies: false, // its answer is the answer of its request
 };
-
-/// `source = { http = ".." }`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HttpSourceConfig {
-    /// Where it listens.
-    pub(super) address: SocketAddr,
-    /// The path that takes messages.
-    pub(super) path: String,
-    /// What clients must show, where they must show something.
-    pub(super) token: Option<Secret>,
-    /// Messages in flight.
-    pub(super) prefetch: u16,
-    /// How long a client waits for its answer.
-    pub(super) answer_within: Duration,
-}
-
-/// A destination with `answer = true`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AnswerConfig;
 
 /// Dead letters are asked for, and there are none.
 #[derive(Debug, thiserror::Error)]

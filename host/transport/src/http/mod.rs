@@ -32,7 +32,7 @@ mod source;
 mod tests;
 
 use super::Registered;
-use config::{AnswerConfig, HttpSourceConfig};
+use keys::{AnswerConfig, HttpSourceConfig};
 
 /// HTTP, registered.
 pub const REGISTERED: Registered = Registered {

@@ -9,9 +9,9 @@ use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::config::HttpSourceConfig;
 use super::front::Front;
 use super::head::Terms;
+use super::keys::HttpSourceConfig;
 use super::listener::Seat;
 use crate::callers::TokenDigest;
 use crate::config::Name;

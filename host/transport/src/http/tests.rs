@@ -7,8 +7,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::config::HttpSourceConfig;
 use super::destination::AnswerDestination;
+use super::keys::HttpSourceConfig;
 use super::source::HttpSource;
 use crate::config::{Name, Secret};
 use crate::disposition::{Disposition, Reason, ReasonClass, Stage};
