@@ -1,7 +1,7 @@
 //! The instruments of a running host: the parts of each pipeline that outlive its messages, and the view that they make
 //! together. Knows no page, and moves no message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +21,9 @@ use crate::transport::{
     Attention, ConnectionName, ConnectionStatus, ConnectionWatch, Hold, Sample, Samples, SourceHealth, Waiting,
 };
 use crate::watchdog::{Found, Pulse, Stalled};
+
+/// Sources of one pipeline that may still finish messages: each ends within a drain, and a file is not changed more often.
+const FORMER_MAX: usize = 8;
 
 /// The instruments of a host.
 #[derive(Debug)]
@@ -49,7 +52,9 @@ pub struct Instrument {
     is_in_file: bool,
     // How often the breakers opened that it had when it ran before.
     n_opened_before: u64,
-    // What the sources counted that it had before.
+    // Of the sources that it had before, the oldest first: one that was replaced finishes its messages, and counts them.
+    former: VecDeque<Waits>,
+    // What still older ones counted.
     samples_before: Vec<Sample>,
     pulse: Pulse,
 }
@@ -153,6 +158,7 @@ impl Instruments {
                 receives_by: None,
                 is_in_file: true,
                 n_opened_before: 0,
+                former: VecDeque::new(),
                 samples_before: Vec::new(),
                 pulse: Pulse::default(),
             });
@@ -173,9 +179,12 @@ impl Instruments {
             let before = instrument.waits.replace(waits);
             let Some(before) = before else { return };
             instrument.n_opened_before += before.breaker.n_opened();
-            let counted = (before.samples)().into_iter();
-            let counted = counted.filter(|sample| sample.metric.kind == Metric::COUNTER);
-            add(&mut instrument.samples_before, counted);
+            instrument.former.push_back(before);
+            if instrument.former.len() > FORMER_MAX
+                && let Some(oldest) = instrument.former.pop_front()
+            {
+                add(&mut instrument.samples_before, counted(&oldest.samples));
+            }
         }
     }
 
@@ -276,6 +285,9 @@ impl Instrument {
     /// What its sources count: a counter goes on where the one before ended.
     fn samples(&self) -> Vec<Sample> {
         let mut samples = self.samples_before.clone();
+        for former in &self.former {
+            add(&mut samples, counted(&former.samples));
+        }
         if let Some(waits) = &self.waits {
             add(&mut samples, (waits.samples)());
         }
@@ -289,6 +301,12 @@ impl Instrument {
         waits.is_none_or(|waits| waits.hold.n_held() > 0 || waits.breaker.opened().is_some())
             || needed.any(|connection| connection.explains_a_stall)
     }
+}
+
+/// What only grows, of what a source counts: the rest says how it is now.
+fn counted(samples: &Samples) -> impl Iterator<Item = Sample> + use<> {
+    let samples = samples().into_iter();
+    samples.filter(|sample| sample.metric.kind == Metric::COUNTER)
 }
 
 /// Adds samples to those of the same metric and label.

@@ -192,14 +192,12 @@ impl Host {
     /// # Errors
     /// With the host's log, when the line does not come or the host ends before.
     pub fn wait_line(&mut self, limit: Duration, message: &str) -> Result<Value> {
-        self.wait_line_that(limit, &format!("the log line {message:?}"), |line| {
-            said(line) == Some(message)
-        })
+        self.wait_line_that(limit, &format!("the log line {message:?}"), |line| says(line, message))
     }
 
     /// How many log lines with this message there are.
     pub fn n_lines(&self, message: &str) -> usize {
-        self.lines().iter().filter(|line| said(line) == Some(message)).count()
+        self.lines().iter().filter(|line| says(line, message)).count()
     }
 
     /// Waits until there are `n` log lines with this message.
@@ -352,6 +350,14 @@ impl Drop for Host {
             self.child.wait().ok();
         }
     }
+}
+
+/// Whether a log line has this message, or this one and after a colon what to do.
+fn says(line: &Value, message: &str) -> bool {
+    said(line).is_some_and(|said| {
+        said.strip_prefix(message)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    })
 }
 
 /// The message of a log line, whether the fields are nested or not.

@@ -130,7 +130,10 @@ fn deadly() -> Result<(Mill, String)> {
     innocent.run(&["run", "plugins.toml", "--once"])?;
     let envelope = std::fs::read(innocent.path("out/killer.png.json.envelope.json"))?;
     let envelope: serde_json::Value = serde_json::from_slice(&envelope)?;
-    let id = envelope["correlation_id"].as_str().context("no correlation id")?;
+    let id = envelope
+        .get("correlation_id")
+        .and_then(serde_json::Value::as_str)
+        .context("no correlation id")?;
 
     let mill = mill()?;
     std::fs::write(mill.path("inbox/killer.png"), &killer.png)?;

@@ -1,34 +1,26 @@
-//! What becomes of a message, row by row, and that a host which dies anywhere on the way loses nothing.
+//! What becomes of a message at RabbitMQ, beyond what every transport is asked for in `conformance`.
 //!
 //! | what happened | test |
 //! |---|---|
-//! | every result was confirmed | `queue::a_thousand_pictures_have_a_thousand_results` |
-//! | skip | `hostile::plugins_that_are_only_rude_get_their_results` |
-//! | reject, malformed | `queue::what_cannot_be_read_becomes_a_dead_letter_that_says_why` |
-//! | past its deadline | `a_message_past_its_deadline_is_rejected_before_it_is_worked_on` |
-//! | a fault, twice; retry, spent | `hostile::every_fault_of_a_preprocessor_is_a_dead_letter_that_names_it` |
-//! | one of several results is unroutable | `one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itself` |
+//! | every row for every transport | `conformance::settlement`, `fan_out`, `retries`, `stopping`, `outages` |
+//! | past its deadline, in whatever notation | `a_message_past_its_deadline_is_rejected_before_it_is_worked_on` |
+//! | every fault of a plugin | `hostile::every_fault_of_a_preprocessor_is_a_dead_letter_that_names_it` |
 //! | a full queue, an unbound exchange | `a_full_queue_of_results_..`, `an_exchange_without_a_binding_..` |
-//! | the model fails for one | `a_model_that_fails_for_one_message_costs_that_message` |
-//! | the device is lost | `a_lost_device_returns_everything_and_the_next_host_finishes_it` |
 //! | held too long | `transport::hold::tests` |
-//! | the drain is over | `what_a_drain_returns_is_not_counted` |
+//! | the drain is over, again and again, while a message is held | `what_a_drain_returns_is_not_counted` |
 //! | the source cannot be told | `an_acknowledgement_that_cannot_be_given_is_told` |
-//! | the host dies | `a_host_that_dies_..`, and `quarantine` |
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lapin::types::{AMQPValue, FieldTable};
-use millrace_tests::amqp::{Arrival, Client, Parcel, QueueKind};
+use millrace_tests::amqp::{Client, Parcel, QueueKind};
 use millrace_tests::broker::Broker;
 use millrace_tests::oracle::{Oracle, Verdict};
 use millrace_tests::samples::pictures;
 use millrace_tests::scene::{Plugin, Scene};
-use millrace_tests::{PATIENCE, unique, wait_for};
+use millrace_tests::{PATIENCE, unique};
 
-/// The exit code that says: a device was lost.
-const DEVICE_LOST: i32 = 75;
 const HOLDING: &str = "holding: the pipeline receives no messages until this succeeds";
 
 fn parcel(id: &str) -> Result<Parcel> {
@@ -118,43 +110,6 @@ async fn an_exchange_without_a_binding_holds_everything_and_goes_on_by_itself() 
 }
 
 #[tokio::test]
-async fn one_result_that_cannot_be_routed_holds_its_message_and_goes_on_by_itself() -> Result<()> {
-    let broker = Broker::shared()?;
-    let scene = Scene::new(broker)?;
-    let copies = format!("{}.copies", scene.results);
-    let scene = Scene {
-        route: Plugin::with_settings("hostile-route", "mode = \"fan-out\"")?,
-        tables: format!(
-            "[pipeline.images.destination.copies]\nexchange = \"\"\nrouting_key = \"{copies}\"\ntype = \"passive\"\n"
-        ),
-        ..scene
-    };
-    let mill = scene.mill()?;
-    let client = Client::connect(&broker.url()).await?;
-    client.declare(&copies, QueueKind::Quorum).await?;
-    let mut host = mill.start_ready()?;
-    client.delete(&copies).await?;
-    client.publish(&scene.input, &parcel("a")?).await?;
-    host.wait_line(PATIENCE, HOLDING)?;
-    // One result is confirmed, and the message still in flight.
-    wait_for_count(&client, &scene.results, 1).await?;
-    let held = format!("{}\t1\t0", scene.input);
-    wait_for("the broker's count", || {
-        let counts = broker.rabbitmqctl(&["list_queues", "name", "messages_unacknowledged", "messages_ready"]);
-        counts
-            .is_ok_and(|counts| counts.lines().any(|line| line == held))
-            .then_some(())
-    })?;
-    client.declare(&copies, QueueKind::Quorum).await?;
-    client.take_all(&copies, 1).await?;
-    host.stop()?;
-    for (queue, n) in [(&scene.results, 1), (&copies, 0), (&scene.input, 0), (&scene.dead, 0)] {
-        assert_eq!(client.count(queue).await?, n, "{queue}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_message_past_its_deadline_is_rejected_before_it_is_worked_on() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene::new(broker)?;
@@ -218,48 +173,6 @@ async fn messages_without_an_id_or_with_the_same_have_results_of_their_own() -> 
 }
 
 #[tokio::test]
-async fn a_model_that_fails_for_one_message_costs_that_message() -> Result<()> {
-    let broker = Broker::shared()?;
-    let scene = Scene {
-        prefetch: 1,
-        ..Scene::new(broker)?
-    };
-    let mill = scene.mill()?;
-    let mut host = mill.start_failing("model=fail@2")?;
-    host.wait_ready()?;
-    let client = Client::connect(&broker.url()).await?;
-    publish(&client, &scene, 5).await?;
-    let dead_letters = client.take_all(&scene.dead, 1).await?;
-    let dead_letter = dead_letters.first().context("no dead letter")?;
-    assert_eq!(
-        (
-            dead_letter.correlation_id.as_str(),
-            dead_letter.header("x-millrace-reason")
-        ),
-        ("1", "model-failed")
-    );
-    let results = client.take_all(&scene.results, 4).await?;
-    assert!(results.iter().all(|result| result.correlation_id != "1"));
-    host.stop()
-}
-
-#[tokio::test]
-async fn a_lost_device_returns_everything_and_the_next_host_finishes_it() -> Result<()> {
-    let broker = Broker::shared()?;
-    let scene = Scene::new(broker)?;
-    let mill = scene.mill()?;
-    mill.start_ready()?.stop()?;
-    let client = Client::connect(&broker.url()).await?;
-    let mut oracle = publish(&client, &scene, 200).await?;
-    let status = mill.start_failing("model=lost@2")?.wait_end()?;
-    assert_eq!(status.code(), Some(DEVICE_LOST));
-    let host = mill.start_ready()?;
-    wait_for_count(&client, &scene.results, 200).await?;
-    host.stop()?;
-    finished(&client, &scene, &mut oracle).await
-}
-
-#[tokio::test]
 async fn what_a_drain_returns_is_not_counted() -> Result<()> {
     let broker = Broker::shared()?;
     let scene = Scene {
@@ -315,79 +228,4 @@ async fn an_acknowledgement_that_cannot_be_given_is_told() -> Result<()> {
     };
     assert_eq!(first.id, second.id);
     host.stop()
-}
-
-/// A host dies at a place with one message in flight; the next one finishes. Gives the results beyond the first of each.
-async fn dies_at(failpoint: &str, route: Plugin) -> Result<Vec<Arrival>> {
-    let broker = Broker::shared()?;
-    let scene = Scene {
-        prefetch: 1,
-        route,
-        ..Scene::new(broker)?
-    };
-    let mill = scene.mill()?;
-    mill.start_ready()?.stop()?;
-    let client = Client::connect(&broker.url()).await?;
-    let mut oracle = publish(&client, &scene, 10).await?;
-    let status = mill.start_failing(failpoint)?.wait_end()?;
-    ensure!(status.code().is_none(), "the host ended with {status}, and did not die");
-    let host = mill.start_ready()?;
-    let (mut results, mut ids): (Vec<Arrival>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut taker = client.taker(&scene.results).await?;
-    while oracle.results.len() < 10
-        && let Some(result) = taker.next(PATIENCE).await?
-    {
-        oracle.result(&result.correlation_id);
-        results.push(result);
-    }
-    taker.close().await?;
-    host.stop()?;
-    results.extend(client.drain(&scene.results).await?);
-    let again = results.into_iter().filter(|result| {
-        let is_again = ids.contains(&result.id);
-        ids.push(result.id.clone());
-        is_again
-    });
-    let again = again.collect();
-    scene.gather(&client, &mut oracle).await?;
-    let verdict = oracle.judge();
-    assert_eq!(
-        (verdict.lost.len(), verdict.unexpected.len()),
-        (0, 0),
-        "{failpoint}: {verdict}"
-    );
-    assert!(
-        oracle.dead.is_empty() && oracle.waiting.is_empty(),
-        "{failpoint}: {oracle:?}"
-    );
-    Ok(again)
-}
-
-fn shipped() -> Result<Plugin> {
-    Plugin::shipped("by-label")
-}
-
-#[tokio::test]
-async fn a_host_that_dies_before_a_result_is_published_repeats_nothing() -> Result<()> {
-    for place in ["delivered", "preprocess", "queued", "model"] {
-        let again = dies_at(&format!("{place}=abort@5"), shipped()?).await?;
-        assert!(again.is_empty(), "{place}: {again:?}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_host_that_dies_after_a_confirm_repeats_one_result_with_its_id() -> Result<()> {
-    let again = dies_at("confirmed=abort@5", shipped()?).await?;
-    assert_eq!(again.len(), 1, "{again:?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_host_that_dies_while_the_broker_has_not_answered_repeats_one_result_at_most() -> Result<()> {
-    for place in ["published", "settled"] {
-        let again = dies_at(&format!("{place}=abort@5"), shipped()?).await?;
-        assert!(again.len() <= 1, "{place}: {again:?}");
-    }
-    Ok(())
 }

@@ -15,7 +15,7 @@ use millrace_tests::{PATIENCE, wait_for};
 
 /// The one line that is said when a host may have ended over messages, and the one when they are through.
 const QUARANTINED: &str =
-    "the broker redelivers messages that were in flight when a host ended: each is quarantined and runs alone once";
+    "messages come again that were in flight when a host ended: each is quarantined and runs alone once";
 const THROUGH: &str = "all quarantined messages have run";
 const STILL_IN_FLIGHT: &str = "some messages are still in flight: their sources will redeliver them";
 

@@ -167,7 +167,7 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
             }
         }
     }
-    if name.starts_with("host/src/") && !AWAITS_LAPIN.contains(&name) && awaits_lapin(&code) {
+    if name.starts_with("host/") && !AWAITS_LAPIN.contains(&name) && awaits_lapin(&code) {
         complaints.push(format!("asks lapin without a bound: {} does it", AWAITS_LAPIN[0]));
     }
     for unit in ["millis", "micros", "nanos"] {

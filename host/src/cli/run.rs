@@ -61,7 +61,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         let kinds = REGISTRY.sources().filter(|kind| kind.capabilities.ends);
         let kinds: Vec<String> = kinds.map(|kind| format!("`{}`", kind.key)).collect();
         anyhow::bail!(
-            "--once is for sources that end ({}): that of pipeline `{}` is never known to be empty",
+            "--once needs sources that can tell when they are empty ({}): the source of pipeline `{}` cannot tell when it is empty",
             kinds.join(", "),
             endless.name
         );

@@ -8,6 +8,10 @@ use super::{amqp, folder, http};
 /// All of them, in the order in which they are offered.
 static ALL: [Registered; 3] = [amqp::REGISTERED, folder::REGISTERED, http::REGISTERED];
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler evaluates it, and refuses a wrong index"
+)]
 static TRANSPORTS: [&Transport; ALL.len()] = {
     let mut transports = [ALL[0].transport; ALL.len()];
     let mut index = 0;

@@ -18,10 +18,12 @@ use super::messages::Sent;
 use super::{Bench, Capabilities, Dead, Fault, Found, Keys, Transport, Weather, suite};
 
 /// What quarantined messages wait in, behind the source queue's name.
-const QUARANTINE: &str = ".suspect";
+const QUARANTINE: &str = ".quarantine";
 /// So soon a host gives up an answer or a confirm, where the broker falls silent.
 const IMPATIENT: &str = "answer_timeout = \"2s\"\nconfirm_timeout = \"2s\"";
 
+/// The destination that is an exchange of its own; the others go through the default one.
+const THROUGH_AN_EXCHANGE: &str = "results";
 /// Within this comes what the broker says that it has.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -55,8 +57,13 @@ impl Transport for Amqp {
     fn keys(&self) -> Keys {
         Keys {
             source: &["queue"],
-            destination: &["exchange", "reply"],
+            destination: &["exchange"],
             connection: &["amqp"],
+            // A reply that nobody waits for is dropped.
+            beside: &[(
+                "reply",
+                "routing.rs: an_answer_goes_where_the_message_asks_if_that_is_allowed",
+            )],
         }
     }
 
@@ -80,7 +87,7 @@ impl Transport for Amqp {
             stated: &[(
                 "ends",
                 "operating.md",
-                "A queue cannot tell when it is empty, so `--once` is for folders alone.",
+                "A source that cannot tell when it is empty, such as a queue, cannot be run with `--once`.",
             )],
         }
     }
@@ -250,10 +257,11 @@ impl Bench for Queues {
 
     fn destination(&self, pipeline: &str, name: &str) -> Result<String> {
         let queue = self.results_queue(pipeline, name);
-        self.declare(&queue)?;
-        Ok(format!(
-            "exchange = \"\"\nrouting_key = \"{queue}\"\ntype = \"passive\""
-        ))
+        self.mend_destination(pipeline, name)?;
+        Ok(match name == THROUGH_AN_EXCHANGE {
+            true => format!("exchange = \"{}\"\nrouting_key = \"{queue}\"", self.name),
+            false => format!("exchange = \"\"\nrouting_key = \"{queue}\"\ntype = \"passive\""),
+        })
     }
 
     fn results(&self, pipeline: &str, name: &str) -> Result<Vec<Found>> {
@@ -273,7 +281,12 @@ impl Bench for Queues {
     }
 
     fn mend_destination(&self, pipeline: &str, name: &str) -> Result<()> {
-        self.declare(&self.results_queue(pipeline, name))
+        let queue = self.results_queue(pipeline, name);
+        self.declare(&queue)?;
+        if name == THROUGH_AN_EXCHANGE {
+            self.ask(async |client| client.declare_exchange(&self.name, &queue, &queue).await)?;
+        }
+        Ok(())
     }
 
     fn fault(&self, fault: Fault) -> Result<()> {

@@ -31,13 +31,21 @@ fn listed(stage: &Stage, arguments: &[&str]) -> Result<Vec<Value>> {
 pub(super) fn are_listed_saved_and_put_back(transport: &dyn Transport) -> Result<()> {
     let mistaken = Pipe {
         preprocess: ("decode-image", "max_width = 16"),
+        route: ("hostile-route", "mode = \"echo-header\""),
         ..Pipe::images()
     };
     let stage = Stage::new(transport, Weather::Calm, vec![mistaken], "")?;
-    let messages = numbered("letter", 4)?;
+    let mut messages = numbered("letter", 4)?;
+    for sent in &mut messages {
+        // The router sends the header back, and not what the picture shows.
+        sent.label.clear();
+        if stage.capabilities.has_headers {
+            sent.headers.push(("echo".to_owned(), sent.id.clone()));
+        }
+    }
     let host = stage.start("")?;
     stage.put("images", &messages)?;
-    stage.wait_done(&host)?;
+    stage.wait_answered(&host)?;
     host.stop()?;
     stage.judge(Twice::None)?;
     if !stage.capabilities.keeps_dead_letters {
@@ -117,8 +125,13 @@ fn put_back(stage: &Stage, ids: &[String]) -> Result<()> {
     let host = stage.start("")?;
     stage.wait_results(&host, "images", 4)?;
     host.stop()?;
-    let results: BTreeSet<String> = stage.results("images")?.into_iter().map(|found| found.of).collect();
-    ensure!(results.len() == 4, "{results:?}");
+    let results = stage.results("images")?;
+    let of: BTreeSet<&str> = results.iter().map(|found| found.of.as_str()).collect();
+    ensure!(of.len() == 4, "{results:?}");
+    for found in &results {
+        let expected = if stage.capabilities.has_headers { &found.of } else { "" };
+        ensure!(found.body == expected.as_bytes(), "it lost its header: {found:?}");
+    }
     ensure!(listed(stage, &[])?.is_empty(), "letters came again");
     Ok(())
 }

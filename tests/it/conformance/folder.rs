@@ -36,6 +36,7 @@ impl Transport for Folder {
             source: &["folder"],
             destination: &["folder"],
             connection: &[],
+            beside: &[],
         }
     }
 
@@ -205,7 +206,12 @@ impl Bench for Folders {
             let envelope: Value = serde_json::from_slice(&std::fs::read(folder.join(&name))?)?;
             let headers = &envelope["headers"];
             let of = headers["x-millrace-file"].as_str();
-            let of = of.map_or_else(|| before(file), |name| name.trim_end_matches(SUFFIX).to_owned());
+            let of = match (of, envelope["correlation_id"].as_str()) {
+                (Some(name), _) => name.trim_end_matches(SUFFIX).to_owned(),
+                // Its message was no file.
+                (None, Some(id)) if !file.contains(SUFFIX) => id.to_owned(),
+                (None, _) => before(file),
+            };
             found.push(Found {
                 of,
                 id: envelope["message_id"].as_str().context("no id")?.to_owned(),

@@ -44,7 +44,7 @@ pub(super) fn finds_nothing_lost_under_random_faults(transport: &dyn Transport) 
     }
     stage.put("images", &[Sent::picture("canary")?])?;
     if stage.capabilities.keeps {
-        stage.wait_done(&hosts[0])?;
+        stage.wait_answered(&hosts[0])?;
     }
     for host in hosts {
         host.stop()?;

@@ -1,5 +1,5 @@
 //! The conformance suite: every transport is asked the same through the real host. Knows a transport by [`Transport`]
-//! and [`Bench`] alone; `amqp` and `folder` are the ones that know more.
+//! and [`Bench`] alone; `amqp`, `folder` and `http` are the ones that know more.
 //!
 //! A scenario is a function of a [`Transport`]. [`suite!`] makes a test of each scenario, for the transport in whose file
 //! it stands. What a transport cannot do is data ([`Capabilities`]): a scenario then asks for what it does instead, and
@@ -10,6 +10,7 @@ mod bounds;
 mod dead_letters;
 mod fan_out;
 mod folder;
+mod http;
 mod judge;
 mod messages;
 mod order;
@@ -25,7 +26,7 @@ use anyhow::{Result, bail};
 use messages::Sent;
 
 /// The transports that pass the suite; `registry` compares them with those that the host offers.
-const ALL: [&dyn Transport; 2] = [amqp::HARNESS, folder::HARNESS];
+const ALL: [&dyn Transport; 3] = [amqp::HARNESS, folder::HARNESS, http::HARNESS];
 
 /// A kind of source and destination, as the suite knows it.
 trait Transport: Sync {
@@ -84,6 +85,16 @@ trait Bench {
         Ok(0)
     }
 
+    /// How many senders have no answer yet, where there are answers. Asked for at any time.
+    fn n_unanswered(&self, _pipeline: &str) -> usize {
+        0
+    }
+
+    /// What a host names that cannot start without it, while it is [`Fault::Gone`].
+    fn away(&self, pipeline: &str) -> String {
+        format!("in-{pipeline}")
+    }
+
     /// The lines of a destination's table: others own it, so that the host does not make it anew.
     fn destination(&self, _pipeline: &str, _name: &str) -> Result<String> {
         bail!("this transport is no destination")
@@ -117,6 +128,8 @@ struct Keys {
     source: &'static [&'static str],
     destination: &'static [&'static str],
     connection: &'static [&'static str],
+    /// Keys of destinations that promise less, so that the scenarios do not ask them, and the tests that do.
+    beside: &'static [(&'static str, &'static str)],
 }
 
 /// What faults a scenario makes.
@@ -213,7 +226,7 @@ macro_rules! suite {
             dead_letters: are_listed_saved_and_put_back;
             stopping: drains_in_the_middle, cuts_a_drain_off, obeys_a_second_signal, drains_after_a_kill,
                 survives_a_kill_in_the_middle, survives_a_kill_at_each_step, survives_kills_amid_dead_letters;
-            outages: gone_at_each_step, frozen_at_each_step, cut_at_each_step, gone_at_the_start;
+            outages: gone_at_the_start, gone_at_a_drain, gone_at_each_step, frozen_at_each_step, cut_at_each_step;
             order: a_stuck_message_is_not_passed_over, two_hosts_share_a_source, a_run_ends_when_all_is_done;
             bounds: prefetch_bounds_what_is_in_flight, crooked_messages_cost_themselves;
             judge: finds_nothing_lost_under_random_faults;

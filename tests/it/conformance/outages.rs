@@ -3,17 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use millrace_tests::host::Host;
 
-use super::messages::Sent;
-use super::stage::{Stage, Twice, wait_ready, wait_unready};
+use super::messages::{Sent, numbered};
+use super::stage::{Pipe, Stage, Twice, wait_in_flight, wait_ready, wait_unready};
 use super::steps::{hold_again, start_holding};
 use super::{Fault, Transport, Weather};
 
 /// From the end of an outage to the end of every message: twice the longest pause between two tries for a connection and
 /// for its consumer (docs/operating.md, "From a fault to messages moving again"), and as much again for a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
+
+/// A drain of three seconds and one more, and what a busy machine may need.
+const LEAVE: Duration = Duration::from_secs(4 + 4);
 
 pub(super) fn gone_at_each_step(transport: &dyn Transport) -> Result<()> {
     at_each_step(transport, Fault::Gone)
@@ -81,19 +84,58 @@ fn comes_back(stage: &Stage, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
+/// A host that is stopped while the transport is away ends in time, and the next one finishes what it had.
+pub(super) fn gone_at_a_drain(transport: &dyn Transport) -> Result<()> {
+    let fault = *transport
+        .capabilities()
+        .outages
+        .first()
+        .context("an outage of some kind")?;
+    let stage = Stage::new(transport, Weather::Fault(fault), vec![Pipe::images()], "drain = \"3s\"")?;
+    let mut host = stage.start_gated()?;
+    stage.put("images", &numbered("drained", 40)?)?;
+    wait_in_flight(&mut host, "images", 40)?;
+    stage.bench().fault(fault)?;
+    stage.open_gate()?;
+    if fault != Fault::Cut {
+        wait_unready(&mut host)?;
+    }
+    let began = Instant::now();
+    host.terminate()?;
+    let status = host.wait_end()?;
+    ensure!(matches!(status.code(), Some(0 | 3)), "{status}");
+    ensure!(began.elapsed() < LEAVE, "it took {:?}", began.elapsed());
+    stage.bench().heal(fault)?;
+    let host = stage.start("")?;
+    if !stage.capabilities.keeps {
+        return host.stop();
+    }
+    stage.finish(host, Twice::All)?;
+    ensure!(
+        stage.dead("images")?.is_empty(),
+        "it was counted: {:?}",
+        stage.dead("images")?
+    );
+    Ok(())
+}
+
 /// A host that starts while the transport is away waits for it and says so; or it ends at once, and says why.
 pub(super) fn gone_at_the_start(transport: &dyn Transport) -> Result<()> {
-    let fault = match transport.capabilities().outages {
-        [first, ..] => *first,
-        [] => anyhow::bail!("it has an outage of some kind"),
-    };
+    let fault = *transport
+        .capabilities()
+        .outages
+        .first()
+        .context("an outage of some kind")?;
+    let waits = transport.capabilities().waits_at_start;
+    // Before a host there is no connection to cut.
+    let fault = if waits { fault } else { Fault::Gone };
     let stage = Stage::images(transport, Weather::Fault(fault))?;
     stage.bench().fault(fault)?;
-    if !stage.capabilities.waits_at_start {
+    if !waits {
         let ended = stage.mill.run(&["run", "plugins.toml"])?;
         ensure!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
         ensure!(
-            ended.stderr.contains("in-images"),
+            ended.stderr.contains(&stage.bench().away("images")),
             "it does not name what is away: {ended:?}"
         );
         stage.bench().heal(fault)?;

@@ -7,7 +7,7 @@ use super::stage::{Pipe, Stage, Twice};
 use super::{Transport, Weather};
 
 /// The log line of a host that puts a message back for another attempt.
-const AGAIN: &str = "goes back to its source for another attempt";
+const AGAIN: &str = "returning the message to its source for another attempt";
 
 /// A message that always wants another attempt gets three, by whatever hosts: one that is stopped before the second, one
 /// that is killed before the third, and one that ends it.
@@ -48,12 +48,12 @@ pub(super) fn are_counted_across_restarts(transport: &dyn Transport) -> Result<(
     Ok(())
 }
 
-/// A message that kills hosts is found: after two crashes it is a dead letter, and its neighbours have their results.
+/// A message that kills hosts is found: after three crashes it is a dead letter, and its neighbours have their results.
 /// Where nobody tells a host that a message was delivered before, the documentation says what becomes of it, and where
 /// nothing comes again, the first host is the last one that it kills.
 pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Result<()> {
     let pipe = Pipe {
-        lines: "attempts = 2",
+        lines: "attempts = 3",
         ..Pipe::images()
     };
     let stage = Stage::new(transport, Weather::Calm, vec![pipe], "")?;
@@ -71,14 +71,22 @@ pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Resul
         "the host ended with {status}, and was not killed"
     );
     let mut n_crashes = 1;
-    let counts = stage.capabilities.keeps && stage.capabilities.tells_redelivery;
-    if counts {
+    while stage.capabilities.keeps && stage.capabilities.tells_redelivery && n_crashes < 3 {
         let status = stage.launch(&deadly)?.wait_end()?;
         ensure!(
             status.code().is_none(),
             "the host ended with {status}, and was not killed"
         );
         n_crashes += 1;
+    }
+    if stage.capabilities.keeps && !stage.capabilities.tells_redelivery {
+        // It comes again, and kills again, until a host does not die of it.
+        let status = stage.launch(&deadly)?.wait_end()?;
+        ensure!(status.code().is_none(), "the message did not come again: {status}");
+        let host = stage.start("")?;
+        stage.finish(host, Twice::All)?;
+        ensure!(stage.dead("images")?.is_empty(), "{:?}", stage.dead("images")?);
+        return Ok(());
     }
     let host = stage.start(&deadly)?;
     if !stage.capabilities.keeps {
@@ -91,7 +99,7 @@ pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Resul
     ensure!(dead.len() == 1 && dead[0].of == "poison", "{dead:?}");
     ensure!(dead[0].class == "attempts-spent", "{dead:?}");
     ensure!(
-        dead[0].text.contains(&format!("a host ended {n_crashes} times")),
+        dead[0].text.contains(&format!("a host crashed {n_crashes} times")),
         "{dead:?}"
     );
     Ok(())

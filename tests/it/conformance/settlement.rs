@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::messages::{Sent, numbered};
-use super::stage::{Pipe, Stage, Twice};
+use super::stage::{Pipe, Stage, Twice, ends};
 use super::{Dead, Found, Transport, Weather};
 
 /// The exit code that says: a device was lost.
@@ -27,7 +27,7 @@ enum Row {
 use Row::{Dead as DeadRow, Nothing, Result as ResultRow};
 
 /// Pipelines of misbehaving plugins, what their messages must come to, and the scenario that looks at it.
-const PIPES: [(&str, Pipe, Row); 16] = [
+const PIPES: [(&str, Pipe, Row); 18] = [
     ("nothing", Pipe::hostile("skip", "mode = \"skip\""), Nothing),
     ("nothing", Pipe::rude("route-skip", "mode = \"skip\""), Nothing),
     ("nothing", Pipe::rude("route-nothing", "mode = \"nothing\""), Nothing),
@@ -73,6 +73,16 @@ const PIPES: [(&str, Pipe, Row); 16] = [
     ),
     (
         "faults",
+        Pipe::rude("many", "mode = \"many-outputs\""),
+        DeadRow("route", "output-too-large", "allowed 8", 1),
+    ),
+    (
+        "faults",
+        Pipe::rude("huge", "mode = \"huge-body\""),
+        DeadRow("route", "output-too-large", "", 1),
+    ),
+    (
+        "faults",
         Pipe::rude("route-panic", "mode = \"panic\""),
         DeadRow("route", "trap", "the hostile router panics", 1),
     ),
@@ -115,7 +125,7 @@ pub(super) fn settles_refusals(transport: &dyn Transport) -> Result<()> {
 }
 
 pub(super) fn settles_faults(transport: &dyn Transport) -> Result<()> {
-    check(transport, "faults", 7)
+    check(transport, "faults", 9)
 }
 
 pub(super) fn settles_denied_results(transport: &dyn Transport) -> Result<()> {
@@ -132,7 +142,7 @@ pub(super) fn settles_by_size(transport: &dyn Transport) -> Result<()> {
 
 /// Without headers there is no deadline, and nothing is rejected for one.
 pub(super) fn settles_by_deadline(transport: &dyn Transport) -> Result<()> {
-    let n_rows = if transport.capabilities().has_headers { 4 } else { 1 };
+    let n_rows = if ends(transport).0.has_headers { 4 } else { 1 };
     check(transport, "deadlines", n_rows)
 }
 
@@ -209,7 +219,7 @@ fn settle(transport: &dyn Transport) -> Result<Settled> {
             _ => stage.put(pipeline, std::slice::from_ref(sent))?,
         }
     }
-    stage.wait_done(&host)?;
+    stage.wait_answered(&host)?;
     host.stop()?;
     stage.judge(Twice::None)?;
     let (mut results, mut dead) = (BTreeMap::new(), BTreeMap::new());
@@ -244,7 +254,7 @@ fn rows(transport: &dyn Transport) -> Result<Vec<(&'static str, &'static str, Se
         ));
     }
     rows.push(("deadlines", "images", Sent::picture("no-deadline")?, ResultRow));
-    if transport.capabilities().has_headers {
+    if ends(transport).0.has_headers {
         let deadline = |id: &str, at: &str| anyhow::Ok(Sent::picture(id)?.with_header("x-millrace-deadline", at));
         rows.push((
             "deadlines",

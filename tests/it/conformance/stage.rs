@@ -36,7 +36,10 @@ pub(super) struct Pipe {
 
 /// A host's file between a source and destinations, and the judge of what is put in.
 pub(super) struct Stage {
+    /// Of its source.
     pub(super) capabilities: Capabilities,
+    /// Of its destinations.
+    pub(super) sink_capabilities: Capabilities,
     pub(super) mill: Mill,
     source: Box<dyn Bench>,
     /// The other end, where the transport is only one.
@@ -98,12 +101,12 @@ impl Stage {
             true => Some(folder::HARNESS.bench(weather)?),
             false => None,
         };
-        let mut steps = transport.capabilities().steps.to_vec();
-        if is_one_end {
-            steps.extend(folder::HARNESS.capabilities().steps);
-        }
+        let (capabilities, sink_capabilities) = ends(transport);
+        let mut steps = capabilities.steps.to_vec();
+        steps.extend(sink_capabilities.steps);
         let stage = Self {
-            capabilities: transport.capabilities(),
+            capabilities,
+            sink_capabilities,
             mill: Mill::new("")?,
             source: transport.bench(weather)?,
             other,
@@ -301,6 +304,18 @@ impl Stage {
         })
     }
 
+    /// As [`Stage::wait_done`], and until every sender has its answer: one that lost it may come again with a message that
+    /// is done.
+    pub(super) fn wait_answered(&self, host: &Host) -> Result<()> {
+        self.wait_done(host)?;
+        self.wait(host, "the answer to every sender", || {
+            let of = |pipe: &Pipe| self.source().n_unanswered(pipe.name);
+            let n: usize = self.pipes.iter().map(of).sum();
+            ensure!(n == 0, "{n} have none");
+            Ok(Some(()))
+        })
+    }
+
     /// The messages that have neither a result nor a dead letter.
     pub(super) fn missing(&self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
@@ -378,10 +393,23 @@ impl Stage {
 
     /// Waits for the end of every message, stops the host in good order and judges.
     pub(super) fn finish(&self, host: Host, twice: Twice<'_>) -> Result<()> {
-        self.wait_done(&host)?;
+        self.wait_answered(&host)?;
         host.stop()?;
         self.judge(twice)
     }
+}
+
+/// What source and destinations can do, where a transport is asked.
+pub(super) fn ends(transport: &dyn Transport) -> (Capabilities, Capabilities) {
+    let (own, folders, keys) = (
+        transport.capabilities(),
+        folder::HARNESS.capabilities(),
+        transport.keys(),
+    );
+    (
+        if keys.source.is_empty() { folders } else { own },
+        if keys.destination.is_empty() { folders } else { own },
+    )
 }
 
 /// The messages of one pipeline that a host received and moved to quarantine.

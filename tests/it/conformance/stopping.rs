@@ -26,7 +26,7 @@ const ONE_ATTEMPT: Pipe = Pipe {
 fn goes_on(stage: &Stage, twice: Twice<'_>) -> Result<()> {
     let mut host = stage.start("")?;
     if stage.capabilities.keeps {
-        stage.wait_done(&host)?;
+        stage.wait_answered(&host)?;
     }
     let n_quarantined = n_quarantined(&mut host, "images")?;
     ensure!(
@@ -172,7 +172,7 @@ pub(super) fn survives_a_kill_at_each_step(transport: &dyn Transport) -> Result<
         .iter()
         .filter(|found| found.of == "confirmed")
         .count();
-    let expected = if stage.capabilities.replaces_results { 1 } else { 2 };
+    let expected = if stage.sink_capabilities.replaces_results { 1 } else { 2 };
     ensure!(
         n_confirmed == expected,
         "{n_confirmed} results of a message that was not let go of"

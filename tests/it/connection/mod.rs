@@ -200,7 +200,7 @@ async fn permissions_and_passwords_that_are_changed_are_told_from_an_outage_and_
         },
     )?;
     run.client.delete(&run.scene.input).await?;
-    run.host.wait_line(PATIENCE, "cannot consume")?;
+    run.host.wait_line(PATIENCE, "cannot consume from the queue")?;
     broker.permit(&user, Permissions::default())?;
     run.host.wait_lines(PATIENCE, 2, "consuming")?;
 
@@ -353,7 +353,7 @@ async fn a_source_queue_that_is_deleted_is_declared_again_and_a_foreign_one_is_w
     client.declare(&scene.input, QueueKind::Classic).await?;
     let mut run = Run::start(&broker, scene).await?;
     run.client.delete(&run.scene.input).await?;
-    run.host.wait_line(PATIENCE, "cannot consume")?;
+    run.host.wait_line(PATIENCE, "cannot consume from the queue")?;
     run.client.declare(&run.scene.input, QueueKind::Classic).await?;
     run.host.wait_lines(PATIENCE, 2, "consuming")?;
     run.send(3).await?;

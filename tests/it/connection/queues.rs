@@ -34,7 +34,8 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
     assert_eq!(dead[0].correlation_id, "torn");
 
     run.client.delete(&run.scene.quarantine_queue()).await?;
-    run.host.wait_line(PATIENCE, "lost the quarantine queue")?;
+    run.host
+        .wait_line(PATIENCE, "lost the channel to the quarantine queue")?;
     run.n_sent = 0;
     run.send(1).await?;
     run.take(&run.scene.results).await?;

@@ -143,7 +143,7 @@ mod tests {
                                                                and 3 more
  9       unchanged  7           3 min ago  control (uid 1000)
  10      refused    7           3 min ago  control (uid 1000)  plugin crop: 1a2b3c4d5e6f -> 7a8b9c0d1e2f
-                                                               probe: expected `arrow`
+                                                               smoke-test: expected `arrow`
 ";
         assert_eq!(format!("\n{}", anstream::adapter::strip_str(&text)), expected);
         assert!(text.contains("\u{1b}[31mrefused\u{1b}[0m"), "{text:?}");

@@ -54,7 +54,6 @@ pub enum QueueType {
     /// Durable and replicated.
     #[default]
     Quorum,
-    /// Classic.
     Classic {
         /// Whether it survives a broker restart.
         durable: bool,

@@ -63,6 +63,8 @@ pub enum BrokerCallError {
 #[derive(Debug)]
 pub(super) struct Line {
     connection: Connection,
+    // As the broker shows it.
+    name: String,
     // Cancelled when the socket is gone; cancelling it ends the socket, and lapin's I/O loop with it.
     cut: CancellationToken,
     limit: Duration,
@@ -105,9 +107,15 @@ fn described(error: &lapin::Error) -> String {
 
 impl Line {
     /// `cut` ends its socket, and is cancelled when that ends by itself; `limit` bounds every answer.
-    pub(super) fn new(connection: Connection, cut: CancellationToken, limit: Duration, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(
+        (connection, name): (Connection, &str),
+        cut: CancellationToken,
+        limit: Duration,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             connection,
+            name: name.to_owned(),
             cut,
             limit,
             traffic,
@@ -181,9 +189,10 @@ impl Line {
             Ok(answered) => answered,
             Err(_) => {
                 warn!(
+                    connection = self.name,
                     step,
                     limit_s = self.limit.as_secs_f32(),
-                    "the broker has not answered yet: waiting, and reconnecting after the limit"
+                    "the broker has not answered yet: the host waits, and reconnects when nothing comes within the limit"
                 );
                 let _late = IsLate::begin(&self.late, step);
                 answer.await

@@ -114,11 +114,19 @@ impl PublishChannel {
                     why
                 }
                 Ended::Gone(why) | Ended::Broken(why) => {
-                    warn!(exchange = %self.exchange, why, n_unconfirmed = pending.len(), "lost the publishing channel: unconfirmed messages are published again");
+                    warn!(
+                        exchange = self.shown(),
+                        why,
+                        n_unconfirmed = pending.len(),
+                        "lost the publishing channel: unconfirmed messages are published again"
+                    );
                     why
                 }
                 Ended::Nacked => {
-                    debug!(exchange = %self.exchange, "the broker nacks every publish: opening another publishing channel");
+                    debug!(
+                        exchange = self.shown(),
+                        "the broker nacks every publish: opening another publishing channel"
+                    );
                     continue;
                 }
             };
@@ -132,11 +140,19 @@ impl PublishChannel {
         }
     }
 
+    /// The exchange, for the log.
+    fn shown(&self) -> &str {
+        match self.exchange.as_str() {
+            "" => "(default)",
+            name => name,
+        }
+    }
+
     fn log_refused(&self, refusal: Option<&BrokerRefusal>, error: &str, life: &mut Life) {
         if std::mem::replace(&mut life.is_refused, true) {
             return;
         }
-        let exchange = self.exchange.as_str();
+        let exchange = self.shown();
         match refusal.map(|refusal| refusal.meaning) {
             Some(Meaning::Missing) => {
                 error!(
@@ -174,7 +190,7 @@ impl PublishChannel {
             match opened? {
                 Ok(channel) => return Some(channel),
                 // The task that watches the connection logs an outage of the broker.
-                Err(error) => debug!(exchange = %self.exchange, %error, "no publishing channel"),
+                Err(error) => debug!(exchange = self.shown(), %error, "no publishing channel"),
             }
             let pause = tokio::time::sleep(pauses.next().unwrap_or(REOPEN_CAP));
             self.refuse_meanwhile(requests, pin!(pause)).await?;
@@ -231,7 +247,7 @@ impl PublishChannel {
                         };
                     }
                     if std::mem::replace(&mut life.is_refused, false) {
-                        info!(exchange = %self.exchange, "the exchange accepts messages again");
+                        info!(exchange = self.shown(), "the exchange accepts messages again");
                     }
                     if pending.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
                         return Ended::Nacked;

@@ -221,7 +221,9 @@ impl Getter {
 
     fn lose(&mut self, error: &TopologyError) {
         match self.channel.take() {
-            Some(_) => warn!(queue = self.queue, %error, "lost the quarantine queue: trying again every second"),
+            Some(_) => {
+                warn!(queue = self.queue, %error, "lost the channel to the quarantine queue: opening another every second until one works")
+            }
             None => debug!(queue = self.queue, %error, "cannot reach the quarantine queue yet"),
         }
     }

@@ -66,7 +66,7 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
         return Err(ConnectError::Refused(text));
     }
     let cut = unless_made.disarm();
-    Ok(Line::new(connection, cut, access.answer_timeout, traffic))
+    Ok(Line::new((connection, name), cut, access.answer_timeout, traffic))
 }
 
 async fn open(

@@ -40,7 +40,7 @@ impl<S> SocketHandle<S> {
     }
 
     fn ended() -> io::Error {
-        io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was given up")
+        io::Error::new(io::ErrorKind::ConnectionAborted, "the host closed the connection")
     }
 }
 

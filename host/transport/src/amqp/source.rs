@@ -447,7 +447,7 @@ impl fmt::Display for Copy {
 fn settled(answer: Result<bool, BrokerCallError>, settled: Settled) -> Settled {
     match answer {
         Ok(true) => settled,
-        Ok(false) => Settled::Lost("its channel is gone".to_owned()),
+        Ok(false) => Settled::Lost("the channel that delivered it is closed".to_owned()),
         Err(failure) => Settled::Lost(failure.to_string()),
     }
 }

@@ -170,7 +170,7 @@ impl FileAck {
         };
         let shared = Arc::clone(&self.shared);
         let worked = shared.work(claim, ending);
-        if worked.is_err() && claim.path().symlink_metadata().is_ok() {
+        if worked.is_err() && !is_gone(claim) {
             return worked.map(|_| settled);
         }
         let claim = self.claim.take();
@@ -288,7 +288,14 @@ impl<'a> From<&'a Envelope> for EnvelopeText<'a> {
     }
 }
 
-/// A panic leaves a ack that is settled or not, as it was.
+/// Whether another process removed a claimed file from its directory. Where the whole folder is away (an unmounted disk), nothing
+/// is known of the file, and settling it is tried again.
+fn is_gone(claim: &Claim) -> bool {
+    let looked = claim.path().symlink_metadata();
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && claim.directory().is_dir()
+}
+
+/// A panic leaves an acknowledgement that is settled or not, as it was.
 fn lock(ack: &Mutex<FileAck>) -> MutexGuard<'_, FileAck> {
     ack.lock().unwrap_or_else(PoisonError::into_inner)
 }

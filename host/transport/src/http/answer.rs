@@ -32,7 +32,8 @@ pub(super) const SOON_S: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    // Boxed, so that an answer can be an error.
+    pub(super) headers: Box<HeaderMap>,
     body: Bytes,
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -107,7 +108,7 @@ impl Answer {
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         response
     }
 
@@ -202,7 +203,7 @@ impl Answer {
     fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         Self {
             status,
-            headers,
+            headers: Box::new(headers),
             body,
             slot: None,
         }

@@ -41,7 +41,7 @@ pub(crate) static TRANSPORT: Transport = Transport {
 const KEY: &str = "http";
 
 /// Paths that every client can write.
-const PATH_FORM: &str = "^/[!-\"$-%'->@-~]{0,254}$";
+const PATH_FORM: &str = "^/[!-\"$->@-~]{0,254}$";
 const PATH_CHARS_MAX: usize = 255;
 /// The path where the file names none.
 const ROOT: &str = "/";

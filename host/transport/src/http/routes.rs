@@ -44,19 +44,21 @@ impl Routes {
         });
     }
 
-    /// The pipeline of a path, open where there is one that is; nothing where the path never had one.
+    /// The pipeline of a path, open where there is one that is; nothing where the path has none. At a start an address listens
+    /// before each of its paths is there, so that one that has none is waited for, too.
     pub(super) async fn of(&self, path: &str) -> Option<Arc<Front>> {
-        let now = self.0.borrow().get(path).cloned()?;
-        if now.is_open() {
-            return Some(now);
+        let now = self.0.borrow().get(path).cloned();
+        if now.as_ref().is_some_and(|front| front.is_open()) {
+            return now;
         }
         let mut routes = self.0.subscribe();
         let open = routes.wait_for(|routes| routes.get(path).is_some_and(|front| front.is_open()));
         let next = match tokio::time::timeout(SUCCESSION, open).await {
             Ok(Ok(routes)) => routes.get(path).cloned(),
-            Ok(Err(_)) | Err(_) => None,
+            // It may be there by now, and not open.
+            Ok(Err(_)) | Err(_) => self.0.borrow().get(path).cloned(),
         };
-        Some(next.unwrap_or(now))
+        next.or(now)
     }
 
     /// Whether a pipeline takes messages at a path.

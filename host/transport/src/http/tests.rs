@@ -71,7 +71,7 @@ impl Client {
     }
 
     async fn is_closed(&mut self) -> bool {
-        matches!(self.0.read_u8().await, Err(_))
+        self.0.read_u8().await.is_err()
     }
 }
 

@@ -312,7 +312,9 @@ impl PuttingBack {
                 lock(&unsettled).remove(&delivery.delivery_tag);
                 Ok(())
             }
-            Ok(false) => Err(PutBackError::Stays("its channel is gone".to_owned())),
+            Ok(false) => Err(PutBackError::Stays(
+                "the channel that delivered it is closed".to_owned(),
+            )),
             Err(error) => Err(PutBackError::Stays(error.to_string())),
         }
     }

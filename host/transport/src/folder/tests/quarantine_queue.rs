@@ -170,7 +170,7 @@ fn a_quarantined_file_that_cannot_be_read_stays_apart_and_nobody_waits_for_it() 
     let folder = inbox();
     leave(&folder, "apart.2.1", "cat.png");
     let path = claimed(&folder).pop().expect("the claim");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("its rights");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("its rights");
     let inbox = folder.path().to_owned();
     without_privileges(move || {
         let config = config(&inbox, 4);
