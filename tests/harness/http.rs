@@ -12,7 +12,10 @@ use crate::host::{Host, field, said};
 /// A connection to a host's HTTP source.
 #[derive(Debug)]
 pub struct Http {
+    address: SocketAddr,
     stream: BufReader<TcpStream>,
+    // The last answer was the last of its connection.
+    is_closed: bool,
 }
 
 /// An answer.
@@ -49,7 +52,9 @@ impl Http {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self {
+            address,
             stream: BufReader::new(stream),
+            is_closed: false,
         })
     }
 
@@ -62,11 +67,14 @@ impl Http {
         self.answer()
     }
 
-    /// Sends a message, and does not wait.
+    /// Sends a message, and does not wait; over another connection where the host said that it closes this one.
     ///
     /// # Errors
     /// When the connection is gone.
     pub fn begin(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<()> {
+        if self.is_closed {
+            *self = Self::connect(self.address)?;
+        }
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n",
             body.len()
@@ -116,6 +124,7 @@ impl Http {
         let n_bytes = answer.header("content-length").unwrap_or("0").parse()?;
         answer.body.resize(n_bytes, 0);
         self.stream.read_exact(&mut answer.body)?;
+        self.is_closed = answer.header("connection") == Some("close");
         Ok(answer)
     }
 
