@@ -541,6 +541,7 @@ fn a_changed_source_takes_over_without_a_request_that_is_lost() -> Result<()> {
                 let sample = samples.get(n % samples.len()).context("no sample")?;
                 let answer = client.post(PATH, &[], &sample.png)?;
                 ensure!(answer.status == 200, "{answer:?}");
+                ensure!(answer.header("connection").is_none(), "a connection breaks: {answer:?}");
                 n += 1;
             }
             Ok(n)

@@ -17,7 +17,14 @@ const CONNECTIONS_MORE: usize = 32;
 
 /// The paths of an address.
 #[derive(Debug)]
-pub(super) struct Routes(watch::Sender<BTreeMap<String, Arc<Front>>>);
+pub(super) struct Routes(watch::Sender<BTreeMap<String, Route>>);
+
+#[derive(Debug)]
+struct Route {
+    now: Arc<Front>,
+    // Of a changed source that has not begun.
+    next: Option<Arc<Front>>,
+}
 
 impl Default for Routes {
     fn default() -> Self {
@@ -28,42 +35,39 @@ impl Default for Routes {
 impl Routes {
     /// Leads the requests for its path to this pipeline from now on.
     pub(super) fn lead_to(&self, front: &Arc<Front>) {
-        self.0.send_modify(|routes| {
-            routes.insert(front.terms.path.clone(), Arc::clone(front));
-        });
+        self.0.send_modify(|routes| lead(routes, front));
     }
 
-    /// The same where no pipeline takes messages there: until it asks for the first, they wait.
+    /// The same where no pipeline takes messages there: until it asks for the first, they wait. Else it is the successor of
+    /// the one that does.
     pub(super) fn lead_to_unless_open(&self, front: &Arc<Front>) {
-        self.0.send_if_modified(|routes| {
-            let is_open = routes.get(&front.terms.path).is_some_and(|now| now.is_open());
-            if !is_open {
-                routes.insert(front.terms.path.clone(), Arc::clone(front));
-            }
-            !is_open
-        });
+        self.0.send_modify(
+            |routes| match routes.get_mut(&front.terms.path).filter(|route| route.now.is_open()) {
+                Some(route) => route.next = Some(Arc::clone(front)),
+                None => lead(routes, front),
+            },
+        );
     }
 
     /// The pipeline of a path, open where there is one that is; nothing where the path has none. At a start an address listens
     /// before each of its paths is there, so that one that has none is waited for, too.
     pub(super) async fn of(&self, path: &str) -> Option<Arc<Front>> {
-        let now = self.0.borrow().get(path).cloned();
+        let now = self.now(path);
         if now.as_ref().is_some_and(|front| front.is_open()) {
             return now;
         }
         let mut routes = self.0.subscribe();
-        let open = routes.wait_for(|routes| routes.get(path).is_some_and(|front| front.is_open()));
-        let next = match tokio::time::timeout(SUCCESSION, open).await {
-            Ok(Ok(routes)) => routes.get(path).cloned(),
-            // It may be there by now, and not open.
-            Ok(Err(_)) | Err(_) => self.0.borrow().get(path).cloned(),
-        };
-        next.or(now)
+        let open = routes.wait_for(|routes| routes.get(path).is_some_and(|route| route.now.is_open()));
+        // Without one, a pipeline may be there by now that is not open.
+        drop(tokio::time::timeout(SUCCESSION, open).await);
+        self.now(path).or(now)
     }
 
-    /// Whether a pipeline takes messages at a path.
+    /// Whether a pipeline takes messages at a path, or is about to.
     pub(super) fn leads_somewhere(&self, path: &str) -> bool {
-        self.0.borrow().get(path).is_some_and(|front| front.is_open())
+        let routes = self.0.borrow();
+        let Some(route) = routes.get(path) else { return false };
+        route.now.is_open() || route.next.as_ref().is_some_and(|next| next.is_open())
     }
 
     /// Connections at once.
@@ -71,9 +75,20 @@ impl Routes {
         let routes = self.0.borrow();
         let n_slots: usize = routes
             .values()
-            .filter(|front| front.is_open())
-            .map(|front| front.n_slots())
+            .filter(|route| route.now.is_open())
+            .map(|route| route.now.n_slots())
             .sum();
         2 * n_slots + CONNECTIONS_MORE
     }
+    fn now(&self, path: &str) -> Option<Arc<Front>> {
+        self.0.borrow().get(path).map(|route| Arc::clone(&route.now))
+    }
+}
+
+fn lead(routes: &mut BTreeMap<String, Route>, front: &Arc<Front>) {
+    let route = Route {
+        now: Arc::clone(front),
+        next: None,
+    };
+    routes.insert(front.terms.path.clone(), route);
 }
