@@ -22,13 +22,23 @@ pub enum FillError {
     Missing(Vec<String>),
 }
 
-/// Makes the tables of a text anew, each between `<!-- keys: ID -->` (or `<!-- keys: ID CHOICE -->`) and its end.
+/// Makes the tables of a reference's pages anew, each between `<!-- keys: ID -->` (or `<!-- keys: ID CHOICE -->`) and its
+/// end. Every section has a mark on one of the pages.
 ///
 /// # Errors
 /// When marks and sections do not fit.
-pub fn fill(text: &str, root: &'static Section) -> Result<String, FillError> {
+pub fn fill(pages: &[&str], root: &'static Section) -> Result<Vec<String>, FillError> {
     let sections = root.all();
     let mut missing: Vec<String> = sections.iter().flat_map(|section| marks(section)).collect();
+    let filled = pages.iter().map(|page| fill_page(page, &sections, &mut missing));
+    let filled = filled.collect::<Result<_, _>>()?;
+    match missing.is_empty() {
+        true => Ok(filled),
+        false => Err(FillError::Missing(missing)),
+    }
+}
+
+fn fill_page(text: &str, sections: &[&Section], missing: &mut Vec<String>) -> Result<String, FillError> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(BEGIN) {
@@ -45,9 +55,6 @@ pub fn fill(text: &str, root: &'static Section) -> Result<String, FillError> {
         missing.retain(|other| other != mark);
         filled.push_str(&format!("{before}{BEGIN}{mark}{BEGIN_END}\n{table}{END}"));
         rest = after;
-    }
-    if !missing.is_empty() {
-        return Err(FillError::Missing(missing));
     }
     filled.push_str(rest);
     Ok(filled)

@@ -80,15 +80,26 @@ fn generated_files_are_what_the_code_makes() -> Result<()> {
         ("schema/model.schema.json", pretty(millrace_models::manifest_schema())),
         ("schema/case.schema.json", pretty(millrace::config::case_schema())),
         (
-            "docs/plugins-toml.md",
-            millrace::config::reference(&REGISTRY, &read("docs/plugins-toml.md")?)?,
-        ),
-        (
             "docs/model-folder.md",
             millrace_models::manifest_reference(&read("docs/model-folder.md")?)?,
         ),
     ];
     rows.extend(made.map(|(path, made)| (path.to_owned(), made)));
+    let pages = millrace::config::reference_pages(&REGISTRY);
+    let kept: Vec<String> = pages
+        .iter()
+        .map(|page| read(&format!("docs/{page}")))
+        .collect::<Result<_>>()?;
+    let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    let filled = millrace::config::reference(&REGISTRY, &kept)?;
+    let contents = read("docs/SUMMARY.md")?;
+    for (page, made) in pages.into_iter().zip(filled) {
+        ensure!(
+            contents.contains(&format!("({page})")),
+            "docs/SUMMARY.md does not name {page}"
+        );
+        rows.push((format!("docs/{page}"), made));
+    }
     for (path, made) in rows {
         if std::env::var_os("UPDATE_GENERATED").is_some() {
             std::fs::write(root().join(&path), &made)?;

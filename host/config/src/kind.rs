@@ -13,6 +13,10 @@ use super::table::Table;
 pub struct Transport {
     /// What it is called: `amqp`.
     pub name: &'static str,
+    /// What its page of the reference calls it: `RabbitMQ`.
+    pub title: &'static str,
+    /// Its page of the reference, in `docs/`: the tables of its keys, and what it promises.
+    pub page: &'static str,
     /// Its sources.
     pub sources: &'static [SourceKind],
     /// Its destinations.

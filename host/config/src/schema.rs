@@ -52,12 +52,54 @@ pub fn schema_with_settings(registry: &'static Registry, settings: BTreeMap<Name
     schema
 }
 
-/// The reference of `plugins.toml` with its tables filled in again.
+/// The page about the tables that every file has.
+const MAIN_PAGE: &str = "plugins-toml.md";
+
+/// Where the main page shows the transports.
+const TRANSPORTS: &str = "<!-- transports -->\n";
+const END_OF_TRANSPORTS: &str = "<!-- end of transports -->";
+
+/// The pages of the reference of `plugins.toml`, by their names in `docs/`: the first about the tables that every file has,
+/// then one for each transport.
+pub fn reference_pages(registry: &Registry) -> Vec<&'static str> {
+    let own = registry.transports().iter().map(|transport| transport.page);
+    std::iter::once(MAIN_PAGE).chain(own).collect()
+}
+
+/// These pages with their tables filled in again.
 ///
 /// # Errors
-/// When the text has not a place for each table.
-pub fn reference(registry: &'static Registry, text: &str) -> Result<String, FillError> {
-    millrace_schema::fill(text, registry.root())
+/// When the texts have not a place for each table.
+pub fn reference(registry: &'static Registry, pages: &[&str]) -> Result<Vec<String>, FillError> {
+    let mut pages = millrace_schema::fill(pages, registry.root())?;
+    let missing = || FillError::Missing(vec![TRANSPORTS.trim_end().to_owned()]);
+    let main = pages.first_mut().ok_or_else(missing)?;
+    let (before, rest) = main.split_once(TRANSPORTS).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END_OF_TRANSPORTS).ok_or_else(missing)?;
+    *main = format!(
+        "{before}{TRANSPORTS}{}{END_OF_TRANSPORTS}{after}",
+        transports_table(registry)
+    );
+    Ok(pages)
+}
+
+/// The transports, and by which keys a file names their kinds.
+fn transports_table(registry: &Registry) -> String {
+    let mut table = "| transport | source | destination | connection |\n|---|---|---|---|\n".to_owned();
+    let keys = |keys: Vec<&str>| {
+        let keys: Vec<String> = keys.into_iter().map(|key| format!("`{key}`")).collect();
+        keys.join(", ")
+    };
+    for transport in registry.transports() {
+        let sources = keys(transport.sources.iter().map(|kind| kind.key).collect());
+        let destinations = keys(transport.destinations.iter().map(|kind| kind.key).collect());
+        let connections = keys(transport.connections.iter().map(|kind| kind.key).collect());
+        let (title, page) = (transport.title, transport.page);
+        table.push_str(&format!(
+            "| [{title}]({page}) | {sources} | {destinations} | {connections} |\n"
+        ));
+    }
+    table
 }
 
 /// The schema of a plugin's table, for the settings of one plugin. A required one makes the whole table required.

@@ -17,6 +17,8 @@ use crate::config::{ConnectionKind, DestinationKind, Globs, HIDDEN, Secret, Sour
 /// RabbitMQ, over AMQP 0-9-1.
 pub(crate) static TRANSPORT: Transport = Transport {
     name: "amqp",
+    title: "RabbitMQ",
+    page: "rabbitmq.md",
     sources: &[SourceKind {
         key: "queue",
         place: "for a queue",

@@ -13,6 +13,8 @@ use crate::config::{DestinationKind, Globs, SourceKind, Transport};
 /// Folders.
 pub(crate) static TRANSPORT: Transport = Transport {
     name: "folder",
+    title: "Folders",
+    page: "folders.md",
     sources: &[SourceKind {
         key: "folder",
         place: "for a folder",

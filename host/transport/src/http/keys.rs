@@ -13,6 +13,8 @@ use crate::config::{DestinationKind, Secret, SecretKey, SourceKind, Transport};
 /// HTTP.
 pub(crate) static TRANSPORT: Transport = Transport {
     name: "http",
+    title: "HTTP",
+    page: "http.md",
     sources: &[SourceKind {
         key: KEY,
         place: "for HTTP",

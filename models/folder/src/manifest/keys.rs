@@ -298,7 +298,7 @@ pub fn schema() -> Value {
 /// # Errors
 /// When the text has not a place for each table.
 pub fn reference(text: &str) -> Result<String, FillError> {
-    millrace_schema::fill(text, FILE.root)
+    Ok(millrace_schema::fill(&[text], FILE.root)?.concat())
 }
 
 impl Within {
