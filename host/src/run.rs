@@ -1,5 +1,6 @@
 //! The life of the process: start, run and change, drain, close. Knows no message, and nothing of how changes are made.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,20 @@ pub enum RunOutcome {
     DeviceLost,
 }
 
+impl fmt::Display for RunOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drained => "all messages in flight were finished",
+            Self::CutOff => {
+                "the drain was cut off, and the messages that were still in flight went back to their sources"
+            }
+            Self::SourceFailed => "a source failed; the messages in flight were finished",
+            Self::Unaccounted => "some messages are not accounted for, which is a bug of Millrace",
+            Self::DeviceLost => "a device was lost, and the messages in flight went back to their sources",
+        })
+    }
+}
+
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -106,6 +121,8 @@ impl Host {
     pub async fn open(config: &Config, sandbox: Arc<Sandbox>, run_options: &RunOptions) -> Result<Self, RunError> {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
         let (settings, file) = (config.host.clone(), config.path.clone());
+        let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+        info!(version, pid, host = %host_id, file = %file.display(), "starting");
         let (drain, cut) = (run_options.drain.child_token(), CancellationToken::new());
         let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
         let instruments = Arc::new(Instruments::new(&drain));

@@ -62,8 +62,17 @@ fn why(view: &View, pipeline: &PipelineView) -> Vec<String> {
         PipelineState::Paused => why.push("paused".to_owned()),
         PipelineState::Starting | PipelineState::Running | PipelineState::Draining => {}
     }
-    for connection in view.connections_of(pipeline) {
-        why.extend(connection.why.iter().cloned());
+    for (name, connection) in view.connections_of(pipeline) {
+        // Two of its connections that wait for one broker wait for the same.
+        for waits in &connection.why {
+            let waits = match &name.0 {
+                None => waits.clone(),
+                Some(_) => format!("{name}: {waits}"),
+            };
+            if !why.contains(&waits) {
+                why.push(waits);
+            }
+        }
     }
     if !pipeline.is_open && pipeline.state == PipelineState::Running {
         match &pipeline.source {

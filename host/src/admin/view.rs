@@ -37,9 +37,12 @@ pub struct View {
 
 impl View {
     /// The connections that a pipeline needs, where they were made so far.
-    pub fn connections_of<'v>(&'v self, pipeline: &'v PipelineView) -> impl Iterator<Item = &'v ConnectionStatus> {
+    pub fn connections_of<'v>(
+        &'v self,
+        pipeline: &'v PipelineView,
+    ) -> impl Iterator<Item = (&'v ConnectionName, &'v ConnectionStatus)> {
         let names = pipeline.connections.iter();
-        names.filter_map(|name| self.connections.get(name))
+        names.filter_map(|name| self.connections.get_key_value(name))
     }
 }
 

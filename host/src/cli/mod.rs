@@ -155,6 +155,9 @@ impl BrokerArguments {
 /// The exit code for a file with mistakes.
 const MISTAKEN: u8 = 2;
 
+/// The exit code of a run that failed.
+const FAILED: u8 = 1;
+
 /// The exit code when a drain was cut off at its deadline: what was left went back to its source.
 const CUT_OFF: u8 = 3;
 

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{CUT_OFF, DEVICE_LOST, FileArguments, MISTAKEN, check, output};
+use super::{CUT_OFF, DEVICE_LOST, FAILED, FileArguments, MISTAKEN, check, output};
 use crate::config::PipelineConfig;
 use crate::progress::{Progress, Summary};
 use crate::run::{Host, RunOptions, RunOutcome};
@@ -131,13 +131,17 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     } else {
         host.run(&run_options).await
     };
-    info!(?ended, "stopped");
-    Ok(match ended {
-        RunOutcome::Drained => ExitCode::SUCCESS,
-        RunOutcome::SourceFailed | RunOutcome::Unaccounted => ExitCode::FAILURE,
-        RunOutcome::CutOff => ExitCode::from(CUT_OFF),
-        RunOutcome::DeviceLost => ExitCode::from(DEVICE_LOST),
-    })
+    let code = match ended {
+        RunOutcome::Drained => 0,
+        RunOutcome::SourceFailed | RunOutcome::Unaccounted => FAILED,
+        RunOutcome::CutOff => CUT_OFF,
+        RunOutcome::DeviceLost => DEVICE_LOST,
+    };
+    match code {
+        0 => info!(exit_code = code, "stopped: {ended}"),
+        _ => warn!(exit_code = code, "stopped: {ended}"),
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// How long nothing has come of a run's messages.

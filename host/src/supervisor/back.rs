@@ -54,8 +54,9 @@ impl Supervisor {
         self.remember(&before, &why);
         let change = self.change("trial", began, changes);
         warn!(
-            %pipeline, generation, reason = why, now = change.generation,
-            "the new version is worse than the version before: undone"
+            found_in = %pipeline, generation, now = change.generation, changes = change.changes.join(", "), reason = why,
+            "the new version is worse than the version before: undone, in every pipeline; the host does not take up the same file \
+             again by itself: correct it, or load it again by `millrace reload`"
         );
         self.deps.history.add(ChangeRecord {
             outcome: ChangeOutcome::Undone,

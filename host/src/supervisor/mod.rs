@@ -368,7 +368,7 @@ impl Supervisor {
             };
             let connection = registry::connection(settings.as_ref())
                 .map_err(refused)?
-                .start(&self.deps.host_id);
+                .start(&name, &self.deps.host_id);
             // Before it answers: that it does not must be seen.
             self.deps.instruments.doing("connecting to the broker");
             self.deps.instruments.connected(name.clone(), connection.watch());
@@ -376,7 +376,7 @@ impl Supervisor {
                 if source.is_final() {
                     return Err(refused(source));
                 }
-                warn!(error = %source, url = settings.shown(), "no connection to the broker yet: waiting for it");
+                warn!(connection = %name, url = settings.shown(), error = %source, "no connection to the broker yet: waiting for it");
             }
             self.connections.insert(name, connection);
         }
@@ -434,7 +434,15 @@ impl Supervisor {
         match made {
             Ok(()) if change.changes.is_empty() => {
                 change.outcome = ChangeOutcome::Unchanged;
-                info!(by, generation, "nothing changed");
+                match self.deps.history.last() {
+                    Some(before) if before.outcome == ChangeOutcome::Refused => {
+                        info!(
+                            by,
+                            generation, "nothing changed: the files are right again, as what serves is"
+                        );
+                    }
+                    _ => info!(by, generation, "nothing changed"),
+                }
                 if by == WATCH {
                     return change; // without a request: a file that was saved again, or reloaded by hand before
                 }

@@ -29,6 +29,9 @@ const RETRY_CAP: Duration = Duration::from_secs(5);
 /// after which the broker would close the channel under every message in flight.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
+/// The pause between two lines of the log about messages that are still held.
+const REMINDER: Duration = Duration::from_secs(60);
+
 /// The most time of a drain that is reserved for returning unfinished messages: hundreds of copies are confirmed within a
 /// second.
 const RESERVE_MAX: Duration = Duration::from_secs(3);
@@ -57,8 +60,19 @@ struct Inner {
     reserve: Duration,
     cut_at: OnceLock<Instant>,
     n_held: watch::Sender<usize>,
-    // The target and the error of the first of them; kept while any waits.
-    first: Mutex<Option<(String, Instant)>>,
+    // About the first of them; kept while any waits.
+    first: Mutex<Option<First>>,
+}
+
+#[derive(Debug)]
+struct First {
+    /// Its target and its last error.
+    what: String,
+    since: Instant,
+    /// The last line of the log about it.
+    logged: Instant,
+    /// The most messages that were held at once since.
+    n_most: usize,
 }
 
 /// The messages that a pipeline holds.
@@ -93,10 +107,10 @@ impl Hold {
     /// The messages that are held now.
     pub fn holding(&self) -> Option<Holding> {
         let first = self.0.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.as_ref().map(|(what, since)| Holding {
+        first.as_ref().map(|first| Holding {
             n_held: self.n_held(),
-            what: what.clone(),
-            lasts: since.elapsed(),
+            what: first.what.clone(),
+            lasts: first.since.elapsed(),
         })
     }
 
@@ -293,8 +307,17 @@ impl<'a> HeldGuard<'a> {
             *count += 1;
             n_held = *count;
         });
+        if let Some(first) = first.as_mut() {
+            first.n_most = first.n_most.max(n_held);
+        }
         if n_held == 1 {
-            *first = Some((format!("{what}: {}", ErrorChain(error)), Instant::now()));
+            let now = Instant::now();
+            *first = Some(First {
+                what: format!("{what}: {}", ErrorChain(error)),
+                since: now,
+                logged: now,
+                n_most: n_held,
+            });
             warn!(pipeline = inner.pipeline, target = %what, error = %ErrorChain(error), "holding: the pipeline receives no messages until this succeeds");
         } else {
             debug!(target = %what, error = %ErrorChain(error), "holding");
@@ -305,11 +328,17 @@ impl<'a> HeldGuard<'a> {
         }
     }
 
-    /// Shows the error of the last try, which may differ from the first.
+    /// Shows the error of the last try, which may differ from the first; once a minute in the log, too.
     fn show(&self, what: &impl Display, error: &impl Error) {
         let mut first = self.inner.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((shown, _)) = first.as_mut().filter(|_| self.is_first) {
-            *shown = format!("{what}: {}", ErrorChain(error));
+        let Some(first) = first.as_mut() else { return };
+        if self.is_first {
+            first.what = format!("{what}: {}", ErrorChain(error));
+        }
+        if first.logged.elapsed() >= REMINDER {
+            first.logged = Instant::now();
+            let (n_held, held_s) = (*self.inner.n_held.borrow(), first.since.elapsed().as_secs());
+            warn!(pipeline = self.inner.pipeline, n_held, held_s, target = %what, error = %ErrorChain(error), "still holding");
         }
     }
 }
@@ -322,9 +351,11 @@ impl Drop for HeldGuard<'_> {
             *count -= 1;
             n_held = *count;
         });
-        if n_held == 0 {
-            *first = None;
-            info!(pipeline = self.inner.pipeline, "no message is held any more");
+        if n_held == 0
+            && let Some(First { since, n_most, .. }) = first.take()
+        {
+            let (pipeline, held_s) = (&self.inner.pipeline, since.elapsed().as_secs());
+            info!(pipeline, n_most, held_s, "no message is held any more");
         }
     }
 }

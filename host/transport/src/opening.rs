@@ -68,8 +68,8 @@ pub trait BindDestination: DestinationConfig {
 
 /// `[broker]`, or `[connection.NAME]`, as its kind connects it.
 pub trait Connect: ConnectionConfig {
-    /// Connects in the background.
-    fn start(&self, host_id: &str) -> Box<dyn Connection>;
+    /// Connects in the background; the log calls it by its name.
+    fn start(&self, name: &ConnectionName, host_id: &str) -> Box<dyn Connection>;
 
     /// A connection that is never made: destinations can be bound to it.
     fn offline(&self) -> Box<dyn Connection>;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use millrace_tests::amqp::{Client, Parcel, QueueKind};
 use millrace_tests::broker::{Broker, Permissions};
 use millrace_tests::certificates::{Authority, Validity};
-use millrace_tests::host::{Host, Mill};
+use millrace_tests::host::{Host, Mill, field, said};
 use millrace_tests::relay::{Direction, Flow, Relay};
 use millrace_tests::samples::{Sample, pictures};
 use millrace_tests::scene::{Plugin, Scene};
@@ -206,6 +206,10 @@ async fn permissions_and_passwords_that_are_changed_are_told_from_an_outage_and_
 
     broker.change_password(&user, "new")?;
     broker.close_connections()?;
+    run.host.wait_line_that(PATIENCE, "the broker's reason", |line| {
+        said(line) == Some("the broker closed the connection: connecting again")
+            && field(line, "why").is_some_and(|why| why.contains("a test"))
+    })?;
     let asked = std::time::Instant::now();
     run.host.wait_lines(
         PATIENCE,

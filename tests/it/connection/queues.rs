@@ -7,7 +7,7 @@ use millrace_tests::admin::Admin;
 use super::*;
 
 const ADMIN: &str = "[host]\nadmin = \"127.0.0.1:0\"\n";
-const AGAIN: &str = "the queue was gone: declared again";
+const AGAIN: &str = "declared the queue, which was not there";
 
 fn raw(id: &str, picture: &[u8]) -> Parcel {
     Parcel {

@@ -62,6 +62,8 @@ pub(in crate::cli) async fn ready(options: Options) -> anyhow::Result<ExitCode> 
 fn told(readiness: &Readiness) -> String {
     let mut text = match readiness.ready {
         true => "ready".to_owned(),
+        // That it runs is no reason.
+        false if readiness.phase == "running" => "not ready".to_owned(),
         false => format!("not ready: {}", plain(&readiness.phase, 63)),
     };
     for (name, pipeline) in &readiness.pipelines {
@@ -82,8 +84,7 @@ mod tests {
             "images":{"ready":true,"why":[]},
             "thumbs":{"ready":false,"why":["waiting for the broker","holding 2 for 7 s: queue `\u001b`"]}}}"#;
         let readiness: Readiness = serde_json::from_str(json).unwrap();
-        let expected =
-            "not ready: running\n  thumbs: waiting for the broker\n  thumbs: holding 2 for 7 s: queue `\\u{1b}`";
+        let expected = "not ready\n  thumbs: waiting for the broker\n  thumbs: holding 2 for 7 s: queue `\\u{1b}`";
         assert_eq!(told(&readiness), expected);
         let ready = Readiness {
             ready: true,

@@ -10,7 +10,7 @@ use lapin::{BasicProperties, Consumer};
 
 use super::config::BrokerAccess;
 use super::line::{self, BrokerCallError, Channel, Line};
-use super::link::{ConnectError, Link};
+use super::link::{ConnectError, Link, LinkName};
 use super::properties::{self, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use super::refusal::Meaning;
@@ -73,7 +73,7 @@ pub async fn send(
     mut sent: impl FnMut(&Path),
 ) -> Result<(), ClientError> {
     let routing_key = short("queue", queue)?;
-    let link = Arc::new(Link::new(access.clone(), "millrace send".to_owned()));
+    let link = Arc::new(Link::new(access.clone(), LinkName::tool("millrace send")));
     link.line().await?;
     let nonces = uuid::Uuid::new_v4().to_string();
     let (publisher, task) = Publisher::new(link, nonces, CONFIRM_TIMEOUT);
@@ -148,7 +148,7 @@ pub async fn receive(
     mut is_there: impl FnMut(bool),
     mut take: impl FnMut(&Message) -> Taking,
 ) -> Result<(), ClientError> {
-    let link = Link::new(access.clone(), "millrace receive".to_owned());
+    let link = Link::new(access.clone(), LinkName::tool("millrace receive"));
     let line = link.line().await?;
     let ended = |failure: BrokerCallError| ClientError::Receive {
         queue: queue.to_owned(),

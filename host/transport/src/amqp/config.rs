@@ -113,8 +113,8 @@ impl ConnectionConfig for BrokerConfig {
 }
 
 impl Connect for BrokerConfig {
-    fn start(&self, host_id: &str) -> Box<dyn Connection> {
-        Box::new(Broker::start(self, host_id))
+    fn start(&self, name: &ConnectionName, host_id: &str) -> Box<dyn Connection> {
+        Box::new(Broker::start(self, name, host_id))
     }
 
     fn offline(&self) -> Box<dyn Connection> {

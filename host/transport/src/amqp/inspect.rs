@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::{BrokerConfig, QueueSourceConfig, QueueType};
 use super::kinds::{self, Objection};
 use super::line::Line;
-use super::link::{ConnectError, Link};
+use super::link::{ConnectError, Link, LinkName};
 use super::topology::{self, TopologyError};
 
 /// A connection that only asks.
@@ -30,7 +30,7 @@ impl Inspector {
     /// # Errors
     /// When the broker is away, or refuses.
     pub(super) async fn connect(config: &BrokerConfig) -> Result<Self, ConnectError> {
-        let link = Link::new(config.access(), "millrace check".to_owned());
+        let link = Link::new(config.access(), LinkName::tool("millrace check"));
         let line = link.line().await?;
         Ok(Self { link, line })
     }

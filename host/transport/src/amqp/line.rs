@@ -10,13 +10,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, StreamExt as _};
 use lapin::message::{BasicGetMessage, Delivery};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
     BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Confirmation, Connection, Consumer, ExchangeKind};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionStatus, Consumer, Event, ExchangeKind};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -63,7 +64,7 @@ pub enum BrokerCallError {
 #[derive(Debug)]
 pub(super) struct Line {
     connection: Connection,
-    // As the broker shows it.
+    // As the log shows it.
     name: String,
     // Cancelled when the socket is gone; cancelling it ends the socket, and lapin's I/O loop with it.
     cut: CancellationToken,
@@ -101,6 +102,31 @@ impl BrokerCallError {
     }
 }
 
+/// Logs why the broker closed a connection: calls that fail with it say no more than that it is gone.
+async fn report_end(events: impl Stream<Item = Event>, status: ConnectionStatus, name: String, cut: CancellationToken) {
+    let over = async {
+        cut.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    let (mut events, mut over) = (pin!(events), pin!(over));
+    loop {
+        tokio::select! {
+            biased; // an error that is there is logged
+            event = events.next() => match event {
+                Some(Event::Error(error)) if !status.connected() => {
+                    if let Some(refusal) = BrokerRefusal::of(&error) {
+                        warn!(connection = name, why = refusal.described(), "the broker closed the connection: connecting again");
+                    }
+                    return;
+                }
+                Some(_) => {}
+                None => return,
+            },
+            () = &mut over => return,
+        }
+    }
+}
+
 fn described(error: &lapin::Error) -> String {
     BrokerRefusal::of(error).map_or_else(|| error.to_string(), |refusal| refusal.described())
 }
@@ -113,6 +139,8 @@ impl Line {
         limit: Duration,
         traffic: Arc<Traffic>,
     ) -> Self {
+        let (events, status) = (connection.events_listener(), connection.status().clone());
+        tokio::spawn(report_end(events, status, name.to_owned(), cut.clone()));
         Self {
             connection,
             name: name.to_owned(),

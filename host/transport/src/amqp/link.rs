@@ -19,6 +19,7 @@ use super::refusal::{BrokerRefusal, Meaning};
 use super::socket;
 use super::tls::TlsError;
 use crate::Waiting;
+use crate::config::ConnectionName;
 use crate::hold::backoff;
 
 /// The longest pause between tries, before jitter: a broker that restarts is found again within ten seconds.
@@ -27,11 +28,23 @@ const RECONNECT_CAP: Duration = Duration::from_secs(5);
 /// The least pause after a refusal: the broker logs every one, and only a person can remove its cause.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
 
+/// What a connection is called.
+#[derive(Debug, Clone)]
+pub(super) struct LinkName {
+    /// As the broker shows it: with the host, because others connect as well.
+    pub(super) at_broker: String,
+    /// As the log shows it: its place in the file, and what it does.
+    pub(super) in_log: String,
+}
+
+/// The pause between two lines of the log about one outage.
+const REMINDER: Duration = Duration::from_secs(30);
+
 /// A connection that outlives its sockets.
 #[derive(Debug)]
 pub(super) struct Link {
     access: BrokerAccess,
-    name: String,
+    name: LinkName,
     // tokio's Mutex: held over the await of a connect, so that one caller connects and the others wait for it.
     current: Mutex<Current>,
     n_made: AtomicU64,
@@ -39,6 +52,13 @@ pub(super) struct Link {
     state: StdMutex<State>,
     // Cancelled when the host stops: no caller waits for a connection that is being made then.
     leaving: CancellationToken,
+}
+
+/// Tries in a row that made no connection.
+struct Outage {
+    since: Instant,
+    n_tries: u32,
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -81,8 +101,26 @@ pub enum ConnectError {
     Away(String),
 }
 
+impl LinkName {
+    /// One of the connections of a host.
+    pub(super) fn of_host(name: &ConnectionName, host_id: &str, role: &str) -> Self {
+        Self {
+            at_broker: format!("millrace {host_id} {role}"),
+            in_log: format!("{name} {role}"),
+        }
+    }
+
+    /// The connection of a tool, such as `millrace send`.
+    pub(super) fn tool(name: &str) -> Self {
+        Self {
+            at_broker: name.to_owned(),
+            in_log: name.to_owned(),
+        }
+    }
+}
+
 impl Link {
-    pub(super) fn new(access: BrokerAccess, name: String) -> Self {
+    pub(super) fn new(access: BrokerAccess, name: LinkName) -> Self {
         Self {
             access,
             name,
@@ -113,7 +151,7 @@ impl Link {
         }
         match self.connect().await {
             Ok(line) => {
-                info!(connection = self.name, "connected to the broker");
+                info!(connection = self.name.in_log, "connected to the broker");
                 let line = Arc::new(line);
                 *current = Current::Made(Arc::clone(&line));
                 *self.state() = State::Made(Arc::clone(&line));
@@ -155,7 +193,7 @@ impl Link {
                 }
                 () = &mut patience, if !is_reported => {
                     is_reported = true;
-                    warn!(connection = self.name, "still waiting for {}", login.waits_for());
+                    warn!(connection = self.name.in_log, "still waiting for {}", login.waits_for());
                 }
             }
         }
@@ -211,7 +249,7 @@ impl Link {
             && let Err(error) = line.close().await
         {
             // A channel that was dropped a moment ago may be closing still, which is harmless.
-            debug!(connection = self.name, %error, "the connection was not closed in good order");
+            debug!(connection = self.name.in_log, %error, "the connection was not closed in good order");
         }
     }
 
@@ -221,18 +259,29 @@ impl Link {
         F: Future<Output = Result<T, ConnectError>>,
     {
         let mut pauses = backoff(RECONNECT_CAP);
+        let mut outage: Option<Outage> = None;
         loop {
             match attempt().await {
-                Ok(made) => return made,
+                Ok(made) => {
+                    if let Some(outage) = outage {
+                        let (away_s, n_tries) = (outage.since.elapsed().as_secs(), outage.n_tries);
+                        info!(connection = self.name.in_log, away_s, n_tries, "the broker is back");
+                    }
+                    return made;
+                }
                 Err(error) => {
+                    let outage = outage.get_or_insert_with(Outage::begin);
                     let pause = pauses.next().unwrap_or(RECONNECT_CAP);
                     let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     match error.is_permanent() {
+                        _ if !outage.is_due() => {
+                            debug!(connection = self.name.in_log, %error, retry_ms, "still no connection to the broker");
+                        }
                         true => {
-                            error!(connection = self.name, %error, retry_ms, "the broker refuses the connection: correct the configuration or the broker, the host goes on trying")
+                            error!(connection = self.name.in_log, %error, retry_ms, "the broker refuses the connection: correct the configuration or the broker, the host goes on trying")
                         }
                         false => {
-                            warn!(connection = self.name, %error, retry_ms, "no connection to the broker: trying again")
+                            warn!(connection = self.name.in_log, %error, away_s = outage.since.elapsed().as_secs(), n_tries = outage.n_tries, "no connection to the broker: trying again every few seconds")
                         }
                     }
                     tokio::time::sleep(pause).await;
@@ -243,6 +292,26 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outage {
+    fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            n_tries: 0,
+            logged: None,
+        }
+    }
+
+    /// Counts a try; whether the log is to have a line about it: the first, and one in half a minute.
+    fn is_due(&mut self) -> bool {
+        self.n_tries += 1;
+        let is_due = self.logged.is_none_or(|at| at.elapsed() >= REMINDER);
+        if is_due {
+            self.logged = Some(Instant::now());
+        }
+        is_due
     }
 }
 

@@ -56,11 +56,12 @@ pub use tls::TlsError;
 use topology::TargetQueue;
 pub use topology::TopologyError;
 
+use crate::config::ConnectionName;
 use crate::config::PipelineConfig;
 use crate::message::Envelope;
 use crate::{Connection, ConnectionWatch, OpenError, Registered};
 use direct::DirectReplies;
-use link::Link;
+use link::{Link, LinkName};
 use properties::short;
 use publisher::{Publish, Publisher};
 use source::QueueSource;
@@ -87,6 +88,7 @@ pub struct Broker {
     // Made for the first pipeline that gives answers.
     replies: OnceLock<(Arc<DirectReplies>, JoinHandle<()>)>,
     access: BrokerConfig,
+    name: ConnectionName,
     host_id: String,
     is_offline: bool,
     max_message_bytes: usize,
@@ -115,16 +117,18 @@ pub struct Publication {
 
 impl Broker {
     /// Starts the publishing task; connects in the background.
-    pub fn start(config: &BrokerConfig, host_id: &str) -> Self {
-        let publishing = Arc::new(Link::new(config.access(), format!("millrace {host_id} publishes")));
+    pub fn start(config: &BrokerConfig, name: &ConnectionName, host_id: &str) -> Self {
+        let link = |role| Arc::new(Link::new(config.access(), LinkName::of_host(name, host_id, role)));
+        let publishing = link("publishes");
         let (publisher, task) = Publisher::new(Arc::clone(&publishing), host_id.to_owned(), config.confirm_timeout);
         Self {
-            consuming: Arc::new(Link::new(config.access(), format!("millrace {host_id} consumes"))),
+            consuming: link("consumes"),
             publishing,
             publisher,
             publishing_task: tokio::spawn(task),
             replies: OnceLock::new(),
             access: config.clone(),
+            name: name.clone(),
             host_id: host_id.to_owned(),
             is_offline: false,
             max_message_bytes: config.max_message_bytes,
@@ -134,7 +138,7 @@ impl Broker {
     /// A broker that is never contacted: it makes addresses, and connects nowhere.
     pub fn offline(config: &BrokerConfig) -> Self {
         let host_id = "offline";
-        let link = Arc::new(Link::new(config.access(), format!("millrace {host_id}")));
+        let link = Arc::new(Link::new(config.access(), LinkName::tool("millrace offline")));
         let (publisher, _) = Publisher::new(Arc::clone(&link), host_id.to_owned(), config.confirm_timeout);
         Self {
             consuming: Arc::clone(&link),
@@ -143,6 +147,7 @@ impl Broker {
             publishing_task: tokio::spawn(std::future::ready(())),
             replies: OnceLock::new(),
             access: config.clone(),
+            name: ConnectionName::default(),
             host_id: host_id.to_owned(),
             is_offline: true,
             max_message_bytes: config.max_message_bytes,
@@ -181,7 +186,8 @@ impl Broker {
     /// The default exchange, for answers: the message says the key.
     pub fn reply_address(&self) -> Address {
         let (replies, _) = self.replies.get_or_init(|| {
-            let link = Link::new(self.access.access(), format!("millrace {} replies", self.host_id));
+            let name = LinkName::of_host(&self.name, &self.host_id, "replies");
+            let link = Link::new(self.access.access(), name);
             let nonces = format!("{}-replies", self.host_id);
             let (publisher, task) = Publisher::new(Arc::new(link), nonces, self.access.confirm_timeout);
             let task = match self.is_offline {

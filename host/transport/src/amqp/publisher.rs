@@ -174,7 +174,10 @@ impl Publisher {
         match target_queue.declare(&line, queue).await {
             Ok(was_gone) => {
                 if was_gone {
-                    info!(queue, "the queue was gone: declared again");
+                    info!(
+                        queue,
+                        "declared the queue, which was not there: where it was deleted, the messages in it are gone"
+                    );
                 }
                 Ok(())
             }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::BrokerAccess;
 use super::guard::FrameGuard;
 use super::line::Line;
-use super::link::ConnectError;
+use super::link::{ConnectError, LinkName};
 use super::login::{Login, Step};
 use super::properties::FRAME_BYTES;
 use super::socket_handle::SocketHandle;
@@ -40,7 +40,7 @@ type Socket = Compat<SocketHandle<FrameGuard<Either<TcpStream, TlsStream<TcpStre
 ///
 /// # Cancellation
 /// Ends the socket, and with it lapin's thread: a broker that is silent before it knows a heartbeat would keep both.
-pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login>) -> Result<Line, ConnectError> {
+pub(super) async fn connect(access: &BrokerAccess, name: &LinkName, login: &Arc<Login>) -> Result<Line, ConnectError> {
     let url = access.amqp.expose();
     let endpoint = access.endpoint().map_err(ConnectError::Refused)?;
     let mut uri: AMQPUri = url.parse().map_err(ConnectError::Refused)?;
@@ -58,7 +58,7 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
         Ok(AsyncTcpStream::Plain(socket))
     };
     let runtime = Runtime::new(RuntimeParts::new(Tokio::current(), Sockets(Tokio::current())));
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let properties = ConnectionProperties::default().with_connection_name(name.at_broker.as_str().into());
     let connection = Connection::connector(uri, runtime, hand_over, properties).await?;
     let frame_max = usize::try_from(connection.configuration().frame_max()).unwrap_or(usize::MAX);
     if (1..FRAME_BYTES).contains(&frame_max) {
@@ -66,7 +66,12 @@ pub(super) async fn connect(access: &BrokerAccess, name: &str, login: &Arc<Login
         return Err(ConnectError::Refused(text));
     }
     let cut = unless_made.disarm();
-    Ok(Line::new((connection, name), cut, access.answer_timeout, traffic))
+    Ok(Line::new(
+        (connection, &name.in_log),
+        cut,
+        access.answer_timeout,
+        traffic,
+    ))
 }
 
 async fn open(

@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::answer::{Answer, SOON_S};
 use super::counts::Counts;
@@ -17,6 +18,9 @@ use crate::Delivery;
 /// A pipeline that has not asked for a message for so long holds some, or its breaker is open: between two messages it
 /// takes microseconds.
 const STANDS_STILL: Duration = Duration::from_secs(1);
+
+/// The pause between two lines of the log about requests that find no slot.
+const REMINDER: Duration = Duration::from_secs(60);
 
 /// When a client may come again where the pipeline takes nothing: what it waits for is tried again every few seconds.
 const LATER_S: u64 = 5;
@@ -33,6 +37,15 @@ pub(super) struct Front {
     queue: mpsc::Sender<Delivery>,
     // std Mutex: never held over an await. Nothing while the pipeline asks for a message.
     idle_since: Mutex<Option<Instant>>,
+    // For the log. std Mutex: never held over an await.
+    refused: Mutex<Refused>,
+}
+
+/// Requests that came while every slot was taken, since the last line of the log about them.
+#[derive(Debug, Default)]
+struct Refused {
+    n: u64,
+    logged: Option<Instant>,
 }
 
 /// The pipeline asks for a message while it lives.
@@ -51,6 +64,7 @@ impl Front {
             n_slots,
             queue,
             idle_since: Mutex::new(Some(Instant::now())),
+            refused: Mutex::default(),
         };
         (Arc::new(front), messages)
     }
@@ -80,7 +94,27 @@ impl Front {
             return Err(closed());
         }
         let slot = Arc::clone(&self.slots).try_acquire_owned();
-        slot.map_err(|_| busy())
+        slot.map_err(|_| {
+            self.note_refused();
+            busy()
+        })
+    }
+
+    /// Counts a request that finds no slot; says so once a minute.
+    fn note_refused(&self) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.n += 1;
+        if refused.logged.is_none_or(|at| at.elapsed() >= REMINDER) {
+            let (path, prefetch, n_refused) = (&self.terms.path, self.n_slots, std::mem::take(&mut refused.n));
+            refused.logged = Some(Instant::now());
+            warn!(
+                path,
+                prefetch,
+                n_refused,
+                "refusing requests with 429: as many messages are in flight as `prefetch` allows; clients that keep to \
+                 `Retry-After` lose nothing"
+            );
+        }
     }
 
     /// Hands a message over; gives it back where the pipeline takes no more.

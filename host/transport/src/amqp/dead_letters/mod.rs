@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::config::BrokerAccess;
 use super::line::{self, BrokerCallError, Channel};
-use super::link::{ConnectError, Link};
+use super::link::{ConnectError, Link, LinkName};
 use super::properties::{TooLong, plain, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use crate::dead_letter::{DeadLetter, ORIGINAL, Sender};
@@ -129,7 +129,7 @@ impl DeadLetters {
     /// No connection, or no such queue.
     pub(super) async fn open(access: &BrokerAccess, queue: &str) -> Result<Self, DeadLettersError> {
         let name = short("queue", queue)?;
-        let link = Link::new(access.clone(), "millrace dlq".to_owned());
+        let link = Link::new(access.clone(), LinkName::tool("millrace dlq"));
         let failed = |failure: BrokerCallError| DeadLettersError::read(queue, &failure);
         let channel = link.line().await?.channel().await.map_err(failed)?;
         let declared = channel.declare(name.clone(), PASSIVE, FieldTable::default()).await;
@@ -271,7 +271,7 @@ impl DeadLetterHandle {
 impl PuttingBack {
     /// Connects in the background, and again whenever the connection is gone.
     pub(super) fn start(access: &BrokerAccess) -> Self {
-        let link = Arc::new(Link::new(access.clone(), "millrace dlq puts back".to_owned()));
+        let link = Arc::new(Link::new(access.clone(), LinkName::tool("millrace dlq puts back")));
         let (publisher, task) = Publisher::new(link, uuid::Uuid::new_v4().to_string(), CONFIRM_TIMEOUT);
         Self {
             publisher,
