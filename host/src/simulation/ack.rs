@@ -134,7 +134,7 @@ impl Delivered for FakeAck {
         let is_poison = state.kinds[id] == Kind::Poison;
         let has_grace = matches!(purpose, Purpose::PutBack | Purpose::Retry { .. });
         state.demand(!(was_in_quarantine && is_poison && has_grace), || {
-            format!("message {id} was set apart, and goes back to the others though no host outlived it")
+            format!("message {id} leaves the quarantine though no host outlived it")
         });
         // What the broker took back meanwhile can still be copied: the host does not know.
         let own = state.unacked.get(&self.tag).map_or(1, |it| it.queued.attempt);

@@ -344,7 +344,7 @@ impl Schedule {
                 let has_ended = matches!(ended, Ok(Ok(Ok(()))));
                 let number = running.host.number;
                 let mut state = self.world.state();
-                // It may have died of what another has settled since.
+                // It may have crashed by a message that another has settled since.
                 let is_alive = state.alive.contains(&number);
                 state.demand(has_ended || !is_alive, || {
                     format!("host {number} does not end though nothing is left: {ended:?}")

@@ -254,7 +254,7 @@ impl State {
         let own = || self.unacked.values().filter(|it| it.host == host);
         let (n_left, n_owed) = (own().count(), own().filter(|it| !it.is_left).count());
         self.demand(n_owed == 0, || {
-            format!("host {host} ended with {n_owed} of {n_left} in hand")
+            format!("host {host} ended with {n_owed} of {n_left} in flight")
         });
         self.requeue(|it| it.host == host, Some(Returned::ByDrain));
     }

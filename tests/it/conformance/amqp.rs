@@ -226,7 +226,11 @@ impl Bench for Queues {
                 table("CC", AMQPValue::FieldArray(vec![long(b"nowhere")].into())),
             ),
             ("forged", table("x-millrace-attempt", long(b"-1"))),
-            ("forged-crashes", table("x-millrace-suspect", AMQPValue::LongInt(-7))),
+            (
+                "forged-crashes",
+                table("x-millrace-crash-count", AMQPValue::LongInt(-7)),
+            ),
+            ("forged-before", table("x-millrace-suspect", AMQPValue::LongInt(-7))),
             (
                 "forged-deaths",
                 table("x-death", AMQPValue::LongString("no table".into())),

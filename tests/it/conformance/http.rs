@@ -176,14 +176,15 @@ impl Bench for Clients {
 
     fn put_crooked(&self, pipeline: &str) -> Result<Vec<String>> {
         let (long, longest) = ("v".repeat(10_000), "n".repeat(255));
-        let rows: [(&str, &[(&str, &str)]); 8] = [
+        let rows: [(&str, &[(&str, &str)]); 9] = [
             ("../../an \"id\" of 'others', $(id) %2f {id}", &[]),
             (&longest, &[]),
             ("long", &[("x-long", &long)]),
             ("no-ascii", &[("x-colour", "gr\u{fc}n \u{202e}")]),
             ("none", &[("x-", ""), ("x-empty", "")]),
             ("forged", &[("x-millrace-attempt", "-1")]),
-            ("forged-crashes", &[("x-millrace-suspect", "-7")]),
+            ("forged-crashes", &[("x-millrace-crash-count", "-7")]),
+            ("forged-before", &[("x-millrace-suspect", "-7")]),
             ("forged-source", &[("x-millrace-pipeline", "another")]),
         ];
         for (id, headers) in rows {

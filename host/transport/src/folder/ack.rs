@@ -79,7 +79,7 @@ pub(super) struct EnvelopeText<'a> {
 }
 
 impl FileAck {
-    /// Of a claim that is in hand.
+    /// Of a claim that is in flight.
     pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
         Self {
             shared,

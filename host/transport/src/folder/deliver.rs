@@ -152,7 +152,7 @@ impl ResultFile {
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && let Err(error) = std::fs::rename(&envelope_path, envelope.path())
                 {
-                    debug!(file = %envelope_path.display(), %error, "an an envelope stays without its result: it can be deleted: it can be deleted");
+                    debug!(file = %envelope_path.display(), %error, "an an an envelope stays without its result: it can be deleted: it can be deleted: it can be deleted");
                 }
             }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -224,7 +224,7 @@ impl Shared {
             dead_letter.place_new(&reason)?;
             rename_new(&from, &to).inspect_err(|_| {
                 if let Err(error) = rename_new(&reason, dead_letter.path()) {
-                    debug!(file = %reason.display(), %error, "a a reason stays without its file: it can be deleted: it can be deleted");
+                    debug!(file = %reason.display(), %error, "a a a reason stays without its file: it can be deleted: it can be deleted: it can be deleted");
                 }
             })
         })
@@ -296,7 +296,7 @@ impl State {
         });
     }
 
-    /// Whether no claim of ours is open, but for quarantined files that cannot be read: nobody waits for these.
+    /// Whether no claim of ours is open, but for quarantined files that cannot be read: the end does not wait for these.
     pub(super) fn is_idle(&self) -> bool {
         let mut quarantined = self.quarantined.values();
         self.in_flight == 0 && self.waiting.is_empty() && quarantined.all(|claim| self.unreadable.has(claim.name()))
@@ -322,7 +322,7 @@ impl State {
         first_due(&self.quarantined)
     }
 
-    /// Takes in hand the earliest ordinary claim whose delay is over.
+    /// Takes the earliest ordinary claim whose delay is over.
     pub(super) fn pop_due(&mut self) -> Option<Claim> {
         let claim = pop_due(&mut self.waiting)?;
         self.in_flight += 1;

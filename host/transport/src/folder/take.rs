@@ -1,5 +1,5 @@
-//! A claim that is taken in hand, and its file read. Knows neither where it was found nor what becomes of it; all of it
-//! blocks.
+//! A claim that begins to be in flight, and the reading of its file. Knows neither where it was found nor its outcome; all
+//! of it blocks.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::{FolderError, Found};
 use crate::message::Message;
 use crate::{Malformed, Quarantine};
 
-/// Moves a claim that waited to where it lies while it is worked on; `None` where its file is gone.
+/// Moves a claim that waited to the place of running ones; `None` where its file is gone.
 pub(super) fn take_up(shared: &Shared, mut claim: Claim) -> Result<Option<Claim>, FolderError> {
     let (path, attempt) = (claim.path(), claim.attempt);
     let phase = match claim.quarantine {
         Quarantine::None => ClaimPhase::Running,
-        // Where it lies says how many deaths it has seen, until the higher count is durable.
+        // Its path keeps the crash count until the higher one is durable.
         Quarantine::Due { .. } => claim.phase(),
         Quarantine::Inside { crash_count } => ClaimPhase::RunningQuarantined { crash_count },
     };
@@ -29,7 +29,7 @@ pub(super) fn take_up(shared: &Shared, mut claim: Claim) -> Result<Option<Claim>
         Err(error) => error,
     };
     if error.kind() == io::ErrorKind::NotFound {
-        warn!(file = %path.display(), "claimed file was removed by somebody else");
+        warn!(file = %path.display(), "another process removed the claimed file: there is no message to process");
         drop(claim);
     } else {
         shared.wait(claim, shared.timing.retry_delay(attempt));
@@ -41,7 +41,7 @@ pub(super) fn take_up(shared: &Shared, mut claim: Claim) -> Result<Option<Claim>
     }
 }
 
-/// Reads the file of a claim in hand; `None` when it went back: it is still written, or cannot be read.
+/// Reads the file of a claim in flight; `None` when it went back: it is still written, or cannot be read.
 pub(super) fn read(shared: &Arc<Shared>, claim: Claim) -> Result<Option<Found>, FolderError> {
     let path = claim.path();
     let mut message = envelope(shared, &claim);
@@ -62,7 +62,7 @@ pub(super) fn read(shared: &Arc<Shared>, claim: Claim) -> Result<Option<Found>, 
             message.id = hex(&Sha256::digest(format!("{bytes} {}", message.key)));
             ack.was_read(look, None);
             format!(
-                "the file has {bytes} bytes, more than the {} that are allowed",
+                "the file has {bytes} bytes, more than the {} that `max_message` allows",
                 shared.max_message_bytes
             )
         }

@@ -168,7 +168,7 @@ fn answer(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<()> {
     }
     let source = checker.source_of(table.outer());
     if source.is_some_and(|(kind, _)| kind.key != KEY) {
-        let message = "nobody waits for an answer here: the pipeline's source is not HTTP";
+        let message = "no client waits for an answer: the pipeline's source is not HTTP";
         let hint = "take messages by HTTP: `source = { http = \"127.0.0.1:8080\" }`, or choose another destination";
         checker.diagnostic(Diagnostic::at(given.span(), message).hint(hint));
     }

@@ -1,4 +1,4 @@
-//! Files that a host may have died of: set apart with a count that lasts, one at a time, and forgiven when they return.
+//! Files that may have crashed a host: quarantined with a count that lasts, one at a time, and forgiven when they return.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -133,7 +133,7 @@ async fn the_source_hands_out_ordinary_files_alone_and_ends_when_nothing_is_in_q
     for name in ["a.png", "b.png"] {
         let taken = quarantined(&mut source).await;
         assert_eq!(quarantine(&taken), (name, 1, Inside { crash_count: 1 }));
-        assert!(hands_out_nothing(&mut source).await, "{name} is in hand");
+        assert!(hands_out_nothing(&mut source).await, "{name} is in flight");
         settle(taken.1, Disposition::Reject(reason(ReasonClass::AttemptsSpent))).await;
     }
     assert!(next_quarantined(&mut source).await.is_none());

@@ -241,7 +241,7 @@ async fn a_file_that_is_too_large_is_malformed_and_not_read() {
     assert_eq!(malformed.message.id.len(), 64);
     assert_eq!(
         malformed.text,
-        "the file has 1001 bytes, more than the 1000 that are allowed"
+        "the file has 1001 bytes, more than the 1000 that `max_message` allows"
     );
     settle(ack_handle, Disposition::Reject(reason(ReasonClass::Malformed))).await;
     assert_eq!(
