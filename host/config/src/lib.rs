@@ -85,7 +85,7 @@ pub use pipeline::PipelineConfig;
 pub use plugin::{Isolation, PluginConfig, default_limits, limits_read, limits_shown};
 pub use registry::Registry;
 pub use schema::{case_file, case_schema, keys_asked, reference, reference_pages, schema, schema_with_settings};
-pub use trial::{ProbeConfig, ProbeOutcome, TrialConfig};
+pub use trial::{SmokeTestConfig, SmokeTestOutcome, TrialConfig};
 
 /// A name in `plugins.toml`: kebab-case, 1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,7 +12,7 @@ use super::keys::NAME;
 use super::limits::Within;
 use super::links::UseKind;
 use super::section::{Beside, By};
-use super::trial::{ProbeConfig, SMOKE_TEST, TRIAL, TrialConfig};
+use super::trial::{SMOKE_TEST, SmokeTestConfig, TRIAL, TrialConfig};
 use super::values::{Bytes, Text};
 use super::{Name, references};
 use crate::section;
@@ -95,9 +95,9 @@ section! {
     }, "", or("as below"), at_home();
 
     /// A message that a new version must process before it serves; see below.
-    pub probes ("smoke_test"): Vec<ProbeConfig> = By {
+    pub smoke_tests ("smoke_test"): Vec<SmokeTestConfig> = By {
         form: Form::Tables(&SMOKE_TEST),
-        read: |table, checker| Some(checker.probes(table)),
+        read: |table, checker| Some(checker.smoke_tests(table)),
     }, "", formerly("probe"), or("none"), at_home();
 }
 
@@ -151,11 +151,11 @@ impl PartialEq for PipelineConfig {
             max_results_bytes,
             destinations,
             trial,
-            probes,
+            smoke_tests,
         } = self;
         source.as_ref() == other.source.as_ref()
             && (name, plugins, model, attempts) == (&other.name, &other.plugins, &other.model, &other.attempts)
             && (max_message_bytes, max_results_bytes) == (&other.max_message_bytes, &other.max_results_bytes)
-            && (destinations, trial, probes) == (&other.destinations, &other.trial, &other.probes)
+            && (destinations, trial, smoke_tests) == (&other.destinations, &other.trial, &other.smoke_tests)
     }
 }

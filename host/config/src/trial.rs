@@ -52,7 +52,7 @@ section! {
 section! {
     /// `[[pipeline.NAME.smoke_test]]`: a message, and its expected outcome.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct ProbeConfig = SMOKE_TEST (
+    pub struct SmokeTestConfig = SMOKE_TEST (
         "smoke_test",
         "[[pipeline.NAME.smoke_test]]",
         "A message that a new version must process before it serves, and the expected outcome."
@@ -71,24 +71,24 @@ section! {
     }, "\"arrow\"", or("any"), unless(&[When::Matches("outcome", "^(skip|reject)$")]), at_home();
 
     /// The expected outcome: `"results"`, `"skip"` or `"reject"`.
-    pub outcome ("outcome"): ProbeOutcome = OUTCOME, "\"results\"", at_home();
+    pub outcome ("outcome"): SmokeTestOutcome = OUTCOME, "\"results\"", at_home();
 }
 
-const OUTCOME: Choice<ProbeOutcome> = Choice {
+const OUTCOME: Choice<SmokeTestOutcome> = Choice {
     words: &[
-        ("results", ProbeOutcome::Results),
-        ("skip", ProbeOutcome::Skip),
-        ("reject", ProbeOutcome::Reject),
+        ("results", SmokeTestOutcome::Results),
+        ("skip", SmokeTestOutcome::Skip),
+        ("reject", SmokeTestOutcome::Reject),
     ],
-    default: ProbeOutcome::Results,
+    default: SmokeTestOutcome::Results,
 };
 
 /// Each runs at every change, through plugins and model.
-const PROBES_MAX: usize = 64;
+const SMOKE_TESTS_MAX: usize = 64;
 
 /// The expected outcome of a smoke test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ProbeOutcome {
+pub enum SmokeTestOutcome {
     /// Results, whatever they are.
     #[default]
     Results,
@@ -119,18 +119,20 @@ impl Checker<'_, '_> {
     }
 
     /// The smoke tests of a pipeline.
-    pub(super) fn probes(&mut self, pipeline: &Table<'_>) -> Vec<ProbeConfig> {
+    pub(super) fn smoke_tests(&mut self, pipeline: &Table<'_>) -> Vec<SmokeTestConfig> {
         let tables = pipeline.tables("smoke_test", self.report);
-        if let Some(excess) = tables.get(PROBES_MAX) {
+        if let Some(excess) = tables.get(SMOKE_TESTS_MAX) {
             let message = format!(
-                "the pipeline {} has {} smoke tests, more than the {PROBES_MAX} allowed",
+                "the pipeline {} has {} smoke tests, more than the {SMOKE_TESTS_MAX} allowed",
                 quoted(pipeline.name()),
                 tables.len()
             );
             self.report.diagnostic(Diagnostic::at(excess.span().clone(), message));
         }
-        let probes = tables.iter().take(PROBES_MAX);
-        probes.filter_map(|table| ProbeConfig::read_all(table, self)).collect()
+        let smoke_tests = tables.iter().take(SMOKE_TESTS_MAX);
+        smoke_tests
+            .filter_map(|table| SmokeTestConfig::read_all(table, self))
+            .collect()
     }
 
     fn probe_file(&mut self, table: &Table<'_>) -> Option<PathBuf> {
@@ -157,7 +159,7 @@ impl Checker<'_, '_> {
         let key: Key<Text> = table.key("label", self.report);
         if OUTCOME
             .peek("outcome", table, self)
-            .is_some_and(|outcome| outcome != ProbeOutcome::Results)
+            .is_some_and(|outcome| outcome != SmokeTestOutcome::Results)
         {
             self.refuse(
                 &key,

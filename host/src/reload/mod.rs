@@ -64,7 +64,7 @@ pub enum ServeError {
 
 /// Everything that a change of what a file says, or of what it names, may come from.
 pub fn watched(config: &Config) -> Vec<PathBuf> {
-    let smoke_tests = config.pipelines.values().flat_map(|pipeline| &pipeline.probes);
+    let smoke_tests = config.pipelines.values().flat_map(|pipeline| &pipeline.smoke_tests);
     let mut paths = named(&config.path, &config.errors().valid_parts());
     paths.extend(smoke_tests.map(|test| test.file.clone()));
     paths

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::replay::{Replayed, replay};
-use crate::config::{PipelineConfig, ProbeConfig, ProbeOutcome};
+use crate::config::{PipelineConfig, SmokeTestConfig, SmokeTestOutcome};
 use crate::disposition::{Disposition, ReasonClass};
 use crate::generation::Stages;
 use crate::message::Message;
@@ -30,7 +30,7 @@ pub enum SmokeTestError {
 /// # Errors
 /// The first that fails.
 pub async fn smoke_test(pipeline: &PipelineConfig, stages: &Stages, host_id: &str) -> Result<(), SmokeTestError> {
-    for test in &pipeline.probes {
+    for test in &pipeline.smoke_tests {
         let shown = test.file.display().to_string();
         let body = tokio::fs::read(&test.file)
             .await
@@ -61,19 +61,19 @@ pub async fn smoke_test(pipeline: &PipelineConfig, stages: &Stages, host_id: &st
     Ok(())
 }
 
-fn judge(test: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
+fn judge(test: &SmokeTestConfig, made: &Result<Vec<PendingOutput>, Disposition>, notes: &Notes) -> Result<(), String> {
     let label = notes.label.as_deref();
     let (outcome, found) = match made {
         Ok(pending_outputs) => {
             let label = label.map(|label| format!(", label `{}`", label.escape_debug()));
             let found = format!("{} results{}", pending_outputs.len(), label.unwrap_or_default());
-            (Some(ProbeOutcome::Results), found)
+            (Some(SmokeTestOutcome::Results), found)
         }
-        Err(Disposition::Ack) => (Some(ProbeOutcome::Skip), "a skip".to_owned()),
+        Err(Disposition::Ack) => (Some(SmokeTestOutcome::Skip), "a skip".to_owned()),
         Err(Disposition::Reject(reason)) => {
             let is_refusal = reason.class == ReasonClass::Refused;
             let found = format!("a failure in {} ({}): {}", reason.stage, reason.class, reason.text);
-            (is_refusal.then_some(ProbeOutcome::Reject), found)
+            (is_refusal.then_some(SmokeTestOutcome::Reject), found)
         }
         Err(Disposition::Retry(reason)) => (None, format!("a retry in {}: {}", reason.stage, reason.text)),
         Err(Disposition::Return | Disposition::Quarantine { .. }) => (None, "nothing: the host is stopping".to_owned()),
@@ -86,11 +86,11 @@ fn judge(test: &ProbeConfig, made: &Result<Vec<PendingOutput>, Disposition>, not
     }
 }
 
-fn expected(test: &ProbeConfig) -> String {
+fn expected(test: &SmokeTestConfig) -> String {
     match (test.outcome, &test.label) {
-        (ProbeOutcome::Results, Some(label)) => format!("the label `{}`", label.escape_debug()),
-        (ProbeOutcome::Results, None) => "results".to_owned(),
-        (ProbeOutcome::Skip, _) => "a skip".to_owned(),
-        (ProbeOutcome::Reject, _) => "a refusal".to_owned(),
+        (SmokeTestOutcome::Results, Some(label)) => format!("the label `{}`", label.escape_debug()),
+        (SmokeTestOutcome::Results, None) => "results".to_owned(),
+        (SmokeTestOutcome::Skip, _) => "a skip".to_owned(),
+        (SmokeTestOutcome::Reject, _) => "a refusal".to_owned(),
     }
 }

@@ -126,7 +126,7 @@ fn what_a_file_leaves_out_has_its_default() {
         failures: 2,
         slower: 5.0,
     };
-    assert_eq!((pipeline.trial, &pipeline.probes), (trial, &Vec::new()));
+    assert_eq!((pipeline.trial, &pipeline.smoke_tests), (trial, &Vec::new()));
     let source = pipeline.source.as_kind::<FolderSourceConfig>().unwrap();
     assert_eq!(source.prefetch, 64);
     assert!(source.pattern.is_match("any name.at all"));
@@ -189,16 +189,16 @@ fn what_a_file_says_is_what_it_gives() {
         slower: 3.0,
     };
     assert_eq!(pipeline.trial, trial);
-    let probe = |file: &str, outcome, label: Option<&str>| ProbeConfig {
+    let smoke_test = |file: &str, outcome, label: Option<&str>| SmokeTestConfig {
         file: testdata().join("good/../files").join(file),
         outcome,
         label: label.map(str::to_owned),
     };
-    let probes = [
-        probe("inbox/keep.txt", ProbeOutcome::Results, Some("arrow")),
-        probe("inbox-2/keep.txt", ProbeOutcome::Reject, None),
+    let smoke_tests = [
+        smoke_test("inbox/keep.txt", SmokeTestOutcome::Results, Some("arrow")),
+        smoke_test("inbox-2/keep.txt", SmokeTestOutcome::Reject, None),
     ];
-    assert_eq!(pipeline.probes, probes);
+    assert_eq!(pipeline.smoke_tests, smoke_tests);
     let to = pipeline.destinations["results"].as_kind::<ExchangeConfig>().unwrap();
     assert_eq!((to.exchange.as_str(), to.routing_key.as_str()), ("", "result_queue"));
     assert!(to.keys.is_none());
