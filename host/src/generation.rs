@@ -203,7 +203,7 @@ impl<S: Work> ServingStages<S> {
         let free = async {
             loop {
                 match trial.begin().await {
-                    // Nobody is there who could say that the message is to blame: it waits.
+                    // No other version can tell whether the message is to blame: it waits.
                     TrialAssignment::Beside(_) if is_own_fault => tokio::time::sleep(PATIENCE).await,
                     assignment => return assignment,
                 }

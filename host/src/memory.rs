@@ -1,5 +1,5 @@
 //! The memory bound of the process: one formula over the file and the models that it names, checked before anything is
-//! taken. Puts together what the rooms promise to bound; knows nothing of how they do it.
+//! taken. Puts together what the modules promise to bound; knows nothing of how they do it.
 
 use std::collections::BTreeMap;
 

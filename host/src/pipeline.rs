@@ -1,5 +1,5 @@
 //! The life of one message, top to bottom: received, processed, delivered, settled.
-//! The only room that knows the order; it knows no broker, no sandbox and no device.
+//! The only module that knows the order of the steps; it knows no broker, no sandbox and no device.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -199,6 +199,7 @@ impl<W: Work> Pipeline<W> {
             counted.settle(Outcome::Returned);
             return as_returned(settled);
         };
+        // Proven crashes count as attempts: before `early_disposition`, which compares.
         message.attempt = quarantine.attempt(message.attempt);
         let (mut work, is_exclusive) = (serving.stages, exclusive.is_some());
         let early_disposition = early_disposition(&message, malformed, quarantine, work.attempts());
@@ -442,7 +443,7 @@ fn early_disposition(
     }
     match quarantine {
         Quarantine::Due { crash_count } | Quarantine::Inside { crash_count }
-            if quarantine.is_proven() && message.attempt > attempts =>
+            if quarantine.is_proven_cause() && message.attempt > attempts =>
         {
             let text = format!(
                 "{attempts} attempts are spent: a host crashed {crash_count} times with this message in flight, the last times alone"
@@ -478,7 +479,7 @@ fn log_disposition(generation: u64, attempt: &Attempt<'_>, disposition: &Disposi
         Disposition::Reject(reason) => {
             let (told, plugin) = (reason.told(generation), reason.plugin_name());
             let (stage, class) = (reason.stage, reason.class);
-            warn!(generation, %stage, plugin, %class, reason = told, "becomes a dead letter");
+            warn!(generation, %stage, plugin, %class, reason = told, "rejected: it becomes a dead letter where its source keeps them");
         }
     }
 }

@@ -259,7 +259,7 @@ impl Stages {
 
     fn address(&self, attempt: &mut Attempt<'_>, outbounds: Vec<Outbound>) -> Result<Vec<PendingOutput>, Disposition> {
         let (facts, message) = (self.facts(attempt), &attempt.message);
-        // The router chose where each goes; its headers are those of whoever made it last.
+        // The router chose where each goes; its headers are those of the plugin that made it last.
         let router = &self.plugins.route;
         let last = self.plugins.after.last().unwrap_or(router);
         let pending_outputs = outbounds.into_iter().enumerate().map(|(index, outbound)| {

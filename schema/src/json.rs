@@ -1,4 +1,4 @@
-//! The JSON Schema of a file, in draft 7: what editors of TOML understand. It is for whoever writes: what takes more
+//! The JSON Schema of a file, in draft 7: what editors of TOML understand. It is for editors: what takes more
 //! than one table to see is left to the reader, and nothing that the reader takes is refused. Knows no file.
 
 use serde_json::{Map, Value, json};

@@ -80,7 +80,7 @@ pub struct Declared {
     pub unless: &'static [When],
     /// What is said to who writes it where it means nothing; nothing where it is empty.
     pub why: &'static str,
-    /// Whether the reader says that it belongs here, where somebody writes it elsewhere.
+    /// Whether the reader says that it belongs here, where a file has it elsewhere.
     pub has_home: bool,
 }
 

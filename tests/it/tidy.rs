@@ -6,7 +6,7 @@ use anyhow::Result;
 use millrace_tests::samples::root;
 
 /// A library, and the only places that may know it.
-const ROOMS: [(&str, &[&str]); 3] = [
+const OWNERS: [(&str, &[&str]); 3] = [
     (
         "hyper",
         &[
@@ -35,7 +35,7 @@ const ONE_WAY: [(&str, &[&str]); 5] = [
 /// Where lapin is awaited: in one file, which bounds every answer, and in the one that logs in, which is bounded as a
 /// whole. Elsewhere nothing of it that can be awaited has a name.
 const AWAITS_LAPIN: [&str; 2] = ["host/transport/src/amqp/line.rs", "host/transport/src/amqp/socket.rs"];
-/// A file is a room; a larger one is two.
+/// A file is one module; a larger one is two.
 const LINES_MAX: usize = 500;
 /// A file of tests is a table of rows.
 const TEST_LINES_MAX: usize = 1000;
@@ -155,9 +155,9 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
         .join("\n");
-    for (library, rooms) in ROOMS {
-        if mentions(&code, library) && !rooms.iter().any(|room| name.starts_with(room)) {
-            complaints.push(format!("`{library}` belongs to {} alone", rooms.join(" and ")));
+    for (library, owners) in OWNERS {
+        if mentions(&code, library) && !owners.iter().any(|owner| name.starts_with(owner)) {
+            complaints.push(format!("`{library}` belongs to {} alone", owners.join(" and ")));
         }
     }
     for (module, unknown) in ONE_WAY {

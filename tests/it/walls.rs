@@ -16,7 +16,7 @@ const OWNERS: [(&str, &[&str]); 5] = [
     ("wasmtime", &["millrace-sandbox"]),
     ("wgpu", &["millrace-burn"]),
 ];
-/// What whoever reads a file is built without.
+/// Libraries that a crate which only reads files must not depend on.
 const HEAVY: [&str; 9] = [
     "burn",
     "burn-core",
@@ -28,9 +28,9 @@ const HEAVY: [&str; 9] = [
     "hyper",
     "tokio",
 ];
-/// What whoever runs plugins is built without.
+/// Libraries that the sandbox must not depend on.
 const NOT_FOR_PLUGINS: [&str; 7] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "lapin", "hyper"];
-/// What whoever speaks to a broker is built without.
+/// Libraries that the transports must not depend on.
 const NOT_FOR_TRANSPORTS: [&str; 6] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "wasmtime"];
 /// A crate, and what may not be among its dependencies, however far down.
 const WITHOUT: [(&str, &[&str]); 9] = [

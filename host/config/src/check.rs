@@ -1,7 +1,7 @@
 //! From a file to what the host runs on. Knows the tables of the file, and no key in them.
 //!
 //! After a mistake a value stands in (usually the default), so that everything else is still looked at; nothing
-//! that was built this way leaves the room.
+//! that was built this way leaves the module.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +28,8 @@ pub struct Checker<'r, 'a> {
     pub(crate) links: Links,
     /// The connections of the file, by name, and the kind of each; none for `[broker]`.
     kinds: BTreeMap<Option<Name>, &'static str>,
+    /// What each of them connects to: two may be to the same.
+    servers: BTreeMap<ConnectionName, String>,
 }
 
 /// The checked parts.
@@ -45,6 +47,7 @@ impl<'r, 'a> Checker<'r, 'a> {
             base,
             links: Links::default(),
             kinds: BTreeMap::new(),
+            servers: BTreeMap::new(),
         }
     }
 }
@@ -92,9 +95,12 @@ impl Checker<'_, '_> {
             && !self.report.meant.contains(&(0, "broker"))
             && let Some(span) = self.links.needs_broker.first()
         {
-            let diagnostic = Diagnostic::at(span.clone(), "this needs a broker, and the file has no `[broker]`")
-                .hint("add `[broker]` with `amqp = \"${AMQP_URL}\"`");
-            self.report.diagnostic(diagnostic);
+            let diagnostic = Diagnostic::at(span.clone(), "this needs a broker, and the file has no `[broker]`");
+            let hint = match self.kinds.keys().flatten().next() {
+                Some(name) => format!("name a connection with `connection = \"{name}\"`, or add `[broker]`"),
+                None => "add `[broker]` with `amqp = \"${AMQP_URL}\"`".to_owned(),
+            };
+            self.report.diagnostic(diagnostic.hint(hint));
         }
     }
 
@@ -140,6 +146,9 @@ impl Checker<'_, '_> {
             };
             table.refuse_others(kind.keys, "here", self.report);
             let config = (kind.read)(&table, self);
+            if let (Some(name), Some(config)) = (&name, &config) {
+                self.servers.insert(name.clone(), config.server());
+            }
             if let Some(name) = name {
                 self.kinds.insert(name.0.clone(), kind.key);
                 connections.extend(config.map(|config| (name, config)));
@@ -189,6 +198,12 @@ impl Checker<'_, '_> {
                 is_own.then_some(ConnectionName(name))
             }
         }
+    }
+
+    /// What a connection connects to, for a link: two names may be of one server. The name itself where there is a mistake
+    /// in its table.
+    pub fn server_of(&self, name: &ConnectionName) -> String {
+        self.servers.get(name).cloned().unwrap_or_else(|| name.to_string())
     }
 
     fn needs_broker(&mut self, needed_by: Span, transport: &Transport, is_own: bool) {

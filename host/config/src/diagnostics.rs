@@ -10,7 +10,7 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use super::ValidParts;
+use super::{ValidParts, secrets};
 
 /// Bytes of the file, counted from its beginning.
 pub type Span = Range<usize>;
@@ -47,7 +47,7 @@ pub struct Warning(pub Diagnostic);
 pub struct ConfigErrors {
     source: Arc<SourceText>,
     valid_parts: Arc<ValidParts>,
-    // Invariant: sorted by span when it leaves this room.
+    // Invariant: sorted by span when it leaves this module.
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -221,12 +221,19 @@ impl SourceText {
 
     /// Hides a part of the text from now on.
     pub(crate) fn hide(&mut self, secret: Span) {
-        if self.text.get(secret.clone()).is_some() {
-            self.secrets
-                .retain(|other| other.end <= secret.start || secret.end <= other.start);
-            self.secrets.push(secret);
-            self.secrets.sort_by_key(|span| span.start);
+        if self.text.get(secret.clone()).is_none() {
+            return;
         }
+        let mut whole = secret;
+        self.secrets.retain(|other| {
+            let is_apart = other.end <= whole.start || whole.end <= other.start;
+            if !is_apart {
+                whole = whole.start.min(other.start)..whole.end.max(other.end);
+            }
+            is_apart
+        });
+        self.secrets.push(whole);
+        self.secrets.sort_by_key(|span| span.start);
     }
 
     pub(crate) fn place(&mut self, key: String, span: Span) {
@@ -260,6 +267,7 @@ impl SourceText {
 
     fn render(&self, level: Level<'_>, diagnostics: &[Diagnostic], rendering: Rendering) -> String {
         let shown = self.shown();
+        let diagnostics: Vec<Diagnostic> = diagnostics.iter().map(|it| self.without_secrets(it)).collect();
         let renderer = match rendering {
             Rendering::Plain => Renderer::plain(),
             Rendering::Coloured => Renderer::styled().decor_style(DecorStyle::Unicode),
@@ -294,6 +302,22 @@ impl SourceText {
             group = group.element(Level::HELP.message(hint.as_str()));
         }
         group
+    }
+
+    /// A diagnostic that quotes no secret.
+    fn without_secrets(&self, diagnostic: &Diagnostic) -> Diagnostic {
+        let secrets: Vec<&str> = self
+            .secrets
+            .iter()
+            .filter_map(|span| self.text.get(span.clone()))
+            .collect();
+        let mut shown = diagnostic.clone();
+        shown.message = secrets::without(&shown.message, &secrets);
+        shown.hint = shown.hint.map(|hint| secrets::without(&hint, &secrets));
+        shown.context = shown
+            .context
+            .map(|(span, label)| (span, secrets::without(&label, &secrets)));
+        shown
     }
 
     /// The text with each secret as `***`, whatever its length.

@@ -10,7 +10,8 @@ use super::diagnostics::{Diagnostic, SourceText};
 use super::registry::Registry;
 use super::report::Report;
 use super::syntax::Syntax;
-use super::{Config, ConfigErrors, ValidParts, Warning};
+use super::{Config, ConfigErrors, ValidParts, Warning, secrets};
+use millrace_schema::Section;
 use millrace_types::scarcity::scarcity;
 
 /// A thousand pipelines fit into this; a file that is larger is not one of ours.
@@ -50,6 +51,9 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigErrors> {
     })
 }
 
+/// The key of `[host]` whose value is a secret.
+const CONTROL_TOKEN: &str = "control_token";
+
 /// Parses and checks a text.
 pub(super) fn parse(
     text: &str,
@@ -69,6 +73,7 @@ pub(super) fn parse(
     note_places(table.get_ref(), "", &mut source);
     hide_broken_urls(table.get_ref(), registry, &mut source);
     hide_secrets(table.get_ref(), registry, &mut source);
+    hide_likely_secrets(text, registry, &mut source);
     let syntax = Syntax::of(text, table.get_ref(), errors);
     if let Some(diagnostic) = syntax.structure {
         return Err(alone(source, diagnostic));
@@ -153,7 +158,7 @@ fn hide_broken_urls(table: &DeTable<'_>, registry: &Registry, source: &mut Sourc
 
 /// A secret that stands in the file, and not in the environment, is in no message.
 fn hide_secrets(table: &DeTable<'_>, registry: &Registry, source: &mut SourceText) {
-    let host = inner(table, "host").and_then(|host| host.get("control_token"));
+    let host = inner(table, "host").and_then(|host| host.get(CONTROL_TOKEN));
     let pipelines = inner(table, "pipeline").into_iter().flat_map(|named| named.values());
     let sources = pipelines.filter_map(|pipeline| inner(pipeline.get_ref().as_table()?, "source"));
     let of_source = |table| {
@@ -166,6 +171,17 @@ fn hide_secrets(table: &DeTable<'_>, registry: &Registry, source: &mut SourceTex
         if !is_variable {
             source.hide(secret.span());
         }
+    }
+}
+
+/// The same in a text that is no TOML, or whose keys are misspelled.
+fn hide_likely_secrets(text: &str, registry: &'static Registry, source: &mut SourceText) {
+    let of_sources = registry.sources().flat_map(|kind| kind.secrets);
+    let keys: Vec<&str> = of_sources.map(|secret| secret.key).chain([CONTROL_TOKEN]).collect();
+    let addresses: Vec<&str> = registry.connections().map(|kind| kind.key).collect();
+    let known: Vec<&str> = registry.root().all().into_iter().flat_map(Section::names).collect();
+    for secret in secrets::values(text, &keys, &addresses, &known) {
+        source.hide(secret);
     }
 }
 

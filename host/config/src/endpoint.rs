@@ -91,6 +91,9 @@ pub trait ConnectionConfig: Comparable {
     /// Its address as people may see it, without a password.
     fn shown(&self) -> String;
 
+    /// What it connects to, equal for two connections to the same: without credentials.
+    fn server(&self) -> String;
+
     /// Bytes of the largest body that it takes.
     fn body_bytes_max(&self) -> usize;
 

@@ -49,7 +49,7 @@ pub struct SourceKind {
 pub struct SecretKey {
     /// The key.
     pub key: &'static str,
-    /// What a replay takes in place of one from the environment: nobody is asked for it there.
+    /// What a replay takes in place of one from the environment: it is not asked for there.
     pub stand_in: &'static str,
 }
 
@@ -73,7 +73,7 @@ pub struct ConnectionKind {
     pub key: &'static str,
     /// All of its keys.
     pub keys: &'static [Declared],
-    /// The address that a replay takes in place of one from the environment: nobody is asked there.
+    /// The address that a replay takes in place of one from the environment: it is never connected to there.
     pub nowhere: &'static str,
     /// Whether an address that is written in the file may have a secret anywhere.
     pub hides: fn(&str) -> bool,

@@ -32,6 +32,7 @@ mod pipeline;
 mod plugin;
 mod references;
 mod schema;
+mod secrets;
 mod trial;
 
 mod check;

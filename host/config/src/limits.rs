@@ -25,7 +25,7 @@ pub struct Optional<T> {
     pub max: T,
 }
 
-/// The same, where no file is told of the greatest value: nobody reaches it.
+/// The same, where no file is told of the greatest value: it is never reached.
 #[derive(Debug, Clone, Copy)]
 pub struct AtLeast<T> {
     pub min: T,

@@ -2,7 +2,7 @@
 //! nothing of what the code is of; a host that serves never asks it.
 //!
 //! Machine code has the rights of the user who runs it, so it is taken only from a folder of that user's own, which no
-//! other user else may read or write. Whoever can write there can write into the user's programs as well; against a
+//! other user else may read or write. A process that can write there can write into the user's programs as well; against a
 //! disk that lies there is a digest.
 
 use std::ffi::{CStr, CString};

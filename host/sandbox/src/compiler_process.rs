@@ -144,7 +144,7 @@ impl CompilerProcess {
         let (done, answered) = mpsc::sync_channel(1);
         thread::scope(|scope| {
             let talk = move || {
-                // Nobody listens any more when it took too long.
+                // Where it took too long, the answer is not awaited any more.
                 done.send(converse(stdin, stdout, bytes, code_bytes)).ok();
             };
             let talking = thread::Builder::new().name("compiler".to_owned());

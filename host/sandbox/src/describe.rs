@@ -85,7 +85,7 @@ pub enum Grant {
     Inert,
     /// It is there because the runtimes of languages import it unasked, and most calls of it end in a trap.
     Unasked,
-    /// Nobody gets it.
+    /// It is dropped.
     None,
 }
 

@@ -66,7 +66,7 @@ pub(super) fn fault(error: &wasmtime::Error, state: &State, output_max: usize) -
         }
         Some(breach @ Breach::Memory { .. }) => (ReasonClass::Memory, breach.to_string()),
         Some(breach @ (Breach::Exit | Breach::NotGranted { .. })) => (ReasonClass::Trap, breach.to_string()),
-        // Nobody hears of it, and it says nothing about the plugin.
+        // It is not reported, and says nothing about the plugin.
         Some(Breach::Abandoned) => return CallError::Stopped,
         None => describe(error, output_max),
     };

@@ -1,4 +1,4 @@
-//! The only room that knows wasmtime: engine, bindings, limits, workers. Knows nothing of brokers, models or order.
+//! The only crate that knows wasmtime: engine, bindings, limits, workers. Knows nothing of brokers, models or order.
 
 #![expect(missing_docs, reason = "a part of the host: only this repository uses it")]
 

@@ -50,7 +50,7 @@ pub(super) enum Breach {
     /// It tried to end the process.
     #[error("called exit")]
     Exit,
-    /// Nobody waits for its answer any more: no fault of the plugin's.
+    /// Its answer is not awaited any more: no fault of the plugin's.
     #[error("its caller gave up")]
     Abandoned,
     /// It called what its runtime imports unasked and no plugin gets.

@@ -53,7 +53,7 @@ pub enum LoadProblem {
     /// It ends in the middle.
     #[error("it ends in the middle: was it cut off, or is it still being written?")]
     CutOff,
-    /// Somebody wrote it meanwhile.
+    /// It was written meanwhile.
     #[error("it changed while it was read: is it still being written?")]
     Changed,
     /// It is broken, or uses what the sandbox does not offer.

@@ -25,7 +25,7 @@ use tracing::debug;
 pub(super) const JSON: &str = "application/json";
 
 /// Connections at once: a scraper, a supervisor, a person, and some that were forgotten. Twice as many as changes wait
-/// for their turn, so that those who wait for one keep nobody from asking how it goes.
+/// for their turn, so that clients that wait for one do not keep others from asking how it goes.
 const CONNECTIONS_MAX: usize = 32;
 
 /// Of these, connections of one other machine: it cannot keep all others out.
@@ -55,7 +55,7 @@ pub(super) type Answered = Response<Full<Bytes>>;
 pub(super) enum Peer {
     /// A user of this machine.
     User(u32),
-    /// Somebody at an address.
+    /// A peer at an address.
     Address(IpAddr),
 }
 

@@ -77,7 +77,7 @@ pub enum PipelineState {
     Running,
     /// It finishes the messages in flight, and receives no more.
     Draining,
-    /// Somebody paused it.
+    /// Paused by `millrace pause`.
     Paused,
 }
 

@@ -70,10 +70,10 @@ pub enum CannotRun {
     /// The plugin cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Nobody says what a preprocessor is asked for.
+    /// Neither the case nor the caller says what a preprocessor is asked for.
     #[error("the input type of the model is unknown: set `model` or `wants` in the case, or pass `--model`")]
     NoInputType,
-    /// Nobody says what a router is shown.
+    /// Neither the case nor the caller says what a router is shown.
     #[error("the prediction for the router is missing: add `[prediction]` to the case")]
     NoPrediction,
     /// A score is for a label that the model has not.

@@ -237,10 +237,10 @@ pub fn arguments() -> Result<Arguments, ExitCode> {
 fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
     const OPTION: &str = "--log-format";
     let arguments: Vec<OsString> = arguments.collect();
-    let quarantined = arguments
+    let is_two_words = arguments
         .windows(2)
         .any(|pair| matches!(pair, [name, value] if name == OPTION && value == "json"));
-    quarantined || arguments.iter().any(|argument| argument == "--log-format=json")
+    is_two_words || arguments.iter().any(|argument| argument == "--log-format=json")
 }
 
 /// Starts the log, on stderr, above the bar where one is shown.

@@ -1,4 +1,4 @@
-//! Batches and the device threads: the only room that calls `models`. Knows nothing of plugins and messages.
+//! Batches and the device threads: the only module that calls `models`. Knows nothing of plugins and messages.
 
 mod meter;
 mod queue;

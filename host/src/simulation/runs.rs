@@ -19,7 +19,7 @@ static LOG: Capabilities = Capabilities {
     ..QUEUE
 };
 
-/// The same, where somebody notes what is in flight.
+/// The same, where the source tells a crash for certain.
 static MARKED_LOG: Capabilities = Capabilities {
     redelivery: Redelivery::Ambiguous,
     ..LOG

@@ -42,7 +42,7 @@ const PANIC_LIMIT: Duration = Duration::from_millis(100);
 pub enum StderrMode {
     /// The writer waits: for verbs whose output is read at the reader's own pace, such as in a pager.
     Direct,
-    /// Nobody: for a host, whose work goes on.
+    /// Without an end: for a host, whose work goes on.
     Queued,
 }
 
@@ -51,7 +51,7 @@ pub enum StderrMode {
 pub enum Reader {
     /// It was written.
     Reads,
-    /// Nobody reads any further.
+    /// The reader reads no further.
     Left,
 }
 
@@ -59,7 +59,7 @@ static LOG_QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
 /// Waits, for a bounded time, until what was said is written; when it is dropped, also by a panic.
 #[derive(Debug)]
-#[must_use = "what was said last is lost when nobody waits for it"]
+#[must_use = "what was written last is lost where the end is not awaited"]
 pub struct AtEnd(());
 
 /// Decides how diagnostics are written, for the whole process; the first call counts.

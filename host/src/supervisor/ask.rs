@@ -14,7 +14,7 @@ pub enum ChangeRequest<'a> {
         /// The origin.
         by: &'a str,
     },
-    /// Somebody asks for it.
+    /// A client of the control interface asks for it.
     Command { command: Command, by: String },
 }
 

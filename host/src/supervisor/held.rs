@@ -1,5 +1,5 @@
 //! Versions that were undone before this process began: another version serves in their place, or their pipelines wait
-//! until somebody asks for it or puts other bytes there. Decides at the start, and lets go later.
+//! until an operator asks for it or puts other bytes there. Decides at the start, and lets go later.
 
 use std::collections::BTreeMap;
 

@@ -75,7 +75,7 @@ impl Settled {
         {
             warn!(
                 why,
-                "acknowledgement failed: the message will be redelivered, and its results keep their ids"
+                "acknowledgement failed: the message comes again from its source or its client, and its results keep their ids"
             );
         }
     }

@@ -48,7 +48,7 @@ impl CommitTurn {
 
     /// Lets the next be let go of: this one was.
     pub fn pass(self) {
-        // Nobody waits where it was the last.
+        // None waits where it was the last.
         self.next.send(()).ok();
     }
 }

@@ -34,7 +34,7 @@ pub trait DeadLetterStore: fmt::Debug + Send + Sync {
     fn target(&self, dead_letter: &DeadLetter, to: Option<&str>) -> Result<String, String>;
 
     /// A way back for their messages.
-    fn way_back(&self) -> Box<dyn WayBack>;
+    fn requeuer(&self) -> Box<dyn Requeuer>;
 }
 
 /// The dead letters that are there now.
@@ -71,7 +71,7 @@ pub trait HeldDeadLetter: Any + fmt::Debug + Send + Sync {
 }
 
 /// A way back for messages of dead letters.
-pub trait WayBack: Send + Sync {
+pub trait Requeuer: Send + Sync {
     /// Waits until it takes messages.
     fn open(&self) -> BoxFuture<'_, ()>;
 

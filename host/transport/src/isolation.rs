@@ -33,7 +33,7 @@ pub struct ExclusiveGuard {
 }
 
 impl IsolationLock {
-    /// A gate for another pipeline of the same host.
+    /// The lock of another pipeline of the same host.
     pub fn beside(&self) -> Self {
         Self {
             pipeline: Arc::default(),

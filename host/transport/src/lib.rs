@@ -37,7 +37,7 @@ pub use millrace_config::{
 pub use ack::{AckHandle, Settled, Settlement};
 pub use commit_order::{CommitOrder, CommitTurn, LaneEnded};
 pub use connection::{Connection, ConnectionStatus, ConnectionWatch, Connections, Sample};
-pub use dead_letters::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenStore, WayBack};
+pub use dead_letters::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenStore, Requeuer};
 pub use denied::{Denied, GROWTH_MAX, Unfit, denied_or_undeliverable};
 pub use findings::{Away, Findings};
 pub use health::{SourceHealth, Waiting};

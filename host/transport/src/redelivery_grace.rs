@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Capabilities, Quarantine, Redelivery};
 
 /// How long after a host lost its own channel redeliveries do not count as crashes.
-const MINUTE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Whether redeliveries are this host's own doing: it lost its channel, and still lives. Only where the source cannot tell
 /// them from those of a crash.
@@ -30,7 +30,7 @@ impl RedeliveryGrace {
 
     /// Begins when a lost channel is open again.
     pub fn begin(&self) {
-        *self.lock() = Some(Instant::now() + MINUTE);
+        *self.lock() = Some(Instant::now() + GRACE);
     }
 
     /// The quarantine of a delivery from the main queue.
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(seen(&grace), raised);
         grace.begin();
         assert_eq!(seen(&grace), (Quarantine::None, Quarantine::Inside { crash_count: 2 }));
-        tokio::time::advance(MINUTE).await;
+        tokio::time::advance(GRACE).await;
         assert_eq!(seen(&grace), raised);
         assert_eq!(grace.of_ordinary(false), Quarantine::None);
         assert_eq!(grace.of_quarantined(false, 2), Quarantine::Inside { crash_count: 2 });

@@ -175,16 +175,16 @@ impl Quarantine {
         }
     }
 
-    /// Whether a crash while the message ran alone proves that it is the cause.
-    pub fn is_proven(self) -> bool {
+    /// Whether a host crashed again while only this message ran: it is the cause.
+    pub fn is_proven_cause(self) -> bool {
         matches!(self, Self::Due { crash_count } | Self::Inside { crash_count } if crash_count >= 2)
     }
 
-    /// The attempt that this delivery is, for a message whose own count says `attempt`. A crash in company costs
-    /// none; once another proves it, both count.
+    /// The attempt that this delivery is, for a message whose own count says `attempt`. A crash while other messages ran too costs
+    /// none; once a crash while it ran alone proves it, both count.
     pub fn attempt(self, attempt: u32) -> u32 {
         match self {
-            Self::Due { crash_count } | Self::Inside { crash_count } if self.is_proven() => {
+            Self::Due { crash_count } | Self::Inside { crash_count } if self.is_proven_cause() => {
                 attempt.saturating_add(crash_count)
             }
             _ => attempt,

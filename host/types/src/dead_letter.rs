@@ -47,13 +47,18 @@ pub enum Sender {
     Millrace,
     /// The broker, over a limit of its own.
     Broker,
-    /// Nobody knows.
+    /// Neither: it has no header of ours or of the broker's.
     Stranger,
 }
 
 /// The name of the header that a host writes a fact into.
 pub fn header(fact: &str) -> String {
     format!("{PREFIX}{fact}")
+}
+
+/// The fact that a host writes into a header of this name.
+pub fn fact_of(header: &str) -> Option<&str> {
+    header.strip_prefix(PREFIX)
 }
 
 impl DeadLetter {

@@ -1,4 +1,4 @@
-//! Places where a test makes the host die, panic, wait or fail. Knows no room; in a build without the feature
+//! Places where a test makes the host die, panic, wait or fail. Knows no module; in a build without the feature
 //! `failpoints` there is nothing behind it.
 //!
 //! `MILLRACE_FAILPOINTS` says what happens where: `PLACE[(ID)]=ACTION[@HITS]`, separated by commas. ID, a message id,

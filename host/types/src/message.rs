@@ -171,7 +171,7 @@ impl Outbound {
 /// An envelope that the host puts around a result or a dead letter: ours, checked, safe to publish.
 #[derive(Debug, Clone, Default)]
 pub struct Envelope {
-    /// The result id: the same when the same message is processed again.
+    /// The id of the result or dead letter: the same when the same message is processed again.
     pub message_id: String,
     /// The input's correlation id, else its message id.
     pub correlation_id: String,

@@ -1,4 +1,4 @@
-//! Networks in files of their own: with `survey.rs` the only room that knows ONNX. Their reader is bounded, and contained all the
+//! Networks in files of their own: with `survey.rs` the only module that knows ONNX. Their reader is bounded, and contained all the
 //! same.
 
 use std::fs::File;

@@ -1,5 +1,5 @@
 //! What configuration, plugins and models have in common: tensors, and where a model runs. Knows no file, no network and no
-//! device, so that whoever reads a file builds none of these.
+//! device, so that a crate that only reads files builds none of these.
 
 mod placement;
 mod tensor;

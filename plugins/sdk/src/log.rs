@@ -5,9 +5,9 @@
 pub enum Level {
     /// Every step.
     Trace,
-    /// For whoever looks for a fault.
+    /// For an author who looks for a fault.
     Debug,
-    /// For whoever runs the host.
+    /// For the operator of the host.
     Info,
     /// Something is not as it should be.
     Warn,

@@ -16,7 +16,7 @@ pub struct Property {
 
 /// The message being processed. Every call asks the host and copies; nothing is copied that is not asked for.
 ///
-/// Everything in it was chosen by whoever published the message: untrusted input.
+/// Everything in it was chosen by the publisher of the message: untrusted input.
 #[derive(Debug)]
 pub struct Message<'call> {
     handle: &'call Handle,

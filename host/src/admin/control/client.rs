@@ -44,7 +44,7 @@ pub struct Client {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody is there.
+    /// No host is there.
     #[error("no host answers at {place}")]
     Away { place: HostAddress, source: io::Error },
     /// The token cannot be sent.
@@ -205,7 +205,7 @@ impl Client {
         let request = Request::builder().method(method).uri(target).header(HOST, host);
         let request = request.body(Empty::new());
         let mut request = request.map_err(|error| self.strange(error.to_string()))?;
-        // Nobody asks for it at a socket.
+        // It is not asked for at a socket.
         if let (HostAddress::Tcp(_), Some(token)) = (&self.place, &self.token) {
             let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             let mut bearer = bearer.map_err(|_| ClientError::Token)?;

@@ -44,7 +44,7 @@ impl Drop for Claim {
 }
 
 /// Where the host that runs a file is asked, where the file says nothing: the socket that is there, or else where it would
-/// be. A socket that somebody else may have put there is none.
+/// be. A socket that another user may have put there is none.
 ///
 /// # Errors
 /// When the path of the file cannot be used.
@@ -82,7 +82,7 @@ fn name_of(config: &Path) -> io::Result<String> {
 }
 
 fn folders(runtime: Option<PathBuf>, temp: &Path, uid: u32) -> Vec<PathBuf> {
-    // `su` may hand down the runtime folder of somebody else.
+    // `su` may hand down the runtime folder of another user.
     let is_ours = |folder: &PathBuf| {
         folder.is_absolute() && std::fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == uid)
     };
@@ -309,7 +309,7 @@ mod tests {
                 "{mode:o}"
             );
         }
-        // Somebody else could switch a link.
+        // Another user could switch a link.
         let link = outer.path().join("link");
         std::os::unix::fs::symlink(outer.path(), &link).unwrap();
         assert!(matches!(check_private(&link), Err(AdminError::Exposed { .. })));

@@ -14,7 +14,7 @@ use super::place::{find, shown};
 use crate::dead_letter::DeadLetter;
 use crate::error_chain::ErrorChain;
 use crate::streams::{self, Severity};
-use crate::transport::{DeadLetterError, DeadLetterStore, HeldDeadLetter, OpenStore, WayBack};
+use crate::transport::{DeadLetterError, DeadLetterStore, HeldDeadLetter, OpenStore, Requeuer};
 
 /// Dead letters in flight at a time: enough to hide the round trips, and few bodies in memory.
 const IN_FLIGHT: usize = 16;
@@ -85,7 +85,7 @@ pub(super) async fn requeue(options: Options) -> anyhow::Result<ExitCode> {
     let bar = ProgressBar::new(dead_letters.n_left() as u64);
     let mut summary = Summary::default();
     let target = |dead_letter: &DeadLetter| target(dead_letter, place.as_ref(), &options);
-    let ended = put_back(place.way_back(), dead_letters, is_chosen, target, &mut summary, &bar).await;
+    let ended = put_back(place.requeuer(), dead_letters, is_chosen, target, &mut summary, &bar).await;
     bar.finish_and_clear();
     for (to, n) in &summary.put_back {
         print(format_args!("{} put back into {to}", count(*n, "message")))?;
@@ -144,7 +144,7 @@ fn target(dead_letter: &DeadLetter, place: &dyn DeadLetterStore, options: &Optio
 /// Some at a time; Ctrl-C ends the taking, and what is in flight is finished. A second Ctrl-C ends it
 /// all: what is in flight then may come twice.
 async fn put_back(
-    way_back: Box<dyn WayBack>,
+    requeuer: Box<dyn Requeuer>,
     dead_letters: Box<dyn OpenStore>,
     is_chosen: impl Fn(&dyn HeldDeadLetter) -> bool,
     target: impl Fn(&DeadLetter) -> Result<String, String>,
@@ -153,7 +153,7 @@ async fn put_back(
 ) -> anyhow::Result<Ended> {
     let interrupted = tokio::signal::ctrl_c().map(drop).shared();
     tokio::select! {
-        () = way_back.open() => {}
+        () = requeuer.open() => {}
         () = interrupted.clone() => return Ok(Ended::Stopped),
     }
     let mut failure = None;
@@ -171,7 +171,7 @@ async fn put_back(
                         let target = is_chosen(held.as_ref()).then(|| target(held.dead_letter()));
                         (held, target)
                     });
-                    one(way_back.as_ref(), work)
+                    one(requeuer.as_ref(), work)
                 })
                 .buffer_unordered(IN_FLIGHT)
         );
@@ -198,7 +198,7 @@ async fn put_back(
         return Err(error);
     }
     dead_letters.close().await?;
-    way_back.close().await;
+    requeuer.close().await;
     Ok(match interrupted.peek() {
         Some(()) => Ended::Stopped,
         None => Ended::Whole,
@@ -214,7 +214,7 @@ enum Done {
 
 type Work = Result<(Box<dyn HeldDeadLetter>, Option<Result<String, String>>), DeadLetterError>;
 
-async fn one(way_back: &dyn WayBack, work: Work) -> anyhow::Result<Done> {
+async fn one(requeuer: &dyn Requeuer, work: Work) -> anyhow::Result<Done> {
     let (held, target) = work?;
     let dead_letter = held.dead_letter();
     let name = dead_letter
@@ -224,7 +224,7 @@ async fn one(way_back: &dyn WayBack, work: Work) -> anyhow::Result<Done> {
     Ok(match target {
         None => Done::Skipped,
         Some(Err(why)) => Done::Failed { name, why },
-        Some(Ok(to)) => match way_back.put_back(held, to).await {
+        Some(Ok(to)) => match requeuer.put_back(held, to).await {
             Ok(to) => Done::PutBack(plain(&to, PLACE_CHARS)),
             Err(error) => Done::Failed {
                 name,

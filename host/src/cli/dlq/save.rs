@@ -14,7 +14,7 @@ use super::place::{digest, extension, find, head};
 use super::show::Kind;
 use crate::config::case::ExpectedOutcome;
 use crate::config::limits_read;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{self, DeadLetter};
 use crate::kept_prediction::KeptPrediction;
 use crate::message::Message;
 use crate::transport::HeldDeadLetter;
@@ -168,6 +168,15 @@ fn facts(dead_letter: &DeadLetter) -> Value {
         "route",
         "queue",
     ];
+    /// Headers whose values are elsewhere in the case.
+    const ELSEWHERE: [&str; 6] = [
+        "reason",
+        "message-id",
+        "attempt",
+        "prediction",
+        "plugin-deadline",
+        "plugin-memory",
+    ];
     let mut facts: Map<String, Value> = Map::new();
     facts.insert("id".to_owned(), json!(dead_letter.id));
     facts.insert("file".to_owned(), json!(dead_letter.file));
@@ -175,6 +184,11 @@ fn facts(dead_letter: &DeadLetter) -> Value {
     facts.insert("cut_headers".to_owned(), json!(dead_letter.n_cut));
     for name in FACTS {
         facts.insert(name.replace('-', "_"), json!(dead_letter.fact(name)));
+    }
+    // What later hosts may add.
+    for (header, value) in &dead_letter.headers {
+        let name = dead_letter::fact_of(header).filter(|name| !ELSEWHERE.contains(name) && !FACTS.contains(name));
+        facts.extend(name.map(|name| (name.replace('-', "_"), json!(value))));
     }
     facts.into()
 }

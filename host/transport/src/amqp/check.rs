@@ -191,17 +191,28 @@ pub(super) fn reply(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<
     if let Some(queue) = source.peek::<Text>("queue", checker.report).given()
         && allow.is_match(&queue.get_ref().value)
     {
-        let message = "whoever sends a message can have its reply sent into the pipeline's own queue";
+        let message = "the sender of a message can have its reply sent into the pipeline's own queue";
         let warning = Diagnostic::at(patterns.span(), message).hint("allow only the queues that clients listen to");
         checker.warning(warning.context(queue.span(), "which the patterns match"));
     }
     Some(allow)
 }
 
+/// The connection of replies is the source's: an address to reply to means something at the broker that the message came
+/// from.
+pub(super) fn reply_connection(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<ConnectionName> {
+    match checker.source_of(table.outer()) {
+        Some((kind, source)) if kind.capabilities.takes_replies => checker.connection_of(&source, &TRANSPORT),
+        // Its mistake is reported.
+        _ => Some(ConnectionName::default()),
+    }
+}
+
 /// Notes a queue that a source or a destination names, where the broker is known.
 fn link_queue(table: &Table<'_>, checker: &mut Checker<'_, '_>, role: EndpointRole, queue: &Spanned<Text>) {
     if let Some(at) = checker.connection_of(table, &TRANSPORT) {
-        let endpoint = endpoint(&at, &queue.get_ref().value).declared(declaration(declared(table, checker)));
+        let server = checker.server_of(&at);
+        let endpoint = endpoint(&server, &queue.get_ref().value).declared(declaration(declared(table, checker)));
         checker.link(table, role, endpoint, queue.span());
     }
 }
@@ -209,13 +220,14 @@ fn link_queue(table: &Table<'_>, checker: &mut Checker<'_, '_>, role: EndpointRo
 /// Notes where dead letters go, where the broker is known.
 fn link_dead_letters(table: &Table<'_>, checker: &mut Checker<'_, '_>, queue: &str, span: Span) {
     if let Some(at) = checker.connection_of(table, &TRANSPORT) {
-        checker.link(table, EndpointRole::DeadLetter, endpoint(&at, queue), span);
+        let server = checker.server_of(&at);
+        checker.link(table, EndpointRole::DeadLetter, endpoint(&server, queue), span);
     }
 }
 
 /// A queue, as others of the file may name it too.
-fn endpoint(at: &ConnectionName, queue: &str) -> LinkedEndpoint {
-    LinkedEndpoint::shared("queue", format!("{at} {queue}"))
+fn endpoint(server: &str, queue: &str) -> LinkedEndpoint {
+    LinkedEndpoint::shared("queue", format!("{server} {queue}"))
 }
 
 /// How the file declares a queue, where it does.

@@ -92,6 +92,10 @@ impl ConnectionConfig for BrokerConfig {
         url::redact(self.amqp.expose())
     }
 
+    fn server(&self) -> String {
+        url::server(self.amqp.expose())
+    }
+
     fn body_bytes_max(&self) -> usize {
         self.max_message_bytes
     }
@@ -219,11 +223,10 @@ impl BindDestination for ReplyConfig {
         let Some(broker) = connection_as::<Broker>(connections, &self.connection) else {
             return Ok(None);
         };
-        let is_same_broker = source.connection() == Some(&self.connection);
         Ok(Some(Arc::new(ReplyDestination {
             address: broker.reply_address(),
             allow: self.allow.clone(),
-            own_queue: source.address().filter(|_| is_same_broker).map(str::to_owned),
+            own_queue: source.address().map(str::to_owned),
         })))
     }
 }

@@ -170,11 +170,8 @@ section! {
     /// Allowed reply queues: a pattern or a list.
     pub allow ("reply"): Globs = By { form: PATTERNS, read: check::reply }, "[\"amq.rabbitmq.reply-to.*\"]", at_home();
 
-    /// The connection that it goes by: the name of a `[connection.NAME]`.
-    pub connection ("connection"): ConnectionName = By {
-        form: CONNECTION,
-        read: |table, checker| checker.connection(table, &TRANSPORT, "reply"),
-    }, "\"plant\"", or("`[broker]`"), with(&["reply"]), why(CONNECTION_HINT);
+    /// The source's: an address to reply to means something at the broker that the message came from.
+    pub connection: ConnectionName = check::reply_connection;
 }
 
 /// How a queue is declared, in the source and in a destination.

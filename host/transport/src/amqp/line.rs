@@ -1,4 +1,4 @@
-//! A connection and its channels, as the rest of this room uses them: the broker answers every call within a bound, or the
+//! A connection and its channels, as the rest of this transport uses them: the broker answers every call within a bound, or the
 //! connection is given up. The only place that awaits lapin's answers (a test holds that). Knows no
 //! queue's meaning, and makes no connection.
 //!

@@ -1,4 +1,4 @@
-//! RabbitMQ, over AMQP 0-9-1: the only room that knows lapin. Knows nothing of plugins, models or order.
+//! RabbitMQ, over AMQP 0-9-1: the only module that knows lapin. Knows nothing of plugins, models or order.
 //!
 //! Two connections: one consumes, one publishes, because a blocked connection writes nothing, not even
 //! acknowledgements. A third is for answers to addresses that the broker looks into, where a pipeline gives answers. All

@@ -1,5 +1,5 @@
 //! Properties and headers: from the wire to plain data, and from our envelopes to the wire. All input is untrusted and is
-//! bounded here; nothing of it goes out as a property unless this room says so.
+//! bounded here; nothing of it goes out as a property unless this module says so.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -146,7 +146,7 @@ pub enum Unfit {
     #[error(transparent)]
     TooLong(#[from] TooLong),
     /// The body is too large.
-    #[error("it has {found} bytes, and `max_message` of `[broker]` says that the broker takes {allowed}")]
+    #[error("it has {found} bytes, and `max_message` of its connection says that the broker takes {allowed}")]
     Body {
         /// Its bytes.
         found: usize,

@@ -50,7 +50,7 @@ const ROWS: &[Row] = &[
         ACCESS_REFUSED,
         "Login was refused",
         Meaning::Stands,
-        "check user and password in `amqp` of `[broker]`",
+        "check user and password in the `amqp` of this connection",
     ),
     Row(
         ACCESS_REFUSED,
@@ -114,7 +114,7 @@ const ROWS: &[Row] = &[
         NOT_ALLOWED,
         "not found",
         Meaning::Stands,
-        "correct the vhost in `amqp` of `[broker]`, or add it by `rabbitmqctl add_vhost`",
+        "correct the vhost in the `amqp` of this connection, or add it by `rabbitmqctl add_vhost`",
     ),
     Row(
         NOT_ALLOWED,

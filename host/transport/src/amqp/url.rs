@@ -48,6 +48,19 @@ pub(crate) fn endpoint(url: &str) -> Result<BrokerEndpoint, String> {
     })
 }
 
+/// Host, port and vhost: equal where two URLs are of the same queues.
+pub(crate) fn server(url: &str) -> String {
+    let vhost = Parts::of(url).and_then(|parts| parts.vhost).unwrap_or(DEFAULT_VHOST);
+    let vhost = vhost.replace("%2F", DEFAULT_VHOST);
+    match endpoint(url) {
+        Ok(BrokerEndpoint { host, port, .. }) => format!("{}:{port}/{vhost}", host.to_ascii_lowercase()),
+        Err(_) => redact(url),
+    }
+}
+
+/// The vhost of a URL that has none, as a URL has it.
+const DEFAULT_VHOST: &str = "%2f";
+
 /// Whether the URL asks for TLS.
 pub(crate) fn is_tls(url: &str) -> bool {
     url.starts_with("amqps://")

@@ -16,7 +16,7 @@ use super::shared::REASON_SUFFIX;
 use crate::dead_letter::{self, DeadLetter};
 use crate::dead_letters::own;
 use crate::message::Message;
-use crate::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenStore, WayBack};
+use crate::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenStore, Requeuer};
 
 /// The largest reason that is read, in bytes; ours are far smaller.
 const REASON_BYTES_MAX: u64 = 1 << 20;
@@ -215,12 +215,12 @@ impl DeadLetterStore for FolderStore {
         Ok("the inbox".to_owned())
     }
 
-    fn way_back(&self) -> Box<dyn WayBack> {
+    fn requeuer(&self) -> Box<dyn Requeuer> {
         Box::new(self.clone())
     }
 }
 
-impl WayBack for FolderStore {
+impl Requeuer for FolderStore {
     fn open(&self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
     }

@@ -1,4 +1,4 @@
-//! File work of the folder room: renames that overwrite nothing, synced writes. Knows no message; all of it blocks.
+//! File work of the folder transport: renames that overwrite nothing, synced writes. Knows no message; all of it blocks.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};

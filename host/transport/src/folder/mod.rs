@@ -308,7 +308,7 @@ impl Source for FolderSource {
 
     /// The files that wait or are claimed.
     fn backlog(&self) -> Backlog {
-        // Weak: whoever counts must not hold the claims of a source that is gone.
+        // Weak: a counter must not keep the claims of a source that is gone.
         let shared = Arc::downgrade(&self.shared);
         Arc::new(move || shared.upgrade().map_or(0, |shared| shared.state().n_open()))
     }

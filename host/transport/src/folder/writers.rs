@@ -378,7 +378,7 @@ mod tests {
         assert!(writers.seen().again.replace(again).is_some());
         let other = Instant::now();
         assert_eq!(writers.look_since(other), Err(again));
-        // Nobody looks twice for one listing, and a last look serves who waits.
+        // One look for a listing is enough, and a last look serves all that wait.
         assert_eq!(writers.look_since(listed), Ok(()));
         let listed = Instant::now();
         assert!(!writers.holds(folder.path()));

@@ -13,7 +13,7 @@ use super::head::too_large;
 /// How long a body may take to begin.
 const START: Duration = Duration::from_secs(5);
 
-/// How many bytes of it must come in each second after that: less than any line that somebody sends pictures by.
+/// How many bytes of it must come in each second after that: less than any line that pictures are sent by.
 const BYTES_PER_SECOND: u64 = 32 << 10;
 
 /// Reads a body of at most `bytes_max`, until `deadline` at the latest.

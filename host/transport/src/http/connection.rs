@@ -19,8 +19,8 @@ use tracing::debug;
 
 use super::exchange;
 use super::listener;
-use super::patient::Patient;
 use super::routes::Routes;
+use super::slow_reader::SlowReader;
 
 /// How long a client may take for a request's head, and keep a connection without one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ pub(super) async fn serve(stream: TcpStream, routes: Arc<Routes>, mut closing: w
         .max_buf_size(BUFFER_BYTES)
         .max_header_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+        .serve_connection(TokioIo::new(SlowReader::new(stream)), service);
     let mut is_closing = false;
     let ended = loop {
         let ended = tokio::select! {
@@ -87,7 +87,7 @@ pub(super) async fn serve(stream: TcpStream, routes: Arc<Routes>, mut closing: w
 
 async fn linger(mut stream: TcpStream) {
     if stream.shutdown().await.is_err() {
-        return; // nobody is there
+        return; // the client is gone
     }
     let mut rest = stream.take(LINGER_BYTES);
     let mut sink = tokio::io::sink();

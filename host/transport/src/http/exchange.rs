@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::ack::HttpAck;
 use super::answer::{Answer, SOON_S};
 use super::body;
-use super::front::{self, Front};
 use super::head::{Head, MESSAGE_ID};
+use super::request_queue::{self, RequestQueue};
 use super::routes::Routes;
 use crate::{Delivery, Quarantine};
 
@@ -26,13 +26,13 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     is_unread.store(!body.is_end_stream(), Ordering::Relaxed);
-    let Some(front) = routes.of(parts.uri.path()).await else {
+    let Some(requests) = routes.of(parts.uri.path()).await else {
         return Answer::refused(StatusCode::NOT_FOUND, "no pipeline takes messages at this path");
     };
-    let counting = front.counts.begin();
-    let answer = exchange(routes, &front, &parts, body, is_unread).await;
+    let counting = requests.counts.begin();
+    let answer = exchange(routes, &requests, &parts, body, is_unread).await;
     let mut answer = answer.unwrap_or_else(|refused| refused);
-    if !routes.leads_somewhere(&front.terms.path) {
+    if !routes.leads_somewhere(&requests.terms.path) {
         // The pipeline is stopping: another request would come too late.
         answer = answer.with(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -42,7 +42,7 @@ where
 
 async fn exchange<B>(
     routes: &Routes,
-    front: &Front,
+    requests: &RequestQueue,
     parts: &Parts,
     body: B,
     is_unread: &AtomicBool,
@@ -50,13 +50,13 @@ async fn exchange<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let terms = &front.terms;
+    let terms = &requests.terms;
     let (deadline, until) = (
         Instant::now() + terms.answer_within,
         SystemTime::now() + terms.answer_within,
     );
     let head = Head::read(parts, terms)?;
-    let slot = front.slot()?;
+    let slot = requests.slot()?;
     let body = body::read(body, terms.body_bytes_max, deadline).await?;
     is_unread.store(false, Ordering::Relaxed);
     let message = head.message(&terms.path, body, until);
@@ -70,13 +70,13 @@ where
     });
     while let Some(waits) = delivery {
         // By what serves the path now: the pipeline may have got another source meanwhile.
-        let front = routes.of(&terms.path).await.filter(|front| front.is_open());
-        let front = front.ok_or_else(|| front::closed().about(&id))?;
-        delivery = front.submit(waits).map_err(|busy| busy.about(&id))?;
+        let requests = routes.of(&terms.path).await.filter(|requests| requests.is_open());
+        let requests = requests.ok_or_else(|| request_queue::closed().about(&id))?;
+        delivery = requests.submit(waits).map_err(|busy| busy.about(&id))?;
     }
     match tokio::time::timeout_at(deadline, comes).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(front::closed().about(&id)),
+        Ok(Err(_)) => Err(request_queue::closed().about(&id)),
         Err(_) => Err(late(&id)),
     }
 }

@@ -124,7 +124,7 @@ fn admit(headers: &HeaderMap, terms: &Terms) -> Result<(), Answer> {
             let answer = Answer::refused(StatusCode::UNAUTHORIZED, why);
             Err(answer.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
         }
-        // Any page that somebody opens on this machine could send messages.
+        // Any web page that is opened on this machine could send messages.
         None if headers.contains_key(ORIGIN) => {
             forbid("web pages may send messages only where the source has a `token`")
         }

@@ -110,7 +110,8 @@ fn address(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<SocketAdd
             }
             let path: Key<Text> = table.peek("path", checker.report);
             let path = path.into_given().map_or_else(|| ROOT.to_owned(), |path| path.value);
-            if is_path(&path) {
+            // Port 0 is another one for each.
+            if is_path(&path) && address.port() != 0 {
                 let endpoint = LinkedEndpoint::exclusive("address and path", format!("{address}{path}"));
                 checker.link(table, EndpointRole::Source, endpoint, given.span());
             }
@@ -162,7 +163,7 @@ fn answer(table: &Table<'_>, checker: &mut Checker<'_, '_>) -> Option<()> {
     let given = key.given()?;
     if !*given.get_ref() {
         let message = "`answer = false` names no destination";
-        let hint = "write `answer = true`, or leave out the table: the answer is 202 then";
+        let hint = "write `answer = true`, or leave out the table and let the router choose another destination: the answer is 202 then";
         checker.diagnostic(Diagnostic::at(given.span(), message).hint(hint));
         return None;
     }

@@ -32,14 +32,14 @@ static OPEN: Mutex<BTreeMap<SocketAddr, Shared>> = Mutex::new(BTreeMap::new());
 #[derive(Debug)]
 struct Shared {
     routes: Arc<Routes>,
-    n_seats: usize,
+    n_shares: usize,
     closing: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 /// A pipeline's share of an address: the last one that leaves closes it. Dropped, it leaves at once.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct AddressShare {
     /// Where it listens.
     pub(super) address: SocketAddr,
     /// The paths there.
@@ -47,7 +47,7 @@ pub(super) struct Seat {
     is_left: bool,
 }
 
-impl Seat {
+impl AddressShare {
     /// Listens at an address, together with who does already; port 0 takes a free one.
     ///
     /// # Errors
@@ -55,8 +55,8 @@ impl Seat {
     pub(super) async fn at(address: SocketAddr) -> io::Result<Self> {
         let until = Instant::now() + LET_GO;
         loop {
-            if let Some(seat) = Self::beside(address) {
-                return Ok(seat);
+            if let Some(share) = Self::beside(address) {
+                return Ok(share);
             }
             match TcpListener::bind(address).await {
                 Ok(listener) => return Self::first(listener),
@@ -81,7 +81,7 @@ impl Seat {
     fn beside(address: SocketAddr) -> Option<Self> {
         let mut open = open();
         let shared = open.get_mut(&address)?;
-        shared.n_seats += 1;
+        shared.n_shares += 1;
         Some(Self {
             address,
             routes: Arc::clone(&shared.routes),
@@ -96,7 +96,7 @@ impl Seat {
         let accepting = tokio::spawn(accept(listener, Arc::clone(&routes), is_closing));
         let shared = Shared {
             routes: Arc::clone(&routes),
-            n_seats: 1,
+            n_shares: 1,
             closing,
             accepting,
         };
@@ -108,22 +108,22 @@ impl Seat {
         })
     }
 
-    /// What is to be closed, for the last one. Once for each seat.
+    /// What is to be closed, for the last one. Once for each share.
     fn give_up(&mut self) -> Option<Shared> {
         if std::mem::replace(&mut self.is_left, true) {
             return None;
         }
         let mut open = open();
         let shared = open.get_mut(&self.address)?;
-        shared.n_seats = shared.n_seats.saturating_sub(1);
-        if shared.n_seats > 0 {
+        shared.n_shares = shared.n_shares.saturating_sub(1);
+        if shared.n_shares > 0 {
             return None;
         }
         open.remove(&self.address)
     }
 }
 
-impl Drop for Seat {
+impl Drop for AddressShare {
     fn drop(&mut self) {
         if let Some(last) = self.give_up() {
             last.accepting.abort();

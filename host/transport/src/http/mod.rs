@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! POST /classify  ──▶ Head        what the head says; refused before the body is read
-//!                 ──▶ Front       a slot (else 429), whether the pipeline takes (else 503)
+//!                 ──▶ RequestQueue       a slot (else 429), whether the pipeline takes (else 503)
 //!                 ──▶ body        bounded in bytes and time
 //!                 ──▶ Delivery    in the queue to the pipeline
 //! 200, 202, 422 ◀── HttpAck     the settlement, or 504 when `answer_within` has passed
@@ -21,12 +21,12 @@ mod connection;
 mod counts;
 mod destination;
 mod exchange;
-mod front;
 mod head;
 mod keys;
 mod listener;
-mod patient;
+mod request_queue;
 mod routes;
+mod slow_reader;
 mod source;
 #[cfg(test)]
 mod tests;

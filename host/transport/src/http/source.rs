@@ -9,10 +9,10 @@ use futures_util::future::{BoxFuture, ready};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::front::Front;
 use super::head::Terms;
 use super::keys::HttpSourceConfig;
-use super::listener::Seat;
+use super::listener::AddressShare;
+use super::request_queue::RequestQueue;
 use crate::callers::TokenDigest;
 use crate::config::Name;
 use crate::{Delivery, OpenError, QuarantineQueue, Samples, Source, SourceError, SourceHealth};
@@ -21,8 +21,8 @@ use crate::{Delivery, OpenError, QuarantineQueue, Samples, Source, SourceError, 
 #[derive(Debug)]
 pub(super) struct HttpSource {
     // Nothing once it has left.
-    seat: Option<Seat>,
-    front: Arc<Front>,
+    share: Option<AddressShare>,
+    requests: Arc<RequestQueue>,
     messages: mpsc::Receiver<Delivery>,
 }
 
@@ -45,7 +45,7 @@ impl HttpSource {
         max_message_bytes: usize,
     ) -> Result<Self, OpenError> {
         let address = config.address;
-        let seat = Seat::at(address).await.map_err(|source| {
+        let share = AddressShare::at(address).await.map_err(|source| {
             let is_in_use = source.kind() == io::ErrorKind::AddrInUse;
             let error = ListenError { address, source };
             match is_in_use {
@@ -53,7 +53,7 @@ impl HttpSource {
                 false => OpenError::fatal(error),
             }
         })?;
-        info!(pipeline = %pipeline, address = %seat.address, path = config.path, "listening for messages");
+        info!(pipeline = %pipeline, address = %share.address, path = config.path, "listening for messages");
         let terms = Terms {
             path: config.path.clone(),
             token: config.token.as_ref().map(TokenDigest::of),
@@ -61,11 +61,11 @@ impl HttpSource {
             body_bytes_max: max_message_bytes,
             answer_within: config.answer_within,
         };
-        let (front, messages) = Front::new(terms, usize::from(config.prefetch.max(1)));
-        seat.routes.lead_to_unless_open(&front);
+        let (requests, messages) = RequestQueue::new(terms, usize::from(config.prefetch.max(1)));
+        share.routes.lead_to_unless_open(&requests);
         Ok(Self {
-            seat: Some(seat),
-            front,
+            share: Some(share),
+            requests,
             messages,
         })
     }
@@ -73,21 +73,21 @@ impl HttpSource {
     /// Where it listens.
     #[cfg(test)]
     pub(super) fn address(&self) -> SocketAddr {
-        self.seat.as_ref().expect("it has not left").address
+        self.share.as_ref().expect("it has not left").address
     }
 }
 
 impl Source for HttpSource {
     fn ready(&mut self) -> BoxFuture<'_, ()> {
-        if let Some(seat) = &self.seat {
-            seat.routes.lead_to(&self.front);
+        if let Some(share) = &self.share {
+            share.routes.lead_to(&self.requests);
         }
         ready(()).boxed()
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, SourceError>> {
         async {
-            let _asking = self.front.asks();
+            let _asking = self.requests.asks();
             loop {
                 match self.messages.recv().await {
                     // Its client is gone already.
@@ -99,7 +99,7 @@ impl Source for HttpSource {
         .boxed()
     }
 
-    /// Whoever waits already gets an answer; nobody else is let in.
+    /// Requests in the queue are processed; new ones are answered with 503.
     fn stop_consuming(&mut self) -> BoxFuture<'_, Vec<Delivery>> {
         self.messages.close();
         let mut waiting = Vec::new();
@@ -111,10 +111,11 @@ impl Source for HttpSource {
 
     /// Waits until the answers are written.
     fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
-        let seat = self.seat.take();
+        let share = self.share.take();
         async {
-            if let Some(seat) = seat {
-                seat.leave().await;
+            if let Some(share) = share {
+                share.routes.leave(&self.requests);
+                share.leave().await;
             }
             None
         }
@@ -131,7 +132,7 @@ impl Source for HttpSource {
     }
 
     fn samples(&self) -> Samples {
-        let front = Arc::clone(&self.front);
-        Arc::new(move || front.counts.samples())
+        let requests = Arc::clone(&self.requests);
+        Arc::new(move || requests.counts.samples())
     }
 }

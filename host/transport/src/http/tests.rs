@@ -485,7 +485,7 @@ async fn a_new_source_takes_the_address_over_and_no_connection_breaks() {
     let second = next(&mut before).await;
     assert_eq!(second.message.body.as_slice(), b"still before");
 
-    // In between, nobody is refused.
+    // In between, no request is refused.
     assert!(before.stop_consuming().await.is_empty());
     let mut third = Client::connect(address).await;
     third.post("", "after").await;

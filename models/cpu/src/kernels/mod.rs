@@ -1,4 +1,4 @@
-//! The one room with `unsafe` in it: vector instructions and unchecked reads and writes. Knows no graph and no plan.
+//! The one module with `unsafe` in it: vector instructions and unchecked reads and writes. Knows no graph and no plan.
 //!
 //! Why it is sound:
 //! - **Instruction sets.** A [`Kernels`] is had from [`Kernels::find`] alone, which asks the processor first. Every function

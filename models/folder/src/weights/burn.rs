@@ -1,4 +1,4 @@
-//! Burn's own `.bpk`: the only room that knows that crate.
+//! Burn's own `.bpk`: the only module that knows that crate.
 
 use burn_pack::{Bytes, DType, Reader};
 

@@ -1,4 +1,4 @@
-//! `.safetensors`: the only room that knows that crate.
+//! `.safetensors`: the only module that knows that crate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

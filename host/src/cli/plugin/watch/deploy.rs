@@ -36,7 +36,7 @@ struct Version {
 
 /// The outcome of giving a plugin to a host. The words are harmless.
 pub(super) enum Given {
-    /// Nobody is there to take it.
+    /// No host is there to take it.
     NoHost(String),
     /// The host serves it, for now.
     Serves { told: String, followed: Box<Followed> },

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::dead_letter::DeadLetter;
 use crate::dead_letters::own;
 use crate::message::Message;
-use crate::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenError, OpenStore, WayBack};
+use crate::{DeadLetterError, DeadLetterStore, Handle, HeldDeadLetter, OpenError, OpenStore, Requeuer};
 
 /// A queue of dead letters.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl DeadLetterStore for QueueStore {
         }
     }
 
-    fn way_back(&self) -> Box<dyn WayBack> {
+    fn requeuer(&self) -> Box<dyn Requeuer> {
         Box::new(PuttingBack::start(&self.access))
     }
 }
@@ -134,7 +134,7 @@ impl HeldDeadLetter for DeadLetterHandle {
     }
 }
 
-impl WayBack for PuttingBack {
+impl Requeuer for PuttingBack {
     fn open(&self) -> BoxFuture<'_, ()> {
         PuttingBack::open(self).boxed()
     }

@@ -1,4 +1,4 @@
-//! The folder room over real files: what is claimed, where it goes, and what a kill leaves.
+//! The folder transport over real files: what is claimed, where it goes, and what a kill leaves.
 
 mod quarantine_queue;
 mod results;

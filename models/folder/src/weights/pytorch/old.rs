@@ -1,4 +1,4 @@
-//! The tar archives of PyTorch before 0.1.10: the only room that knows the foreign reader of them.
+//! The tar archives of PyTorch before 0.1.10: the only module that knows the foreign reader of them.
 
 use std::fs::File;
 use std::io::Read;

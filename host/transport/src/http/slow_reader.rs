@@ -1,4 +1,4 @@
-//! A stream whose peer must read: an answer that nobody takes ends the connection. Knows no HTTP.
+//! A stream whose peer must read: an answer that its client does not read ends the connection. Knows no HTTP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ const BYTES_PER_SECOND: u64 = 32 << 10;
 
 /// A stream that does not wait forever until it can write.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct SlowReader<S> {
     stream: S,
     // From when the peer let us wait until it sends something itself.
     slow: Option<Slow>,
@@ -29,7 +29,7 @@ struct Slow {
     until: Pin<Box<Sleep>>,
 }
 
-impl<S> Patient<S> {
+impl<S> SlowReader<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, slow: None }
     }
@@ -64,7 +64,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SlowReader<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let n_before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
@@ -75,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SlowReader<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(written, cx)
@@ -112,14 +112,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_must_read_as_fast_as_a_slow_line_and_no_faster() {
         let (near, _far) = tokio::io::duplex(1024);
-        let mut patient = Patient::new(near);
+        let mut patient = SlowReader::new(near);
         let began = Instant::now();
         let error = patient.write_all(&[0; 4096]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
 
         // A peer that reads, however long it takes, gets all of it.
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut patient = Patient::new(near);
+        let mut patient = SlowReader::new(near);
         let n_bytes = 4 << 20;
         let writing = async move { patient.write_all(&vec![0; n_bytes]).await };
         let reading = async {

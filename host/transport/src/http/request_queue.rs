@@ -1,5 +1,5 @@
-//! The way from requests to one pipeline: as many at once as it has room for, and none while it takes none. Knows no socket
-//! and no head.
+//! The requests for one pipeline: as many at once as its `prefetch`, and none while it takes none. Knows no socket and no
+//! head.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const LATER_S: u64 = 5;
 
 /// The way to one pipeline.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct RequestQueue {
     /// What requests must fit.
     pub(super) terms: Terms,
     /// How they were answered.
@@ -50,14 +50,14 @@ struct Refused {
 
 /// The pipeline asks for a message while it lives.
 #[derive(Debug)]
-pub(super) struct Asking<'a>(&'a Front);
+pub(super) struct Asking<'a>(&'a RequestQueue);
 
-impl Front {
+impl RequestQueue {
     /// A way for `n_slots` messages at once, and where they come out.
     pub(super) fn new(terms: Terms, n_slots: usize) -> (Arc<Self>, mpsc::Receiver<Delivery>) {
         // Each message in the queue has a slot.
         let (queue, messages) = mpsc::channel(n_slots);
-        let front = Self {
+        let requests = Self {
             terms,
             counts: Counts::default(),
             slots: Arc::new(Semaphore::new(n_slots)),
@@ -66,7 +66,7 @@ impl Front {
             idle_since: Mutex::new(Some(Instant::now())),
             refused: Mutex::default(),
         };
-        (Arc::new(front), messages)
+        (Arc::new(requests), messages)
     }
 
     /// Whether its pipeline takes messages, or will.
