@@ -16,6 +16,8 @@ use super::{Globs, Name};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     File,
+    /// A file that is made where it is missing.
+    FileToBe,
     Folder,
     /// A folder that is made where it is missing.
     FolderToBe,
@@ -123,10 +125,10 @@ impl Checker<'_, '_> {
         }
         let path = self.base.join(&text.get_ref().value);
         let problem = match (std::fs::metadata(&path), expect) {
-            (Ok(found), Expect::File) if !found.is_file() => format!("{written} is not a file"),
+            (Ok(found), Expect::File | Expect::FileToBe) if !found.is_file() => format!("{written} is not a file"),
             (Ok(found), Expect::Folder | Expect::FolderToBe) if !found.is_dir() => format!("{written} is not a folder"),
             (Ok(_), _) => return Some(path),
-            (Err(error), Expect::FolderToBe) if error.kind() == std::io::ErrorKind::NotFound => {
+            (Err(error), Expect::FileToBe | Expect::FolderToBe) if error.kind() == std::io::ErrorKind::NotFound => {
                 if path.parent().is_some_and(Path::is_dir) {
                     return Some(path);
                 }
