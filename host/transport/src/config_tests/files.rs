@@ -81,6 +81,14 @@ fn bad_files_give_their_text() {
 }
 
 #[test]
+fn good_files_are_taken() {
+    for path in files("good") {
+        let name = path.file_name().unwrap().to_string_lossy();
+        good(&name);
+    }
+}
+
+#[test]
 fn doubtful_files_are_taken_with_their_text() {
     for path in files("warned") {
         let (config, warnings) = parse(&path).unwrap_or_else(|errors| panic!("{}:\n{errors}", path.display()));
