@@ -60,7 +60,7 @@ impl Transport for Folder {
                 (
                     "has_headers",
                     "plugins-toml.md",
-                    "one whose deadline cannot be read is `malformed`. Queues only.",
+                    "one whose deadline cannot be read is `malformed`. A file has no headers.",
                 ),
                 (
                     "waits_at_start",
