@@ -38,6 +38,7 @@ followed! {
     rabbitmq: "rabbitmq.md",
     folders: "folders.md",
     http: "http.md",
+    sqlite: "sqlite.md",
     model_folder: "model-folder.md",
     networks: "networks.md",
     exporting: "exporting.md",

@@ -6,7 +6,7 @@ use anyhow::Result;
 use millrace_tests::samples::root;
 
 /// A library, and the only places that may know it.
-const OWNERS: [(&str, &[&str]); 3] = [
+const OWNERS: [(&str, &[&str]); 4] = [
     (
         "hyper",
         &[
@@ -16,6 +16,7 @@ const OWNERS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("lapin", &["host/transport/src/amqp", "tests"]),
+    ("rusqlite", &["host/transport/src/sqlite", "tests"]),
     ("wasmtime", &["host/sandbox"]),
 ];
 /// Modules of the host, and others that they do not use: each of these arrows would close a circle.

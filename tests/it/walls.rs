@@ -7,12 +7,13 @@ use anyhow::{Context, Result, ensure};
 use millrace_tests::samples::root;
 
 /// A family of libraries, and the only crates that may depend on it directly.
-const OWNERS: [(&str, &[&str]); 5] = [
+const OWNERS: [(&str, &[&str]); 6] = [
     ("burn", &["millrace-burn", "millrace-train"]),
     // The reader of a file format, without Burn.
     ("burn-pack", &["millrace-model-folder"]),
     // The tests are a foreign client.
     ("lapin", &["millrace-transport", "millrace-tests"]),
+    ("rusqlite", &["millrace-transport", "millrace-tests"]),
     ("wasmtime", &["millrace-sandbox"]),
     ("wgpu", &["millrace-burn"]),
 ];

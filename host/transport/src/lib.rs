@@ -29,6 +29,7 @@ pub mod isolation;
 pub mod amqp;
 pub mod folder;
 pub mod http;
+pub mod sqlite;
 
 pub use millrace_config::{
     Capabilities, ConnectionConfig, ConnectionName, DestinationConfig, Redelivery, SourceConfig,

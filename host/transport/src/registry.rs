@@ -3,10 +3,15 @@
 use crate::config::{ConnectionConfig, DestinationConfig, Registry, SourceConfig, Transport};
 
 use super::opening::{BindDestination, Connect, OpenError, OpenSource, Registered};
-use super::{amqp, folder, http};
+use super::{amqp, folder, http, sqlite};
 
 /// All of them, in the order in which they are offered.
-static ALL: [Registered; 3] = [amqp::REGISTERED, folder::REGISTERED, http::REGISTERED];
+static ALL: [Registered; 4] = [
+    amqp::REGISTERED,
+    folder::REGISTERED,
+    http::REGISTERED,
+    sqlite::REGISTERED,
+];
 
 #[expect(
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! The conformance suite: every transport is asked the same through the real host. Knows a transport by [`Transport`]
-//! and [`Bench`] alone; `amqp`, `folder` and `http` are the ones that know more.
+//! and [`Bench`] alone; `amqp`, `folder`, `http` and `sqlite` are the ones that know more.
 //!
 //! A scenario is a function of a [`Transport`]. [`suite!`] makes a test of each scenario, for the transport in whose file
 //! it stands. What a transport cannot do is data ([`Capabilities`]): a scenario then asks for what it does instead, and
@@ -18,6 +18,7 @@ mod outages;
 mod registry;
 mod retries;
 mod settlement;
+mod sqlite;
 mod stage;
 mod steps;
 mod stopping;
@@ -26,7 +27,7 @@ use anyhow::{Result, bail};
 use messages::Sent;
 
 /// The transports that pass the suite; `registry` compares them with those that the host offers.
-const ALL: [&dyn Transport; 3] = [amqp::HARNESS, folder::HARNESS, http::HARNESS];
+const ALL: [&dyn Transport; 4] = [amqp::HARNESS, folder::HARNESS, http::HARNESS, sqlite::HARNESS];
 
 /// A kind of source and destination, as the suite knows it.
 trait Transport: Sync {
