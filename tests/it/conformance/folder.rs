@@ -64,7 +64,7 @@ impl Transport for Folder {
                 ),
                 (
                     "waits_at_start",
-                    "plugins-toml.md",
+                    "folders.md",
                     "The folder, which must be there; files directly in it are messages.",
                 ),
             ],
