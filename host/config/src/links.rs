@@ -57,6 +57,10 @@ pub struct LinkedEndpoint {
     noun: &'static str,
     /// Which one: equal where it is the same.
     place: String,
+    /// Its path, where it is a folder.
+    path: Option<PathBuf>,
+    /// Folders in it that are for the files of a source alone.
+    own: &'static [&'static str],
     /// Whether two pipelines may take from it.
     is_shared: bool,
     /// How the file says that it is made, where it does.
@@ -97,9 +101,8 @@ impl LinkedEndpoint {
     pub fn shared(noun: &'static str, place: String) -> Self {
         Self {
             noun,
-            place,
             is_shared: true,
-            declared: None,
+            ..Self::exclusive(noun, place)
         }
     }
 
@@ -108,15 +111,22 @@ impl LinkedEndpoint {
         Self {
             noun,
             place,
+            path: None,
+            own: &[],
             is_shared: false,
             declared: None,
         }
     }
 
-    /// A folder, however its path is written: without symbolic links where it exists.
-    pub fn folder(path: &Path) -> Self {
-        let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.components().collect());
-        Self::exclusive("folder", format!("{path:?}"))
+    /// A folder, however its path is written: without symbolic links as far as it exists. `own` are the folders in it that
+    /// are for the files of a source that takes from it.
+    pub fn folder(path: &Path, own: &'static [&'static str]) -> Self {
+        let path = plain(path);
+        Self {
+            own,
+            path: Some(path.clone()),
+            ..Self::exclusive("folder", format!("{path:?}"))
+        }
     }
 
     /// The same, made as the file says.
@@ -127,6 +137,13 @@ impl LinkedEndpoint {
     fn is(&self, other: &Self) -> bool {
         self.noun == other.noun && self.place == other.place
     }
+
+    /// The name of its own folder that another one is, or is in.
+    fn own_folder(&self, other: &Self) -> Option<&'static str> {
+        let (path, other) = (self.path.as_ref()?, other.path.as_ref()?);
+        let mut own = self.own.iter();
+        own.find(|own| other.starts_with(path.join(own))).copied()
+    }
 }
 
 impl Links {
@@ -134,6 +151,7 @@ impl Links {
     pub(super) fn check(&self, file: &Table<'_>, report: &mut Report<'_>) {
         self.both_roles(report);
         self.loops(report);
+        self.own_folders(report);
         self.long_loops(report);
         self.shared_sources(report);
         self.declarations(report);
@@ -198,6 +216,24 @@ impl Links {
                 let message = format!("dead letters cannot go to the source {}", sink.endpoint.noun);
                 report
                     .diagnostic(Diagnostic::at(sink.span.clone(), message).context(source.span.clone(), "the source"));
+            }
+        }
+    }
+
+    /// Results among a source's own files would be taken for those: for dead letters, for one.
+    fn own_folders(&self, report: &mut Report<'_>) {
+        for sink in self.with_role(EndpointRole::Destination) {
+            let mut sources = self.with_role(EndpointRole::Source);
+            let found = sources.find_map(|source| Some((source, source.endpoint.own_folder(&sink.endpoint)?)));
+            if let Some((source, own)) = found {
+                let message = format!(
+                    "results cannot go to `{own}` of a source's {}, which is for the source's own files",
+                    source.endpoint.noun
+                );
+                let diagnostic = Diagnostic::at(sink.span.clone(), message)
+                    .hint("name a folder that is not in the source's, or has another name there")
+                    .context(source.span.clone(), "the source");
+                report.diagnostic(diagnostic);
             }
         }
     }
@@ -287,5 +323,20 @@ impl Links {
 
     fn with_role(&self, role: EndpointRole) -> impl Iterator<Item = &EndpointUse> {
         self.endpoints.iter().filter(move |used| used.role == role)
+    }
+}
+
+/// A path without symbolic links, as far as it exists: what is to be made may be named by way of one.
+fn plain(path: &Path) -> PathBuf {
+    if let Ok(path) = path.canonicalize() {
+        return path;
+    }
+    let above = path.parent().map(|above| match above.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => above,
+    });
+    match (above.map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(above)), Some(name)) => above.join(name),
+        _ => path.components().collect(),
     }
 }

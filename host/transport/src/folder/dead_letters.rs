@@ -9,10 +9,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use serde::Deserialize;
 
-use super::FolderError;
 use super::deliver::is_plain_name;
 use super::files::{Temporary, open_plain, rename_new, sync_directory};
 use super::shared::REASON_SUFFIX;
+use super::{DEAD, FolderError};
 use crate::dead_letter::{self, DeadLetter};
 use crate::dead_letters::own;
 use crate::message::Message;
@@ -85,7 +85,7 @@ impl DeadLetters {
     /// # Errors
     /// The folder cannot be read; one that no host has used has no dead letters.
     fn open(inbox: &Path) -> Result<Self, FolderError> {
-        let dead = inbox.join("dead");
+        let dead = inbox.join(DEAD);
         let failed = FolderError::at("list", &dead);
         let mut names = Vec::new();
         match std::fs::read_dir(&dead) {
@@ -154,7 +154,7 @@ impl FolderStore {
     }
 
     fn dead(&self) -> PathBuf {
-        self.inbox.join("dead")
+        self.inbox.join(DEAD)
     }
 
     /// Moves a dead letter's file back into the inbox, then removes its reason. Blocks. A kill between the two loses nothing.

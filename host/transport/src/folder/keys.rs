@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::OWN_FOLDERS;
 use super::config::FOLDER;
 use crate::config::reading::{
     By, Checker, Diagnostic, EndpointRole, Expect, Form, FromTable, Key, LinkedEndpoint, PATH, PATTERNS, PREFETCH,
@@ -84,7 +85,7 @@ fn folder(table: &Table<'_>, checker: &mut Checker<'_, '_>, (role, expect): (End
     let key: Key<Text> = table.key("folder", checker.report);
     let given = key.given()?;
     let folder = checker.path(given, expect)?;
-    checker.link(table, role, LinkedEndpoint::folder(&folder), given.span());
+    checker.link(table, role, LinkedEndpoint::folder(&folder, &OWN_FOLDERS), given.span());
     Some(folder)
 }
 

@@ -78,6 +78,15 @@ pub const REGISTERED: Registered = Registered {
 /// Where claims are kept, in the folder itself: a rename must not leave the file system.
 const PRIVATE: &str = ".millrace";
 
+/// Where acknowledged files go, in the folder itself.
+const DONE: &str = "done";
+
+/// Where dead letters go, in the folder itself.
+const DEAD: &str = "dead";
+
+/// The folders in a source's folder that are for its own files.
+const OWN_FOLDERS: [&str; 3] = [PRIVATE, DONE, DEAD];
+
 /// A delivery of a folder: a message, or one that no plugin may see, and the duty to settle it.
 type Found = (Result<Message, Malformed>, FileAck);
 

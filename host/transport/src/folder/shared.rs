@@ -17,7 +17,7 @@ use super::content::{Look, digest};
 use super::files::{Temporary, ensure_directory, fitted_name, rename_new, sync_directory};
 use super::unreadable::Unreadable;
 use super::writers::Writers;
-use super::{FolderError, Timing};
+use super::{DEAD, DONE, FolderError, Timing};
 use crate::Quarantine;
 
 /// The suffix of the reason beside a dead letter.
@@ -76,8 +76,8 @@ impl Shared {
                 .unwrap_or(folder.as_os_str())
                 .to_string_lossy()
                 .into_owned(),
-            done: folder.join("done"),
-            dead: folder.join("dead"),
+            done: folder.join(DONE),
+            dead: folder.join(DEAD),
             folder,
             timing,
             state: Mutex::new(State {

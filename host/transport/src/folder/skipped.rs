@@ -6,14 +6,13 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use tracing::info;
 
+use super::OWN_FOLDERS;
+
 /// Names that writers give to files which are not complete.
 const UNFINISHED: [&str; 5] = [".part", ".partial", ".tmp", ".crdownload", ".filepart"];
 
 /// Our own files beside results: a folder that is a destination can be a source, too.
 const ENVELOPE: &str = ".envelope.json";
-
-/// Our own folders in one that is a source.
-const OWN: [&str; 3] = [".millrace", "done", "dead"];
 
 /// Why an entry of a folder is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl Skipped {
     pub(super) fn by_name(name: &OsStr) -> Option<Self> {
         let bytes = name.as_encoded_bytes();
         let ends_with = |end: &str| bytes.ends_with(end.as_bytes());
-        if OWN.iter().any(|own| bytes == own.as_bytes()) {
+        if OWN_FOLDERS.iter().any(|own| bytes == own.as_bytes()) {
             Some(Self::Own)
         } else if bytes.starts_with(b".") {
             Some(Self::Hidden)
