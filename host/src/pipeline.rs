@@ -202,7 +202,7 @@ impl<W: Work> Pipeline<W> {
         // Proven crashes count as attempts: before `early_disposition`, which compares.
         message.attempt = quarantine.attempt(message.attempt);
         let (mut work, is_exclusive) = (serving.stages, exclusive.is_some());
-        let early_disposition = early_disposition(&message, malformed, quarantine, work.attempts());
+        let early_disposition = early_disposition(&mut message, malformed, quarantine, work.attempts());
         let mut attempt = Attempt {
             pipeline: self.name.as_str(),
             host_id: &self.host_id,
@@ -425,9 +425,10 @@ fn outcome<'a>(attempt: &'a Attempt<'_>, disposition: &Disposition, settled: &Se
     }
 }
 
-/// The disposition of a message that needs no work; `None` where it needs some.
+/// The disposition of a message that needs no work; `None` where it needs some. Where the attempts are spent, this
+/// delivery is none: the message's attempt becomes the last one that was made.
 fn early_disposition(
-    message: &Message,
+    message: &mut Message,
     malformed: Option<String>,
     quarantine: Quarantine,
     attempts: u32,
@@ -445,8 +446,10 @@ fn early_disposition(
         Quarantine::Due { crash_count } | Quarantine::Inside { crash_count }
             if quarantine.is_proven_cause() && message.attempt > attempts =>
         {
+            message.attempt = message.attempt.saturating_sub(1);
             let text = format!(
-                "{attempts} attempts are spent: a host crashed {crash_count} times with this message in flight, the last times alone"
+                "{} attempts were made, and {attempts} are allowed: a host crashed {crash_count} times with this message in flight, the last times alone",
+                message.attempt
             );
             Some(reject(Stage::Receive, ReasonClass::AttemptsSpent, text))
         }

@@ -149,6 +149,14 @@ fn judge_killer(mill: &Mill) -> Result<()> {
     assert_eq!(mill.files("inbox/done").len(), N_OTHERS);
     let reason = std::fs::read_to_string(mill.path("inbox/dead/killer.png.reason.json"))?;
     assert!(reason.contains("attempts-spent"), "{reason}");
+    // It was tried as often as it is allowed, and everything says so.
+    let reason: serde_json::Value = serde_json::from_str(&reason)?;
+    let headers = reason.pointer("/envelope/headers").context("no headers")?;
+    let listed: serde_json::Value = serde_json::from_str(mill.run(&["dlq", "ls", "--json"])?.stdout.trim())?;
+    let said = (&reason["attempt"], &headers["x-millrace-attempt"], &listed["attempt"]);
+    assert_eq!(said, (&3.into(), &"3".into(), &3.into()), "{reason} {listed}");
+    let text = headers["x-millrace-text"].as_str().unwrap_or_default();
+    assert!(text.contains("3 attempts were made, and 3 are allowed: "), "{text}");
     Ok(())
 }
 

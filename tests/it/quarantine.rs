@@ -56,6 +56,12 @@ async fn judge(client: &Client, scene: &Scene, oracle: &mut Oracle, n_crashes: u
     );
     let text = dead_letter.header("x-millrace-text");
     assert!(text.contains(&format!("a host crashed {n_crashes} times")), "{text}");
+    // Each try ended in a crash.
+    assert!(
+        text.contains(&format!("{n_crashes} attempts were made, and ")),
+        "{text}"
+    );
+    assert_eq!(dead_letter.header("x-millrace-attempt"), n_crashes.to_string());
     scene.gather(client, oracle).await?;
     let verdict = oracle.judge();
     assert_eq!((verdict.lost.len(), verdict.unexpected.len()), (0, 0), "{verdict}");

@@ -123,7 +123,7 @@ impl FileAck {
             Disposition::Ack => Ending::Done,
             Disposition::Reject(reason) => {
                 let envelope = (settlement.dead_letter)(reason);
-                Ending::Dead(dead_letter_text(claim, reason, &envelope))
+                Ending::Dead(dead_letter_text(claim, settlement.message.attempt, reason, &envelope))
             }
             Disposition::Retry(_) => Ending::Retry,
             Disposition::Return => Ending::Return,
@@ -300,10 +300,10 @@ fn lock(ack: &Mutex<FileAck>) -> MutexGuard<'_, FileAck> {
     ack.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn dead_letter_text(claim: &Claim, reason: &Reason, envelope: &Envelope) -> Vec<u8> {
+fn dead_letter_text(claim: &Claim, attempt: u32, reason: &Reason, envelope: &Envelope) -> Vec<u8> {
     let dead_letter = DeadLetter {
         file: claim.name().to_string_lossy().into_owned(),
-        attempt: claim.attempt,
+        attempt,
         stage: reason.stage.as_str(),
         class: reason.class.as_str(),
         text: reason.to_string(),

@@ -100,7 +100,10 @@ async fn end_with(
     let settlement = Settlement {
         disposition,
         otherwise: &Disposition::Return,
-        message: &Message::default(),
+        message: &Message {
+            attempt: 3,
+            ..Message::default()
+        },
         results: &[],
         hold,
         dead_letter: &|_| dead_letter.clone(),

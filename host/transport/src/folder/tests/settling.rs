@@ -102,7 +102,7 @@ async fn a_rejected_file_ends_in_dead_with_its_reason_beside_it() {
     assert_eq!(
         dead_letter,
         serde_json::json!({
-            "file": "cat.png", "attempt": 1, "stage": "preprocess", "class": "refused", "text": "no picture",
+            "file": "cat.png", "attempt": 3, "stage": "preprocess", "class": "refused", "text": "no picture",
             "envelope": {
                 "message_id": "dead-1", "correlation_id": "input-1", "content_type": "image/png",
                 "headers": { "x-millrace-stage": "preprocess" },
