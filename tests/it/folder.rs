@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use millrace_tests::PATIENCE;
+use millrace_tests::admin::Admin;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::{Sample, pictures};
 use millrace_tests::scene::{Plugin, head};
+use millrace_tests::{PATIENCE, wait_for};
 
 pub(crate) fn mill() -> Result<Mill> {
+    mill_with("")
+}
+
+/// With more tables.
+fn mill_with(tables: &str) -> Result<Mill> {
     let head = head(&[&Plugin::shipped("decode-image")?, &Plugin::shipped("by-label")?]);
     let mill = Mill::new(&format!(
         r#"
+{tables}
 {head}
 [pipeline.pictures]
 source = {{ folder = "inbox", pattern = ["*.png", "*.jpg"] }}
@@ -99,7 +106,7 @@ fn a_killed_hosts_files_are_taken_up_by_the_next() -> Result<()> {
         std::fs::write(mill.path("inbox").join(format!("{n:03}.png")), &sample.png)?;
     }
     let host = mill.start()?;
-    millrace_tests::wait_for("the first results", || (mill.files("out").len() > 10).then_some(()))?;
+    wait_for("the first results", || (mill.files("out").len() > 10).then_some(()))?;
     host.kill()?;
     let finished = mill.files("inbox/done").len();
     assert!(finished < n_files, "the host was killed too late: {finished}");
@@ -221,12 +228,12 @@ fn a_drain_empties_the_quarantine_of_a_folder() -> Result<()> {
     }
     std::fs::write(mill.path("gate"), "")?;
     let host = mill.start_failing("preprocess=while:gate")?;
-    millrace_tests::wait_for("all files in flight", || {
+    wait_for("all files in flight", || {
         (n_claims(&mill, "taken.1") == n_files).then_some(())
     })?;
     host.kill()?;
     let host = mill.start_failing("preprocess=while:gate")?;
-    millrace_tests::wait_for("one of them alone, and the others behind it", || {
+    wait_for("one of them alone, and the others behind it", || {
         let n_claims = (n_claims(&mill, "alone.1.1"), n_claims(&mill, "apart.1.1"));
         (n_claims == (1, n_files - 1)).then_some(())
     })?;
@@ -249,7 +256,7 @@ fn a_stop_and_a_start_over_a_full_folder_are_no_deaths() -> Result<()> {
     let mut n_before = 0;
     for _ in 0..2 {
         let host = mill.start()?;
-        millrace_tests::wait_for("some more results", || {
+        wait_for("some more results", || {
             (mill.files("inbox/done").len() > n_before + 20).then_some(())
         })?;
         host.stop()?;
@@ -281,7 +288,7 @@ fn a_file_that_is_written_slowly_is_taken_when_it_is_closed_and_what_is_skipped_
     // Another one that comes later and is done before shows that the host went on, and left the slow one alone.
     for n in 0..3 {
         std::fs::write(mill.path(&format!("inbox/quick-{n}.png")), &png)?;
-        millrace_tests::wait_for("the quick one", || {
+        wait_for("the quick one", || {
             mill.files("inbox/done")
                 .contains(&format!("quick-{n}.png"))
                 .then_some(())
@@ -290,9 +297,45 @@ fn a_file_that_is_written_slowly_is_taken_when_it_is_closed_and_what_is_skipped_
     assert_eq!(mill.files("inbox"), ["later.png.part", "slow.png"]);
     file.write_all(second)?;
     drop(file);
-    millrace_tests::wait_for("the slow one", || {
+    wait_for("the slow one", || {
         mill.files("inbox/done").contains(&"slow.png".to_owned()).then_some(())
     })?;
     assert_eq!(mill.files("inbox/dead"), [""; 0]);
+    host.stop()
+}
+
+const ADMIN: &str = "[host]\nadmin = \"127.0.0.1:0\"";
+
+#[test]
+fn a_source_folder_that_is_deleted_and_made_anew_is_taken_from() -> Result<()> {
+    let (mill, samples) = (mill_with(ADMIN)?, pictures()?);
+    let png = samples.first().map(|sample| sample.png.clone()).context("no samples")?;
+    std::fs::write(mill.path("gate"), "")?;
+    std::fs::write(mill.path("inbox/in-flight.png"), &png)?;
+    let mut host = mill.start_failing("preprocess=while:gate")?;
+    let admin = Admin::of(&mut host)?;
+    wait_for("a file in flight", || (n_claims(&mill, "taken.1") == 1).then_some(()))?;
+    std::fs::remove_dir_all(mill.path("inbox"))?;
+    admin.wait_ready(503, "waiting for the source: cannot open `")?;
+    std::fs::create_dir(mill.path("inbox"))?;
+    std::fs::write(mill.path("inbox/new.png"), &png)?;
+    // What went with the folder holds nothing up.
+    std::fs::remove_file(mill.path("gate"))?;
+    wait_for("the new file", || {
+        (mill.files("inbox/done") == ["new.png"]).then_some(())
+    })?;
+    admin.wait_ready(200, "")?;
+    // Its claims alone.
+    std::fs::remove_dir_all(mill.path("inbox/.millrace"))?;
+    std::fs::write(mill.path("inbox/newer.png"), &png)?;
+    wait_for("another new file", || {
+        (mill.files("inbox/done") == ["new.png", "newer.png"]).then_some(())
+    })?;
+    host.wait_lines(PATIENCE, 2, "files are taken from the folder again")?;
+    assert_eq!(
+        host.n_lines("nothing can be taken from the folder: trying again until it works"),
+        2
+    );
+    assert_eq!(mill.files("out").len(), 6);
     host.stop()
 }

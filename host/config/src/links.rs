@@ -340,3 +340,31 @@ fn plain(path: &Path) -> PathBuf {
         _ => path.components().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sources_own_folders_are_known_however_they_are_named_and_before_they_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let [inbox, link, beside] = ["inbox", "link", "inbox.dead"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&inbox).unwrap();
+        std::os::unix::fs::symlink(&inbox, &link).unwrap();
+        let source = LinkedEndpoint::folder(&link, &["done", "dead"]);
+        for (path, expected) in [
+            (inbox.join("dead"), Some("dead")),
+            (link.join("done"), Some("done")),
+            (inbox.join("../link/dead"), Some("dead")),
+            (inbox.join("deadly"), None),
+            (inbox.clone(), None),
+            (beside, None),
+        ] {
+            let sink = LinkedEndpoint::folder(&path, &["done", "dead"]);
+            assert_eq!(source.own_folder(&sink), expected, "{}", path.display());
+        }
+        std::fs::create_dir_all(inbox.join("dead/results")).unwrap();
+        let sink = LinkedEndpoint::folder(&link.join("dead/results"), &[]);
+        assert_eq!(source.own_folder(&sink), Some("dead"));
+    }
+}

@@ -227,7 +227,7 @@ macro_rules! suite {
             dead_letters: are_listed_saved_and_put_back;
             stopping: drains_in_the_middle, cuts_a_drain_off, obeys_a_second_signal, drains_after_a_kill,
                 survives_a_kill_in_the_middle, survives_a_kill_at_each_step, survives_kills_amid_dead_letters;
-            outages: gone_at_the_start, gone_at_a_drain, gone_at_each_step, frozen_at_each_step, cut_at_each_step;
+            outages: gone_at_the_start, gone_while_nothing_moves, gone_at_a_drain, gone_at_each_step, frozen_at_each_step, cut_at_each_step;
             order: a_stuck_message_is_not_passed_over, two_hosts_share_a_source, a_run_ends_when_all_is_done;
             bounds: prefetch_bounds_what_is_in_flight, crooked_messages_cost_themselves;
             judge: finds_nothing_lost_under_random_faults;

@@ -119,6 +119,27 @@ pub(super) fn gone_at_a_drain(transport: &dyn Transport) -> Result<()> {
     Ok(())
 }
 
+/// A host with nothing to do says that the transport is away, and takes messages when it is back.
+pub(super) fn gone_while_nothing_moves(transport: &dyn Transport) -> Result<()> {
+    let fault = *transport
+        .capabilities()
+        .outages
+        .first()
+        .context("an outage of some kind")?;
+    let stage = Stage::images(transport, Weather::Fault(fault))?;
+    let mut host = stage.start("")?;
+    wait_ready(&mut host)?;
+    stage.bench().fault(fault)?;
+    // A connection that is only cut may be there again before anyone asks.
+    if fault != Fault::Cut {
+        wait_unready(&mut host)?;
+    }
+    stage.bench().heal(fault)?;
+    comes_back(&stage, &mut host)?;
+    stage.put("images", &[Sent::picture("canary")?])?;
+    stage.finish(host, Twice::None)
+}
+
 /// A host that starts while the transport is away waits for it and says so; or it ends at once, and says why.
 pub(super) fn gone_at_the_start(transport: &dyn Transport) -> Result<()> {
     let fault = *transport

@@ -170,7 +170,7 @@ impl FileAck {
         };
         let shared = Arc::clone(&self.shared);
         let worked = shared.work(claim, ending);
-        if worked.is_err() && !is_gone(claim) {
+        if worked.is_err() && !shared.is_gone(claim) {
             return worked.map(|_| settled);
         }
         let claim = self.claim.take();
@@ -181,7 +181,10 @@ impl FileAck {
             (Err(error), claim) => {
                 drop(claim);
                 shared.let_go();
-                return Ok(Settled::Lost(ErrorChain(&error).to_string()));
+                let error = ErrorChain(&error);
+                return Ok(Settled::Lost(format!(
+                    "its file is gone, alone or with its folder: {error}"
+                )));
             }
             (Ok(_), None) => {}
         }
@@ -286,13 +289,6 @@ impl<'a> From<&'a Envelope> for EnvelopeText<'a> {
             headers: &envelope.headers,
         }
     }
-}
-
-/// Whether another process removed a claimed file from its directory. Where the whole folder is away (an unmounted disk), nothing
-/// is known of the file, and settling it is tried again.
-fn is_gone(claim: &Claim) -> bool {
-    let looked = claim.path().symlink_metadata();
-    looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && claim.directory().is_dir()
 }
 
 /// A panic leaves an acknowledgement that is settled or not, as it was.

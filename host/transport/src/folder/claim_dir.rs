@@ -9,12 +9,15 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{debug, warn};
 
 use super::files::{ensure_directory, rename_new, sync_directory};
+use super::named_folder::PresentFolder;
+use super::{FolderError, PRIVATE};
 use crate::Quarantine;
 
 /// The file that a living host holds locked.
@@ -27,7 +30,7 @@ pub(super) struct ClaimDir {
     // Invariant: a name is claimed once in a home, so that no rename between its directories meets another file.
     names: Mutex<HashSet<OsString>>,
     /// Freed with this value.
-    _lock: File,
+    lock: File,
 }
 
 /// The phase of a claimed file.
@@ -68,16 +71,41 @@ impl ClaimDir {
     pub(super) fn create(private: &Path) -> io::Result<Self> {
         let path = private.join(uuid::Uuid::new_v4().to_string());
         std::fs::create_dir(&path)?;
+        match Self::create_lock(&path) {
+            Ok(lock) => Ok(Self {
+                path,
+                names: Mutex::default(),
+                lock,
+            }),
+            Err(error) => {
+                // It is tried again: each try would leave one.
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    debug!(folder = %path.display(), %error, "an unlocked folder stays behind: it can be deleted");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn create_lock(path: &Path) -> io::Result<File> {
         // Locked under another name first: a host that finds `lock` finds it locked.
         let unlocked = path.join(".lock");
         let lock = File::create(&unlocked)?;
         lock.try_lock()?;
         std::fs::rename(unlocked, path.join(LOCK))?;
-        Ok(Self {
-            path,
-            names: Mutex::default(),
-            _lock: lock,
-        })
+        Ok(lock)
+    }
+
+    /// Whether a source's folder is the one that this home is in.
+    pub(super) fn is_in(&self, folder: &PresentFolder) -> Result<bool, FolderError> {
+        let path = self.relative().join(LOCK);
+        let own = self.lock.metadata().map_err(FolderError::at("look at", &path))?;
+        Ok(folder.file(&path)? == Some((own.dev(), own.ino())))
+    }
+
+    /// Its path in the source's folder.
+    fn relative(&self) -> PathBuf {
+        Path::new(PRIVATE).join(self.path.file_name().unwrap_or_default())
     }
 
     /// Takes over the homes of hosts that are gone, with the claims in them.
@@ -109,7 +137,7 @@ impl ClaimDir {
             Ok(()) => Ok(Some(Self {
                 path,
                 names: Mutex::default(),
-                _lock: lock,
+                lock,
             })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -155,12 +183,7 @@ impl ClaimDir {
     }
 
     fn slot(&self, phase: ClaimPhase, attempt: u32) -> PathBuf {
-        self.path.join(match phase {
-            ClaimPhase::Running => format!("taken.{attempt}"),
-            ClaimPhase::Waiting => format!("waiting.{attempt}"),
-            ClaimPhase::Quarantined { crash_count } => format!("apart.{crash_count}.{attempt}"),
-            ClaimPhase::RunningQuarantined { crash_count } => format!("alone.{crash_count}.{attempt}"),
-        })
+        self.path.join(phase.slot(attempt))
     }
 
     /// Removes the home where nothing is left in it.
@@ -178,6 +201,16 @@ impl ClaimDir {
 }
 
 impl ClaimPhase {
+    /// The name of the directory of files in this phase.
+    fn slot(self, attempt: u32) -> String {
+        match self {
+            Self::Running => format!("taken.{attempt}"),
+            Self::Waiting => format!("waiting.{attempt}"),
+            Self::Quarantined { crash_count } => format!("apart.{crash_count}.{attempt}"),
+            Self::RunningQuarantined { crash_count } => format!("alone.{crash_count}.{attempt}"),
+        }
+    }
+
     /// The quarantine of a file in this phase when its host is gone. A file that only waited cannot be the cause.
     fn left_behind(self) -> Quarantine {
         match self {
@@ -213,6 +246,13 @@ impl Claim {
     /// Where the file lies.
     pub(super) fn path(&self) -> PathBuf {
         self.directory().join(&self.name)
+    }
+
+    /// Whether the file is not in a source's folder, under its home: another process removed it, or the folder is another
+    /// one than that which it was taken from.
+    pub(super) fn is_missing_from(&self, folder: &PresentFolder) -> Result<bool, FolderError> {
+        let slot = self.claim_dir.relative().join(self.phase.slot(self.attempt));
+        Ok(folder.file(&slot.join(&self.name))?.is_none())
     }
 
     /// Its phase.

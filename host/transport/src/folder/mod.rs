@@ -18,6 +18,7 @@
 //! ```
 //!
 //! Every step is one rename on one file system, so any number of hosts share a folder, and a kill loses nothing.
+//! Where the folder goes away, it is waited for; where another one gets its name, or `.millrace/` is gone, that is opened.
 
 mod ack;
 mod claim_dir;
@@ -28,6 +29,8 @@ mod deliver;
 mod destination;
 mod files;
 mod keys;
+mod named_folder;
+mod opened;
 mod quarantine;
 mod scan;
 mod shared;
@@ -42,15 +45,12 @@ pub use config::{FOLDER, FolderDestinationConfig, FolderSourceConfig};
 pub use dead_letters::{FolderStore, write_new};
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{RecursiveMode, Watcher as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -61,8 +61,7 @@ use super::{
 use crate::error_chain::ErrorChain;
 use crate::message::Message;
 use ack::FileAck;
-use claim_dir::ClaimDir;
-use files::ensure_directory;
+use opened::OpenedFolder;
 use quarantine::ApartFiles;
 use scan::{Scanner, Search, Step};
 use shared::Shared;
@@ -99,9 +98,9 @@ pub struct FolderSource {
     prefetch: usize,
     /// The step in progress. Kept here and not in [`FolderSource::next_file`], which may be cancelled.
     step: Option<JoinHandle<Result<Step, FolderError>>>,
-    /// Whether the folder fails now, which was logged.
-    is_failing: bool,
-    _watcher: Option<notify::RecommendedWatcher>,
+    /// Since when nothing can be taken from the folder, which was logged.
+    failing_since: Option<Instant>,
+    health: SourceHealth,
 }
 
 /// Why a folder cannot be used.
@@ -121,6 +120,18 @@ pub enum FolderError {
     #[error("`{}` is on another file system than the folder that it is in", path.display())]
     OtherFileSystem {
         /// The folder in the folder.
+        path: PathBuf,
+    },
+    /// Another folder has the name of a source's, or its own folders are gone. It is opened after a while.
+    #[error("`{}` was deleted or replaced: what is there now is taken in a moment", path.display())]
+    Replaced {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The bare place of a file system is no folder of ours.
+    #[error("nothing is mounted at `{}`, where a file system was", path.display())]
+    Unmounted {
+        /// The folder.
         path: PathBuf,
     },
     /// Files could not be read; everything else was taken.
@@ -204,38 +215,27 @@ impl FolderSource {
         timing: Timing,
     ) -> Result<Self, FolderError> {
         let folder = &config.folder;
-        let private = folder.join(PRIVATE);
         let shared = Arc::new(Shared::new(folder.clone(), timing, max_message_bytes));
-        let device = folder.metadata().map_err(FolderError::at("open", folder))?.dev();
-        for own in [&private, &shared.done, &shared.dead] {
-            ensure_directory(own).map_err(FolderError::at("create", own))?;
-            if own.metadata().map_err(FolderError::at("open", own))?.dev() != device {
-                return Err(FolderError::OtherFileSystem { path: own.clone() });
-            }
-        }
-        files::sweep(&shared.dead).map_err(FolderError::at("list", &shared.dead))?;
-        let claim_dir = ClaimDir::create(&private).map_err(FolderError::at("create and lock a claim in", &private))?;
         let prefetch = usize::from(config.prefetch.max(1));
         let scanner = Scanner {
             shared: Arc::clone(&shared),
-            claim_dir: Arc::new(claim_dir),
-            private,
+            opened: OpenedFolder::open(&shared)?,
+            replaced: None,
+            private: folder.join(PRIVATE),
             pattern: config.pattern.clone(),
             prefetch,
             until,
             search: Search::default(),
         };
         scanner.adopt(true)?;
-        let watcher = watch(&shared);
-        let scanner = Arc::new(Mutex::new(scanner));
         Ok(Self {
             shared,
-            scanner,
+            scanner: Arc::new(Mutex::new(scanner)),
             until,
             prefetch,
             step: None,
-            is_failing: false,
-            _watcher: watcher,
+            failing_since: None,
+            health: SourceHealth::open(),
         })
     }
 
@@ -252,45 +252,67 @@ impl FolderSource {
     async fn next_file(&mut self) -> Result<Option<Found>, FolderError> {
         loop {
             match self.step().await {
-                Ok(Step::Delivered(mut found)) => {
-                    self.is_failing = false;
-                    found.1.is_handed_out = true;
-                    return Ok(Some(*found));
-                }
-                Ok(Step::Ended) => return Ok(None),
-                Ok(Step::Wait(until)) => {
-                    if std::mem::take(&mut self.is_failing) {
-                        info!(folder = %self.shared.folder.display(), "the folder can be read again");
+                Ok(step) => {
+                    self.works();
+                    match step {
+                        Step::Delivered(mut found) => {
+                            found.1.is_handed_out = true;
+                            return Ok(Some(*found));
+                        }
+                        Step::Ended => return Ok(None),
+                        Step::Wait(until) => self.wait_until(until.into()).await,
                     }
-                    self.wait_until(until.into()).await;
                 }
                 Err(error @ FolderError::Stopped(_)) => return Err(error),
                 Err(error) if self.until == Until::Empty => return Err(error),
                 Err(error) => {
-                    if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!(folder = %self.shared.folder.display(), error = %ErrorChain(&error), "cannot read the folder: trying again until it works");
-                    }
+                    self.fails(&error);
                     tokio::time::sleep(self.shared.timing.rescan).await;
                 }
             }
         }
     }
 
+    /// A step of the search. Where no more may be in flight, it only looks whether the folder is there.
     async fn step(&mut self) -> Result<Step, FolderError> {
-        while self.step.is_none() && self.shared.state().in_flight >= self.prefetch {
-            self.shared.changed.notified().await;
-        }
+        let is_full = self.shared.state().in_flight >= self.prefetch;
         let scanner = &self.scanner;
         let step = self.step.get_or_insert_with(|| {
             let scanner = Arc::clone(scanner);
-            tokio::task::spawn_blocking(move || scanner.lock().unwrap_or_else(PoisonError::into_inner).step())
+            tokio::task::spawn_blocking(move || {
+                let mut scanner = scanner.lock().unwrap_or_else(PoisonError::into_inner);
+                if is_full { scanner.rest() } else { scanner.step() }
+            })
         });
         let stepped = step.await;
         self.step = None;
         stepped.map_err(FolderError::Stopped)?
     }
 
+    /// Nothing can be taken from the folder now.
+    fn fails(&mut self, error: &FolderError) {
+        let error = ErrorChain(error);
+        if self.failing_since.is_none() {
+            warn!(folder = %self.shared.folder.display(), %error, "nothing can be taken from the folder: trying again until it works");
+        }
+        self.failing_since.get_or_insert_with(Instant::now);
+        self.health.failed(error.to_string());
+        self.health.closed();
+    }
+
+    /// Files can be taken from the folder, as far as it is known.
+    fn works(&mut self) {
+        if let Some(since) = self.failing_since.take() {
+            let away_s = since.elapsed().as_secs();
+            info!(folder = %self.shared.folder.display(), away_s, "files are taken from the folder again");
+            self.health.nothing();
+            self.health.opened();
+        }
+    }
+
+    /// No longer than until it is time to look whether the folder is there.
     async fn wait_until(&self, until: Instant) {
+        let until = until.min(Instant::now() + self.shared.timing.rescan);
         tokio::select! {
             () = self.shared.changed.notified() => {}
             () = tokio::time::sleep_until(until) => {}
@@ -312,7 +334,7 @@ impl Source for FolderSource {
     }
 
     fn health(&self) -> SourceHealth {
-        SourceHealth::open()
+        self.health.clone()
     }
 
     /// The files that wait or are claimed.
@@ -350,39 +372,5 @@ fn delivery((message, ack): Found) -> Delivery {
         malformed,
         quarantine: ack.quarantine(),
         ack: Box::new(ack),
-    }
-}
-
-/// Watches the folder; without a watcher it is listed now and then.
-fn watch(shared: &Arc<Shared>) -> Option<notify::RecommendedWatcher> {
-    let told = Arc::downgrade(shared);
-    let tell = move |event: notify::Result<notify::Event>| {
-        if let Some(shared) = told.upgrade()
-            && let Ok(event) = event
-        {
-            shared.writers.note(&event);
-            if brings_files(event.kind) {
-                shared.touch();
-            }
-        }
-    };
-    let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
-        watcher.watch(&shared.folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watcher
-        .inspect_err(
-            |error| warn!(folder = %shared.folder.display(), %error, "cannot watch the folder: polling it instead"),
-        )
-        .ok()
-}
-
-/// Whether an event can mean a new or completed file; our own claims are renames away and mean none.
-fn brings_files(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Modify(ModifyKind::Name(mode)) => mode != RenameMode::From,
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Remove(_) => false,
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => true,
     }
 }

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::claim_dir::{Claim, ClaimDir};
 use super::content::Look;
+use super::opened::OpenedFolder;
 use super::shared::Shared;
 use super::skipped::{self, Skipped};
 use super::{FolderError, Found, take};
@@ -36,7 +37,9 @@ const LISTING_SHARE: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Scanner {
     pub(super) shared: Arc<Shared>,
-    pub(super) claim_dir: Arc<ClaimDir>,
+    pub(super) opened: OpenedFolder,
+    /// Since when another folder has the name of the one that was opened.
+    pub(super) replaced: Option<Instant>,
     pub(super) private: PathBuf,
     pub(super) pattern: Globs,
     pub(super) prefetch: usize,
@@ -79,6 +82,7 @@ pub(super) enum Step {
 impl Scanner {
     /// Takes one message if there is one. Blocks.
     pub(super) fn step(&mut self) -> Result<Step, FolderError> {
+        self.look_at_folder()?;
         // Read before the folder is listed: a file that goes back in between must not be missed.
         let may_end = self.until == Until::Empty && self.shared.state().is_idle();
         // By turns: retries must neither block all new files nor wait for all of them.
@@ -110,6 +114,43 @@ impl Scanner {
             return unreadable.map_or(Ok(Step::Ended), |files| Err(FolderError::Unreadable { files }));
         }
         Ok(self.wait())
+    }
+
+    /// Takes nothing, and looks whether the folder is there. Blocks.
+    pub(super) fn rest(&mut self) -> Result<Step, FolderError> {
+        self.look_at_folder()?;
+        Ok(Step::Wait(Instant::now() + self.shared.timing.rescan))
+    }
+
+    /// Makes sure that the folder is there and is the one that was opened; opens another that took its place.
+    fn look_at_folder(&mut self) -> Result<(), FolderError> {
+        let is_same = self.opened.is_same(&self.shared);
+        if !matches!(is_same, Ok(false)) {
+            self.replaced = None;
+            return is_same.map(|_| ());
+        }
+        // Whoever deletes a folder, or mounts another over it, may not have done it all: what is made in it now could be in
+        // the way.
+        let since = *self.replaced.get_or_insert_with(Instant::now);
+        match since.elapsed() < self.shared.timing.rescan {
+            true => Err(FolderError::Replaced {
+                path: self.shared.folder.clone(),
+            }),
+            false => self.open_again(),
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), FolderError> {
+        self.opened = OpenedFolder::open(&self.shared)?;
+        self.replaced = None;
+        self.search.forget_files();
+        let n_files_lost = self.shared.forget_replaced();
+        let n_in_flight = self.shared.state().in_flight;
+        warn!(
+            folder = %self.shared.folder.display(), n_files_lost, n_in_flight,
+            "the folder was deleted or replaced: took the one that has its name now; files in flight went with the other"
+        );
+        self.adopt(true)
     }
 
     /// Takes over the claims of hosts that are gone.
@@ -174,7 +215,7 @@ impl Scanner {
             }
             return None;
         }
-        let Some(claim) = ClaimDir::claim(&self.claim_dir, name) else {
+        let Some(claim) = ClaimDir::claim(&self.opened.claim_dir, name) else {
             // The earlier file of this name is not settled yet.
             self.look_again_at(Instant::now() + self.shared.timing.quiet);
             return None;
@@ -292,6 +333,17 @@ impl Scanner {
         let looks = looks.min().filter(|_| !self.is_full());
         let rescan = Instant::now() + self.shared.timing.rescan;
         Step::Wait([due, looks].into_iter().flatten().min().unwrap_or(rescan))
+    }
+}
+
+impl Search {
+    /// Forgets what was seen of the files, but not what was reported.
+    fn forget_files(&mut self) {
+        *self = Self {
+            told: std::mem::take(&mut self.told),
+            skipped: std::mem::take(&mut self.skipped),
+            ..Self::default()
+        };
     }
 }
 

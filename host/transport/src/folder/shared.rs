@@ -15,6 +15,7 @@ use super::ack::{After, Ending, Was};
 use super::claim_dir::{Claim, ClaimPhase};
 use super::content::{Look, digest};
 use super::files::{Temporary, ensure_directory, fitted_name, rename_new, sync_directory};
+use super::named_folder::NamedFolder;
 use super::unreadable::Unreadable;
 use super::writers::Writers;
 use super::{DEAD, DONE, FolderError, Timing};
@@ -30,6 +31,8 @@ const NAME_TRIES: usize = 8;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
+    /// The same, which may be away or be replaced.
+    pub(super) named: NamedFolder,
     /// The folder's name.
     pub(super) source: String,
     pub(super) done: PathBuf,
@@ -78,6 +81,7 @@ impl Shared {
                 .into_owned(),
             done: folder.join(DONE),
             dead: folder.join(DEAD),
+            named: NamedFolder::new(&folder),
             folder,
             timing,
             state: Mutex::new(State {
@@ -98,6 +102,42 @@ impl Shared {
     pub(super) fn touch(&self) {
         self.state().is_stale = true;
         self.changed.notify_one();
+    }
+
+    /// Whether a claimed file is gone for good: another process removed it, or the folder was deleted or replaced, and
+    /// the file went with it. While the folder is away (an unmounted disk), nothing is known of the file. Blocks.
+    pub(super) fn is_gone(&self, claim: &Claim) -> bool {
+        let folder = self.named.open();
+        folder.is_ok_and(|folder| claim.is_missing_from(&folder).unwrap_or(false))
+    }
+
+    /// Forgets what was known of the files of a folder that was replaced, but for the claims that are in the new one as well.
+    /// Returns how many claims went with it, those in flight left out. Blocks.
+    pub(super) fn forget_replaced(&self) -> usize {
+        let mut claims = {
+            let mut state = self.state();
+            state.is_stale = true;
+            state.n_listed = 0;
+            state.returned.clear();
+            state.unreadable = Unreadable::default();
+            [
+                std::mem::take(&mut state.waiting),
+                std::mem::take(&mut state.quarantined),
+            ]
+        };
+        self.writers.forget();
+        let n_before: usize = claims.iter().map(BTreeMap::len).sum();
+        claims
+            .iter_mut()
+            .for_each(|claims| claims.retain(|_, claim| !self.is_gone(claim)));
+        let n_left: usize = claims.iter().map(BTreeMap::len).sum();
+        let [waiting, quarantined] = claims;
+        let mut state = self.state();
+        state.waiting.extend(waiting);
+        state.quarantined.extend(quarantined);
+        drop(state);
+        self.newly_quarantined.notify_one();
+        n_before - n_left
     }
 
     /// Lets a claim wait until it is tried again.
@@ -224,7 +264,7 @@ impl Shared {
             dead_letter.place_new(&reason)?;
             rename_new(&from, &to).inspect_err(|_| {
                 if let Err(error) = rename_new(&reason, dead_letter.path()) {
-                    debug!(file = %reason.display(), %error, "a a a reason stays without its file: it can be deleted: it can be deleted: it can be deleted");
+                    debug!(file = %reason.display(), %error, "a reason stays without its file: it can be deleted");
                 }
             })
         })

@@ -28,16 +28,17 @@ pub(super) fn take_up(shared: &Shared, mut claim: Claim) -> Result<Option<Claim>
         Ok(()) => return Ok(Some(claim)),
         Err(error) => error,
     };
-    if error.kind() == io::ErrorKind::NotFound {
+    let is_gone = error.kind() == io::ErrorKind::NotFound && shared.is_gone(&claim);
+    if is_gone {
         warn!(file = %path.display(), "another process removed the claimed file: there is no message to process");
         drop(claim);
     } else {
         shared.wait(claim, shared.timing.retry_delay(attempt));
     }
     shared.let_go();
-    match error.kind() {
-        io::ErrorKind::NotFound => Ok(None),
-        _ => Err(FolderError::at("take up", &path)(error)),
+    match is_gone {
+        true => Ok(None),
+        false => Err(FolderError::at("take up", &path)(error)),
     }
 }
 

@@ -55,7 +55,7 @@ impl Unreadable {
     /// Records that a file could be read.
     pub(super) fn read(&mut self, name: &OsStr) {
         if self.files.remove(name).is_some() {
-            info!(file = %name.to_string_lossy().escape_debug(), "the the the file can be read again");
+            info!(file = %name.to_string_lossy().escape_debug(), "the file can be read again");
         }
     }
 

@@ -92,6 +92,11 @@ impl Writers {
         }
     }
 
+    /// Forgets all events: they are of the files of a folder that was replaced.
+    pub(super) fn forget(&self) {
+        *self.heard() = Heard::default();
+    }
+
     /// Has the processes looked at for files that were listed `listed`, unless they were since then.
     ///
     /// # Errors

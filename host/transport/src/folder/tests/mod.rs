@@ -1,5 +1,6 @@
 //! The folder transport over real files: what is claimed, where it goes, and what a kill leaves.
 
+mod outages;
 mod quarantine_queue;
 mod results;
 mod settling;

@@ -300,7 +300,7 @@ async fn a_watched_folder_is_listed_now_and_then() {
             ..quick()
         },
     );
-    source._watcher = None;
+    source.scanner.lock().expect("a scanner").opened._watcher = None;
     assert!(
         tokio::time::timeout(Duration::from_millis(20), source.next_file())
             .await
@@ -404,7 +404,7 @@ async fn a_file_that_is_open_under_another_name_is_waited_for_while_others_are_t
         let (folder, elsewhere) = (inbox(), inbox());
         let mut source = open_with(&folder, Until::Stopped, watching());
         if !is_watched {
-            source._watcher = None;
+            source.scanner.lock().expect("a scanner").opened._watcher = None;
         }
         // Something was taken and looked for a moment ago.
         put(&folder, "first.png", b"first");
