@@ -339,3 +339,21 @@ fn a_source_folder_that_is_deleted_and_made_anew_is_taken_from() -> Result<()> {
     assert_eq!(mill.files("out").len(), 6);
     host.stop()
 }
+
+#[test]
+fn a_folder_of_results_that_vanished_holds_them_until_it_is_back() -> Result<()> {
+    let (mill, samples) = (mill_with(ADMIN)?, pictures()?);
+    let png = samples.first().map(|sample| sample.png.clone()).context("no samples")?;
+    let mut host = mill.start_ready()?;
+    let admin = Admin::of(&mut host)?;
+    std::fs::remove_dir_all(mill.path("out"))?;
+    std::fs::write(mill.path("inbox/cat.png"), &png)?;
+    let why = admin.wait_ready(503, "holding 1 for")?;
+    assert!(why.contains("is gone: "), "{why}");
+    assert!(!mill.path("out").exists());
+    std::fs::create_dir(mill.path("out"))?;
+    wait_for("the file", || (mill.files("inbox/done") == ["cat.png"]).then_some(()))?;
+    assert_eq!(mill.files("out"), ["cat.png.json", "cat.png.json.envelope.json"]);
+    admin.wait_ready(200, "")?;
+    host.stop()
+}

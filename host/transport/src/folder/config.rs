@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::dead_letters::FolderStore;
 use super::destination::FolderDestination;
 pub use super::keys::{FolderDestinationConfig, FolderSourceConfig};
+use super::named_folder::NamedFolder;
 use super::{FolderSource, deliver};
 use crate::config::Config;
 use crate::{
@@ -61,7 +62,7 @@ impl BindDestination for FolderDestinationConfig {
 
     fn bind(&self, source: &dyn SourceConfig, _: &Connections) -> Result<Option<Arc<dyn Destination>>, OpenError> {
         Ok(Some(Arc::new(FolderDestination {
-            folder: self.folder.clone(),
+            folder: NamedFolder::new(&self.folder),
             key_is_name: source.capabilities().names_files,
         })))
     }

@@ -10,6 +10,7 @@ use tracing::debug;
 use super::FolderError;
 use super::ack::{EnvelopeText, json};
 use super::files::{Temporary, fitted_name, open_plain, sweep, sync_directory};
+use super::named_folder::NamedFolder;
 use crate::message::Envelope;
 
 /// The suffix of the envelope beside a result.
@@ -67,19 +68,24 @@ pub(super) async fn prepare(folder: &Path) -> Result<(), FolderError> {
 /// already is not replaced: then the name gets a part of the id. The envelope is there before the result is.
 ///
 /// # Errors
-/// The name is not a plain file name, or the files cannot be written; then nothing or a part of it is there, and
-/// writing it again completes it.
+/// The name is not a plain file name, the folder is gone, or the files cannot be written; then nothing or a part of it is
+/// there, and writing it again completes it.
 ///
 /// # Cancellation
 /// It may be written all the same, whole.
-pub(super) async fn deliver(folder: &Path, name: &str, body: &[u8], envelope: &Envelope) -> Result<(), FolderError> {
+pub(super) async fn deliver(
+    folder: &NamedFolder,
+    name: &str,
+    body: &[u8],
+    envelope: &Envelope,
+) -> Result<(), FolderError> {
     if !is_plain_name(name) {
         return Err(FolderError::ResultName { name: name.to_owned() });
     }
     // Never closed, so there always is a permit.
     let permit = WRITERS.acquire().await.ok();
     let result = ResultFile {
-        folder: folder.to_owned(),
+        folder: folder.clone(),
         name: name.to_owned(),
         body: body.to_owned(),
         id: envelope.message_id.clone(),
@@ -106,7 +112,7 @@ pub(super) fn result_name(key: Option<&str>, index: usize, content_type: Option<
 
 /// One result on its way to disk.
 struct ResultFile {
-    folder: PathBuf,
+    folder: NamedFolder,
     name: String,
     id: String,
     body: Vec<u8>,
@@ -116,17 +122,24 @@ struct ResultFile {
 impl ResultFile {
     /// Blocks.
     fn write(&self) -> Result<(), FolderError> {
-        let failed = FolderError::at("write a result into", &self.folder);
-        let body = match Temporary::write(&self.folder, &self.body) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(&self.folder)
-                .and_then(|()| Temporary::write(&self.folder, &self.body))
-                .map_err(&failed)?,
-            written => written.map_err(&failed)?,
-        };
-        let envelope = Temporary::write(&self.folder, &self.envelope).map_err(&failed)?;
+        self.is_there()?;
+        let folder = self.folder.path();
+        let failed = FolderError::at("write a result into", folder);
+        let body = Temporary::write(folder, &self.body).map_err(&failed)?;
+        let envelope = Temporary::write(folder, &self.envelope).map_err(&failed)?;
         self.place(&body, &envelope)
-            .map_err(FolderError::at("write result", &self.folder.join(&self.name)))?;
-        sync_directory(&self.folder).map_err(FolderError::at("sync", &self.folder))
+            .map_err(FolderError::at("write result", &folder.join(&self.name)))?;
+        sync_directory(folder).map_err(FolderError::at("sync", folder))
+    }
+
+    /// A folder that is gone is not made again: where its disk was unmounted, that would be on another one.
+    fn is_there(&self) -> Result<(), FolderError> {
+        match self.folder.open() {
+            Err(FolderError::Io { source, path, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(FolderError::ResultFolderGone { path })
+            }
+            opened => opened.map(drop),
+        }
     }
 
     /// Under the first of its names that nothing else has.
@@ -152,7 +165,7 @@ impl ResultFile {
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && let Err(error) = std::fs::rename(&envelope_path, envelope.path())
                 {
-                    debug!(file = %envelope_path.display(), %error, "an an an envelope stays without its result: it can be deleted: it can be deleted: it can be deleted");
+                    debug!(file = %envelope_path.display(), %error, "an envelope stays without its result: it can be deleted");
                 }
             }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -167,10 +180,8 @@ impl ResultFile {
     }
 
     fn paths(&self, name: &str) -> [PathBuf; 2] {
-        [
-            self.folder.join(name),
-            self.folder.join(format!("{name}{ENVELOPE_SUFFIX}")),
-        ]
+        let folder = self.folder.path();
+        [folder.join(name), folder.join(format!("{name}{ENVELOPE_SUFFIX}"))]
     }
 
     /// A name with so many digits of the id, which no other result gets.

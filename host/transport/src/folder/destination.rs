@@ -1,12 +1,12 @@
 //! A folder as a destination: a result gets a name, and is written until it is synced. Knows no source.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::deliver::{deliver, result_name};
+use super::named_folder::NamedFolder;
 use crate::message::{Envelope, Message, Outbound};
 use crate::{DeliverError, Denied, Destination, Output, PendingOutput};
 
@@ -14,7 +14,7 @@ use crate::{DeliverError, Denied, Destination, Output, PendingOutput};
 #[derive(Debug)]
 pub(super) struct FolderDestination {
     /// Where files are written.
-    pub(super) folder: PathBuf,
+    pub(super) folder: NamedFolder,
     /// Whether a message's key is a file's name, which names its results too.
     pub(super) key_is_name: bool,
 }
@@ -22,7 +22,7 @@ pub(super) struct FolderDestination {
 /// A result that is to be a file.
 #[derive(Debug)]
 struct NamedFile {
-    folder: PathBuf,
+    folder: NamedFolder,
     name: String,
     body: Vec<u8>,
     /// Its properties and headers.
@@ -66,6 +66,6 @@ impl Output for NamedFile {
 
 impl fmt::Display for NamedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "folder {}", self.folder.display())
+        write!(f, "folder {}", self.folder.path().display())
     }
 }

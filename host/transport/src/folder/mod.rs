@@ -134,6 +134,12 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// Results are not written where their folder was deleted: it may be on another disk.
+    #[error("the folder `{}` is gone: it is not made again while the host runs, mount it or make it", path.display())]
+    ResultFolderGone {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Files could not be read; everything else was taken.
     #[error("{files}")]
     Unreadable {

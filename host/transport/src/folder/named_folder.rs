@@ -37,6 +37,11 @@ impl NamedFolder {
         }
     }
 
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder that has the name now.
     ///
     /// # Errors

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::ack::FileAck;
-use super::deliver::{deliver, is_plain_name, prepare, result_name};
+use super::deliver::{self, is_plain_name, prepare, result_name};
+use super::named_folder::NamedFolder;
 use super::scan::Step;
 use super::{FolderError, FolderSource, FolderSourceConfig, Found, Timing};
 use crate::config::Globs;
@@ -50,6 +51,10 @@ fn config(folder: &Path, prefetch: u16) -> FolderSourceConfig {
         prefetch,
         settle: Timing::default().quiet,
     }
+}
+
+async fn deliver(folder: &Path, name: &str, body: &[u8], envelope: &Envelope) -> Result<(), FolderError> {
+    deliver::deliver(&NamedFolder::new(folder), name, body, envelope).await
 }
 
 fn hold() -> Hold {

@@ -13,7 +13,8 @@ fn envelope(id: &str) -> Envelope {
 #[tokio::test]
 async fn a_result_that_is_delivered_again_replaces_itself() {
     let folder = inbox();
-    let out = folder.path().join("not/there/yet");
+    let out = folder.path().join("out");
+    prepare(&out).await.expect("a folder");
     for body in [b"1", b"2"] {
         deliver(&out, "cat.png.json", body, &envelope("0123456789abcdef0123"))
             .await
@@ -25,6 +26,27 @@ async fn a_result_that_is_delivered_again_replaces_itself() {
     let text = std::fs::read(out.join("cat.png.json.envelope.json")).expect("an envelope");
     let envelope: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     assert_eq!(envelope["message_id"], "0123456789abcdef0123");
+}
+
+#[tokio::test]
+async fn a_folder_of_results_that_vanished_is_not_made_again_but_waited_for() {
+    let folder = inbox();
+    let out = folder.path().join("disk/out");
+    prepare(&out).await.expect("a folder");
+    // An unmounted disk, and a folder that was deleted.
+    for gone in [folder.path().join("disk"), out.clone()] {
+        std::fs::remove_dir_all(gone).expect("a folder");
+        let refused = deliver(&out, "cat.png.json", b"1", &envelope("id")).await;
+        assert!(
+            matches!(&refused, Err(FolderError::ResultFolderGone { path }) if *path == out),
+            "{refused:?}"
+        );
+        assert!(!out.exists());
+        std::fs::create_dir_all(&out).expect("a folder");
+        deliver(&out, "cat.png.json", b"1", &envelope("id"))
+            .await
+            .expect("a delivered result");
+    }
 }
 
 #[tokio::test]
