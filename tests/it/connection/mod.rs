@@ -217,7 +217,9 @@ async fn permissions_and_passwords_that_are_changed_are_told_from_an_outage_and_
     )?;
     // The host has one line for all of them.
     let n_refused = |log: &str| log.matches("PLAIN login refused").count();
-    let log = wait_for("three attempts", || Some(broker.log()).filter(|log| n_refused(log) >= 3))?;
+    let log = wait_for("three attempts", || {
+        Some(broker.log()).filter(|log| n_refused(log) >= 3)
+    })?;
     let n_refused = n_refused(&log);
     let at_most = 2 + asked.elapsed().as_secs() as usize;
     assert!(
