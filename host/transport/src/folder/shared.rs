@@ -274,7 +274,8 @@ impl Shared {
     }
 
     fn retry(&self, claim: &mut Claim) -> Result<After, FolderError> {
-        let attempt = claim.attempt.saturating_add(1);
+        // It leaves the quarantine: proven crashes go on counting as attempts.
+        let attempt = claim.quarantine.attempt(claim.attempt).saturating_add(1);
         claim
             .advance(ClaimPhase::Waiting, attempt)
             .map_err(FolderError::at("put back", &claim.path()))?;

@@ -235,19 +235,22 @@ async fn a_suspect_that_returns_is_an_ordinary_file_again() {
 
 #[tokio::test]
 async fn a_suspect_that_a_plugin_wants_again_is_one_no_more_and_is_counted() {
-    let folder = inbox();
-    leave(&folder, "apart.1.1", "cat.png");
-    let mut source = open(&folder);
-    settle(
-        quarantined(&mut source).await.1,
-        Disposition::Retry(reason(ReasonClass::Retried)),
-    )
-    .await;
-    let taken = next(&mut source).await;
-    assert_eq!(quarantine(&taken), ("cat.png", 2, Quarantine::None));
-    settle(taken.1, Disposition::Return).await;
-    // With a history it does not go back into the folder.
-    assert_eq!(slots(&folder), ["waiting.2/cat.png"]);
+    // One crash beside other files is no attempt; proven ones are.
+    for (slot, attempt) in [("apart.1.1", 2), ("apart.2.1", 4)] {
+        let folder = inbox();
+        leave(&folder, slot, "cat.png");
+        let mut source = open(&folder);
+        settle(
+            quarantined(&mut source).await.1,
+            Disposition::Retry(reason(ReasonClass::Retried)),
+        )
+        .await;
+        let taken = next(&mut source).await;
+        assert_eq!(quarantine(&taken), ("cat.png", attempt, Quarantine::None));
+        settle(taken.1, Disposition::Return).await;
+        // With a history it does not go back into the folder.
+        assert_eq!(slots(&folder), [format!("waiting.{attempt}/cat.png")]);
+    }
 }
 
 #[tokio::test]
