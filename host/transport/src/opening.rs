@@ -120,7 +120,7 @@ impl OpenError {
         }
     }
 
-    /// It may open later.
+    /// It may open later: a connection is waited for. A source or a destination that is not there at the start ends it all the same.
     pub fn passing(cause: impl Error + Send + Sync + 'static) -> Self {
         Self {
             cause: Box::new(cause),
