@@ -88,7 +88,7 @@ impl<W: Work> Pipeline<W> {
         self.empty_quarantine(quarantine_queue.as_deref_mut()).await;
         let n_returned = self.counters.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
-            info!(pipeline = %self.name, n_returned, "returned messages to their source, uncounted");
+            info!(pipeline = %self.name, n_returned, "returned messages to their source: this attempt does not count");
         }
         ended
     }

@@ -63,7 +63,7 @@ impl QuarantineLog {
         if crash.n_in_quarantine == FEW + 1 {
             warn!(
                 pipeline,
-                "a host was killed or crashed: more messages come again than a host leaves behind that drains"
+                "a host was killed or crashed: more messages come again than a drain leaves behind"
             );
         }
     }

@@ -122,7 +122,7 @@ impl Host {
         let host_id: Arc<str> = format!("{}-{}", hostname(), uuid::Uuid::new_v4().simple()).into();
         let (settings, file) = (config.host.clone(), config.path.clone());
         let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-        info!(version, pid, host = %host_id, file = %file.display(), "starting");
+        info!(version, pid, instance = %host_id, file = %file.display(), "starting");
         let (drain, cut) = (run_options.drain.child_token(), CancellationToken::new());
         let (device_lost, history) = (CancellationToken::new(), Arc::new(History::default()));
         let instruments = Arc::new(Instruments::new(&drain));

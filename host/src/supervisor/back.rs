@@ -55,8 +55,7 @@ impl Supervisor {
         let change = self.change("trial", began, changes);
         warn!(
             found_in = %pipeline, generation, now = change.generation, changes = change.changes.join(", "), reason = why,
-            "the new version is worse than the version before: undone, in every pipeline; the host does not take up the same file \
-             again by itself: correct it, or load it again by `millrace reload`"
+            "the new version is worse than the version before: undone: correct its file, which the host does not take up again by itself"
         );
         self.deps.history.add(ChangeRecord {
             outcome: ChangeOutcome::Undone,

@@ -181,7 +181,7 @@ fn describe(undone: &Undone, instead: Option<&str>) -> String {
         at,
         reason = why,
         instead,
-        "this version was undone before, so the host does not load it: run `millrace reload` to load it all the same, or change its bytes or settings"
+        "this version was undone before, so the host does not load it: change its bytes or settings, or, to load it all the same, run `millrace reload`"
     );
     match instead {
         Some(instead) => format!("{kind} {name}: {digest} was undone at {at}, and {instead} serves in its place"),

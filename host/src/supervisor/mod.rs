@@ -438,7 +438,7 @@ impl Supervisor {
                     Some(before) if before.outcome == ChangeOutcome::Refused => {
                         info!(
                             by,
-                            generation, "nothing changed: the files are right again, as what serves is"
+                            generation, "nothing changed: the mistake is gone, and the files are those that serve"
                         );
                     }
                     _ => info!(by, generation, "nothing changed"),

@@ -207,7 +207,7 @@ impl Hold {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let held = HeldGuard::begin(&self.0, &what, &error);
+        let mut held = HeldGuard::begin(&self.0, &what, &error);
         for pause in backoff(RETRY_CAP) {
             tokio::select! {
                 biased; // no try begins after the drain
@@ -215,7 +215,10 @@ impl Hold {
                 slept = self.within(&what, since, tokio::time::sleep(pause)) => slept?,
             }
             match self.within(&what, since, attempt()).await? {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    held.is_done = true;
+                    return Ok(done);
+                }
                 Err(error) => {
                     debug!(target = %what, error = %ErrorChain(&error), "still holding");
                     held.show(&what, &error);
@@ -270,7 +273,10 @@ impl Hold {
             let (mut held, mut pauses, mut was_cut) = (None, backoff(RETRY_CAP), self.is_cut());
             while let Some(pause) = pauses.next() {
                 match attempt().await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        held.iter_mut().for_each(|held: &mut HeldGuard<'_>| held.is_done = true);
+                        return Ok(());
+                    }
                     Err(_) if is_void() => break,
                     Err(error) if held.is_none() => held = Some(HeldGuard::begin(&self.0, &what, &error)),
                     Err(error) => debug!(target = %what, error = %ErrorChain(&error), "still holding"),
@@ -297,6 +303,8 @@ struct HeldGuard<'a> {
     inner: &'a Inner,
     // Whether its error is the one that is shown.
     is_first: bool,
+    // Whether the last try succeeded.
+    is_done: bool,
 }
 
 impl<'a> HeldGuard<'a> {
@@ -325,6 +333,7 @@ impl<'a> HeldGuard<'a> {
         Self {
             inner,
             is_first: n_held == 1,
+            is_done: false,
         }
     }
 
@@ -355,7 +364,15 @@ impl Drop for HeldGuard<'_> {
             && let Some(First { since, n_most, .. }) = first.take()
         {
             let (pipeline, held_s) = (&self.inner.pipeline, since.elapsed().as_secs());
-            info!(pipeline, n_most, held_s, "no message is held any more");
+            match self.is_done {
+                true => info!(pipeline, n_most, held_s, "no message is held any more"),
+                false => warn!(
+                    pipeline,
+                    n_most,
+                    held_s,
+                    "stopped holding without success: the messages go back to their source, or come again from it"
+                ),
+            }
         }
     }
 }

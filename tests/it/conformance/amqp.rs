@@ -15,7 +15,7 @@ use millrace_tests::{unique, wait_for};
 use tokio::runtime::Runtime;
 
 use super::messages::Sent;
-use super::{Bench, Capabilities, Dead, Fault, Found, Keys, Transport, Weather, suite};
+use super::{Bench, Dead, Fault, Found, Harness, Keys, Promises, Weather, suite};
 
 /// What quarantined messages wait in, behind the source queue's name.
 const QUARANTINE: &str = ".quarantine";
@@ -49,7 +49,7 @@ enum Node {
     Own(Broker),
 }
 
-impl Transport for Amqp {
+impl Harness for Amqp {
     fn name(&self) -> &'static str {
         "amqp"
     }
@@ -67,8 +67,8 @@ impl Transport for Amqp {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+    fn promises(&self) -> Promises {
+        Promises {
             keeps: true,
             gives_back: true,
             tells_redelivery: true,

@@ -5,13 +5,13 @@ use millrace_tests::admin::Admin;
 
 use super::messages::{Sent, numbered};
 use super::stage::{Pipe, Stage, Twice, wait_in_flight};
-use super::{Transport, Weather};
+use super::{Harness, Weather};
 
 const PREFETCH: u16 = 7;
 
 /// No more messages are in flight than `prefetch` allows, however many wait; and a message that is put in while nothing
 /// moves makes it no more.
-pub(super) fn prefetch_bounds_what_is_in_flight(transport: &dyn Transport) -> Result<()> {
+pub(super) fn prefetch_bounds_what_is_in_flight(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         prefetch: PREFETCH,
         ..Pipe::images()
@@ -30,7 +30,7 @@ pub(super) fn prefetch_bounds_what_is_in_flight(transport: &dyn Transport) -> Re
 }
 
 /// Messages as crooked as the transport lets them be have one end each, and cost nobody else anything.
-pub(super) fn crooked_messages_cost_themselves(transport: &dyn Transport) -> Result<()> {
+pub(super) fn crooked_messages_cost_themselves(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
     let host = stage.start("")?;
     let crooked = stage.source().put_crooked("images")?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::messages::numbered;
 use super::stage::{Pipe, Stage, Twice};
-use super::{Transport, Weather};
+use super::{Harness, Weather};
 
 fn dlq(stage: &Stage, arguments: &[&str]) -> Result<Ended> {
     stage.mill.run(&[&["dlq"], arguments].concat())
@@ -28,7 +28,7 @@ fn listed(stage: &Stage, arguments: &[&str]) -> Result<Vec<Value>> {
 
 /// A plugin refuses four good pictures by mistake. They are looked at, saved and put back; the right plugin gives their
 /// results, under the ids that the messages had.
-pub(super) fn are_listed_saved_and_put_back(transport: &dyn Transport) -> Result<()> {
+pub(super) fn are_listed_saved_and_put_back(transport: &dyn Harness) -> Result<()> {
     let mistaken = Pipe {
         preprocess: ("decode-image", "max_width = 16"),
         route: ("hostile-route", "mode = \"echo-header\""),
@@ -39,7 +39,7 @@ pub(super) fn are_listed_saved_and_put_back(transport: &dyn Transport) -> Result
     for sent in &mut messages {
         // The router sends the header back, and not what the picture shows.
         sent.label.clear();
-        if stage.capabilities.has_headers {
+        if stage.promises.has_headers {
             sent.headers.push(("echo".to_owned(), sent.id.clone()));
         }
     }
@@ -48,7 +48,7 @@ pub(super) fn are_listed_saved_and_put_back(transport: &dyn Transport) -> Result
     stage.wait_answered(&host)?;
     host.stop()?;
     stage.judge(Twice::None)?;
-    if !stage.capabilities.keeps_dead_letters {
+    if !stage.promises.keeps_dead_letters {
         // The senders have been told: there is nothing to be put back, and `dlq` says so.
         let ended = dlq(&stage, &["ls"])?;
         ensure!(ended.code != Some(0) && !ended.stderr.is_empty(), "{ended:?}");
@@ -129,7 +129,7 @@ fn put_back(stage: &Stage, ids: &[String]) -> Result<()> {
     let of: BTreeSet<&str> = results.iter().map(|found| found.of.as_str()).collect();
     ensure!(of.len() == 4, "{results:?}");
     for found in &results {
-        let expected = if stage.capabilities.has_headers { &found.of } else { "" };
+        let expected = if stage.promises.has_headers { &found.of } else { "" };
         ensure!(found.body == expected.as_bytes(), "it lost its header: {found:?}");
     }
     ensure!(listed(stage, &[])?.is_empty(), "letters came again");

@@ -4,14 +4,14 @@ use anyhow::{Result, ensure};
 
 use super::messages::Sent;
 use super::stage::{Pipe, Stage, Twice, wait_in_flight, wait_ready, wait_unready};
-use super::{Found, Transport, Weather};
+use super::{Found, Harness, Weather};
 
 const FAN: Pipe = Pipe {
     destinations: &["results", "copies"],
     ..Pipe::rude("images", "mode = \"fan-out\"")
 };
 
-fn stage(transport: &dyn Transport) -> Result<Stage> {
+fn stage(transport: &dyn Harness) -> Result<Stage> {
     // One attempt: a message that is held is not counted.
     let pipe = Pipe {
         lines: "attempts = 1",
@@ -34,7 +34,7 @@ fn plain(id: &str) -> Result<Sent> {
 
 /// A message is held while one of its results goes nowhere; it is not let go of, not counted and not sent again where it
 /// arrived, and goes on by itself.
-pub(super) fn holds_all_for_one(transport: &dyn Transport) -> Result<()> {
+pub(super) fn holds_all_for_one(transport: &dyn Harness) -> Result<()> {
     let stage = stage(transport)?;
     let mut host = stage.start("")?;
     stage.put("images", &[plain("whole")?])?;
@@ -73,7 +73,7 @@ pub(super) fn holds_all_for_one(transport: &dyn Transport) -> Result<()> {
 
 /// A host is killed while it holds a message of which one result went out: the next one sends both, under the ids that
 /// they had.
-pub(super) fn survives_a_kill(transport: &dyn Transport) -> Result<()> {
+pub(super) fn survives_a_kill(transport: &dyn Harness) -> Result<()> {
     let stage = stage(transport)?;
     let mut host = stage.start("")?;
     stage.sink().break_destination("images", "copies")?;
@@ -84,7 +84,7 @@ pub(super) fn survives_a_kill(transport: &dyn Transport) -> Result<()> {
     host.kill()?;
     stage.sink().mend_destination("images", "copies")?;
     let mut host = stage.start("")?;
-    if stage.capabilities.keeps {
+    if stage.promises.keeps {
         stage.wait(&host, "the copy", || {
             Ok((!copies(&stage, "partly")?.is_empty()).then_some(()))
         })?;

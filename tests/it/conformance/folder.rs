@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::messages::Sent;
-use super::{Bench, Capabilities, Dead, Fault, Found, Keys, Transport, Weather, suite};
+use super::{Bench, Dead, Fault, Found, Harness, Keys, Promises, Weather, suite};
 
 /// What a message's file is called behind its id.
 const SUFFIX: &str = ".msg";
@@ -26,7 +26,7 @@ struct Folders {
     known: Mutex<Vec<PathBuf>>,
 }
 
-impl Transport for Folder {
+impl Harness for Folder {
     fn name(&self) -> &'static str {
         "folder"
     }
@@ -40,8 +40,8 @@ impl Transport for Folder {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+    fn promises(&self) -> Promises {
+        Promises {
             keeps: true,
             gives_back: true,
             tells_redelivery: true,

@@ -14,7 +14,7 @@ use millrace_tests::relay::Relay;
 use millrace_tests::wait_for;
 
 use super::messages::Sent;
-use super::{Bench, Capabilities, Dead, Fault, Keys, Transport, Weather, suite};
+use super::{Bench, Dead, Fault, Harness, Keys, Promises, Weather, suite};
 
 /// Ports that no system gives to those who connect: one is free again when its host is started again.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
@@ -47,7 +47,7 @@ struct Told {
     strange: Mutex<Vec<String>>,
 }
 
-impl Transport for Http {
+impl Harness for Http {
     fn name(&self) -> &'static str {
         "http"
     }
@@ -62,8 +62,8 @@ impl Transport for Http {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+    fn promises(&self) -> Promises {
+        Promises {
             // The host keeps nothing: the client without an answer does.
             keeps: true,
             gives_back: true,

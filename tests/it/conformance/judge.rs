@@ -6,7 +6,7 @@ use millrace_tests::random::Random;
 
 use super::messages::{Sent, numbered};
 use super::stage::{Stage, Twice, wait_unready};
-use super::{Fault, Transport, Weather};
+use super::{Fault, Harness, Weather};
 
 const SEED: u64 = 7;
 const N_FAULTS: usize = 8;
@@ -25,13 +25,13 @@ enum Blow {
 
 /// Faults strike while messages flow. Each message has one end, the same however often it came; the refused ones alone are
 /// dead letters; a last message has its result.
-pub(super) fn finds_nothing_lost_under_random_faults(transport: &dyn Transport) -> Result<()> {
-    let outages = transport.capabilities().outages;
+pub(super) fn finds_nothing_lost_under_random_faults(transport: &dyn Harness) -> Result<()> {
+    let outages = transport.promises().outages;
     let worst = outages.first().context("it has an outage of some kind")?;
     let stage = Stage::images(transport, Weather::Fault(*worst))?;
     let mut random = Random::stream(SEED, 0);
     let mut hosts = vec![stage.start("")?];
-    if stage.capabilities.is_shared {
+    if stage.promises.is_shared {
         hosts.push(stage.start("")?);
     }
     let mut blows: Vec<Blow> = (0..N_FAULTS).map(|n| blow(n, outages)).collect();
@@ -43,13 +43,13 @@ pub(super) fn finds_nothing_lost_under_random_faults(transport: &dyn Transport) 
         strike(&stage, &mut hosts, random.below(2), blow).with_context(|| format!("round {round}: {blow:?}"))?;
     }
     stage.put("images", &[Sent::picture("canary")?])?;
-    if stage.capabilities.keeps {
+    if stage.promises.keeps {
         stage.wait_answered(&hosts[0])?;
     }
     for host in hosts {
         host.stop()?;
     }
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         let n_missing = stage.missing()?.len();
         ensure!(
             n_missing <= N_FAULTS * 64,

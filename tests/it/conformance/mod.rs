@@ -1,8 +1,8 @@
-//! The conformance suite: every transport is asked the same through the real host. Knows a transport by [`Transport`]
+//! The conformance suite: every transport is asked the same through the real host. Knows a transport by [`Harness`]
 //! and [`Bench`] alone; `amqp`, `folder`, `http` and `sqlite` are the ones that know more.
 //!
-//! A scenario is a function of a [`Transport`]. [`suite!`] makes a test of each scenario, for the transport in whose file
-//! it stands. What a transport cannot do is data ([`Capabilities`]): a scenario then asks for what it does instead, and
+//! A scenario is a function of a [`Harness`]. [`suite!`] makes a test of each scenario, for the transport in whose file
+//! it stands. What a transport cannot do is data ([`Promises`]): a scenario then asks for what it does instead, and
 //! `registry` asks that the documentation states it.
 
 mod amqp;
@@ -27,10 +27,10 @@ use anyhow::{Result, bail};
 use messages::Sent;
 
 /// The transports that pass the suite; `registry` compares them with those that the host offers.
-const ALL: [&dyn Transport; 4] = [amqp::HARNESS, folder::HARNESS, http::HARNESS, sqlite::HARNESS];
+const ALL: [&dyn Harness; 4] = [amqp::HARNESS, folder::HARNESS, http::HARNESS, sqlite::HARNESS];
 
 /// A kind of source and destination, as the suite knows it.
-trait Transport: Sync {
+trait Harness: Sync {
     /// Its name, which is that of its file.
     fn name(&self) -> &'static str;
 
@@ -38,7 +38,7 @@ trait Transport: Sync {
     fn keys(&self) -> Keys;
 
     /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    fn promises(&self) -> Promises;
 
     /// Sources and destinations that no other scenario has.
     fn bench(&self, weather: Weather) -> Result<Box<dyn Bench>>;
@@ -155,7 +155,7 @@ enum Fault {
 
 /// What a transport can do. A scenario asks for the other behaviour where it cannot.
 #[derive(Debug, Clone, Copy)]
-struct Capabilities {
+struct Promises {
     /// Whether a message in flight comes again when its host is killed: from a store, or from a sender without an answer.
     keeps: bool,
     /// Whether one delivery can be given back by itself, with others before it that are not settled.
@@ -216,7 +216,7 @@ struct Dead {
 /// Makes a test of every scenario for the transport in whose file it stands.
 macro_rules! suite {
     ($transport:expr) => {
-        pub(super) const HARNESS: &dyn super::Transport = &$transport;
+        pub(super) const HARNESS: &dyn super::Harness = &$transport;
 
         super::suite! { @tests
             settlement: settles_with_every_result, settles_without_a_result, settles_refusals, settles_faults,
@@ -233,11 +233,11 @@ macro_rules! suite {
             judge: finds_nothing_lost_under_random_faults;
         }
     };
-    (@tests $($room:ident: $($scenario:ident),+;)+) => {
-        $(mod $room {
+    (@tests $($topic:ident: $($scenario:ident),+;)+) => {
+        $(mod $topic {
             $(#[test]
             fn $scenario() -> anyhow::Result<()> {
-                crate::conformance::$room::$scenario(super::HARNESS)
+                crate::conformance::$topic::$scenario(super::HARNESS)
             })+
         })+
     };

@@ -5,11 +5,11 @@ use millrace_tests::admin::Admin;
 
 use super::messages::{Sent, numbered};
 use super::stage::{Stage, Twice, wait_in_flight};
-use super::{Transport, Weather};
+use super::{Harness, Weather};
 
 /// One message is stuck and those behind it are done: a kill brings the stuck one again, and of the others only what the
 /// transport's order binds to it.
-pub(super) fn a_stuck_message_is_not_passed_over(transport: &dyn Transport) -> Result<()> {
+pub(super) fn a_stuck_message_is_not_passed_over(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
     let stuck = Sent::picture("stuck")?;
     stage.close_gate()?;
@@ -24,11 +24,11 @@ pub(super) fn a_stuck_message_is_not_passed_over(transport: &dyn Transport) -> R
     host.kill()?;
     stage.open_gate()?;
     let host = stage.start("")?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         ensure!(stage.missing()? == ["stuck"], "{:?}", stage.missing()?);
         return host.stop();
     }
-    let twice = match stage.capabilities.order_binds_commits {
+    let twice = match stage.promises.order_binds_commits {
         true => Twice::All,
         false => Twice::None,
     };
@@ -37,10 +37,10 @@ pub(super) fn a_stuck_message_is_not_passed_over(transport: &dyn Transport) -> R
 
 /// Two hosts take from one source: each message has one result. One of them is killed, and the other finishes its work.
 /// Where a source has one host, the second says so and ends.
-pub(super) fn two_hosts_share_a_source(transport: &dyn Transport) -> Result<()> {
+pub(super) fn two_hosts_share_a_source(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
     let mut first = stage.start_gated()?;
-    if !stage.capabilities.is_shared {
+    if !stage.promises.is_shared {
         let ended = stage.mill.run(&["run", "plugins.toml"])?;
         ensure!(ended.code == Some(1) && !ended.stderr.is_empty(), "{ended:?}");
         stage.open_gate()?;
@@ -60,9 +60,9 @@ pub(super) fn two_hosts_share_a_source(transport: &dyn Transport) -> Result<()> 
 }
 
 /// `run --once` ends when the source is empty; where a source is never known to be, it is refused in words.
-pub(super) fn a_run_ends_when_all_is_done(transport: &dyn Transport) -> Result<()> {
+pub(super) fn a_run_ends_when_all_is_done(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
-    if !stage.capabilities.ends {
+    if !stage.promises.ends {
         let ended = stage.mill.run(&["run", "plugins.toml", "--once"])?;
         ensure!(ended.code == Some(1) && ended.stderr.contains("--once"), "{ended:?}");
         return Ok(());

@@ -9,7 +9,7 @@ use millrace_tests::host::Host;
 use super::messages::{Sent, numbered};
 use super::stage::{Pipe, Stage, Twice, wait_in_flight, wait_ready, wait_unready};
 use super::steps::{hold_again, start_holding};
-use super::{Fault, Transport, Weather};
+use super::{Fault, Harness, Weather};
 
 /// From the end of an outage to the end of every message: twice the longest pause between two tries for a connection and
 /// for its consumer (docs/operating.md, "From a fault to messages moving again"), and as much again for a busy machine.
@@ -18,21 +18,21 @@ const BOUND: Duration = Duration::from_secs(60);
 /// A drain of three seconds and one more, and what a busy machine may need.
 const LEAVE: Duration = Duration::from_secs(4 + 4);
 
-pub(super) fn gone_at_each_step(transport: &dyn Transport) -> Result<()> {
+pub(super) fn gone_at_each_step(transport: &dyn Harness) -> Result<()> {
     at_each_step(transport, Fault::Gone)
 }
 
-pub(super) fn frozen_at_each_step(transport: &dyn Transport) -> Result<()> {
+pub(super) fn frozen_at_each_step(transport: &dyn Harness) -> Result<()> {
     at_each_step(transport, Fault::Frozen)
 }
 
-pub(super) fn cut_at_each_step(transport: &dyn Transport) -> Result<()> {
+pub(super) fn cut_at_each_step(transport: &dyn Harness) -> Result<()> {
     at_each_step(transport, Fault::Cut)
 }
 
 /// A transport with a connection can have every outage; another has one at least.
-fn at_each_step(transport: &dyn Transport, fault: Fault) -> Result<()> {
-    let outages = transport.capabilities().outages;
+fn at_each_step(transport: &dyn Harness, fault: Fault) -> Result<()> {
+    let outages = transport.promises().outages;
     if !outages.contains(&fault) {
         ensure!(
             transport.keys().connection.is_empty(),
@@ -85,12 +85,8 @@ fn comes_back(stage: &Stage, host: &mut Host) -> Result<()> {
 }
 
 /// A host that is stopped while the transport is away ends in time, and the next one finishes what it had.
-pub(super) fn gone_at_a_drain(transport: &dyn Transport) -> Result<()> {
-    let fault = *transport
-        .capabilities()
-        .outages
-        .first()
-        .context("an outage of some kind")?;
+pub(super) fn gone_at_a_drain(transport: &dyn Harness) -> Result<()> {
+    let fault = *transport.promises().outages.first().context("an outage of some kind")?;
     let stage = Stage::new(transport, Weather::Fault(fault), vec![Pipe::images()], "drain = \"3s\"")?;
     let mut host = stage.start_gated()?;
     stage.put("images", &numbered("drained", 40)?)?;
@@ -107,7 +103,7 @@ pub(super) fn gone_at_a_drain(transport: &dyn Transport) -> Result<()> {
     ensure!(began.elapsed() < LEAVE, "it took {:?}", began.elapsed());
     stage.bench().heal(fault)?;
     let host = stage.start("")?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         return host.stop();
     }
     stage.finish(host, Twice::All)?;
@@ -120,12 +116,8 @@ pub(super) fn gone_at_a_drain(transport: &dyn Transport) -> Result<()> {
 }
 
 /// A host with nothing to do says that the transport is away, and takes messages when it is back.
-pub(super) fn gone_while_nothing_moves(transport: &dyn Transport) -> Result<()> {
-    let fault = *transport
-        .capabilities()
-        .outages
-        .first()
-        .context("an outage of some kind")?;
+pub(super) fn gone_while_nothing_moves(transport: &dyn Harness) -> Result<()> {
+    let fault = *transport.promises().outages.first().context("an outage of some kind")?;
     let stage = Stage::images(transport, Weather::Fault(fault))?;
     let mut host = stage.start("")?;
     wait_ready(&mut host)?;
@@ -141,13 +133,9 @@ pub(super) fn gone_while_nothing_moves(transport: &dyn Transport) -> Result<()> 
 }
 
 /// A host that starts while the transport is away waits for it and says so; or it ends at once, and says why.
-pub(super) fn gone_at_the_start(transport: &dyn Transport) -> Result<()> {
-    let fault = *transport
-        .capabilities()
-        .outages
-        .first()
-        .context("an outage of some kind")?;
-    let waits = transport.capabilities().waits_at_start;
+pub(super) fn gone_at_the_start(transport: &dyn Harness) -> Result<()> {
+    let fault = *transport.promises().outages.first().context("an outage of some kind")?;
+    let waits = transport.promises().waits_at_start;
     // Before a host there is no connection to cut.
     let fault = if waits { fault } else { Fault::Gone };
     let stage = Stage::images(transport, Weather::Fault(fault))?;

@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use millrace::config::Redelivery;
+use millrace::transport::REGISTRY;
 use millrace_tests::host::Mill;
 use millrace_tests::samples::root;
 use serde_json::Value;
 
-use super::{ALL, Capabilities, Keys};
+use super::{ALL, Keys, Promises};
 
 /// The keys that recognise the kinds of a table, by the schema that the binary prints.
 fn kinds(schema: &Value, table: &str) -> BTreeSet<String> {
@@ -98,15 +100,36 @@ fn a_transport_without_a_harness_is_found() -> Result<()> {
     Ok(())
 }
 
+/// Else the host would go by one thing, and the suite ask for another.
+#[test]
+fn a_harness_promises_what_its_source_says_of_itself() -> Result<()> {
+    for transport in ALL {
+        let promised = transport.promises();
+        for key in transport.keys().source {
+            let kind = REGISTRY
+                .sources()
+                .find(|kind| kind.key == *key)
+                .context("no such kind")?;
+            let own = kind.capabilities;
+            assert_eq!(
+                (promised.gives_back, promised.tells_redelivery, promised.ends),
+                (own.gives_back, own.redelivery != Redelivery::Untold, own.ends),
+                "{key}"
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_a_transport_cannot_do_is_stated_in_the_documentation() -> Result<()> {
     for transport in ALL {
         let name = transport.name();
-        let capabilities = transport.capabilities();
-        let stated: BTreeSet<&str> = capabilities.stated.iter().map(|(what, ..)| *what).collect();
-        let lacks: BTreeSet<&str> = lacks(&capabilities).into_iter().collect();
+        let promises = transport.promises();
+        let stated: BTreeSet<&str> = promises.stated.iter().map(|(what, ..)| *what).collect();
+        let lacks: BTreeSet<&str> = lacks(&promises).into_iter().collect();
         assert_eq!(stated, lacks, "{name}: what it cannot do is what it states");
-        for (what, page, sentence) in capabilities.stated {
+        for (what, page, sentence) in promises.stated {
             let text = std::fs::read_to_string(root().join("docs").join(page))?;
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(
@@ -129,16 +152,16 @@ fn what_promises_less_has_a_test_of_its_own() -> Result<()> {
 }
 
 /// What users would count on, and this transport does not give.
-fn lacks(capabilities: &Capabilities) -> Vec<&'static str> {
+fn lacks(promises: &Promises) -> Vec<&'static str> {
     let rows = [
-        ("keeps", capabilities.keeps),
-        ("gives_back", capabilities.gives_back),
-        ("tells_redelivery", capabilities.tells_redelivery),
-        ("ends", capabilities.ends),
-        ("has_headers", capabilities.has_headers),
-        ("is_shared", capabilities.is_shared),
-        ("waits_at_start", capabilities.waits_at_start),
-        ("keeps_dead_letters", capabilities.keeps_dead_letters),
+        ("keeps", promises.keeps),
+        ("gives_back", promises.gives_back),
+        ("tells_redelivery", promises.tells_redelivery),
+        ("ends", promises.ends),
+        ("has_headers", promises.has_headers),
+        ("is_shared", promises.is_shared),
+        ("waits_at_start", promises.waits_at_start),
+        ("keeps_dead_letters", promises.keeps_dead_letters),
     ];
     rows.into_iter().filter(|(_, has)| !has).map(|(what, _)| what).collect()
 }

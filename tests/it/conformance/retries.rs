@@ -4,14 +4,14 @@ use anyhow::{Result, ensure};
 
 use super::messages::{Sent, numbered};
 use super::stage::{Pipe, Stage, Twice};
-use super::{Transport, Weather};
+use super::{Harness, Weather};
 
 /// The log line of a host that puts a message back for another attempt.
 const AGAIN: &str = "returning the message to its source for another attempt";
 
 /// A message that always wants another attempt gets three, by whatever hosts: one that is stopped before the second, one
 /// that is killed before the third, and one that ends it.
-pub(super) fn are_counted_across_restarts(transport: &dyn Transport) -> Result<()> {
+pub(super) fn are_counted_across_restarts(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         lines: "attempts = 3",
         ..Pipe::hostile("images", "mode = \"retry\"")
@@ -33,13 +33,13 @@ pub(super) fn are_counted_across_restarts(transport: &dyn Transport) -> Result<(
 
     stage.open_gate()?;
     let host = stage.start("")?;
-    if stage.capabilities.keeps {
+    if stage.promises.keeps {
         stage.wait_done(&host)?;
         ensure!(host.n_lines(AGAIN) == 0, "a fourth attempt: {}", host.log());
     }
     host.stop()?;
     let dead = stage.dead("images")?;
-    ensure!(dead.len() == usize::from(stage.capabilities.keeps), "{dead:?}");
+    ensure!(dead.len() == usize::from(stage.promises.keeps), "{dead:?}");
     ensure!(
         dead.iter()
             .all(|dead| dead.class == "attempts-spent" && dead.attempt == 3),
@@ -51,7 +51,7 @@ pub(super) fn are_counted_across_restarts(transport: &dyn Transport) -> Result<(
 /// A message that kills hosts is found: after three crashes it is a dead letter, and its neighbours have their results.
 /// Where nobody tells a host that a message was delivered before, the documentation says what becomes of it, and where
 /// nothing comes again, the first host is the last one that it kills.
-pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Result<()> {
+pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         lines: "attempts = 3",
         ..Pipe::images()
@@ -71,7 +71,7 @@ pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Resul
         "the host ended with {status}, and was not killed"
     );
     let mut n_crashes = 1;
-    while stage.capabilities.keeps && stage.capabilities.tells_redelivery && n_crashes < 3 {
+    while stage.promises.keeps && stage.promises.tells_redelivery && n_crashes < 3 {
         let status = stage.launch(&deadly)?.wait_end()?;
         ensure!(
             status.code().is_none(),
@@ -79,7 +79,7 @@ pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Resul
         );
         n_crashes += 1;
     }
-    if stage.capabilities.keeps && !stage.capabilities.tells_redelivery {
+    if stage.promises.keeps && !stage.promises.tells_redelivery {
         // It comes again, and kills again, until a host does not die of it.
         let status = stage.launch(&deadly)?.wait_end()?;
         ensure!(status.code().is_none(), "the message did not come again: {status}");
@@ -89,7 +89,7 @@ pub(super) fn end_a_message_that_kills_hosts(transport: &dyn Transport) -> Resul
         return Ok(());
     }
     let host = stage.start(&deadly)?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         // Whatever was in flight is gone: what comes now is processed.
         stage.put("images", &numbered("later", 3)?)?;
         return stage.wait_results(&host, "images", 3);

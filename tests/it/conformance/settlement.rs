@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::messages::{Sent, numbered};
 use super::stage::{Pipe, Stage, Twice, ends};
-use super::{Dead, Found, Transport, Weather};
+use super::{Dead, Found, Harness, Weather};
 
 /// The exit code that says: a device was lost.
 const DEVICE_LOST: i32 = 75;
@@ -112,44 +112,44 @@ struct Settled {
     dead: BTreeMap<&'static str, Vec<Dead>>,
 }
 
-pub(super) fn settles_with_every_result(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_with_every_result(transport: &dyn Harness) -> Result<()> {
     check(transport, "results", 3)
 }
 
-pub(super) fn settles_without_a_result(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_without_a_result(transport: &dyn Harness) -> Result<()> {
     check(transport, "nothing", 3)
 }
 
-pub(super) fn settles_refusals(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_refusals(transport: &dyn Harness) -> Result<()> {
     check(transport, "refusals", 5)
 }
 
-pub(super) fn settles_faults(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_faults(transport: &dyn Harness) -> Result<()> {
     check(transport, "faults", 9)
 }
 
-pub(super) fn settles_denied_results(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_denied_results(transport: &dyn Harness) -> Result<()> {
     check(transport, "denied", 2)
 }
 
-pub(super) fn settles_retries(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_retries(transport: &dyn Harness) -> Result<()> {
     check(transport, "retries", 2)
 }
 
-pub(super) fn settles_by_size(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_by_size(transport: &dyn Harness) -> Result<()> {
     check(transport, "sizes", 4)
 }
 
 /// Without headers there is no deadline, and nothing is rejected for one.
-pub(super) fn settles_by_deadline(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_by_deadline(transport: &dyn Harness) -> Result<()> {
     let n_rows = if ends(transport).0.has_headers { 4 } else { 1 };
     check(transport, "deadlines", n_rows)
 }
 
 /// The rows of one scenario, out of the one run of the transport.
-fn check(transport: &dyn Transport, room: &str, n_rows: usize) -> Result<()> {
+fn check(transport: &dyn Harness, topic: &str, n_rows: usize) -> Result<()> {
     let settled = settled(transport)?;
-    let rows = settled.rows.iter().filter(|(of, ..)| *of == room);
+    let rows = settled.rows.iter().filter(|(of, ..)| *of == topic);
     ensure!(rows.clone().count() == n_rows, "{n_rows} rows are meant to be asked");
     for (_, pipeline, sent, row) in rows {
         let what = format!("`{}` of `{pipeline}`", sent.id);
@@ -187,7 +187,7 @@ fn check(transport: &dyn Transport, room: &str, n_rows: usize) -> Result<()> {
 }
 
 /// The run of a transport, made by whoever asks first.
-fn settled(transport: &dyn Transport) -> Result<Arc<Settled>> {
+fn settled(transport: &dyn Harness) -> Result<Arc<Settled>> {
     type Run = Arc<OnceLock<Result<Arc<Settled>, String>>>;
     static RUNS: Mutex<BTreeMap<&'static str, Run>> = Mutex::new(BTreeMap::new());
     let run = {
@@ -198,7 +198,7 @@ fn settled(transport: &dyn Transport) -> Result<Arc<Settled>> {
     settled.clone().map_err(|error| anyhow!("the run of all rows: {error}"))
 }
 
-fn settle(transport: &dyn Transport) -> Result<Settled> {
+fn settle(transport: &dyn Harness) -> Result<Settled> {
     let mut pipes = vec![
         Pipe::images(),
         Pipe {
@@ -232,7 +232,7 @@ fn settle(transport: &dyn Transport) -> Result<Settled> {
     Ok(Settled { rows, results, dead })
 }
 
-fn rows(transport: &dyn Transport) -> Result<Vec<(&'static str, &'static str, Sent, Row)>> {
+fn rows(transport: &dyn Harness) -> Result<Vec<(&'static str, &'static str, Sent, Row)>> {
     let mut rows = Vec::new();
     for sent in numbered("good", 3)? {
         rows.push(("results", "images", sent, ResultRow));
@@ -285,7 +285,7 @@ fn rows(transport: &dyn Transport) -> Result<Vec<(&'static str, &'static str, Se
     ] {
         rows.push(("sizes", "sized", Sent::of(id, vec![b'x'; n_bytes]), row));
     }
-    for (room, pipe, row) in PIPES {
+    for (topic, pipe, row) in PIPES {
         let pipeline = pipe.name;
         let takes_texts = pipe.preprocess.0 == "hostile";
         let sent = if takes_texts {
@@ -295,7 +295,7 @@ fn rows(transport: &dyn Transport) -> Result<Vec<(&'static str, &'static str, Se
         };
         // What a hostile router sends is not a label.
         rows.push((
-            room,
+            topic,
             pipeline,
             Sent {
                 label: String::new(),
@@ -308,7 +308,7 @@ fn rows(transport: &dyn Transport) -> Result<Vec<(&'static str, &'static str, Se
 }
 
 /// A model that fails for one message costs that message.
-pub(super) fn settles_one_failure_of_the_model(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_one_failure_of_the_model(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         prefetch: 1,
         ..Pipe::images()
@@ -326,7 +326,7 @@ pub(super) fn settles_one_failure_of_the_model(transport: &dyn Transport) -> Res
 }
 
 /// A lost device ends the host, which gives everything back uncounted; the next one finishes it.
-pub(super) fn settles_a_lost_device(transport: &dyn Transport) -> Result<()> {
+pub(super) fn settles_a_lost_device(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         lines: "attempts = 1",
         ..Pipe::images()

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use super::messages::Sent;
-use super::{Bench, Capabilities, Dead, Fault, Found, Keys, Transport, Weather, suite};
+use super::{Bench, Dead, Fault, Found, Harness, Keys, Promises, Weather, suite};
 
 /// Longer than a host holds the lock of a file.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ struct Files {
     locks: Mutex<Vec<Connection>>,
 }
 
-impl Transport for Sqlite {
+impl Harness for Sqlite {
     fn name(&self) -> &'static str {
         "sqlite"
     }
@@ -46,8 +46,8 @@ impl Transport for Sqlite {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
+    fn promises(&self) -> Promises {
+        Promises {
             keeps: true,
             gives_back: true,
             tells_redelivery: true,

@@ -13,7 +13,7 @@ use millrace_tests::samples::{guest, model};
 use millrace_tests::{PATIENCE, wait_for};
 
 use super::messages::Sent;
-use super::{Bench, Capabilities, Dead, Found, Transport, Weather, folder};
+use super::{Bench, Dead, Found, Harness, Promises, Weather, folder};
 
 /// What a plugin may take: hostile ones come to their limits soon.
 const LIMITS: &str = "deadline = \"500ms\"\nmemory = \"160MiB\"";
@@ -37,9 +37,9 @@ pub(super) struct Pipe {
 /// A host's file between a source and destinations, and the judge of what is put in.
 pub(super) struct Stage {
     /// Of its source.
-    pub(super) capabilities: Capabilities,
+    pub(super) promises: Promises,
     /// Of its destinations.
-    pub(super) sink_capabilities: Capabilities,
+    pub(super) sink_promises: Promises,
     pub(super) mill: Mill,
     source: Box<dyn Bench>,
     /// The other end, where the transport is only one.
@@ -94,19 +94,19 @@ impl Pipe {
 
 impl Stage {
     /// A file with these pipelines, and more lines of `[host]`.
-    pub(super) fn new(transport: &dyn Transport, weather: Weather, pipes: Vec<Pipe>, host: &str) -> Result<Self> {
+    pub(super) fn new(transport: &dyn Harness, weather: Weather, pipes: Vec<Pipe>, host: &str) -> Result<Self> {
         let keys = transport.keys();
         let is_one_end = keys.source.is_empty() || keys.destination.is_empty();
         let other = match is_one_end {
             true => Some(folder::HARNESS.bench(weather)?),
             false => None,
         };
-        let (capabilities, sink_capabilities) = ends(transport);
-        let mut steps = capabilities.steps.to_vec();
-        steps.extend(sink_capabilities.steps);
+        let (promises, sink_promises) = ends(transport);
+        let mut steps = promises.steps.to_vec();
+        steps.extend(sink_promises.steps);
         let stage = Self {
-            capabilities,
-            sink_capabilities,
+            promises,
+            sink_promises,
             mill: Mill::new("")?,
             source: transport.bench(weather)?,
             other,
@@ -120,7 +120,7 @@ impl Stage {
     }
 
     /// One pipeline of the shipped plugins.
-    pub(super) fn images(transport: &dyn Transport, weather: Weather) -> Result<Self> {
+    pub(super) fn images(transport: &dyn Harness, weather: Weather) -> Result<Self> {
         Self::new(transport, weather, vec![Pipe::images()], "")
     }
 
@@ -400,12 +400,8 @@ impl Stage {
 }
 
 /// What source and destinations can do, where a transport is asked.
-pub(super) fn ends(transport: &dyn Transport) -> (Capabilities, Capabilities) {
-    let (own, folders, keys) = (
-        transport.capabilities(),
-        folder::HARNESS.capabilities(),
-        transport.keys(),
-    );
+pub(super) fn ends(transport: &dyn Harness) -> (Promises, Promises) {
+    let (own, folders, keys) = (transport.promises(), folder::HARNESS.promises(), transport.keys());
     (
         if keys.source.is_empty() { folders } else { own },
         if keys.destination.is_empty() { folders } else { own },

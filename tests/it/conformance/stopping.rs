@@ -9,7 +9,7 @@ use millrace_tests::wait_for;
 use super::messages::{Sent, numbered};
 use super::stage::{Pipe, Stage, Twice, n_quarantined, wait_in_flight};
 use super::steps::{MAY_COME_TWICE, start_holding};
-use super::{Transport, Weather};
+use super::{Harness, Weather};
 
 /// The exit code of a drain that was cut off.
 const CUT_OFF: i32 = 3;
@@ -25,12 +25,12 @@ const ONE_ATTEMPT: Pipe = Pipe {
 /// The next host finishes what is left, and blames nobody.
 fn goes_on(stage: &Stage, twice: Twice<'_>) -> Result<()> {
     let mut host = stage.start("")?;
-    if stage.capabilities.keeps {
+    if stage.promises.keeps {
         stage.wait_answered(&host)?;
     }
     let n_quarantined = n_quarantined(&mut host, "images")?;
     ensure!(
-        n_quarantined <= stage.capabilities.marked_at_leave,
+        n_quarantined <= stage.promises.marked_at_leave,
         "{n_quarantined} messages were quarantined after a stop:\n{}",
         host.log()
     );
@@ -45,7 +45,7 @@ fn goes_on(stage: &Stage, twice: Twice<'_>) -> Result<()> {
 }
 
 /// Stops twice amid the work: each ends with 0, and nothing comes twice.
-pub(super) fn drains_in_the_middle(transport: &dyn Transport) -> Result<()> {
+pub(super) fn drains_in_the_middle(transport: &dyn Harness) -> Result<()> {
     const N: usize = 400;
     let stage = Stage::new(transport, Weather::Calm, vec![ONE_ATTEMPT], "")?;
     let host = stage.start_gated()?;
@@ -58,7 +58,7 @@ pub(super) fn drains_in_the_middle(transport: &dyn Transport) -> Result<()> {
     let mut host = stage.start("model=wait:100ms")?;
     stage.wait_results(&host, "images", n_done + 20)?;
     ensure!(
-        n_quarantined(&mut host, "images")? <= stage.capabilities.marked_at_leave,
+        n_quarantined(&mut host, "images")? <= stage.promises.marked_at_leave,
         "{}",
         host.log()
     );
@@ -87,7 +87,7 @@ fn ends_cut_off(host: Host, began: Instant, limit: Duration) -> Result<()> {
 }
 
 /// A drain that does not end by itself ends in time; what is given back is not counted.
-pub(super) fn cuts_a_drain_off(transport: &dyn Transport) -> Result<()> {
+pub(super) fn cuts_a_drain_off(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::new(transport, Weather::Calm, vec![ONE_ATTEMPT], "drain = \"4s\"")?;
     let host = stuck(&stage)?;
     let began = Instant::now();
@@ -98,7 +98,7 @@ pub(super) fn cuts_a_drain_off(transport: &dyn Transport) -> Result<()> {
 }
 
 /// A second signal ends a drain of an hour in three seconds; what is given back is not counted.
-pub(super) fn obeys_a_second_signal(transport: &dyn Transport) -> Result<()> {
+pub(super) fn obeys_a_second_signal(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::new(transport, Weather::Calm, vec![ONE_ATTEMPT], "drain = \"1h\"")?;
     let mut host = stuck(&stage)?;
     host.terminate()?;
@@ -115,7 +115,7 @@ pub(super) fn obeys_a_second_signal(transport: &dyn Transport) -> Result<()> {
 }
 
 /// A kill amid the work loses nothing, and repeats at most what was in flight, under the same ids.
-pub(super) fn survives_a_kill_in_the_middle(transport: &dyn Transport) -> Result<()> {
+pub(super) fn survives_a_kill_in_the_middle(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
     let host = stage.start_gated()?;
     stage.put("images", &numbered("killed", 300)?)?;
@@ -125,7 +125,7 @@ pub(super) fn survives_a_kill_in_the_middle(transport: &dyn Transport) -> Result
     let n_done = stage.results("images")?.len();
     ensure!(n_done < 300, "the kill came too late to show anything");
     let host = stage.start("")?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         return loses_at_most(&stage, host, 64);
     }
     stage.finish(host, Twice::All)?;
@@ -149,13 +149,13 @@ fn loses_at_most(stage: &Stage, host: Host, n: usize) -> Result<()> {
 }
 
 /// A kill with a message at every step of its way: each has its end, and only what had one may have it twice.
-pub(super) fn survives_a_kill_at_each_step(transport: &dyn Transport) -> Result<()> {
+pub(super) fn survives_a_kill_at_each_step(transport: &dyn Harness) -> Result<()> {
     let stage = Stage::images(transport, Weather::Calm)?;
     let host = start_holding(&stage)?;
     host.kill()?;
     stage.open_gate()?;
     let host = stage.start("")?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         return loses_at_most(&stage, host, 10);
     }
     stage.finish(host, Twice::These(&MAY_COME_TWICE))?;
@@ -172,7 +172,7 @@ pub(super) fn survives_a_kill_at_each_step(transport: &dyn Transport) -> Result<
         .iter()
         .filter(|found| found.of == "confirmed")
         .count();
-    let expected = if stage.sink_capabilities.replaces_results { 1 } else { 2 };
+    let expected = if stage.sink_promises.replaces_results { 1 } else { 2 };
     ensure!(
         n_confirmed == expected,
         "{n_confirmed} results of a message that was not let go of"
@@ -181,7 +181,7 @@ pub(super) fn survives_a_kill_at_each_step(transport: &dyn Transport) -> Result<
 }
 
 /// Kills amid dead-lettering, wherever they meet it: each message has its result or its dead letter.
-pub(super) fn survives_kills_amid_dead_letters(transport: &dyn Transport) -> Result<()> {
+pub(super) fn survives_kills_amid_dead_letters(transport: &dyn Harness) -> Result<()> {
     // Slow enough for three kills.
     const SLOW: &str = "delivered=wait:50ms";
     let pipe = Pipe {
@@ -203,16 +203,16 @@ pub(super) fn survives_kills_amid_dead_letters(transport: &dyn Transport) -> Res
         n_dead = stage.dead("images")?.len();
         n_kills += 1;
         host = Some(stage.start(SLOW)?);
-        if !stage.capabilities.keeps {
+        if !stage.promises.keeps {
             break;
         }
     }
     let host = host.context("a host")?;
     ensure!(
-        n_kills > 1 || !stage.capabilities.keeps,
+        n_kills > 1 || !stage.promises.keeps,
         "one kill met it: this showed nothing"
     );
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         return loses_at_most(&stage, host, 64);
     }
     stage.finish(host, Twice::All)
@@ -220,7 +220,7 @@ pub(super) fn survives_kills_amid_dead_letters(transport: &dyn Transport) -> Res
 
 /// After a kill, hosts that are stopped as soon as they serve: they empty their quarantine, or leave in it what it was, and
 /// no message is counted for them.
-pub(super) fn drains_after_a_kill(transport: &dyn Transport) -> Result<()> {
+pub(super) fn drains_after_a_kill(transport: &dyn Harness) -> Result<()> {
     let pipe = Pipe {
         lines: "attempts = 2",
         ..Pipe::images()
@@ -233,13 +233,13 @@ pub(super) fn drains_after_a_kill(transport: &dyn Transport) -> Result<()> {
     stage.open_gate()?;
     for _ in 0..2 {
         stage.start("")?.stop()?;
-        if stage.capabilities.has_quarantine_queue {
+        if stage.promises.has_quarantine_queue {
             let n_left = stage.source().n_quarantined("images")?;
             ensure!(n_left == 0, "{n_left} messages were left in quarantine");
         }
     }
     let host = stage.start("")?;
-    if !stage.capabilities.keeps {
+    if !stage.promises.keeps {
         return loses_at_most(&stage, host, 12);
     }
     stage.finish(host, Twice::None)?;

@@ -33,6 +33,13 @@ async fn queues_that_are_deleted_under_a_host_are_declared_again() -> Result<()>
     let dead = run.client.take_all(&run.scene.dead, 1).await?;
     assert_eq!(dead[0].correlation_id, "torn");
 
+    run.client.delete(&run.scene.results).await?;
+    run.n_sent = 0;
+    run.send(1).await?;
+    run.host
+        .wait_line(PATIENCE, "the queue was deleted, with the messages in it")?;
+    run.take(&run.scene.results).await?;
+
     run.client.delete(&run.scene.quarantine_queue()).await?;
     run.host
         .wait_line(PATIENCE, "lost the channel to the quarantine queue")?;

@@ -9,7 +9,7 @@ use millrace_tests::wait_for;
 use super::*;
 
 /// What the log says of it at the start.
-const WAS_UNDONE: &str = "this version was undone before, so the host does not load it: run `millrace reload` to load it all the same, or change its bytes or settings";
+const WAS_UNDONE: &str = "this version was undone before, so the host does not load it: change its bytes or settings, or, to load it all the same, run `millrace reload`";
 
 /// A host whose trial has just undone what `bad` put in place, stopped.
 fn undone(

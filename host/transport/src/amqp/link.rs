@@ -131,6 +131,11 @@ impl Link {
         }
     }
 
+    /// As the log shows it.
+    pub(super) fn name(&self) -> &str {
+        &self.name.in_log
+    }
+
     /// How long the broker may take to answer.
     pub(super) fn limit(&self) -> Duration {
         self.access.answer_timeout

@@ -326,11 +326,10 @@ impl Publication {
 
 impl fmt::Display for Publication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "exchange `{}`, key {:?}",
-            self.publish.exchange,
-            self.publish.routing_key.as_str()
-        )
+        let (exchange, key) = (&self.publish.exchange, self.publish.routing_key.as_str());
+        match exchange.as_str() {
+            "" => write!(f, "queue `{}`", key.escape_debug()),
+            exchange => write!(f, "exchange `{}`, key {key:?}", exchange.escape_debug()),
+        }
     }
 }

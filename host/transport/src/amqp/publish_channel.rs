@@ -115,6 +115,7 @@ impl PublishChannel {
                 }
                 Ended::Gone(why) | Ended::Broken(why) => {
                     warn!(
+                        connection = self.link.name(),
                         exchange = self.shown(),
                         why,
                         n_unconfirmed = pending.len(),
@@ -152,24 +153,25 @@ impl PublishChannel {
         if std::mem::replace(&mut life.is_refused, true) {
             return;
         }
-        let exchange = self.shown();
+        let (connection, exchange) = (self.link.name(), self.shown());
         match refusal.map(|refusal| refusal.meaning) {
             Some(Meaning::Missing) => {
                 error!(
-                    exchange,
-                    error, "the exchange does not exist: declare it, and the held messages are published"
+                    connection,
+                    exchange, error, "the exchange does not exist: declare it, and the held messages are published"
                 );
             }
             Some(Meaning::Denied) => {
                 error!(
+                    connection,
                     exchange,
                     error,
                     "publishing is not permitted: grant the AMQP user write permission on the exchange, and the held messages are published"
                 );
             }
             _ => warn!(
-                exchange,
-                error, "the broker closed the publishing channel: opening another"
+                connection,
+                exchange, error, "the broker closed the publishing channel: opening another"
             ),
         }
     }
@@ -247,7 +249,7 @@ impl PublishChannel {
                         };
                     }
                     if std::mem::replace(&mut life.is_refused, false) {
-                        info!(exchange = self.shown(), "the exchange accepts messages again");
+                        info!(connection = self.link.name(), exchange = self.shown(), "the exchange accepts messages again");
                     }
                     if pending.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
                         return Ended::Nacked;

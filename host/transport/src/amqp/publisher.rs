@@ -1,7 +1,7 @@
 //! Publishing with confirms: a publish succeeds when the broker confirmed it and did not return it. Knows the state of
 //! the connection, and hands each publish to the channel of its exchange.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -116,8 +116,9 @@ struct PublishChannels {
     confirm_timeout: Duration,
     // std's Mutex: never held over an await.
     open: Mutex<HashMap<ShortString, mpsc::Sender<Request>>>,
-    // tokio's Mutex: held over a declaration, which has a bound.
-    declaring: tokio::sync::Mutex<()>,
+    // The queues that were declared, which are few: the file names them. tokio's Mutex: held over a declaration, which has a
+    // bound, so that many that find a queue gone at once declare it once.
+    declared: tokio::sync::Mutex<BTreeSet<String>>,
     tasks: TaskTracker,
     _alive: DropGuard,
 }
@@ -132,7 +133,7 @@ impl Publisher {
             nonces,
             confirm_timeout,
             open: Mutex::default(),
-            declaring: tokio::sync::Mutex::default(),
+            declared: tokio::sync::Mutex::default(),
             tasks: tasks.clone(),
             _alive: gone.clone().drop_guard(),
         };
@@ -169,15 +170,17 @@ impl Publisher {
     async fn declare(&self, target_queue: &TargetQueue, queue: &str) -> Result<(), PublishError> {
         let line = self.publish_channels.link.line().await;
         let line = line.map_err(|_| PublishError::Disconnected)?;
-        // Many may find it gone at once.
-        let _one = self.publish_channels.declaring.lock().await;
+        let mut declared = self.publish_channels.declared.lock().await;
         match target_queue.declare(&line, queue).await {
             Ok(was_gone) => {
-                if was_gone {
-                    info!(
+                // Whether it was there before this host came is not known.
+                match was_gone.then(|| declared.insert(queue.to_owned())) {
+                    Some(true) => info!(
                         queue,
                         "declared the queue, which was not there: where it was deleted, the messages in it are gone"
-                    );
+                    ),
+                    Some(false) => warn!(queue, "the queue was deleted, with the messages in it: declared again"),
+                    None => {}
                 }
                 Ok(())
             }
