@@ -221,7 +221,7 @@ async fn an_acknowledgement_that_cannot_be_given_is_told() -> Result<()> {
     std::fs::remove_file(mill.path("gate"))?;
     host.wait_line(
         PATIENCE,
-        "acknowledgement failed: the message will be redelivered, and its results keep their ids",
+        "acknowledgement failed: the message comes again from its source or its client, and its results keep their ids",
     )?;
     let [first, second] = results.as_slice() else {
         anyhow::bail!("{results:?}")

@@ -65,7 +65,7 @@ impl FakeAck {
         let is_behind = state.before(tag, &own).any(|it| it.is_left);
         let has_time = !self.host.hold.is_cut() && !state.refuses_copies_for_long();
         let id = own.queued.id;
-        let can_copy = state.takes_copies;
+        let can_copy = state.takes_copies_by_now();
         state.demand(is_behind || !has_time || own.queue == Queue::Main, || {
             format!("message {id} stays apart, though its host has time to put it back")
         });
@@ -220,6 +220,7 @@ impl Delivered for FakeAck {
     async fn nack(mut self) -> Settled {
         if self.is_in_quarantine {
             self.grace.begin();
+            self.host.world.state().n_graces += 1;
         }
         if !Delivered::capabilities(&self).gives_back {
             return self.leave().await;
@@ -229,7 +230,7 @@ impl Delivered for FakeAck {
         };
         let mut state = self.host.world.state();
         let id = unacked.queued.id;
-        let takes_copies = state.takes_copies;
+        let takes_copies = state.takes_copies_by_now();
         let has_time = !self.host.hold.is_cut() && !state.refuses_copies_for_long();
         state.demand(unacked.queue == Queue::Main || !has_time, || {
             format!("message {id} stays apart, though its host has time to put it back")

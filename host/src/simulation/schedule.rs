@@ -272,8 +272,8 @@ impl Schedule {
             2 => self.world.state().takes_results ^= true,
             3 => {
                 let mut state = self.world.state();
-                state.takes_copies ^= true;
-                state.since = Instant::now();
+                let takes_copies = !state.takes_copies;
+                state.take_copies(takes_copies);
             }
             4 => self.swap(),
             _ => {
@@ -328,7 +328,8 @@ impl Schedule {
             self.replace_the_dead();
             self.fault().await;
         }
-        (self.world.state().takes_results, self.world.state().takes_copies) = (true, true);
+        self.world.state().takes_results = true;
+        self.world.state().take_copies(true);
         let began = Instant::now();
         while !self.world.state().is_at_rest() {
             if began.elapsed() > REST_LIMIT {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -9,6 +10,10 @@ use tokio::time::Instant;
 use super::schedule::Random;
 use crate::disposition::ReasonClass;
 use crate::transport::{Capabilities, HOLD_LIMIT, Redelivery};
+
+/// The longest pause before two more tries of a host (five seconds each, and as much jitter), with the tries themselves: one
+/// of them may lose its confirm.
+const TWO_TRIES: Duration = Duration::from_secs(22);
 
 /// The kind of a message, which decides on its right outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +132,10 @@ pub(super) struct State {
     /// Whether the destination, and the queues for copies, take anything.
     pub(super) takes_results: bool,
     pub(super) takes_copies: bool,
-    /// Since when it has been so.
-    pub(super) since: Instant,
+    /// Since when copies have been taken or refused.
+    since: Instant,
+    /// Since when they have been refused, but for moments in which a host may not have tried; nothing before the first time.
+    refused_since: Option<Instant>,
     /// Quarantined messages that ran alone.
     pub(super) n_in_quarantine: u64,
     /// Quarantined messages that came back without a crash, and whose next host counted one: it could not know better.
@@ -138,6 +145,8 @@ pub(super) struct State {
     /// Messages that were left unsettled, and how often a living host went back to such.
     pub(super) n_left: u64,
     pub(super) n_rewound: u32,
+    /// How often a host that gave a quarantined message back put the next redeliveries down to itself.
+    pub(super) n_graces: u32,
     pub(super) broken: Vec<String>,
 }
 
@@ -177,11 +186,13 @@ impl World {
             takes_results: true,
             takes_copies: true,
             since: Instant::now(),
+            refused_since: None,
             n_in_quarantine: 0,
             miscounted: BTreeSet::new(),
             n_undone: 0,
             n_left: 0,
             n_rewound: 0,
+            n_graces: 0,
             broken: Vec::new(),
         };
         Arc::new(Self {
@@ -288,9 +299,26 @@ impl State {
         }
     }
 
-    /// Whether copies were refused for as long as anything may be held.
+    /// Takes copies from now on, or refuses them.
+    pub(super) fn take_copies(&mut self, takes_copies: bool) {
+        if takes_copies == self.takes_copies {
+            return;
+        }
+        if !takes_copies && self.takes_copies_by_now() {
+            self.refused_since = Some(Instant::now());
+        }
+        (self.takes_copies, self.since) = (takes_copies, Instant::now());
+    }
+
+    /// Whether a host can know that copies are taken: it has tried twice since they were refused.
+    pub(super) fn takes_copies_by_now(&self) -> bool {
+        self.takes_copies && (self.refused_since.is_none() || self.since.elapsed() >= TWO_TRIES)
+    }
+
+    /// Whether copies were refused, as far as a host can know, for as long as anything may be held.
     pub(super) fn refuses_copies_for_long(&self) -> bool {
-        !self.takes_copies && self.since.elapsed() >= HOLD_LIMIT
+        let is_long = |since: Instant| since.elapsed() >= HOLD_LIMIT;
+        !self.takes_copies_by_now() && self.refused_since.is_some_and(is_long)
     }
 
     /// Whether nothing is left to do.
@@ -361,7 +389,7 @@ impl State {
             // redelivery of one down to the broker, and a host that went back to what it left puts one down to itself.
             let copies = 1 + u32::try_from(self.n_extra.get(&id).copied().unwrap_or(0)).unwrap_or(0);
             let forgiven = match self.source.capabilities.redelivery {
-                Redelivery::Ambiguous => 3 * n_restarts + self.n_rewound,
+                Redelivery::Ambiguous => 3 * n_restarts + self.n_rewound + self.n_graces,
                 // It can die of what was taken from it by a restart, and that is not told.
                 Redelivery::Untold | Redelivery::Certain => n_restarts,
             };
