@@ -1,5 +1,6 @@
 //! Keeps the lease of a host, takes over the rows of hosts that are gone, and looks for new ones. Settles nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -64,11 +65,13 @@ async fn look(shared: &Shared) -> Result<(), SqliteError> {
 /// # Cancellation
 /// Loses no release.
 pub(super) async fn tend(shared: &Arc<Shared>) -> Result<(), SqliteError> {
+    // The keeper and a source that stops may both come: one begins another lease at a time.
+    let _one = shared.tending.lock().await;
     let (tables, owner, next_owner) = (Arc::clone(&shared.tables), shared.owner(), new_owner());
     let (until_ms, may_take_over) = (shared.until_ms(), shared.may_take_over());
     let is_registered = shared.state().is_registered;
     let releases: Vec<Release> = shared.state().releases.clone();
-    let n_released = releases.len();
+    let released: BTreeSet<i64> = releases.iter().map(|release| release.seq).collect();
     let next = Arc::clone(&next_owner);
     let work = move |connection: &rusqlite::Connection| {
         tables.make(connection)?;
@@ -92,8 +95,8 @@ pub(super) async fn tend(shared: &Arc<Shared>) -> Result<(), SqliteError> {
     let tended = shared.file.write("claim messages in", work).await?;
     {
         let mut state = shared.state();
-        // Others were added behind them meanwhile.
-        state.releases.drain(..n_released);
+        // Others may have been added meanwhile, and a source that was dropped may have taken them all.
+        state.releases.retain(|release| !released.contains(&release.seq));
         if !tended.was_ours {
             (state.owner, state.is_registered) = (next_owner, true);
         }

@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) newly_quarantined: Notify,
     /// Told when the keeper is to look at once.
     pub(super) nudged: Notify,
+    // Held while the lease is renewed, which has a bound.
+    pub(super) tending: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl Shared {
             changed: Notify::new(),
             newly_quarantined: Notify::new(),
             nudged: Notify::new(),
+            tending: tokio::sync::Mutex::default(),
         }
     }
 
