@@ -214,6 +214,8 @@ impl<W: Work> Pipeline<W> {
         };
         let made = match early_disposition {
             Some(disposition) => Err(disposition),
+            // What is left of a drain is for returning messages: another one, which may just have been returned, is not begun.
+            None if self.hold.is_cut() => Err(unfinished(quarantine)),
             None => {
                 let made = tokio::select! {
                     biased; // finished results are kept
