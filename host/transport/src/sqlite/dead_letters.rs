@@ -42,7 +42,7 @@ struct Found {
     body: Vec<u8>,
 }
 
-/// It went back already, or somebody deleted it.
+/// It went back already, or it was deleted.
 #[derive(Debug, thiserror::Error)]
 #[error("the dead letter is gone")]
 struct GoneMeanwhile;

@@ -59,9 +59,19 @@ impl TableDestination {
             let table = Arc::clone(&self.table);
             let found = self.file.write("make a table in", move |connection| {
                 make(connection, &table)?;
-                columns(connection, &table)
+                // Where all columns are there, it can fail for one reason alone.
+                let is_unique = connection.prepare(&insert_into(&table)).is_ok();
+                Ok((columns(connection, &table)?, is_unique))
             });
-            must_have(self.file.path(), &self.table, &found.await?, &COLUMNS)
+            let (found, is_unique) = found.await?;
+            must_have(self.file.path(), &self.table, &found, &COLUMNS)?;
+            match is_unique {
+                true => Ok(()),
+                false => Err(SqliteError::IdNotUnique {
+                    path: self.file.path().to_owned(),
+                    table: self.table.to_string(),
+                }),
+            }
         };
         match made.await {
             Err(error) if error.is_outage() => {
@@ -100,11 +110,6 @@ impl PendingRow {
         let insert = self.file.write("put a result into", move |connection| {
             // The file may be another than at the start.
             make(connection, &table)?;
-            // The same result has the same id, and is there already.
-            let sql = format!(
-                "INSERT INTO {table} (id, correlation_id, content_type, headers, body) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (id) DO NOTHING"
-            );
             let Envelope {
                 message_id,
                 correlation_id,
@@ -112,7 +117,7 @@ impl PendingRow {
                 ..
             } = &row.envelope;
             let row = params![message_id, correlation_id, content_type, row.headers, row.body];
-            connection.execute(&sql, row).map(drop)
+            connection.execute(&insert_into(&table), row).map(drop)
         });
         insert.await
     }
@@ -130,6 +135,14 @@ impl fmt::Display for PendingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "table `{}` in `{}`", self.table, self.file.path().display())
     }
+}
+
+/// The same result has the same id, and is there already.
+fn insert_into(table: &str) -> String {
+    format!(
+        "INSERT INTO {table} (id, correlation_id, content_type, headers, body) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (id) DO NOTHING"
+    )
 }
 
 fn make(connection: &Connection, table: &str) -> rusqlite::Result<()> {

@@ -28,12 +28,19 @@ pub(super) enum SqliteError {
     #[error("work on `{}` has stopped", path.display())]
     Stopped { path: PathBuf },
     /// A table that is there already is not one that messages can be taken from, or results put into.
-    #[error("the table `{table}` in `{}` has no column `{column}`", path.display())]
+    #[error("the table `{table}` in `{}` has no column `{column}`: add it, or name another table", path.display())]
     NoColumn {
         path: PathBuf,
         table: String,
         column: &'static str,
     },
+    /// A table of results would take one twice.
+    #[error(
+        "the table `{table}` in `{}` may have an `id` twice, and a result that is made again must replace nothing and be there once: \
+         make `id` its primary key, or add a unique index on it",
+        path.display()
+    )]
+    IdNotUnique { path: PathBuf, table: String },
 }
 
 impl SqliteError {
@@ -52,7 +59,7 @@ impl SqliteError {
         }
     }
 
-    /// Whether it passes by itself: the file is locked, the disk is full or away. Else somebody must mend something.
+    /// Whether it passes by itself: the file is locked, the disk is full or away. Else an operator must act.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Failed { source, .. } => matches!(
@@ -68,7 +75,7 @@ impl SqliteError {
                 )
             ),
             Self::Silent { .. } => true,
-            Self::Gone { .. } | Self::Stopped { .. } | Self::NoColumn { .. } => false,
+            Self::Gone { .. } | Self::Stopped { .. } | Self::NoColumn { .. } | Self::IdNotUnique { .. } => false,
         }
     }
 }

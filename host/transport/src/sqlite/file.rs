@@ -25,7 +25,7 @@ use super::job::{Access, Asked, Job};
 /// How long SQLite waits for a lock that another process has. Others write for milliseconds; who has a lock for longer is
 /// waited for with the pauses of a held message.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long somebody waits for an answer: a lock, the work before it, and a slow disk.
+/// How long an answer may take: a lock, the work before it, and a slow disk.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Work that shares one transaction: more makes it no faster, and others wait for the file meanwhile.
 const GROUP_MAX: usize = 256;
@@ -41,7 +41,7 @@ struct Inner {
     jobs: mpsc::Sender<Box<dyn Job>>,
 }
 
-/// The files of this process. A thread ends when nobody has its file.
+/// The files of this process. A thread ends when its file is no longer used.
 static FILES: Mutex<BTreeMap<PathBuf, Weak<Inner>>> = Mutex::new(BTreeMap::new());
 
 /// What the thread of a file has.
@@ -198,7 +198,7 @@ impl fmt::Debug for File {
     }
 }
 
-/// Work that nobody waits for.
+/// Work whose answer is not awaited.
 struct Unawaited<W>(Option<W>);
 
 impl<W: FnOnce(&Connection) -> rusqlite::Result<()> + Send> Job for Unawaited<W> {

@@ -18,7 +18,7 @@ pub(super) enum Access {
 pub(super) trait Job: Send {
     fn access(&self) -> Access;
 
-    /// Whether somebody waits for the answer still: work that was given up is not begun.
+    /// Whether the answer is still awaited: work that was given up is not begun.
     fn is_awaited(&self) -> bool;
 
     /// Does it, once. The error says that nothing of it may stay.

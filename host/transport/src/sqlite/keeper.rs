@@ -118,7 +118,7 @@ pub(super) async fn tend(shared: &Arc<Shared>) -> Result<(), SqliteError> {
 /// Checks that the tables are what they must be.
 ///
 /// # Errors
-/// The file fails, or a table of somebody else's has the name of one.
+/// The file fails, or another table has the name of one.
 pub(super) async fn check(shared: &Shared) -> Result<(), SqliteError> {
     let tables = Arc::clone(&shared.tables);
     let found = shared.file.write("make tables in", move |connection| {

@@ -34,7 +34,7 @@ enum Text {
     Unfit(&'static str),
 }
 
-/// Reads a row, and says why no plugin may see it; nothing where it is gone, since somebody deleted it.
+/// Reads a row, and says why no plugin may see it; nothing where it is gone, since it was deleted.
 pub(super) fn read(
     connection: &Connection,
     tables: &Tables,

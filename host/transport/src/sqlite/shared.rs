@@ -57,7 +57,7 @@ pub(super) struct State {
     pub(super) is_registered: bool,
     /// What the last look saw.
     pub(super) look: Look,
-    /// Claims that nobody has any more, and what is to become of their rows.
+    /// Claims that no message holds any more, and what is to become of their rows.
     pub(super) releases: Vec<Release>,
     /// When the lease was renewed last.
     pub(super) renewed: Option<Instant>,
@@ -73,7 +73,7 @@ pub(super) struct Failing {
     pub(super) error: SqliteError,
 }
 
-/// A claim that nobody has any more.
+/// A claim that no message holds any more.
 #[derive(Debug, Clone)]
 pub(super) struct Release {
     pub(super) seq: i64,
@@ -194,7 +194,7 @@ impl Shared {
         }
     }
 
-    /// Ends a claim that nobody has any more, as soon as the file lets it.
+    /// Ends a claim that no message holds any more, as soon as the file lets it.
     pub(super) fn release(&self, release: Release) {
         self.state().releases.push(release);
         self.nudged.notify_one();

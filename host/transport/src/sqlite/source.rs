@@ -115,7 +115,7 @@ impl TableSource {
     /// Whether there are rows to be claimed, as far as is known.
     ///
     /// # Errors
-    /// A run that is to end fails with a file that somebody must mend.
+    /// A run that is to end fails where waiting does not help.
     fn may_claim(&self) -> Result<bool, SqliteError> {
         let state = self.shared.state();
         match &state.failing {
@@ -193,7 +193,7 @@ impl Source for TableSource {
             loop {
                 let changed = self.shared.changed.notified();
                 if self.shared.health.is_open() {
-                    // Whoever waits next is to look, too.
+                    // The next that waits is to look, too.
                     self.shared.changed.notify_one();
                     return;
                 }

@@ -80,7 +80,7 @@ pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<
     asked.query_map([table], |row| row.get(0))?.collect()
 }
 
-/// Whether a table has all columns of a kind: one of somebody else's may have its name.
+/// Whether a table has all columns of a kind: another application's may have its name.
 ///
 /// # Errors
 /// The first that it has not.

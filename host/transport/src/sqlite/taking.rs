@@ -129,7 +129,7 @@ pub(super) fn claim_quarantined(
     }
 }
 
-/// Reads a row that is claimed. Where somebody deleted it, its claim goes too.
+/// Reads a row that is claimed. Where it was deleted, its claim goes too.
 fn read(
     connection: &Connection,
     tables: &Tables,

@@ -259,10 +259,42 @@ async fn a_result_is_there_once_and_a_file_that_is_replaced_is_opened_anew() {
     let held = pending(&file, "c");
     pending(&file, "b").send().await.unwrap();
     std::fs::rename(&file, bench.folder.path().join("away.db")).unwrap();
-    assert!(held.send().await.is_err(), "what nobody finds again was confirmed");
+    assert!(
+        held.send().await.is_err(),
+        "a result in a file that is away was confirmed"
+    );
     std::fs::write(&file, "").unwrap();
     held.send().await.unwrap();
     assert_eq!(count(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_fit_for_results_is_told_at_the_start() {
+    let rows = [
+        ("id TEXT PRIMARY KEY, correlation_id, content_type, headers, body", ""),
+        (
+            "id TEXT, correlation_id, content_type, headers, body",
+            "make `id` its primary key",
+        ),
+        (
+            "id TEXT PRIMARY KEY, correlation_id, headers, body",
+            "has no column `content_type`",
+        ),
+    ];
+    for (columns, expected) in rows {
+        let bench = Bench::new();
+        bench
+            .sql()
+            .execute_batch(&format!("CREATE TABLE results ({columns})"))
+            .unwrap();
+        let file = File::of(&bench.folder.path().join("a.db")).unwrap();
+        let prepared = TableDestination::new(file, "results").prepare().await;
+        let told = prepared.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            told.contains(expected) && told.is_empty() == expected.is_empty(),
+            "{columns}: {told}"
+        );
+    }
 }
 
 #[tokio::test]
