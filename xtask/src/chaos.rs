@@ -9,7 +9,6 @@ use crate::guests;
 use crate::machine;
 use crate::project::{Program, Project};
 use crate::step::{self, Outcome, StepCounts};
-use crate::test::FAILPOINTS;
 
 /// What every change must pass: every kind of fault comes at least once, on two cores.
 const SHORT: [&str; 4] = ["--minutes", "2", "--seed", "3"];
@@ -21,7 +20,7 @@ const SHORT: [&str; 4] = ["--minutes", "2", "--seed", "3"];
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<()> {
     machine::install(machine::NEEDED_BY_TESTS)?;
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"), &FAILPOINTS)?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
     step::must_succeed(command(project, &guests.folder, &host)?.args(arguments))
 }
 
@@ -39,7 +38,7 @@ pub(crate) fn short(project: &Project, guests: &Path, host: &Path) -> Result<Out
 }
 
 fn command(project: &Project, guests: &Path, host: &Path) -> Result<Command> {
-    let chaos = project.build("millrace-tests", Program::Example("chaos"), &FAILPOINTS)?;
+    let chaos = project.build("millrace-tests", Program::Example("chaos"))?;
     let mut chaos = Command::new(chaos);
     chaos
         .env("MILLRACE_GUESTS", guests)

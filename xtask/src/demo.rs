@@ -19,7 +19,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     println!("Building the two plugins for wasm32-wasip2 and wasm32-unknown-unknown ...");
     let guests = guests::build(project)?;
     println!("Building the host ...");
-    let host = project.build("millrace", Program::Binary("millrace"), &[])?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
 
     let demo = project.root.join("demo");
     let pictures = lay_out(project, &demo, &guests)?;

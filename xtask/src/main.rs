@@ -106,15 +106,15 @@ fn main() -> Result<()> {
 }
 
 fn train(project: &Project, arguments: &[String]) -> Result<()> {
-    let trainer = project.build("millrace-train", Program::Binary("millrace-train"), &[])?;
+    let trainer = project.build("millrace-train", Program::Binary("millrace-train"))?;
     step::must_succeed(Command::new(trainer).args(arguments).current_dir(&project.root))
 }
 
 fn bench(project: &Project, arguments: &[String]) -> Result<()> {
     machine::install(machine::NEEDED_BY_BENCH)?;
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"), &[])?;
-    let bench = project.build("millrace-tests", Program::Example("drain"), &[])?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let bench = project.build("millrace-tests", Program::Example("drain"))?;
     let mut bench = Command::new(bench);
     bench.env("MILLRACE_GUESTS", guests.folder).env("MILLRACE_HOST", host);
     step::must_succeed(bench.args(arguments).current_dir(&project.root))

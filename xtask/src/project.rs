@@ -73,11 +73,11 @@ impl Project {
         command
     }
 
-    /// Builds a program of a member, with `more` said to cargo, and gives its path.
+    /// Builds a program of a member, and gives its path.
     ///
     /// The host is always selected beside it: which features a library is built with depends on the selection, and
     /// another one would build Burn a second time.
-    pub(crate) fn build(&self, package: &str, program: Program, more: &[&str]) -> Result<PathBuf> {
+    pub(crate) fn build(&self, package: &str, program: Program) -> Result<PathBuf> {
         let (kind, name, folder) = match program {
             Program::Binary(name) => ("--bin", name, self.profile.clone()),
             Program::Example(name) => ("--example", name, self.profile.join("examples")),
@@ -91,7 +91,7 @@ impl Project {
             println!("The first build compiles about 450 crates: half an hour on two cores.");
         }
         let mut build = self.cargo(["build", "--package", "millrace", "--package", package, kind, name]);
-        step::must_succeed(build.args(more))?;
+        step::must_succeed(&mut build)?;
         Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
     }
 

@@ -25,8 +25,6 @@ const MDBOOK: Tool = Tool {
     more: &["--no-default-features"],
     building: "build mdbook",
 };
-/// Host and tests are built with the failpoints that tests set; clippy and the documentation see the host without.
-pub(crate) const FAILPOINTS: [&str; 2] = ["--features", "millrace/failpoints"];
 /// The test that compares generated files with what the code makes.
 const GENERATED: &str = "schema::generated_files_are_what_the_code_makes";
 
@@ -43,9 +41,9 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     }
     println!("\n=== guests: both wasm targets");
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"), &FAILPOINTS)?;
+    let host = project.build("millrace", Program::Binary("millrace"))?;
     let mut tests = project.cargo(["test", "--workspace", "--no-fail-fast"]);
-    tests.args(FAILPOINTS).args(filter);
+    tests.args(filter);
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
     if filter.is_none() {
         outcomes.push(chaos::short(project, &guests.folder, &host)?);
@@ -83,7 +81,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
 /// When that fails.
 pub(crate) fn generate(project: &Project) -> Result<()> {
     let mut test = project.cargo(["test", "--workspace", "--test", "it"]);
-    test.args(FAILPOINTS).args(["--", "--exact", GENERATED]);
+    test.args(["--", "--exact", GENERATED]);
     step::must_succeed(test.env("UPDATE_GENERATED", "1"))
 }
 

@@ -1,5 +1,5 @@
-//! Places where a test makes the host die, panic, wait or fail. Knows no module; in a build without the feature
-//! `failpoints` there is nothing behind it.
+//! Places where a test makes the host die, panic, wait or fail. Knows no module; in a build without debug assertions,
+//! which is what is deployed, there is nothing behind it: one build serves development and tests.
 //!
 //! `MILLRACE_FAILPOINTS` says what happens where: `PLACE[(ID)]=ACTION[@HITS]`, separated by commas. ID, a message id,
 //! is for places that know one. HITS counts from 1: `@3` the third, `@2..4` the second to the fourth, `@2..` the
@@ -47,7 +47,7 @@ pub enum Fault {
     Lost,
 }
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(debug_assertions))]
 mod points {
     use super::{Failpoint, Fault};
 
@@ -66,7 +66,7 @@ mod points {
     }
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 mod points;
 
 pub use points::{before_abort, hit, pass};

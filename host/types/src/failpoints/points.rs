@@ -1,9 +1,11 @@
-//! Failpoints from the environment, and their actions. Only in builds with the feature `failpoints`.
+//! Failpoints from the environment, and their actions. Only in builds with debug assertions.
 
+use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::{Failpoint, Fault};
@@ -44,16 +46,45 @@ pub fn before_abort(flush: fn()) {
 pub async fn pass(place: Failpoint, id: &str) {
     for action in due(points(), place, id) {
         match action {
-            Action::Wait(pause) => tokio::time::sleep(pause).await,
+            Action::Wait(pause) => sleep(pause).await,
             Action::While(file) => {
                 log_wait(place, id, &file);
                 while file.exists() {
-                    tokio::time::sleep(LOOK).await;
+                    sleep(LOOK).await;
                 }
             }
             action => drop(act(place, &action)),
         }
     }
+}
+
+/// Waits on a thread of its own: this crate knows no runtime.
+async fn sleep(pause: Duration) {
+    #[derive(Default)]
+    struct Slept {
+        is_over: bool,
+        waker: Option<Waker>,
+    }
+    fn lock(slept: &Mutex<Slept>) -> MutexGuard<'_, Slept> {
+        slept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    let slept = Arc::new(Mutex::new(Slept::default()));
+    let sleeper = Arc::clone(&slept);
+    std::thread::spawn(move || {
+        std::thread::sleep(pause);
+        let mut slept = lock(&sleeper);
+        slept.is_over = true;
+        slept.waker.take().into_iter().for_each(Waker::wake);
+    });
+    poll_fn(|context| {
+        let mut slept = lock(&slept);
+        if slept.is_over {
+            return Poll::Ready(());
+        }
+        slept.waker = Some(context.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Passes a place on a thread of its own; gives the failure that is to be made up there.
