@@ -38,4 +38,4 @@ pub use millrace_sandbox as sandbox;
 pub use millrace_transport as transport;
 pub use millrace_transport::{callers, isolation};
 pub use millrace_types::{dead_letter, disposition, histogram, kept_prediction, message, metric, plugins, quota};
-use millrace_types::{error_chain, failpoints};
+use millrace_types::{error_chain, failpoints, log_fields, waiters};

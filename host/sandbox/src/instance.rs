@@ -12,9 +12,10 @@ use super::bindings::{self, MessageHandle, PredictionHandle, preprocess, route, 
 use super::compile::detail;
 use super::declared::{self, Setting, SettingDiagnostic};
 use super::fault::fault;
+use super::limits::Start;
 use super::load::LoadedPlugin;
 use super::output::TransformOf;
-use super::state::{Caller, State};
+use super::state::{Invocation, State};
 use super::text::sanitize;
 use super::{CallError, Role, limits, output};
 
@@ -128,14 +129,9 @@ impl Instance {
     ///
     /// # Errors
     /// When the plugin refuses its settings, traps, or crosses a bound.
-    pub(super) fn new(
-        plugin: &LoadedPlugin,
-        settings: &str,
-        message_id: &str,
-        caller: &Caller,
-    ) -> Result<Self, NoInstance> {
-        let mut store = store(plugin, message_id);
-        store.data_mut().caller = caller.clone();
+    pub(super) fn new(plugin: &LoadedPlugin, settings: &str, invocation: Invocation<'_>) -> Result<Self, NoInstance> {
+        let mut store = store(plugin, invocation.message_id, invocation.began);
+        store.data_mut().caller = invocation.caller.clone();
         match plugin.linked.instantiate(&mut store) {
             Ok((every, exports)) => configured(plugin, store, &every, exports, settings),
             Err(error) => Err(no_instance(&error, &mut store)),
@@ -166,12 +162,12 @@ impl Instance {
     }
 
     /// Lets an instance begin another call: its clock and its log start again.
-    pub(super) fn begin(&mut self, message_id: &str, caller: &Caller) {
+    pub(super) fn begin(&mut self, invocation: Invocation<'_>) {
         self.store.set_epoch_deadline(1);
         let state = self.store.data_mut();
-        state.caller = caller.clone();
-        state.clock = limits::CallClock::start(self.allowance.deadline);
-        state.log.begin(message_id);
+        state.caller = invocation.caller.clone();
+        state.clock = limits::CallClock::new(invocation.began, self.allowance.deadline);
+        state.log.begin(invocation.message_id);
     }
 
     /// Calls the preprocessor.
@@ -280,7 +276,7 @@ impl From<NoInstance> for CallError {
 }
 
 /// A store for one instance, with the bounds of one call that begins now.
-fn store(plugin: &LoadedPlugin, message_id: &str) -> Store<State> {
+fn store(plugin: &LoadedPlugin, message_id: &str, began: Start) -> Store<State> {
     let LoadedPlugin {
         identity,
         linked,
@@ -290,7 +286,7 @@ fn store(plugin: &LoadedPlugin, message_id: &str) -> Store<State> {
     } = plugin;
     let mut store = Store::new(
         linked.pre.engine(),
-        State::new(identity, log, allowance.deadline, allowance.memory_bytes),
+        State::new(identity, log, (began, allowance.deadline), allowance.memory_bytes),
     );
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(limits::on_tick);
@@ -303,7 +299,7 @@ fn store(plugin: &LoadedPlugin, message_id: &str) -> Store<State> {
 
 /// An instance that said which settings it takes.
 fn asked(plugin: &LoadedPlugin) -> Result<(Store<State>, EveryPlugin, Exports, Vec<Setting>), NoInstance> {
-    let mut store = store(plugin, "");
+    let mut store = store(plugin, "", Start::now());
     let asked = plugin.linked.instantiate(&mut store).and_then(|(every, exports)| {
         let settings = every.millrace_pipeline_plugin().call_settings(&mut store)?;
         Ok((every, exports, settings))

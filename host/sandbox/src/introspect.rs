@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use millrace_config::PluginConfig;
 
 use super::fault::panic_text;
-use super::state::Caller;
+use super::limits::Start;
+use super::state::{Caller, Invocation};
 use super::{CallError, LoadError, LoadProblem, Plugin, Role, Sandbox, Setting};
 
 /// Starts that are measured: enough for a median that the first, cold ones do not move.
@@ -61,7 +62,11 @@ impl Plugin {
         let began = Instant::now();
         while all.len() < STARTS && (all.is_empty() || began.elapsed() < PATIENCE) {
             let start = Instant::now();
-            let instance = self.instance("", &Caller::default())?;
+            let instance = self.instance(Invocation {
+                message_id: "",
+                caller: &Caller::default(),
+                began: Start::now(),
+            })?;
             all.push(start.elapsed());
             memory_bytes = memory_bytes.max(instance.memory_peak());
         }

@@ -63,11 +63,18 @@ pub(super) enum Breach {
     },
 }
 
+/// When something began on this thread. Reading the CPU time of a thread is a system call: once is enough for all that
+/// begins at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    cpu: Duration,
+    wall: Instant,
+}
+
 /// The time of one call, charged to the thread that it runs on.
 #[derive(Debug)]
 pub(super) struct CallClock {
-    cpu_began: Duration,
-    wall_began: Instant,
+    began: Start,
     cpu_allowed: Duration,
     wall_allowed: Duration,
 }
@@ -87,12 +94,31 @@ pub fn wall_time(deadline: Duration) -> Duration {
     deadline.saturating_mul(WALL_FACTOR).saturating_add(WALL_SLACK)
 }
 
-impl CallClock {
-    /// Starts a call on this thread.
-    pub(super) fn start(deadline: Duration) -> Self {
+impl Start {
+    /// This moment.
+    pub(super) fn now() -> Self {
         Self {
-            cpu_began: thread_cpu_time(),
-            wall_began: Instant::now(),
+            cpu: thread_cpu_time(),
+            wall: Instant::now(),
+        }
+    }
+
+    /// CPU time of this thread since.
+    pub(super) fn cpu_used(&self) -> Duration {
+        thread_cpu_time().saturating_sub(self.cpu)
+    }
+
+    /// When it was.
+    pub(super) fn at(&self) -> Instant {
+        self.wall
+    }
+}
+
+impl CallClock {
+    /// The clock of a call that began on this thread.
+    pub(super) fn new(began: Start, deadline: Duration) -> Self {
+        Self {
+            began,
             cpu_allowed: deadline,
             wall_allowed: wall_time(deadline),
         }
@@ -100,11 +126,11 @@ impl CallClock {
 
     /// CPU time charged so far.
     pub(super) fn used(&self) -> Duration {
-        thread_cpu_time().saturating_sub(self.cpu_began)
+        self.began.cpu_used()
     }
 
     fn check(&self) -> Result<(), Breach> {
-        let (used, took) = (self.used(), self.wall_began.elapsed());
+        let (used, took) = (self.used(), self.began.wall.elapsed());
         if used > self.cpu_allowed {
             return Err(Breach::CpuTime {
                 used,
@@ -187,7 +213,7 @@ impl ResourceLimiter for MemoryLimiter {
 }
 
 /// CPU time of the current thread since it began.
-pub(super) fn thread_cpu_time() -> Duration {
+fn thread_cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 

@@ -19,6 +19,7 @@ use super::bindings::{self, MessageHandle, PredictionHandle};
 use super::compile::{Compiler, detail};
 use super::fault::fault;
 use super::instance::HANDLES_MAX;
+use super::limits::Start;
 use super::load::{PLUGIN_INTERFACE, read};
 use super::load_error::LoadProblem;
 use super::state::State;
@@ -236,7 +237,12 @@ impl Measured {
     }
 
     fn store(&self, asked: &CallInput) -> wasmtime::Result<Store<State>> {
-        let state = State::new(&self.identity, &self.log, self.deadline, self.memory_bytes);
+        let state = State::new(
+            &self.identity,
+            &self.log,
+            (Start::now(), self.deadline),
+            self.memory_bytes,
+        );
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(limits::on_tick);

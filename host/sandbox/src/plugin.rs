@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_config::{Isolation, PluginConfig};
 use millrace_types::disposition::PluginIdentity;
@@ -14,11 +14,11 @@ use tokio::sync::oneshot;
 
 use super::instance::Instance;
 use super::instance_cache::InstanceCache;
-use super::limits::thread_cpu_time;
+use super::limits::Start;
 use super::load::LoadedPlugin;
 use super::meter::{PluginCounts, PluginMeter};
 use super::output::RESULT_BODIES_MAX_BYTES;
-use super::state::Caller;
+use super::state::{Caller, Invocation};
 use super::workers::{Job, Stopped, Workers};
 use super::{CallError, Called, Lane, NamedDestination, Role, Setting, TransformOf, declared, fault};
 
@@ -175,30 +175,35 @@ impl Plugin {
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
         // Until the answer is here, or its caller is dropped.
         let (caller, _waiting) = Caller::new();
-        let job = move |instance_cache: &mut InstanceCache| {
+        let job = move |instance_cache: &mut InstanceCache, began: Start| {
             if caller.is_gone() {
-                return;
+                return Duration::ZERO;
             }
-            let (began, cpu_began) = (Instant::now(), thread_cpu_time());
             // Without this, a panic of ours would end the worker, and with the last worker the host's work.
             let answer = catch_unwind(AssertUnwindSafe(|| {
                 failpoints::hit(Failpoint::Call);
-                plugin.run(instance_cache, &message.id, &caller, call)
+                let invocation = Invocation {
+                    message_id: &message.id,
+                    caller: &caller,
+                    began,
+                };
+                plugin.run(instance_cache, invocation, call)
             }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: the caller may rely on being the only holder of the plugin.
             drop((plugin, message));
-            let (ran, cpu) = (began.elapsed(), thread_cpu_time().saturating_sub(cpu_began));
+            let (ran, cpu) = (began.at().elapsed(), began.cpu_used());
             if reply.send(Called { answer, ran, cpu }).is_err() {
                 tracing::debug!("a plugin call ended after its caller had given up");
             }
+            cpu
         };
         let stopped = Called {
             answer: Err(CallError::Stopped),
             ran: Duration::ZERO,
             cpu: Duration::ZERO,
         };
-        match lane.queue.submit(Job::new(&self.meter, job), lane.order).await {
+        match lane.queue.submit(Job::new(&self.meter, job), lane.order) {
             Ok(()) => answer.await.unwrap_or(stopped),
             Err(Stopped) => stopped,
         }
@@ -208,11 +213,10 @@ impl Plugin {
     fn run<T>(
         self: &Arc<Self>,
         instance_cache: &mut InstanceCache,
-        message_id: &str,
-        caller: &Caller,
+        invocation: Invocation<'_>,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let answer = self.run_in_an_instance(instance_cache, message_id, caller, call);
+        let answer = self.run_in_an_instance(instance_cache, invocation, call);
         match answer {
             Err(CallError::Stopped) => {}
             Err(CallError::Fault { .. }) => drop(self.faults_in_row.fetch_add(1, Ordering::Relaxed)),
@@ -224,12 +228,11 @@ impl Plugin {
     fn run_in_an_instance<T>(
         self: &Arc<Self>,
         instance_cache: &mut InstanceCache,
-        message_id: &str,
-        caller: &Caller,
+        invocation: Invocation<'_>,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         if self.isolation == Isolation::Message {
-            let mut instance = self.instance(message_id, caller)?;
+            let mut instance = self.instance(invocation)?;
             let answer = call(&mut instance);
             self.saw(&instance);
             return answer;
@@ -237,12 +240,12 @@ impl Plugin {
         let faults = self.faults.load(Ordering::Relaxed);
         let mut instance = match instance_cache.take(self, faults) {
             Some(mut instance) => {
-                instance.begin(message_id, caller);
+                instance.begin(invocation);
                 instance
             }
             None => {
                 instance_cache.make_room();
-                self.instance(message_id, caller)?
+                self.instance(invocation)?
             }
         };
         let answer = call(&mut instance);
@@ -276,8 +279,8 @@ impl Plugin {
         &self.meter
     }
 
-    pub(super) fn instance(&self, message_id: &str, caller: &Caller) -> Result<Instance, CallError> {
-        Ok(Instance::new(&self.loaded, &self.settings, message_id, caller)?)
+    pub(super) fn instance(&self, invocation: Invocation<'_>) -> Result<Instance, CallError> {
+        Ok(Instance::new(&self.loaded, &self.settings, invocation)?)
     }
 
     fn host_panicked(&self, message_id: &str, panic: &(dyn std::any::Any + Send)) -> CallError {

@@ -8,7 +8,7 @@ use millrace_types::disposition::PluginIdentity;
 use millrace_types::message::{Message, Prediction};
 use millrace_types::quota::LineQuota;
 
-use super::limits::{CallClock, MemoryLimiter};
+use super::limits::{CallClock, MemoryLimiter, Start};
 use super::log::CallLog;
 
 /// The caller that waits for an answer. Without it the call is ended at the next tick: it would hold a worker that
@@ -23,6 +23,16 @@ pub(super) struct Caller {
 #[must_use = "dropping it ends the call"]
 pub(super) struct Waiting {
     is_gone: Arc<AtomicBool>,
+}
+
+/// A call as an instance sees it before it knows what is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Invocation<'a> {
+    /// The message that it is about, for the log.
+    pub(super) message_id: &'a str,
+    pub(super) caller: &'a Caller,
+    /// When it began on this thread.
+    pub(super) began: Start,
 }
 
 /// The host's side of one instance.
@@ -47,14 +57,14 @@ impl State {
     pub(super) fn new(
         plugin: &Arc<PluginIdentity>,
         log: &Arc<LineQuota>,
-        deadline: Duration,
+        (began, deadline): (Start, Duration),
         memory_bytes: usize,
     ) -> Self {
         Self {
             message: None,
             prediction: None,
             caller: Caller::default(),
-            clock: CallClock::start(deadline),
+            clock: CallClock::new(began, deadline),
             limiter: MemoryLimiter::new(memory_bytes),
             log: CallLog::new(Arc::clone(plugin), Arc::clone(log)),
         }

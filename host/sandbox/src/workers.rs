@@ -10,23 +10,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use millrace_types::waiters::Waiters;
 
 use super::instance_cache::InstanceCache;
-use super::limits::thread_cpu_time;
+use super::limits::Start;
 use super::meter::PluginMeter;
-
-/// Jobs of a lane that are queued or running, for each worker that the lane may hold: one runs, and the rest wait,
-/// because a job of tens of microseconds is over before its caller has woken up to hand in the next, and a worker that
-/// finds none begins a job of another lane, which may be long.
-const JOBS_PER_WORKER: usize = 32;
 
 /// A worker's stack: the guest's share, and plenty for the host's functions that it calls.
 const STACK_BYTES: usize = 2 << 20;
 
-/// A piece of work; it answers its caller itself.
+/// A piece of work; it answers its caller itself, and says how much CPU time it took since it began.
 pub(super) struct Job {
-    run: Box<dyn FnOnce(&mut InstanceCache) + Send>,
+    run: Box<dyn FnOnce(&mut InstanceCache, Start) -> Duration + Send>,
     meter: Arc<PluginMeter>,
     since: Instant,
 }
@@ -38,9 +33,9 @@ pub(super) struct Stopped;
 /// When a job's turn is, among those of its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// After those that came before it, once the lane has a slot for it.
+    /// After those that came before it.
     InTurn,
-    /// Before all that are not first themselves, without a slot.
+    /// Before all that are not first themselves.
     First,
 }
 
@@ -55,7 +50,6 @@ pub(super) struct Workers {
 pub(super) struct LaneQueue {
     workers: Arc<Workers>,
     id: u64,
-    slots: Arc<Semaphore>,
 }
 
 struct Board {
@@ -66,6 +60,7 @@ struct Board {
     // saved up nothing.
     level: Duration,
     last_id: u64,
+    waiters: Waiters,
     // Counts plugins that are gone: a worker that has seen fewer looks through its cached instances.
     retired: u64,
     stopping: bool,
@@ -78,26 +73,24 @@ struct LaneState {
     running: usize,
     // CPU time of its jobs that are over.
     used: Duration,
-    // Bounded by the messages in flight: each has at most one.
+    // Both are bounded by the messages in flight: each has at most one.
     first: VecDeque<Job>,
-    // Bounded by the lane's slots.
-    jobs: VecDeque<(Job, OwnedSemaphorePermit)>,
+    jobs: VecDeque<Job>,
 }
 
 /// The next step of a worker.
 enum Next {
-    Run {
-        lane: u64,
-        job: Job,
-        permit: Option<OwnedSemaphorePermit>,
-    },
+    Run { lane: u64, job: Job },
     Retire,
     Stop,
 }
 
 impl Job {
     /// Work that a meter counts, and that waits from now on.
-    pub(super) fn new(meter: &Arc<PluginMeter>, run: impl FnOnce(&mut InstanceCache) + Send + 'static) -> Self {
+    pub(super) fn new(
+        meter: &Arc<PluginMeter>,
+        run: impl FnOnce(&mut InstanceCache, Start) -> Duration + Send + 'static,
+    ) -> Self {
         Self {
             run: Box::new(run),
             meter: Arc::clone(meter),
@@ -117,6 +110,7 @@ impl Workers {
             next: 0,
             level: Duration::ZERO,
             last_id: 0,
+            waiters: Waiters::default(),
             retired: 0,
             stopping: false,
         };
@@ -161,12 +155,9 @@ impl Workers {
             first: VecDeque::new(),
             jobs: VecDeque::new(),
         });
-        drop(board);
-        let slots = Arc::new(Semaphore::new(share.saturating_mul(JOBS_PER_WORKER)));
         LaneQueue {
             workers: Arc::clone(self),
             id,
-            slots,
         }
     }
 
@@ -174,8 +165,7 @@ impl Workers {
     pub(super) fn retire(&self) {
         let mut board = self.board();
         board.retired = board.retired.saturating_add(1);
-        drop(board);
-        self.changed.notify_all();
+        board.waiters.wake_all(&self.changed);
     }
 
     /// Lets workers end after their current job; jobs that wait are dropped.
@@ -187,24 +177,23 @@ impl Workers {
             .iter_mut()
             .map(|lane| (std::mem::take(&mut lane.first), std::mem::take(&mut lane.jobs)))
             .collect();
+        board.waiters.wake_all(&self.changed);
         drop(board);
-        self.changed.notify_all();
         // Not under the lock: a job may hold the last of a plugin, which then asks for the lock itself.
         drop(waiting);
     }
 
     fn work(&self) {
         let mut instance_cache = InstanceCache::default();
-        let mut retired = 0;
+        let (mut retired, mut ran) = (0, None);
         loop {
-            match self.next(&mut retired) {
-                Next::Run { lane, job, permit } => {
-                    let (waited, began) = (job.since.elapsed(), thread_cpu_time());
-                    (job.run)(&mut instance_cache);
-                    let used = thread_cpu_time().saturating_sub(began);
+            match self.next(&mut retired, ran.take()) {
+                Next::Run { lane, job } => {
+                    let began = Start::now();
+                    let waited = began.at().saturating_duration_since(job.since);
+                    let used = (job.run)(&mut instance_cache, began);
                     job.meter.add(waited, used);
-                    self.ran(lane, used);
-                    drop(permit);
+                    ran = Some((lane, used));
                 }
                 Next::Retire => instance_cache.drop_retired(),
                 Next::Stop => return,
@@ -212,8 +201,14 @@ impl Workers {
         }
     }
 
-    fn next(&self, retired: &mut u64) -> Next {
+    /// Waits for what to do next, after a job of a lane that took so long.
+    fn next(&self, retired: &mut u64, ran: Option<(u64, Duration)>) -> Next {
         let mut board = self.board();
+        if let Some((lane, used)) = ran
+            && board.ran(lane, used)
+        {
+            board.waiters.wake_one(&self.changed);
+        }
         loop {
             if board.stopping {
                 return Next::Stop;
@@ -225,25 +220,9 @@ impl Workers {
             if let Some(next) = board.take() {
                 return next;
             }
+            board.waiters.begin();
             board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Counts a job as over. Another worker may have passed this lane by because it had its share.
-    fn ran(&self, lane: u64, used: Duration) {
-        let mut board = self.board();
-        let waiting = board
-            .lanes
-            .iter_mut()
-            .find(|state| state.id == lane)
-            .is_some_and(|state| {
-                state.running = state.running.saturating_sub(1);
-                state.used = state.used.saturating_add(used);
-                state.has_work()
-            });
-        drop(board);
-        if waiting {
-            self.changed.notify_one();
+            board.waiters.end();
         }
     }
 
@@ -254,6 +233,18 @@ impl Workers {
 }
 
 impl Board {
+    /// Counts a job as over. Whether a worker that passed its lane by should look again: the lane had its share, and has more
+    /// work than the worker that asks will take.
+    fn ran(&mut self, id: u64, used: Duration) -> bool {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.id == id) else {
+            return false;
+        };
+        let had_its_share = lane.running >= lane.share;
+        lane.running = lane.running.saturating_sub(1);
+        lane.used = lane.used.saturating_add(used);
+        had_its_share && lane.has_work()
+    }
+
     /// Takes the next job of the lane that has used the least, of those that have one and have not their share already.
     fn take(&mut self) -> Option<Next> {
         let n_lanes = self.lanes.len();
@@ -264,23 +255,23 @@ impl Board {
         });
         let (used, index) = waiting.min_by_key(|(used, _)| *used)?;
         let lane = self.lanes.get_mut(index)?;
-        let (job, permit) = lane.next()?;
+        let job = lane.next()?;
         lane.running = lane.running.saturating_add(1);
         let lane = lane.id;
         (self.next, self.level) = (index.wrapping_add(1), used);
-        Some(Next::Run { lane, job, permit })
+        Some(Next::Run { lane, job })
     }
 
     /// Queues a job of a lane.
-    fn add(&mut self, id: u64, job: Job, permit: Option<OwnedSemaphorePermit>) -> Result<(), Stopped> {
+    fn add(&mut self, id: u64, job: Job, order: Order) -> Result<(), Stopped> {
         let level = self.level;
         let lane = self.lanes.iter_mut().find(|lane| lane.id == id).ok_or(Stopped)?;
         if !lane.has_work() && lane.running == 0 {
             lane.used = lane.used.max(level);
         }
-        match permit {
-            Some(permit) => lane.jobs.push_back((job, permit)),
-            None => lane.first.push_back(job),
+        match order {
+            Order::InTurn => lane.jobs.push_back(job),
+            Order::First => lane.first.push_back(job),
         }
         Ok(())
     }
@@ -291,34 +282,23 @@ impl LaneState {
         !self.first.is_empty() || !self.jobs.is_empty()
     }
 
-    fn next(&mut self) -> Option<(Job, Option<OwnedSemaphorePermit>)> {
-        if let Some(job) = self.first.pop_front() {
-            return Some((job, None));
-        }
-        self.jobs.pop_front().map(|(job, permit)| (job, Some(permit)))
+    fn next(&mut self) -> Option<Job> {
+        self.first.pop_front().or_else(|| self.jobs.pop_front())
     }
 }
 
 impl LaneQueue {
-    /// Queues a job: one that is first at once, another as soon as the lane has room for it.
-    ///
-    /// # Cancellation
-    /// Before there is room, nothing happened; afterwards the job runs, whether anybody waits for its answer or not.
+    /// Queues a job. It runs, whether its caller still waits for its answer or not.
     ///
     /// # Errors
     /// When the workers have stopped.
-    pub(super) async fn submit(&self, job: Job, order: Order) -> Result<(), Stopped> {
-        let permit = match order {
-            Order::InTurn => Some(Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Stopped)?),
-            Order::First => None,
-        };
+    pub(super) fn submit(&self, job: Job, order: Order) -> Result<(), Stopped> {
         let mut board = self.workers.board();
         if board.stopping {
             return Err(Stopped);
         }
-        board.add(self.id, job, permit)?;
-        drop(board);
-        self.workers.changed.notify_one();
+        board.add(self.id, job, order)?;
+        board.waiters.wake_one(&self.workers.changed);
         Ok(())
     }
 }
@@ -354,12 +334,26 @@ impl fmt::Debug for LaneQueue {
 mod tests {
     use super::*;
 
+    fn job() -> Job {
+        Job::new(&Arc::default(), |_, _| Duration::ZERO)
+    }
+
+    #[test]
+    fn a_worker_that_waits_is_woken_for_a_lane_that_had_its_share() {
+        let mut board = board(&[(0, 3)]);
+        check(&mut board, &[0, 0]);
+        assert!(
+            board.ran(0, Duration::ZERO),
+            "one is left, and the other worker may have passed it by"
+        );
+        check(&mut board, &[0]);
+        assert!(!board.ran(0, Duration::ZERO), "nothing is left");
+    }
+
     /// A board with lanes that have used so many milliseconds and have so many jobs.
     fn board(lanes: &[(u64, usize)]) -> Board {
-        let slots = Arc::new(Semaphore::new(100));
         let lane = |(id, (used_ms, n_jobs)): (usize, &(u64, usize))| {
-            let permit = || Arc::clone(&slots).try_acquire_owned().unwrap();
-            let jobs = std::iter::repeat_with(|| (Job::new(&Arc::default(), |_| {}), permit()));
+            let jobs = std::iter::repeat_with(job);
             LaneState {
                 id: id as u64,
                 share: 2,
@@ -374,6 +368,7 @@ mod tests {
             next: 0,
             level: Duration::ZERO,
             last_id: 0,
+            waiters: Waiters::default(),
             retired: 0,
             stopping: false,
         }
@@ -402,8 +397,7 @@ mod tests {
     fn a_lane_that_paused_has_saved_up_nothing() {
         let mut board = board(&[(500, 1), (0, 0)]);
         check(&mut board, &[0]);
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        board.add(1, Job::new(&Arc::default(), |_| {}), Some(permit)).unwrap();
+        board.add(1, job(), Order::InTurn).unwrap();
         let used: Vec<_> = board.lanes.iter().map(|lane| lane.used).collect();
         assert_eq!(used, [Duration::from_millis(500); 2]);
     }
@@ -412,11 +406,13 @@ mod tests {
     fn a_job_that_is_first_comes_before_those_that_came_before_it() {
         let mut board = board(&[(0, 3)]);
         let meter = Arc::new(PluginMeter::default());
-        board.add(0, Job::new(&meter, |_| {}), None).unwrap();
-        let Some(Next::Run { job, permit, .. }) = board.take() else {
+        board
+            .add(0, Job::new(&meter, |_, _| Duration::ZERO), Order::First)
+            .unwrap();
+        let Some(Next::Run { job, .. }) = board.take() else {
             panic!("there is work");
         };
-        assert!(Arc::ptr_eq(&job.meter, &meter) && permit.is_none());
-        assert!(matches!(board.take(), Some(Next::Run { permit: Some(_), .. })));
+        assert!(Arc::ptr_eq(&job.meter, &meter));
+        assert!(matches!(board.take(), Some(Next::Run { job, .. }) if !Arc::ptr_eq(&job.meter, &meter)));
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::waiters::Waiters;
+
 /// Items that wait for the device, and how many more are on their way.
 ///
 /// Its length is bounded by the prefetch of the pipelines that use the model: each message in flight has one item.
@@ -54,6 +56,7 @@ impl Closed {
 struct State<T> {
     items: VecDeque<(Instant, T)>,
     n_reserved: usize,
+    waiters: Waiters,
     closed: bool,
 }
 
@@ -62,6 +65,7 @@ impl<T> Queue<T> {
         let state = State {
             items: VecDeque::new(),
             n_reserved: 0,
+            waiters: Waiters::default(),
             closed: false,
         };
         Self {
@@ -82,7 +86,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         state.n_reserved -= 1;
         if state.n_reserved == 0 {
-            self.changed.notify_one();
+            state.waiters.wake_one(&self.changed);
         }
     }
 
@@ -93,7 +97,7 @@ impl<T> Queue<T> {
         state.items.push_back((Instant::now(), item));
         // The device thread need not wake for an item that neither begins nor closes a batch.
         if state.items.len() == 1 || state.items.len() >= self.max_batch || state.n_reserved == 0 {
-            self.changed.notify_one();
+            state.waiters.wake_one(&self.changed);
         }
     }
 
@@ -106,7 +110,9 @@ impl<T> Queue<T> {
                 if state.closed {
                     return None;
                 }
+                state.waiters.begin();
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiters.end();
                 continue;
             };
             let left = self.max_wait.saturating_sub(first.elapsed());
@@ -115,15 +121,17 @@ impl<T> Queue<T> {
                 let items = state.items.drain(..n).collect();
                 if !state.items.is_empty() {
                     // Another device thread may be asleep.
-                    self.changed.notify_one();
+                    state.waiters.wake_one(&self.changed);
                 }
                 return Some(Batch { items, closed });
             }
+            state.waiters.begin();
             state = self
                 .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            state.waiters.end();
         }
     }
 
@@ -141,8 +149,9 @@ impl<T> Queue<T> {
 
     /// Lets the device threads end once the queue is empty.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiters.wake_all(&self.changed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

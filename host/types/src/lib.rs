@@ -17,3 +17,4 @@ pub mod log_fields;
 pub mod metric;
 pub mod quota;
 pub mod scarcity;
+pub mod waiters;

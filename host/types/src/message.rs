@@ -1,5 +1,6 @@
 //! Messages, predictions and results as plain data. Knows no library: not where they come from, not what runs them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
@@ -178,8 +179,11 @@ pub struct Envelope {
     /// Such as `application/json`.
     pub content_type: Option<String>,
     /// `x-millrace-*` headers and, for results, the plugin's.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Headers,
 }
+
+/// Headers that the host writes: most names are constants.
+pub type Headers = BTreeMap<Cow<'static, str>, String>;
 
 #[cfg(test)]
 mod tests {
