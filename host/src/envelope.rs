@@ -1,17 +1,18 @@
 //! Envelopes of results and dead letters: ids, and the headers that report what happened. Knows no broker.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use millrace_types::digest::digest;
+use millrace_types::digest::hex;
 use sha2::{Digest, Sha256};
 
 use crate::config;
 use crate::disposition::{PluginIdentity, Reason, Stage};
 use crate::kept_prediction::KeptPrediction;
-use crate::message::{Envelope, Message, Outbound, Prediction};
+use crate::message::{Envelope, Headers, Message, Outbound, Prediction};
 use crate::plugins::Plugins;
 
 /// The longest text that goes into one header: reasons are words, not logs.
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     /// The model's digest.
     pub model_digest: &'a str,
     pub plugins: Plugins<PluginFacts<'a>>,
+    /// The headers that say all this: the same for every message, they are made once.
+    pub described: &'a OnceLock<Headers>,
     /// The time of each stage.
     pub timings: &'a Timings,
 }
@@ -71,20 +74,19 @@ impl Facts<'_> {
     /// # Errors
     /// When the plugin set a header that is not its own.
     pub fn result(&self, message: &Message, outbound: &Outbound, index: usize) -> Result<Envelope, ReservedHeader> {
-        let mut headers = BTreeMap::new();
+        let mut headers = self.described();
         for (name, value) in &outbound.headers {
             if is_reserved(name) {
                 return Err(ReservedHeader(name.clone()));
             }
-            headers.insert(name.clone(), value.clone());
+            headers.insert(name.clone().into(), value.clone());
         }
-        self.describe(&mut headers);
         for (stage, took) in &self.timings.0 {
-            headers.insert(format!("x-millrace-time-{stage}-us"), took.as_micros().to_string());
+            headers.insert(time_header(*stage).into(), took.as_micros().to_string());
         }
         if let Some(file) = &message.file {
             // As it is: who gets the result looks for the file.
-            headers.insert("x-millrace-file".to_owned(), file.to_string_lossy().into_owned());
+            headers.insert("x-millrace-file".into(), file.to_string_lossy().into_owned());
         }
         Ok(Envelope {
             message_id: output_id(self.pipeline, message, &outbound.destination, index),
@@ -97,9 +99,8 @@ impl Facts<'_> {
     /// The envelope of a dead letter: with the original body it is a complete test case. `prediction` is what the router
     /// was shown.
     pub fn dead_letter(&self, message: &Message, reason: &Reason, prediction: Option<&Prediction>) -> Envelope {
-        let mut headers = BTreeMap::new();
-        self.describe(&mut headers);
-        let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
+        let mut headers = self.described();
+        let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}").into(), value);
         set("stage", reason.stage.to_string());
         set("reason", reason.class.to_string());
         set("text", bounded(&reason.told(self.generation)));
@@ -129,19 +130,28 @@ impl Facts<'_> {
         }
     }
 
-    fn describe(&self, headers: &mut BTreeMap<String, String>) {
-        let mut set = |name: &str, value: String| headers.insert(format!("x-millrace-{name}"), value);
+    fn described(&self) -> Headers {
+        self.described.get_or_init(|| self.describe()).clone()
+    }
+
+    fn describe(&self) -> Headers {
         let plugins = self
             .plugins
             .map(|PluginFacts { identity, .. }| format!("{}@{}", identity.name, identity.version()));
         let names = |plugins: Vec<&String>| plugins.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        set("pipeline", self.pipeline.to_owned());
-        set("host", self.host_id.to_owned());
-        set("generation", self.generation.to_string());
-        set("model", format!("{}@{}", self.model, short(self.model_digest)));
-        // In the order in which they were called.
-        set("preprocess", names(plugins.preparing().collect()));
-        set("route", names(plugins.concluding().collect()));
+        let facts = [
+            ("x-millrace-pipeline", self.pipeline.to_owned()),
+            ("x-millrace-host", self.host_id.to_owned()),
+            ("x-millrace-generation", self.generation.to_string()),
+            (
+                "x-millrace-model",
+                format!("{}@{}", self.model, short(self.model_digest)),
+            ),
+            // In the order in which they were called.
+            ("x-millrace-preprocess", names(plugins.preparing().collect())),
+            ("x-millrace-route", names(plugins.concluding().collect())),
+        ];
+        facts.map(|(name, value)| (name.into(), value)).into()
     }
 }
 
@@ -181,11 +191,18 @@ fn output_id(pipeline: &str, message: &Message, destination: &str, index: usize)
         hash.update(part);
     }
     // 128 bits: short enough to read, long enough never to meet.
-    hash.finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(hash.finalize().iter().take(16))
+}
+
+/// The header of a result that says what a stage took.
+fn time_header(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Receive => "x-millrace-time-receive-us",
+        Stage::Preprocess => "x-millrace-time-preprocess-us",
+        Stage::Infer => "x-millrace-time-infer-us",
+        Stage::Route => "x-millrace-time-route-us",
+        Stage::Deliver => "x-millrace-time-deliver-us",
+    }
 }
 
 pub(crate) fn is_reserved(header: &str) -> bool {

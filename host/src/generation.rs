@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use tracing::info;
 use crate::config::Name;
 use crate::disposition::{Disposition, Stage};
 use crate::inference::{BatchSharing, Served};
+use crate::message::Headers;
 use crate::plugins::Plugins;
 use crate::recall::Recall;
 use crate::sandbox::{Lane, Plugin};
@@ -58,6 +59,8 @@ pub struct Stages {
     pub max_message_bytes: usize,
     /// Bytes of the bodies of a message's results together.
     pub max_results_bytes: usize,
+    /// The headers of results that say what made them, once one was made.
+    pub described: OnceLock<Headers>,
     /// Takes back what is in their hands.
     pub recall: Recall,
 }
@@ -86,9 +89,14 @@ impl<S: Work> ServingStages<S> {
     /// Makes the results of a message; `None` where it was taken back, to start again with the stages that serve then.
     /// On trial, what the new stages fail is made at once by the previous ones, and what comes of that stands.
     pub async fn results(&self, attempt: &mut Attempt<'_>) -> Option<StageOutcome<S>> {
-        let Some(trial) = &self.trial else {
-            return run(&self.stages, attempt).await;
-        };
+        match &self.trial {
+            None => run(&self.stages, attempt).await,
+            // Boxed: most messages meet no trial, and need not have the room for one.
+            Some(trial) => Box::pin(self.results_on_trial(trial, attempt)).await,
+        }
+    }
+
+    async fn results_on_trial(&self, trial: &Arc<Trial<S>>, attempt: &mut Attempt<'_>) -> Option<StageOutcome<S>> {
         match trial.begin().await {
             TrialAssignment::Passed => run(&self.stages, attempt).await,
             TrialAssignment::Undone(previous) => run(&previous, attempt).await,

@@ -20,6 +20,7 @@ use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::generation::{Current, ServingStages, StageOutcome, Stages};
 use crate::isolation::{ExclusiveGuard, IsolationLock};
+use crate::log_fields::Escaped;
 use crate::message::Message;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
@@ -232,7 +233,7 @@ impl<W: Work> Pipeline<W> {
         attempt.ticket.ends();
         let finishing = async {
             let (disposition, results) = match made {
-                Ok(results) if is_exclusive => (self.deliver_once(&results).await, results),
+                Ok(results) if is_exclusive => (Box::pin(self.deliver_once(&results)).await, results),
                 Ok(results) => {
                     let delivering = self.deliver(&results, ack.as_ref());
                     (self.counters.timed(Stage::Deliver, delivering).await, results)
@@ -264,7 +265,8 @@ impl<W: Work> Pipeline<W> {
         };
         let finishing = AssertUnwindSafe(finishing).catch_unwind();
         let finished = match exclusive {
-            Some(exclusive) => exclusive.until(finishing).await,
+            // Boxed, as all that is rare: every message in flight would have the room for it.
+            Some(exclusive) => Box::pin(exclusive.until(finishing)).await,
             None => finishing.await,
         };
         let (outcome, settled) = match finished {
@@ -411,7 +413,7 @@ impl<W: Work> Pipeline<W> {
 
     fn span(&self, delivery: &Delivery) -> Span {
         let Message { id, attempt, .. } = &delivery.message;
-        info_span!("message", pipeline = %self.name, id = %id.escape_debug(), attempt)
+        info_span!("message", pipeline = %self.name, id = %Escaped(id), attempt)
     }
 }
 

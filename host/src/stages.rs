@@ -1,7 +1,7 @@
 //! The work of a pipeline's stages on a message: preprocessed, classified, routed, addressed; each plugin's failure
 //! knows its disposition. Knows no source and no ack handle.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tracing::{debug, warn};
@@ -101,6 +101,7 @@ impl Stages {
             attempts: self.attempts,
             max_message_bytes: self.max_message_bytes,
             max_results_bytes: self.max_results_bytes,
+            described: OnceLock::new(),
             recall: Recall::default(),
         }
     }
@@ -380,7 +381,8 @@ impl Stages {
                     self.recall.mark_failing();
                 }
                 attempt.notes.comes_first = true;
-                let second = counted(call(self.lane.first())).await;
+                // Boxed: it is rare.
+                let second = Box::pin(counted(call(self.lane.first()))).await;
                 attempt.notes.pace.plugins += second.cpu;
                 second.answer
             }
@@ -418,6 +420,7 @@ impl Stages {
                 identity: plugin.identity(),
                 limits: plugin.limits(),
             }),
+            described: &self.described,
             timings: &attempt.notes.timings,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -110,6 +110,7 @@ pub(super) async fn replay(options: Options) -> anyhow::Result<ExitCode> {
         attempts: pipeline.attempts,
         max_message_bytes: pipeline.max_message_bytes,
         max_results_bytes: pipeline.max_results_bytes,
+        described: OnceLock::new(),
         recall: Recall::default(),
     };
     let (name, message) = (pipeline.name.as_str(), (*case.message).clone());

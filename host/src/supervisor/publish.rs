@@ -1,7 +1,7 @@
 //! Makes parts current: bound to destinations, on trial where something proven is there to go back to. Nothing here waits.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tracing::info;
 
@@ -55,6 +55,7 @@ impl Supervisor {
                 attempts: pipeline.attempts,
                 max_message_bytes: pipeline.max_message_bytes,
                 max_results_bytes: pipeline.max_results_bytes,
+                described: OnceLock::new(),
                 recall: Recall::default(),
             };
             bound.insert(name.clone(), Arc::new(stages));

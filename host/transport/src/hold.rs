@@ -203,10 +203,24 @@ impl Hold {
         F: Future<Output = Result<T, E>>,
     {
         let since = Instant::now();
-        let error = match self.within(&what, since, attempt()).await? {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
+        match self.within(&what, since, attempt()).await? {
+            Ok(done) => Ok(done),
+            // Boxed: most messages never wait.
+            Err(error) => Box::pin(self.try_again(what, (since, error), attempt, is_void)).await,
+        }
+    }
+
+    async fn try_again<T, E, F>(
+        &self,
+        what: impl Display,
+        (since, error): (Instant, E),
+        mut attempt: impl FnMut() -> F,
+        is_void: impl Fn() -> bool,
+    ) -> Result<T, GaveUp>
+    where
+        E: Error,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut held = HeldGuard::begin(&self.0, &what, &error);
         for pause in backoff(RETRY_CAP) {
             tokio::select! {

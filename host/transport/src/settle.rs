@@ -76,6 +76,14 @@ pub trait Delivered: Sized + Send + Sync {
 /// Carries out a delivery's disposition, or in its place `otherwise`, which says how it goes back, where the disposition
 /// cannot be carried out in time. A copy is confirmed before the original is acknowledged.
 pub async fn settle<D: Delivered>(delivered: D, settlement: Settlement<'_>) -> Settled {
+    match settlement.disposition {
+        Disposition::Ack => let_go(delivered).await,
+        // Boxed, as all that is rare: an acknowledgement need not have the room for it.
+        _ => Box::pin(settle_otherwise(delivered, settlement)).await,
+    }
+}
+
+async fn settle_otherwise<D: Delivered>(delivered: D, settlement: Settlement<'_>) -> Settled {
     let Settlement {
         disposition,
         otherwise,

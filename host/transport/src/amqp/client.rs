@@ -89,7 +89,7 @@ pub async fn send(
                     path: path.clone(),
                     source,
                 })?),
-                properties: file_properties(path)?,
+                properties: file_properties(path)?.into(),
                 target_queue: None,
             });
             publisher
@@ -123,7 +123,7 @@ fn file_properties(path: &Path) -> Result<BasicProperties, TooLong> {
         .with_delivery_mode(2)
         .with_content_type(content_type.into())
         .with_message_id(uuid::Uuid::new_v4().to_string().as_str().into())
-        .with_correlation_id(short("file name", &name)?))
+        .with_correlation_id(short("file name", name)?))
 }
 
 /// The fate of a message that was handed over.

@@ -47,9 +47,9 @@ impl Destination for ExchangeDestination {
             destination, key, body, ..
         } = outbound;
         match (&self.keys, key) {
-            (_, None) => published(self.address.clone(), body, &envelope, false),
+            (_, None) => published(self.address.clone(), body, envelope, false),
             (Some(keys), Some(key)) if keys.is_match(&key) => match self.address.with_key(&key) {
-                Ok(address) => published(address, body, &envelope, false),
+                Ok(address) => published(address, body, envelope, false),
                 Err(length) => Err(Denied::UnfitKey {
                     key,
                     why: length.to_string(),
@@ -79,7 +79,7 @@ impl Destination for ReplyDestination {
             Some(reply_to) if self.allow.is_match(reply_to) && self.own_queue.as_ref() != Some(reply_to) => {
                 let address = self.address.reply_to(reply_to);
                 let address = address.map_err(|length| Denied::UnfitReplyTo(length.to_string()))?;
-                published(address, body, &envelope, true)
+                published(address, body, envelope, true)
             }
             Some(reply_to) => Err(Denied::ReplyTo {
                 destination,
@@ -89,7 +89,7 @@ impl Destination for ReplyDestination {
     }
 }
 
-fn published(address: Address, body: Vec<u8>, envelope: &Envelope, droppable: bool) -> Result<PendingOutput, Denied> {
+fn published(address: Address, body: Vec<u8>, envelope: Envelope, droppable: bool) -> Result<PendingOutput, Denied> {
     let publication = address.publication(body, envelope).map_err(crate::Unfit::from)?;
     Ok(Box::new(Published { publication, droppable }))
 }

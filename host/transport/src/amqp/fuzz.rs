@@ -2,6 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
+use lapin::protocol::basic::gen_properties;
 use lapin::types::{AMQPValue, DecimalValue, FieldTable, ShortString};
 use millrace_fuzz::config;
 use millrace_fuzz::prelude::*;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::copies::copied;
 use super::dead_letters::Original;
-use super::properties::{ATTEMPT, message, outgoing};
+use super::properties::{ATTEMPT, Outgoing, encoded_bytes, message};
 use crate::message::Envelope;
 use crate::settle::Purpose;
 
@@ -147,6 +148,13 @@ proptest! {
     }
 
     #[test]
+    fn the_size_of_any_properties_is_that_of_the_wire(properties in properties()) {
+        let written = gen_properties(&properties)(Vec::new().into());
+        let (written, _) = written.map_err(|error| TestCaseError::fail(error.to_string()))?.into_inner();
+        prop_assert_eq!(encoded_bytes(&properties), written.len());
+    }
+
+    #[test]
     fn a_copy_for_another_attempt_is_counted_and_steers_nothing(properties in properties(), attempt in 1..ATTEMPTS_MAX) {
         let copy = copied(&delivery(properties.clone()), &Purpose::Retry { attempt: attempt + 1 });
         prop_assert_eq!(copy.user_id(), &None);
@@ -177,9 +185,9 @@ proptest! {
             message_id: id.clone(),
             correlation_id: correlation.clone(),
             content_type: content.clone(),
-            headers: [(name.clone(), "value".to_owned())].into(),
+            headers: [(name.clone().into(), "value".to_owned())].into(),
         };
         let fits = [Some(&id), Some(&correlation), Some(&name), content.as_ref()].into_iter().flatten().all(|text| text.len() <= 255);
-        prop_assert_eq!(outgoing(&envelope).is_ok(), fits);
+        prop_assert_eq!(Outgoing::of(envelope).is_ok(), fits);
     }
 }

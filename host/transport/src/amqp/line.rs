@@ -368,6 +368,12 @@ impl Channel {
         confirm.await
     }
 
+    /// `basic.ack` of a delivery, and of all before it where `multiple` says so, within a limit.
+    pub(super) async fn ack(&self, delivery_tag: u64, multiple: bool, limit: Duration) -> Result<(), BrokerCallError> {
+        let sending = self.channel.basic_ack(delivery_tag, BasicAckOptions { multiple });
+        answered_within("basic.ack", limit, sending).await
+    }
+
     /// `basic.nack` of everything up to a delivery; 0 stands for all of them.
     pub(super) async fn give_back_up_to(&self, delivery_tag: u64) -> Result<(), BrokerCallError> {
         let options = BasicNackOptions {
@@ -403,11 +409,11 @@ pub(super) async fn give_back(delivery: &Delivery, limit: Duration) -> Result<bo
     answered_within("basic.nack", limit, delivery.acker.nack(options)).await
 }
 
-async fn answered_within(
+async fn answered_within<T>(
     step: &'static str,
     limit: Duration,
-    sending: impl Future<Output = lapin::Result<bool>>,
-) -> Result<bool, BrokerCallError> {
+    sending: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerCallError> {
     match tokio::time::timeout(limit, sending).await {
         Ok(answer) => answer.map_err(BrokerCallError::Answered),
         Err(_) => Err(BrokerCallError::Silent { step, limit }),

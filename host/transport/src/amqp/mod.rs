@@ -4,6 +4,7 @@
 //! acknowledgements. A third is for answers to addresses that the broker looks into, where a pipeline gives answers. All
 //! are reconnected without end; nothing survives a connection but the configuration.
 
+mod acks;
 mod check;
 mod client;
 mod config;
@@ -62,7 +63,7 @@ use crate::message::Envelope;
 use crate::{Connection, ConnectionWatch, OpenError, Registered};
 use direct::DirectReplies;
 use link::{Link, LinkName};
-use properties::short;
+use properties::{Outgoing, short};
 use publisher::{Publish, Publisher};
 use source::QueueSource;
 use status::ConnectionMonitor;
@@ -284,7 +285,7 @@ impl Address {
     ///
     /// # Errors
     /// When the body, the headers or a name do not fit: the broker would close the channel, or the connection, over them.
-    pub fn publication(self, body: Vec<u8>, envelope: &Envelope) -> Result<Publication, Unfit> {
+    pub fn publication(self, body: Vec<u8>, envelope: Envelope) -> Result<Publication, Unfit> {
         let Self {
             publisher,
             exchange,
@@ -294,7 +295,7 @@ impl Address {
             target_queue,
             replies,
         } = self;
-        let properties = properties::outgoing(envelope)?;
+        let properties = Outgoing::of(envelope)?;
         properties::check_fit(&body, &properties, max_message_bytes)?;
         Ok(Publication {
             publisher,

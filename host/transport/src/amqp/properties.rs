@@ -1,12 +1,13 @@
 //! Properties and headers: from the wire to plain data, and from our envelopes to the wire. All input is untrusted and is
 //! bounded here; nothing of it goes out as a property unless this module says so.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::protocol::basic::gen_properties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::copies::published_to;
@@ -81,28 +82,69 @@ pub(super) fn deadline(properties: &BasicProperties) -> Result<Option<SystemTime
 #[error("the header `{}` cannot be read: it takes {}", deadline::HEADER, deadline::FORMS)]
 pub(super) struct UnreadableDeadline;
 
-/// The properties of something that we publish.
-///
-/// # Errors
-/// Names the property that does not fit into an AMQP short string (255 bytes).
-pub(super) fn outgoing(envelope: &Envelope) -> Result<BasicProperties, TooLong> {
-    let mut headers = FieldTable::default();
-    for (name, value) in &envelope.headers {
-        headers.insert(
-            short("header name", name)?,
-            AMQPValue::LongString(value.as_str().into()),
-        );
+/// The properties of something that we publish. Its headers are apart: a nonce joins them whenever it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    basic: BasicProperties,
+    headers: FieldTable,
+}
+
+impl Outgoing {
+    /// The properties of a result or a dead letter.
+    ///
+    /// # Errors
+    /// Names the property that does not fit into an AMQP short string (255 bytes).
+    pub(super) fn of(envelope: Envelope) -> Result<Self, TooLong> {
+        let Envelope {
+            message_id,
+            correlation_id,
+            content_type,
+            headers,
+        } = envelope;
+        let header = |(name, value): (Cow<'static, str>, String)| {
+            Ok((short("header name", name)?, AMQPValue::LongString(value.into())))
+        };
+        let headers = headers.into_iter().map(header).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let mut basic = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(short("message id", message_id)?)
+            .with_correlation_id(short("correlation id", correlation_id)?)
+            .with_app_id("millrace".into());
+        if let Some(content_type) = content_type {
+            basic = basic.with_content_type(short("content type", content_type)?);
+        }
+        Ok(Self {
+            basic,
+            headers: headers.into(),
+        })
     }
-    let mut properties = BasicProperties::default()
-        .with_delivery_mode(PERSISTENT)
-        .with_message_id(short("message id", &envelope.message_id)?)
-        .with_correlation_id(short("correlation id", &envelope.correlation_id)?)
-        .with_app_id("millrace".into())
-        .with_headers(headers);
-    if let Some(content_type) = &envelope.content_type {
-        properties = properties.with_content_type(short("content type", content_type)?);
+
+    /// The properties with one more header.
+    pub(super) fn with_header(&self, name: &str, value: String) -> BasicProperties {
+        let mut headers = self.headers.clone();
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        self.basic.clone().with_headers(headers)
     }
-    Ok(properties)
+
+    /// The correlation id.
+    pub(super) fn correlation_id(&self) -> Option<&str> {
+        self.basic.correlation_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// How many bytes it has on the wire.
+    fn encoded_bytes(&self) -> usize {
+        encoded_bytes(&self.basic).saturating_add(table_bytes(&self.headers))
+    }
+}
+
+impl From<BasicProperties> for Outgoing {
+    fn from(properties: BasicProperties) -> Self {
+        let headers = properties.headers().clone().unwrap_or_default();
+        Self {
+            basic: properties.with_headers(FieldTable::default()),
+            headers,
+        }
+    }
 }
 
 /// The frame size of every connection of ours: a broker that allows less is refused at the login.
@@ -124,11 +166,54 @@ pub(super) const PUBLISHED_BYTES_MAX: usize = PROPERTIES_BYTES_MAX - NONCE_BYTES
 /// The most bytes that the properties of a message may have, so that a copy of it fits too.
 pub(super) const RECEIVED_BYTES_MAX: usize = PUBLISHED_BYTES_MAX - COPY_BYTES;
 
-/// How many bytes properties have on the wire.
+/// How many bytes properties have on the wire: two of flags, and those that are set.
 pub(super) fn encoded_bytes(properties: &BasicProperties) -> usize {
-    let written = gen_properties(properties)(Vec::new().into());
-    // Nothing can fail in memory; properties that cannot be encoded cannot be published either.
-    written.map_or(usize::MAX, |written| written.into_inner().0.len())
+    let texts = [
+        properties.content_type(),
+        properties.content_encoding(),
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+        properties.user_id(),
+        properties.app_id(),
+        properties.cluster_id(),
+    ];
+    let texts = texts.into_iter().flatten().map(short_bytes).sum::<usize>();
+    let headers = properties.headers().as_ref().map_or(0, table_bytes);
+    let numbers = usize::from(properties.delivery_mode().is_some()) + usize::from(properties.priority().is_some());
+    let timestamp = properties.timestamp().map_or(0, |_| size_of::<u64>());
+    2 + texts + headers + numbers + timestamp
+}
+
+fn short_bytes(text: &ShortString) -> usize {
+    1 + text.as_str().len()
+}
+
+/// The length of a table, and its entries. Of what the broker sends, `guard.rs` bounds the depth.
+fn table_bytes(table: &FieldTable) -> usize {
+    let entries = table.inner().iter();
+    4 + entries
+        .map(|(name, value)| short_bytes(name) + value_bytes(value))
+        .sum::<usize>()
+}
+
+/// The type of a value, and the value.
+fn value_bytes(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::Void => 0,
+        AMQPValue::Boolean(_) | AMQPValue::ShortShortInt(_) | AMQPValue::ShortShortUInt(_) => 1,
+        AMQPValue::ShortInt(_) | AMQPValue::ShortUInt(_) => 2,
+        AMQPValue::LongInt(_) | AMQPValue::LongUInt(_) | AMQPValue::Float(_) => 4,
+        AMQPValue::DecimalValue(_) => 5,
+        AMQPValue::LongLongInt(_) | AMQPValue::Double(_) | AMQPValue::Timestamp(_) => 8,
+        AMQPValue::ShortString(text) => short_bytes(text),
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => 4 + values.as_slice().iter().map(value_bytes).sum::<usize>(),
+        AMQPValue::FieldTable(table) => table_bytes(table),
+    }
 }
 
 /// A text does not fit where the protocol wants at most 255 bytes.
@@ -164,12 +249,12 @@ pub enum Unfit {
 }
 
 /// Checks a plugin's result before it is published.
-pub(super) fn check_fit(body: &[u8], properties: &BasicProperties, max_message_bytes: usize) -> Result<(), Unfit> {
+pub(super) fn check_fit(body: &[u8], properties: &Outgoing, max_message_bytes: usize) -> Result<(), Unfit> {
     let (found, allowed) = (body.len(), max_message_bytes);
     if found > allowed {
         return Err(Unfit::Body { found, allowed });
     }
-    let (found, allowed) = (encoded_bytes(properties), PUBLISHED_BYTES_MAX);
+    let (found, allowed) = (properties.encoded_bytes(), PUBLISHED_BYTES_MAX);
     if found > allowed {
         return Err(Unfit::Headers { found, allowed });
     }
@@ -177,11 +262,10 @@ pub(super) fn check_fit(body: &[u8], properties: &BasicProperties, max_message_b
 }
 
 /// Checks the length of a name; lapin's own conversion panics.
-pub(super) fn short(what: &'static str, text: &str) -> Result<ShortString, TooLong> {
-    ShortString::try_new(text).map_err(|_| TooLong {
-        what,
-        length: text.len(),
-    })
+pub(super) fn short(what: &'static str, text: impl Into<String>) -> Result<ShortString, TooLong> {
+    let text = text.into();
+    let length = text.len();
+    ShortString::try_new(text).map_err(|_| TooLong { what, length })
 }
 
 pub(super) fn integer(value: &AMQPValue) -> Option<i64> {

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
@@ -57,9 +56,17 @@ pub(super) struct PublishChannel {
     pub(super) confirm_timeout: Duration,
 }
 
-type Nonce = String;
+/// What distinguishes the publishes of a channel: its number, behind the channel's prefix.
+type Nonce = u64;
 type Resolved = (Nonce, Result<Confirmation, lapin::Error>);
-type UnconfirmedPublish = FuturesUnordered<BoxFuture<'static, Resolved>>;
+
+/// Publishes that wait for their confirm.
+#[derive(Default)]
+struct Unconfirmed {
+    publishes: HashMap<Nonce, Pending>,
+    // Of their bodies together.
+    n_bytes: usize,
+}
 
 struct Pending {
     request: Request,
@@ -91,10 +98,10 @@ struct Life {
 
 impl PublishChannel {
     /// Serves until the last handle is gone.
-    pub(super) async fn run(self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let mut life = Life::default();
         while let Some(channel) = self.open(&mut requests).await {
-            let mut pending = HashMap::new();
+            let mut pending = Unconfirmed::default();
             let serving = self.serve(&channel, &mut requests, &mut pending, &mut life);
             let ended = serving.await;
             let is_broken = matches!(ended, Ended::Broken(_));
@@ -118,7 +125,7 @@ impl PublishChannel {
                         connection = self.link.name(),
                         exchange = self.shown(),
                         why,
-                        n_unconfirmed = pending.len(),
+                        n_unconfirmed = pending.publishes.len(),
                         "lost the publishing channel: unconfirmed messages are published again"
                     );
                     why
@@ -131,7 +138,7 @@ impl PublishChannel {
                     continue;
                 }
             };
-            for (_, Pending { request, .. }) in pending {
+            for Pending { request, .. } in pending.publishes.into_values() {
                 let error = match is_broken {
                     true => PublishError::Broken(why.clone()),
                     false => PublishError::Unconfirmed(why.clone()),
@@ -178,7 +185,7 @@ impl PublishChannel {
 
     /// Opens a channel, and tries without end; requests that come while that takes long, or between two tries, fail at once.
     /// `None` when the last handle is gone.
-    async fn open(&self, requests: &mut mpsc::Receiver<Request>) -> Option<Channel> {
+    async fn open(&self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Option<Channel> {
         let mut pauses = backoff(REOPEN_CAP);
         loop {
             let opened = {
@@ -202,7 +209,7 @@ impl PublishChannel {
     /// Answers requests that come meanwhile with an error; `None` when the last handle is gone.
     async fn refuse_meanwhile<T>(
         &self,
-        requests: &mut mpsc::Receiver<Request>,
+        requests: &mut mpsc::UnboundedReceiver<Request>,
         mut meanwhile: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
         loop {
@@ -225,12 +232,12 @@ impl PublishChannel {
     async fn serve(
         &self,
         channel: &Channel,
-        requests: &mut mpsc::Receiver<Request>,
-        pending: &mut HashMap<Nonce, Pending>,
+        requests: &mut mpsc::UnboundedReceiver<Request>,
+        pending: &mut Unconfirmed,
         life: &mut Life,
     ) -> Ended {
-        let mut in_flight = UnconfirmedPublish::new();
-        let mut returned = HashMap::new();
+        let mut in_flight = FuturesUnordered::new();
+        let (mut returned, mut taken) = (HashMap::new(), Vec::new());
         let mut nacked_since = None;
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -240,7 +247,7 @@ impl PublishChannel {
                     let mut all = vec![resolved];
                     take_resolved(&mut in_flight, &mut all);
                     note_nacks(&all, &mut nacked_since);
-                    if let Err(error) = judge(all, pending, &mut returned) {
+                    if let Err(error) = judge(all, &self.nonces, pending, &mut returned) {
                         let is_breakdown = BrokerRefusal::of(&error).is_some_and(|refusal| refusal.is_breakdown());
                         return match (is_breakdown, channel.line().is_up()) {
                             (true, _) => Ended::Broken(error.to_string()),
@@ -251,19 +258,21 @@ impl PublishChannel {
                     if std::mem::replace(&mut life.is_refused, false) {
                         info!(connection = self.link.name(), exchange = self.shown(), "the exchange accepts messages again");
                     }
-                    if pending.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
+                    if pending.publishes.is_empty() && nacked_since.is_some_and(|since| since.elapsed() > NACKED_MAX) {
                         return Ended::Nacked;
                     }
                 }
-                request = requests.recv(), if pending.len() < UNCONFIRMED_MAX => {
-                    let Some(request) = request else { return Ended::Handles };
-                    life.n_published += 1;
-                    let nonce = format!("{}-{}", self.nonces, life.n_published);
-                    let n_before: usize = pending.values().map(|it: &Pending| it.request.publish.body.len()).sum();
-                    let n_bytes = n_before.saturating_add(request.publish.body.len());
-                    let sent_at = channel.line().traffic().went().saturating_add(n_bytes as u64);
-                    in_flight.push(publish(channel.clone(), Arc::clone(&request.publish), nonce.clone()));
-                    pending.insert(nonce, Pending { request, since: Instant::now(), sent_at });
+                n_taken = requests.recv_many(&mut taken, UNCONFIRMED_MAX.saturating_sub(pending.publishes.len())),
+                    if pending.publishes.len() < UNCONFIRMED_MAX => {
+                    if n_taken == 0 {
+                        return Ended::Handles;
+                    }
+                    for request in taken.drain(..) {
+                        life.n_published += 1;
+                        let nonce = format!("{}-{}", self.nonces, life.n_published);
+                        in_flight.push(publish(channel.clone(), Arc::clone(&request.publish), life.n_published, nonce));
+                        pending.add(life.n_published, request, channel.line().traffic().went());
+                    }
                 }
                 _ = look.tick() => {
                     if let Some(why) = self.look(channel, pending, &mut life.n_gone) {
@@ -278,46 +287,65 @@ impl PublishChannel {
     /// publishes that are not sent yet while bytes go out: a slow network is no silent broker.
     /// A channel that confirms nothing is followed by another on the same connection, which serves other exchanges, too;
     /// where that gets no answer either, the connection is given up.
-    fn look(&self, channel: &Channel, pending: &mut HashMap<Nonce, Pending>, n_gone: &mut u64) -> Option<String> {
+    fn look(&self, channel: &Channel, pending: &mut Unconfirmed, n_gone: &mut u64) -> Option<String> {
         let line = channel.line();
         if !line.is_up() {
             return Some("the connection is gone".to_owned());
         }
         // With publishes in flight the broker's reason comes with their confirms.
-        if !channel.is_up() && pending.is_empty() {
+        if !channel.is_up() && pending.publishes.is_empty() {
             return Some("the channel is gone".to_owned());
         }
         let n_gone_now = line.traffic().went();
         let moves = std::mem::replace(n_gone, n_gone_now) != n_gone_now;
-        for pending in pending.values_mut() {
+        for pending in pending.publishes.values_mut() {
             if line.is_blocked() || (moves && n_gone_now < pending.sent_at) {
                 pending.since = Instant::now();
             }
         }
         let late = pending
+            .publishes
             .values()
             .any(|pending| pending.since.elapsed() > self.confirm_timeout);
         late.then(|| format!("no confirm within {} s", self.confirm_timeout.as_secs_f32()))
     }
 }
 
-fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'static, Resolved> {
-    Box::pin(async move {
-        let mut headers = publish.properties.headers().clone().unwrap_or_default();
-        headers.insert(NONCE.into(), AMQPValue::LongString(nonce.as_str().into()));
-        let properties = publish.properties.clone().with_headers(headers);
-        let options = BasicPublishOptions {
-            mandatory: publish.mandatory,
-            immediate: false,
+impl Unconfirmed {
+    /// Adds a publish when so many bytes were sent on the connection.
+    fn add(&mut self, nonce: Nonce, request: Request, n_gone: u64) {
+        self.n_bytes = self.n_bytes.saturating_add(request.publish.body.len());
+        let pending = Pending {
+            request,
+            since: Instant::now(),
+            sent_at: n_gone.saturating_add(self.n_bytes as u64),
         };
-        let to = (publish.exchange.clone(), publish.routing_key.clone());
-        let sent = async || {
-            let subject = publish.properties.correlation_id().as_ref();
-            failpoints::pass(Failpoint::Published, subject.map_or("", ShortString::as_str)).await;
-        };
-        let confirmed = channel.publish(to, options, &publish.body, properties, sent).await;
-        (nonce, confirmed)
-    })
+        self.publishes.insert(nonce, pending);
+    }
+
+    fn take(&mut self, nonce: Nonce) -> Option<Request> {
+        let Pending { request, .. } = self.publishes.remove(&nonce)?;
+        self.n_bytes = self.n_bytes.saturating_sub(request.publish.body.len());
+        Some(request)
+    }
+}
+
+async fn publish(channel: Channel, publish: Arc<Publish>, number: Nonce, nonce: String) -> Resolved {
+    let options = BasicPublishOptions {
+        mandatory: publish.mandatory,
+        immediate: false,
+    };
+    let properties = publish.properties.with_header(NONCE, nonce);
+    let to = (publish.exchange.clone(), publish.routing_key.clone());
+    let sent = async || {
+        failpoints::pass(
+            Failpoint::Published,
+            publish.properties.correlation_id().unwrap_or_default(),
+        )
+        .await;
+    };
+    let confirmed = channel.publish(to, options, &publish.body, properties, sent).await;
+    (number, confirmed)
 }
 
 /// Takes every confirm that is resolved by now.
@@ -326,7 +354,7 @@ fn publish(channel: Channel, publish: Arc<Publish>, nonce: Nonce) -> BoxFuture<'
 /// resolves them. So when a confirm is seen to be resolved without one, its return, if there was any, is with a
 /// confirm that was resolved before: taking all that are resolved sees it. `FuturesUnordered` may pause with more to
 /// give; it wakes the waker then, which distinguishes the two ways of being pending.
-fn take_resolved(in_flight: &mut UnconfirmedPublish, all: &mut Vec<Resolved>) {
+fn take_resolved(in_flight: &mut FuturesUnordered<impl Future<Output = Resolved>>, all: &mut Vec<Resolved>) {
     struct Woken(AtomicBool);
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
@@ -365,7 +393,8 @@ fn note_nacks(all: &[Resolved], since: &mut Option<Instant>) {
 /// When the channel failed; what is still pending is then unconfirmed.
 fn judge(
     all: Vec<Resolved>,
-    pending: &mut HashMap<Nonce, Pending>,
+    prefix: &str,
+    pending: &mut Unconfirmed,
     returned: &mut HashMap<Nonce, (u16, String)>,
 ) -> Result<(), lapin::Error> {
     let mut confirmed = Vec::with_capacity(all.len());
@@ -376,7 +405,7 @@ fn judge(
                 let nacked = confirmation.is_nack();
                 if let Some(message) = confirmation.take_message() {
                     let because = (message.reply_code, message.reply_text.to_string());
-                    match nonce_of(&message) {
+                    match nonce_of(&message, prefix) {
                         Some(nonce) => drop(returned.insert(nonce, because)),
                         None => warn!(code = because.0, "the broker returned a message that is not ours"),
                     }
@@ -392,19 +421,29 @@ fn judge(
     }
     for (nonce, nacked) in confirmed {
         let because = returned.remove(&nonce);
-        let Some(Pending { request, .. }) = pending.remove(&nonce) else {
+        let Some(request) = pending.take(nonce) else {
             continue;
         };
-        let exchange = request.publish.exchange.to_string();
-        let routing_key = request.publish.routing_key.to_string();
+        let to = || {
+            let Publish {
+                exchange, routing_key, ..
+            } = &*request.publish;
+            (exchange.to_string(), routing_key.to_string())
+        };
         let result = match (because, nacked) {
-            (Some((code, text)), _) => Err(PublishError::Unroutable {
-                exchange,
-                routing_key,
-                code,
-                text,
-            }),
-            (None, true) => Err(PublishError::Nacked { exchange, routing_key }),
+            (Some((code, text)), _) => {
+                let (exchange, routing_key) = to();
+                Err(PublishError::Unroutable {
+                    exchange,
+                    routing_key,
+                    code,
+                    text,
+                })
+            }
+            (None, true) => {
+                let (exchange, routing_key) = to();
+                Err(PublishError::Nacked { exchange, routing_key })
+            }
             (None, false) => Ok(()),
         };
         answer(request, result);
@@ -412,10 +451,13 @@ fn judge(
     failed.map_or(Ok(()), Err)
 }
 
-fn nonce_of(message: &BasicReturnMessage) -> Option<Nonce> {
+fn nonce_of(message: &BasicReturnMessage, prefix: &str) -> Option<Nonce> {
     let headers = message.delivery.properties.headers().as_ref()?;
     match headers.inner().get(NONCE)? {
-        AMQPValue::LongString(nonce) => std::str::from_utf8(nonce.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::LongString(nonce) => {
+            let nonce = std::str::from_utf8(nonce.as_bytes()).ok()?;
+            nonce.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok()
+        }
         _ => None,
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::BasicProperties;
 use lapin::types::ShortString;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,6 +13,7 @@ use tracing::{info, warn};
 
 use super::line::Line;
 use super::link::Link;
+use super::properties::Outgoing;
 use super::publish_channel::{PublishChannel, Request};
 use super::topology::TargetQueue;
 
@@ -32,7 +32,7 @@ pub(super) struct Publish {
     /// Whether a message that is routed to no queue is a failure.
     pub(super) mandatory: bool,
     pub(super) body: Arc<Vec<u8>>,
-    pub(super) properties: BasicProperties,
+    pub(super) properties: Outgoing,
     /// The queue that the key names, on the default exchange, where the host may declare it.
     pub(super) target_queue: Option<TargetQueue>,
 }
@@ -115,7 +115,7 @@ struct PublishChannels {
     nonces: String,
     confirm_timeout: Duration,
     // std's Mutex: never held over an await.
-    open: Mutex<HashMap<ShortString, mpsc::Sender<Request>>>,
+    open: Mutex<HashMap<ShortString, mpsc::UnboundedSender<Request>>>,
     // The queues that were declared, which are few: the file names them. tokio's Mutex: held over a declaration, which has a
     // bound, so that many that find a queue gone at once declare it once.
     declared: tokio::sync::Mutex<BTreeSet<String>>,
@@ -204,10 +204,7 @@ impl Publisher {
             reply,
         };
         let publish_channel = self.publish_channels.publish_channel(&publish.exchange);
-        publish_channel
-            .send(request)
-            .await
-            .map_err(|_| PublishError::Disconnected)?;
+        publish_channel.send(request).map_err(|_| PublishError::Disconnected)?;
         confirmed.await.map_err(|_| PublishError::Disconnected)?
     }
 
@@ -227,13 +224,13 @@ impl Publisher {
 }
 
 impl PublishChannels {
-    fn publish_channel(&self, exchange: &ShortString) -> mpsc::Sender<Request> {
+    fn publish_channel(&self, exchange: &ShortString) -> mpsc::UnboundedSender<Request> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(publish_channel) = open.get(exchange) {
             return publish_channel.clone();
         }
-        // One request waits while the task is between two polls; callers beyond that wait in `send`.
-        let (requests, receiver) = mpsc::channel(1);
+        // Bounded by the messages in flight: each waits for its confirm.
+        let (requests, receiver) = mpsc::unbounded_channel();
         let publish_channel = PublishChannel {
             link: Arc::clone(&self.link),
             exchange: exchange.clone(),

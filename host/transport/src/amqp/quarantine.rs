@@ -185,7 +185,7 @@ impl Getter {
         let delivery = got.delivery;
         let crash_count = copies::crash_count(&delivery, self.crash_counts);
         let quarantine = shared.grace_inside.of_quarantined(delivery.redelivered, crash_count);
-        Ok(Some(QueueAck::received(delivery, shared, quarantine)))
+        Ok(Some(QueueAck::received(delivery, None, shared, quarantine)))
     }
 
     async fn count(&mut self, shared: &ConsumerShared) -> Result<u32, TopologyError> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use lapin::Consumer;
 use lapin::message::Delivery;
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Consumer};
 use tokio::sync::{Notify, RwLock};
 use tracing::{debug, error, info, warn};
 
+use super::acks::{Acking, Acks};
 use super::config::{self, ExchangeConfig, QueueSourceConfig, QueueType};
 use super::copies;
 use super::dead_letters::Original;
@@ -19,7 +20,7 @@ use super::kinds;
 use super::leave;
 use super::line::{self, BrokerCallError, Channel};
 use super::link::{ConnectError, Link};
-use super::properties::{self, TooLong, short};
+use super::properties::{self, Outgoing, TooLong, short};
 use super::publisher::{Publish, PublishError, Publisher};
 use super::quarantine::QuarantineQueues;
 use super::topology::{self, TargetQueue, TopologyError, Use, quarantine_queue_name};
@@ -73,6 +74,8 @@ pub(super) struct ConsumerShared {
 struct Subscription {
     channel: Channel,
     consumer: Consumer,
+    acks: Acks,
+    _acking: Acking,
 }
 
 /// A copy of a message, ready to be published.
@@ -87,6 +90,8 @@ pub(crate) struct Copy {
 #[derive(Debug)]
 pub(super) struct QueueAck {
     delivery: Delivery,
+    // Of its consumer; what was got alone is acknowledged alone.
+    acks: Option<Acks>,
     shared: Arc<ConsumerShared>,
     is_in_quarantine: bool,
     _out: Arc<()>,
@@ -170,7 +175,13 @@ impl QueueSource {
         channel.prefetch(*prefetch).await.map_err(ConnectError::from)?;
         let consumer = channel.consume(short("queue", queue)?, FieldTable::default()).await;
         let consumer = consumer.map_err(|failure| topology::refused(Use::Read, "queue", queue, failure))?;
-        Ok(Subscription { channel, consumer })
+        let (acks, acking) = Acks::new(channel.clone(), self.shared.ack_limit);
+        Ok(Subscription {
+            channel,
+            consumer,
+            acks,
+            _acking: acking,
+        })
     }
 
     /// Waits until messages can be received and their results published.
@@ -208,10 +219,11 @@ impl QueueSource {
                 continue;
             };
             let why = tokio::select! {
+                biased; // a delivery that is there needs no timer
                 delivery = subscription.consumer.next() => match delivery {
                     Some(Ok(delivery)) => {
                         let quarantine = self.shared.grace.of_ordinary(delivery.redelivered);
-                        return QueueAck::received(delivery, &self.shared, quarantine);
+                        return QueueAck::received(delivery, Some(&subscription.acks), &self.shared, quarantine);
                     }
                     Some(Err(error)) => BrokerCallError::Answered(error).to_string(),
                     None => "the broker cancelled the consumer".to_owned(),
@@ -254,19 +266,23 @@ impl QueueSource {
             n_delivered = delivered.len(),
             "stopped consuming"
         );
-        delivered.into_iter().map(|delivery| self.received(delivery)).collect()
+        let acks = subscription.acks.clone();
+        delivered
+            .into_iter()
+            .map(|delivery| self.received(delivery, &acks))
+            .collect()
     }
 
     /// Makes sure that no acknowledgement is lost when the channel closes; a message that this brings is in flight.
     async fn flush(&mut self) -> Option<crate::Delivery> {
-        let Subscription { channel, .. } = self.subscription.as_ref()?;
+        let Subscription { channel, acks, .. } = self.subscription.as_ref()?;
         let delivery = leave::flush(channel, &self.shared.queue.queue).await?;
-        Some(self.received(delivery))
+        Some(self.received(delivery, acks))
     }
 
-    fn received(&self, delivery: Delivery) -> crate::Delivery {
+    fn received(&self, delivery: Delivery, acks: &Acks) -> crate::Delivery {
         let quarantine = self.shared.grace.of_ordinary(delivery.redelivered);
-        QueueAck::received(delivery, &self.shared, quarantine)
+        QueueAck::received(delivery, Some(acks), &self.shared, quarantine)
     }
 }
 
@@ -305,6 +321,7 @@ impl Source for QueueSource {
 impl QueueAck {
     pub(super) fn received(
         mut delivery: Delivery,
+        acks: Option<&Acks>,
         shared: &Arc<ConsumerShared>,
         quarantine: Quarantine,
     ) -> crate::Delivery {
@@ -324,6 +341,7 @@ impl QueueAck {
         };
         let ack = Self {
             delivery,
+            acks: acks.cloned(),
             shared: Arc::clone(shared),
             is_in_quarantine: matches!(quarantine, Quarantine::Inside { .. }),
             _out: Arc::clone(&shared.out),
@@ -336,13 +354,11 @@ impl QueueAck {
         }
     }
 
-    fn dead_letter(&self, mut envelope: Envelope) -> Result<BasicProperties, TooLong> {
+    fn dead_letter(&self, mut envelope: Envelope) -> Result<Outgoing, TooLong> {
         let original = Original::of(&self.delivery).to_json();
-        envelope.headers.insert(ORIGINAL.to_owned(), original);
-        envelope
-            .headers
-            .insert(QUEUE.to_owned(), self.shared.queue.queue.clone());
-        properties::outgoing(&envelope)
+        envelope.headers.insert(ORIGINAL.into(), original);
+        envelope.headers.insert(QUEUE.into(), self.shared.queue.queue.clone());
+        Outgoing::of(envelope)
     }
 }
 
@@ -390,12 +406,12 @@ impl Delivered for QueueAck {
         };
         let properties = match purpose {
             Purpose::DeadLetter(envelope) => self.dead_letter(envelope),
-            purpose => Ok(copies::copied(&self.delivery, &purpose)),
+            purpose => Ok(copies::copied(&self.delivery, &purpose).into()),
         };
         let publish = properties.and_then(|properties| {
             Ok(Arc::new(Publish {
                 exchange: "".into(),
-                routing_key: short("queue", &queue)?,
+                routing_key: short("queue", queue.as_str())?,
                 mandatory: true,
                 body: Arc::clone(&message.body),
                 properties,
@@ -422,7 +438,10 @@ impl Delivered for QueueAck {
 
     async fn ack(self) -> Settled {
         let _turn = self.shared.settling.read().await;
-        let answer = line::ack(&self.delivery, self.shared.ack_limit).await;
+        let answer = match &self.acks {
+            Some(acks) => acks.ack(&self.delivery).await,
+            None => line::ack(&self.delivery, self.shared.ack_limit).await,
+        };
         settled(answer, Settled::Done)
     }
 
@@ -432,7 +451,10 @@ impl Delivered for QueueAck {
             self.shared.grace_inside.begin();
         }
         let _turn = self.shared.settling.read().await;
-        let answer = line::give_back(&self.delivery, self.shared.ack_limit).await;
+        let answer = match &self.acks {
+            Some(acks) => acks.give_back(&self.delivery).await,
+            None => line::give_back(&self.delivery, self.shared.ack_limit).await,
+        };
         settled(answer, Settled::Returned)
     }
 }

@@ -1,6 +1,5 @@
 //! A claimed file that is to be settled. Knows no plugin and no pipeline.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use super::content::Look;
 use super::shared::Shared;
 use crate::disposition::{Disposition, Reason};
 use crate::error_chain::ErrorChain;
-use crate::message::Envelope;
+use crate::message::{Envelope, Headers};
 use crate::{AckHandle, GaveUp, Quarantine, Settled, Settlement};
 
 /// A claimed file: settled exactly once.
@@ -75,7 +74,7 @@ pub(super) struct EnvelopeText<'a> {
     message_id: &'a str,
     correlation_id: &'a str,
     content_type: Option<&'a str>,
-    headers: &'a BTreeMap<String, String>,
+    headers: &'a Headers,
 }
 
 impl FileAck {

@@ -74,8 +74,11 @@ fn headers(envelope: &Envelope) -> Result<HeaderMap, Unfit> {
     }
     for (name, value) in &envelope.headers {
         let is_own = name.starts_with(OWN);
-        let written = if is_own { name.clone() } else { format!("x-{name}") };
-        let header = HeaderName::try_from(written.as_str());
+        let written = match is_own {
+            true => name.clone(),
+            false => format!("x-{name}").into(),
+        };
+        let header = HeaderName::try_from(&*written);
         let header = header.map_err(|_| Unfit::Envelope(format!("HTTP has no header of the name {name:?}")))?;
         if !is_own && header.as_str().starts_with(OWN) {
             let why = format!("the header {name:?} would be `{header}`, and these are the host's");
@@ -107,7 +110,7 @@ mod tests {
             content_type: Some("application/json".to_owned()),
             headers: headers
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .map(|(name, value)| ((*name).to_owned().into(), (*value).to_owned()))
                 .collect(),
         }
     }

@@ -80,8 +80,8 @@ async fn settle(delivery: Delivery, disposition: Disposition, results: &[Pending
     let hold = Hold::new("images", CancellationToken::new(), Duration::ZERO);
     let dead_letter = |reason: &Reason| Envelope {
         headers: [
-            ("x-millrace-reason".to_owned(), reason.class.to_string()),
-            ("x-millrace-text".to_owned(), reason.to_string()),
+            ("x-millrace-reason".into(), reason.class.to_string()),
+            ("x-millrace-text".into(), reason.to_string()),
         ]
         .into(),
         ..Envelope::default()

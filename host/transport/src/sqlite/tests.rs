@@ -89,7 +89,7 @@ async fn settle(delivery: Delivery, disposition: Disposition) -> Settled {
         hold: &hold,
         dead_letter: &|reason| Envelope {
             message_id: "letter".to_owned(),
-            headers: [("x-millrace-reason".to_owned(), reason.class.to_string())].into(),
+            headers: [("x-millrace-reason".into(), reason.class.to_string())].into(),
             ..Envelope::default()
         },
     };

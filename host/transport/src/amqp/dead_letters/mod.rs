@@ -303,7 +303,7 @@ impl PuttingBack {
             routing_key: short("queue", queue)?,
             mandatory: true,
             body: Arc::new(std::mem::take(&mut delivery.data)),
-            properties,
+            properties: properties.into(),
             target_queue: None,
         });
         self.publisher.publish(&publish).await?;

@@ -90,7 +90,7 @@ async fn a_rejected_file_ends_in_dead_with_its_reason_beside_it() {
         message_id: "dead-1".to_owned(),
         correlation_id: "input-1".to_owned(),
         content_type: Some("image/png".to_owned()),
-        headers: [("x-millrace-stage".to_owned(), "preprocess".to_owned())].into(),
+        headers: [("x-millrace-stage".into(), "preprocess".to_owned())].into(),
     };
     let rejected = Disposition::Reject(reason(ReasonClass::Refused));
     end_with(ack_handle, &rejected, &envelope, &hold())
