@@ -232,7 +232,7 @@ impl FakeBroker {
         Ok(outlet.stream.write_all(&bytes)?)
     }
 
-    /// The delivery tags that the host acknowledged so far, in its order.
+    /// The delivery tags that the host acknowledged so far, in its order; one that stands for all before it is all of them.
     pub fn acked(&self) -> Vec<u64> {
         self.shared.state().acked.clone()
     }
@@ -461,8 +461,11 @@ impl State {
             (60, 70) => answer(60, 72, &short(b"")),
             (60, 80) => {
                 let tag = arguments.number(8)?;
-                ensure!(arguments.number(1)? == 0, "the host acknowledged more than one at once");
-                self.acked.push(tag);
+                let first = if arguments.number(1)? == 0 { tag } else { 1 };
+                let is_out = |tag: &u64| !self.acked.contains(tag) && !self.given_back.contains(tag);
+                ensure!(is_out(&tag), "the host acknowledged {tag}, which is not out: a broker closes the channel over that");
+                let acked: Vec<u64> = (first..=tag).filter(is_out).collect();
+                self.acked.extend(acked);
                 Vec::new()
             }
             (60, 90 | 120) => {
