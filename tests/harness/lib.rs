@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod clang;
 pub mod control;
 pub mod fake_broker;
+pub mod figures;
 pub mod flow;
 pub mod host;
 pub mod http;

@@ -34,6 +34,7 @@ followed! {
     recipes: "recipes.md",
     from_python: "from-python.md",
     operating: "operating.md",
+    performance: "performance.md",
     plugins_toml: "plugins-toml.md",
     rabbitmq: "rabbitmq.md",
     folders: "folders.md",

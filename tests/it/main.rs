@@ -23,6 +23,7 @@ mod hostile;
 mod http;
 mod models;
 mod online;
+mod performance;
 mod queue;
 mod reload;
 mod routing;

@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets up what is missing, then does it. Knows the repository's layout and nothing of its code.
 
+mod bench;
 mod chaos;
 mod demo;
 mod fuzz;
@@ -7,6 +8,7 @@ mod guests;
 mod machine;
 mod parity;
 mod project;
+mod python;
 mod step;
 mod test;
 
@@ -57,11 +59,11 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Compares networks of torchvision and timm with ONNX Runtime: their outputs, and images a second.
     Parity(parity::Arguments),
-    /// Measures Millrace beside a bare echo on the same broker.
+    /// Measures the released build of Millrace beside everything that people compare it with, on one broker.
     // Its `--help` is that of the program that it starts.
     #[command(disable_help_flag = true)]
     Bench {
-        /// What the bench takes, such as `--messages 20000` or `--queue classic`.
+        /// What the bench takes, such as `--quick` or `--queue classic`; `cargo xtask bench --help` lists it.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -94,13 +96,13 @@ fn main() -> Result<()> {
         Verb::Chaos { arguments } => chaos::run(&project, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),
         Verb::Parity(arguments) => parity::run(&project, &arguments),
-        Verb::Bench { arguments } => bench(&project, &arguments),
+        Verb::Bench { arguments } => bench::run(&project, &arguments),
         Verb::Soak {
             what: Soak::Swaps,
             mut arguments,
         } => {
             arguments.insert(0, "soak".to_owned());
-            bench(&project, &arguments)
+            bench::run(&project, &arguments)
         }
     }
 }
@@ -108,14 +110,4 @@ fn main() -> Result<()> {
 fn train(project: &Project, arguments: &[String]) -> Result<()> {
     let trainer = project.build("millrace-train", Program::Binary("millrace-train"))?;
     step::must_succeed(Command::new(trainer).args(arguments).current_dir(&project.root))
-}
-
-fn bench(project: &Project, arguments: &[String]) -> Result<()> {
-    machine::install(machine::NEEDED_BY_BENCH)?;
-    let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"))?;
-    let bench = project.build("millrace-tests", Program::Example("drain"))?;
-    let mut bench = Command::new(bench);
-    bench.env("MILLRACE_GUESTS", guests.folder).env("MILLRACE_HOST", host);
-    step::must_succeed(bench.args(arguments).current_dir(&project.root))
 }

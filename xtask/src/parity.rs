@@ -1,16 +1,24 @@
 //! `cargo xtask parity`: networks of torchvision and timm through Millrace, ONNX Runtime and PyTorch, side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::project::Project;
+use crate::python::Needs;
 use crate::step;
 
 /// Where the scripts and their requirements are.
 const SCRIPTS: &str = "tests/models";
+
+/// What the scripts import.
+const PYTHON: Needs = Needs {
+    requirements: "tests/models/requirements.txt",
+    imports: "numpy, onnx, onnxruntime, onnxscript, safetensors, timm, torch, torchvision",
+    notice: "Installing PyTorch and ONNX Runtime: some 6 GB,",
+};
 
 /// What to compare.
 #[derive(Args)]
@@ -41,11 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     let folder = project.target.join("parity");
     let zoo = arguments.zoo.clone().unwrap_or_else(|| folder.join("zoo"));
-    let python = match &arguments.python {
-        Some(python) => python.clone(),
-        None => environment(project, &folder.join("python"))?,
-    };
-    has_packages(&python)?;
+    let python = PYTHON.python(project, arguments.python.as_deref(), &folder.join("python"))?;
     let scripts = project.root.join(SCRIPTS);
     let script = |name: &str| {
         let mut command = Command::new(&python);
@@ -60,46 +64,4 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> Result<()> {
     compare.args((!arguments.quick).then_some("--speed"));
     compare.args(arguments.torch.then_some("--torch"));
     step::must_succeed(&mut compare)
-}
-
-/// Finds out before anything is exported whether a Python has what the scripts import.
-fn has_packages(python: &Path) -> Result<()> {
-    let imports = "import numpy, onnx, onnxruntime, onnxscript, safetensors, timm, torch, torchvision";
-    let output = Command::new(python)
-        .args(["-c", imports])
-        .output()
-        .with_context(|| format!("cannot start {}", python.display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{python} lacks a package: {}\nrun `{python} -m pip install -r {SCRIPTS}/requirements.txt`, or leave --python out",
-            said.trim().lines().last().unwrap_or_default(),
-            python = python.display(),
-        );
-    }
-    Ok(())
-}
-
-/// An environment of Python with the pinned packages: made once, and again when the pins change.
-fn environment(project: &Project, folder: &Path) -> Result<PathBuf> {
-    let python = folder.join("bin/python");
-    let requirements = project.root.join(SCRIPTS).join("requirements.txt");
-    let wanted = std::fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-    let installed = folder.join("requirements.txt");
-    if python.exists() && std::fs::read(&installed).is_ok_and(|found| found == wanted) {
-        return Ok(python);
-    }
-    println!(
-        "Installing PyTorch and ONNX Runtime into {}: some 6 GB.",
-        folder.display()
-    );
-    step::must_succeed(Command::new("python3").args(["-m", "venv"]).arg(folder))
-        .context("python3 with its module `venv` is needed (Debian: `apt install python3-venv`), or `--python`")?;
-    step::must_succeed(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "-r"])
-            .arg(&requirements),
-    )?;
-    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
-    Ok(python)
 }

@@ -19,6 +19,14 @@ pub(crate) struct Project {
     profile: PathBuf,
 }
 
+/// What the bench needs of cargo.
+pub(crate) struct Built {
+    /// The host.
+    pub(crate) host: PathBuf,
+    /// The bench.
+    pub(crate) bench: PathBuf,
+}
+
 /// A program of a member.
 #[derive(Clone, Copy)]
 pub(crate) enum Program {
@@ -82,17 +90,39 @@ impl Project {
             Program::Binary(name) => ("--bin", name, self.profile.clone()),
             Program::Example(name) => ("--example", name, self.profile.join("examples")),
         };
-        if !self
-            .profile
-            .join("deps")
-            .read_dir()
-            .is_ok_and(|mut built| built.any(|file| is_heavy(file.ok())))
-        {
+        if !has_heavy(&self.profile) {
             println!("The first build compiles about 450 crates: half an hour on two cores.");
         }
         let mut build = self.cargo(["build", "--package", "millrace", "--package", package, kind, name]);
         step::must_succeed(&mut build)?;
         Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
+    /// Builds the host as it is deployed, and the bench with it: the echo that it is compared with is a part of the bench.
+    ///
+    /// # Errors
+    /// When they cannot be built.
+    pub(crate) fn build_bench(&self) -> Result<Built> {
+        let folder = self.target.join("release");
+        if !has_heavy(&folder) {
+            println!("The first released build compiles about 450 crates: half an hour on two cores.");
+        }
+        let selected = [
+            "--package",
+            "millrace",
+            "--bin",
+            "millrace",
+            "--package",
+            "millrace-tests",
+            "--example",
+            "drain",
+        ];
+        step::must_succeed(self.cargo(["build", "--release"]).args(selected))?;
+        let named = |name: &str| format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        Ok(Built {
+            host: folder.join(named("millrace")),
+            bench: folder.join("examples").join(named("drain")),
+        })
     }
 
     /// Builds an example of a member as it is deployed, and gives its path. Only for members without Burn: the host is not
@@ -123,6 +153,12 @@ impl Project {
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
+}
+
+/// Whether a profile's folder has the libraries that take long to build.
+fn has_heavy(profile: &Path) -> bool {
+    let built = profile.join("deps").read_dir();
+    built.is_ok_and(|mut built| built.any(|file| is_heavy(file.ok())))
 }
 
 /// Whether a file is one of the libraries that take long to build.

@@ -1,41 +1,56 @@
-//! How fast a full queue is drained: Millrace with the shipped model beside a bare echo on the same broker, in one run.
+//! How fast Millrace is beside everything that people compare it with, on one broker in one run: `cargo xtask bench`.
 //! Results are checked for correctness in the run itself.
 
+mod about;
+mod alone;
+mod arguments;
+mod clock;
 mod echo;
+mod interrupt;
 mod measure;
 mod neighbour;
-mod report;
+mod open;
+mod photos;
+mod progress;
+mod run;
+mod running;
+mod starts;
 mod subject;
+mod supplies;
 mod swaps;
 mod undone;
+mod vary;
 
-use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
-use millrace_tests::amqp::QueueKind;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 use millrace_tests::broker::Broker;
-use millrace_tests::samples::pictures;
 
+use arguments::Arguments;
 use measure::Bench;
-use report::Report;
-use subject::Subject;
+use subject::{LENET, ROUND};
+use supplies::Supplies;
 
-/// Drains a queue of pictures with Millrace and with a bare echo, in turn, and prints their ratios.
+/// Measures Millrace beside a bare echo, beside the consumers that people write in Python, and beside the limits of its own
+/// parts: throughput, CPU time, latency, memory and start-up. All drain one broker in turn, and every result is checked.
 #[derive(Parser)]
-struct Arguments {
+#[command(
+    bin_name = "cargo xtask bench",
+    after_help = "Examples:
+  cargo xtask bench                                    everything: some 35 minutes
+  cargo xtask bench --quick                            some 5 minutes
+  cargo xtask bench --write-docs                       everything, into docs/performance.md
+  cargo xtask bench --only echo,identity --parts rounds --rounds 8
+  cargo xtask bench --parts prefetch,batch --out sweeps.json
+  cargo xtask bench neighbour                          what a hostile plugin costs the pipeline beside it
+
+Ratios are of blocks beside each other; trust them and the CPU seconds more than messages a second. Leave the machine alone
+meanwhile: a block in which other programs took more than a tenth of it is marked."
+)]
+struct Words {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// Messages in the queue at the start of each block
-    #[arg(long, default_value_t = 10_000)]
-    messages: usize,
-    /// Rounds; each measures every subject once, forwards and backwards in turn
-    #[arg(long, default_value_t = 4)]
-    rounds: usize,
-    /// Messages in flight
-    #[arg(long, default_value_t = 300)]
-    prefetch: u16,
-    /// The type of the queues
-    #[arg(long, value_enum, default_value_t = Queue::Quorum)]
-    queue: Queue,
+    #[command(flatten)]
+    arguments: Arguments,
 }
 
 #[derive(Subcommand)]
@@ -63,59 +78,68 @@ enum Verb {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Queue {
-    Quorum,
-    Classic,
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let Words { verb, arguments } = Words::parse();
     if let Some(Verb::Echo {
         url,
         input,
         results,
         prefetch,
-    }) = &arguments.verb
+    }) = &verb
     {
         return echo::run(url, input, results, *prefetch).await;
     }
-    let kind = match arguments.queue {
-        Queue::Quorum => QueueKind::Quorum,
-        Queue::Classic => QueueKind::Classic,
-    };
+    if arguments.list {
+        for subject in ROUND {
+            println!("{subject:<16}{}", subject.what);
+        }
+        return Ok(());
+    }
+    if arguments.page {
+        return arguments::rewrite_page();
+    }
+    if arguments.needs {
+        return needs(verb.as_ref(), &arguments);
+    }
+    interrupt::ends(async move {
+        match verb {
+            Some(verb) => one(verb, &arguments).await,
+            None => run::run(&arguments).await,
+        }
+    })
+    .await
+}
+
+/// Says what must be there before.
+fn needs(verb: Option<&Verb>, arguments: &Arguments) -> Result<()> {
+    if verb.is_none() && arguments.wants_python()? {
+        println!("python");
+    }
+    Ok(())
+}
+
+/// One of the other benches.
+async fn one(verb: Verb, arguments: &Arguments) -> Result<()> {
     let broker = Broker::start()?;
     let bench = Bench {
         broker: &broker,
-        kind,
-        samples: pictures()?,
+        kind: arguments.kind(),
+        supplies: Supplies::gather(&[LENET], None)?,
         messages: arguments.messages,
         prefetch: arguments.prefetch,
+        broker_idle_cpu: 0.0,
     };
+    let rounds = arguments.rounds();
     println!(
-        "{} messages a block, {} rounds, {kind:?} queues, prefetch {}",
-        bench.messages, arguments.rounds, bench.prefetch
+        "{} messages a block, {rounds} rounds, {} queues, prefetch {}",
+        bench.messages, arguments.queue, bench.prefetch
     );
-    match arguments.verb {
-        Some(Verb::Neighbour) => return neighbour::run(&bench, arguments.rounds).await,
-        Some(Verb::Swaps) => return swaps::run(&bench, arguments.rounds).await,
-        Some(Verb::Undone) => return undone::run(&bench).await,
-        Some(Verb::Soak { swaps }) => return swaps::soak(&bench, swaps).await,
-        Some(Verb::Echo { .. }) | None => {}
+    match verb {
+        Verb::Neighbour => neighbour::run(&bench, rounds).await,
+        Verb::Swaps => swaps::run(&bench, rounds).await,
+        Verb::Undone => undone::run(&bench).await,
+        Verb::Soak { swaps } => swaps::soak(&bench, swaps).await,
+        Verb::Echo { .. } => Ok(()),
     }
-    let mut report = Report::default();
-    for round in 0..arguments.rounds {
-        let mut order = Subject::ALL;
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for subject in order {
-            let block = bench.block(subject).await.with_context(|| subject.to_string())?;
-            println!("round {} {subject}: {:.0} messages/s", round + 1, block.rate);
-            report.add(round, subject, block);
-        }
-    }
-    println!("\n{report}");
-    Ok(())
 }

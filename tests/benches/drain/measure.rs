@@ -1,15 +1,17 @@
 //! One block: fill the queue, start the subject, time the drain, check every result.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use millrace_tests::amqp::{Client, Parcel, QueueKind};
+use millrace_tests::amqp::{Arrival, Client, QueueKind};
 use millrace_tests::broker::Broker;
-use millrace_tests::samples::Sample;
+use millrace_tests::figures::Block;
 use millrace_tests::scene::Scene;
 
+use crate::clock::{self, Machine};
+use crate::running::{Running, Variation};
 use crate::subject::Subject;
+use crate::supplies::Supplies;
 
 /// What all blocks of a run share.
 pub(crate) struct Bench<'a> {
@@ -17,31 +19,25 @@ pub(crate) struct Bench<'a> {
     pub(crate) broker: &'a Broker,
     /// How queues are declared.
     pub(crate) kind: QueueKind,
-    /// The pictures, published in turn.
-    pub(crate) samples: Vec<Sample>,
-    /// Messages in a block.
+    /// What is in the queues.
+    pub(crate) supplies: Supplies,
+    /// Messages in a block, where nothing else is said.
     pub(crate) messages: usize,
     /// Messages in flight.
     pub(crate) prefetch: u16,
-}
-
-/// What one block came to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
-    /// Messages a second.
-    pub(crate) rate: f64,
-    /// CPU seconds of the subject for 1,000 messages.
-    pub(crate) subject_cpu: f64,
-    /// CPU seconds of the broker for 1,000 messages.
-    pub(crate) broker_cpu: f64,
+    /// The broker's CPU seconds in a second without clients.
+    pub(crate) broker_idle_cpu: f64,
 }
 
 /// The clock and the CPU times at one moment of a drain.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
     pub(crate) at: Instant,
     pub(crate) results: usize,
     subject_cpu: f64,
     broker_cpu: f64,
+    machine: Machine,
+    own_cpu: f64,
 }
 
 /// The first twentieth is not counted: the subject starts in it.
@@ -50,122 +46,163 @@ const WARM_UP_PART: usize = 20;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The longest a drain may take.
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
-/// What `/proc` counts CPU time in: `USER_HZ`, which Linux has fixed at 100 for programs.
-const TICKS_PER_SECOND: f64 = 100.0;
+/// The part of the machine that others may take in a block.
+const FOREIGN_MAX: f64 = 0.1;
+/// A block that is over sooner says little.
+const SHORT: f64 = 1.0;
+/// How long a result that should not be there is waited for.
+const NO_MORE: Duration = Duration::from_millis(300);
+/// How long the broker is watched alone.
+const IDLE: Duration = Duration::from_secs(4);
 
 impl Bench<'_> {
     /// Measures a subject once.
-    pub(crate) async fn block(&self, subject: Subject) -> Result<Block> {
+    pub(crate) async fn block(&self, subject: &Subject, n: usize, variation: &Variation) -> Result<Block> {
         let client = Client::connect(&self.broker.url()).await?;
-        let mut scene = Scene {
-            prefetch: self.prefetch,
-            ..Scene::new(self.broker)?
-        };
-        if self.kind == QueueKind::Classic {
-            scene.source = vec!["type = \"classic\"", "durable = true"];
-        } else {
-            // The host declares its source with a dead-letter queue, and takes a passive one as it is.
-            scene.source = vec!["type = \"passive\""];
+        let scene = self.scene(&client).await?;
+        client
+            .publish_all(&scene.input, self.supplies.parcels(subject, n)?)
+            .await?;
+        let load = clock::load();
+        let mut running = Running::start(subject, &scene, &self.supplies, variation, n)?;
+        let marks = self.watch(&client, &scene, &mut running, n).await?;
+        let mut block = self.block_of(subject, &mut running, marks)?;
+        (block.messages, block.load) = (n, load);
+        if let Some(said) = running.end(subject)? {
+            block.peak_bytes = said;
         }
-        client.declare(&scene.input, self.kind).await?;
-        client.declare(&scene.results, self.kind).await?;
-        client.publish_all(&scene.input, self.parcels(subject)?).await?;
+        self.check(subject, &client, &scene, n).await?;
+        self.remove(&client, &scene).await?;
 
-        let running = subject.start(scene.clone())?;
-        let (begin, end) = self.watch(&client, &scene, running.pid()).await?;
-        drop(running);
-        self.check(subject, &client, &scene).await?;
-        for queue in [&scene.input, &scene.results, &scene.dead] {
-            client.delete(queue).await?;
-        }
+        Ok(block)
+    }
 
-        let (n, seconds) = ((end.results - begin.results) as f64, (end.at - begin.at).as_secs_f64());
+    /// What a subject that still runs took between two moments.
+    pub(crate) fn block_of(
+        &self,
+        subject: &Subject,
+        running: &mut Running,
+        (begin, end): (Mark, Mark),
+    ) -> Result<Block> {
+        let seconds = (end.at - begin.at).as_secs_f64();
+        let cpu_seconds = end.subject_cpu - begin.subject_cpu;
+        let broker_cpu = end.broker_cpu - begin.broker_cpu;
+        let ours = cpu_seconds + broker_cpu + end.own_cpu - begin.own_cpu;
+        let foreign_cpu = end.machine.foreign_since(&begin.machine, ours);
+        let marks = [(foreign_cpu > FOREIGN_MAX, "foreign cpu"), (seconds < SHORT, "short")];
         Ok(Block {
-            rate: n / seconds,
-            subject_cpu: (end.subject_cpu - begin.subject_cpu) / n * 1000.0,
-            broker_cpu: (end.broker_cpu - begin.broker_cpu) / n * 1000.0,
+            subject: subject.name.to_owned(),
+            counted: end.results - begin.results,
+            seconds,
+            cpu_seconds,
+            broker_cpu_seconds: (broker_cpu - self.broker_idle_cpu * seconds).max(0.0),
+            peak_bytes: running.peak_bytes(),
+            mean_batch: running.mean_batch()?,
+            foreign_cpu,
+            marks: marks
+                .iter()
+                .filter(|mark| mark.0)
+                .map(|mark| mark.1.to_owned())
+                .collect(),
+            ..Block::default()
         })
     }
 
-    pub(crate) fn parcels(&self, subject: Subject) -> Result<Vec<Parcel>> {
-        let bodies = self
-            .samples
-            .iter()
-            .map(|sample| subject.body().of(sample))
-            .collect::<Result<Vec<_>>>()?;
-        let numbered = (0..self.messages).zip(bodies.iter().cycle());
-        let parcel = |(n, (content_type, body)): (usize, &(&str, Vec<u8>))| Parcel {
-            content_type: Some((*content_type).to_owned()),
-            ..Parcel::new(&n.to_string(), body.clone())
-        };
-        Ok(numbered.map(parcel).collect())
+    /// Queues that no other block has, declared.
+    pub(crate) async fn scene(&self, client: &Client) -> Result<Scene> {
+        self.scene_of(client, self.kind).await
     }
 
-    pub(crate) async fn watch(&self, client: &Client, scene: &Scene, subject: u32) -> Result<(Mark, Mark)> {
-        let broker = self.broker.pid().context("the broker does not run")?;
+    /// The same of another kind.
+    pub(crate) async fn scene_of(&self, client: &Client, kind: QueueKind) -> Result<Scene> {
+        let scene = Scene {
+            prefetch: self.prefetch,
+            // The host declares its source with a dead-letter queue, and takes a passive one as it is.
+            source: vec!["type = \"passive\""],
+            ..Scene::new(self.broker)?
+        };
+        for queue in [&scene.input, &scene.results] {
+            client.declare(queue, kind).await?;
+        }
+        Ok(scene)
+    }
+
+    /// Deletes the queues of a scene.
+    pub(crate) async fn remove(&self, client: &Client, scene: &Scene) -> Result<()> {
+        for queue in [&scene.input, &scene.results, &scene.dead] {
+            client.delete(queue).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there are `n` results, and gives the moments between which they count.
+    pub(crate) async fn watch(
+        &self,
+        client: &Client,
+        scene: &Scene,
+        running: &mut Running,
+        n: usize,
+    ) -> Result<(Mark, Mark)> {
         let deadline = Instant::now() + DRAIN_LIMIT;
         let mut begin = None;
         loop {
             let results = client.count(&scene.results).await? as usize;
-            let mark = || -> Result<Mark> {
-                Ok(Mark {
-                    at: Instant::now(),
-                    results,
-                    subject_cpu: cpu(subject)?,
-                    broker_cpu: cpu(broker)?,
-                })
-            };
-            if begin.is_none() && results >= self.messages / WARM_UP_PART {
-                begin = Some(mark()?);
+            if begin.is_none() && results >= (n / WARM_UP_PART).max(1) && running.serves() {
+                begin = Some(self.mark(running, results)?);
             }
-            if results >= self.messages {
-                return Ok((
-                    begin.context("the drain was over at once: take more --messages")?,
-                    mark()?,
-                ));
+            if results >= n {
+                let begin = begin.context("the drain was over at once: take more --messages")?;
+                return Ok((begin, self.mark(running, results)?));
             }
+            running.must_live()?;
             if Instant::now() > deadline {
-                bail!(
-                    "{results} of {} results after {} s",
-                    self.messages,
-                    DRAIN_LIMIT.as_secs()
-                );
+                bail!("{results} of {n} results after {} s", DRAIN_LIMIT.as_secs());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
+    fn mark(&self, running: &Running, results: usize) -> Result<Mark> {
+        Ok(Mark {
+            at: Instant::now(),
+            results,
+            subject_cpu: running.cpu()?,
+            broker_cpu: self.broker_cpu()?,
+            machine: Machine::now()?,
+            own_cpu: clock::cpu(std::process::id())?,
+        })
+    }
+
+    fn broker_cpu(&self) -> Result<f64> {
+        clock::cpu(self.broker.pid().context("the broker does not run")?)
+    }
+
+    /// What the broker takes in a second without clients.
+    pub(crate) async fn idle(&self) -> Result<f64> {
+        let (began, before) = (Instant::now(), self.broker_cpu()?);
+        tokio::time::sleep(IDLE).await;
+        Ok((self.broker_cpu()? - before) / began.elapsed().as_secs_f64())
+    }
+
     /// Every message has one result, and it is right.
-    pub(crate) async fn check(&self, subject: Subject, client: &Client, scene: &Scene) -> Result<()> {
-        let results = client
-            .take(&scene.results, self.messages + 1, Duration::from_millis(500))
-            .await?;
-        ensure!(
-            results.len() == self.messages,
-            "{} results of {} messages",
-            results.len(),
-            self.messages
-        );
-        let mut seen = BTreeSet::new();
-        for result in &results {
-            let n: usize = result.correlation_id.parse().context("a result for no input")?;
-            ensure!(
-                n < self.messages && seen.insert(n),
-                "message {n} has two results, or was never sent"
-            );
-            let sample = self.samples.get(n % self.samples.len()).context("no sample")?;
-            subject.check(result, sample).with_context(|| format!("message {n}"))?;
+    pub(crate) async fn check(&self, subject: &Subject, client: &Client, scene: &Scene, n: usize) -> Result<()> {
+        let results = client.take_all(&scene.results, n).await?;
+        let more = client.take(&scene.results, 1, NO_MORE).await?;
+        ensure!(more.is_empty(), "more than {n} results of {n} messages");
+        self.check_all(subject, &results, n)
+    }
+
+    /// No two of these results are of one message, and all are right.
+    pub(crate) fn check_all(&self, subject: &Subject, results: &[Arrival], n: usize) -> Result<()> {
+        let mut seen = vec![false; n];
+        for result in results {
+            let number: usize = result.correlation_id.parse().context("a result for no input")?;
+            let slot = seen
+                .get_mut(number)
+                .context("a result of a message that was never sent")?;
+            ensure!(!std::mem::replace(slot, true), "message {number} has two results");
+            self.supplies.check(subject, result, number)?;
         }
         Ok(())
     }
-}
-
-/// User and system time of a process so far, in seconds.
-fn cpu(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
-    // Fields are counted from after the name, which may hold spaces: utime and stime are the 12th and 13th there.
-    let (_, fields) = stat.rsplit_once(')').context("no process name")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("a short line")?.parse()?) };
-    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }

@@ -9,13 +9,13 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::amqp::{Client, Parcel, QueueKind};
+use millrace_tests::figures::{Neighbour, Spread, median};
 use millrace_tests::samples::guest;
-use millrace_tests::scene::Scene;
 use millrace_tests::unique;
 
 use crate::measure::Bench;
-use crate::report::median;
-use crate::subject::{Body, Subject};
+use crate::running::{Running, Variation};
+use crate::subject::LENET;
 
 /// A hostile mode of the guest, the honest mode that it is compared with, and how many messages it has waiting.
 const PAIRS: [(&str, &str, usize); 6] = [
@@ -29,38 +29,36 @@ const PAIRS: [(&str, &str, usize); 6] = [
 /// What is promised: a part of the throughput beside an honest neighbour.
 const PROMISED: f64 = 0.9;
 
+/// The pairs of a whole run.
+const SOME: [&str; 3] = ["loop", "memory-bomb", "trap"];
+
 /// Measures every pair in every round, and prints the median of the ratios of each.
 pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
     let mut report = String::new();
-    for (hostile, honest, waiting) in PAIRS {
-        let (mut ratios, mut beside_honest, mut beside_hostile) = (Vec::new(), Vec::new(), Vec::new());
+    for (hostile, ..) in PAIRS {
+        let mut seen = Vec::new();
         for round in 0..rounds {
-            // Forwards and backwards in turn, so that what changes over time touches both.
-            let mut order = [honest, hostile];
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for mode in order {
-                let rate = block(bench, mode, waiting).await.with_context(|| mode.to_owned())?;
-                println!("round {} beside {mode}: {rate:.0} messages/s", round + 1);
-                let rates = if mode == honest {
-                    &mut beside_honest
-                } else {
-                    &mut beside_hostile
-                };
-                rates.push(rate);
-            }
-            let last = |rates: &[f64]| rates.last().copied().unwrap_or(f64::NAN);
-            ratios.push(last(&beside_hostile) / last(&beside_honest));
+            let one = pair(bench, hostile, round).await?;
+            println!(
+                "round {}: beside {hostile} {:.0} messages/s, beside {} {:.0}",
+                round + 1,
+                one.beside_hostile,
+                one.honest,
+                one.beside_honest
+            );
+            seen.push(one);
         }
-        let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        let ratio = median(ratios);
+        let of = |value: fn(&Neighbour) -> f64| seen.iter().map(value).collect::<Vec<f64>>();
+        let ratios = Spread::of(of(|one| one.beside_hostile / one.beside_honest)).context("no rounds")?;
         writeln!(
             report,
-            "{hostile:<14}{honest:<14}{:>10.0}{:>10.0}{ratio:>8.2}{lowest:>8.2}  {}",
-            median(beside_hostile),
-            median(beside_honest),
-            if ratio >= PROMISED { "kept" } else { "NOT KEPT" }
+            "{hostile:<14}{:<14}{:>10.0}{:>10.0}{:>8.2}{:>8.2}  {}",
+            seen.first().map_or("", |one| &one.honest),
+            median(of(|one| one.beside_hostile)),
+            median(of(|one| one.beside_honest)),
+            ratios.median,
+            ratios.low,
+            if ratios.median >= PROMISED { "kept" } else { "NOT KEPT" }
         )?;
     }
     println!(
@@ -70,32 +68,66 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// Measures some pairs once.
+pub(crate) async fn some(bench: &Bench<'_>, round: usize) -> Result<Vec<Neighbour>> {
+    let mut seen = Vec::new();
+    for hostile in SOME {
+        seen.push(pair(bench, hostile, round).await?);
+    }
+    Ok(seen)
+}
+
+/// Measures beside a hostile neighbour and beside its honest one.
+async fn pair(bench: &Bench<'_>, hostile: &str, round: usize) -> Result<Neighbour> {
+    let pair = PAIRS.into_iter().find(|pair| pair.0 == hostile);
+    let (hostile, honest, waiting) = pair.context("no such neighbour")?;
+    let mut seen = Neighbour {
+        round,
+        hostile: hostile.to_owned(),
+        honest: honest.to_owned(),
+        ..Neighbour::default()
+    };
+    // Forwards and backwards in turn, so that what changes over time touches both.
+    let mut order = [honest, hostile];
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    for mode in order {
+        let rate = block(bench, mode, waiting).await.with_context(|| mode.to_owned())?;
+        match mode == honest {
+            true => seen.beside_honest = rate,
+            false => seen.beside_hostile = rate,
+        }
+    }
+    Ok(seen)
+}
+
 /// The rate of the good pipeline beside one neighbour.
 async fn block(bench: &Bench<'_>, mode: &str, waiting: usize) -> Result<f64> {
     let client = Client::connect(&bench.broker.url()).await?;
-    let subject = Subject::PerMessage(Body::Raw);
-    let mut scene = Scene {
-        prefetch: bench.prefetch,
-        source: vec!["type = \"passive\""],
-        ..Scene::new(bench.broker)?
-    };
+    let scene = bench.scene(&client).await?;
     let neighbour = unique("neighbour");
-    scene.tables = tables(&neighbour, mode, bench.prefetch)?;
-    for queue in [&scene.input, &scene.results, &neighbour] {
-        client.declare(queue, QueueKind::Quorum).await?;
-    }
+    client.declare(&neighbour, QueueKind::Quorum).await?;
+    let variation = Variation {
+        host: "workers = 2".to_owned(),
+        tables: tables(&neighbour, mode, bench.prefetch)?,
+        ..Variation::usual(bench.prefetch)
+    };
     let noise = (0..waiting).map(|n| Parcel::new(&n.to_string(), vec![b'x'; 16 << 10]));
     client.publish_all(&neighbour, noise).await?;
-    client.publish_all(&scene.input, bench.parcels(subject)?).await?;
+    client
+        .publish_all(&scene.input, bench.supplies.parcels(&LENET, bench.messages)?)
+        .await?;
 
-    let running = subject.start(scene.clone())?;
-    let (begin, end) = bench.watch(&client, &scene, running.pid()).await?;
+    let mut running = Running::start(&LENET, &scene, &bench.supplies, &variation, bench.messages)?;
+    let (begin, end) = bench.watch(&client, &scene, &mut running, bench.messages).await?;
     let left = client.count(&neighbour).await?;
     drop(running);
     ensure!(left > 0, "the neighbour had nothing to do before the end");
-    bench.check(subject, &client, &scene).await?;
+    bench.check(&LENET, &client, &scene, bench.messages).await?;
     let (results, dead) = (format!("{neighbour}.results"), format!("{neighbour}.dead"));
-    for queue in [&scene.input, &scene.results, &scene.dead, &neighbour, &results, &dead] {
+    bench.remove(&client, &scene).await?;
+    for queue in [&neighbour, &results, &dead] {
         client.delete(queue).await?;
     }
     Ok((end.results - begin.results) as f64 / (end.at - begin.at).as_secs_f64())
@@ -105,9 +137,6 @@ fn tables(neighbour: &str, mode: &str, prefetch: u16) -> Result<String> {
     let plugin = |name: &str| -> Result<String> { Ok(guest("wasm32-wasip2", name)?.display().to_string()) };
     Ok(format!(
         r#"
-[host]
-workers = 2
-
 [plugin.neighbour]
 path = {:?}
 settings = {{ mode = "{mode}" }}

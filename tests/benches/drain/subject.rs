@@ -1,156 +1,237 @@
-//! What is measured, and how each is started.
+//! What is measured: who drains a queue, and what is in it. Starts nothing.
 
 use std::fmt;
-use std::process::{Child, Command, Stdio};
 
-use anyhow::{Result, ensure};
-use millrace_tests::amqp::Arrival;
-use millrace_tests::host::{Host, Mill};
-use millrace_tests::samples::Sample;
-use millrace_tests::scene::{Plugin, Scene};
+/// Who drains the queue, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// Its name in arguments, in the record and on the page.
+    pub(crate) name: &'static str,
+    /// What it is.
+    pub(crate) what: &'static str,
+    /// What is in the queue.
+    pub(crate) body: Body,
+    /// What runs.
+    pub(crate) runs: Runs,
+}
 
-/// Who drains the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Subject {
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
     /// The bare echo.
-    Echo(Body),
-    /// The host, with a fresh instance for each message.
-    PerMessage(Body),
-    /// The host, with one instance for each worker thread.
-    PerWorker(Body),
+    Echo,
+    /// The host.
+    Host(Pipeline),
+    /// A program of Python, by the name of its file.
+    Peer(&'static str),
+}
+
+/// What the host's file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pipeline {
+    /// The preprocessor.
+    pub(crate) preprocess: Preprocess,
+    /// How long an instance of a plugin lives.
+    pub(crate) isolation: &'static str,
+    /// The network.
+    pub(crate) network: Network,
+}
+
+/// A preprocessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preprocess {
+    /// The shipped one for pictures.
+    DecodeImage,
+    /// The shipped one that passes raw tensors.
+    Passthrough,
+    /// The same in Python.
+    Python,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// The shipped LeNet.
+    Shapes,
+    /// The mean of each colour, of pictures with this edge: next to nothing.
+    Mean(u32),
+    /// ResNet-18.
+    ResNet18,
 }
 
 /// What is in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Body {
-    /// 3,072 bytes of RGB.
+    /// The sample pictures: 3,072 bytes of RGB.
     Raw,
     /// The sample files as they are.
     Png,
+    /// The sample pictures as JPEG.
+    Jpeg,
+    /// A pickle of their pixels in base64.
+    Pickle,
+    /// Pictures of 224x224 as JPEG.
+    Photo,
+    /// Raw RGB of noise, with this edge.
+    Noise(u32),
 }
 
-/// A subject that runs, until it is dropped.
-pub(crate) enum Running {
-    /// The echo's process.
-    Echo(Child),
-    /// The host's; its folder lives as long.
-    Host(
-        Host,
-        #[expect(dead_code, reason = "the folder is removed when it is dropped")] Mill,
-    ),
+const fn host(preprocess: Preprocess, isolation: &'static str, network: Network) -> Runs {
+    Runs::Host(Pipeline {
+        preprocess,
+        isolation,
+        network,
+    })
 }
+
+/// The bare echo.
+pub(crate) const ECHO: Subject = Subject {
+    name: "echo",
+    what: "the least that keeps the promise: consumes, publishes 64 bytes mandatory and confirmed, acknowledges (lapin)",
+    body: Body::Raw,
+    runs: Runs::Echo,
+};
+/// The host with the least to do.
+pub(crate) const IDENTITY: Subject = Subject {
+    name: "identity",
+    what: "Millrace with a network of next to no work (the mean of each colour); tensor-passthrough, by-label",
+    body: Body::Raw,
+    runs: host(Preprocess::Passthrough, "message", Network::Mean(32)),
+};
+/// The host as it is shipped.
+pub(crate) const LENET: Subject = Subject {
+    name: "lenet",
+    what: "Millrace with the shipped LeNet, decode-image and by-label; a fresh instance of each plugin for each message",
+    body: Body::Raw,
+    runs: host(Preprocess::DecodeImage, "message", Network::Shapes),
+};
+const LENET_WORKER: Subject = Subject {
+    name: "lenet-worker",
+    what: "the same with `isolation = \"worker\"`",
+    body: Body::Raw,
+    runs: host(Preprocess::DecodeImage, "worker", Network::Shapes),
+};
+const LENET_PNG: Subject = Subject {
+    name: "lenet-png",
+    what: "as `lenet`",
+    body: Body::Png,
+    runs: host(Preprocess::DecodeImage, "message", Network::Shapes),
+};
+const LENET_JPEG: Subject = Subject {
+    name: "lenet-jpeg",
+    what: "as `lenet`",
+    body: Body::Jpeg,
+    runs: host(Preprocess::DecodeImage, "message", Network::Shapes),
+};
+const PYTHON_PLUGIN: Subject = Subject {
+    name: "python-plugin",
+    what: "as `lenet`, with a preprocessor in Python (componentize-py) that passes raw pixels on",
+    body: Body::Raw,
+    runs: host(Preprocess::Python, "message", Network::Shapes),
+};
+const RESNET18: Subject = Subject {
+    name: "resnet18",
+    what: "Millrace with a ResNet-18 of torchvision, decode-image and by-label",
+    body: Body::Photo,
+    runs: host(Preprocess::DecodeImage, "message", Network::ResNet18),
+};
+const NAIVE: Subject = Subject {
+    name: "naive",
+    what: "pika and PyTorch as people write it, one picture at a time; loses messages",
+    body: Body::Pickle,
+    runs: Runs::Peer("naive"),
+};
+/// The Python consumer that keeps the promise.
+pub(crate) const SAFE: Subject = Subject {
+    name: "safe",
+    what: "the same, acknowledged after the confirm of the result; prefetch 100",
+    body: Body::Pickle,
+    runs: Runs::Peer("safe"),
+};
+/// The best one.
+pub(crate) const STRONG: Subject = Subject {
+    name: "strong",
+    what: "aio-pika and ONNX Runtime, batches of up to 64, several in flight; prefetch 256",
+    body: Body::Raw,
+    runs: Runs::Peer("strong"),
+};
+
+/// A round. What is compared stands side by side: `lenet` is there twice, so that every peer has it as a neighbour.
+pub(crate) const ROUND: [Subject; 13] = [
+    IDENTITY,
+    ECHO,
+    LENET,
+    STRONG,
+    LENET_WORKER,
+    SAFE,
+    LENET,
+    NAIVE,
+    LENET_PNG,
+    LENET_JPEG,
+    PYTHON_PLUGIN,
+    RESNET18,
+    ECHO,
+];
 
 impl Subject {
-    /// Every subject, in the order of a round.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Echo(Body::Raw),
-        Self::PerMessage(Body::Raw),
-        Self::PerWorker(Body::Raw),
-        Self::Echo(Body::Png),
-        Self::PerMessage(Body::Png),
-        Self::PerWorker(Body::Png),
-    ];
-
-    /// What its queue is filled with.
-    pub(crate) fn body(self) -> Body {
-        match self {
-            Self::Echo(body) | Self::PerMessage(body) | Self::PerWorker(body) => body,
+    /// What it promises.
+    pub(crate) fn guarantee(&self) -> &'static str {
+        match self.runs {
+            Runs::Peer("naive") => "none",
+            _ => "at least once",
         }
     }
 
-    /// The echo that it is compared with.
-    pub(crate) fn baseline(self) -> Self {
-        Self::Echo(self.body())
-    }
-
-    /// Starts it on the queues of a scene.
-    pub(crate) fn start(self, mut scene: Scene) -> Result<Running> {
-        let isolation = match self {
-            Self::Echo(_) => {
-                let Scene {
-                    url,
-                    input,
-                    results,
-                    prefetch,
-                    ..
-                } = &scene;
-                let mut echo = Command::new(std::env::current_exe()?);
-                echo.args(["echo", url, input, results, &prefetch.to_string()])
-                    .stdin(Stdio::null());
-                return Ok(Running::Echo(echo.spawn()?));
-            }
-            Self::PerMessage(_) => "message",
-            Self::PerWorker(_) => "worker",
-        };
-        for plugin in [&mut scene.preprocess, &mut scene.route] {
-            *plugin = Plugin {
-                lines: format!("isolation = \"{isolation}\""),
-                ..plugin.clone()
-            };
-        }
-        let mill = scene.mill()?;
-        Ok(Running::Host(mill.start()?, mill))
-    }
-
-    /// Demands that a result is right for the picture it was made from.
-    pub(crate) fn check(self, result: &Arrival, sample: &Sample) -> Result<()> {
-        match self {
-            Self::Echo(_) => ensure!(result.body.len() == crate::echo::RESULT_BYTES, "{result:?}"),
-            Self::PerMessage(_) | Self::PerWorker(_) => {
-                let result = result.json()?;
-                let label = result.get("label").and_then(|label| label.as_str());
-                ensure!(
-                    label == Some(sample.label.as_str()),
-                    "expected {}, found {label:?}",
-                    sample.label
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Body {
-    /// A picture as a message body, and its content type.
-    pub(crate) fn of(self, sample: &Sample) -> Result<(&'static str, Vec<u8>)> {
-        Ok(match self {
-            Self::Raw => ("image/x-rgb", sample.raw()?),
-            Self::Png => ("image/png", sample.png.clone()),
-        })
-    }
-}
-
-impl Running {
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        match self {
-            Self::Echo(child) => child.id(),
-            Self::Host(host, _) => host.pid(),
+    /// Whether it, or what is in its queue, is made by Python.
+    pub(crate) fn needs_python(&self) -> bool {
+        let is_made =
+            |pipeline: Pipeline| pipeline.preprocess == Preprocess::Python || pipeline.network == Network::ResNet18;
+        match self.runs {
+            Runs::Echo => false,
+            Runs::Host(pipeline) => is_made(pipeline),
+            Runs::Peer(_) => true,
         }
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Self::Echo(child) = self
-            && child.kill().is_ok()
-        {
-            child.wait().ok();
+    /// The package that not every Python of the peers has.
+    pub(crate) fn python_module(&self) -> &'static str {
+        match self.runs {
+            Runs::Host(pipeline) if pipeline.preprocess == Preprocess::Python => "componentize_py",
+            Runs::Host(_) => "torchvision",
+            Runs::Echo | Runs::Peer(_) => "torch",
         }
+    }
+
+    /// Whether the result is a label of the picture: it is a plain text of the echo's otherwise.
+    pub(crate) fn network(&self) -> Option<Network> {
+        match self.runs {
+            Runs::Echo => None,
+            Runs::Host(pipeline) => Some(pipeline.network),
+            Runs::Peer(_) => Some(Network::Shapes),
+        }
+    }
+
+    /// The subject of a round with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        ROUND.into_iter().find(|subject| subject.name == name)
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Echo(_) => "bare echo",
-            Self::PerMessage(_) => "millrace, instance per message",
-            Self::PerWorker(_) => "millrace, instance per worker",
-        };
-        let body = match self.body() {
-            Body::Raw => "raw",
-            Body::Png => "png",
-        };
-        f.pad(&format!("{name}, {body}"))
+        f.pad(self.name)
+    }
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw => f.write_str("raw RGB of 32x32"),
+            Self::Png => f.write_str("PNG of 32x32"),
+            Self::Jpeg => f.write_str("JPEG of 32x32"),
+            Self::Pickle => f.write_str("pickle of 32x32 in base64"),
+            Self::Photo => f.write_str("JPEG of 224x224"),
+            Self::Noise(edge) => write!(f, "raw RGB of {edge}x{edge}"),
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! What swaps cost the messages beside them: the latency at 70 % of the drain rate, with and without them, in turn; and
 //! whether ten thousand of them leave anything behind. Knows the host by its file and its control socket alone.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use millrace_tests::amqp::{Client, Parcel, QueueKind};
+use millrace_tests::amqp::{Client, QueueKind};
 use millrace_tests::control::{CONTROL, Control};
+use millrace_tests::figures::{Spread, Swaps, median, quantile};
 use millrace_tests::host::{Host, Mill};
 use millrace_tests::process::Usage;
 use millrace_tests::samples::{guest, model};
@@ -17,23 +16,20 @@ use millrace_tests::scene::{Plugin, Scene};
 use millrace_tests::versions::version;
 
 use crate::measure::Bench;
-use crate::report::median;
-use crate::subject::{Body, Subject};
+use crate::open::{Course, Flow, LOAD, Pace};
+use crate::subject::LENET;
 use crate::undone;
-
-/// The part of the rate that everything here keeps up with, at which messages come. The client and the broker share the
-/// machine with the host: the drain of a queue that was filled before is faster than that.
-const LOAD: f64 = 0.7;
 
 /// How long latency is measured, and swaps in that time.
 const BLOCK: Duration = Duration::from_secs(60);
 const SWAPS: u32 = 100;
 
+/// As long as that, in a whole run, and what is swapped there.
+const SHORT_BLOCK: Duration = Duration::from_secs(20);
+const SOME: [Beside; 3] = [Beside::Nothing, Beside::KnownVersions, Beside::NewVersions];
+
 /// Swaps to what was never seen, which compile or warm up, in the same time.
 const NEW_SWAPS: u32 = 10;
-
-/// How often messages are sent.
-const TICK: Duration = Duration::from_millis(5);
 
 /// What is promised: a factor of the steady latency.
 const PROMISED: f64 = 1.5;
@@ -50,20 +46,21 @@ enum Beside {
 impl Beside {
     const ALL: [Self; 4] = [Self::Nothing, Self::KnownVersions, Self::NewVersions, Self::NewModels];
 
-    fn n_swaps(self) -> u32 {
-        match self {
+    fn n_swaps(self, long: Duration) -> u32 {
+        let in_a_block = match self {
             Self::Nothing => 0,
             Self::KnownVersions => SWAPS,
             Self::NewVersions | Self::NewModels => NEW_SWAPS,
-        }
+        };
+        (f64::from(in_a_block) * long.as_secs_f64() / BLOCK.as_secs_f64()) as u32
     }
 
     fn shown(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
-            Self::KnownVersions => "100 swaps, compiled before",
-            Self::NewVersions => "10 swaps, never seen",
-            Self::NewModels => "10 swaps of the model",
+            Self::KnownVersions => "a plugin, compiled before",
+            Self::NewVersions => "a plugin, never seen",
+            Self::NewModels => "the model",
         }
     }
 }
@@ -151,40 +148,18 @@ impl Stage {
 
 /// Measures latency beside each kind of swap, in every round, and prints the medians.
 pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
-    let began = Instant::now();
-    let (drained, _) = block(bench, bench.messages, f64::INFINITY, Beside::Nothing).await?;
-    let drained = drained.len() as f64 / began.elapsed().as_secs_f64();
-    let rate = drained * LOAD;
-    println!("published and drained at {drained:.0} messages/s; messages come at {rate:.0}/s");
-    let n_messages = (rate * BLOCK.as_secs_f64()) as usize;
-    let mut seen: BTreeMap<Beside, Vec<(f64, f64, f64)>> = BTreeMap::new();
-    for round in 0..rounds {
-        for beside in Beside::ALL {
-            let (latencies, swaps) = block(bench, n_messages, rate, beside)
-                .await
-                .with_context(|| beside.shown())?;
-            let (p50, p99) = (percentile(&latencies, 0.5), percentile(&latencies, 0.99));
-            let swap = median(swaps.iter().map(|took| took.as_secs_f64() * 1000.0).collect());
-            println!(
-                "round {} beside {}: {} messages, p50 {p50:.1} ms, p99 {p99:.1} ms, a swap {}",
-                round + 1,
-                beside.shown(),
-                latencies.len(),
-                shown_ms(swap)
-            );
-            seen.entry(beside).or_default().push((p50, p99, swap));
-        }
-    }
+    let seen = measure(bench, &Beside::ALL, rounds, BLOCK).await?;
     println!(
         "\n{:<30}{:>10}{:>10}{:>12}{:>10}",
         "beside", "p50 ms", "p99 ms", "of steady", "a swap"
     );
-    let steady = seen
-        .get(&Beside::Nothing)
-        .map_or(f64::NAN, |runs| median(runs.iter().map(|run| run.1).collect()));
-    for (beside, runs) in &seen {
-        let of = |pick: fn(&(f64, f64, f64)) -> f64| median(runs.iter().map(pick).collect());
-        let ratio = of(|run| run.1) / steady;
+    let of = |beside: Beside, pick: fn(&Swaps) -> f64| {
+        let rounds = seen.iter().filter(|one| one.beside == beside.shown());
+        median(rounds.map(pick).collect())
+    };
+    let steady = of(Beside::Nothing, |one| one.p99_us.into());
+    for beside in Beside::ALL {
+        let ratio = of(beside, |one| one.p99_us.into()) / steady;
         let verdict = match beside {
             Beside::KnownVersions if ratio <= PROMISED => "kept",
             Beside::KnownVersions => "NOT KEPT",
@@ -193,17 +168,72 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
         println!(
             "{:<30}{:>10.1}{:>10.1}{ratio:>12.2}{:>10}  {verdict}",
             beside.shown(),
-            of(|run| run.0),
-            of(|run| run.1),
-            shown_ms(of(|run| run.2))
+            of(beside, |one| f64::from(one.p50_us) / 1000.0),
+            of(beside, |one| f64::from(one.p99_us) / 1000.0),
+            shown_ms(of(beside, |one| one.swap_ms.unwrap_or(f64::NAN)))
         );
     }
     undone::run(bench).await
 }
 
-/// The latencies in milliseconds of a block's messages, and how long its swaps took.
-async fn block(bench: &Bench<'_>, n_messages: usize, rate: f64, beside: Beside) -> Result<(Vec<f64>, Vec<Duration>)> {
-    let client = Arc::new(Client::connect(&bench.broker.url()).await?);
+/// Measures what matters most once, in less time.
+pub(crate) async fn some(bench: &Bench<'_>) -> Result<Vec<Swaps>> {
+    measure(bench, &SOME, 1, SHORT_BLOCK).await
+}
+
+/// Latency beside some kinds of swaps.
+async fn measure(bench: &Bench<'_>, kinds: &[Beside], rounds: usize, long: Duration) -> Result<Vec<Swaps>> {
+    // The client and the broker share the machine with the host: the drain of a queue that was filled before is faster.
+    let (drained, _) = block(bench, bench.messages, Pace::Window, (Beside::Nothing, long)).await?;
+    let rate = drained.rate * LOAD;
+    println!(
+        "published and drained at {:.0} messages/s; messages come at {rate:.0}/s",
+        drained.rate
+    );
+    let n_messages = (rate * long.as_secs_f64()) as usize;
+    let mut seen = Vec::new();
+    for round in 0..rounds {
+        for beside in kinds {
+            let (flow, swaps) = block(bench, n_messages, Pace::Rate(rate), (*beside, long))
+                .await
+                .with_context(|| beside.shown())?;
+            let mut sorted = flow.latencies_us;
+            sorted.sort_unstable();
+            let one = Swaps {
+                round,
+                beside: beside.shown().to_owned(),
+                n_swaps: u32::try_from(swaps.len())?,
+                seconds: long.as_secs_f64(),
+                messages: sorted.len(),
+                p50_us: quantile(&sorted, 0.5),
+                p99_us: quantile(&sorted, 0.99),
+                swap_ms: Spread::of(swaps.iter().map(|took| took.as_secs_f64() * 1000.0).collect())
+                    .map(|spread| spread.median),
+            };
+            println!(
+                "round {} beside {}: {} messages, p50 {:.1} ms, p99 {:.1} ms, a swap {}",
+                round + 1,
+                one.beside,
+                one.messages,
+                f64::from(one.p50_us) / 1000.0,
+                f64::from(one.p99_us) / 1000.0,
+                shown_ms(one.swap_ms.unwrap_or(f64::NAN))
+            );
+            seen.push(one);
+        }
+    }
+    Ok(seen)
+}
+
+/// What became of a block's messages, and how long its swaps took.
+async fn block(
+    bench: &Bench<'_>,
+    n_messages: usize,
+    pace: Pace,
+    (beside, long): (Beside, Duration),
+) -> Result<(Flow, Vec<Duration>)> {
+    let n_swaps = beside.n_swaps(long);
+    let client = Client::connect(&bench.broker.url()).await?;
     let scene = Scene {
         prefetch: bench.prefetch,
         source: vec!["type = \"passive\""],
@@ -219,73 +249,20 @@ async fn block(bench: &Bench<'_>, n_messages: usize, rate: f64, beside: Beside) 
             stage.swap(beside)?;
         }
     }
-    let subject = Subject::PerMessage(Body::Raw);
-    let parcels = bench.parcels(subject)?;
-    let sent: Arc<Mutex<Vec<Option<Instant>>>> = Arc::new(Mutex::new(vec![None; n_messages]));
     let began = Instant::now();
-
-    let sending = {
-        let (client, sent, queue) = (Arc::clone(&client), Arc::clone(&sent), scene.input.clone());
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(TICK);
-            let mut publishing = tokio::task::JoinSet::new();
-            let mut n_sent = 0;
-            while n_sent < n_messages {
-                tick.tick().await;
-                let due = ((began.elapsed().as_secs_f64() * rate) as usize).min(n_messages);
-                let chunk: Vec<Parcel> = (n_sent..due)
-                    .filter_map(|n| {
-                        let like = parcels.get(n % parcels.len())?;
-                        Some(Parcel {
-                            content_type: like.content_type.clone(),
-                            ..Parcel::new(&n.to_string(), like.body.clone())
-                        })
-                    })
-                    .collect();
-                if let Some(sent) = sent.lock().ok().as_mut().and_then(|sent| sent.get_mut(n_sent..due)) {
-                    sent.fill(Some(Instant::now()));
-                }
-                n_sent = due;
-                let (client, queue) = (Arc::clone(&client), queue.clone());
-                publishing.spawn(async move { client.publish_all(&queue, chunk).await });
-            }
-            while let Some(published) = publishing.join_next().await {
-                published??;
-            }
-            Ok::<_, anyhow::Error>(())
-        })
-    };
     let swapping = std::thread::spawn(move || {
         let mut took = Vec::new();
-        for n in 0..beside.n_swaps() {
-            let due = began + BLOCK / beside.n_swaps() * n;
+        for n in 0..n_swaps {
+            let due = began + long / n_swaps * n;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             took.push(stage.swap(beside)?);
         }
         Ok::<_, anyhow::Error>((stage, took))
     });
 
-    let mut taker = client.taker(&scene.results).await?;
-    let mut latencies: Vec<Option<f64>> = vec![None; n_messages];
-    let mut n_left = n_messages;
-    while n_left > 0 {
-        let result = taker.next(Duration::from_secs(30)).await?;
-        let result = result.with_context(|| format!("{n_left} results do not come"))?;
-        let n: usize = result.correlation_id.parse()?;
-        let at = sent
-            .lock()
-            .ok()
-            .and_then(|sent| *sent.get(n)?)
-            .context("a result before its message")?;
-        let latency = latencies.get_mut(n).context("a result of no message")?;
-        ensure!(
-            latency.replace(at.elapsed().as_secs_f64() * 1000.0).is_none(),
-            "message {n} has two results"
-        );
-        n_left -= 1;
-    }
-    taker.close().await?;
-    sending.await??;
+    let mut course = Course::open(bench, &LENET, &scene).await?;
+    let flow = course.flow(n_messages, pace).await?;
+    course.close().await?;
     let swapped = tokio::task::spawn_blocking(move || swapping.join()).await?;
     let (stage, swaps) = swapped.map_err(|_| anyhow::anyhow!("the swapping thread panicked"))??;
     stage.host.stop()?;
@@ -296,7 +273,7 @@ async fn block(bench: &Bench<'_>, n_messages: usize, rate: f64, beside: Beside) 
     for queue in [&scene.input, &scene.results, &scene.dead] {
         client.delete(queue).await?;
     }
-    Ok((latencies.into_iter().flatten().collect(), swaps))
+    Ok((flow, swaps))
 }
 
 /// Swaps many times under a light load, and prints what the host takes of the machine meanwhile.
@@ -308,7 +285,7 @@ pub(crate) async fn soak(bench: &Bench<'_>, n_swaps: usize) -> Result<()> {
     let scene = Scene::new(bench.broker)?;
     client.declare(&scene.results, QueueKind::Quorum).await?;
     let mut stage = Stage::start(&scene)?;
-    let parcels = bench.parcels(Subject::PerMessage(Body::Raw))?;
+    let items = bench.supplies.items(LENET.body)?;
     println!(
         "{:>8}{:>10}{:>10}{:>8}{:>10}",
         "swaps", "MiB", "threads", "files", "swaps/s"
@@ -324,13 +301,9 @@ pub(crate) async fn soak(bench: &Bench<'_>, n_swaps: usize) -> Result<()> {
         };
         stage.swap(beside)?;
         if n % 5 == 0
-            && let Some(parcel) = parcels.get(n_sent % parcels.len())
+            && let Some(item) = items.get(n_sent % items.len())
         {
-            let parcel = Parcel {
-                content_type: parcel.content_type.clone(),
-                ..Parcel::new(&n_sent.to_string(), parcel.body.clone())
-            };
-            client.publish(&scene.input, &parcel).await?;
+            client.publish(&scene.input, &item.parcel(n_sent)).await?;
             n_sent += 1;
         }
         if n % step == 0 {
@@ -382,13 +355,6 @@ fn shown_ms(ms: f64) -> String {
     } else {
         format!("{ms:.0} ms")
     }
-}
-
-fn percentile(latencies: &[f64], part: f64) -> f64 {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let index = ((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1));
-    sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -5,14 +5,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use millrace_tests::amqp::{Client, Parcel};
+use millrace_tests::amqp::Client;
 use millrace_tests::samples::guest;
 use millrace_tests::scene::{Plugin, Scene};
 use millrace_tests::versions::hostile;
 use serde_json::Value;
 
 use crate::measure::Bench;
-use crate::subject::{Body, Subject};
+use crate::subject::LENET;
 use crate::swaps::Stage;
 
 /// Messages in flight.
@@ -71,7 +71,7 @@ async fn swap(bench: &Bench<'_>, bad: &[u8]) -> Result<(Duration, Duration)> {
         client.declare(queue, bench.kind).await?;
     }
     client
-        .publish_all(&scene.input, bench.parcels(Subject::PerMessage(Body::Raw))?)
+        .publish_all(&scene.input, bench.supplies.parcels(&LENET, bench.messages)?)
         .await?;
     let stage = Stage::start(&scene)?;
     let mut taker = client.taker(&scene.results).await?;
@@ -96,17 +96,13 @@ async fn swap(bench: &Bench<'_>, bad: &[u8]) -> Result<(Duration, Duration)> {
         anyhow::bail!("it is not undone")
     });
     // A few more for as long as it serves: a backlog that is gone too soon would show it no more messages.
-    let parcels = bench.parcels(Subject::PerMessage(Body::Raw))?;
+    let items = bench.supplies.items(LENET.body)?;
     let (mut n_sent, mut n_results, mut sent) = (bench.messages, 1, Instant::now());
     let (mut longest, mut last) = (Duration::ZERO, Instant::now());
     while !swapped.is_finished() || n_results < n_sent {
         if !swapped.is_finished() && sent.elapsed() >= TICK {
-            let like = parcels.get(n_sent % parcels.len()).context("no messages")?;
-            let more = Parcel {
-                content_type: like.content_type.clone(),
-                ..Parcel::new(&n_sent.to_string(), like.body.clone())
-            };
-            client.publish(&scene.input, &more).await?;
+            let item = items.get(n_sent % items.len()).context("no messages")?;
+            client.publish(&scene.input, &item.parcel(n_sent)).await?;
             (n_sent, sent) = (n_sent + 1, Instant::now());
         }
         let is_there = taker.next(TICK).await?.is_some();

@@ -1,0 +1,333 @@
+//! The whole bench: which parts there are, in which order, and what is written at the end.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use millrace_tests::broker::Broker;
+use millrace_tests::figures::{Described, FORMAT, MemoryLimit, Record, Settings, Skipped, StartUp};
+
+use crate::arguments::{Arguments, Part};
+use crate::measure::Bench;
+use crate::progress::Progress;
+use crate::running::{Variation, mill};
+use crate::subject::{ECHO, IDENTITY, LENET, Network, ROUND, Runs, SAFE, STRONG, Subject};
+use crate::supplies::Supplies;
+use crate::{about, alone, neighbour, open, starts, swaps, vary};
+
+/// Messages of the first block of a subject, which shows its rate: a second or two of most.
+const FIRST: usize = 1_500;
+/// Those of one with photos.
+const FIRST_PHOTOS: usize = 60;
+/// Bounds of a block: fewer say nothing, more take longer to publish than to drain.
+const MESSAGES: (f64, f64) = (100.0, 60_000.0);
+/// What a block takes beside its drain: publishing, a start, the check.
+const AROUND: f64 = 9.0;
+/// What the neighbours and the swaps of a run take.
+const OF_NEIGHBOURS: f64 = 80.0;
+const OF_SWAPS: f64 = 80.0;
+/// What calls and forward passes of a round take.
+const ALONE: f64 = 22.0;
+
+/// A run.
+pub(crate) struct Run<'a> {
+    pub(crate) bench: Bench<'a>,
+    pub(crate) record: Record,
+    pub(crate) progress: Progress,
+    /// Messages a second of each subject, as its last block showed.
+    rates: BTreeMap<String, f64>,
+    seconds: f64,
+}
+
+/// Measures everything that is asked for, and writes it.
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
+    let (subjects, skipped) = arguments.subjects()?;
+    for Skipped { subject, why } in &skipped {
+        println!("{subject} is not measured: {why}");
+    }
+    let mut needed = subjects.clone();
+    needed.extend([ECHO, IDENTITY, LENET]);
+    if arguments.has(Part::Size) || arguments.has(Part::Waiting) {
+        needed.extend(vary::SIZES.iter().flat_map(|edge| vary::of_size(*edge)));
+    }
+    println!("Making what is needed: messages, networks, a broker.");
+    let supplies = Supplies::gather(&needed, arguments.python.clone())?;
+    let broker = Broker::start()?;
+    let record = begin(arguments, &broker, &needed, skipped, &supplies)?;
+    let mut run = Run {
+        bench: Bench {
+            broker: &broker,
+            kind: arguments.kind(),
+            supplies,
+            messages: arguments.messages,
+            prefetch: arguments.prefetch,
+            broker_idle_cpu: 0.0,
+        },
+        record,
+        progress: Progress::new(expected(arguments, &subjects)),
+        rates: BTreeMap::new(),
+        seconds: arguments.seconds(),
+    };
+    run.calibrate(&subjects).await?;
+    run.bench.broker_idle_cpu = run.bench.idle().await?;
+    run.record.settings.broker_idle_cpu = run.bench.broker_idle_cpu;
+    for round in 0..arguments.rounds() {
+        run.round(&subjects, round, arguments).await?;
+    }
+    if arguments.has(Part::StartUp) {
+        run.start_ups(&subjects).await?;
+    }
+    for round in 0..arguments.few() {
+        if arguments.has(Part::Latency) {
+            run.latency(&subjects, round).await?;
+        }
+        vary::run(&mut run, arguments, round).await?;
+    }
+    if arguments.has(Part::Neighbour) {
+        run.record.neighbours = neighbour::some(&run.bench, 0).await?;
+        run.progress.report(OF_NEIGHBOURS, "a pipeline beside hostile plugins");
+    }
+    if arguments.has(Part::Swaps) {
+        run.record.swaps = swaps::some(&run.bench).await?;
+        run.progress.report(OF_SWAPS, "latency beside swaps");
+    }
+    run.finish(arguments)
+}
+
+fn begin(
+    arguments: &Arguments,
+    broker: &Broker,
+    subjects: &[Subject],
+    skipped: Vec<Skipped>,
+    supplies: &Supplies,
+) -> Result<Record> {
+    let (commit, dirty) = about::commit();
+    let mut described: Vec<Described> = Vec::new();
+    for subject in ROUND.iter().filter(|subject| subjects.contains(subject)) {
+        if described.iter().any(|one| one.name == subject.name) {
+            continue;
+        }
+        let items = supplies.items(subject.body)?;
+        described.push(Described {
+            name: subject.name.to_owned(),
+            what: subject.what.to_owned(),
+            body: subject.body.to_string(),
+            body_bytes: items.first().map_or(0, |item| item.body().len()),
+            guarantee: subject.guarantee().to_owned(),
+        });
+    }
+    Ok(Record {
+        format: FORMAT,
+        commit,
+        dirty,
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        command: arguments.command(),
+        machine: about::machine(broker, supplies.python.as_deref())?,
+        settings: Settings {
+            rounds: arguments.rounds(),
+            seconds: arguments.seconds(),
+            queue: arguments.queue.to_string(),
+            prefetch: arguments.prefetch,
+            peer_threads: 1,
+            broker_idle_cpu: 0.0,
+        },
+        subjects: described,
+        skipped,
+        ..Record::default()
+    })
+}
+
+/// What a run will take, in seconds.
+fn expected(arguments: &Arguments, subjects: &[Subject]) -> f64 {
+    let (n, seconds) = (subjects.len() as f64, arguments.seconds());
+    let mut expected = n * AROUND;
+    if arguments.has(Part::Rounds) {
+        expected += n * arguments.rounds() as f64 * (seconds + AROUND);
+    }
+    if arguments.has(Part::Alone) {
+        expected += arguments.rounds() as f64 * ALONE;
+    }
+    if arguments.has(Part::StartUp) {
+        expected += n * starts::STARTS as f64 * starts::EXPECTED;
+    }
+    if arguments.has(Part::Latency) {
+        expected += (arguments.few() * of_latency(subjects).len()) as f64 * (3.0 * seconds + AROUND);
+    }
+    for (part, seconds) in [(Part::Neighbour, OF_NEIGHBOURS), (Part::Swaps, OF_SWAPS)] {
+        expected += if arguments.has(part) { seconds } else { 0.0 };
+    }
+    expected + arguments.few() as f64 * vary::n_blocks(arguments) as f64 * (seconds + AROUND)
+}
+
+/// Those whose latency is measured.
+fn of_latency(subjects: &[Subject]) -> Vec<Subject> {
+    let all = [ECHO, IDENTITY, LENET, SAFE, STRONG];
+    all.into_iter().filter(|one| subjects.contains(one)).collect()
+}
+
+impl Run<'_> {
+    /// Runs each subject once, for its rate alone.
+    async fn calibrate(&mut self, subjects: &[Subject]) -> Result<()> {
+        for subject in subjects {
+            if !self.rates.contains_key(subject.name) {
+                let n = match subject.network() {
+                    Some(Network::ResNet18) => FIRST_PHOTOS,
+                    _ => FIRST,
+                };
+                let rate = self
+                    .block(subject, n, &Variation::usual(self.bench.prefetch))
+                    .await?
+                    .rate();
+                let what = format!("{subject}: about {rate:.0} messages/s");
+                self.rates.insert(subject.name.to_owned(), rate);
+                self.progress.report(AROUND, &what);
+            }
+            if let Runs::Host(pipeline) = subject.runs
+                && self
+                    .record
+                    .memory_limits
+                    .iter()
+                    .all(|limit| limit.subject != subject.name)
+            {
+                let scene = millrace_tests::scene::Scene::new(self.bench.broker)?;
+                let usual = Variation::usual(self.bench.prefetch);
+                let mill = mill(pipeline, &scene, &self.bench.supplies, &usual)?;
+                self.record.memory_limits.push(MemoryLimit {
+                    subject: subject.name.to_owned(),
+                    bytes: starts::memory_limit(&mill)?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, subjects: &[Subject], round: usize, arguments: &Arguments) -> Result<()> {
+        if arguments.has(Part::Alone) {
+            self.alone(subjects, round).await?;
+        }
+        if !arguments.has(Part::Rounds) {
+            return Ok(());
+        }
+        let mut order: Vec<(usize, Subject)> = subjects.iter().copied().enumerate().collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (position, subject) in order {
+            let n = self.n_messages(&subject);
+            let mut block = self.block(&subject, n, &Variation::usual(self.bench.prefetch)).await?;
+            (block.round, block.position) = (round, position);
+            let what = format!(
+                "round {}: {subject}: {:.0} messages/s, CPU {:.3} s for 1,000, the broker's {:.3} s {}",
+                round + 1,
+                block.rate(),
+                block.cpu_per_1000(),
+                block.broker_cpu_per_1000(),
+                block.marks.join(", ")
+            );
+            self.progress.report(self.seconds + AROUND, &what);
+            self.rates.insert(subject.name.to_owned(), block.rate());
+            self.record.blocks.push(block);
+        }
+        Ok(())
+    }
+
+    async fn alone(&mut self, subjects: &[Subject], round: usize) -> Result<()> {
+        let mut networks = vec![Network::Shapes, Network::Mean(32)];
+        if subjects
+            .iter()
+            .any(|subject| subject.network() == Some(Network::ResNet18))
+        {
+            networks.push(Network::ResNet18);
+        }
+        for network in networks {
+            self.record.forwards.extend(alone::forwards(
+                &self.bench.supplies,
+                network,
+                round,
+                self.seconds / 6.0,
+            )?);
+        }
+        self.record.calls.extend(alone::calls(round).await?);
+        self.progress.report(
+            ALONE,
+            &format!("round {}: forward passes and plugin calls alone", round + 1),
+        );
+        Ok(())
+    }
+
+    async fn start_ups(&mut self, subjects: &[Subject]) -> Result<()> {
+        for subject in subjects {
+            if self.record.start_ups.iter().any(|one| one.subject == subject.name) {
+                self.progress.report(starts::STARTS as f64 * starts::EXPECTED, "");
+                continue;
+            }
+            let mut seconds = Vec::new();
+            for _ in 0..starts::STARTS {
+                seconds.push(
+                    starts::start_up(&self.bench, subject)
+                        .await
+                        .with_context(|| subject.name)?,
+                );
+            }
+            let what = format!("{subject}: the first result after {seconds:.2?} s");
+            self.progress.report(starts::STARTS as f64 * starts::EXPECTED, &what);
+            self.record.start_ups.push(StartUp {
+                subject: subject.name.to_owned(),
+                seconds,
+            });
+        }
+        Ok(())
+    }
+
+    async fn latency(&mut self, subjects: &[Subject], round: usize) -> Result<()> {
+        let mut order = of_latency(subjects);
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for subject in order {
+            let guess = self.rates.get(subject.name).copied().unwrap_or(FIRST as f64);
+            let measured = open::latency(&self.bench, &subject, guess, 2.0 * self.seconds).await;
+            let mut latency = measured.with_context(|| subject.name)?;
+            latency.round = round;
+            let what = format!(
+                "latency of {subject} at {:.0} messages/s: p50 {:.1} ms, p99 {:.1} ms {}",
+                latency.rate,
+                f64::from(latency.p50_us) / 1000.0,
+                f64::from(latency.p99_us) / 1000.0,
+                latency.marks.join(", ")
+            );
+            self.progress.report(3.0 * self.seconds + AROUND, &what);
+            self.record.latency.push(latency);
+        }
+        Ok(())
+    }
+
+    /// One block; nothing but the error names the subject.
+    pub(crate) async fn block(
+        &self,
+        subject: &Subject,
+        n: usize,
+        variation: &Variation,
+    ) -> Result<millrace_tests::figures::Block> {
+        let block = self.bench.block(subject, n, variation).await;
+        block.with_context(|| format!("{subject}, {n} messages"))
+    }
+
+    /// As many messages as the subject drains in a block.
+    pub(crate) fn n_messages(&self, subject: &Subject) -> usize {
+        let rate = self.rates.get(subject.name).copied().unwrap_or(FIRST as f64);
+        (rate * self.seconds).clamp(MESSAGES.0, MESSAGES.1) as usize
+    }
+
+    /// Reports a block of what is varied.
+    pub(crate) fn report_varied(&mut self, what: &str) {
+        self.progress.report(self.seconds + AROUND, what);
+    }
+
+    /// Writes the record, and the page where that is asked for.
+    fn finish(mut self, arguments: &Arguments) -> Result<()> {
+        self.record.mark_unsteady();
+        self.record.ratios = self.record.ratios_of_blocks();
+        arguments.write(&self.record)
+    }
+}

@@ -1,0 +1,208 @@
+//! What the project wants to reach, as ratios and seconds of one run, and whether it was.
+
+use super::parts::Parts;
+use super::{Block, Latency, Record, Spread};
+
+/// One thing to reach.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// What is compared.
+    pub what: String,
+    /// The figure to reach.
+    pub target: f64,
+    /// What was measured; nothing where it was not.
+    pub seen: Option<Spread>,
+    /// Whether a smaller figure is a better one.
+    pub is_limit: bool,
+    /// The unit.
+    pub unit: &'static str,
+}
+
+/// What became of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its median is as good or better.
+    Met,
+    /// It is not.
+    Missed,
+    /// It was not measured in this run.
+    NotMeasured,
+}
+
+impl Target {
+    /// Whether the median reaches it.
+    pub fn verdict(&self) -> Verdict {
+        match self.seen {
+            None => Verdict::NotMeasured,
+            Some(seen) if (seen.median <= self.target) == self.is_limit || seen.median == self.target => Verdict::Met,
+            Some(_) => Verdict::Missed,
+        }
+    }
+}
+
+/// All targets, with what a record says of each.
+pub fn targets(record: &Record) -> Vec<Target> {
+    let ratio = |of: &str, to: &str, target: f64| Target {
+        what: format!("rate: `{of}` / `{to}`"),
+        target,
+        seen: record.ratio(of, to).map(|ratio| ratio.spread),
+        is_limit: false,
+        unit: "",
+    };
+    let cpu = |subject: &str, target: f64| Target {
+        what: format!("CPU for 1,000 messages: `{subject}`"),
+        target,
+        seen: record.figure(subject, Block::cpu_per_1000),
+        is_limit: true,
+        unit: " s",
+    };
+    let call = |isolation: &str, what: &str, target: f64| Target {
+        what: what.to_owned(),
+        target,
+        seen: call(record, isolation),
+        is_limit: true,
+        unit: " µs",
+    };
+    vec![
+        ratio("lenet", "naive", 6.0),
+        ratio("lenet", "safe", 14.0),
+        ratio("lenet", "strong", 5.0),
+        ratio("identity", "echo", 0.6),
+        ratio("lenet", "echo", 0.4),
+        cpu("identity", 0.06),
+        cpu("lenet", 0.10),
+        parts(record),
+        call(
+            "message",
+            "one call, 3 KB in, bytes out: fresh store and instance",
+            12.0,
+        ),
+        call("worker", "one call, 3 KB in, bytes out: reused instance", 2.0),
+        Target {
+            what: "rate: preprocessing in WebAssembly / native, raw".to_owned(),
+            target: 0.95,
+            seen: record.ratio("lenet", "lenet-native").map(|ratio| ratio.spread),
+            is_limit: false,
+            unit: "",
+        },
+        Target {
+            what: "rate: decoding in WebAssembly / native, JPEG of 224x224".to_owned(),
+            target: 0.8,
+            seen: record.ratio("resnet18", "resnet18-native").map(|ratio| ratio.spread),
+            is_limit: false,
+            unit: "",
+        },
+        Target {
+            what: "p99 / p50 at 70 % load: `lenet`".to_owned(),
+            target: 4.0,
+            seen: tail(record),
+            is_limit: true,
+            unit: "",
+        },
+        Target {
+            what: "rate: two hosts on one queue / one, `lenet` with one worker and one thread".to_owned(),
+            target: 1.8,
+            seen: record.ratio_of_varied("hosts", 2, 1),
+            is_limit: false,
+            unit: "",
+        },
+        memory(record),
+    ]
+}
+
+fn parts(record: &Record) -> Target {
+    let seen = Parts::of(record, "lenet", "shapes-lenet", ("decode-image", "raw")).and_then(|parts| {
+        let ratios = record
+            .rounds_of("lenet")
+            .map(|block| parts.sum() / block.cpu_per_1000());
+        Spread::of(ratios.collect())
+    });
+    Target {
+        what: "CPU of echo, forward pass and plugin calls together / CPU of `lenet`".to_owned(),
+        target: 0.8,
+        seen,
+        is_limit: false,
+        unit: "",
+    }
+}
+
+fn call(record: &Record, isolation: &str) -> Option<Spread> {
+    let calls = record.calls.iter().filter(|call| call.isolation == isolation);
+    let calls = calls.filter(|call| call.plugin == "tensor-passthrough" && call.input == "raw");
+    Spread::of(calls.map(|call| call.median_us).collect())
+}
+
+fn tail(record: &Record) -> Option<Spread> {
+    let rounds = record
+        .latency
+        .iter()
+        .filter(|one| one.subject == "lenet" && one.is_steady());
+    Spread::of(
+        rounds
+            .map(|one| f64::from(one.p99_us) / f64::from(one.p50_us))
+            .collect(),
+    )
+}
+
+impl Latency {
+    /// Whether the subject kept up, and the sender too: otherwise its figures say nothing.
+    pub fn is_steady(&self) -> bool {
+        self.marks.is_empty()
+    }
+}
+
+fn memory(record: &Record) -> Target {
+    let ratio = |block: &Block| {
+        let limit = record
+            .memory_limits
+            .iter()
+            .find(|limit| limit.subject == block.subject)?;
+        Some(block.peak_bytes as f64 / limit.bytes as f64)
+    };
+    // The worst of all pipelines.
+    let ratios = record
+        .blocks
+        .iter()
+        .filter(|block| block.varied.is_none())
+        .filter_map(ratio);
+    let spread = Spread::of(ratios.collect());
+    Target {
+        what: "peak memory / what `millrace check` says, the worst pipeline".to_owned(),
+        target: 1.0,
+        seen: spread.map(|spread| Spread {
+            median: spread.high,
+            ..spread
+        }),
+        is_limit: true,
+        unit: "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Spread, Target, Verdict};
+
+    #[test]
+    fn a_target_is_met_from_its_own_side() {
+        let rows = [
+            (5.0, Some(5.0), false, Verdict::Met),
+            (5.0, Some(4.9), false, Verdict::Missed),
+            (5.0, Some(6.0), false, Verdict::Met),
+            (0.1, Some(0.1), true, Verdict::Met),
+            (0.1, Some(0.2), true, Verdict::Missed),
+            (0.1, Some(0.05), true, Verdict::Met),
+            (0.1, None, true, Verdict::NotMeasured),
+        ];
+        for (target, seen, is_limit, expected) in rows {
+            let seen = seen.and_then(|value| Spread::of(vec![value]));
+            let target = Target {
+                what: String::new(),
+                target,
+                seen,
+                is_limit,
+                unit: "",
+            };
+            assert_eq!(target.verdict(), expected, "{target:?}");
+        }
+    }
+}
