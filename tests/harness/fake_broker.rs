@@ -463,7 +463,10 @@ impl State {
                 let tag = arguments.number(8)?;
                 let first = if arguments.number(1)? == 0 { tag } else { 1 };
                 let is_out = |tag: &u64| !self.acked.contains(tag) && !self.given_back.contains(tag);
-                ensure!(is_out(&tag), "the host acknowledged {tag}, which is not out: a broker closes the channel over that");
+                ensure!(
+                    is_out(&tag),
+                    "the host acknowledged {tag}, which is not out: a broker closes the channel over that"
+                );
                 let acked: Vec<u64> = (first..=tag).filter(is_out).collect();
                 self.acked.extend(acked);
                 Vec::new()

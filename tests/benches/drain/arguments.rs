@@ -216,25 +216,36 @@ impl Arguments {
         command
     }
 
-    /// Writes the record where it is asked for, else prints the page.
+    /// Writes the record to the file that was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep(&self, record: &Record) -> Result<()> {
+        match &self.out {
+            Some(path) => fs::write(path, json(record)?).with_context(|| path.display().to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes record and page into the documentation where it is asked for, else prints the page.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
-        let json = serde_json::to_string_pretty(record)? + "\n";
-        if let Some(path) = &self.out {
-            fs::write(path, &json).with_context(|| path.display().to_string())?;
-        }
         let text = page(record, &notes()?);
         if !self.write_docs {
             println!("\n{text}");
             return Ok(());
         }
-        fs::write(root().join(RECORD), json)?;
+        fs::write(root().join(RECORD), json(record)?)?;
         fs::write(root().join(PAGE), text)?;
         println!("wrote {RECORD} and {PAGE}");
         Ok(())
     }
+}
+
+fn json(record: &Record) -> Result<String> {
+    Ok(serde_json::to_string_pretty(record)? + "\n")
 }
 
 /// Writes the page from the record that is there.

@@ -68,30 +68,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         rates: BTreeMap::new(),
         seconds: arguments.seconds(),
     };
-    run.calibrate(&subjects).await?;
-    run.bench.broker_idle_cpu = run.bench.idle().await?;
-    run.record.settings.broker_idle_cpu = run.bench.broker_idle_cpu;
-    for round in 0..arguments.rounds() {
-        run.round(&subjects, round, arguments).await?;
-    }
-    if arguments.has(Part::StartUp) {
-        run.start_ups(&subjects).await?;
-    }
-    for round in 0..arguments.few() {
-        if arguments.has(Part::Latency) {
-            run.latency(&subjects, round).await?;
-        }
-        vary::run(&mut run, arguments, round).await?;
-    }
-    if arguments.has(Part::Neighbour) {
-        run.record.neighbours = neighbour::some(&run.bench, 0).await?;
-        run.progress.report(OF_NEIGHBOURS, "a pipeline beside hostile plugins");
-    }
-    if arguments.has(Part::Swaps) {
-        run.record.swaps = swaps::some(&run.bench).await?;
-        run.progress.report(OF_SWAPS, "latency beside swaps");
-    }
-    run.finish(arguments)
+    let measured = run.measure(&subjects, arguments).await;
+    run.record.mark_unsteady();
+    run.record.ratios = run.record.ratios_of_blocks();
+    // What was measured before an error is kept, and is not a page.
+    arguments.keep(&run.record)?;
+    measured?;
+    arguments.write(&run.record)
 }
 
 fn begin(
@@ -324,10 +307,31 @@ impl Run<'_> {
         self.progress.report(self.seconds + AROUND, what);
     }
 
-    /// Writes the record, and the page where that is asked for.
-    fn finish(mut self, arguments: &Arguments) -> Result<()> {
-        self.record.mark_unsteady();
-        self.record.ratios = self.record.ratios_of_blocks();
-        arguments.write(&self.record)
+    /// Every part, one after the other.
+    async fn measure(&mut self, subjects: &[Subject], arguments: &Arguments) -> Result<()> {
+        self.calibrate(subjects).await?;
+        self.bench.broker_idle_cpu = self.bench.idle().await?;
+        self.record.settings.broker_idle_cpu = self.bench.broker_idle_cpu;
+        for round in 0..arguments.rounds() {
+            self.round(subjects, round, arguments).await?;
+        }
+        if arguments.has(Part::StartUp) {
+            self.start_ups(subjects).await?;
+        }
+        for round in 0..arguments.few() {
+            if arguments.has(Part::Latency) {
+                self.latency(subjects, round).await?;
+            }
+            vary::run(self, arguments, round).await?;
+        }
+        if arguments.has(Part::Neighbour) {
+            self.record.neighbours = neighbour::some(&self.bench, 0).await?;
+            self.progress.report(OF_NEIGHBOURS, "a pipeline beside hostile plugins");
+        }
+        if arguments.has(Part::Swaps) {
+            self.record.swaps = swaps::some(&self.bench).await?;
+            self.progress.report(OF_SWAPS, "latency beside swaps");
+        }
+        Ok(())
     }
 }

@@ -20,6 +20,10 @@ use crate::supplies::{Supplies, peers};
 
 /// What a plugin's author builds.
 const TARGET: &str = "wasm32-unknown-unknown";
+/// What the pipelines are bounded by: these messages need no more, so that the bound of their memory says something.
+const BOUNDS: &str = "max_message = \"256KiB\"\nmax_results = \"64KiB\"";
+/// The memory of a plugin whose runtime is none.
+const PLUGIN_MEMORY: &str = "memory = \"64MiB\"";
 /// How long a peer may take to close its connection.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -190,14 +194,15 @@ impl Drop for Running {
 /// # Errors
 /// When a plugin is not built.
 pub(crate) fn mill(pipeline: Pipeline, scene: &Scene, supplies: &Supplies, variation: &Variation) -> Result<Mill> {
-    let lines = format!("isolation = \"{}\"", pipeline.isolation);
-    let (path, more) = match pipeline.preprocess {
-        Preprocess::DecodeImage => (guest(TARGET, "decode-image")?, ""),
+    let isolation = format!("isolation = \"{}\"", pipeline.isolation);
+    let lines = format!("{isolation}\n{PLUGIN_MEMORY}");
+    let (path, preprocess) = match pipeline.preprocess {
+        Preprocess::DecodeImage => (guest(TARGET, "decode-image")?, lines.clone()),
         Preprocess::Passthrough => (
             guest(TARGET, "tensor-passthrough")?,
-            "\nsettings = { format = \"raw\" }",
+            format!("{lines}\nsettings = {{ format = \"raw\" }}"),
         ),
-        Preprocess::Python => (supplies.python_plugin(), ""),
+        Preprocess::Python => (supplies.python_plugin(), isolation),
     };
     let mut tables = format!(
         "[host]\nadmin = \"127.0.0.1:0\"\nwatch = false\n{}\n{}",
@@ -207,8 +212,9 @@ pub(crate) fn mill(pipeline: Pipeline, scene: &Scene, supplies: &Supplies, varia
         prefetch: variation.prefetch,
         preprocess: Plugin {
             path,
-            lines: format!("{lines}{more}"),
+            lines: preprocess,
         },
+        pipeline: BOUNDS,
         route: Plugin {
             path: guest(TARGET, "by-label")?,
             lines,
@@ -235,7 +241,7 @@ fn another(tables: &mut String, scene: &Scene, number: usize) -> Result<()> {
     Ok(write!(
         tables,
         "\n[pipeline.images-{number}]\nsource = {{ queue = \"{}\", prefetch = {}, type = \"passive\" }}\n\
-         preprocess = \"{}\"\nmodel = \"shapes\"\nroute = \"{}\"\ndead_letter = \"{}\"\n\n\
+         preprocess = \"{}\"\nmodel = \"shapes\"\nroute = \"{}\"\ndead_letter = \"{}\"\n{BOUNDS}\n\n\
          [pipeline.images-{number}.destination.results]\nexchange = \"\"\nrouting_key = \"{}\"\n",
         scene.input,
         scene.prefetch,

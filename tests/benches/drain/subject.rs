@@ -98,6 +98,12 @@ pub(crate) const IDENTITY: Subject = Subject {
     body: Body::Raw,
     runs: host(Preprocess::Passthrough, "message", Network::Mean(32)),
 };
+const IDENTITY_WORKER: Subject = Subject {
+    name: "identity-worker",
+    what: "the same with `isolation = \"worker\"`",
+    body: Body::Raw,
+    runs: host(Preprocess::Passthrough, "worker", Network::Mean(32)),
+};
 /// The host as it is shipped.
 pub(crate) const LENET: Subject = Subject {
     name: "lenet",
@@ -107,7 +113,7 @@ pub(crate) const LENET: Subject = Subject {
 };
 const LENET_WORKER: Subject = Subject {
     name: "lenet-worker",
-    what: "the same with `isolation = \"worker\"`",
+    what: "as `lenet`, with `isolation = \"worker\"`",
     body: Body::Raw,
     runs: host(Preprocess::DecodeImage, "worker", Network::Shapes),
 };
@@ -156,10 +162,11 @@ pub(crate) const STRONG: Subject = Subject {
     runs: Runs::Peer("strong"),
 };
 
-/// A round. What is compared stands side by side: `lenet` is there twice, so that every peer has it as a neighbour.
-pub(crate) const ROUND: [Subject; 13] = [
+/// A round. What is compared stands side by side: some are there twice, so that whatever they are compared with is a neighbour.
+pub(crate) const ROUND: [Subject; 15] = [
     IDENTITY,
     ECHO,
+    IDENTITY_WORKER,
     LENET,
     STRONG,
     LENET_WORKER,
@@ -170,6 +177,7 @@ pub(crate) const ROUND: [Subject; 13] = [
     LENET_JPEG,
     PYTHON_PLUGIN,
     RESNET18,
+    LENET_WORKER,
     ECHO,
 ];
 

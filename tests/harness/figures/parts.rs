@@ -23,7 +23,7 @@ impl Parts {
     /// Of a pipeline: its subject, its network, and its preprocessor with what that is given.
     pub(super) fn of(record: &Record, subject: &str, model: &str, preprocess: (&str, &str)) -> Option<Self> {
         let isolation = match subject {
-            "lenet-worker" => "worker",
+            "lenet-worker" | "identity-worker" => "worker",
             _ => "message",
         };
         let call = |plugin: &str, input: &str| {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Block, Record, Spread};
 
 /// What is compared: rates of the first to those of the second.
-const COMPARED: [(&str, &str); 13] = [
+const COMPARED: [(&str, &str); 15] = [
     ("lenet", "naive"),
     ("lenet", "safe"),
     ("lenet", "strong"),
@@ -13,6 +13,8 @@ const COMPARED: [(&str, &str); 13] = [
     ("lenet-worker", "safe"),
     ("lenet-worker", "strong"),
     ("identity", "echo"),
+    ("identity-worker", "echo"),
+    ("identity-worker", "identity"),
     ("lenet", "echo"),
     ("lenet-worker", "echo"),
     ("lenet-worker", "lenet"),

@@ -51,6 +51,7 @@ pub(super) fn latency(record: &Record) -> String {
 pub(super) fn parts(record: &Record) -> String {
     let pipelines = [
         ("identity", "mean", ("tensor-passthrough", "raw")),
+        ("identity-worker", "mean", ("tensor-passthrough", "raw")),
         ("lenet", "shapes-lenet", ("decode-image", "raw")),
         ("lenet-worker", "shapes-lenet", ("decode-image", "raw")),
         ("lenet-png", "shapes-lenet", ("decode-image", "png")),

@@ -68,9 +68,13 @@ pub fn targets(record: &Record) -> Vec<Target> {
         ratio("lenet", "safe", 14.0),
         ratio("lenet", "strong", 5.0),
         ratio("identity", "echo", 0.6),
+        ratio("identity-worker", "echo", 0.6),
         ratio("lenet", "echo", 0.4),
+        ratio("lenet-worker", "echo", 0.4),
         cpu("identity", 0.06),
+        cpu("identity-worker", 0.06),
         cpu("lenet", 0.10),
+        cpu("lenet-worker", 0.10),
         parts(record),
         call(
             "message",
