@@ -174,6 +174,11 @@ impl FakeBroker {
         self.shared.state().n_silent
     }
 
+    /// Connections that were made so far.
+    pub fn n_connections(&self) -> usize {
+        self.shared.state().streams.len()
+    }
+
     /// Puts a message into the queue.
     ///
     /// # Errors

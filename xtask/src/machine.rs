@@ -15,10 +15,13 @@ pub(crate) struct Package {
     is_there: fn() -> bool,
 }
 
-/// A broker for the tests to start, software Vulkan for the path that a GPU takes, what builds the guests in C, and what the
-/// book uses.
-pub(crate) const NEEDED_BY_TESTS: &[Package] =
-    &[RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS, CURL, PIKA, NUMPY];
+/// A broker for the tests to start, software Vulkan for the path that a GPU takes, what builds the guests in C, what the
+/// book uses, and what counts instructions.
+pub(crate) const NEEDED_BY_TESTS: &[Package] = &[
+    RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS, CURL, PIKA, NUMPY, VALGRIND,
+];
+/// What counts them.
+pub(crate) const NEEDED_BY_INSTRUCTIONS: &[Package] = &[VALGRIND];
 /// A broker alone.
 pub(crate) const NEEDED_BY_BENCH: &[Package] = &[RABBITMQ];
 
@@ -82,6 +85,11 @@ const NUMPY: Package = Package {
     name: "python3-numpy",
     why: "the book begins at a consumer in Python",
     is_there: || answers(PYTHON, &["-c", "import numpy"]),
+};
+const VALGRIND: Package = Package {
+    name: "valgrind",
+    why: "the tests count the instructions of a message under it",
+    is_there: || answers("valgrind", &["--version"]),
 };
 /// The one that the distribution's packages are for.
 const PYTHON: &str = "/usr/bin/python3";

@@ -5,6 +5,7 @@ mod chaos;
 mod demo;
 mod fuzz;
 mod guests;
+mod instructions;
 mod machine;
 mod parity;
 mod project;
@@ -55,6 +56,14 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Counts the instructions and allocations of one message, and fails where they rose; `--update --because WHY` states a rise.
+    // Its `--help` is that of the program that it starts.
+    #[command(disable_help_flag = true)]
+    Instructions {
+        /// What it takes; `cargo xtask instructions --help` lists it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Draws broken input for whatever strangers write: plugins.toml, models, pictures, headers, what plugins return.
     Fuzz(fuzz::Arguments),
     /// Compares networks of torchvision and timm with ONNX Runtime: their outputs, and images a second.
@@ -94,6 +103,7 @@ fn main() -> Result<()> {
         Verb::Generate => test::generate(&project),
         Verb::Train { arguments } => train(&project, &arguments),
         Verb::Chaos { arguments } => chaos::run(&project, &arguments),
+        Verb::Instructions { arguments } => instructions::run(&project, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&project, &arguments),
         Verb::Parity(arguments) => parity::run(&project, &arguments),
         Verb::Bench { arguments } => bench::run(&project, &arguments),

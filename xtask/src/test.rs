@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::chaos;
 use crate::guests;
+use crate::instructions;
 use crate::machine;
 use crate::project::{Program, Project};
 use crate::step::{self, Outcome, StepCounts};
@@ -47,6 +48,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
     if filter.is_none() {
         outcomes.push(chaos::short(project, &guests.folder, &host)?);
+        outcomes.push(instructions::guard(project, &guests.folder)?);
         let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);
         outcomes.push(step::run("clippy", clippy.args(["--", "--deny", "warnings"]))?);
         // What a guest compiles for wasm alone is not seen above.

@@ -63,7 +63,15 @@ const BACKTRACE_FRAMES: usize = 16;
 /// # Errors
 /// When the platform does not have what the engine needs, such as address space for the pool or a thread.
 pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
-    with_pool(config(), workers)
+    with_pool(config(), workers, MEMORIES_PER_COMPONENT)
+}
+
+/// As [`start`] for one worker, for plugins of one memory each: a fifth of the address space, which is what valgrind has.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_small() -> wasmtime::Result<Engine> {
+    with_pool(config(), 1, 1)
 }
 
 /// As [`start`], but it counts fuel, which costs time: for measuring, and never for serving.
@@ -73,11 +81,11 @@ pub(super) fn start(workers: usize) -> wasmtime::Result<Engine> {
 pub(super) fn start_metering(workers: usize) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.consume_fuel(true);
-    with_pool(config, workers)
+    with_pool(config, workers, MEMORIES_PER_COMPONENT)
 }
 
-fn with_pool(mut config: Config, workers: usize) -> wasmtime::Result<Engine> {
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers)));
+fn with_pool(mut config: Config, workers: usize, memories: u32) -> wasmtime::Result<Engine> {
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(workers, memories)));
     let engine = Engine::new(&config)?;
     let weak = engine.weak();
     thread::Builder::new()
@@ -129,7 +137,8 @@ fn config() -> Config {
     config
 }
 
-fn pool(workers: usize) -> PoolingAllocationConfig {
+/// The pool for so many workers, and plugins of at most so many memories each.
+fn pool(workers: usize, memories: u32) -> PoolingAllocationConfig {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     // The cached instances of each worker, the instance that it is running, and one trial (loading is one at a time).
     let instance_cache = u32::try_from(RESIDENTS_PER_WORKER).unwrap_or(u32::MAX);
@@ -139,13 +148,13 @@ fn pool(workers: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_core_instances(components.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
-        .total_memories(components.saturating_mul(MEMORIES_PER_COMPONENT))
+        .total_memories(components.saturating_mul(memories))
         .total_tables(components.saturating_mul(TABLES_PER_COMPONENT))
         .total_stacks(0)
         .total_gc_heaps(0)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_core_instance_size(CORE_INSTANCE_BYTES)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_memories_per_component(memories)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memories_per_module(1)
         .max_tables_per_module(TABLES_PER_COMPONENT)

@@ -195,7 +195,20 @@ impl Sandbox {
         if workers == 0 {
             return Err(SandboxError::NoWorkers);
         }
-        let engine = engine::start(workers).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        Self::with(engine::start(workers), workers, compiler)
+    }
+
+    /// As [`Sandbox::start`] with one worker, for plugins of one memory each, in the address space that valgrind leaves to
+    /// a program.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`].
+    pub fn start_small(compiler: Compiler) -> Result<Self, SandboxError> {
+        Self::with(engine::start_small(), 1, compiler)
+    }
+
+    fn with(engine: wasmtime::Result<Engine>, workers: usize, compiler: Compiler) -> Result<Self, SandboxError> {
+        let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let (workers, threads) = Workers::start(workers).map_err(SandboxError::Thread)?;
         let loader = Mutex::new(Loader::new(engine.clone(), compiler));
         Ok(Self {
