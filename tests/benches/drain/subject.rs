@@ -100,7 +100,7 @@ pub(crate) const IDENTITY: Subject = Subject {
 };
 const IDENTITY_WORKER: Subject = Subject {
     name: "identity-worker",
-    what: "the same with `isolation = \"worker\"`",
+    what: "as `identity`, with `isolation = \"worker\"`",
     body: Body::Raw,
     runs: host(Preprocess::Passthrough, "worker", Network::Mean(32)),
 };
