@@ -19,9 +19,12 @@ use super::meter::PluginMeter;
 /// A worker's stack: the guest's share, and plenty for the host's functions that it calls.
 const STACK_BYTES: usize = 2 << 20;
 
-/// A piece of work; it answers its caller itself, and says how much CPU time it took since it began.
+/// The work of a job, and how much CPU time it took since it began.
+type Run = dyn FnOnce(&mut InstanceCache, Start) -> Duration + Send;
+
+/// A piece of work; it answers its caller itself.
 pub(super) struct Job {
-    run: Box<dyn FnOnce(&mut InstanceCache, Start) -> Duration + Send>,
+    run: Box<Run>,
     meter: Arc<PluginMeter>,
     since: Instant,
 }
