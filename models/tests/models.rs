@@ -5,6 +5,8 @@
 mod batches;
 #[cfg(test)]
 mod folders;
+#[cfg(all(test, feature = "gpu"))]
+mod gpus;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
@@ -15,6 +17,8 @@ mod parity;
 mod running;
 #[cfg(test)]
 mod samples;
+#[cfg(all(test, not(feature = "gpu")))]
+mod without_gpus;
 #[cfg(test)]
 #[path = "../onnx/tests/it/written.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]

@@ -33,6 +33,19 @@ const HEAVY: [&str; 9] = [
 const NOT_FOR_PLUGINS: [&str; 7] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "lapin", "hyper"];
 /// Libraries that the transports must not depend on.
 const NOT_FOR_TRANSPORTS: [&str; 6] = ["burn", "burn-core", "burn-wgpu", "cubecl", "wgpu", "wasmtime"];
+/// Libraries that the host without GPU support must not depend on: the demo is built without them, in half the time.
+const FOR_GPUS: [&str; 8] = [
+    "burn",
+    "burn-core",
+    "burn-flex",
+    "burn-wgpu",
+    "cubecl",
+    "cubecl-core",
+    "wgpu",
+    "naga",
+];
+/// The selection of everything that this host is built with.
+const WITHOUT_GPUS: [&str; 3] = ["--no-default-features", "--edges", "normal,build"];
 /// A crate, and what may not be among its dependencies, however far down.
 const WITHOUT: [(&str, &[&str]); 9] = [
     ("millrace-model-types", &["serde", "tracing"]),
@@ -87,6 +100,35 @@ fn light_crates_are_built_without_heavy_ones() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_host_without_gpu_support_is_built_without_burn() -> Result<()> {
+    let packages: BTreeSet<String> = tree("millrace", &WITHOUT_GPUS, "{p}")?
+        .iter()
+        .map(|line| name(line))
+        .collect();
+    let found: Vec<&str> = FOR_GPUS
+        .into_iter()
+        .filter(|library| packages.contains(*library))
+        .collect();
+    ensure!(found.is_empty(), "it is built with {found:?}");
+    ensure!(built_with("millrace", &FOR_GPUS)? == FOR_GPUS);
+    Ok(())
+}
+
+/// Otherwise the first build with GPU support, after the demo, would build wasmtime and its like a second time.
+#[test]
+fn a_host_without_gpu_support_shares_its_libraries() -> Result<()> {
+    let with = tree("millrace", &["--edges", "normal,build"], "{p} {f}")?;
+    let own = ["millrace", "millrace-models"];
+    for line in tree("millrace", &WITHOUT_GPUS, "{p} {f}")? {
+        ensure!(
+            with.contains(&line) || own.contains(&&*name(&line)),
+            "with GPU support `{line}` has other features: ask for them in host/Cargo.toml"
+        );
+    }
+    Ok(())
+}
+
 /// A name that no crate has would be a wall that holds nothing back.
 #[test]
 fn every_wall_holds_something_back() -> Result<()> {
@@ -108,16 +150,32 @@ fn every_wall_holds_something_back() -> Result<()> {
 
 /// Which of these libraries are among a crate's dependencies, however far down.
 fn built_with<'a>(package: &str, libraries: &[&'a str]) -> Result<Vec<&'a str>> {
-    let tree = cargo(&[
-        "tree", "-p", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
-    ])?;
-    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    ensure!(names.contains(package), "no tree of {package}: {tree}");
+    let names: BTreeSet<String> = tree(package, &["--edges", "normal"], "{p}")?
+        .iter()
+        .map(|line| name(line))
+        .collect();
+    ensure!(names.contains(package), "no tree of {package}: {names:?}");
     Ok(libraries
         .iter()
-        .filter(|library| names.contains(*library))
+        .filter(|library| names.contains(**library))
         .copied()
         .collect())
+}
+
+/// A line of this format for each crate that a package is built with.
+fn tree(package: &str, options: &[&str], format: &str) -> Result<BTreeSet<String>> {
+    let arguments = ["tree", "-p", package, "--prefix", "none", "--format", format];
+    let tree = cargo(&[&arguments, options].concat())?;
+    // What was listed before is marked.
+    Ok(tree
+        .lines()
+        .map(|line| line.trim_end_matches("(*)").trim().to_owned())
+        .collect())
+}
+
+/// The crate's name in such a line.
+fn name(line: &str) -> String {
+    line.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// What cargo prints of this workspace, without the network.

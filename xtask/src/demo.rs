@@ -16,10 +16,10 @@ const PLUGINS: [&str; 2] = ["decode-image", "by-label"];
 
 /// Builds what is needed, lays out `demo/`, runs the host over it once and prints what came out.
 pub(crate) fn run(project: &Project) -> Result<()> {
-    println!("Building the two plugins for wasm32-wasip2 and wasm32-unknown-unknown ...");
-    let guests = guests::build(project)?;
+    println!("Building the two plugins for wasm32-wasip2 ...");
+    let guests = guests::build_components(project, &PLUGINS)?;
     println!("Building the host ...");
-    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let host = project.build("millrace", Program::HostWithoutGpus)?;
 
     let demo = project.root.join("demo");
     let pictures = lay_out(project, &demo, &guests)?;
@@ -125,6 +125,8 @@ What to try next
         {host} run demo/plugins.toml &
         {host} send image_queue models/shapes-lenet/samples/*.png
         {host} receive result_queue
+
+This build of the host has no GPU support; `cargo build --release --package millrace` builds one that has.
 ",
         host = project.shown(host)
     )

@@ -33,11 +33,20 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 
 /// Builds all guests with the release profile and gathers them under `guests` in the target folder.
 pub(crate) fn build(project: &Project) -> Result<Guests> {
+    build_for(project, packages(project)?, &[COMPONENT, CORE_MODULE])
+}
+
+/// Builds some guests in the same way, as components alone.
+pub(crate) fn build_components(project: &Project, packages: &[&str]) -> Result<Guests> {
+    let packages = packages.iter().map(|package| (*package).to_owned());
+    build_for(project, packages.collect(), &[COMPONENT])
+}
+
+fn build_for(project: &Project, packages: Vec<String>, targets: &[&str]) -> Result<Guests> {
     machine::add_wasm_targets()?;
-    let packages = packages(project)?;
     let folder = project.target.join("guests");
     let mut files = Vec::new();
-    for target in [COMPONENT, CORE_MODULE] {
+    for target in targets {
         let mut cargo = project.cargo(["build", "--release", "--target", target]);
         select(&mut cargo, &packages);
         step::must_succeed(&mut cargo)?;

@@ -1,7 +1,6 @@
 //! Where things are: the repository, the target folder, the host's binary.
 
 use std::ffi::OsStr;
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,6 +33,8 @@ pub(crate) enum Program {
     Binary(&'static str),
     /// An example.
     Example(&'static str),
+    /// The host without GPU support: without Burn it is built in half the time.
+    HostWithoutGpus,
 }
 
 impl Project {
@@ -84,16 +85,24 @@ impl Project {
     /// Builds a program of a member, and gives its path.
     ///
     /// The host is always selected beside it: which features a library is built with depends on the selection, and
-    /// another one would build Burn a second time.
+    /// another one would build Burn a second time. What the host without GPU support is built with, the others are, too.
     pub(crate) fn build(&self, package: &str, program: Program) -> Result<PathBuf> {
         let (kind, name, folder) = match program {
             Program::Binary(name) => ("--bin", name, self.profile.clone()),
             Program::Example(name) => ("--example", name, self.profile.join("examples")),
+            Program::HostWithoutGpus => ("--bin", "millrace", self.profile.clone()),
         };
-        if !has_heavy(&self.profile) {
-            println!("The first build compiles about 450 crates: half an hour on two cores.");
-        }
         let mut build = self.cargo(["build", "--package", "millrace", "--package", package, kind, name]);
+        let (library, crates) = match program {
+            Program::HostWithoutGpus => {
+                build.arg("--no-default-features");
+                ("libwasmtime-", "350 crates: a quarter of an hour")
+            }
+            Program::Binary(_) | Program::Example(_) => ("libburn_flex-", "500 crates: half an hour"),
+        };
+        if !self.has_built(library) {
+            println!("The first build compiles about {crates} on two cores.");
+        }
         step::must_succeed(&mut build)?;
         Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
     }
@@ -149,19 +158,16 @@ impl Project {
         Ok(command)
     }
 
+    /// Whether a library, which takes long to build, is built.
+    fn has_built(&self, library: &str) -> bool {
+        let Ok(mut built) = self.profile.join("deps").read_dir() else {
+            return false;
+        };
+        built.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with(library)))
+    }
+
     /// A path for people: relative to the repository where it lies in it.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
-}
-
-/// Whether a profile's folder has the libraries that take long to build.
-fn has_heavy(profile: &Path) -> bool {
-    let built = profile.join("deps").read_dir();
-    built.is_ok_and(|mut built| built.any(|file| is_heavy(file.ok())))
-}
-
-/// Whether a file is one of the libraries that take long to build.
-fn is_heavy(file: Option<DirEntry>) -> bool {
-    file.is_some_and(|file| file.file_name().to_string_lossy().starts_with("libburn_flex-"))
 }

@@ -46,6 +46,11 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     let mut tests = project.cargo(["test", "--workspace", "--no-fail-fast"]);
     tests.args(filter);
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
+    // The host is selected beside it, as for other builds: the libraries below are then the same.
+    let mut tests = project.cargo(["test", "--package", "millrace", "--package", "millrace-models"]);
+    tests.args(["--no-default-features", "--test", "models"]).args(filter);
+    tests.env("PROPTEST_RNG_SEED", "1");
+    outcomes.push(step::run("tests without GPUs", &mut tests)?);
     if filter.is_none() {
         outcomes.push(chaos::short(project, &guests.folder, &host)?);
         outcomes.push(instructions::guard(project, &guests.folder)?);

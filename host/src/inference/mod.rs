@@ -183,14 +183,16 @@ impl Served {
         let parity = warmed
             .await
             .map_err(|_| RunError::Failed("the device thread panicked".to_owned()))??;
-        info!(
-            model = &*self.name,
-            device = parity.device,
-            reference = parity.reference,
-            largest_difference = format!("{:.1e}", parity.difference),
-            same_top = parity.same_top,
-            "the device computes the numbers of the reference"
-        );
+        if let Some(parity) = parity {
+            info!(
+                model = &*self.name,
+                device = parity.device,
+                reference = parity.reference,
+                largest_difference = format!("{:.1e}", parity.difference),
+                same_top = parity.same_top,
+                "the device computes the numbers of the reference"
+            );
+        }
         Ok(thread)
     }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_models::{Device, DeviceChoice, DeviceError, Model, ModelError, RunError, reproduce_samples};
+use millrace_models::{Device, DeviceChoice, DeviceError, Model, ModelError, RunError, reproduce_samples, supported};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -165,6 +165,11 @@ fn load(sandbox: &Sandbox, errors: &mut ConfigErrors, warnings: &mut Vec<Warning
         }
     }
     for (name, model) in &valid_parts.models {
+        if let Some(error) = model.devices.iter().find_map(|device| supported(device).err()) {
+            let place = ["device", "devices"].map(|key| errors.locate(&format!("model.{name}.{key}")));
+            let place = place.into_iter().flatten().next();
+            errors.push(Diagnostic::at(place, format!("model `{name}`: {error}")));
+        }
         match load_model(name, &model.path) {
             Ok(model) => {
                 let span = errors.locate(&format!("model.{name}.path"));

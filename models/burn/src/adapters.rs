@@ -5,41 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use burn::tensor::wgpu::WgpuBackend;
-use burn::tensor::{DeviceKind, try_read_sync};
-use millrace_model_types::panic_text;
+use burn::tensor::{DeviceKind as Selector, try_read_sync};
+use millrace_model_types::{DeviceKind, panic_text};
 use wgpu::{AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor};
 
 use crate::device::Device;
-
-/// What an adapter is. The order is the order of preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A card of its own.
-    Discrete,
-    /// A part of the processor.
-    Integrated,
-    /// One of a virtual machine.
-    Virtual,
-    /// It does not say.
-    Other,
-    /// A CPU that plays a GPU.
-    Software,
-    /// The CPU.
-    Cpu,
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Discrete => "discrete gpu",
-            Self::Integrated => "integrated gpu",
-            Self::Virtual => "virtual gpu",
-            Self::Other => "other",
-            Self::Software => "software",
-            Self::Cpu => "cpu",
-        })
-    }
-}
 
 /// One adapter on one graphics API, and how Burn's runtime calls it.
 #[derive(Debug)]
@@ -47,14 +17,14 @@ pub struct Adapter {
     /// What it calls itself.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeviceKind,
     /// The graphics API.
     pub backend: String,
     /// Its driver's name and version, where it says them.
     pub driver: String,
     api: WgpuBackend,
     // `None` for a kind that Burn cannot select.
-    selector: Option<DeviceKind>,
+    selector: Option<Selector>,
 }
 
 /// Vulkan and its peers. OpenGL is left out: a GPU that can run a network speaks one of these, and the OpenGL loader
@@ -96,20 +66,20 @@ fn on_api(api: Backend, burn: WgpuBackend, name: &str) -> Vec<Adapter> {
     let mut adapters: Vec<Adapter> = Vec::new();
     for info in infos {
         let kind = match info.device_type {
-            DeviceType::DiscreteGpu => Kind::Discrete,
-            DeviceType::IntegratedGpu => Kind::Integrated,
-            DeviceType::VirtualGpu => Kind::Virtual,
-            DeviceType::Other => Kind::Other,
-            DeviceType::Cpu => Kind::Software,
+            DeviceType::DiscreteGpu => DeviceKind::Discrete,
+            DeviceType::IntegratedGpu => DeviceKind::Integrated,
+            DeviceType::VirtualGpu => DeviceKind::Virtual,
+            DeviceType::Other => DeviceKind::Other,
+            DeviceType::Cpu => DeviceKind::Software,
         };
         // Burn counts each kind by itself, in the order in which the API lists them.
         let index = adapters.iter().filter(|adapter| adapter.kind == kind).count();
         let selector = match kind {
-            Kind::Discrete => Some(DeviceKind::DiscreteGpu(index)),
-            Kind::Integrated => Some(DeviceKind::IntegratedGpu(index)),
-            Kind::Virtual => Some(DeviceKind::VirtualGpu(index)),
-            Kind::Software => Some(DeviceKind::Cpu),
-            Kind::Other | Kind::Cpu => None,
+            DeviceKind::Discrete => Some(Selector::DiscreteGpu(index)),
+            DeviceKind::Integrated => Some(Selector::IntegratedGpu(index)),
+            DeviceKind::Virtual => Some(Selector::VirtualGpu(index)),
+            DeviceKind::Software => Some(Selector::Cpu),
+            DeviceKind::Other | DeviceKind::Cpu => None,
         };
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
         adapters.push(Adapter {

@@ -20,7 +20,7 @@ mod resize;
 mod tests;
 mod upload;
 
-pub use adapters::{Adapter, Kind, adapters};
+pub use adapters::{Adapter, adapters};
 pub use device::Device;
 pub use error::Error;
 pub use executor::{Executor, Outputs, Products};

@@ -2,16 +2,18 @@
 
 mod cores;
 
-use millrace_burn::{Adapter, Kind, adapters};
 use millrace_cpu::InstructionSet;
-use millrace_model_types::{DeviceChoice, Placement, Precision};
+use millrace_model_types::{DeviceChoice, DeviceKind, Placement, Precision};
 
+use crate::burn::{self, Adapter, adapters};
 use crate::runner::{CPU_CHUNK, FLEX_CHUNK};
 
 /// What the CPU is called in lists and logs.
 const CPU_NAME: &str = "cpu";
 /// Burn's CPU backend, which others are compared with.
 const FLEX_NAME: &str = "cpu (burn-flex)";
+/// What computes a graph by the book.
+const INTERPRETER_NAME: &str = "cpu (interpreter)";
 /// Most items of a batch on the CPU: its throughput stops growing at 8 to 16 items, while the wait grows with every item.
 pub(crate) const CPU_MAX_BATCH: usize = 16;
 /// Most items of a batch on a GPU: enough to fill one with a small network.
@@ -22,7 +24,7 @@ pub(crate) const GPU_MAX_BATCH: usize = 64;
 pub struct Device {
     place: Place,
     name: String,
-    kind: Kind,
+    kind: DeviceKind,
     precision: Precision,
 }
 
@@ -30,12 +32,14 @@ pub struct Device {
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// Burn, on one of its devices.
-    Burn(millrace_burn::Device),
+    Burn(burn::Device),
     /// The CPU's own executor.
     Cpu {
         /// Threads that compute.
         threads: usize,
     },
+    /// The graph's interpreter: slow, and a reference alone.
+    Interpreter,
 }
 
 /// One line of `millrace devices`.
@@ -56,6 +60,9 @@ pub struct DeviceInfo {
 /// Why a device cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// A GPU, or an adapter by its name, was asked for.
+    #[error("this build has no GPU support: `cargo build --release --package millrace` builds a host that has it")]
+    NotBuiltIn,
     /// `gpu` was asked for and there is none.
     #[error("no GPU found; there is {there}")]
     NoGpu {
@@ -110,7 +117,7 @@ pub fn devices() -> Vec<DeviceInfo> {
         .collect();
     infos.push(DeviceInfo {
         name: CPU_NAME.to_owned(),
-        kind: Kind::Cpu.to_string(),
+        kind: DeviceKind::Cpu.to_string(),
         backend: instructions(),
         driver: String::new(),
         auto: chosen.is_none(),
@@ -124,6 +131,17 @@ pub fn is_cpu(choice: &DeviceChoice) -> bool {
         DeviceChoice::Cpu => true,
         DeviceChoice::Auto => best_gpu(adapters()).is_none(),
         DeviceChoice::Gpu | DeviceChoice::GpuAt(_) | DeviceChoice::Adapter(_) => false,
+    }
+}
+
+/// Whether this build can open such a device, whatever this machine has.
+///
+/// # Errors
+/// When it is a GPU, and the build has no support for any.
+pub fn supported(choice: &DeviceChoice) -> Result<(), DeviceError> {
+    match burn::HAS_GPUS || is_cpu(choice) {
+        true => Ok(()),
+        false => Err(DeviceError::NotBuiltIn),
     }
 }
 
@@ -151,6 +169,7 @@ impl Device {
     /// # Errors
     /// When there is none of the kind asked for: says what there is instead.
     pub fn open(choice: &DeviceChoice) -> Result<Self, DeviceError> {
+        supported(choice)?;
         let device = match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
             DeviceChoice::Auto => match best_gpu(adapters()) {
@@ -215,17 +234,21 @@ impl Device {
         Self {
             name: format!("{CPU_NAME} ({}, {threads} thread{plural})", instructions()),
             place: Place::Cpu { threads },
-            kind: Kind::Cpu,
+            kind: DeviceKind::Cpu,
             precision: Precision::F32,
         }
     }
 
-    /// Burn's CPU backend: another executor for the same processor.
-    fn flex() -> Self {
+    /// Another executor for the same processor: Burn's CPU backend, or the graph's interpreter where Burn is not built in.
+    fn other_on_cpu() -> Self {
+        let (name, place) = match burn::cpu_backend() {
+            Some(device) => (FLEX_NAME, Place::Burn(device)),
+            None => (INTERPRETER_NAME, Place::Interpreter),
+        };
         Self {
-            name: FLEX_NAME.to_owned(),
-            place: Place::Burn(millrace_burn::Device::flex()),
-            kind: Kind::Cpu,
+            name: name.to_owned(),
+            place,
+            kind: DeviceKind::Cpu,
             precision: Precision::F32,
         }
     }
@@ -233,8 +256,8 @@ impl Device {
     /// The reference for its numbers: never itself.
     pub(crate) fn reference(&self) -> Self {
         match self.place {
-            Place::Cpu { .. } => Self::flex(),
-            Place::Burn(_) => Self::cpu(),
+            Place::Cpu { .. } => Self::other_on_cpu(),
+            Place::Burn(_) | Place::Interpreter => Self::cpu(),
         }
     }
 
@@ -242,7 +265,8 @@ impl Device {
     pub(crate) fn chunk(&self) -> Option<usize> {
         match self.place {
             Place::Cpu { .. } => Some(CPU_CHUNK),
-            Place::Burn(_) => (self.kind == Kind::Cpu).then_some(FLEX_CHUNK),
+            Place::Burn(_) => (self.kind == DeviceKind::Cpu).then_some(FLEX_CHUNK),
+            Place::Interpreter => Some(1),
         }
     }
 
@@ -266,13 +290,18 @@ impl Device {
     fn with_threads(self, threads: usize) -> Self {
         match self.place {
             Place::Cpu { .. } => Self::cpu_with(threads),
-            Place::Burn(_) => self,
+            Place::Burn(_) | Place::Interpreter => self,
         }
+    }
+
+    /// Whether it is the graph's interpreter.
+    pub(crate) fn is_interpreter(&self) -> bool {
+        matches!(self.place, Place::Interpreter)
     }
 
     /// Whether it is a GPU that a CPU plays.
     pub(crate) fn is_software(&self) -> bool {
-        self.kind == Kind::Software
+        self.kind == DeviceKind::Software
     }
 
     pub(crate) fn precision(&self) -> Precision {
@@ -290,7 +319,7 @@ impl Device {
 
     /// Whether batches are padded to a few warmed sizes on this device (wgpu), or run as they are.
     pub fn pads_batches(&self) -> bool {
-        self.kind != Kind::Cpu
+        self.kind != DeviceKind::Cpu
     }
 
     /// A sensible `max_batch` where the file says none.
@@ -316,9 +345,12 @@ fn best_gpu(adapters: &[Adapter]) -> Option<&Adapter> {
 
 /// The real GPUs, best first; one that speaks several APIs counts once for each.
 fn gpus(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
-    adapters
-        .iter()
-        .filter(|adapter| matches!(adapter.kind, Kind::Discrete | Kind::Integrated | Kind::Virtual))
+    adapters.iter().filter(|adapter| {
+        matches!(
+            adapter.kind,
+            DeviceKind::Discrete | DeviceKind::Integrated | DeviceKind::Virtual
+        )
+    })
 }
 
 fn list(adapters: &[Adapter]) -> String {

@@ -1,14 +1,14 @@
 //! Burn's executor behind the trait of all executors.
 
-use millrace_burn::{Device, Error, Products};
 use millrace_graph::Graph;
 use millrace_model_types::Precision;
 
 use super::executor::{Executor, Fault, Outputs};
+use crate::burn::{self, Device, Error, Products};
 
 /// A graph on one of Burn's devices.
 #[derive(Debug)]
-pub(super) struct BurnExecutor(millrace_burn::Executor);
+pub(super) struct BurnExecutor(burn::Executor);
 
 impl BurnExecutor {
     /// Puts the constants on the device.
@@ -21,7 +21,7 @@ impl BurnExecutor {
         precision: Precision,
         products: Products,
     ) -> Result<Self, Fault> {
-        let executor = millrace_burn::Executor::prepare(graph, device, precision, products);
+        let executor = burn::Executor::prepare(graph, device, precision, products);
         executor.map(Self).map_err(fault)
     }
 }

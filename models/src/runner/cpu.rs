@@ -5,7 +5,7 @@ use std::fmt;
 use millrace_cpu::{Error, InstructionSet, Options};
 use millrace_graph::Graph;
 
-use super::executor::{Executor, Fault, Outputs};
+use super::executor::{Executor, Fault, Outputs, by_item};
 
 /// Most items that it takes at a time.
 pub(crate) const CPU_CHUNK: usize = 1024;
@@ -56,13 +56,7 @@ impl Executor for CpuExecutor {
     fn run(&mut self, numbers: Vec<f32>, n_items: usize) -> Result<Outputs, Fault> {
         let run = self.executor.run(&numbers, n_items, &mut self.outputs);
         run.map_err(|error| failed(&error))?;
-        let lengths = self.executor.output_lens();
-        let of_item = |item: usize| {
-            let outputs = self.outputs.iter().zip(lengths);
-            let own = outputs.map(|(output, length)| output.get(item * length..(item + 1) * length));
-            own.map(|own| own.unwrap_or_default().to_vec()).collect()
-        };
-        Ok((0..n_items).map(of_item).collect())
+        Ok(by_item(&self.outputs, n_items))
     }
 }
 

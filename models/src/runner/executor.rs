@@ -5,6 +5,21 @@ use std::fmt::Debug;
 /// For each item its numbers of each output, row-major.
 pub(super) type Outputs = Vec<Vec<Vec<f32>>>;
 
+/// The numbers of each item, from each output's numbers of all items.
+pub(super) fn by_item(outputs: &[Vec<f32>], n_items: usize) -> Outputs {
+    let of_item = |item: usize| {
+        let own = outputs.iter().map(|output| {
+            let length = output.len().checked_div(n_items).unwrap_or_default();
+            output
+                .get(item * length..(item + 1) * length)
+                .unwrap_or_default()
+                .to_vec()
+        });
+        own.collect()
+    };
+    (0..n_items).map(of_item).collect()
+}
+
 /// A graph that is ready to run on a device, used by one thread.
 pub(super) trait Executor: Debug + Send {
     /// Runs the numbers of `n_items` items, one item after the other.

@@ -16,6 +16,11 @@ const N_SEEDED: usize = 4;
 /// As many of a network of so many multiplications an item.
 const N_SEEDED_OF_LARGE: usize = 2;
 const MANY_MULTIPLICATIONS: u64 = 1 << 30;
+/// As many for the interpreter, which takes a second for a billion multiplications; twice that in a build for development.
+const N_SEEDED_FOR_INTERPRETER: usize = 1;
+const MANY_FOR_INTERPRETER: u64 = 100_000_000;
+/// From so many on, nobody waits for the interpreter.
+const TOO_MANY_FOR_INTERPRETER: u64 = 8_000_000_000;
 /// The largest difference from the reference, as a share of the largest output: GPUs sum in another
 /// order (1e-5 is usual), one that computes wrong is beyond 1e-2.
 const TOLERANCE: f32 = 1e-3;
@@ -38,10 +43,15 @@ const NEARLY: f32 = 0.02;
 /// Digests of models and of their samples, for as long as this process lives.
 static KNOWN: Mutex<VecDeque<(String, String)>> = Mutex::new(VecDeque::new());
 
-pub(super) fn warm_up(runner: &mut Runner, progress: &mut dyn FnMut(usize)) -> Result<Parity, RunError> {
-    let inputs = seeded(&runner.model, n_seeded(&runner.model));
-    let mut reference = Runner::new(&runner.model, &runner.device.reference(), inputs.len())?;
-    let expected = reference.forward(&inputs).map_err(told)?;
+pub(super) fn warm_up(runner: &mut Runner, progress: &mut dyn FnMut(usize)) -> Result<Option<Parity>, RunError> {
+    let reference = runner.device.reference();
+    let n_compared = n_seeded(&runner.model, &reference);
+    let inputs = seeded(&runner.model, n_compared.max(1));
+    let mut reference = Runner::new(&runner.model, &reference, inputs.len())?;
+    let expected = match n_compared {
+        0 => Vec::new(),
+        _ => reference.forward(&inputs).map_err(told)?,
+    };
     for item in &expected {
         check_finite(item, "a test tensor")?;
     }
@@ -73,7 +83,22 @@ pub(super) fn warm_up(runner: &mut Runner, progress: &mut dyn FnMut(usize)) -> R
         }
     }
     check_samples(runner, &mut reference)?;
-    Ok(parity)
+    if n_compared == 0 {
+        warn_of_no_reference(runner);
+        return Ok(None);
+    }
+    Ok(Some(parity))
+}
+
+fn warn_of_no_reference(runner: &Runner) {
+    tracing::warn!(
+        model = runner.model.name(),
+        device = runner.device.name(),
+        multiply_adds = runner.model.network().cost.multiply_adds,
+        n_samples = runner.model.samples().map_or(0, |samples| samples.items.len()),
+        "the device was compared with recorded samples and no other executor: without GPU support there is only an \
+         interpreter, too slow for so large a network"
+    );
 }
 
 /// The largest difference that is one of rounding, as a share of the largest output.
@@ -99,11 +124,14 @@ fn highest(numbers: &[f32]) -> Option<usize> {
     highest.map(|(index, _)| index)
 }
 
-/// Enough different tensors to notice an exchanged row, and fewer of a network that takes long.
-fn n_seeded(model: &Model) -> usize {
-    match model.network().cost.multiply_adds {
-        0..MANY_MULTIPLICATIONS => N_SEEDED,
-        _ => N_SEEDED_OF_LARGE,
+/// Enough different tensors to notice an exchanged row, fewer of a network that takes the reference long, and none where it
+/// would take too long.
+fn n_seeded(model: &Model, reference: &Device) -> usize {
+    match (model.network().cost.multiply_adds, reference.is_interpreter()) {
+        (0..MANY_FOR_INTERPRETER, true) | (0..MANY_MULTIPLICATIONS, false) => N_SEEDED,
+        (_, false) => N_SEEDED_OF_LARGE,
+        (0..TOO_MANY_FOR_INTERPRETER, true) => N_SEEDED_FOR_INTERPRETER,
+        (_, true) => 0,
     }
 }
 

@@ -1,11 +1,13 @@
 //! What configuration, plugins and models have in common: tensors, and where a model runs. Knows no file, no network and no
 //! device, so that a crate that only reads files builds none of these.
 
+mod device_kind;
 mod placement;
 mod tensor;
 
 use std::any::Any;
 
+pub use device_kind::DeviceKind;
 pub use placement::{DeviceChoice, Placement, Precision};
 pub use tensor::{Element, Tensor, TensorData, TensorError, TensorType};
 
