@@ -129,6 +129,27 @@ fn a_host_without_gpu_support_shares_its_libraries() -> Result<()> {
     Ok(())
 }
 
+/// `[profile.dev]` holds for what we depend on; a member that is not named below would be built without checks.
+#[test]
+fn every_member_is_built_with_checks() -> Result<()> {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))?.parse()?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])?)?;
+    let members = metadata["packages"].as_array().context("no packages")?;
+    ensure!(members.len() > 20, "{} members alone", members.len());
+    for member in members {
+        let member = member["name"].as_str().context("no name")?;
+        let profile = &manifest["profile"]["dev"]["package"].get(member);
+        let checked = profile.and_then(|profile| profile.get("overflow-checks")?.as_bool());
+        // The kernels' checks are in profile `checked`.
+        ensure!(
+            checked == Some(member != "millrace-cpu"),
+            "Cargo.toml does not say how `{member}` is built for development: [profile.dev.package]"
+        );
+    }
+    Ok(())
+}
+
 /// A name that no crate has would be a wall that holds nothing back.
 #[test]
 fn every_wall_holds_something_back() -> Result<()> {

@@ -20,7 +20,7 @@ const SHORT: [&str; 4] = ["--minutes", "2", "--seed", "3"];
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<()> {
     machine::install(machine::NEEDED_BY_TESTS)?;
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let host = project.build("millrace-tests", Program::TestedHost)?;
     step::must_succeed(command(project, &guests.folder, &host)?.args(arguments))
 }
 

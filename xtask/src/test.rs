@@ -42,7 +42,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     }
     println!("\n=== guests: both wasm targets");
     let guests = guests::build(project)?;
-    let host = project.build("millrace", Program::Binary("millrace"))?;
+    let host = project.build("millrace-tests", Program::TestedHost)?;
     let mut tests = project.cargo(["test", "--workspace", "--no-fail-fast"]);
     tests.args(filter);
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
