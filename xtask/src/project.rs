@@ -99,7 +99,7 @@ impl Project {
         let (library, crates) = match program {
             Program::HostWithoutGpus => {
                 build.arg("--no-default-features");
-                ("libwasmtime-", "350 crates: a quarter of an hour")
+                ("libwasmtime-", "350 crates: ten minutes")
             }
             Program::Binary(_) | Program::Example(_) | Program::TestedHost => {
                 ("libburn_flex-", "500 crates: half an hour")
