@@ -41,6 +41,8 @@ extern crate self as millrace_plugin;
 
 mod destination;
 pub mod header;
+#[cfg(any(test, all(feature = "heap", target_family = "wasm", target_os = "unknown")))]
+mod heap;
 #[cfg(feature = "pixels")]
 pub mod image;
 pub mod json;
