@@ -35,6 +35,7 @@ followed! {
     from_python: "from-python.md",
     operating: "operating.md",
     performance: "performance.md",
+    scaling: "scaling.md",
     plugins_toml: "plugins-toml.md",
     rabbitmq: "rabbitmq.md",
     folders: "folders.md",
