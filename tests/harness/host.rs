@@ -19,6 +19,8 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A folder with a `plugins.toml` in it, for one host after another.
 pub struct Mill {
     folder: TempDir,
+    // The host that is started; nothing: the one that every test runs.
+    binary: Option<PathBuf>,
 }
 
 /// A host that runs. Dropping it kills it.
@@ -46,7 +48,16 @@ impl Mill {
     pub fn new(config: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("millrace-test-").tempdir()?;
         std::fs::write(folder.path().join("plugins.toml"), config)?;
-        Ok(Self { folder })
+        Ok(Self { folder, binary: None })
+    }
+
+    /// The same folder for another build of the host.
+    #[must_use]
+    pub fn with_binary(self, binary: PathBuf) -> Self {
+        Self {
+            binary: Some(binary),
+            ..self
+        }
     }
 
     /// A path in the folder.
@@ -157,7 +168,8 @@ impl Mill {
     /// # Errors
     /// When there is no binary.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let binary = self.binary.clone().map_or_else(binary, Ok)?;
+        let mut command = Command::new(binary);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -383,6 +395,11 @@ pub fn binary() -> Result<PathBuf> {
         );
     }
     Ok(path)
+}
+
+/// The host that preprocesses natively, which the bench compares with: `MILLRACE_NATIVE_HOST`, where it is set.
+pub fn native_binary() -> Option<PathBuf> {
+    std::env::var_os("MILLRACE_NATIVE_HOST").map(PathBuf::from)
 }
 
 /// Cargo's target folder.

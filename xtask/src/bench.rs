@@ -40,7 +40,8 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<()> {
     machine::install(machine::NEEDED_BY_BENCH)?;
     let guests = guests::build(project)?;
     let given = given(arguments);
-    let python = match (&given, wants_python(&mut bench())?) {
+    let needs = needs(&mut bench())?;
+    let python = match (&given, needs.contains("python")) {
         // Its packages are looked at, so that a run does not fail at its end.
         (Some(given), _) => Some(PYTHON.python(project, Some(given), given)?),
         (None, true) => Some(PYTHON.python(project, None, &project.target.join("bench/python"))?),
@@ -49,6 +50,9 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<()> {
     let mut measuring = bench();
     if let (None, Some(python)) = (given, python) {
         measuring.arg(ARGUMENT).arg(python);
+    }
+    if needs.contains("native-host") {
+        measuring.env("MILLRACE_NATIVE_HOST", project.build_native_host()?);
     }
     measuring
         .env("MILLRACE_GUESTS", guests.folder)
@@ -70,9 +74,9 @@ fn given(arguments: &[String]) -> Option<PathBuf> {
     None
 }
 
-/// Whether what is asked for is measured with Python and names none.
-fn wants_python(bench: &mut Command) -> Result<bool> {
+/// What the arguments ask for and do not name, in the bench's words: `python`, `native-host`.
+fn needs(bench: &mut Command) -> Result<String> {
     let output = bench.arg("--needs").output().context("cannot start the bench")?;
     // Wrong arguments are reported by the bench itself, when it is started.
-    Ok(String::from_utf8_lossy(&output.stdout).contains("python"))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -18,6 +18,20 @@ pub(crate) struct Project {
     profile: PathBuf,
 }
 
+/// The host as it is deployed, and the bench with it.
+const BENCH: [&str; 10] = [
+    "build",
+    "--release",
+    "--package",
+    "millrace",
+    "--bin",
+    "millrace",
+    "--package",
+    "millrace-tests",
+    "--example",
+    "drain",
+];
+
 /// What the bench needs of cargo.
 pub(crate) struct Built {
     /// The host.
@@ -124,22 +138,29 @@ impl Project {
         if !has_built(&folder, "libburn_flex-") {
             println!("The first released build compiles about 500 crates: half an hour on two cores.");
         }
-        let selected = [
-            "--package",
-            "millrace",
-            "--bin",
-            "millrace",
-            "--package",
-            "millrace-tests",
-            "--example",
-            "drain",
-        ];
-        step::must_succeed(self.cargo(["build", "--release"]).args(selected))?;
-        let named = |name: &str| format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        step::must_succeed(&mut self.cargo(BENCH))?;
         Ok(Built {
-            host: folder.join(named("millrace")),
-            bench: folder.join("examples").join(named("drain")),
+            host: folder.join(program("millrace")),
+            bench: folder.join("examples").join(program("drain")),
         })
+    }
+
+    /// Builds the host that preprocesses natively, and gives its path. Cargo calls both `millrace`: this one is copied, and the
+    /// one that is deployed put back in its place.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub(crate) fn build_native_host(&self) -> Result<PathBuf> {
+        let folder = self.target.join("release");
+        let (host, native) = (
+            folder.join(program("millrace")),
+            folder.join(program("millrace-native")),
+        );
+        println!("Building the host that preprocesses natively.");
+        step::must_succeed(self.cargo(BENCH).args(["--features", "millrace/native-preprocess"]))?;
+        std::fs::copy(&host, &native).with_context(|| format!("cannot write {}", native.display()))?;
+        self.build_bench()?;
+        Ok(native)
     }
 
     /// Builds an example of a member as it is deployed, and gives its path. Only for members without Burn: the host is not
@@ -170,6 +191,11 @@ impl Project {
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
+}
+
+/// The name of a program's file.
+fn program(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
 /// Whether a profile's folder has a library, which takes long to build.

@@ -12,6 +12,8 @@ mod describe;
 mod versions;
 
 mod introspect;
+#[cfg(feature = "native-preprocess")]
+mod native;
 mod plugin;
 
 mod bindings;

@@ -17,6 +17,8 @@ use super::instance_cache::InstanceCache;
 use super::limits::Start;
 use super::load::LoadedPlugin;
 use super::meter::{PluginCounts, PluginMeter};
+#[cfg(feature = "native-preprocess")]
+use super::native::NativePreprocess;
 use super::output::RESULT_BODIES_MAX_BYTES;
 use super::state::{Caller, Invocation};
 use super::workers::{Job, Stopped, Workers};
@@ -38,6 +40,8 @@ pub struct Plugin {
     meter: Arc<PluginMeter>,
     memory_peak: AtomicUsize,
     workers: Arc<Workers>,
+    #[cfg(feature = "native-preprocess")]
+    native: Option<Arc<NativePreprocess>>,
 }
 
 impl Plugin {
@@ -49,6 +53,8 @@ impl Plugin {
         workers: &Arc<Workers>,
     ) -> Self {
         Self {
+            #[cfg(feature = "native-preprocess")]
+            native: NativePreprocess::of(config, loaded.linked.role()).map(Arc::new),
             loaded,
             isolation: config.isolation,
             settings: config.settings.clone(),
@@ -109,6 +115,13 @@ impl Plugin {
         input_type: &Arc<TensorType>,
     ) -> Called<Tensor> {
         let (call_message, input_type) = (Arc::clone(message), Arc::clone(input_type));
+        #[cfg(feature = "native-preprocess")]
+        if let Some(native) = self.native.clone() {
+            let work = move |_: &Arc<Self>, _: &mut InstanceCache, _: Invocation<'_>| {
+                native.preprocess(&call_message, &input_type)
+            };
+            return self.on_worker(lane, message, work).await;
+        }
         self.call(lane, message, move |instance| {
             instance.preprocess(&call_message, &input_type)
         })
@@ -164,12 +177,24 @@ impl Plugin {
         .await
     }
 
-    /// Lets a worker of the lane make the call, and waits for its answer.
-    async fn call<T: Send + 'static>(
+    /// Lets a worker of the lane make the call in an instance, and waits for its answer.
+    fn call<T: Send + 'static>(
         self: &Arc<Self>,
         lane: &Lane,
         message: &Arc<Message>,
         call: impl FnOnce(&mut Instance) -> Result<T, CallError> + Send + 'static,
+    ) -> impl Future<Output = Called<T>> {
+        self.on_worker(lane, message, move |plugin, instance_cache, invocation| {
+            plugin.run(instance_cache, invocation, call)
+        })
+    }
+
+    /// Lets a worker of the lane do the work of a call, and waits for its answer.
+    async fn on_worker<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: &Lane,
+        message: &Arc<Message>,
+        work: impl FnOnce(&Arc<Self>, &mut InstanceCache, Invocation<'_>) -> Result<T, CallError> + Send + 'static,
     ) -> Called<T> {
         let (reply, answer) = oneshot::channel();
         let (plugin, message) = (Arc::clone(self), Arc::clone(message));
@@ -187,7 +212,7 @@ impl Plugin {
                     caller: &caller,
                     began,
                 };
-                plugin.run(instance_cache, invocation, call)
+                work(&plugin, instance_cache, invocation)
             }));
             let answer = answer.unwrap_or_else(|panic| Err(plugin.host_panicked(&message.id, panic.as_ref())));
             // Before the answer: the caller may rely on being the only holder of the plugin.

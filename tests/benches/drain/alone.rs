@@ -1,16 +1,21 @@
-//! The limits: the network without messages, and the plugins without a host.
+//! The limits: the network without messages, and the plugins without a host, in the sandbox and natively.
 
+use std::cell::RefCell;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use decode_image::DecodeImage;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use millrace::config::{Isolation, Name, PluginConfig, default_limits};
 use millrace::message::{Element, Message, Prediction, TensorType};
 use millrace::sandbox::{Called, Compiler, Lane, Plugin, Role, Sandbox};
+use millrace_plugin::testing::{TestMessage, preprocessor};
+use millrace_plugin::{Preprocessor as _, TensorType as SdkTensorType};
 use millrace_tests::figures::{Call, Forward, Spread, quantile};
 use millrace_tests::samples::{guest, pictures};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
 use crate::photos;
@@ -24,6 +29,8 @@ const CALLS_MAX: usize = 20_000;
 const IN_FLIGHT: usize = 16;
 /// The first of them, which do not count.
 const WARM_UP: usize = 50;
+/// The plugin that is called natively, too.
+const NATIVE: &str = "decode-image";
 /// Batch sizes of the forward pass.
 const BATCHES: &str = "1,8,16,32,64";
 
@@ -96,12 +103,44 @@ pub(crate) async fn calls(round: usize) -> Result<Vec<Call>> {
             });
             let called = async || cost(plugin.preprocess(&lane, &message, wants).await);
             let (ran, cpu) = repeat(called).await.with_context(|| format!("{name}, {input}"))?;
-            calls.push(summed(round, (name, input), isolation, (ran, cpu)));
+            calls.push(summed(round, (name, input), shown(isolation), (ran, cpu)));
         }
         calls.push(route(&sandbox, &lane, isolation, round).await?);
     }
     tokio::task::spawn_blocking(move || sandbox.stop()).await?;
+    for (name, input, content_type, body, wants) in inputs.into_iter().filter(|one| one.0 == NATIVE) {
+        let message = TestMessage {
+            content_type: Some(content_type.to_owned()),
+            body,
+            ..TestMessage::default()
+        };
+        let costs = native(message, wants).await.with_context(|| format!("{input}, natively"))?;
+        calls.push(summed(round, (name, input), "native", costs));
+    }
     Ok(calls)
+}
+
+/// Calls the shipped preprocessor as a function of this program: the same code without a sandbox and without a worker.
+async fn native(message: TestMessage, wants: &TensorType) -> Result<(Vec<f64>, Vec<f64>)> {
+    let plugin: DecodeImage = preprocessor("{}").map_err(anyhow::Error::msg)?;
+    let plugin = RefCell::new(plugin);
+    let wants = SdkTensorType {
+        shape: wants.shape.clone(),
+        element: millrace_plugin::Element::Byte,
+    };
+    let call = async || {
+        let (began, before) = (Instant::now(), thread_cpu()?);
+        let tensor = plugin.borrow_mut().preprocess(&message.view(), &wants);
+        let (ran, cpu) = (began.elapsed(), thread_cpu()? - before);
+        ensure!(tensor.is_ok(), "{tensor:?}");
+        Ok((ran.as_secs_f64() * 1e6, cpu.as_secs_f64() * 1e6))
+    };
+    repeat(call).await
+}
+
+/// CPU time of this thread so far.
+fn thread_cpu() -> Result<Duration> {
+    Ok(Duration::try_from(clock_gettime(ClockId::ThreadCPUTime))?)
 }
 
 async fn route(sandbox: &Sandbox, lane: &Lane, isolation: Isolation, round: usize) -> Result<Call> {
@@ -122,7 +161,7 @@ async fn route(sandbox: &Sandbox, lane: &Lane, isolation: Isolation, round: usiz
     });
     let called = async || cost(plugin.route(lane, &message, &prediction).await);
     let costs = repeat(called).await.context("by-label")?;
-    Ok(summed(round, ("by-label", "a prediction"), isolation, costs))
+    Ok(summed(round, ("by-label", "a prediction"), shown(isolation), costs))
 }
 
 fn load(sandbox: &Sandbox, name: &str, isolation: Isolation, role: Role) -> Result<Arc<Plugin>> {
@@ -168,20 +207,24 @@ async fn repeat(call: impl AsyncFn() -> Result<(f64, f64)>) -> Result<(Vec<f64>,
     Ok(costs.into_iter().unzip())
 }
 
+fn shown(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Message => "message",
+        Isolation::Worker => "worker",
+    }
+}
+
 fn summed(
     round: usize,
     (plugin, input): (&str, &str),
-    isolation: Isolation,
+    isolation: &str,
     (mut ran, cpu): (Vec<f64>, Vec<f64>),
 ) -> Call {
     ran.sort_by(f64::total_cmp);
     Call {
         round,
         plugin: plugin.to_owned(),
-        isolation: match isolation {
-            Isolation::Message => "message".to_owned(),
-            Isolation::Worker => "worker".to_owned(),
-        },
+        isolation: isolation.to_owned(),
         input: input.to_owned(),
         n: ran.len(),
         median_us: Spread::of(ran.clone()).map_or(f64::NAN, |spread| spread.median),

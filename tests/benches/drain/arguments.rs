@@ -9,9 +9,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use millrace_tests::amqp::QueueKind;
 use millrace_tests::figures::{Record, Skipped, page};
+use millrace_tests::host::native_binary;
 use millrace_tests::samples::root;
 
-use crate::subject::{ROUND, Subject};
+use crate::running::NO_NATIVE_HOST;
+use crate::subject::{ECHO, IDENTITY, LENET, ROUND, Subject};
 use crate::supplies::must_succeed;
 
 /// The record and the page that the documentation has.
@@ -104,8 +106,11 @@ pub(crate) enum Part {
     Swaps,
 }
 
-/// Those of a quick run.
+/// Those of a quick run: in them every subject is measured.
 const QUICK: [Part; 4] = [Part::Rounds, Part::Alone, Part::StartUp, Part::Latency];
+
+/// What the other parts measure.
+pub(crate) const ALWAYS: [Subject; 3] = [ECHO, IDENTITY, LENET];
 
 impl Arguments {
     /// Rounds.
@@ -151,7 +156,11 @@ impl Arguments {
                 bail!("no subject is called `{name}`: {}", names.join(", "));
             }
         }
-        let is_wanted = |subject: &Subject| self.only.is_empty() || self.only.iter().any(|name| name == subject.name);
+        let is_compared = QUICK.into_iter().any(|part| self.has(part));
+        let is_wanted = |subject: &Subject| match self.only.as_slice() {
+            [] => is_compared || ALWAYS.contains(subject),
+            only => only.iter().any(|name| name == subject.name),
+        };
         let (mut subjects, mut skipped) = (Vec::new(), Vec::new());
         for subject in ROUND.into_iter().filter(is_wanted) {
             match self.why_not(&subject) {
@@ -173,10 +182,24 @@ impl Arguments {
     /// When a name is none.
     pub(crate) fn wants_python(&self) -> Result<bool> {
         let (_, skipped) = self.subjects()?;
-        Ok(self.python.is_none() && !skipped.is_empty())
+        let mut skipped = skipped.iter().filter_map(|one| Subject::named(&one.subject));
+        Ok(self.python.is_none() && skipped.any(|subject| subject.needs_python()))
+    }
+
+    /// Whether a subject that is asked for needs the host that preprocesses natively, and none is given.
+    ///
+    /// # Errors
+    /// When a name is none.
+    pub(crate) fn wants_native_host(&self) -> Result<bool> {
+        let (_, skipped) = self.subjects()?;
+        let mut skipped = skipped.iter().filter_map(|one| Subject::named(&one.subject));
+        Ok(skipped.any(|subject| subject.needs_native_host() && native_binary().is_none()))
     }
 
     fn why_not(&self, subject: &Subject) -> Option<String> {
+        if subject.needs_native_host() && native_binary().is_none() {
+            return Some(NO_NATIVE_HOST.to_owned());
+        }
         if !subject.needs_python() {
             return None;
         }

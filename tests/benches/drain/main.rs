@@ -116,6 +116,9 @@ fn needs(verb: Option<&Verb>, arguments: &Arguments) -> Result<()> {
     if verb.is_none() && arguments.wants_python()? {
         println!("python");
     }
+    if verb.is_none() && arguments.wants_native_host()? {
+        println!("native-host");
+    }
     Ok(())
 }
 

@@ -66,6 +66,7 @@ impl Bench<'_> {
         let load = clock::load();
         let mut running = Running::start(subject, &scene, &self.supplies, variation, n)?;
         let marks = self.watch(&client, &scene, &mut running, n).await?;
+        running.must_be(subject)?;
         let mut block = self.block_of(subject, &mut running, marks)?;
         (block.messages, block.load) = (n, load);
         if let Some(said) = running.end(subject)? {

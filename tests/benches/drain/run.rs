@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use millrace_tests::broker::Broker;
 use millrace_tests::figures::{Described, FORMAT, MemoryLimit, Record, Settings, Skipped, StartUp};
 
-use crate::arguments::{Arguments, Part};
+use crate::arguments::{ALWAYS, Arguments, Part};
 use crate::measure::Bench;
 use crate::progress::Progress;
 use crate::running::{Variation, mill};
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         println!("{subject} is not measured: {why}");
     }
     let mut needed = subjects.clone();
-    needed.extend([ECHO, IDENTITY, LENET]);
+    needed.extend(ALWAYS);
     if arguments.has(Part::Size) || arguments.has(Part::Waiting) {
         needed.extend(vary::SIZES.iter().flat_map(|edge| vary::of_size(*edge)));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::admin::Admin;
-use millrace_tests::host::{Host, Mill};
+use millrace_tests::host::{Host, Mill, native_binary};
 use millrace_tests::process::Usage;
 use millrace_tests::samples::{guest, model};
 use millrace_tests::scene::{Plugin, Scene};
@@ -24,6 +24,10 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BOUNDS: &str = "max_message = \"256KiB\"\nmax_results = \"64KiB\"";
 /// The memory of a plugin whose runtime is none.
 const PLUGIN_MEMORY: &str = "memory = \"64MiB\"";
+/// Why a pipeline cannot run without the sandbox.
+pub(crate) const NO_NATIVE_HOST: &str = "MILLRACE_NATIVE_HOST names no host that preprocesses natively";
+/// What such a host logs, and no other.
+const RUNS_NATIVELY: &str = "plugin runs natively";
 /// How long a peer may take to close its connection.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -140,6 +144,20 @@ impl Running {
         Ok(())
     }
 
+    /// Demands that each host preprocesses natively where it should, and in the sandbox everywhere else.
+    pub(crate) fn must_be(&self, subject: &Subject) -> Result<()> {
+        let Self::Hosts(hosts) = self else { return Ok(()) };
+        for (host, _) in hosts {
+            let is_native = host.n_lines(RUNS_NATIVELY) > 0;
+            ensure!(
+                is_native == subject.needs_native_host(),
+                "{subject} is another build of the host:\n{}",
+                host.log()
+            );
+        }
+        Ok(())
+    }
+
     /// Memory at its height, where it still runs.
     pub(crate) fn peak_bytes(&self) -> u64 {
         let peaks = self.pids().into_iter().filter_map(|pid| Usage::of(pid).ok());
@@ -197,7 +215,7 @@ pub(crate) fn mill(pipeline: Pipeline, scene: &Scene, supplies: &Supplies, varia
     let isolation = format!("isolation = \"{}\"", pipeline.isolation);
     let lines = format!("{isolation}\n{PLUGIN_MEMORY}");
     let (path, preprocess) = match pipeline.preprocess {
-        Preprocess::DecodeImage => (guest(TARGET, "decode-image")?, lines.clone()),
+        Preprocess::DecodeImage | Preprocess::Native => (guest(TARGET, "decode-image")?, lines.clone()),
         Preprocess::Passthrough => (
             guest(TARGET, "tensor-passthrough")?,
             format!("{lines}\nsettings = {{ format = \"raw\" }}"),
@@ -227,13 +245,17 @@ pub(crate) fn mill(pipeline: Pipeline, scene: &Scene, supplies: &Supplies, varia
     let scene = Scene { tables, ..scene };
     let network = supplies.network(pipeline.network);
     let quoted = |path: &std::path::Path| format!("{:?}", path.display().to_string());
-    scene.mill_with(|text| {
+    let mill = scene.mill_with(|text| {
         let text = text.replacen(&quoted(&model()), &quoted(&network), 1);
         let text = text.replacen("device = \"cpu\"", &format!("device = \"cpu\"\n{}", variation.model), 1);
         // The queue of results is declared already, of the kind that is measured.
         let line = format!("routing_key = \"{}\"", scene.results);
         text.replace(&line, &format!("{line}\ntype = \"passive\""))
-    })
+    })?;
+    match pipeline.preprocess {
+        Preprocess::Native => Ok(mill.with_binary(native_binary().context(NO_NATIVE_HOST)?)),
+        Preprocess::DecodeImage | Preprocess::Passthrough | Preprocess::Python => Ok(mill),
+    }
 }
 
 /// One more pipeline of the same plugins between the same queues.

@@ -42,6 +42,8 @@ pub(crate) struct Pipeline {
 pub(crate) enum Preprocess {
     /// The shipped one for pictures.
     DecodeImage,
+    /// The same without WebAssembly, in a build of the host for benchmarks alone.
+    Native,
     /// The shipped one that passes raw tensors.
     Passthrough,
     /// The same in Python.
@@ -117,6 +119,18 @@ const LENET_WORKER: Subject = Subject {
     body: Body::Raw,
     runs: host(Preprocess::DecodeImage, "worker", Network::Shapes),
 };
+const LENET_NATIVE: Subject = Subject {
+    name: "lenet-native",
+    what: "as `lenet`, with decode-image compiled into the host: no sandbox around the preprocessor",
+    body: Body::Raw,
+    runs: host(Preprocess::Native, "message", Network::Shapes),
+};
+const LENET_NATIVE_WORKER: Subject = Subject {
+    name: "lenet-native-worker",
+    what: "as `lenet-native`, with `isolation = \"worker\"` for the router",
+    body: Body::Raw,
+    runs: host(Preprocess::Native, "worker", Network::Shapes),
+};
 const LENET_PNG: Subject = Subject {
     name: "lenet-png",
     what: "as `lenet`",
@@ -141,6 +155,12 @@ const RESNET18: Subject = Subject {
     body: Body::Photo,
     runs: host(Preprocess::DecodeImage, "message", Network::ResNet18),
 };
+const RESNET18_NATIVE: Subject = Subject {
+    name: "resnet18-native",
+    what: "as `resnet18`, with decode-image compiled into the host",
+    body: Body::Photo,
+    runs: host(Preprocess::Native, "message", Network::ResNet18),
+};
 const NAIVE: Subject = Subject {
     name: "naive",
     what: "pika and PyTorch as people write it, one picture at a time; loses messages",
@@ -163,20 +183,25 @@ pub(crate) const STRONG: Subject = Subject {
 };
 
 /// A round. What is compared stands side by side: some are there twice, so that whatever they are compared with is a neighbour.
-pub(crate) const ROUND: [Subject; 15] = [
+pub(crate) const ROUND: [Subject; 20] = [
     IDENTITY,
     ECHO,
     IDENTITY_WORKER,
+    LENET_NATIVE,
     LENET,
     STRONG,
     LENET_WORKER,
+    LENET_NATIVE_WORKER,
     SAFE,
+    LENET_NATIVE,
     LENET,
     NAIVE,
     LENET_PNG,
     LENET_JPEG,
     PYTHON_PLUGIN,
     RESNET18,
+    RESNET18_NATIVE,
+    LENET_NATIVE_WORKER,
     LENET_WORKER,
     ECHO,
 ];
@@ -199,6 +224,11 @@ impl Subject {
             Runs::Host(pipeline) => is_made(pipeline),
             Runs::Peer(_) => true,
         }
+    }
+
+    /// Whether it is another build of the host, which preprocesses natively.
+    pub(crate) fn needs_native_host(&self) -> bool {
+        matches!(self.runs, Runs::Host(pipeline) if pipeline.preprocess == Preprocess::Native)
     }
 
     /// The package that not every Python of the peers has.

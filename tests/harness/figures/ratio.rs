@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Block, Record, Spread};
 
 /// What is compared: rates of the first to those of the second.
-const COMPARED: [(&str, &str); 15] = [
+const COMPARED: [(&str, &str); 18] = [
     ("lenet", "naive"),
     ("lenet", "safe"),
     ("lenet", "strong"),
@@ -21,6 +21,9 @@ const COMPARED: [(&str, &str); 15] = [
     ("lenet-png", "lenet"),
     ("lenet-jpeg", "lenet"),
     ("python-plugin", "lenet"),
+    ("lenet", "lenet-native"),
+    ("lenet-worker", "lenet-native-worker"),
+    ("resnet18", "resnet18-native"),
 ];
 
 /// The ratio of two subjects' rates.

@@ -103,8 +103,14 @@ pub(super) fn alone(record: &Record) -> String {
         calls.entry(key).or_default().push(one);
     }
     if !calls.is_empty() {
+        let native = match calls.keys().any(|key| key.2 == "native") {
+            true => "; `native` is the same code without WebAssembly",
+            false => "",
+        };
         text += "\nThe plugin calls, one after the other on one worker; `message` makes a store and an instance for each call, `worker` \
-                 uses one again:\n\n| plugin | input | isolation | median µs | p90 µs | CPU µs |\n|---|---|---|---|---|---|\n";
+                 uses one again";
+        text += native;
+        text += ":\n\n| plugin | input | isolation | median µs | p90 µs | CPU µs |\n|---|---|---|---|---|---|\n";
     }
     for ((plugin, input, isolation), rounds) in calls {
         let of = |value: fn(&Call) -> f64| short(median(rounds.iter().map(|one| value(one)).collect()));

@@ -56,6 +56,10 @@ pub fn targets(record: &Record) -> Vec<Target> {
         is_limit: true,
         unit: " s",
     };
+    let native = |what: &str, (of, to): (&str, &str), target: f64| Target {
+        what: format!("rate: {what}"),
+        ..ratio(of, to, target)
+    };
     let call = |isolation: &str, what: &str, target: f64| Target {
         what: what.to_owned(),
         target,
@@ -82,20 +86,21 @@ pub fn targets(record: &Record) -> Vec<Target> {
             12.0,
         ),
         call("worker", "one call, 3 KB in, bytes out: reused instance", 2.0),
-        Target {
-            what: "rate: preprocessing in WebAssembly / native, raw".to_owned(),
-            target: 0.95,
-            seen: record.ratio("lenet", "lenet-native").map(|ratio| ratio.spread),
-            is_limit: false,
-            unit: "",
-        },
-        Target {
-            what: "rate: decoding in WebAssembly / native, JPEG of 224x224".to_owned(),
-            target: 0.8,
-            seen: record.ratio("resnet18", "resnet18-native").map(|ratio| ratio.spread),
-            is_limit: false,
-            unit: "",
-        },
+        native(
+            "preprocessing in WebAssembly / native, raw: `lenet` / `lenet-native`",
+            ("lenet", "lenet-native"),
+            0.95,
+        ),
+        native(
+            "the same with reused instances: `lenet-worker` / `lenet-native-worker`",
+            ("lenet-worker", "lenet-native-worker"),
+            0.95,
+        ),
+        native(
+            "decoding in WebAssembly / native, JPEG of 224x224: `resnet18` / `resnet18-native`",
+            ("resnet18", "resnet18-native"),
+            0.8,
+        ),
         Target {
             what: "p99 / p50 at 70 % load: `lenet`".to_owned(),
             target: 4.0,
