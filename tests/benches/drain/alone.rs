@@ -114,7 +114,9 @@ pub(crate) async fn calls(round: usize) -> Result<Vec<Call>> {
             body,
             ..TestMessage::default()
         };
-        let costs = native(message, wants).await.with_context(|| format!("{input}, natively"))?;
+        let costs = native(message, wants)
+            .await
+            .with_context(|| format!("{input}, natively"))?;
         calls.push(summed(round, (name, input), "native", costs));
     }
     Ok(calls)
@@ -214,12 +216,7 @@ fn shown(isolation: Isolation) -> &'static str {
     }
 }
 
-fn summed(
-    round: usize,
-    (plugin, input): (&str, &str),
-    isolation: &str,
-    (mut ran, cpu): (Vec<f64>, Vec<f64>),
-) -> Call {
+fn summed(round: usize, (plugin, input): (&str, &str), isolation: &str, (mut ran, cpu): (Vec<f64>, Vec<f64>)) -> Call {
     ran.sort_by(f64::total_cmp);
     Call {
         round,

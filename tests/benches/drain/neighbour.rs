@@ -68,13 +68,31 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Measures some pairs once.
+/// Measures some pairs once, each as the page calls it.
 pub(crate) async fn some(bench: &Bench<'_>, round: usize) -> Result<Vec<Neighbour>> {
     let mut seen = Vec::new();
     for hostile in SOME {
-        seen.push(pair(bench, hostile, round).await?);
+        let one = pair(bench, hostile, round).await?;
+        seen.push(Neighbour {
+            hostile: in_words(&one.hostile).to_owned(),
+            honest: in_words(&one.honest).to_owned(),
+            ..one
+        });
     }
     Ok(seen)
+}
+
+/// What a mode of the guest does.
+fn in_words(mode: &str) -> &str {
+    match mode {
+        "loop" => "never returns",
+        "memory-bomb" => "takes memory without end",
+        "trap" => "traps at once",
+        "work" => "computes for tens of milliseconds",
+        "use-memory" => "fills 96 MiB",
+        "ok" => "answers at once",
+        other => other,
+    }
 }
 
 /// Measures beside a hostile neighbour and beside its honest one.

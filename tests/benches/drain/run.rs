@@ -23,8 +23,8 @@ const FIRST_PHOTOS: usize = 60;
 const MESSAGES: (f64, f64) = (100.0, 60_000.0);
 /// What a block takes beside its drain: publishing, a start, the check.
 const AROUND: f64 = 9.0;
-/// What the neighbours and the swaps of a run take.
-const OF_NEIGHBOURS: f64 = 80.0;
+/// What the neighbours and the swaps of a round take.
+const OF_NEIGHBOURS: f64 = 60.0;
 const OF_SWAPS: f64 = 80.0;
 /// What calls and forward passes of a round take.
 const ALONE: f64 = 22.0;
@@ -137,7 +137,11 @@ fn expected(arguments: &Arguments, subjects: &[Subject]) -> f64 {
         expected += (arguments.few() * of_latency(subjects).len()) as f64 * (3.0 * seconds + AROUND);
     }
     for (part, seconds) in [(Part::Neighbour, OF_NEIGHBOURS), (Part::Swaps, OF_SWAPS)] {
-        expected += if arguments.has(part) { seconds } else { 0.0 };
+        expected += if arguments.has(part) {
+            arguments.few() as f64 * seconds
+        } else {
+            0.0
+        };
     }
     expected + arguments.few() as f64 * vary::n_blocks(arguments) as f64 * (seconds + AROUND)
 }
@@ -323,14 +327,17 @@ impl Run<'_> {
                 self.latency(subjects, round).await?;
             }
             vary::run(self, arguments, round).await?;
-        }
-        if arguments.has(Part::Neighbour) {
-            self.record.neighbours = neighbour::some(&self.bench, 0).await?;
-            self.progress.report(OF_NEIGHBOURS, "a pipeline beside hostile plugins");
+            if arguments.has(Part::Neighbour) {
+                self.record
+                    .neighbours
+                    .extend(neighbour::some(&self.bench, round).await?);
+                self.progress.report(OF_NEIGHBOURS, "a pipeline beside hostile plugins");
+            }
         }
         if arguments.has(Part::Swaps) {
-            self.record.swaps = swaps::some(&self.bench).await?;
-            self.progress.report(OF_SWAPS, "latency beside swaps");
+            self.record.swaps = swaps::some(&self.bench, arguments.few()).await?;
+            self.progress
+                .report(arguments.few() as f64 * OF_SWAPS, "latency beside swaps");
         }
         Ok(())
     }

@@ -176,9 +176,9 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
     undone::run(bench).await
 }
 
-/// Measures what matters most once, in less time.
-pub(crate) async fn some(bench: &Bench<'_>) -> Result<Vec<Swaps>> {
-    measure(bench, &SOME, 1, SHORT_BLOCK).await
+/// Measures what matters most, in less time.
+pub(crate) async fn some(bench: &Bench<'_>, rounds: usize) -> Result<Vec<Swaps>> {
+    measure(bench, &SOME, rounds, SHORT_BLOCK).await
 }
 
 /// Latency beside some kinds of swaps.
