@@ -36,8 +36,8 @@ use supplies::Supplies;
 #[command(
     bin_name = "cargo xtask bench",
     after_help = "Examples:
-  cargo xtask bench                                    everything: some 35 minutes
-  cargo xtask bench --quick                            some 5 minutes
+  cargo xtask bench                                    everything: some 45 minutes
+  cargo xtask bench --quick                            some 7 minutes
   cargo xtask bench --write-docs                       everything, into docs/performance.md
   cargo xtask bench --only echo,identity --parts rounds --rounds 8
   cargo xtask bench --parts prefetch,batch --out sweeps.json
