@@ -10,6 +10,8 @@ use crate::machine;
 use crate::project::Project;
 use crate::step;
 
+/// The profile that guests are built with.
+const PROFILE: &str = "guest";
 /// A component: it imports WASI, which the host links inert.
 pub(crate) const COMPONENT: &str = "wasm32-wasip2";
 /// A core module with an embedded component type, which the host turns into a component.
@@ -31,7 +33,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Builds all guests with the release profile and gathers them under `guests` in the target folder.
+/// Builds all guests with their profile and gathers them under `guests` in the target folder.
 pub(crate) fn build(project: &Project) -> Result<Guests> {
     build_for(project, packages(project)?, &[COMPONENT, CORE_MODULE])
 }
@@ -47,12 +49,12 @@ fn build_for(project: &Project, packages: Vec<String>, targets: &[&str]) -> Resu
     let folder = project.target.join("guests");
     let mut files = Vec::new();
     for target in targets {
-        let mut cargo = project.cargo(["build", "--release", "--target", target]);
+        let mut cargo = project.cargo(["build", "--profile", PROFILE, "--target", target]);
         select(&mut cargo, &packages);
         step::must_succeed(&mut cargo)?;
         let into = folder.join(target);
         fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
-        let built = project.target.join(target).join("release");
+        let built = project.target.join(target).join(PROFILE);
         for package in &packages {
             files.push(gather(&built, &into, package)?);
         }
