@@ -5,7 +5,8 @@
 mod batches;
 #[cfg(test)]
 mod folders;
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(test)]
+#[cfg(feature = "gpu")]
 mod gpus;
 #[cfg(test)]
 mod layers;
@@ -17,7 +18,8 @@ mod parity;
 mod running;
 #[cfg(test)]
 mod samples;
-#[cfg(all(test, not(feature = "gpu")))]
+#[cfg(test)]
+#[cfg(not(feature = "gpu"))]
 mod without_gpus;
 #[cfg(test)]
 #[path = "../onnx/tests/it/written.rs"]

@@ -56,6 +56,9 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         outcomes.push(instructions::guard(project, &guests.folder)?);
         let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);
         outcomes.push(step::run("clippy", clippy.args(["--", "--deny", "warnings"]))?);
+        let mut clippy = project.cargo(["clippy", "--package", "millrace", "--package", "millrace-models"]);
+        clippy.args(["--all-targets", "--no-default-features", "--", "--deny", "warnings"]);
+        outcomes.push(step::run("clippy without GPUs", &mut clippy)?);
         // What a guest compiles for wasm alone is not seen above.
         let mut clippy = project.cargo(["clippy", "--target", guests::COMPONENT]);
         guests.select(&mut clippy);
