@@ -4,7 +4,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use decode_image::DecodeImage;
 use millrace_config::PluginConfig;
 use millrace_plugin::testing::{self, TestMessage};
 use millrace_plugin::{Preprocessor as _, Property, Refusal, TensorData};
@@ -12,6 +11,14 @@ use millrace_types::message::{Element, Message, Tensor, TensorType};
 
 use super::bindings::plugin::millrace::pipeline::types;
 use super::{CallError, Role, output};
+
+// The plugin's source and no dependency: its crate is a `cdylib` as well, for whose sake cargo would build every library that it
+// shares with the host a second time. (Its unit tests need libraries of their own: this crate's are not built with the feature.)
+#[path = "../../../plugins/decode-image/src/lib.rs"]
+#[allow(unreachable_pub, reason = "it is a library of its own elsewhere")]
+mod decode_image;
+
+use decode_image::DecodeImage;
 
 /// The name in `plugins.toml` of the plugin that runs natively. Its file is loaded and checked as always.
 const NAME: &str = "decode-image";

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use decode_image::DecodeImage;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use millrace::config::{Isolation, Name, PluginConfig, default_limits};
 use millrace::message::{Element, Message, Prediction, TensorType};
@@ -21,6 +20,12 @@ use serde::Deserialize;
 use crate::photos;
 use crate::subject::Network;
 use crate::supplies::{Supplies, must_succeed};
+
+#[path = "../../../plugins/decode-image/src/lib.rs"]
+#[allow(unreachable_pub, reason = "it is a library of its own elsewhere")]
+mod decode_image;
+
+use decode_image::DecodeImage;
 
 /// How long calls of one kind are repeated, and how many there are at the most.
 const LONG: Duration = Duration::from_millis(700);
