@@ -8,9 +8,12 @@ use millrace::config::{Isolation, PluginConfig};
 use millrace::disposition::ReasonClass;
 use millrace::message::Outbound;
 use millrace::sandbox::{CallError, Compiler, PluginCounts, PluginRefusal, Role, Sandbox};
+use millrace_tests::samples::guest;
 use millrace_tests::wait_for;
 
-use super::{DEADLINE, first_byte, hostile, hostile_route, load, message, prediction, shared, wants};
+use super::{
+    COMPONENT, DEADLINE, MODULE, config, first_byte, hostile, hostile_route, load, message, prediction, shared, wants,
+};
 
 /// Makes one call of a preprocessor in a mode.
 async fn preprocess(config: &PluginConfig, id: &str) -> Result<(), CallError> {
@@ -305,6 +308,37 @@ async fn what_calls_cost_is_counted_for_all_versions_of_a_plugin_together() {
     );
     drop((first, second));
     wait_for("no plugin", || sandbox.counts().is_empty().then_some(())).unwrap();
+}
+
+/// Growing its memory would cost every fresh instance two system calls. WASI's allocator takes the initial pages first, and so
+/// does that of the SDK: an allocator that does not needs one page more.
+#[tokio::test]
+async fn a_small_call_of_a_core_module_stays_within_the_memory_that_it_begins_with() {
+    let mut peaks = [0, 0];
+    for (target, peak) in [MODULE, COMPONENT].into_iter().zip(&mut peaks) {
+        let sandbox = Sandbox::start(1, Compiler::InProcess).unwrap();
+        let lane = sandbox.lane(1);
+        let plugin = load(
+            &sandbox,
+            &config(guest(target, "tensor-passthrough").unwrap()),
+            Role::Preprocess,
+        );
+        let body = message("m", &[7; 3 * 32 * 32]);
+        plugin.preprocess(&lane, &body, &wants()).await.answer.unwrap();
+        *peak = wait_for("a call", || {
+            sandbox
+                .counts()
+                .first()
+                .map(|counts| counts.memory_peak_bytes)
+                .filter(|peak| *peak > 0)
+        })
+        .unwrap();
+    }
+    let [module, component] = peaks;
+    assert!(
+        module < component + (48 << 10),
+        "{module} bytes, {component} with WASI's allocator"
+    );
 }
 
 #[tokio::test]
