@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Parts of the bench, separated by commas; all where it is left out, and the first four with --quick
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
     parts: Vec<Part>,
+    /// Edges of the raw pictures of part `size`, in pixels, separated by commas: a message has 3 bytes for each pixel [default: 16,112,224]
+    #[arg(long, value_delimiter = ',', value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    edges: Vec<u32>,
     /// A few minutes, for a first look
     #[arg(long)]
     quick: bool,
@@ -109,6 +112,9 @@ pub(crate) enum Part {
 /// Those of a quick run: in them every subject is measured.
 const QUICK: [Part; 4] = [Part::Rounds, Part::Alone, Part::StartUp, Part::Latency];
 
+/// From 768 bytes to 150 KB.
+const SIZES: [u32; 3] = [16, 112, 224];
+
 /// What the other parts measure.
 pub(crate) const ALWAYS: [Subject; 3] = [ECHO, IDENTITY, LENET];
 
@@ -134,6 +140,14 @@ impl Arguments {
             (false, _) => self.parts.contains(&part),
             (true, true) => QUICK.contains(&part),
             (true, false) => true,
+        }
+    }
+
+    /// Edges of the pictures of part `size`.
+    pub(crate) fn edges(&self) -> &[u32] {
+        match self.edges.as_slice() {
+            [] => &SIZES,
+            edges => edges,
         }
     }
 
@@ -235,6 +249,10 @@ impl Arguments {
             let parts = self.parts.iter().filter_map(Part::to_possible_value);
             let parts: Vec<String> = parts.map(|part| part.get_name().to_owned()).collect();
             command += &format!(" --parts {}", parts.join(","));
+        }
+        if !self.edges.is_empty() {
+            let edges: Vec<String> = self.edges.iter().map(u32::to_string).collect();
+            command += &format!(" --edges {}", edges.join(","));
         }
         command
     }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 use millrace_tests::amqp::{Client, Parcel, QueueKind};
-use millrace_tests::figures::{Neighbour, Spread, median};
+use millrace_tests::figures::{NEIGHBOUR_MIN, Neighbour, Spread, median};
 use millrace_tests::samples::guest;
 use millrace_tests::unique;
 
@@ -26,8 +26,6 @@ const PAIRS: [(&str, &str, usize); 6] = [
     ("body-flood", "ok", 60_000),
     ("trap", "ok", 60_000),
 ];
-/// What is promised: a part of the throughput beside an honest neighbour.
-const PROMISED: f64 = 0.9;
 
 /// The pairs of a whole run.
 const SOME: [&str; 3] = ["loop", "memory-bomb", "trap"];
@@ -58,7 +56,11 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
             median(of(|one| one.beside_honest)),
             ratios.median,
             ratios.low,
-            if ratios.median >= PROMISED { "kept" } else { "NOT KEPT" }
+            if ratios.median >= NEIGHBOUR_MIN {
+                "kept"
+            } else {
+                "NOT KEPT"
+            }
         )?;
     }
     println!(

@@ -47,8 +47,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut needed = subjects.clone();
     needed.extend(ALWAYS);
-    if arguments.has(Part::Size) || arguments.has(Part::Waiting) {
-        needed.extend(vary::SIZES.iter().flat_map(|edge| vary::of_size(*edge)));
+    if arguments.has(Part::Size) {
+        needed.extend(arguments.edges().iter().flat_map(|edge| vary::of_size(*edge)));
+    }
+    if arguments.has(Part::Waiting) {
+        needed.extend(vary::of_size(vary::WAITING_EDGE));
     }
     println!("Making what is needed: messages, networks, a broker.");
     let supplies = Supplies::gather(&needed, arguments.python.clone())?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use millrace_tests::amqp::{Client, QueueKind};
 use millrace_tests::control::{CONTROL, Control};
-use millrace_tests::figures::{Spread, Swaps, median, quantile};
+use millrace_tests::figures::{SWAPS_MAX, Spread, Swaps, median, quantile};
 use millrace_tests::host::{Host, Mill};
 use millrace_tests::process::Usage;
 use millrace_tests::samples::{guest, model};
@@ -30,9 +30,6 @@ const SOME: [Beside; 3] = [Beside::Nothing, Beside::KnownVersions, Beside::NewVe
 
 /// Swaps to what was never seen, which compile or warm up, in the same time.
 const NEW_SWAPS: u32 = 10;
-
-/// What is promised: a factor of the steady latency.
-const PROMISED: f64 = 1.5;
 
 /// What is changed beside the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +158,7 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
     for beside in Beside::ALL {
         let ratio = of(beside, |one| one.p99_us.into()) / steady;
         let verdict = match beside {
-            Beside::KnownVersions if ratio <= PROMISED => "kept",
+            Beside::KnownVersions if ratio <= SWAPS_MAX => "kept",
             Beside::KnownVersions => "NOT KEPT",
             _ => "",
         };

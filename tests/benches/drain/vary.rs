@@ -9,8 +9,6 @@ use crate::run::Run;
 use crate::running::{Running, Variation};
 use crate::subject::{Body, ECHO, IDENTITY, LENET, Network, Pipeline, Runs, Subject};
 
-/// Edges of raw pictures: from 768 bytes to 150 KB.
-pub(crate) const SIZES: [u32; 3] = [16, 112, 224];
 const PREFETCHES: [u16; 4] = [1, 10, 100, 1000];
 const BATCHES: [usize; 3] = [1, 8, 64];
 const COUNTS: [usize; 3] = [1, 2, 4];
@@ -19,7 +17,7 @@ const HOSTS_LEAST: usize = 15_000;
 /// Messages in the queue of which a block drains the first.
 const WAITING: [usize; 2] = [50_000, 1_000_000];
 /// The edge of the pictures in them.
-const WAITING_EDGE: u32 = 16;
+pub(crate) const WAITING_EDGE: u32 = 16;
 
 /// A block that differs from the usual in one thing.
 struct Trial {
@@ -135,8 +133,8 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
         }
     }
     if arguments.has(Part::Size) {
-        for edge in SIZES {
-            for subject in of_size(edge) {
+        for edge in arguments.edges() {
+            for subject in of_size(*edge) {
                 add("bytes in a message", 3 * (edge * edge) as usize, subject, usual.clone());
             }
         }

@@ -12,7 +12,7 @@ mod target;
 pub use page::page;
 pub use ratio::Ratio;
 pub use statistic::{Spread, median, quantile};
-pub use target::{Target, Verdict, targets};
+pub use target::{NEIGHBOUR_MIN, SWAPS_MAX, Target, Verdict, targets};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Record, Spread};
+use super::{Block, Record, Spread, Swaps};
 
 /// What is compared: rates of the first to those of the second.
 const COMPARED: [(&str, &str); 18] = [
@@ -77,6 +77,19 @@ impl Record {
             Some(block.rate() / other.rate())
         };
         Spread::of(with(of).filter_map(pair).collect())
+    }
+
+    /// The p99 beside one kind of swaps to that beside another, round by round.
+    pub fn p99_beside_swaps(&self, of: &str, to: &str) -> Option<Spread> {
+        let beside = |kind: &str| {
+            let kind = kind.to_owned();
+            self.swaps.iter().filter(move |one| one.beside == kind)
+        };
+        let pair = |one: &Swaps| {
+            let other = beside(to).find(|other| other.round == one.round)?;
+            Some(f64::from(one.p99_us) / f64::from(other.p99_us))
+        };
+        Spread::of(beside(of).filter_map(pair).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the project wants to reach, as ratios and seconds of one run, and whether it was.
 
+use std::collections::BTreeSet;
+
 use super::parts::Parts;
 use super::{Block, Call, Latency, Record, Spread};
 
@@ -110,7 +112,35 @@ pub fn targets(record: &Record) -> Vec<Target> {
             unit: "",
         },
         memory(record),
+        neighbour(record),
+        Target {
+            what: "p99 beside swaps of a plugin that was compiled before / beside nothing: `lenet`".to_owned(),
+            target: SWAPS_MAX,
+            seen: record.p99_beside_swaps("a plugin, compiled before", "nothing"),
+            is_limit: true,
+            unit: "",
+        },
     ]
+}
+
+/// What is promised beside a hostile plugin: a part of the rate beside an honest one.
+pub const NEIGHBOUR_MIN: f64 = 0.9;
+/// What is promised beside swaps: a factor of the p99 without.
+pub const SWAPS_MAX: f64 = 1.5;
+
+fn neighbour(record: &Record) -> Target {
+    let kinds: BTreeSet<&str> = record.neighbours.iter().map(|one| one.hostile.as_str()).collect();
+    let ratios = kinds.into_iter().filter_map(|kind| {
+        let rounds = record.neighbours.iter().filter(|one| one.hostile == kind);
+        Spread::of(rounds.map(|one| one.beside_hostile / one.beside_honest).collect())
+    });
+    Target {
+        what: "rate: `lenet` beside a hostile plugin / beside an honest one, the worst of them".to_owned(),
+        target: NEIGHBOUR_MIN,
+        seen: ratios.min_by(|a, b| a.median.total_cmp(&b.median)),
+        is_limit: false,
+        unit: "",
+    }
 }
 
 /// The decoder's calls alone: in a pipeline the network hides what they take.
