@@ -11,7 +11,7 @@ use crate::arguments::{ALWAYS, Arguments, Part};
 use crate::measure::Bench;
 use crate::progress::Progress;
 use crate::running::{Variation, mill};
-use crate::subject::{ECHO, IDENTITY, LENET, Network, ROUND, Runs, SAFE, STRONG, Subject};
+use crate::subject::{Network, ROUND, Runs, Subject};
 use crate::supplies::Supplies;
 use crate::{about, alone, neighbour, open, starts, swaps, vary};
 
@@ -149,10 +149,15 @@ fn expected(arguments: &Arguments, subjects: &[Subject]) -> f64 {
     expected + arguments.few() as f64 * vary::n_blocks(arguments) as f64 * (seconds + AROUND)
 }
 
-/// Those whose latency is measured.
+/// Those whose latency is measured: all that people may run.
 fn of_latency(subjects: &[Subject]) -> Vec<Subject> {
-    let all = [ECHO, IDENTITY, LENET, SAFE, STRONG];
-    all.into_iter().filter(|one| subjects.contains(one)).collect()
+    let mut chosen: Vec<Subject> = Vec::new();
+    for subject in subjects.iter().filter(|subject| !subject.needs_native_host()) {
+        if !chosen.contains(subject) {
+            chosen.push(*subject);
+        }
+    }
+    chosen
 }
 
 impl Run<'_> {
