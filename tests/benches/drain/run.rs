@@ -146,7 +146,7 @@ fn expected(arguments: &Arguments, subjects: &[Subject]) -> f64 {
             0.0
         };
     }
-    expected + arguments.few() as f64 * vary::n_blocks(arguments) as f64 * (seconds + AROUND)
+    expected + arguments.few() as f64 * vary::n_blocks(arguments, subjects) as f64 * (seconds + AROUND)
 }
 
 /// Those whose latency is measured: all that people may run.
@@ -334,7 +334,7 @@ impl Run<'_> {
             if arguments.has(Part::Latency) {
                 self.latency(subjects, round).await?;
             }
-            vary::run(self, arguments, round).await?;
+            vary::run(self, arguments, subjects, round).await?;
             if arguments.has(Part::Neighbour) {
                 self.record
                     .neighbours

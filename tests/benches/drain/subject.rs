@@ -149,7 +149,8 @@ const PYTHON_PLUGIN: Subject = Subject {
     body: Body::Raw,
     runs: host(Preprocess::Python, "message", Network::Shapes),
 };
-const RESNET18: Subject = Subject {
+/// The host with a network that fills it.
+pub(crate) const RESNET18: Subject = Subject {
     name: "resnet18",
     what: "Millrace with a ResNet-18 of torchvision, decode-image and by-label",
     body: Body::Photo,
