@@ -25,8 +25,8 @@ use crate::message::Message;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 use crate::transport::{
-    AckHandle, DeliverError, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement,
-    Source, SourceError, deadline,
+    AckHandle, CommitTurn, DeliverError, Delivery, GaveUp, Hold, LaneEnded, PendingOutput, Quarantine, QuarantineQueue,
+    Settled, Settlement, Source, SourceError, deadline,
 };
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
@@ -196,7 +196,7 @@ impl<W: Work> Pipeline<W> {
             mut message,
             malformed,
             quarantine,
-            ack,
+            mut ack,
         } = delivery;
         failpoints::pass(Failpoint::Delivered, &message.id).await;
         let mut otherwise = unfinished(quarantine);
@@ -238,6 +238,11 @@ impl<W: Work> Pipeline<W> {
             }
         };
         attempt.ticket.ends();
+        let (made, turn) = match ack.turn() {
+            None => (made, None),
+            // Boxed, as all that is rare.
+            Some(turn) => Box::pin(self.in_turn(made, turn)).await,
+        };
         let finishing = async {
             let (disposition, results) = match made {
                 Ok(results) if is_exclusive => (Box::pin(self.deliver_once(&results)).await, results),
@@ -247,6 +252,9 @@ impl<W: Work> Pipeline<W> {
                 }
                 Err(disposition) => (disposition, Vec::new()),
             };
+            if let Some(turn) = turn.filter(|_| !matches!(disposition, Disposition::Return)) {
+                turn.pass();
+            }
             if let (Quarantine::Due { .. }, Disposition::Quarantine { crash_count }) = (quarantine, &disposition) {
                 self.quarantine_log
                     .entered(attempt.pipeline, &attempt.message.id, *crash_count);
@@ -383,6 +391,26 @@ impl<W: Work> Pipeline<W> {
                 Some(Err(Disposition::Retry(reason)))
             }
             FailureVerdict::Stands | FailureVerdict::HalfOpenFailed => Some(Err(Disposition::Reject(reason))),
+        }
+    }
+
+    /// Waits for the turn of a message, where its source keeps an order. A message that goes back, or whose turn does not come,
+    /// takes all behind it in its lane with it.
+    async fn in_turn(
+        &self,
+        made: Result<Vec<PendingOutput>, Disposition>,
+        turn: CommitTurn,
+    ) -> (Result<Vec<PendingOutput>, Disposition>, Option<CommitTurn>) {
+        if let Err(Disposition::Return) = made {
+            return (made, None);
+        }
+        tokio::select! {
+            biased; // a turn that has come counts
+            turn = turn.comes() => match turn {
+                Ok(turn) => (made, Some(turn)),
+                Err(LaneEnded) => (Err(Disposition::Return), None),
+            },
+            () = self.hold.cut() => (Err(Disposition::Return), None),
         }
     }
 
