@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::{join, try_join_all};
@@ -25,8 +25,8 @@ use crate::message::Message;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 use crate::transport::{
-    AckHandle, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement, Source,
-    SourceError, deadline,
+    AckHandle, CommitTurn, DeliverError, Delivery, GaveUp, Hold, LaneEnded, PendingOutput, Quarantine, QuarantineQueue,
+    Settled, Settlement, Source, SourceError, deadline,
 };
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
@@ -55,6 +55,9 @@ pub struct Pipeline<W = Stages> {
 
 /// Lines about single messages that a pipeline writes in a second.
 pub const LINES_PER_SECOND: u32 = 256;
+
+/// The longest that a source may take to end, once everything from it is settled.
+const CLOSING: Duration = Duration::from_secs(5);
 
 impl<W: Work> Pipeline<W> {
     /// Receives messages until `drain` is cancelled or the source ends; the source's prefetch bounds how many are in flight.
@@ -87,6 +90,10 @@ impl<W: Work> Pipeline<W> {
             self.process(delivery, None, counted, ticket).instrument(span).await;
         }
         self.empty_quarantine(quarantine_queue.as_deref_mut()).await;
+        drop(quarantine_queue);
+        if tokio::time::timeout(CLOSING, source.close()).await.is_err() {
+            warn!(pipeline = %self.name, "the source did not end in time: what it had to hand back is as after a crash");
+        }
         let n_returned = self.counters.n_returned().saturating_sub(n_returned_before);
         if n_returned > 0 {
             info!(pipeline = %self.name, n_returned, "returned messages to their source: this attempt does not count");
@@ -189,7 +196,7 @@ impl<W: Work> Pipeline<W> {
             mut message,
             malformed,
             quarantine,
-            ack,
+            mut ack,
         } = delivery;
         failpoints::pass(Failpoint::Delivered, &message.id).await;
         let mut otherwise = unfinished(quarantine);
@@ -231,6 +238,11 @@ impl<W: Work> Pipeline<W> {
             }
         };
         attempt.ticket.ends();
+        let (made, turn) = match ack.turn() {
+            None => (made, None),
+            // Boxed, as all that is rare.
+            Some(turn) => Box::pin(self.in_turn(made, turn)).await,
+        };
         let finishing = async {
             let (disposition, results) = match made {
                 Ok(results) if is_exclusive => (Box::pin(self.deliver_once(&results)).await, results),
@@ -240,6 +252,9 @@ impl<W: Work> Pipeline<W> {
                 }
                 Err(disposition) => (disposition, Vec::new()),
             };
+            if let Some(turn) = turn.filter(|_| !matches!(disposition, Disposition::Return)) {
+                turn.pass();
+            }
             if let (Quarantine::Due { .. }, Disposition::Quarantine { crash_count }) = (quarantine, &disposition) {
                 self.quarantine_log
                     .entered(attempt.pipeline, &attempt.message.id, *crash_count);
@@ -379,16 +394,37 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message.
+    /// Waits for the turn of a message, where its source keeps an order. A message that goes back, or whose turn does not come,
+    /// takes all behind it in its lane with it.
+    async fn in_turn(
+        &self,
+        made: Result<Vec<PendingOutput>, Disposition>,
+        turn: CommitTurn,
+    ) -> (Result<Vec<PendingOutput>, Disposition>, Option<CommitTurn>) {
+        if let Err(Disposition::Return) = made {
+            return (made, None);
+        }
+        tokio::select! {
+            biased; // a turn that has come counts
+            turn = turn.comes() => match turn {
+                Ok(turn) => (made, Some(turn)),
+                Err(LaneEnded) => (Err(Disposition::Return), None),
+            },
+            () = self.hold.cut() => (Err(Disposition::Return), None),
+        }
+    }
+
+    /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message, and one that is
+    /// refused costs it, after the others have ended.
     async fn deliver(&self, pending_outputs: &[PendingOutput], ack: &dyn AckHandle) -> Disposition {
         let sending = pending_outputs.iter().map(|pending_output| async move {
             // With its channel gone it is redelivered in any case: one more try would only be one more copy.
             let hold = &self.hold;
-            hold.until_done_unless(pending_output, || pending_output.send(), || ack.is_void())
+            hold.until_done_unless(pending_output, || send(pending_output), || ack.is_void())
                 .await
         });
         match try_join_all(sending).await {
-            Ok(_) => Disposition::Ack,
+            Ok(sent) => delivered(sent),
             Err(GaveUp) => Disposition::Return,
         }
     }
@@ -396,9 +432,9 @@ impl<W: Work> Pipeline<W> {
     /// Sends the results of a quarantined message once. One that does not arrive is not held: the host outlived the
     /// message, which shows that it is innocent, and others wait until it is done.
     async fn deliver_once(&self, pending_outputs: &[PendingOutput]) -> Disposition {
-        let sending = try_join_all(pending_outputs.iter().map(|output| output.send()));
+        let sending = try_join_all(pending_outputs.iter().map(send));
         match self.hold.try_once(sending).await {
-            Ok(Ok(_)) => return Disposition::Ack,
+            Ok(Ok(sent)) => return delivered(sent),
             Ok(Err(error)) => {
                 info!(error = %ErrorChain(&error), "the result of a quarantined message did not arrive: the message goes back to the others")
             }
@@ -414,6 +450,30 @@ impl<W: Work> Pipeline<W> {
     fn span(&self, delivery: &Delivery) -> Span {
         let Message { id, attempt, .. } = &delivery.message;
         info_span!("message", pipeline = %self.name, id = %Escaped(id), attempt)
+    }
+}
+
+/// A result that its destination refuses for good, and why.
+struct Refused(String);
+
+/// Sends a result once. A refusal is an answer: nothing is held for it.
+async fn send(pending_output: &PendingOutput) -> Result<Result<(), Refused>, DeliverError> {
+    match pending_output.send().await {
+        Ok(()) => Ok(Ok(())),
+        Err(DeliverError::Refused(why)) => Ok(Err(Refused(format!(
+            "{pending_output} refuses the result: {}",
+            ErrorChain(why.as_ref())
+        )))),
+        Err(error @ DeliverError::Unconfirmed(_)) => Err(error),
+    }
+}
+
+/// The disposition of a message whose results have all ended.
+fn delivered(sent: Vec<Result<(), Refused>>) -> Disposition {
+    match sent.into_iter().find_map(Result::err) {
+        None => Disposition::Ack,
+        // Whether the plugin or the message chose the value is not known, and a publisher must not stop a pipeline.
+        Some(Refused(why)) => reject(Stage::Deliver, ReasonClass::Undeliverable, why),
     }
 }
 

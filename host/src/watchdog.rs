@@ -132,8 +132,16 @@ pub(crate) fn bound(config: &Config) -> Duration {
         .pipelines
         .values()
         .map(|pipeline| calls(&mut pipeline.plugins.iter()));
-    let connections = config.connections.values();
-    let answers = connections.map(|connection| connection.settling_limit()).max();
+    let connections = config
+        .connections
+        .values()
+        .map(|connection| connection.settling_limit());
+    let ends = config.pipelines.values().flat_map(|pipeline| {
+        let destinations = pipeline.destinations.values();
+        let limits = destinations.filter_map(|destination| destination.settling_limit());
+        limits.chain(pipeline.source.settling_limit())
+    });
+    let answers = connections.chain(ends).max();
     longest.max().unwrap_or_default() + DEVICE + QUARANTINED + answers.unwrap_or_default()
 }
 

@@ -72,6 +72,11 @@ pub trait SourceConfig: Comparable {
         max_message_bytes
     }
 
+    /// The longest that settling one message may wait for answers, where its connection does not say it.
+    fn settling_limit(&self) -> Option<Duration> {
+        None
+    }
+
     /// The address at which others reach it, where messages can ask for a reply there.
     fn address(&self) -> Option<&str> {
         None
@@ -82,6 +87,11 @@ pub trait SourceConfig: Comparable {
 pub trait DestinationConfig: Comparable {
     /// The connection that it needs.
     fn connection(&self) -> Option<&ConnectionName> {
+        None
+    }
+
+    /// The longest that one try to send a result may wait for an answer, where its connection does not say it.
+    fn settling_limit(&self) -> Option<Duration> {
         None
     }
 }

@@ -16,6 +16,7 @@ use super::dead_letters::DeadLetterStore;
 use super::findings::{Away, Findings};
 use super::output::Destination;
 use super::source::{Source, Until};
+use crate::metric::Metric;
 
 /// One line of the registry: a transport's declaration, and how its checked tables are opened.
 #[derive(Clone, Copy)]
@@ -28,6 +29,8 @@ pub struct Registered {
     pub destination: fn(&dyn DestinationConfig) -> Option<&dyn BindDestination>,
     /// A connection of one of its kinds, ready to connect.
     pub connection: fn(&dyn ConnectionConfig) -> Option<&dyn Connect>,
+    /// What its sources and connections count; `docs/operating.md` says what each means.
+    pub metrics: &'static [&'static Metric],
 }
 
 /// `source = { .. }`, as its kind opens it.

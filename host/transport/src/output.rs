@@ -32,21 +32,33 @@ pub trait Output: Any + fmt::Debug + fmt::Display + Send + Sync {
     /// Sends it once and waits until it is confirmed: by a broker, or by the disk.
     ///
     /// # Errors
-    /// Whenever it is not known to have arrived; it may have.
+    /// Whenever it is not known to have arrived; it may have. A refusal is certain: it has not, and never will.
     fn send(&self) -> BoxFuture<'_, Result<(), DeliverError>>;
 }
 
 /// A result that is sent until it is confirmed.
 pub type PendingOutput = Box<dyn Output>;
 
-/// Why a result has not arrived yet.
+/// Why a result has not arrived.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct DeliverError(Box<dyn Error + Send + Sync>);
+pub enum DeliverError {
+    /// It is not known to have arrived: it is held, and sent again.
+    #[error(transparent)]
+    Unconfirmed(Box<dyn Error + Send + Sync>),
+    /// The destination refuses this result, takes others, and would refuse it again: a row that breaks a rule of its table. Its
+    /// message becomes a dead letter, once its other results have ended.
+    #[error(transparent)]
+    Refused(Box<dyn Error + Send + Sync>),
+}
 
 impl DeliverError {
-    /// Wraps the error of a kind of destination.
+    /// Wraps the error of a kind of destination that may take the result later.
     pub fn new(source: impl Error + Send + Sync + 'static) -> Self {
-        Self(Box::new(source))
+        Self::Unconfirmed(Box::new(source))
+    }
+
+    /// Wraps the error of a kind of destination that will never take the result.
+    pub fn refused(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Refused(Box::new(source))
     }
 }

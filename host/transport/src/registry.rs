@@ -103,6 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_in_the_guide_once() {
+        const GUIDE: &str = include_str!("../../../docs/operating.md");
+        let mut names = BTreeSet::new();
+        for metric in ALL.iter().flat_map(|registered| registered.metrics) {
+            let name = metric.name;
+            assert!(names.insert(name), "{name} is declared twice");
+            assert!(GUIDE.contains(&format!("`{name}`")), "{name} is not in the guide");
+        }
+        assert!(names.contains("millrace_broker_connected"), "{names:?}");
+    }
+
+    #[test]
     fn every_kind_is_recognised_by_a_key_of_its_own() {
         check(REGISTRY.sources().map(|kind| (kind.key, kind.keys)).collect());
         check(REGISTRY.destinations().map(|kind| (kind.key, kind.keys)).collect());

@@ -39,10 +39,19 @@ pub trait Source: fmt::Debug + Send {
         ready(Vec::new()).boxed()
     }
 
-    /// Makes sure that every acknowledgement so far has arrived; those of the quarantine come later. It may bring one more message,
+    /// Makes sure that every acknowledgement so far has arrived; those of the quarantine come later, before [`Source::close`]. It may bring one more message,
     /// which is in flight like all others.
     fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
         ready(None).boxed()
+    }
+
+    /// Ends it in good order: after the last settlement, those of the quarantine included, and never before. What it hands back to
+    /// its store or its peers goes out here, where it can be awaited.
+    ///
+    /// # Cancellation
+    /// What was not handed back by then is as after a crash.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
     }
 
     /// Where its quarantined messages wait; `None` where nothing is ever quarantined, since it tells no redelivery

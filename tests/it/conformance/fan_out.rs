@@ -100,3 +100,41 @@ pub(super) fn survives_a_kill(transport: &dyn Harness) -> Result<()> {
     );
     Ok(())
 }
+
+/// One result of a message is refused for good: the message becomes a dead letter after its other result went out, and the ones
+/// before and after it pass. Nothing is held. For transports whose destinations look into results, such as tables.
+pub(super) fn one_result_is_refused(transport: &dyn Harness) -> Result<()> {
+    let stage = stage(transport)?;
+    // Its tables are there before their rules are changed.
+    let mut host = stage.start("")?;
+    stage.put("images", &[plain("before")?])?;
+    stage.wait_done(&host)?;
+    stage.wait(&host, "the copy", || {
+        Ok((copies(&stage, "before")?.len() == 1).then_some(()))
+    })?;
+    stage.sink().refuse("images", "copies", "refused")?;
+    stage.put("images", &[plain("refused")?, plain("after")?])?;
+    let dead = stage.wait(&host, "the dead letter", || Ok(stage.dead("images")?.pop()))?;
+    stage.wait(&host, "the copy", || {
+        Ok((copies(&stage, "after")?.len() == 1).then_some(()))
+    })?;
+    wait_in_flight(&mut host, "images", 0)?;
+    wait_ready(&mut host)?;
+    host.stop()?;
+    ensure!(stage.dead("images")?.len() == 1, "{:?}", stage.dead("images")?);
+    ensure!(
+        (dead.of.as_str(), dead.stage.as_str(), dead.class.as_str(), dead.attempt)
+            == ("refused", "deliver", "undeliverable", 1),
+        "{dead:?}"
+    );
+    ensure!(dead.text.contains("refuses the result"), "{dead:?}");
+    ensure!(copies(&stage, "refused")?.is_empty());
+    let results = stage.results("images")?;
+    for of in ["before", "refused", "after"] {
+        ensure!(
+            results.iter().filter(|found| found.of == of).count() == 1,
+            "{of}: {results:?}"
+        );
+    }
+    Ok(())
+}

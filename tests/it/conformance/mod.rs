@@ -116,6 +116,11 @@ trait Bench {
         bail!("this transport is no destination")
     }
 
+    /// Makes a destination refuse the results of one message for good, and take all others.
+    fn refuse(&self, _pipeline: &str, _name: &str, _of: &str) -> Result<()> {
+        bail!("this transport refuses no single result")
+    }
+
     /// Begins an outage of everything.
     fn fault(&self, fault: Fault) -> Result<()>;
 

@@ -24,6 +24,11 @@ struct Sqlite;
 
 suite!(Sqlite);
 
+#[test]
+fn one_result_is_refused() -> Result<()> {
+    super::fan_out::one_result_is_refused(HARNESS)
+}
+
 struct Files {
     root: TempDir,
     /// The folder of every source's or destination's file.
@@ -259,6 +264,14 @@ impl Bench for Files {
 
     fn mend_destination(&self, pipeline: &str, name: &str) -> Result<()> {
         bring_back(&self.out(pipeline, name))
+    }
+
+    fn refuse(&self, pipeline: &str, name: &str, of: &str) -> Result<()> {
+        let rule = format!(
+            "CREATE TRIGGER rule BEFORE INSERT ON {RESULTS} WHEN NEW.correlation_id = '{of}'
+             BEGIN SELECT RAISE(ABORT, 'a rule of the table'); END"
+        );
+        Ok(open(&self.out(pipeline, name))?.execute_batch(&rule)?)
     }
 
     fn fault(&self, fault: Fault) -> Result<()> {

@@ -77,6 +77,7 @@ pub const REGISTERED: Registered = Registered {
         None => Some(destination.as_kind::<ReplyConfig>()?),
     },
     connection: |connection| Some(connection.as_kind::<BrokerConfig>()?),
+    metrics: &status::METRICS,
 };
 
 /// The broker: what all pipelines of a host share.

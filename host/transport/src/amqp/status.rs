@@ -18,6 +18,8 @@ static CONNECTIONS: Metric = counter(
     "millrace_broker_connections_total",
     "How often the host connected: once, and again after each loss.",
 );
+/// All of them.
+pub(super) static METRICS: [&Metric; 3] = [&CONNECTED, &BLOCKED, &CONNECTIONS];
 
 /// A view of the connections while the host runs, which keeps none of them open.
 #[derive(Debug)]

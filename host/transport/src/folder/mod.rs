@@ -72,6 +72,7 @@ pub const REGISTERED: Registered = Registered {
     source: |source| Some(source.as_kind::<FolderSourceConfig>()?),
     destination: |destination| Some(destination.as_kind::<FolderDestinationConfig>()?),
     connection: |_| None,
+    metrics: &[],
 };
 
 /// Where claims are kept, in the folder itself: a rename must not leave the file system.

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use crate::Sample;
 use crate::metric::{Metric, counter};
 
-static ANSWERS: Metric = counter(
+pub(super) static ANSWERS: Metric = counter(
     "millrace_http_answers_total",
     "Requests by the status of their answer; `none` where the client was gone before.",
 );

@@ -40,4 +40,5 @@ pub const REGISTERED: Registered = Registered {
     source: |source| Some(source.as_kind::<HttpSourceConfig>()?),
     destination: |destination| Some(destination.as_kind::<AnswerConfig>()?),
     connection: |_| None,
+    metrics: &[&counts::ANSWERS],
 };

@@ -1,13 +1,14 @@
 //! What the tables of a file that are SQLite's open, once they are checked. Reads none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::dead_letters::TableStore;
 use super::destination::TableDestination;
-use super::file::File;
+use super::file::{ANSWER_LIMIT, File};
 use super::keys::{TableDestinationConfig, TableSourceConfig};
 use super::source::TableSource;
 use crate::config::Config;
@@ -35,6 +36,10 @@ impl SourceConfig for TableSourceConfig {
     fn prefetch(&self) -> u16 {
         self.prefetch
     }
+
+    fn settling_limit(&self) -> Option<Duration> {
+        Some(ANSWER_LIMIT)
+    }
 }
 
 impl OpenSource for TableSourceConfig {
@@ -53,7 +58,11 @@ impl OpenSource for TableSourceConfig {
     }
 }
 
-impl DestinationConfig for TableDestinationConfig {}
+impl DestinationConfig for TableDestinationConfig {
+    fn settling_limit(&self) -> Option<Duration> {
+        Some(ANSWER_LIMIT)
+    }
+}
 
 impl BindDestination for TableDestinationConfig {
     fn prepare(&self) -> BoxFuture<'_, Result<(), OpenError>> {

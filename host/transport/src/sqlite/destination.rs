@@ -126,7 +126,12 @@ impl PendingRow {
 impl Output for PendingRow {
     fn send(&self) -> BoxFuture<'_, Result<(), DeliverError>> {
         self.insert()
-            .map(|inserted| inserted.map_err(DeliverError::new))
+            .map(|inserted| {
+                inserted.map_err(|error| match error.is_refusal() {
+                    true => DeliverError::refused(error),
+                    false => DeliverError::new(error),
+                })
+            })
             .boxed()
     }
 }

@@ -78,4 +78,15 @@ impl SqliteError {
             Self::Gone { .. } | Self::Stopped { .. } | Self::NoColumn { .. } | Self::IdNotUnique { .. } => false,
         }
     }
+
+    /// Whether the row alone is at fault: it breaks a rule of its table, and would break it again.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Failed { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+            ),
+            _ => false,
+        }
+    }
 }

@@ -26,7 +26,7 @@ use super::job::{Access, Asked, Job};
 /// waited for with the pauses of a held message.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer may take: a lock, the work before it, and a slow disk.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Work that shares one transaction: more makes it no faster, and others wait for the file meanwhile.
 const GROUP_MAX: usize = 256;
 /// Work that waits for the thread: each in-flight message has a piece or two, and who comes to a full queue waits.

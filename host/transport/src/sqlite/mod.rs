@@ -40,4 +40,5 @@ pub const REGISTERED: Registered = Registered {
     source: |source| Some(source.as_kind::<TableSourceConfig>()?),
     destination: |destination| Some(destination.as_kind::<TableDestinationConfig>()?),
     connection: |_| None,
+    metrics: &[&shared::TAKEN_OVER],
 };

@@ -19,7 +19,7 @@ use crate::metric::{Metric, counter};
 use crate::redelivery_grace::RedeliveryGrace;
 use crate::{Sample, SourceHealth};
 
-static TAKEN_OVER: Metric = counter(
+pub(super) static TAKEN_OVER: Metric = counter(
     "millrace_sqlite_taken_over_total",
     "Rows that were taken over from hosts whose lease was over.",
 );

@@ -37,6 +37,8 @@ pub(super) struct TableSource {
     /// The claim in progress. Kept here and not in [`TableSource::next_row`], which may be cancelled.
     claim: Option<JoinHandle<Result<Vec<Found>, SqliteError>>>,
     keeper: AbortOnDropHandle<()>,
+    /// Whether it has ended its lease.
+    has_left: bool,
 }
 
 impl TableSource {
@@ -72,6 +74,7 @@ impl TableSource {
             waiting: VecDeque::new(),
             claim: None,
             keeper: AbortOnDropHandle::new(keeper),
+            has_left: false,
         })
     }
 
@@ -230,6 +233,17 @@ impl Source for TableSource {
         .boxed()
     }
 
+    fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            if let Some(leave) = self.leave()
+                && let Err(error) = self.shared.file.write("leave", leave).await
+            {
+                warn!(error = %ErrorChain(&error), "cannot end the lease: it ends by itself, and nothing is claimed by it");
+            }
+        }
+        .boxed()
+    }
+
     fn quarantine(&self) -> Option<Box<dyn QuarantineQueue>> {
         Some(Box::new(QuarantinedRows::new(Arc::clone(&self.shared))))
     }
@@ -250,19 +264,31 @@ impl Source for TableSource {
     }
 }
 
-impl Drop for TableSource {
-    fn drop(&mut self) {
+impl TableSource {
+    /// The last work on the file: ends what no message holds any more, and the lease with it. Done once.
+    fn leave(&mut self) -> Option<impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<()> + Send + use<>> {
+        if std::mem::replace(&mut self.has_left, true) {
+            return None;
+        }
         self.keeper.abort();
         self.shared.health.closed();
         self.waiting.clear();
         let (tables, owner) = (Arc::clone(&self.shared.tables), self.shared.owner());
         let releases = std::mem::take(&mut self.shared.state().releases);
-        self.shared.file.write_later("leave", move |connection| {
+        Some(move |connection: &rusqlite::Connection| {
             for release in &releases {
                 let claim = (release.seq, release.owner.as_ref());
                 super::settling::end(connection, &tables, claim, &release.ending)?;
             }
             taking::leave(connection, &tables, &owner)
-        });
+        })
+    }
+}
+
+impl Drop for TableSource {
+    fn drop(&mut self) {
+        if let Some(leave) = self.leave() {
+            self.shared.file.write_later("leave", leave);
+        }
     }
 }
