@@ -41,6 +41,7 @@ pub(crate) struct Run<'a> {
 
 /// Measures everything that is asked for, and writes it.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
+    arguments.must_be_writable()?;
     let (subjects, skipped) = arguments.subjects()?;
     for Skipped { subject, why } in &skipped {
         println!("{subject} is not measured: {why}");
@@ -74,9 +75,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let measured = run.measure(&subjects, arguments).await;
     run.record.mark_unsteady();
     run.record.ratios = run.record.ratios_of_blocks();
-    // What was measured before an error is kept, and is not a page.
-    arguments.keep(&run.record)?;
-    measured?;
+    // What was measured before an error is kept, and is not a page. The first error is the one that counts.
+    let kept = match run.record.blocks.is_empty() && measured.is_err() {
+        true => Ok(()),
+        false => arguments.keep(&run.record),
+    };
+    measured.and(kept)?;
     arguments.write(&run.record)
 }
 

@@ -93,9 +93,9 @@ pub(crate) async fn run(run: &mut Run<'_>, arguments: &Arguments, subjects: &[Su
     Ok(())
 }
 
-/// Messages of a size that make a few hundred megabytes.
+/// Messages of a size that make a gigabyte: fewer are drained before anything can be measured.
 fn limit_of(bytes: u64) -> usize {
-    usize::try_from((200 << 20) / bytes).unwrap_or(usize::MAX)
+    usize::try_from((1 << 30) / bytes).unwrap_or(usize::MAX)
 }
 
 fn keep(run: &mut Run<'_>, block: Block) {
