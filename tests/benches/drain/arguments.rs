@@ -28,16 +28,16 @@ pub(crate) const NOTES: &str = "tests/benches/notes.md";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Rounds; each measures every subject, forwards and backwards in turn [default: 4, or 2 with --quick]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// How long a block is to last, in seconds [default: 6, or 2 with --quick]
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// The type of the queues
-    #[arg(long, value_enum, default_value_t = Queue::Quorum)]
+    #[arg(long, global = true, value_enum, default_value_t = Queue::Quorum)]
     pub(crate) queue: Queue,
     /// Messages in flight, of Millrace and of the echo
-    #[arg(long, default_value_t = PREFETCH, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, default_value_t = PREFETCH, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) prefetch: u16,
     /// Subjects, separated by commas, such as `echo,lenet,strong`; all where it is left out. `--list` names them
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true)]
     pub(crate) needs: bool,
     /// Messages in a block of `neighbour`, `swaps` and `undone`
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, global = true, default_value_t = 10_000)]
     pub(crate) messages: usize,
 }
 
@@ -290,11 +290,12 @@ impl Arguments {
     /// # Errors
     /// When a file cannot be written.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
-        let text = page(record, &notes()?);
         if !self.write_docs {
-            println!("\n{text}");
+            // The notes are about the figures of the documentation.
+            println!("\n{}", page(record, ""));
             return Ok(());
         }
+        let text = page(record, &notes()?);
         replace(&root().join(RECORD), &json(record)?)?;
         replace(&root().join(PAGE), &text)?;
         println!("wrote {RECORD} and {PAGE}");

@@ -171,7 +171,7 @@ const NAIVE: Subject = Subject {
 /// The Python consumer that keeps the promise.
 const SAFE: Subject = Subject {
     name: "safe",
-    what: "the same, acknowledged after the confirm of the result; prefetch 100",
+    what: "as `naive`, acknowledged after the confirm of the result; prefetch 100",
     body: Body::Pickle,
     runs: Runs::Peer("safe"),
 };
