@@ -9,6 +9,7 @@ pub mod cases;
 pub mod cli;
 pub mod control;
 pub mod counters;
+mod deliver;
 pub mod drain_forecast;
 pub mod envelope;
 pub mod generation;

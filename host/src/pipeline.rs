@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use futures_util::future::{join, try_join_all};
+use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
@@ -15,8 +15,8 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 use crate::breaker::{Breaker, FailingComponent, FailureVerdict, Ticket};
 use crate::config::Name;
 use crate::counters::{InFlight, Outcome, PipelineCounters};
+use crate::deliver;
 use crate::disposition::{Disposition, ReasonClass, Stage};
-use crate::error_chain::ErrorChain;
 use crate::failpoints::{self, Failpoint};
 use crate::generation::{Current, ServingStages, StageOutcome, Stages};
 use crate::isolation::{ExclusiveGuard, IsolationLock};
@@ -25,8 +25,7 @@ use crate::message::Message;
 use crate::quarantine_log::QuarantineLog;
 use crate::quota::LineQuota;
 use crate::transport::{
-    AckHandle, DeliverError, Delivery, GaveUp, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement,
-    Source, SourceError, deadline,
+    Delivery, Hold, PendingOutput, Quarantine, QuarantineQueue, Settled, Settlement, Source, SourceError, deadline,
 };
 use crate::work::{Attempt, Notes, Work, panicked, reject};
 
@@ -196,7 +195,7 @@ impl<W: Work> Pipeline<W> {
             mut message,
             malformed,
             quarantine,
-            ack,
+            mut ack,
         } = delivery;
         failpoints::pass(Failpoint::Delivered, &message.id).await;
         let mut otherwise = unfinished(quarantine);
@@ -238,15 +237,23 @@ impl<W: Work> Pipeline<W> {
             }
         };
         attempt.ticket.ends();
+        let (made, turn) = match ack.turn() {
+            None => (made, None),
+            // Boxed, as all that is rare.
+            Some(turn) => Box::pin(deliver::in_turn(&self.hold, made, turn)).await,
+        };
         let finishing = async {
             let (disposition, results) = match made {
-                Ok(results) if is_exclusive => (Box::pin(self.deliver_once(&results)).await, results),
+                Ok(results) if is_exclusive => (Box::pin(deliver::once(&self.hold, &results)).await, results),
                 Ok(results) => {
-                    let delivering = self.deliver(&results, ack.as_ref());
+                    let delivering = deliver::all(&self.hold, &results, ack.as_ref());
                     (self.counters.timed(Stage::Deliver, delivering).await, results)
                 }
                 Err(disposition) => (disposition, Vec::new()),
             };
+            if let Some(turn) = turn.filter(|_| !matches!(disposition, Disposition::Return)) {
+                turn.pass();
+            }
             if let (Quarantine::Due { .. }, Disposition::Quarantine { crash_count }) = (quarantine, &disposition) {
                 self.quarantine_log
                     .entered(attempt.pipeline, &attempt.message.id, *crash_count);
@@ -386,66 +393,9 @@ impl<W: Work> Pipeline<W> {
         }
     }
 
-    /// Sends every result until it is confirmed. All or nothing: one that does not arrive holds the message, and one that is
-    /// refused costs it, after the others have ended.
-    async fn deliver(&self, pending_outputs: &[PendingOutput], ack: &dyn AckHandle) -> Disposition {
-        let sending = pending_outputs.iter().map(|pending_output| async move {
-            // With its channel gone it is redelivered in any case: one more try would only be one more copy.
-            let hold = &self.hold;
-            hold.until_done_unless(pending_output, || send(pending_output), || ack.is_void())
-                .await
-        });
-        match try_join_all(sending).await {
-            Ok(sent) => delivered(sent),
-            Err(GaveUp) => Disposition::Return,
-        }
-    }
-
-    /// Sends the results of a quarantined message once. One that does not arrive is not held: the host outlived the
-    /// message, which shows that it is innocent, and others wait until it is done.
-    async fn deliver_once(&self, pending_outputs: &[PendingOutput]) -> Disposition {
-        let sending = try_join_all(pending_outputs.iter().map(send));
-        match self.hold.try_once(sending).await {
-            Ok(Ok(sent)) => return delivered(sent),
-            Ok(Err(error)) => {
-                info!(error = %ErrorChain(&error), "the result of a quarantined message did not arrive: the message goes back to the others")
-            }
-            Err(GaveUp) => {
-                debug!(
-                    "the drain ended before the result of a quarantined message was confirmed: the message goes back to the others"
-                )
-            }
-        }
-        Disposition::Return
-    }
-
     fn span(&self, delivery: &Delivery) -> Span {
         let Message { id, attempt, .. } = &delivery.message;
         info_span!("message", pipeline = %self.name, id = %Escaped(id), attempt)
-    }
-}
-
-/// A result that its destination refuses for good, and why.
-struct Refused(String);
-
-/// Sends a result once. A refusal is an answer: nothing is held for it.
-async fn send(pending_output: &PendingOutput) -> Result<Result<(), Refused>, DeliverError> {
-    match pending_output.send().await {
-        Ok(()) => Ok(Ok(())),
-        Err(DeliverError::Refused(why)) => Ok(Err(Refused(format!(
-            "{pending_output} refuses the result: {}",
-            ErrorChain(why.as_ref())
-        )))),
-        Err(error @ DeliverError::Unconfirmed(_)) => Err(error),
-    }
-}
-
-/// The disposition of a message whose results have all ended.
-fn delivered(sent: Vec<Result<(), Refused>>) -> Disposition {
-    match sent.into_iter().find_map(Result::err) {
-        None => Disposition::Ack,
-        // Whether the plugin or the message chose the value is not known, and a publisher must not stop a pipeline.
-        Some(Refused(why)) => reject(Stage::Deliver, ReasonClass::Undeliverable, why),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
@@ -174,14 +174,15 @@ impl Host {
     }
 
     /// Warms up the models, connects, opens the sources and begins to take messages. A broker that is away is waited for
-    /// while running.
+    /// while running. The file and what it names were read after `since`.
     ///
     /// # Errors
     /// When waiting would not help.
-    pub async fn start(&mut self, loaded_config: LoadedConfig) -> Result<(), RunError> {
-        self.supervisor.start(loaded_config).await?;
+    pub async fn start(&mut self, loaded_config: LoadedConfig, since: SystemTime) -> Result<(), RunError> {
+        self.supervisor.start(loaded_config, since).await?;
         let is_watched = self.settings.watch && self.until == Until::Stopped;
-        self.watch = is_watched.then(|| FileWatcher::new(self.supervisor.watched()));
+        let (paths, since) = self.supervisor.watched();
+        self.watch = is_watched.then(|| FileWatcher::new(paths, since));
         self.instruments.running();
         Ok(())
     }
@@ -308,7 +309,8 @@ impl Host {
             () = changed(watch) => drop(Self::make(supervisor, trials, requests, &ChangeRequest::Read { by: WATCH }).await),
         }
         if let Some(watch) = watch {
-            watch.set(supervisor.watched());
+            let (paths, since) = supervisor.watched();
+            watch.set(paths, since);
         }
     }
 

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::EventKind;
 use notify::event::{AccessKind, AccessMode};
@@ -73,12 +73,18 @@ struct PendingChange {
 }
 
 impl FileWatcher {
-    /// Looks at the paths once, and watches them from now on. A folder is watched one level deep, and its `samples`.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self::start(paths, Timing::default(), watched)
+    /// Looks at the paths once, and watches them from now on. They were read after `since`: what was written after that is a change.
+    /// A folder is watched one level deep, and its `samples`.
+    pub fn new(paths: Vec<PathBuf>, since: SystemTime) -> Self {
+        Self::start(paths, since, Timing::default(), watched)
     }
 
-    fn start(paths: Vec<PathBuf>, timing: Timing, folders: impl FnOnce(Arc<Notify>) -> Folders) -> Self {
+    fn start(
+        paths: Vec<PathBuf>,
+        since: SystemTime,
+        timing: Timing,
+        folders: impl FnOnce(Arc<Notify>) -> Folders,
+    ) -> Self {
         let bell = Arc::new(Notify::new());
         let now = Instant::now();
         let mut watch = Self {
@@ -92,20 +98,30 @@ impl FileWatcher {
             looked_at: now,
             look_at: now + timing.poll,
         };
-        watch.set(paths);
+        watch.set(paths, since);
         watch
     }
 
-    /// Watches other paths. Of those that were watched before, no change is forgotten; new ones are looked at once.
-    pub fn set(&mut self, paths: Vec<PathBuf>) {
+    /// Watches other paths. Of those that were watched before, no change is forgotten; new ones are looked at once. They were
+    /// read after `since`: it may have been before somebody wrote to them.
+    pub fn set(&mut self, paths: Vec<PathBuf>, since: SystemTime) {
         let mut eyes = lock(&self.eyes);
         eyes.folders.follow(&paths);
         let mut before = std::mem::take(&mut eyes.seen);
+        let mut is_changed = false;
         let look = |path: PathBuf| {
-            let signature = before.remove(&path).unwrap_or_else(|| Signature::of(&path));
+            let signature = before.remove(&path).unwrap_or_else(|| {
+                let new = Signature::of(&path);
+                is_changed |= new.is_changed_since(since);
+                new
+            });
             (path, signature)
         };
         eyes.seen = paths.into_iter().map(look).collect();
+        if is_changed {
+            eyes.note_change();
+            self.bell.notify_one();
+        }
     }
 
     /// Returns when something changed and then nothing did for a while, or for too long something did.
@@ -159,10 +175,14 @@ impl WatchState {
             *seen = signature;
         }
         if is_changed {
-            let last = Instant::now();
-            let first = self.unsettled.map_or(last, |unsettled| unsettled.first);
-            self.unsettled = Some(PendingChange { first, last });
+            self.note_change();
         }
+    }
+
+    fn note_change(&mut self) {
+        let last = Instant::now();
+        let first = self.unsettled.map_or(last, |unsettled| unsettled.first);
+        self.unsettled = Some(PendingChange { first, last });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use futures_util::FutureExt;
@@ -49,6 +49,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
     };
     // Before anything is loaded: a supervisor that changes its mind meanwhile wants an orderly end, too.
     listen(&run_options)?;
+    let since = SystemTime::now();
     let (read, sandbox) = match check::open(&options.file) {
         Ok(opened) => opened,
         Err(code) => return Ok(code),
@@ -93,7 +94,7 @@ pub(super) async fn run(options: Options, progress: &Progress) -> anyhow::Result
         (Ok(_), None) => return Ok(ExitCode::from(MISTAKEN)), // a file that was not read gathers nothing
     };
     tokio::select! {
-        started = host.start(loaded_config) => started?,
+        started = host.start(loaded_config, since) => started?,
         () = run_options.drain.cancelled() => return Ok(ExitCode::SUCCESS), // nothing was taken yet
     }
     let all_counters = host.all_counters();

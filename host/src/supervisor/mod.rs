@@ -93,6 +93,8 @@ pub struct Supervisor {
     // The version that serves differs from the one on the disk, which was on trial when a host ended.
     resumes_trials: bool,
     watched: Vec<PathBuf>,
+    // When reading them began, the last time.
+    read_since: SystemTime,
     current: Current,
     roster: Arc<ArcSwap<Roster>>,
     pipelines: Pipelines,
@@ -123,6 +125,7 @@ impl Supervisor {
             paused: BTreeSet::new(),
             resumes_trials: false,
             watched: Vec::new(),
+            read_since: SystemTime::UNIX_EPOCH,
             current,
             roster: Arc::default(),
             pipelines,
@@ -155,17 +158,18 @@ impl Supervisor {
         self.pipelines.backlog()
     }
 
-    /// Everything that a change may come from.
-    pub fn watched(&self) -> Vec<PathBuf> {
-        self.watched.clone()
+    /// Everything that a change may come from, and when reading it began.
+    pub fn watched(&self) -> (Vec<PathBuf>, SystemTime) {
+        (self.watched.clone(), self.read_since)
     }
 
     /// Takes what was gathered into service: the first change.
     ///
     /// # Errors
     /// The step that failed.
-    pub async fn start(&mut self, mut loaded_config: LoadedConfig) -> Result<(), ChangeError> {
+    pub async fn start(&mut self, mut loaded_config: LoadedConfig, since: SystemTime) -> Result<(), ChangeError> {
         let began = Instant::now();
+        self.read_since = since;
         let reports = self.hold_back(&mut loaded_config).await;
         let mut changes = self.apply(loaded_config, ReloadScope::Untried).await?;
         changes.extend(reports);
@@ -229,6 +233,7 @@ impl Supervisor {
             return Err(ChangeError::Stopping);
         };
         let (path, sandbox) = (config.path.clone(), Arc::clone(&self.deps.sandbox));
+        self.read_since = SystemTime::now();
         let loading_config =
             tokio::task::spawn_blocking(move || reload::load_config(Config::load(&path, &REGISTRY), &sandbox));
         let loaded_config = loading_config.await.map_err(|_| ChangeError::Stopping)?;

@@ -5,9 +5,13 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Entries of a folder that are looked at; a model has a handful.
 const ENTRIES_MAX: usize = 1_024;
+
+/// How much older than the clock a file system's time may be: the kernel takes that of its last tick.
+const CLOCK_TICK: Duration = Duration::from_millis(10);
 
 /// The folder within a model's that belongs to it.
 const SAMPLES: &str = "samples";
@@ -38,6 +42,17 @@ impl Signature {
         Self::look(path, true)
     }
 
+    /// Whether something in it may have changed after a moment.
+    pub(super) fn is_changed_since(&self, since: SystemTime) -> bool {
+        match self {
+            Self::Missing(_) => false,
+            Self::File(stamp) => stamp.is_changed_since(since),
+            Self::Folder(stamp, entries) => {
+                stamp.is_changed_since(since) || entries.iter().any(|(_, entry)| entry.is_changed_since(since))
+            }
+        }
+    }
+
     fn look(path: &Path, with_entries: bool) -> Self {
         let found = match std::fs::metadata(path) {
             Ok(found) => found,
@@ -54,6 +69,19 @@ impl Signature {
 }
 
 impl Stamp {
+    fn is_changed_since(&self, since: SystemTime) -> bool {
+        let since = since
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .saturating_sub(CLOCK_TICK);
+        let (seconds, nanos) = self.changed;
+        let changed = Duration::new(
+            u64::try_from(seconds).unwrap_or_default(),
+            u32::try_from(nanos).unwrap_or_default(),
+        );
+        changed >= since
+    }
+
     fn of(found: &Metadata) -> Self {
         Self {
             device: found.dev(),

@@ -29,18 +29,23 @@ enum How {
 
 const BOTH: [How; 2] = [How::Hints, How::Polls];
 
+/// A moment after which nothing was written.
+fn nothing_since() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(86_400)
+}
+
 fn start(how: How, paths: Vec<PathBuf>) -> FileWatcher {
     let default = Timing::default();
     match how {
         How::Hints => {
             let poll = Duration::from_secs(3_600);
             let timing = Timing { poll, ..default };
-            FileWatcher::start(paths, timing, watched)
+            FileWatcher::start(paths, nothing_since(), timing, watched)
         }
         How::Polls => {
             let poll = Duration::from_millis(50);
             let timing = Timing { poll, ..default };
-            FileWatcher::start(paths, timing, |_| Folders::polled())
+            FileWatcher::start(paths, nothing_since(), timing, |_| Folders::polled())
         }
     }
 }
@@ -322,7 +327,7 @@ async fn other_paths_forget_no_change_of_those_that_stay() {
         );
         let mut watch = start(how, vec![stays.clone(), goes.clone()]);
         fs::write(&stays, "new").unwrap();
-        watch.set(vec![stays, comes.clone()]);
+        watch.set(vec![stays, comes.clone()], nothing_since());
         let mut told = listen(watch);
         expect_reported(&mut told, &format!("changed before ({how:?})")).await;
         while timeout(NOTHING, told.recv()).await.is_ok() {}
@@ -351,5 +356,33 @@ async fn a_change_is_told_after_the_quiet_and_at_the_latest_after_five_seconds()
             last: at(last),
         };
         assert_eq!(unsettled.due_at(&timing), at(expected), "last change after {last} ms");
+    }
+}
+
+/// A host reads its files, compiles for seconds, and only then begins to watch: whoever saved meanwhile is not to wait for ever.
+#[tokio::test]
+async fn what_was_written_while_the_paths_were_read_is_a_change() {
+    for how in BOTH {
+        let folder = home();
+        let root = folder.path();
+        let (old, new) = (root.join("plugins.toml"), root.join("plugins/a.wasm"));
+        let check = async |watch: FileWatcher, is_change: bool, case: &str| {
+            let mut told = listen(watch);
+            match is_change {
+                true => expect_reported(&mut told, &format!("{case} ({how:?})")).await,
+                false => expect_nothing(&mut told, &format!("{case} ({how:?})")).await,
+            }
+        };
+        let since = SystemTime::now();
+        fs::write(&new, "saved meanwhile").unwrap();
+        let mut watch = start(how, vec![old.clone()]);
+        watch.set(vec![old.clone(), new.clone()], since);
+        check(watch, true, "written since").await;
+        let mut watch = start(how, vec![old.clone()]);
+        watch.set(vec![old.clone(), new.clone()], nothing_since());
+        check(watch, false, "written before").await;
+        let mut watch = start(how, vec![old.clone()]);
+        watch.set(vec![old, root.join("plugins")], since);
+        check(watch, true, "in a folder, written since").await;
     }
 }

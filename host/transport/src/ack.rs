@@ -5,6 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use tracing::warn;
 
+use super::commit_order::CommitTurn;
 use super::hold::Hold;
 use super::output::PendingOutput;
 use crate::disposition::{Disposition, Reason};
@@ -17,6 +18,12 @@ pub trait AckHandle: fmt::Debug + Send + Sync {
     /// Whether the source has taken the message back already, so that nothing can be acknowledged.
     fn is_void(&self) -> bool {
         false
+    }
+
+    /// The turn of its results, where its source keeps those of one key in the order of their messages; given once. A message ends
+    /// in its turn, and where one goes back, all behind it in its lane go back, too.
+    fn turn(&mut self) -> Option<CommitTurn> {
+        None
     }
 
     /// Carries out the disposition. The original is acknowledged only after whatever replaces it is safe: a copy is

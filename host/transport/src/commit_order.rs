@@ -21,6 +21,12 @@ pub struct CommitTurn {
 pub struct LaneEnded;
 
 impl CommitOrder {
+    /// Whether something in it was dropped before it was passed on, and nothing behind it can be let go of any more.
+    pub fn has_ended(&mut self) -> bool {
+        let last = self.last.as_mut().map(oneshot::Receiver::try_recv);
+        matches!(last, Some(Err(oneshot::error::TryRecvError::Closed)))
+    }
+
     /// The place of the next delivery.
     pub fn turn(&mut self) -> CommitTurn {
         let (next, last) = oneshot::channel();

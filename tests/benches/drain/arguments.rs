@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +15,7 @@ use millrace_tests::host::native_binary;
 use millrace_tests::samples::root;
 
 use crate::running::NO_NATIVE_HOST;
-use crate::subject::{ECHO, IDENTITY, LENET, ROUND, Subject};
+use crate::subject::{ECHO, IDENTITY, LENET, RESNET18, ROUND, Subject};
 use crate::supplies::must_succeed;
 
 /// The record and the page that the documentation has.
@@ -26,16 +28,16 @@ pub(crate) const NOTES: &str = "tests/benches/notes.md";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Rounds; each measures every subject, forwards and backwards in turn [default: 4, or 2 with --quick]
-    #[arg(long)]
-    rounds: Option<usize>,
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
     /// How long a block is to last, in seconds [default: 6, or 2 with --quick]
-    #[arg(long)]
+    #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// The type of the queues
-    #[arg(long, value_enum, default_value_t = Queue::Quorum)]
+    #[arg(long, global = true, value_enum, default_value_t = Queue::Quorum)]
     pub(crate) queue: Queue,
     /// Messages in flight, of Millrace and of the echo
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, global = true, default_value_t = PREFETCH, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) prefetch: u16,
     /// Subjects, separated by commas, such as `echo,lenet,strong`; all where it is left out. `--list` names them
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -69,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true)]
     pub(crate) needs: bool,
     /// Messages in a block of `neighbour`, `swaps` and `undone`
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, global = true, default_value_t = 10_000)]
     pub(crate) messages: usize,
 }
 
@@ -112,6 +114,7 @@ pub(crate) enum Part {
 /// Those of a quick run: in them every subject is measured.
 const QUICK: [Part; 4] = [Part::Rounds, Part::Alone, Part::StartUp, Part::Latency];
 
+const PREFETCH: u16 = 300;
 /// From 768 bytes to 150 KB.
 const SIZES: [u32; 3] = [16, 112, 224];
 
@@ -121,7 +124,7 @@ pub(crate) const ALWAYS: [Subject; 3] = [ECHO, IDENTITY, LENET];
 impl Arguments {
     /// Rounds.
     pub(crate) fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.quick { 2 } else { 4 }).max(1)
+        self.rounds.map_or(if self.quick { 2 } else { 4 }, usize::from)
     }
 
     /// Rounds of what takes longer or matters less.
@@ -172,7 +175,7 @@ impl Arguments {
         }
         let is_compared = QUICK.into_iter().any(|part| self.has(part));
         let is_wanted = |subject: &Subject| match self.only.as_slice() {
-            [] => is_compared || ALWAYS.contains(subject),
+            [] => is_compared || ALWAYS.contains(subject) || (self.has(Part::Hosts) && *subject == RESNET18),
             only => only.iter().any(|name| name == subject.name),
         };
         let (mut subjects, mut skipped) = (Vec::new(), Vec::new());
@@ -239,6 +242,9 @@ impl Arguments {
         if let Some(seconds) = self.seconds {
             command += &format!(" --seconds {seconds}");
         }
+        if self.prefetch != PREFETCH {
+            command += &format!(" --prefetch {}", self.prefetch);
+        }
         if self.queue != Queue::Quorum {
             command += &format!(" --queue {}", self.queue);
         }
@@ -257,13 +263,24 @@ impl Arguments {
         command
     }
 
+    /// Finds out whether the record can be written, before anything is measured for it.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(crate) fn must_be_writable(&self) -> Result<()> {
+        let Some(path) = &self.out else { return Ok(()) };
+        let tried = tempfile::NamedTempFile::new_in(folder_of(path));
+        tried.with_context(|| format!("cannot write `--out {}`", path.display()))?;
+        Ok(())
+    }
+
     /// Writes the record to the file that was asked for.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; then what was there is there still.
     pub(crate) fn keep(&self, record: &Record) -> Result<()> {
         match &self.out {
-            Some(path) => fs::write(path, json(record)?).with_context(|| path.display().to_string()),
+            Some(path) => replace(path, &json(record)?),
             None => Ok(()),
         }
     }
@@ -273,15 +290,47 @@ impl Arguments {
     /// # Errors
     /// When a file cannot be written.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
-        let text = page(record, &notes()?);
         if !self.write_docs {
-            println!("\n{text}");
+            // The notes are about the figures of the documentation.
+            println!("\n{}", page(record, ""));
             return Ok(());
         }
-        fs::write(root().join(RECORD), json(record)?)?;
-        fs::write(root().join(PAGE), text)?;
+        let text = page(record, &notes()?);
+        replace(&root().join(RECORD), &json(record)?)?;
+        replace(&root().join(PAGE), &text)?;
         println!("wrote {RECORD} and {PAGE}");
         Ok(())
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Writes a file beside its place and moves it there: whole, or not at all.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let written = || -> Result<()> {
+        if path.exists() && !path.is_file() {
+            // A pipe, a terminal.
+            return Ok(fs::write(path, text)?);
+        }
+        let mut new = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder_of(path))?;
+        new.write_all(text.as_bytes())?;
+        new.persist(path)?;
+        Ok(())
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Seconds of a block.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number from 0.1 to 600".to_owned()),
     }
 }
 

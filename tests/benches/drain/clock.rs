@@ -10,14 +10,26 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Places in a line of `/proc/PID/stat`, from after the name, which may hold spaces.
 const UTIME: usize = 11;
 const STIME: usize = 12;
+const CUTIME: usize = 13;
+const CSTIME: usize = 14;
+
 /// User and system time of a process so far, in seconds; also of one that has ended and was not waited for.
 pub(crate) fn cpu(pid: u32) -> Result<f64> {
+    sum(pid, &[UTIME, STIME])
+}
+
+/// The same with its children that have ended, such as those that compile plugins.
+pub(crate) fn cpu_with_children(pid: u32) -> Result<f64> {
+    sum(pid, &[UTIME, STIME, CUTIME, CSTIME])
+}
+
+fn sum(pid: u32, places: &[usize]) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
     let (_, fields) = stat.rsplit_once(')').context("no process name")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let mut ticks = 0.0;
-    for place in [UTIME, STIME] {
-        ticks += fields.get(place).context("a short line")?.parse::<f64>()?;
+    for place in places {
+        ticks += fields.get(*place).context("a short line")?.parse::<f64>()?;
     }
     Ok(ticks / TICKS_PER_SECOND)
 }

@@ -13,10 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) async fn ends(work: impl Future<Output = Result<()>>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let ended = tokio::select! {
         ended = work => return ended,
         _ = interrupt.recv() => "interrupted",
         _ = terminate.recv() => "terminated",
+        _ = hang_up.recv() => "the terminal was closed",
     };
     // What the work held is dropped by now, and has ended its processes; threads may hold more.
     end_children();

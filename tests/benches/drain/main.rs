@@ -91,8 +91,9 @@ async fn main() -> Result<()> {
         return echo::run(url, input, results, *prefetch).await;
     }
     if arguments.list {
-        for subject in ROUND {
-            println!("{subject:<16}{}", subject.what);
+        let mut listed = std::collections::BTreeSet::new();
+        for subject in ROUND.into_iter().filter(|subject| listed.insert(subject.name)) {
+            println!("{subject:<21}{}", subject.what);
         }
         return Ok(());
     }

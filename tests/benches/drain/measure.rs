@@ -36,8 +36,27 @@ pub(crate) struct Mark {
     pub(crate) results: usize,
     subject_cpu: f64,
     broker_cpu: f64,
+    pub(crate) busy: Busy,
+}
+
+/// The machine's CPU time at one moment, and what of it is this run's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busy {
     machine: Machine,
-    own_cpu: f64,
+    ours: f64,
+}
+
+impl Busy {
+    /// The part of the machine that other programs had since.
+    fn foreign_since(&self, earlier: &Self) -> f64 {
+        self.machine.foreign_since(&earlier.machine, self.ours - earlier.ours)
+    }
+
+    /// What is wrong with what was measured since, by others' doing.
+    pub(crate) fn marks_since(&self, earlier: &Self) -> Vec<String> {
+        let is_foreign = self.foreign_since(earlier) > FOREIGN_MAX;
+        is_foreign.then(|| FOREIGN.to_owned()).into_iter().collect()
+    }
 }
 
 /// The first twentieth is not counted: the subject starts in it.
@@ -48,6 +67,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
 /// The part of the machine that others may take in a block.
 const FOREIGN_MAX: f64 = 0.1;
+/// What is said of a block in which they took more.
+const FOREIGN: &str = "foreign cpu";
 /// A block that is over sooner says little.
 const SHORT: f64 = 1.0;
 /// How long a result that should not be there is waited for.
@@ -88,9 +109,8 @@ impl Bench<'_> {
         let seconds = (end.at - begin.at).as_secs_f64();
         let cpu_seconds = end.subject_cpu - begin.subject_cpu;
         let broker_cpu = end.broker_cpu - begin.broker_cpu;
-        let ours = cpu_seconds + broker_cpu + end.own_cpu - begin.own_cpu;
-        let foreign_cpu = end.machine.foreign_since(&begin.machine, ours);
-        let marks = [(foreign_cpu > FOREIGN_MAX, "foreign cpu"), (seconds < SHORT, "short")];
+        let foreign_cpu = end.busy.foreign_since(&begin.busy);
+        let marks = [(foreign_cpu > FOREIGN_MAX, FOREIGN), (seconds < SHORT, "short")];
         Ok(Block {
             subject: subject.name.to_owned(),
             counted: end.results - begin.results,
@@ -164,13 +184,21 @@ impl Bench<'_> {
     }
 
     fn mark(&self, running: &Running, results: usize) -> Result<Mark> {
+        let subject_cpu = running.cpu()?;
         Ok(Mark {
             at: Instant::now(),
             results,
-            subject_cpu: running.cpu()?,
+            subject_cpu,
             broker_cpu: self.broker_cpu()?,
+            busy: self.busy(subject_cpu)?,
+        })
+    }
+
+    /// The machine now, with the subject's CPU seconds.
+    pub(crate) fn busy(&self, subject_cpu: f64) -> Result<Busy> {
+        Ok(Busy {
             machine: Machine::now()?,
-            own_cpu: clock::cpu(std::process::id())?,
+            ours: subject_cpu + self.broker_cpu()? + clock::cpu(std::process::id())?,
         })
     }
 

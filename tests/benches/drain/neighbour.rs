@@ -38,11 +38,12 @@ pub(crate) async fn run(bench: &Bench<'_>, rounds: usize) -> Result<()> {
         for round in 0..rounds {
             let one = pair(bench, hostile, round).await?;
             println!(
-                "round {}: beside {hostile} {:.0} messages/s, beside {} {:.0}",
+                "round {}: beside {hostile} {:.0} messages/s, beside {} {:.0} {}",
                 round + 1,
                 one.beside_hostile,
                 one.honest,
-                one.beside_honest
+                one.beside_honest,
+                one.marks.join(", ")
             );
             seen.push(one);
         }
@@ -113,7 +114,8 @@ async fn pair(bench: &Bench<'_>, hostile: &str, round: usize) -> Result<Neighbou
         order.reverse();
     }
     for mode in order {
-        let rate = block(bench, mode, waiting).await.with_context(|| mode.to_owned())?;
+        let (rate, marks) = block(bench, mode, waiting).await.with_context(|| mode.to_owned())?;
+        seen.marks.extend(marks);
         match mode == honest {
             true => seen.beside_honest = rate,
             false => seen.beside_hostile = rate,
@@ -122,8 +124,8 @@ async fn pair(bench: &Bench<'_>, hostile: &str, round: usize) -> Result<Neighbou
     Ok(seen)
 }
 
-/// The rate of the good pipeline beside one neighbour.
-async fn block(bench: &Bench<'_>, mode: &str, waiting: usize) -> Result<f64> {
+/// The rate of the good pipeline beside one neighbour, and what is wrong with it.
+async fn block(bench: &Bench<'_>, mode: &str, waiting: usize) -> Result<(f64, Vec<String>)> {
     let client = Client::connect(&bench.broker.url()).await?;
     let scene = bench.scene(&client).await?;
     let neighbour = unique("neighbour");
@@ -150,7 +152,8 @@ async fn block(bench: &Bench<'_>, mode: &str, waiting: usize) -> Result<f64> {
     for queue in [&neighbour, &results, &dead] {
         client.delete(queue).await?;
     }
-    Ok((end.results - begin.results) as f64 / (end.at - begin.at).as_secs_f64())
+    let rate = (end.results - begin.results) as f64 / (end.at - begin.at).as_secs_f64();
+    Ok((rate, end.busy.marks_since(&begin.busy)))
 }
 
 fn tables(neighbour: &str, mode: &str, prefetch: u16) -> Result<String> {

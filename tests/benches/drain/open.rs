@@ -56,6 +56,16 @@ pub(crate) struct Flow {
     pub(crate) backlog: usize,
 }
 
+impl Flow {
+    /// Whether its messages waited for others, and not only for the subject.
+    pub(crate) fn is_saturated(&self, pace: Pace) -> bool {
+        match pace {
+            Pace::Rate(rate) => self.backlog as f64 > rate * BACKLOG_MAX,
+            Pace::Window => false,
+        }
+    }
+}
+
 /// A sender and a consumer of results, for one flow after the other. They stay for all of them: a quorum queue gives back what a
 /// consumer that leaves was just sent, and a channel that closes forgets what it was about to send.
 pub(crate) struct Course<'a> {
@@ -242,7 +252,9 @@ pub(crate) async fn latency(bench: &Bench<'_>, subject: &Subject, guess: f64, se
     let capacity = course.flow(n, Pace::Window).await?.rate;
     let rate = capacity * LOAD;
     let n = ((rate * seconds) as usize).max(100);
+    let before = bench.busy(running.cpu()?)?;
     let flow = course.flow(n, Pace::Rate(rate)).await?;
+    let foreign = bench.busy(running.cpu()?)?.marks_since(&before);
     course.close().await?;
     running.must_live()?;
     drop(running);
@@ -257,7 +269,7 @@ pub(crate) async fn latency(bench: &Bench<'_>, subject: &Subject, guess: f64, se
     let (latencies, late) = (sorted(&flow.latencies_us), sorted(&flow.late_us));
     let sender_late_p99_us = quantile(&late, 0.99);
     let marks = [
-        (flow.backlog as f64 > rate * BACKLOG_MAX, "saturated"),
+        (flow.is_saturated(Pace::Rate(rate)), "saturated"),
         (sender_late_p99_us > LATE_MAX_US, "sender late"),
     ];
     Ok(Latency {
@@ -275,6 +287,7 @@ pub(crate) async fn latency(bench: &Bench<'_>, subject: &Subject, guess: f64, se
             .iter()
             .filter(|mark| mark.0)
             .map(|mark| mark.1.to_owned())
+            .chain(foreign)
             .collect(),
         ..Latency::default()
     })

@@ -11,7 +11,7 @@ use crate::arguments::{ALWAYS, Arguments, Part};
 use crate::measure::Bench;
 use crate::progress::Progress;
 use crate::running::{Variation, mill};
-use crate::subject::{ECHO, IDENTITY, LENET, Network, ROUND, Runs, SAFE, STRONG, Subject};
+use crate::subject::{Network, ROUND, Runs, Subject};
 use crate::supplies::Supplies;
 use crate::{about, alone, neighbour, open, starts, swaps, vary};
 
@@ -41,6 +41,7 @@ pub(crate) struct Run<'a> {
 
 /// Measures everything that is asked for, and writes it.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
+    arguments.must_be_writable()?;
     let (subjects, skipped) = arguments.subjects()?;
     for Skipped { subject, why } in &skipped {
         println!("{subject} is not measured: {why}");
@@ -74,9 +75,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let measured = run.measure(&subjects, arguments).await;
     run.record.mark_unsteady();
     run.record.ratios = run.record.ratios_of_blocks();
-    // What was measured before an error is kept, and is not a page.
-    arguments.keep(&run.record)?;
-    measured?;
+    // What was measured before an error is kept, and is not a page. The first error is the one that counts.
+    let kept = match run.record.blocks.is_empty() && measured.is_err() {
+        true => Ok(()),
+        false => arguments.keep(&run.record),
+    };
+    measured.and(kept)?;
     arguments.write(&run.record)
 }
 
@@ -146,13 +150,18 @@ fn expected(arguments: &Arguments, subjects: &[Subject]) -> f64 {
             0.0
         };
     }
-    expected + arguments.few() as f64 * vary::n_blocks(arguments) as f64 * (seconds + AROUND)
+    expected + arguments.few() as f64 * vary::n_blocks(arguments, subjects) as f64 * (seconds + AROUND)
 }
 
-/// Those whose latency is measured.
+/// Those whose latency is measured: all that people may run.
 fn of_latency(subjects: &[Subject]) -> Vec<Subject> {
-    let all = [ECHO, IDENTITY, LENET, SAFE, STRONG];
-    all.into_iter().filter(|one| subjects.contains(one)).collect()
+    let mut chosen: Vec<Subject> = Vec::new();
+    for subject in subjects.iter().filter(|subject| !subject.needs_native_host()) {
+        if !chosen.contains(subject) {
+            chosen.push(*subject);
+        }
+    }
+    chosen
 }
 
 impl Run<'_> {
@@ -329,7 +338,7 @@ impl Run<'_> {
             if arguments.has(Part::Latency) {
                 self.latency(subjects, round).await?;
             }
-            vary::run(self, arguments, round).await?;
+            vary::run(self, arguments, subjects, round).await?;
             if arguments.has(Part::Neighbour) {
                 self.record
                     .neighbours

@@ -15,13 +15,17 @@ use millrace_tests::wait_at_most;
 use serde::Deserialize;
 
 use crate::clock;
-use crate::subject::{Pipeline, Preprocess, Runs, Subject};
+use crate::subject::{Network, Pipeline, Preprocess, Runs, Subject};
 use crate::supplies::{Supplies, peers};
 
 /// What a plugin's author builds.
 const TARGET: &str = "wasm32-unknown-unknown";
 /// What the pipelines are bounded by: these messages need no more, so that the bound of their memory says something.
 const BOUNDS: &str = "max_message = \"256KiB\"\nmax_results = \"64KiB\"";
+/// The same of larger messages, up to the largest picture that `--edges` takes.
+const LARGE_BOUNDS: &str = "max_message = \"3MiB\"\nmax_results = \"64KiB\"";
+/// The largest message within the usual bounds, in bytes.
+const USUAL_MAX: u32 = 256 << 10;
 /// The memory of a plugin whose runtime is none.
 const PLUGIN_MEMORY: &str = "memory = \"64MiB\"";
 /// Why a pipeline cannot run without the sandbox.
@@ -232,7 +236,10 @@ pub(crate) fn mill(pipeline: Pipeline, scene: &Scene, supplies: &Supplies, varia
             path,
             lines: preprocess,
         },
-        pipeline: BOUNDS,
+        pipeline: match pipeline.network {
+            Network::Mean(edge) if 3 * edge * edge > USUAL_MAX => LARGE_BOUNDS,
+            _ => BOUNDS,
+        },
         route: Plugin {
             path: guest(TARGET, "by-label")?,
             lines,

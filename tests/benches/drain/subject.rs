@@ -149,7 +149,8 @@ const PYTHON_PLUGIN: Subject = Subject {
     body: Body::Raw,
     runs: host(Preprocess::Python, "message", Network::Shapes),
 };
-const RESNET18: Subject = Subject {
+/// The host with a network that fills it.
+pub(crate) const RESNET18: Subject = Subject {
     name: "resnet18",
     what: "Millrace with a ResNet-18 of torchvision, decode-image and by-label",
     body: Body::Photo,
@@ -168,14 +169,14 @@ const NAIVE: Subject = Subject {
     runs: Runs::Peer("naive"),
 };
 /// The Python consumer that keeps the promise.
-pub(crate) const SAFE: Subject = Subject {
+const SAFE: Subject = Subject {
     name: "safe",
-    what: "the same, acknowledged after the confirm of the result; prefetch 100",
+    what: "as `naive`, acknowledged after the confirm of the result; prefetch 100",
     body: Body::Pickle,
     runs: Runs::Peer("safe"),
 };
 /// The best one.
-pub(crate) const STRONG: Subject = Subject {
+const STRONG: Subject = Subject {
     name: "strong",
     what: "aio-pika and ONNX Runtime, batches of up to 64, several in flight; prefetch 256",
     body: Body::Raw,

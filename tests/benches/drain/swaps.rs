@@ -14,7 +14,9 @@ use millrace_tests::process::Usage;
 use millrace_tests::samples::{guest, model};
 use millrace_tests::scene::{Plugin, Scene};
 use millrace_tests::versions::version;
+use tempfile::TempDir;
 
+use crate::clock;
 use crate::measure::Bench;
 use crate::open::{Course, Flow, LOAD, Pace};
 use crate::subject::LENET;
@@ -70,15 +72,16 @@ pub(crate) struct Stage {
     model: PathBuf,
     bytes: Vec<u8>,
     n_versions: u64,
-    // Dropped last: the folder of it all.
+    // Dropped last: the folders of it all.
     _mill: Mill,
+    _folder: TempDir,
 }
 
 impl Stage {
     pub(crate) fn start(scene: &Scene) -> Result<Self> {
         let bytes = fs::read(guest("wasm32-wasip2", "decode-image")?)?;
-        let folder = tempfile::tempdir()?.keep();
-        let (plugin, own_model) = (folder.join("decode-image.wasm"), folder.join("model"));
+        let folder = tempfile::tempdir()?;
+        let (plugin, own_model) = (folder.path().join("decode-image.wasm"), folder.path().join("model"));
         fs::write(&plugin, &bytes)?;
         copy_folder(&model(), &own_model)?;
         let scene = Scene {
@@ -105,6 +108,7 @@ impl Stage {
             bytes,
             n_versions: 0,
             _mill: mill,
+            _folder: folder,
         })
     }
 
@@ -181,17 +185,19 @@ pub(crate) async fn some(bench: &Bench<'_>, rounds: usize) -> Result<Vec<Swaps>>
 /// Latency beside some kinds of swaps.
 async fn measure(bench: &Bench<'_>, kinds: &[Beside], rounds: usize, long: Duration) -> Result<Vec<Swaps>> {
     // The client and the broker share the machine with the host: the drain of a queue that was filled before is faster.
-    let (drained, _) = block(bench, bench.messages, Pace::Window, (Beside::Nothing, long)).await?;
-    let rate = drained.rate * LOAD;
-    println!(
-        "published and drained at {:.0} messages/s; messages come at {rate:.0}/s",
-        drained.rate
-    );
+    // The lower of two: beside a rate that is too high a queue grows, and every latency is that of the queue.
+    let mut drained = f64::INFINITY;
+    for _ in 0..2 {
+        let (flow, ..) = block(bench, 3 * bench.messages, Pace::Window, (Beside::Nothing, long)).await?;
+        drained = drained.min(flow.rate);
+    }
+    let rate = drained * LOAD;
+    println!("published and drained at {drained:.0} messages/s; messages come at {rate:.0}/s");
     let n_messages = (rate * long.as_secs_f64()) as usize;
     let mut seen = Vec::new();
     for round in 0..rounds {
         for beside in kinds {
-            let (flow, swaps) = block(bench, n_messages, Pace::Rate(rate), (*beside, long))
+            let (flow, swaps, marks) = block(bench, n_messages, Pace::Rate(rate), (*beside, long))
                 .await
                 .with_context(|| beside.shown())?;
             let mut sorted = flow.latencies_us;
@@ -204,17 +210,19 @@ async fn measure(bench: &Bench<'_>, kinds: &[Beside], rounds: usize, long: Durat
                 messages: sorted.len(),
                 p50_us: quantile(&sorted, 0.5),
                 p99_us: quantile(&sorted, 0.99),
+                marks,
                 swap_ms: Spread::of(swaps.iter().map(|took| took.as_secs_f64() * 1000.0).collect())
                     .map(|spread| spread.median),
             };
             println!(
-                "round {} beside {}: {} messages, p50 {:.1} ms, p99 {:.1} ms, a swap {}",
+                "round {} beside {}: {} messages, p50 {:.1} ms, p99 {:.1} ms, a swap {} {}",
                 round + 1,
                 one.beside,
                 one.messages,
                 f64::from(one.p50_us) / 1000.0,
                 f64::from(one.p99_us) / 1000.0,
-                shown_ms(one.swap_ms.unwrap_or(f64::NAN))
+                shown_ms(one.swap_ms.unwrap_or(f64::NAN)),
+                one.marks.join(", ")
             );
             seen.push(one);
         }
@@ -228,7 +236,7 @@ async fn block(
     n_messages: usize,
     pace: Pace,
     (beside, long): (Beside, Duration),
-) -> Result<(Flow, Vec<Duration>)> {
+) -> Result<(Flow, Vec<Duration>, Vec<String>)> {
     let n_swaps = beside.n_swaps(long);
     let client = Client::connect(&bench.broker.url()).await?;
     let scene = Scene {
@@ -246,6 +254,8 @@ async fn block(
             stage.swap(beside)?;
         }
     }
+    let pid = stage.host.pid();
+    let before = bench.busy(clock::cpu_with_children(pid)?)?;
     let began = Instant::now();
     let swapping = std::thread::spawn(move || {
         let mut took = Vec::new();
@@ -259,6 +269,10 @@ async fn block(
 
     let mut course = Course::open(bench, &LENET, &scene).await?;
     let flow = course.flow(n_messages, pace).await?;
+    let mut marks = bench.busy(clock::cpu_with_children(pid)?)?.marks_since(&before);
+    if flow.is_saturated(pace) {
+        marks.push("saturated".to_owned());
+    }
     course.close().await?;
     let swapped = tokio::task::spawn_blocking(move || swapping.join()).await?;
     let (stage, swaps) = swapped.map_err(|_| anyhow::anyhow!("the swapping thread panicked"))??;
@@ -270,7 +284,7 @@ async fn block(
     for queue in [&scene.input, &scene.results, &scene.dead] {
         client.delete(queue).await?;
     }
-    Ok((flow, swaps))
+    Ok((flow, swaps, marks))
 }
 
 /// Swaps many times under a light load, and prints what the host takes of the machine meanwhile.

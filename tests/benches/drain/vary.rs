@@ -7,13 +7,15 @@ use millrace_tests::figures::{Block, Varied};
 use crate::arguments::{Arguments, Part};
 use crate::run::Run;
 use crate::running::{Running, Variation};
-use crate::subject::{Body, ECHO, IDENTITY, LENET, Network, Pipeline, Runs, Subject};
+use crate::subject::{Body, ECHO, IDENTITY, LENET, Network, Pipeline, RESNET18, Runs, Subject};
 
 const PREFETCHES: [u16; 4] = [1, 10, 100, 1000];
 const BATCHES: [usize; 3] = [1, 8, 64];
 const COUNTS: [usize; 3] = [1, 2, 4];
 /// Messages for one host, at the least: two do not start in the same moment.
 const HOSTS_LEAST: usize = 15_000;
+/// Photos in flight of each host: with as many as elsewhere the first to start would have them all.
+const HOSTS_PREFETCH: u16 = 32;
 /// Messages in the queue of which a block drains the first.
 const WAITING: [usize; 2] = [50_000, 1_000_000];
 /// The edge of the pictures in them.
@@ -28,9 +30,9 @@ struct Trial {
 }
 
 /// Blocks in one turn of everything that is asked for.
-pub(crate) fn n_blocks(arguments: &Arguments) -> usize {
+pub(crate) fn n_blocks(arguments: &Arguments, subjects: &[Subject]) -> usize {
     let n_waiting = if arguments.has(Part::Waiting) { 12 } else { 0 };
-    trials(arguments).len() + n_waiting
+    trials(arguments, subjects).len() + n_waiting
 }
 
 /// The echo and the least pipeline on raw pictures of one size.
@@ -54,8 +56,8 @@ pub(crate) fn of_size(edge: u32) -> [Subject; 2] {
 }
 
 /// Measures everything that is asked for once; backwards in every other turn.
-pub(crate) async fn run(run: &mut Run<'_>, arguments: &Arguments, round: usize) -> Result<()> {
-    let mut order = trials(arguments);
+pub(crate) async fn run(run: &mut Run<'_>, arguments: &Arguments, subjects: &[Subject], round: usize) -> Result<()> {
+    let mut order = trials(arguments, subjects);
     if round % 2 == 1 {
         order.reverse();
     }
@@ -65,7 +67,10 @@ pub(crate) async fn run(run: &mut Run<'_>, arguments: &Arguments, round: usize) 
             "prefetch" if trial.value < 100 => run.n_messages(&trial.subject) / 8,
             "bytes in a message" => run.n_messages(&trial.subject).min(limit_of(trial.value)),
             // The drain counts from when the last of them is ready.
-            "hosts" => run.n_messages(&trial.subject).max(HOSTS_LEAST) * (trial.variation.hosts + 1) / 2,
+            "hosts" => {
+                let least = if trial.subject == LENET { HOSTS_LEAST } else { 0 };
+                run.n_messages(&trial.subject).max(least) * (trial.variation.hosts + 1) / 2
+            }
             _ => run.n_messages(&trial.subject),
         };
         let measured = run.block(&trial.subject, n.max(100), &trial.variation).await;
@@ -88,9 +93,9 @@ pub(crate) async fn run(run: &mut Run<'_>, arguments: &Arguments, round: usize) 
     Ok(())
 }
 
-/// Messages of a size that make a few hundred megabytes.
+/// Messages of a size that make a gigabyte: fewer are drained before anything can be measured.
 fn limit_of(bytes: u64) -> usize {
-    usize::try_from((200 << 20) / bytes).unwrap_or(usize::MAX)
+    usize::try_from((1 << 30) / bytes).unwrap_or(usize::MAX)
 }
 
 fn keep(run: &mut Run<'_>, block: Block) {
@@ -110,7 +115,7 @@ fn keep(run: &mut Run<'_>, block: Block) {
     run.record.blocks.push(block);
 }
 
-fn trials(arguments: &Arguments) -> Vec<Trial> {
+fn trials(arguments: &Arguments, subjects: &[Subject]) -> Vec<Trial> {
     let usual = Variation::usual(arguments.prefetch);
     let mut trials = Vec::new();
     let mut add = |what, value: usize, subject, variation| {
@@ -154,14 +159,17 @@ fn trials(arguments: &Arguments) -> Vec<Trial> {
     }
     if arguments.has(Part::Hosts) {
         for hosts in COUNTS {
-            // One worker and one thread of the model: what limits is the host, and not the machine.
-            let variation = Variation {
+            // One worker and one thread of the model: of a large network one host takes one core, and leaves the other.
+            let variation = |prefetch| Variation {
                 hosts,
                 host: "workers = 1".to_owned(),
                 model: "threads = 1".to_owned(),
-                ..usual.clone()
+                ..Variation::usual(prefetch)
             };
-            add("hosts", hosts, LENET, variation);
+            add("hosts", hosts, LENET, variation(arguments.prefetch));
+            if subjects.contains(&RESNET18) {
+                add("hosts", hosts, RESNET18, variation(HOSTS_PREFETCH));
+            }
         }
     }
     trials

@@ -4,6 +4,7 @@
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
@@ -39,7 +40,7 @@ pub(crate) fn run(file: &Path) -> Result<()> {
             reload: Arc::default(),
         };
         let mut host = Host::open(&loaded.config, sandbox, &options).await?;
-        host.start(loaded).await?;
+        host.start(loaded, SystemTime::now()).await?;
         // A thread of its own: the runtime has nothing to do with it.
         std::thread::spawn(|| {
             let obeyed = obey();

@@ -269,6 +269,9 @@ pub struct Neighbour {
     pub beside_hostile: f64,
     /// And beside the honest one.
     pub beside_honest: f64,
+    /// What is wrong with them: `foreign cpu`.
+    #[serde(default)]
+    pub marks: Vec<String>,
 }
 
 /// Messages that come at a steady rate while something is swapped beside them.
@@ -291,6 +294,9 @@ pub struct Swaps {
     pub p99_us: u32,
     /// The median time of a swap.
     pub swap_ms: Option<f64>,
+    /// What is wrong with it: `foreign cpu`, `saturated`.
+    #[serde(default)]
+    pub marks: Vec<String>,
 }
 
 /// The bound that `millrace check` states for a pipeline.

@@ -38,16 +38,39 @@ fn head(record: &Record) -> String {
     }
     let Record { machine, settings, .. } = record;
     format!(
-        "{first}All figures of this page are of one run on one machine ({}, {} cores, broker included, {}), of {} rounds over {} \
-         queues: every subject drains the same broker in turn, forwards and backwards, with the same pictures, the same \
+        "{first}The figures in tables are of one run on one machine ({}, {} cores, broker included, {}), over {} queues, in {}: \
+         every subject drains the same broker in turn, forwards and backwards, with the same pictures, the same \
          weights and, unless a row says otherwise, the same guarantee. Each message must have one result, and the right one. The \
          machine's speed varies, so **read the ratios**: they are of blocks that ran beside each other.",
         machine.cpu,
         machine.cores,
         record.date.split('T').next().unwrap_or_default(),
-        settings.rounds,
         settings.queue,
+        rounds(record),
     )
+}
+
+/// How often each part was measured.
+fn rounds(record: &Record) -> String {
+    let n_of = |rounds: Vec<usize>| rounds.into_iter().max().map_or(0, |last| last + 1);
+    let in_rounds = record.blocks.iter().filter(|block| block.varied.is_none());
+    let varied = record.blocks.iter().filter(|block| block.varied.is_some());
+    let parts = [
+        ("throughput", n_of(in_rounds.map(|block| block.round).collect())),
+        ("latency", n_of(record.latency.iter().map(|one| one.round).collect())),
+        ("what it depends on", n_of(varied.map(|block| block.round).collect())),
+        (
+            "neighbours",
+            n_of(record.neighbours.iter().map(|one| one.round).collect()),
+        ),
+        ("swaps", n_of(record.swaps.iter().map(|one| one.round).collect())),
+    ];
+    let measured: Vec<String> = parts
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(part, n)| format!("{n} round{} of {part}", if *n == 1 { "" } else { "s" }))
+        .collect();
+    measured.join(", ")
 }
 
 fn target_table(record: &Record) -> String {
@@ -129,7 +152,12 @@ fn throughput(record: &Record) -> String {
 /// What spoils figures, counted.
 fn marked(record: &Record) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for mark in record.blocks.iter().flat_map(|block| &block.marks) {
+    let blocks = record.blocks.iter().map(|block| &block.marks);
+    let latency = record.latency.iter().map(|one| &one.marks);
+    let neighbours = record.neighbours.iter().map(|one| &one.marks);
+    let swaps = record.swaps.iter().map(|one| &one.marks);
+    let all: Vec<&Vec<String>> = blocks.chain(latency).chain(neighbours).chain(swaps).collect();
+    for mark in all.iter().copied().flatten() {
         *counts.entry(mark).or_default() += 1;
     }
     if counts.is_empty() {
@@ -137,9 +165,11 @@ fn marked(record: &Record) -> String {
     }
     let counts: Vec<String> = counts.iter().map(|(mark, n)| format!("{n} {mark}")).collect();
     format!(
-        "\nOf {} blocks are marked: {}. (`foreign cpu`: other programs took more than a tenth of the machine; `short`: the block \
-         lasted less than a second; `unsteady`: the echo's rate varied more than twofold over the rounds.)\n",
-        record.blocks.len(),
+        "\nOf {} measurements of this page are marked: {}. (`foreign cpu`: other programs took more than a tenth of the machine; \
+         `short`: the block lasted less than a second; `unsteady`: the echo's rate varied more than twofold over the rounds; \
+         `sender late`: the sender of messages did not keep its schedule, since the cores were full; `saturated`: the subject \
+         fell behind the sender.)\n",
+        all.len(),
         counts.join(", ")
     )
 }
@@ -187,7 +217,7 @@ fn how(record: &Record) -> String {
          - CPU seconds are those of the process in `/proc`, all threads; the broker's are without the {} s that it takes in each \
          second without clients.\n\
          - PyTorch and ONNX Runtime have {} thread{}: with a thread for each core they take the cores from the broker, and \
-         drain a tenth as much.\n\
+         drained a tenth as much where that was tried.\n\
          - Every figure is in `docs/performance.json`, each block by itself.\n",
         record.command,
         record.commit,

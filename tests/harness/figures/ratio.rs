@@ -64,16 +64,16 @@ impl Record {
     }
 
     /// The ratio of the blocks in which something had one value to those of the same turn in which it had another.
-    pub fn ratio_of_varied(&self, what: &str, of: u64, to: u64) -> Option<Spread> {
+    pub fn ratio_of_varied(&self, subject: &str, what: &str, of: u64, to: u64) -> Option<Spread> {
         let with = |value: u64| {
             let blocks = self.blocks.iter();
             blocks.filter(move |block| {
                 let varied = block.varied.as_ref();
-                varied.is_some_and(|varied| varied.what == what && varied.value == value)
+                block.subject == subject && varied.is_some_and(|varied| varied.what == what && varied.value == value)
             })
         };
         let pair = |block: &Block| {
-            let other = with(to).find(|other| other.round == block.round && other.subject == block.subject)?;
+            let other = with(to).find(|other| other.round == block.round)?;
             Some(block.rate() / other.rate())
         };
         Spread::of(with(of).filter_map(pair).collect())

@@ -1,6 +1,6 @@
 //! The tables of a page about the parts, the latency and what throughput depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::number::{mebibytes, range, short};
 use super::parts::Parts;
@@ -21,24 +21,28 @@ pub(super) fn latency(record: &Record) -> String {
     }
     let mut text = "## Latency\n\nMessages come at a steady rate, 70 % of what each subject keeps up with while somebody publishes on \
                     the same machine. The time of each message counts from when it was due, whether or not the sender, the broker or the \
-                    subject stood still then. Medians over the rounds, in milliseconds.\n\n\
-                    | subject | keeps up with | sent | p50 | p90 | p99 | p99.9 | slowest | sender late, p99 | |\n\
-                    |---|---|---|---|---|---|---|---|---|---|\n"
+                    subject stood still then. Medians over the rounds without a mark where there are any, in milliseconds.\n\n\
+                    | subject | keeps up with | sent | p50 | p90 | p99 | lowest to highest, all rounds | p99.9 | slowest | sender late, p99 | |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for subject in subjects {
-        let rounds: Vec<&Latency> = record.latency.iter().filter(|one| one.subject == subject).collect();
-        let of = |value: fn(&Latency) -> f64| median(rounds.iter().map(|one| value(one)).collect());
-        let ms = |value: f64| short(value / 1000.0);
-        let mut marks: Vec<&str> = rounds.iter().flat_map(|one| &one.marks).map(String::as_str).collect();
+        let all: Vec<&Latency> = record.latency.iter().filter(|one| one.subject == subject).collect();
+        let p99 = Spread::of(all.iter().map(|one| f64::from(one.p99_us) / 1000.0).collect());
+        let mut marks: Vec<&str> = all.iter().flat_map(|one| &one.marks).map(String::as_str).collect();
         marks.sort_unstable();
         marks.dedup();
+        let steady: Vec<&Latency> = all.iter().copied().filter(|one| one.is_steady()).collect();
+        let rounds = if steady.is_empty() { all } else { steady };
+        let of = |value: fn(&Latency) -> f64| median(rounds.iter().map(|one| value(one)).collect());
+        let ms = |value: f64| short(value / 1000.0);
         text += &format!(
-            "| `{subject}` | {:.0}/s | {:.0}/s | {} | {} | {} | {} | {} | {} | {} |\n",
+            "| `{subject}` | {:.0}/s | {:.0}/s | {} | {} | {} | {} | {} | {} | {} | {} |\n",
             of(|one| one.capacity),
             of(|one| one.rate),
             ms(of(|one| f64::from(one.p50_us))),
             ms(of(|one| f64::from(one.p90_us))),
             ms(of(|one| f64::from(one.p99_us))),
+            p99.map_or("-".to_owned(), range),
             ms(of(|one| f64::from(one.p999_us))),
             ms(of(|one| f64::from(one.max_us))),
             ms(of(|one| f64::from(one.sender_late_p99_us))),
@@ -141,23 +145,32 @@ pub(super) fn varied(record: &Record) -> String {
                 "\n"
             };
             text += &format!(
-                "{head}| {what} | subject | messages/s | CPU s for 1,000 | broker's CPU s for 1,000 | batch | peak memory |\n\
-                 |---|---|---|---|---|---|---|\n"
+                "{head}| {what} | subject | messages/s | lowest to highest | CPU s for 1,000 | broker's CPU s for 1,000 | batch | peak memory | |\n\
+                 |---|---|---|---|---|---|---|---|---|\n"
             );
             last = what;
         }
         let of = |value: fn(&Block) -> f64| median(blocks.iter().map(|block| value(block)).collect());
         let batches = Spread::of(blocks.iter().filter_map(|block| block.mean_batch).collect());
+        let rates = Spread::of(blocks.iter().map(|block| block.rate()).collect());
         text += &format!(
-            "| {value} | `{subject}` | {:.0} | {} | {} | {} | {} |\n",
+            "| {value} | `{subject}` | {:.0} | {} | {} | {} | {} | {} | {} |\n",
             of(Block::rate),
+            rates.map_or("-".to_owned(), |rates| format!("{:.0} to {:.0}", rates.low, rates.high)),
             short(of(Block::cpu_per_1000)),
             short(of(Block::broker_cpu_per_1000)),
             batches.map_or("-".to_owned(), |spread| short(spread.median)),
             mebibytes(of(|block| block.peak_bytes as f64)),
+            marks(blocks.iter().flat_map(|block| &block.marks)),
         );
     }
     text
+}
+
+/// Each mark once.
+fn marks<'a>(marks: impl Iterator<Item = &'a String>) -> String {
+    let marks: BTreeSet<&str> = marks.map(String::as_str).collect();
+    marks.into_iter().collect::<Vec<&str>>().join(", ")
 }
 
 pub(super) fn start_ups(record: &Record) -> String {
@@ -200,15 +213,23 @@ pub(super) fn neighbours(record: &Record) -> String {
     }
     let mut text = "## Beside a hostile plugin\n\nThe same drain of `lenet`'s queue beside another pipeline of the same host, whose preprocessor \
                     does what it should not, and beside one that takes as much honestly. Promised is nine tenths.\n\n\
-                    | hostile | honest | messages/s beside the hostile | beside the honest | ratio |\n|---|---|---|---|---|\n"
+                    | hostile | honest | messages/s beside the hostile | beside the honest | ratio | lowest to highest | |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
     for ((hostile, honest), rounds) in pairs {
         let of = |value: fn(&Neighbour) -> f64| median(rounds.iter().map(|one| value(one)).collect());
+        let ratios = Spread::of(
+            rounds
+                .iter()
+                .map(|one| one.beside_hostile / one.beside_honest)
+                .collect(),
+        );
         text += &format!(
-            "| {hostile} | {honest} | {:.0} | {:.0} | {} |\n",
+            "| {hostile} | {honest} | {:.0} | {:.0} | {} | {} | {} |\n",
             of(|one| one.beside_hostile),
             of(|one| one.beside_honest),
-            short(of(|one| one.beside_hostile / one.beside_honest))
+            ratios.map_or("-".to_owned(), |ratios| short(ratios.median)),
+            ratios.map_or("-".to_owned(), range),
+            marks(rounds.iter().flat_map(|one| &one.marks))
         );
     }
     text
@@ -221,13 +242,9 @@ pub(super) fn swaps(record: &Record) -> String {
     let mut text = format!(
         "## Beside swaps\n\nLatency at 70 % of what `lenet` keeps up with, for {} s, while plugins or the model are swapped. Promised \
          is 1.5 times the p99 beside nothing, for a version that was compiled before.\n\n\
-         | beside | swaps | p50 ms | p99 ms | of the p99 beside nothing | a swap, ms |\n|---|---|---|---|---|---|\n",
+         | beside | swaps | p50 ms | p99 ms | lowest to highest | of the p99 beside nothing, by round | a swap, ms | |\n|---|---|---|---|---|---|---|---|\n",
         first.seconds
     );
-    let p99 = |beside: &str| {
-        let rounds = record.swaps.iter().filter(|one| one.beside == beside);
-        median(rounds.map(|one| f64::from(one.p99_us)).collect())
-    };
     let mut kinds: Vec<&str> = Vec::new();
     for one in &record.swaps {
         if !kinds.contains(&one.beside.as_str()) {
@@ -242,13 +259,17 @@ pub(super) fn swaps(record: &Record) -> String {
             ))
         };
         let swap = Spread::of(rounds.iter().filter_map(|one| one.swap_ms).collect());
+        let p99 = Spread::of(rounds.iter().map(|one| f64::from(one.p99_us) / 1000.0).collect());
+        let ratio = record.p99_beside_swaps(beside, &first.beside);
         text += &format!(
-            "| {beside} | {} | {} | {} | {} | {} |\n",
+            "| {beside} | {} | {} | {} | {} | {} | {} | {} |\n",
             rounds.iter().map(|one| one.n_swaps).max().unwrap_or(0),
             ms(|one| one.p50_us),
             ms(|one| one.p99_us),
-            short(p99(beside) / p99(&first.beside)),
-            swap.map_or("-".to_owned(), |spread| short(spread.median))
+            p99.map_or("-".to_owned(), range),
+            ratio.map_or("-".to_owned(), |ratio| short(ratio.median)),
+            swap.map_or("-".to_owned(), |spread| short(spread.median)),
+            marks(rounds.iter().flat_map(|one| &one.marks))
         );
     }
     text

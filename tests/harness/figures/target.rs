@@ -105,9 +105,9 @@ pub fn targets(record: &Record) -> Vec<Target> {
             unit: "",
         },
         Target {
-            what: "rate: two hosts on one queue / one, `lenet` with one worker and one thread".to_owned(),
+            what: "rate: two hosts on one queue / one that is the limit, `resnet18` with one thread".to_owned(),
             target: 1.8,
-            seen: record.ratio_of_varied("hosts", 2, 1),
+            seen: record.ratio_of_varied("resnet18", "hosts", 2, 1),
             is_limit: false,
             unit: "",
         },

@@ -6,7 +6,7 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,7 +75,7 @@ pub(super) async fn watch(options: Options) -> anyhow::Result<ExitCode> {
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Before the first build: what is saved meanwhile is a change.
-    let mut files = Files::new(sources::of(&folder));
+    let mut files = Files::new(sources::of(&folder), SystemTime::now());
     loop {
         let round = async {
             let mut followed = task.round().await?;
@@ -98,7 +98,8 @@ pub(super) async fn watch(options: Options) -> anyhow::Result<ExitCode> {
                 ))?;
             }
             // Folders may have come and gone.
-            files.set(sources::of(&folder));
+            // The next build reads all that is there now.
+            files.set(sources::of(&folder), SystemTime::now());
             anyhow::Ok(())
         };
         tokio::select! {
