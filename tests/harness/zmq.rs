@@ -35,10 +35,8 @@ impl Zmq {
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
         let mut zmq = Self(BufReader::new(stream));
-        let mut greeting = vec![0; 64];
-        greeting[0] = 0xff;
-        greeting[9..12].copy_from_slice(&[0x7f, 3, 1]);
-        greeting[12..16].copy_from_slice(b"NULL");
+        let mut greeting = b"\xff\0\0\0\0\0\0\0\0\x7f\x03\x01NULL".to_vec();
+        greeting.resize(64, 0);
         zmq.write(&greeting)?;
         let mut theirs = [0; 64];
         zmq.0.read_exact(&mut theirs)?;
@@ -88,7 +86,8 @@ impl Zmq {
             let (flags, frame) = self.read_frame()?;
             if flags & 4 != 0 {
                 if frame.starts_with(b"\x04PING") {
-                    let pong = [b"\x04PONG", &frame[7..]].concat();
+                    // After a byte for the name's length, the name, and two for the time that it has patience for.
+                    let pong = [b"\x04PONG", frame.get(7..).context("a short ping")?].concat();
                     self.write_frame(4, &pong)?;
                 }
                 continue;
