@@ -25,6 +25,7 @@ pub mod scene;
 pub mod versions;
 pub mod wat;
 pub mod wire;
+pub mod zmq;
 
 use std::time::{Duration, Instant};
 

@@ -41,6 +41,7 @@ followed! {
     folders: "folders.md",
     http: "http.md",
     sqlite: "sqlite.md",
+    zeromq: "zeromq.md",
     model_folder: "model-folder.md",
     networks: "networks.md",
     exporting: "exporting.md",

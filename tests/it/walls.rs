@@ -45,7 +45,13 @@ const FOR_GPUS: [&str; 8] = [
     "naga",
 ];
 /// The selection of everything that this host is built with.
-const WITHOUT_GPUS: [&str; 3] = ["--no-default-features", "--edges", "normal,build"];
+const WITHOUT_GPUS: [&str; 5] = [
+    "--no-default-features",
+    "--features",
+    "transports",
+    "--edges",
+    "normal,build",
+];
 /// A crate, and what may not be among its dependencies, however far down.
 const WITHOUT: [(&str, &[&str]); 9] = [
     ("millrace-model-types", &["serde", "tracing"]),

@@ -18,7 +18,7 @@ pub(crate) struct Package {
 /// A broker for the tests to start, software Vulkan for the path that a GPU takes, what builds the guests in C, what the
 /// book uses, and what counts instructions.
 pub(crate) const NEEDED_BY_TESTS: &[Package] = &[
-    RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS, CURL, PIKA, NUMPY, VALGRIND,
+    RABBITMQ, MESA, CLANG, LINKER, C_LIBRARY, C_BUILTINS, CURL, PIKA, NUMPY, PYZMQ, VALGRIND,
 ];
 /// What counts them.
 pub(crate) const NEEDED_BY_INSTRUCTIONS: &[Package] = &[VALGRIND];
@@ -85,6 +85,11 @@ const NUMPY: Package = Package {
     name: "python3-numpy",
     why: "the book begins at a consumer in Python",
     is_there: || answers(PYTHON, &["-c", "import numpy"]),
+};
+const PYZMQ: Package = Package {
+    name: "python3-zmq",
+    why: "the book has a client of ZeroMQ",
+    is_there: || answers(PYTHON, &["-c", "import zmq"]),
 };
 const VALGRIND: Package = Package {
     name: "valgrind",

@@ -40,6 +40,9 @@ pub(crate) struct Built {
     pub(crate) bench: PathBuf,
 }
 
+/// The host without GPU support, and with everything else.
+pub(crate) const WITHOUT_GPUS: [&str; 3] = ["--no-default-features", "--features", "millrace/transports"];
+
 /// A program of a member.
 #[derive(Clone, Copy)]
 pub(crate) enum Program {
@@ -112,7 +115,7 @@ impl Project {
         let mut build = self.cargo(["build", "--package", "millrace", "--package", package, kind, name]);
         let (library, crates) = match program {
             Program::HostWithoutGpus => {
-                build.arg("--no-default-features");
+                build.args(WITHOUT_GPUS);
                 ("libwasmtime-", "350 crates: ten minutes")
             }
             Program::Binary(_) | Program::Example(_) | Program::TestedHost => {

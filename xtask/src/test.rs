@@ -9,7 +9,7 @@ use crate::chaos;
 use crate::guests;
 use crate::instructions;
 use crate::machine;
-use crate::project::{Program, Project};
+use crate::project::{Program, Project, WITHOUT_GPUS};
 use crate::step::{self, Outcome, StepCounts};
 
 /// What says whether a dependency may be there: four minutes of one core to build.
@@ -48,7 +48,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
     outcomes.push(step::run("tests", set_up(&mut tests, project, &guests.folder, &host)?)?);
     // The host is selected beside it, as for other builds: the libraries below are then the same.
     let mut tests = project.cargo(["test", "--package", "millrace", "--package", "millrace-models"]);
-    tests.args(["--no-default-features", "--test", "models"]).args(filter);
+    tests.args(WITHOUT_GPUS).args(["--test", "models"]).args(filter);
     tests.env("PROPTEST_RNG_SEED", "1");
     outcomes.push(step::run("tests without GPUs", &mut tests)?);
     if filter.is_none() {
@@ -57,7 +57,9 @@ pub(crate) fn run(project: &Project, filter: Option<&str>) -> Result<()> {
         let mut clippy = project.cargo(["clippy", "--workspace", "--all-targets"]);
         outcomes.push(step::run("clippy", clippy.args(["--", "--deny", "warnings"]))?);
         let mut clippy = project.cargo(["clippy", "--package", "millrace", "--package", "millrace-models"]);
-        clippy.args(["--all-targets", "--no-default-features", "--", "--deny", "warnings"]);
+        clippy
+            .args(WITHOUT_GPUS)
+            .args(["--all-targets", "--", "--deny", "warnings"]);
         outcomes.push(step::run("clippy without GPUs", &mut clippy)?);
         // What a guest compiles for wasm alone is not seen above.
         let mut clippy = project.cargo(["clippy", "--target", guests::COMPONENT]);

@@ -30,6 +30,8 @@ pub mod amqp;
 pub mod folder;
 pub mod http;
 pub mod sqlite;
+#[cfg(feature = "zmq")]
+pub mod zmq;
 
 pub use millrace_config::{
     Capabilities, ConnectionConfig, ConnectionName, DestinationConfig, Redelivery, SourceConfig,

@@ -3,14 +3,18 @@
 use crate::config::{ConnectionConfig, DestinationConfig, Registry, SourceConfig, Transport};
 
 use super::opening::{BindDestination, Connect, OpenError, OpenSource, Registered};
+#[cfg(feature = "zmq")]
+use super::zmq;
 use super::{amqp, folder, http, sqlite};
 
 /// All of them, in the order in which they are offered.
-static ALL: [Registered; 4] = [
+static ALL: &[Registered] = &[
     amqp::REGISTERED,
     folder::REGISTERED,
     http::REGISTERED,
     sqlite::REGISTERED,
+    #[cfg(feature = "zmq")]
+    zmq::REGISTERED,
 ];
 
 #[expect(

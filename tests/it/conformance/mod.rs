@@ -1,5 +1,5 @@
 //! The conformance suite: every transport is asked the same through the real host. Knows a transport by [`Harness`]
-//! and [`Bench`] alone; `amqp`, `folder`, `http` and `sqlite` are the ones that know more.
+//! and [`Bench`] alone; `amqp`, `folder`, `http`, `sqlite` and `zmq` are the ones that know more.
 //!
 //! A scenario is a function of a [`Harness`]. [`suite!`] makes a test of each scenario, for the transport in whose file
 //! it stands. What a transport cannot do is data ([`Promises`]): a scenario then asks for what it does instead, and
@@ -22,12 +22,19 @@ mod sqlite;
 mod stage;
 mod steps;
 mod stopping;
+mod zmq;
 
 use anyhow::{Result, bail};
 use messages::Sent;
 
 /// The transports that pass the suite; `registry` compares them with those that the host offers.
-const ALL: [&dyn Harness; 4] = [amqp::HARNESS, folder::HARNESS, http::HARNESS, sqlite::HARNESS];
+const ALL: [&dyn Harness; 5] = [
+    amqp::HARNESS,
+    folder::HARNESS,
+    http::HARNESS,
+    sqlite::HARNESS,
+    zmq::HARNESS,
+];
 
 /// A kind of source and destination, as the suite knows it.
 trait Harness: Sync {
