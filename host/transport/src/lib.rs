@@ -19,6 +19,7 @@ pub mod deadline;
 mod hold;
 pub mod redelivery_grace;
 pub mod settle;
+mod shared_address;
 
 #[cfg(test)]
 mod config_tests;

@@ -39,8 +39,8 @@ pub trait Source: fmt::Debug + Send {
         ready(Vec::new()).boxed()
     }
 
-    /// Makes sure that every acknowledgement so far has arrived; those of the quarantine come later, before [`Source::close`]. It may bring one more message,
-    /// which is in flight like all others.
+    /// Makes sure that every acknowledgement so far has arrived; those of the quarantine come later, before [`Source::close`]. It may
+    /// bring one more message, which is in flight like all others.
     fn last(&mut self) -> BoxFuture<'_, Option<Delivery>> {
         ready(None).boxed()
     }

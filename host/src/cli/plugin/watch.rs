@@ -97,8 +97,7 @@ pub(super) async fn watch(options: Options) -> anyhow::Result<ExitCode> {
                     plain(&far, 300)
                 ))?;
             }
-            // Folders may have come and gone.
-            // The next build reads all that is there now.
+            // Folders may have come and gone; the next build reads all that is there now.
             files.set(sources::of(&folder), SystemTime::now());
             anyhow::Ok(())
         };

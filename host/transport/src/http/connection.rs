@@ -18,9 +18,9 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use super::exchange;
-use super::listener;
 use super::routes::Routes;
 use super::slow_reader::SlowReader;
+use crate::shared_address;
 
 /// How long a client may take for a request's head, and keep a connection without one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ pub(super) async fn serve(stream: TcpStream, routes: Arc<Routes>, mut closing: w
     let ended = loop {
         let ended = tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-            () = listener::is_closing(&mut closing), if !is_closing => None,
+            () = shared_address::is_closing(&mut closing), if !is_closing => None,
         };
         match ended {
             Some(ended) => break ended,

@@ -11,17 +11,19 @@ use tracing::info;
 
 use super::head::Terms;
 use super::keys::HttpSourceConfig;
-use super::listener::AddressShare;
+use super::listener::ADDRESSES;
 use super::request_queue::RequestQueue;
+use super::routes::Routes;
 use crate::callers::TokenDigest;
 use crate::config::Name;
+use crate::shared_address::AddressShare;
 use crate::{Delivery, OpenError, QuarantineQueue, Samples, Source, SourceError, SourceHealth};
 
 /// A path that messages are sent to.
 #[derive(Debug)]
 pub(super) struct HttpSource {
     // Nothing once it has left.
-    share: Option<AddressShare>,
+    share: Option<AddressShare<Routes>>,
     requests: Arc<RequestQueue>,
     messages: mpsc::Receiver<Delivery>,
 }
@@ -45,7 +47,7 @@ impl HttpSource {
         max_message_bytes: usize,
     ) -> Result<Self, OpenError> {
         let address = config.address;
-        let share = AddressShare::at(address).await.map_err(|source| {
+        let share = ADDRESSES.share(address).await.map_err(|source| {
             let is_in_use = source.kind() == io::ErrorKind::AddrInUse;
             let error = ListenError { address, source };
             match is_in_use {
@@ -53,7 +55,7 @@ impl HttpSource {
                 false => OpenError::fatal(error),
             }
         })?;
-        info!(pipeline = %pipeline, address = %share.address, path = config.path, "listening for messages");
+        info!(pipeline = %pipeline, address = %share.at, path = config.path, "listening for messages");
         let terms = Terms {
             path: config.path.clone(),
             token: config.token.as_ref().map(TokenDigest::of),
@@ -62,7 +64,7 @@ impl HttpSource {
             answer_within: config.answer_within,
         };
         let (requests, messages) = RequestQueue::new(terms, usize::from(config.prefetch.max(1)));
-        share.routes.lead_to_unless_open(&requests);
+        share.on.lead_to_unless_open(&requests);
         Ok(Self {
             share: Some(share),
             requests,
@@ -73,14 +75,14 @@ impl HttpSource {
     /// Where it listens.
     #[cfg(test)]
     pub(super) fn address(&self) -> SocketAddr {
-        self.share.as_ref().expect("it has not left").address
+        self.share.as_ref().expect("it has not left").at
     }
 }
 
 impl Source for HttpSource {
     fn ready(&mut self) -> BoxFuture<'_, ()> {
         if let Some(share) = &self.share {
-            share.routes.lead_to(&self.requests);
+            share.on.lead_to(&self.requests);
         }
         ready(()).boxed()
     }
@@ -114,7 +116,7 @@ impl Source for HttpSource {
         let share = self.share.take();
         async {
             if let Some(share) = share {
-                share.routes.leave(&self.requests);
+                share.on.leave(&self.requests);
                 share.leave().await;
             }
             None

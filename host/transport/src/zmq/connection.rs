@@ -14,13 +14,13 @@ use super::address::Address;
 use super::codec::{Frames, Incoming, ProtocolError, SocketType};
 use super::counts::Counts;
 use super::in_flight::{ANSWERS_MAX, Answered, Asked, Asker, Claim};
-use super::listener;
 use super::message_queue::MessageQueue;
 use super::reply::Reply;
 use super::request::{BESIDE_BODY_BYTES, Request, Unreadable};
 use super::wire::{self, Reader, WireError, Writer};
 use crate::error_chain::ErrorChain;
 use crate::message::Message;
+use crate::shared_address;
 use crate::{AckHandle, Delivery, HOLD_LIMIT, Quarantine};
 
 /// What may come of a message before it has a slot.
@@ -47,7 +47,7 @@ pub(super) async fn serve(
     drop(queue);
     let shaken = tokio::select! {
         shaken = wire::shake(stream, socket, bytes_max) => shaken,
-        () = listener::is_closing(&mut closing) => return,
+        () = shared_address::is_closing(&mut closing) => return,
     };
     let (mut reader, mut writer, peer) = match shaken {
         Ok(shaken) => shaken,
@@ -69,7 +69,7 @@ pub(super) async fn serve(
     let ended = tokio::select! {
         ended = client.read(&mut reader) => ended,
         ended = write(&mut writer, &mut answered, &mut own_answers) => ended,
-        () = listener::is_closing(&mut closing) => Err(WireError::Closed),
+        () = shared_address::is_closing(&mut closing) => Err(WireError::Closed),
     };
     let is_told = matches!(ended, Err(WireError::Protocol(ProtocolError::TooLarge { .. })));
     if let Err(error) = &ended {

@@ -15,12 +15,13 @@ use super::connection;
 use super::dial::{Pauses, Target};
 use super::endpoint::Endpoint;
 use super::keys::{SourceSocket, ZmqSourceConfig};
-use super::listener::AddressShare;
+use super::listener::ADDRESSES;
 use super::message_queue::{MessageQueue, Terms};
 use super::request::BESIDE_BODY_BYTES;
 use super::wire::{Reader, WireError, Writer};
 use crate::config::Name;
 use crate::error_chain::ErrorChain;
+use crate::shared_address::AddressShare;
 use crate::{Delivery, OpenError, QuarantineQueue, Samples, Source, SourceError, SourceHealth};
 
 /// A socket that messages come by.
@@ -37,7 +38,7 @@ pub(super) struct ZmqSource {
 #[derive(Debug)]
 enum Way {
     /// Clients connect; nothing once it has left.
-    Listening(Option<AddressShare>),
+    Listening(Option<AddressShare<Address>>),
     /// It connects itself.
     Dialing { _task: AbortOnDropHandle<()> },
 }
@@ -81,7 +82,7 @@ impl ZmqSource {
             let (queue, messages) = MessageQueue::new(terms, n_slots);
             return Ok(Self::dialing(target, config.topics.clone(), queue, messages));
         };
-        let share = AddressShare::at(at).await.map_err(|source| {
+        let share = ADDRESSES.share(at).await.map_err(|source| {
             let is_in_use = source.kind() == io::ErrorKind::AddrInUse;
             let endpoint = config.endpoint.clone();
             let error = ListenError { endpoint, source };
@@ -94,9 +95,9 @@ impl ZmqSource {
         info!(pipeline = %pipeline, %endpoint, "listening for messages");
         terms.source = endpoint.to_string();
         let (queue, messages) = MessageQueue::new(terms, n_slots);
-        share.address.lead_to_unless_open(&queue);
+        share.on.lead_to_unless_open(&queue);
         Ok(Self {
-            address: Arc::clone(&share.address),
+            address: Arc::clone(&share.on),
             queue,
             messages,
             health: SourceHealth::open(),
