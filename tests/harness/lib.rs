@@ -16,6 +16,7 @@ pub mod flow;
 pub mod host;
 pub mod http;
 pub mod oracle;
+pub mod port;
 pub mod process;
 pub mod random;
 pub mod relay;

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use millrace_tests::http::{Answer, Http as Connection};
+use millrace_tests::port;
 use millrace_tests::relay::Relay;
 use millrace_tests::wait_for;
 
 use super::messages::Sent;
 use super::{Bench, Dead, Fault, Harness, Keys, Promises, Weather, suite};
 
-/// Ports that no system gives to those who connect: one is free again when its host is started again.
-const PORTS: std::ops::Range<u16> = 12_000..30_000;
 /// A client without an answer comes again after this, and where it is told when, so much later at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const SPREAD_MS: u64 = 1_000;
@@ -110,7 +109,7 @@ impl Harness for Http {
     }
 
     fn bench(&self, _weather: Weather) -> Result<Box<dyn Bench>> {
-        let (claim, address) = claim()?;
+        let (claim, address) = port::claim()?;
         Ok(Box::new(Clients {
             _claim: claim,
             address,
@@ -119,20 +118,6 @@ impl Harness for Http {
             told: Arc::default(),
         }))
     }
-}
-
-/// A port of this machine, for as long as the listener lives.
-fn claim() -> Result<(TcpListener, SocketAddr)> {
-    let first = usize::try_from(std::process::id())? % PORTS.len();
-    for port in PORTS.cycle().skip(first).take(PORTS.len()) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port))
-            && TcpListener::bind(address).is_ok()
-        {
-            return Ok((claim, address));
-        }
-    }
-    bail!("no port is free")
 }
 
 impl Clients {

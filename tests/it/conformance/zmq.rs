@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use millrace_tests::port;
 use millrace_tests::relay::{Flow, Relay};
 use millrace_tests::wait_for;
 use millrace_tests::zmq::{Frames, Zmq};
@@ -18,8 +19,6 @@ use serde_json::Value;
 use super::messages::Sent;
 use super::{Bench, Dead, Fault, Found, Harness, Keys, Promises, Weather, suite};
 
-/// Ports that no system gives to those who connect: one is free again when its host is started again.
-const PORTS: std::ops::Range<u16> = 12_000..30_000;
 /// A client whose connection broke comes again after this, and where it is told when, so much later at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const SPREAD_MS: u64 = 200;
@@ -150,23 +149,9 @@ impl Harness for ZeroMq {
     }
 }
 
-/// A port of this machine, for as long as the listener lives.
-fn claim() -> Result<(TcpListener, SocketAddr)> {
-    let first = usize::try_from(std::process::id())? % PORTS.len();
-    for port in PORTS.cycle().skip(first).take(PORTS.len()) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 3), port))
-            && TcpListener::bind(address).is_ok()
-        {
-            return Ok((claim, address));
-        }
-    }
-    bail!("no port is free")
-}
-
 impl Source {
     fn new() -> Result<Self> {
-        let (claim, address) = claim()?;
+        let (claim, address) = port::claim()?;
         Ok(Self {
             _claim: claim,
             address,
